@@ -1,0 +1,45 @@
+"""Mean absolute error and its multiples. All passive, all symmetric."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from .inputs import LabelledLogProbs
+from .parameters import Negative
+
+LOG_ZERO = math.log(1e-4)
+
+
+def mae(pred: LabelledLogProbs) -> Tensor:
+    """Mean absolute error as the published code has it: 1 - p_y, half of the L1 distance to the one-hot label.
+
+    Reference: Ghosh et al., Robust Loss Functions under Label Noise for Deep Neural Networks, AAAI 2017.
+    """
+    return pred.miss()
+
+
+def nmae(pred: LabelledLogProbs) -> Tensor:
+    """Normalised MAE: (1 - p_y) / (C - 1).
+
+    Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 4.
+    """
+    return pred.miss() / (pred.num_classes - 1)
+
+
+def rce(pred: LabelledLogProbs, *, log_zero: Negative = LOG_ZERO) -> Tensor:
+    """Reverse cross entropy, -sum_k p_k log q_k with log 0 := ``log_zero``: MAE times -log_zero.
+
+    Reference: Wang et al., Symmetric Cross Entropy for Robust Learning with Noisy Labels, ICCV 2019, Eq. 6. The paper
+    takes log 0 = -4, all published code ln 1e-4 = -9.21.
+    """
+    return -log_zero * pred.miss()
+
+
+def nrce(pred: LabelledLogProbs) -> Tensor:
+    """Normalised RCE: the constant cancels, (1 - p_y) / (C - 1), the same as NMAE.
+
+    Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 5.
+    """
+    return nmae(pred)

@@ -1,0 +1,102 @@
+"""Cross entropy and the losses that bend it: normalised, smoothed, bootstrapped, huberised, truncated, equalised."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from .inputs import LabelledLogProbs
+from .parameters import AboveOne, Count, Fraction, NonNegative
+
+
+def ce(pred: LabelledLogProbs) -> Tensor:
+    """Cross entropy: -log p_y. Fits fast, and fits wrong labels just as well."""
+    return -pred.target_log_prob
+
+
+def nce(pred: LabelledLogProbs) -> Tensor:
+    """Normalised cross entropy: the share of the labelled class in the total surprise.
+
+    NCE = log p_y / sum_k log p_k, in [0, 1]; symmetric, so noise tolerant below a noise rate of (C - 1) / C.
+    Underfits alone: pair it with a passive or a negative loss.
+
+    Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 2.
+    """
+    return pred.target_log_prob / pred.log_probs.sum(dim=1)
+
+
+def lsr(pred: LabelledLogProbs, *, smoothing: Fraction = 0.1) -> Tensor:
+    """Label-smoothing regularisation: cross entropy against (1 - s) one-hot + s / C.
+
+    Reference: Szegedy et al., Rethinking the Inception Architecture, CVPR 2016, Section 7.
+    """
+    return (1 - smoothing) * ce(pred) - smoothing * pred.log_probs.mean(dim=1)
+
+
+def bootstrap_soft(pred: LabelledLogProbs, *, beta: Fraction = 0.95) -> Tensor:
+    """Soft bootstrapping: cross entropy against beta * label + (1 - beta) * prediction.
+
+    The gradient flows through both places of the prediction, which makes it entropy regularisation, as in the source.
+
+    Reference: Reed et al., Training Deep Neural Networks on Noisy Labels with Bootstrapping, ICLR workshop 2015, Eq. 6.
+    """
+    entropy = -(pred.log_probs.exp() * pred.log_probs).sum(dim=1)
+    return beta * ce(pred) + (1 - beta) * entropy
+
+
+def bootstrap_hard(pred: LabelledLogProbs, *, beta: Fraction = 0.8) -> Tensor:
+    """Hard bootstrapping: cross entropy against beta * label + (1 - beta) * the most probable class.
+
+    Reference: Reed et al., Training Deep Neural Networks on Noisy Labels with Bootstrapping, ICLR workshop 2015, Eq. 7.
+    """
+    return beta * ce(pred) - (1 - beta) * pred.log_probs.max(dim=1).values
+
+
+def phuber_ce(pred: LabelledLogProbs, *, tau: AboveOne = 2.0) -> Tensor:
+    """Partially Huberised cross entropy: linear in p_y below 1 / tau, so that no sample pulls harder than tau.
+
+    -log p_y where p_y > 1 / tau, else -tau p_y + log tau + 1.
+
+    Reference: Menon et al., Can Gradient Clipping Mitigate Label Noise?, ICLR 2020, Eq. 5.
+    """
+    linear = math.log(tau) + 1 - tau * pred.target_log_prob.exp()
+    return torch.where(pred.target_log_prob > -math.log(tau), ce(pred), linear)
+
+
+def taylor_ce(pred: LabelledLogProbs, *, t: Count = 2) -> Tensor:
+    """Taylor cross entropy: the first t terms of -log p_y around p_y = 1; t = 1 is MAE, t -> infinity CE.
+
+    Reference: Feng et al., Can Cross Entropy Loss Be Robust to Label Noise?, IJCAI 2020, Eq. 5.
+    """
+    miss = pred.miss()
+    total = miss / t
+    for order in range(t - 1, 0, -1):  # Horner's scheme of sum_i miss^i / i
+        total = miss * (total + 1 / order) if order > 1 else miss * (1 + total)
+    return total
+
+
+def el(pred: LabelledLogProbs, *, epsilon: NonNegative = 0.1) -> Tensor:
+    """Equal loss: cross entropy of (p_y + epsilon) / (1 + epsilon), times 1 + epsilon.
+
+    Weighs CE's gradient by p_y / (p_y + epsilon); epsilon = 0 is CE, epsilon -> infinity MAE.
+
+    Reference: Equal Loss: A Simple Loss Function for Noise Robust Learning, Eq. 1 and 2.
+    """
+    return _equal(pred.target_log_prob, epsilon)
+
+
+def el_lsr(pred: LabelledLogProbs, *, epsilon: NonNegative = 0.1, smoothing: Fraction = 0.1) -> Tensor:
+    """Equal loss against smoothed labels: (1 - s) EL(p_y) + s / C sum_k EL(p_k).
+
+    Reference: Equal Loss: A Simple Loss Function for Noise Robust Learning, Table 3 (LSR + EL).
+    """
+    return (1 - smoothing) * el(pred, epsilon=epsilon) + smoothing * _equal(pred.log_probs, epsilon).mean(dim=1)
+
+
+def _equal(log_prob: Tensor, epsilon: float) -> Tensor:
+    if epsilon == 0:
+        return -log_prob
+    # log((p + e) / (1 + e)) = log1p(-(1 - p) / (1 + e)): exact near p = 1 and for a large epsilon.
+    return -(1 + epsilon) * torch.log1p(torch.expm1(log_prob) / (1 + epsilon))

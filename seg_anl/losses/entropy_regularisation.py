@@ -1,0 +1,73 @@
+"""ANL*: an active negative loss whose average prediction is kept from leaning to some classes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .base import PointwiseFunction, RobustLoss
+from .inputs import LabelledLogits, LabelledLogProbs
+
+# The published code of the regularised variant also cuts probabilities off at the top, which the plain variant does not.
+_LOG_HIGHEST = math.log1p(-1e-7)
+
+
+class EntropyRegularisedLoss(RobustLoss):
+    """A pointwise loss plus ``lam`` times how far the batch's mean prediction is from uniform.
+
+    The marginal is taken over the elements of the batch that count, per process (under DDP each rank has its own), for
+    sigmoid per channel. The regulariser is added to every element, so mean, sum and none agree.
+
+    Reference: Ye et al., Active Negative Loss, Eq. 13 and 14.
+    """
+
+    def __init__(
+        self, function: PointwiseFunction, hyperparameters: dict[str, Any], *, lam: float, **common: Any
+    ) -> None:
+        super().__init__(**common)
+        self.function = function
+        self.lam = lam
+        self.hyperparameters = {**hyperparameters, "lam": lam}
+        self._function_parameters = hyperparameters
+
+    def evaluate(self, batch: LabelledLogits) -> tuple[Tensor, Tensor | None]:
+        """The pointwise values, each with the batch's regulariser added."""
+        pred = batch.log_probs()
+        regulariser = negative_marginal_entropy(pred.log_probs, batch.counted, per_channel=batch.sigmoid)
+        if self._function_parameters["exact_official"]:
+            pred = LabelledLogProbs(pred.log_probs, pred.labels, _cut_top(pred.target_log_prob))
+        values = self.function(pred, **self._function_parameters)
+        return values + self.lam * regulariser, batch.counted
+
+
+def _cut_top(log_prob: Tensor) -> Tensor:
+    return log_prob.clamp(max=_LOG_HIGHEST)
+
+
+def negative_marginal_entropy(log_probs: Tensor, counted: Tensor | None, *, per_channel: bool = False) -> Tensor:
+    """log K + sum_k pi_k log pi_k with pi the mean prediction, 0 where it is uniform; with no element to count, 0.
+
+    Args:
+        log_probs: ``(B, K, *E)``.
+        counted: ``(B, *E)`` mask, or None.
+        per_channel: keep the first dimension of E apart.
+
+    Returns:
+        A scalar, or ``(C, 1, ...)`` that broadcasts against ``(B, C, *spatial)``.
+    """
+    probs = log_probs.exp()
+    dims = [d for d in range(log_probs.ndim) if d != 1 and not (per_channel and d == 2)]
+    classes = log_probs.shape[1]
+    if counted is None:
+        marginal = probs.mean(dim=dims)
+    else:
+        mask = counted.unsqueeze(1).to(probs.dtype)
+        total = mask.sum(dim=dims)
+        # With nothing to count any constant will do; the uniform marginal makes the regulariser 0.
+        marginal = torch.where(total > 0, (probs * mask).sum(dim=dims) / total.clamp(min=1), 1 / classes)
+    tiny = torch.finfo(marginal.dtype).tiny
+    regulariser = math.log(classes) + (marginal * marginal.clamp(min=tiny).log()).sum(dim=0)
+    return regulariser.reshape(-1, *(1,) * (log_probs.ndim - 3)) if per_channel else regulariser

@@ -1,0 +1,37 @@
+"""Focal loss and its normalised form."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .inputs import LabelledLogProbs
+from .parameters import NonNegative
+
+
+def focal(pred: LabelledLogProbs, *, gamma: NonNegative = 0.5, detach_modulation: bool = True) -> Tensor:
+    """Focal loss: -(1 - p_y)^gamma log p_y.
+
+    ``detach_modulation`` stops the gradient through (1 - p_y)^gamma, as all published noisy-label code does; False is
+    the gradient of the formula.
+
+    Reference: Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, Eq. 4.
+    """
+    return -modulation(pred.target_log_prob, gamma, detach_modulation) * pred.target_log_prob
+
+
+def nfl(pred: LabelledLogProbs, *, gamma: NonNegative = 0.5, detach_modulation: bool = True) -> Tensor:
+    """Normalised focal loss: focal loss of the label over its sum for all labels, in [0, 1]; symmetric.
+
+    Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 3.
+    """
+    every_label = -modulation(pred.log_probs, gamma, detach_modulation) * pred.log_probs
+    return focal(pred, gamma=gamma, detach_modulation=detach_modulation) / every_label.sum(dim=1)
+
+
+def modulation(log_prob: Tensor, gamma: float, detach: bool) -> Tensor:
+    """(1 - p)^gamma, with a finite derivative also at p = 1 when gamma < 1."""
+    if detach:
+        log_prob = log_prob.detach()
+    miss = -torch.expm1(log_prob)
+    return miss.clamp(min=torch.finfo(miss.dtype).tiny) ** gamma

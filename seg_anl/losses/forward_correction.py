@@ -1,0 +1,59 @@
+"""Forward correction: compare the label with what the noise would have made of the prediction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .base import RobustLoss
+from .inputs import LOWEST_LOG_PROB, LabelledLogits
+
+
+class ForwardCorrectedLoss(RobustLoss):
+    """Cross entropy of T' p: -log sum_i T[i, y] p_i.
+
+    Args:
+        transition: ``(C, C)``, T[i, j] = P(noisy label j given true class i); rows sum to 1. For sigmoid ``(2, 2)``, the
+            same for every channel. It is a buffer: in the ``state_dict``, not trained.
+
+    Reference: Patrini et al., Making Deep Neural Networks Robust to Label Noise: A Loss Correction Approach, CVPR 2017,
+    Theorem 2.
+    """
+
+    transition: Tensor
+
+    def __init__(
+        self,
+        *,
+        transition: Any = None,
+        reduction: str = "mean",
+        ignore_index: int | None = None,
+        activation: str = "softmax",
+    ) -> None:
+        super().__init__(reduction=reduction, ignore_index=ignore_index, activation=activation)
+        if transition is None:
+            raise ValueError("loss 'forward' needs transition=, a (C, C) matrix with rows P(noisy label | true class)")
+        matrix = torch.as_tensor(transition, dtype=torch.float32)
+        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+            raise ValueError(f"loss 'forward': transition must be a square matrix, got shape {tuple(matrix.shape)}")
+        if (
+            not torch.isfinite(matrix).all()
+            or matrix.min() < 0
+            or not torch.allclose(matrix.sum(dim=1), torch.ones(len(matrix)), atol=1e-4)
+        ):
+            raise ValueError("loss 'forward': transition must hold probabilities, each row summing to 1")
+        self.register_buffer("transition", matrix)
+        self.hyperparameters = {"transition": matrix}
+
+    def evaluate(self, batch: LabelledLogits) -> tuple[Tensor, Tensor | None]:
+        """-log of the corrected probability of the label."""
+        log_probs = batch.log_probs().log_probs
+        if len(self.transition) != log_probs.shape[1]:
+            raise ValueError(
+                f"loss 'forward': transition is for {len(self.transition)} classes, input has {log_probs.shape[1]}"
+            )
+        log_transition = self.transition.to(log_probs.dtype).log().clamp(min=LOWEST_LOG_PROB)
+        into_label = log_transition.t()[batch.labels].movedim(-1, 1)
+        return -torch.logsumexp(log_probs + into_label, dim=1), batch.counted

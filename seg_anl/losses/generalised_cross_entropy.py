@@ -1,0 +1,38 @@
+"""Generalised cross entropy, between CE and MAE, and its normalised form."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from .inputs import LabelledLogProbs
+from .parameters import PositiveFraction
+
+LOG_CLAMP = math.log(1e-7)  # all published code clamps probabilities here
+
+
+def gce(pred: LabelledLogProbs, *, q: PositiveFraction = 0.7, exact_official: bool = True) -> Tensor:
+    """Generalised cross entropy: (1 - p_y^q) / q; q -> 0 is CE, q = 1 MAE.
+
+    ``exact_official`` clamps p_y at 1e-7 like the published code, so that a sample below gets no gradient at all.
+
+    Reference: Zhang & Sabuncu, Generalized Cross Entropy Loss for Training Deep Neural Networks with Noisy Labels,
+    NeurIPS 2018, Eq. 6.
+    """
+    return _box_cox(pred.target_log_prob, q, exact_official)
+
+
+def ngce(pred: LabelledLogProbs, *, q: PositiveFraction = 0.7, exact_official: bool = True) -> Tensor:
+    """Normalised GCE: GCE of the label over its sum for all labels, in [0, 1]; symmetric.
+
+    Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Section 5.
+    """
+    return gce(pred, q=q, exact_official=exact_official) / _box_cox(pred.log_probs, q, exact_official).sum(dim=1)
+
+
+def _box_cox(log_prob: Tensor, q: float, clamp: bool) -> Tensor:
+    if clamp:
+        log_prob = log_prob.clamp(min=LOG_CLAMP)
+    return -torch.expm1(q * log_prob) / q

@@ -1,0 +1,64 @@
+"""Normalised negative losses: an active loss flipped upside down, applied to the classes that are not labelled."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from .focal import modulation
+from .inputs import LabelledLogProbs
+from .parameters import NonNegative, OpenFraction
+
+P_MIN = 1e-7
+
+
+def nnce(pred: LabelledLogProbs, *, p_min: OpenFraction = P_MIN, exact_official: bool = True) -> Tensor:
+    """Normalised negative cross entropy: pushes the other classes down, hardest where the label is already believed.
+
+    NNCE = 1 - (A + log p_y) / sum_k (A + log p_k) with A = -log p_min, in [0, 1]; symmetric.
+
+    Probabilities stop at ``p_min``: by a clamp, which cuts the gradient, with ``exact_official``; otherwise smoothly, by
+    mixing p_min + (1 - p_min) p.
+
+    Reference: Ye et al., Active Negative Loss, Eq. 8.
+    """
+    floored_target = floor_log_prob(pred.target_log_prob, p_min, exact_official)
+    return flipped_share(floored_target, floor_log_prob(pred.log_probs, p_min, exact_official), -math.log(p_min))
+
+
+def nnfl(
+    pred: LabelledLogProbs,
+    *,
+    gamma: NonNegative = 0.5,
+    detach_modulation: bool = True,
+    p_min: OpenFraction = P_MIN,
+    exact_official: bool = True,
+) -> Tensor:
+    """Normalised negative focal loss: as NNCE, with the focal loss in the place of cross entropy.
+
+    A is the focal loss at ``p_min``: (1 - p_min)^gamma (-log p_min).
+
+    Reference: Ye et al., Active Negative Loss, Eq. 9.
+    """
+    floored_target = floor_log_prob(pred.target_log_prob, p_min, exact_official)
+    floored = floor_log_prob(pred.log_probs, p_min, exact_official)
+    highest = -((1 - p_min) ** gamma) * math.log(p_min)
+    return flipped_share(
+        modulation(floored_target, gamma, detach_modulation) * floored_target,
+        modulation(floored, gamma, detach_modulation) * floored,
+        highest,
+    )
+
+
+def flipped_share(target_reward: Tensor, rewards: Tensor, highest: float) -> Tensor:
+    """1 - (A - L_y) / sum_k (A - L_k), the normalised negative form of a loss L = -reward with maximum A (Eq. 7)."""
+    return 1 - (highest + target_reward) / (rewards.shape[1] * highest + rewards.sum(dim=1))
+
+
+def floor_log_prob(log_prob: Tensor, p_min: float, clamp: bool) -> Tensor:
+    """log p that does not fall below log p_min."""
+    if clamp:
+        return log_prob.clamp(min=math.log(p_min))
+    return torch.log(p_min + (1 - p_min) * log_prob.exp())

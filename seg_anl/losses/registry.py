@@ -1,0 +1,229 @@
+"""Every loss by name. A new loss is one function in one file and one line in ``LOSSES``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from seg_anl.records.errors import nearest_names
+
+from .absolute_error import mae, nmae, nrce, rce
+from .asymmetric import ael, agce, aul
+from .base import PointwiseFunction, PointwiseLoss, RobustLoss
+from .combination import weighted_sum
+from .cross_entropy import bootstrap_hard, bootstrap_soft, ce, el, el_lsr, lsr, nce, phuber_ce, taylor_ce
+from .entropy_regularisation import EntropyRegularisedLoss
+from .focal import focal, nfl
+from .forward_correction import ForwardCorrectedLoss
+from .fused import fused_anl_ce
+from .generalised_cross_entropy import gce, ngce
+from .negative import nnce, nnfl
+from .negative_learning import NegativeLearningLoss
+from .parameters import Count, NonNegative, Positive, checked_parameters, keyword_parameters
+from .sparse_regularisation import SparseRegularisedLoss
+from .t_loss import TLoss
+
+COMMON = ("reduction", "ignore_index", "activation")
+
+Builder = Callable[..., RobustLoss]
+"""Called with the loss's own parameters and the common keywords; its signature names the former with their defaults."""
+
+
+def pointwise(function: PointwiseFunction, fused: PointwiseFunction | None = None) -> Builder:
+    """A loss that is one pure function of each element."""
+    own = keyword_parameters(function)
+
+    def build(**keywords: Any) -> RobustLoss:
+        parameters = {name: keywords.pop(name) for name in own}
+        return PointwiseLoss(function, parameters, fused, **keywords)
+
+    return _described(build, own, function)
+
+
+def entropy_regularised(function: PointwiseFunction, *, lam: float) -> Builder:
+    """ANL*: ``function`` plus the entropy regulariser of the batch's marginal prediction."""
+    own = keyword_parameters(function)
+
+    def build(*, lam: NonNegative = lam, **keywords: Any) -> RobustLoss:
+        parameters = {name: keywords.pop(name) for name in own}
+        return EntropyRegularisedLoss(function, parameters, lam=lam, **keywords)
+
+    return _described(build, {**own, **keyword_parameters(build)}, EntropyRegularisedLoss)
+
+
+def sparse_regularised(function: PointwiseFunction) -> Builder:
+    """SR: ``function`` of sharpened outputs plus their weighted lp-norm."""
+    own = keyword_parameters(function)
+
+    def build(
+        *,
+        tau: Positive = 0.5,
+        p: Positive = 0.1,
+        lam: NonNegative = 1.2,
+        rho: Positive = 1.03,
+        every: Count = 1,
+        normalize: bool = True,
+        exact_official: bool = True,
+        **keywords: Any,
+    ) -> RobustLoss:
+        given = {"exact_official": exact_official, **keywords}
+        parameters = {name: given[name] for name in own}
+        common = {name: value for name, value in keywords.items() if name not in own}
+        return SparseRegularisedLoss(
+            function,
+            parameters,
+            tau=tau,
+            p=p,
+            lam=lam,
+            rho=rho,
+            every=every,
+            normalize=normalize,
+            exact_official=exact_official,
+            **common,
+        )
+
+    return _described(build, {**own, **keyword_parameters(build)}, SparseRegularisedLoss)
+
+
+def any_pair(roles: tuple[str, str], names: tuple[str, str], *, weight: float) -> Builder:
+    """A weighted sum of two losses that the caller names, with the parts' own parameters as further keywords."""
+
+    def build(**keywords: Any) -> RobustLoss:
+        common = {name: keywords.pop(name) for name in COMMON if name in keywords}
+        parts = []
+        for role, default in zip(roles, names, strict=True):
+            part = str(keywords.pop(role, default))
+            if part not in POINTWISE:
+                raise ValueError(f"{role}={part!r} is no pointwise loss; {nearest_names(part, POINTWISE)}")
+            parts.append(POINTWISE[part])
+        function = weighted_sum(*parts, alpha=weight, beta=weight)
+        parameters = checked_parameters("_".join(roles), keyword_parameters(function), keywords)
+        return PointwiseLoss(function, parameters, **common)
+
+    defaults = dict(zip(roles, names, strict=True)) | {"alpha": weight, "beta": weight}
+    described = {
+        name: inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+        for name, default in defaults.items()
+    }
+    return _described(build, described, weighted_sum)
+
+
+def _described(build: Builder, own: dict[str, inspect.Parameter], source: Any) -> Builder:
+    """Give ``build`` the signature and documentation of what it builds."""
+    build.__signature__ = inspect.Signature(list(own.values()))  # type: ignore[attr-defined]
+    build.__doc__ = source.__doc__
+    return build
+
+
+_anl_ce = weighted_sum(nce, nnce, alpha=5.0, beta=5.0)
+_anl_fl = weighted_sum(nfl, nnfl, alpha=5.0, beta=5.0)
+
+POINTWISE: dict[str, PointwiseFunction] = {
+    "ce": ce,
+    "mae": mae,
+    "nce": nce,
+    "nmae": nmae,
+    "nrce": nrce,
+    "focal": focal,
+    "nfl": nfl,
+    "rce": rce,
+    "gce": gce,
+    "ngce": ngce,
+    "sce": weighted_sum(ce, rce, alpha=0.1, beta=1.0),
+    "nnce": nnce,
+    "nnfl": nnfl,
+    "phuber_ce": phuber_ce,
+    "taylor_ce": taylor_ce,
+    "agce": agce,
+    "aul": aul,
+    "ael": ael,
+    "nce_mae": weighted_sum(nce, mae),
+    "nce_rce": weighted_sum(nce, rce),
+    "nfl_mae": weighted_sum(nfl, mae),
+    "nfl_rce": weighted_sum(nfl, rce),
+    "ngce_mae": weighted_sum(ngce, mae),
+    "ngce_rce": weighted_sum(ngce, rce),
+    "nce_agce": weighted_sum(nce, agce),
+    "nce_aul": weighted_sum(nce, aul),
+    "nce_ael": weighted_sum(nce, ael),
+    "nfl_agce": weighted_sum(nfl, agce),
+    "nfl_aul": weighted_sum(nfl, aul),
+    "nfl_ael": weighted_sum(nfl, ael),
+    "anl_ce": _anl_ce,
+    "anl_fl": _anl_fl,
+    "el": el,
+    "el_lsr": el_lsr,
+    "lsr": lsr,
+    "bootstrap_soft": bootstrap_soft,
+    "bootstrap_hard": bootstrap_hard,
+}
+
+LOSSES: dict[str, Builder] = {
+    **{name: pointwise(function) for name, function in POINTWISE.items()},
+    "anl_ce": pointwise(_anl_ce, fused=fused_anl_ce(_anl_ce)),
+    "anl_ce_er": entropy_regularised(_anl_ce, lam=2.0),
+    "anl_fl_er": entropy_regularised(_anl_fl, lam=2.0),
+    "ce_sr": sparse_regularised(ce),
+    "fl_sr": sparse_regularised(focal),
+    "gce_sr": sparse_regularised(gce),
+    "forward": ForwardCorrectedLoss,
+    "nlnl": NegativeLearningLoss,
+    "t_loss": TLoss,
+    "active_passive": any_pair(("active", "passive"), ("nce", "mae"), weight=1.0),
+    "active_negative": any_pair(("active", "negative"), ("nce", "nnce"), weight=5.0),
+}
+
+
+def list_losses() -> list[str]:
+    """The names :func:`build_loss` knows, sorted."""
+    return sorted(LOSSES)
+
+
+def loss_parameters(name: str) -> dict[str, Any]:
+    """A loss's own parameters with their defaults, in the order of its signature.
+
+    >>> loss_parameters("gce")
+    {'q': 0.7, 'exact_official': True}
+    """
+    return {parameter.name: parameter.default for parameter in _own_parameters(name).values()}
+
+
+def build_loss(
+    name: str,
+    *,
+    reduction: str = "mean",
+    ignore_index: int | None = None,
+    activation: str = "softmax",
+    **params: Any,
+) -> RobustLoss:
+    """A loss module by its name.
+
+    >>> import torch
+    >>> loss = build_loss("anl_ce", alpha=5.0, beta=5.0)
+    >>> value = loss(torch.zeros(4, 2, 8, 8), torch.zeros(4, 8, 8, dtype=torch.long))
+    >>> round(value.item(), 4)
+    5.0
+
+    Args:
+        name: one of :func:`list_losses`.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+        ignore_index: label value of elements that do not count.
+        activation: ``"softmax"`` or ``"sigmoid"``.
+        params: the loss's own parameters, see :func:`loss_parameters`.
+
+    Raises:
+        ValueError: for an unknown name or parameter (with the nearest valid ones) or a value out of range.
+    """
+    own = _own_parameters(name)
+    if name.startswith("active_"):  # which keywords they take depends on the parts they name
+        parameters = params
+    else:
+        parameters = checked_parameters(name, own, params)
+    return LOSSES[name](**parameters, reduction=reduction, ignore_index=ignore_index, activation=activation)
+
+
+def _own_parameters(name: str) -> dict[str, inspect.Parameter]:
+    if name not in LOSSES:
+        raise ValueError(f"unknown loss {name!r}; {nearest_names(name, LOSSES)}")
+    return {key: value for key, value in keyword_parameters(LOSSES[name]).items() if key not in COMMON}

@@ -1,0 +1,33 @@
+"""Torch-free ground floor: errors, atomic files, seeds, noise manifests and the files of a run directory."""
+
+from .atomic import make_directory, write_bytes, write_csv, write_json, write_text, written_aside
+from .errors import UserError, exit_with_error, nearest_names, run_command
+from .manifest import NoiseRecord, array_digest, write_manifest
+from .runs import METRICS_KEYS, SUMMARY_SCHEMA, MetricRow, metric_summary, read_metrics, write_metrics
+from .seeds import chosen_items, item_generator, item_hash, item_id
+
+__all__ = [
+    "METRICS_KEYS",
+    "SUMMARY_SCHEMA",
+    "MetricRow",
+    "NoiseRecord",
+    "UserError",
+    "array_digest",
+    "chosen_items",
+    "exit_with_error",
+    "item_generator",
+    "item_hash",
+    "item_id",
+    "make_directory",
+    "metric_summary",
+    "nearest_names",
+    "read_metrics",
+    "run_command",
+    "write_bytes",
+    "write_csv",
+    "write_json",
+    "write_manifest",
+    "write_metrics",
+    "write_text",
+    "written_aside",
+]

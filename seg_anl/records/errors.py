@@ -1,0 +1,51 @@
+"""What a person did wrong, told in one line.
+
+Every command of the project raises :class:`UserError` for bad input and runs under :func:`run_command`, which turns it
+into one line on the standard error and exit status 2. A traceback therefore always means a defect of the program.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Callable, Iterable
+from typing import NoReturn
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+class UserError(Exception):
+    """Bad input: the message names the file or setting, what was found and what was expected, in one line."""
+
+
+def nearest_names(name: str, known: Iterable[str], count: int = 3) -> str:
+    """Say which known names stand nearest to ``name``, for the end of an error message.
+
+    >>> nearest_names("anl_c", ["anl_ce", "gce", "mae"])
+    "did you mean 'anl_ce'?"
+    >>> nearest_names("zzz", ["gce", "mae"])
+    'known: gce, mae'
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=count, cutoff=0.6)
+    if close:
+        return f"did you mean {' or '.join(repr(match) for match in close)}?"
+    return f"known: {', '.join(names)}"
+
+
+def exit_with_error(program: str, message: object) -> NoReturn:
+    """Print one line ``program: error: message`` and leave with the exit status of a user's error."""
+    print(f"{program}: error: {' '.join(str(message).split())}", file=sys.stderr)
+    raise SystemExit(EXIT_USER_ERROR)
+
+
+def run_command(program: str, main: Callable[[], None]) -> None:
+    """Run a command's body; a :class:`UserError` becomes one line and status 2, Ctrl-C status 130."""
+    try:
+        main()
+    except UserError as error:
+        exit_with_error(program, error)
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted; the same command carries on from the last finished step", file=sys.stderr)
+        raise SystemExit(EXIT_INTERRUPTED) from None

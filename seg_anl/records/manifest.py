@@ -1,0 +1,57 @@
+"""What was done to which annotation: one record per item, as CSV for people and as JSON for programs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .atomic import write_csv, write_json
+
+MANIFEST_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class NoiseRecord:
+    """What happened to one item.
+
+    Attributes:
+        item: the item's id, see :func:`seg_anl.records.seeds.item_id`.
+        kind: the kind of noise, or ``"none"`` for an item left clean.
+        asked: the strength asked for, as a share of the clean area or volume.
+        realised: the strength reached: changed pixels (exclusive or) over the clean area; 0 for an unchanged item.
+        note: why an item that should have been changed was not, or was changed less; empty otherwise.
+        parameters: what was drawn (angle, direction, ...) and found (steps, shift, ...).
+        source_sha256, result_sha256: of the arrays, see :func:`array_digest`.
+    """
+
+    item: str
+    kind: str
+    asked: float
+    realised: float
+    note: str = ""
+    parameters: dict[str, Any] = field(default_factory=dict)
+    source_sha256: str = ""
+    result_sha256: str = ""
+
+
+def array_digest(array: NDArray[Any]) -> str:
+    """SHA-256 over an array's dtype, shape and values in C order; independent of file format and compression."""
+    digest = hashlib.sha256(f"{array.dtype.str} {array.shape} ".encode())
+    digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def write_manifest(folder: Path, settings: dict[str, Any], records: Sequence[NoiseRecord]) -> None:
+    """Write ``manifest.csv`` and ``manifest.json`` of ``records`` (sorted by item) into ``folder``."""
+    rows = [asdict(record) for record in sorted(records, key=lambda record: record.item)]
+    write_json(folder / "manifest.json", {"schema": MANIFEST_SCHEMA, "settings": settings, "items": rows})
+    for row in rows:
+        row["parameters"] = json.dumps(row["parameters"], sort_keys=True)
+    write_csv(folder / "manifest.csv", list(NoiseRecord.__dataclass_fields__), rows)

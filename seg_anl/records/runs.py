@@ -1,0 +1,89 @@
+"""The files of a run directory that training writes and reporting reads: metrics.csv and summary.json.
+
+metrics.csv has the columns ``epoch, split`` and then the metrics' names; one row per finished epoch and split, no times.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .atomic import write_csv
+from .errors import UserError
+
+METRICS_KEYS = ("epoch", "split")
+SUMMARY_SCHEMA = 1
+
+CONFIG_FILE = "config.yaml"
+ENVIRONMENT_FILE = "environment.json"
+METRICS_FILE = "metrics.csv"
+SUMMARY_FILE = "summary.json"
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """The metrics of one split after one epoch (counted from 0)."""
+
+    epoch: int
+    split: str
+    values: dict[str, float]
+
+
+def write_metrics(path: Path, rows: Sequence[MetricRow]) -> None:
+    """Write metrics.csv: columns in the order in which the metrics first appear."""
+    names = list(dict.fromkeys(name for row in rows for name in row.values))
+    table = [{"epoch": row.epoch, "split": row.split, **row.values} for row in rows]
+    write_csv(path, [*METRICS_KEYS, *names], table)
+
+
+def read_metrics(path: Path) -> list[MetricRow]:
+    """Read metrics.csv.
+
+    Raises:
+        UserError: naming file and line, when it is not such a table.
+    """
+    rows = []
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            if reader.fieldnames is None or tuple(reader.fieldnames[:2]) != METRICS_KEYS:
+                raise UserError(f"{path}: expected columns starting with {', '.join(METRICS_KEYS)}")
+            for cells in reader:
+                values = {name: float(cell) for name, cell in cells.items() if name not in METRICS_KEYS and cell}
+                rows.append(MetricRow(int(cells["epoch"]), cells["split"], values))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path}: line {len(rows) + 2} is damaged: {error}") from error
+    return rows
+
+
+def metric_summary(
+    rows: Sequence[MetricRow], split: str, name: str, k: int, *, lower_is_better: bool = False
+) -> dict[str, Any]:
+    """``last``, ``best`` (with its epoch) and mean and sample standard deviation over the last ``k`` epochs.
+
+    ``best`` is picked by looking at ``split`` itself: quote it as such when that is the test set. With one epoch the
+    standard deviation is None.
+    """
+    series = [(row.epoch, row.values[name]) for row in rows if row.split == split and name in row.values]
+    if not series:
+        raise ValueError(f"no rows of split {split!r} with metric {name!r}")
+    tail = [value for _, value in series[-k:]]
+    mean = math.fsum(tail) / len(tail)
+    spread = math.sqrt(math.fsum((value - mean) ** 2 for value in tail) / (len(tail) - 1)) if len(tail) > 1 else None
+    pick = min if lower_is_better else max
+    best_epoch, best = pick(series, key=lambda pair: pair[1])
+    return {
+        "last": series[-1][1],
+        "best": best,
+        "best_epoch": best_epoch,
+        "best_chosen_on": split,
+        "last_k_mean": mean,
+        "last_k_std": spread,
+        "k": len(tail),
+    }

@@ -1,0 +1,50 @@
+"""Randomness that depends on a seed and an item's name alone, never on file order, worker count or machine."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path, PurePath
+
+import numpy as np
+
+MASK_SUFFIX = "_segmentation"  # of the official ISIC masks
+_DOUBLE_SUFFIXES = (".nii.gz",)
+
+
+def item_id(path: Path, root: Path) -> str:
+    """The name under which a file's noise is drawn: its POSIX path below ``root``, without suffixes and ``_segmentation``.
+
+    >>> item_id(Path("/data/masks/a/ISIC_01_segmentation.png"), Path("/data/masks"))
+    'a/ISIC_01'
+    >>> item_id(Path("/data/case.1.nii.gz"), Path("/data"))
+    'case.1'
+    """
+    relative: PurePath = path.relative_to(root)
+    name = relative.name
+    for suffix in (*_DOUBLE_SUFFIXES, relative.suffix):
+        if suffix and name.lower().endswith(suffix.lower()):
+            name = name[: -len(suffix)]
+            break
+    name = name.removesuffix(MASK_SUFFIX)
+    return relative.with_name(name).as_posix()
+
+
+def item_hash(seed: int, item: str, purpose: str = "") -> int:
+    """A 128-bit number that is a function of its arguments alone (BLAKE2b); ``purpose`` separates uses of one seed."""
+    text = f"{seed}\0{purpose}\0{item}".encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=16).digest(), "little")
+
+
+def item_generator(seed: int, item: str, purpose: str = "") -> np.random.Generator:
+    """NumPy's PCG64 generator started from :func:`item_hash`."""
+    return np.random.Generator(np.random.PCG64(item_hash(seed, item, purpose)))
+
+
+def chosen_items(items: Iterable[str], share: float, seed: int, purpose: str = "choice") -> set[str]:
+    """Exactly ``round(share * N)`` of the items: those with the smallest hash, so the sets are nested over ``share``.
+
+    Halves are rounded up. The choice does not depend on the order of ``items``.
+    """
+    ranked = sorted(set(items), key=lambda item: (item_hash(seed, item, purpose), item))
+    return set(ranked[: int(share * len(ranked) + 0.5)])
