@@ -1,6 +1,6 @@
 """Noise-robust losses: ``build_loss(name, **params)`` gives a module, ``list_losses()`` the names."""
 
-from .base import PointwiseLoss, RobustLoss
+from .base import PointwiseLoss, RobustLoss, ScheduledLoss
 from .inputs import LabelledLogProbs, labelled_log_probs
 from .registry import build_loss, list_losses, loss_parameters
 from .t_loss import TLoss, t_loss
@@ -9,6 +9,7 @@ __all__ = [
     "LabelledLogProbs",
     "PointwiseLoss",
     "RobustLoss",
+    "ScheduledLoss",
     "TLoss",
     "build_loss",
     "labelled_log_probs",

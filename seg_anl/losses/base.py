@@ -17,7 +17,14 @@ PointwiseFunction = Callable[..., Tensor]
 """``function(pred: LabelledLogProbs, *, parameter=default, ...) -> (B, *E)``: one value per element, without reduction."""
 
 
-class RobustLoss(nn.Module):
+class ScheduledLoss(nn.Module):
+    """A criterion that is told when an epoch begins, whether or not it has a schedule."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """``epoch`` (from 0) begins; criteria without a schedule ignore it."""
+
+
+class RobustLoss(ScheduledLoss):
     """Base of all losses.
 
     Args:
@@ -55,9 +62,6 @@ class RobustLoss(nn.Module):
             batch = labelled_logits(input, target, ignore_index=self.ignore_index, activation=self.activation)
             values, counted = self.evaluate(batch)
             return reduce_values(values, counted, self.reduction)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Tell the loss which epoch begins, counted from 0; losses without a schedule ignore it."""
 
     def extra_repr(self) -> str:
         """The hyper-parameters and common keywords, for ``print(loss)``."""
@@ -111,4 +115,4 @@ def _one_of(setting: str, value: str, choices: tuple[str, ...]) -> str:
     return value
 
 
-__all__ = ["LabelledLogProbs", "PointwiseLoss", "RobustLoss", "reduce_values"]
+__all__ = ["LabelledLogProbs", "PointwiseLoss", "RobustLoss", "ScheduledLoss", "reduce_values"]

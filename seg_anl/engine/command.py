@@ -1,0 +1,142 @@
+"""A Hydra command whose mistakes read like a person's: one line, exit status 2, no traceback."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+import seg_anl
+from seg_anl.records import UserError, nearest_names, run_command
+
+HYDRA_QUIET = [
+    "hydra.run.dir=.",
+    "hydra.output_subdir=null",
+    "hydra.sweep.dir=.",
+    "hydra.sweep.subdir=.",
+    "hydra/job_logging=none",
+    "hydra/hydra_logging=none",
+]
+
+
+def config_folder() -> Path:
+    """The folder of the YAML files: inside the package in an installed wheel, beside it in a checkout.
+
+    Raises:
+        UserError: when neither is there, which means a broken installation.
+    """
+    package = Path(seg_anl.__file__).parent
+    for folder in (package / "configs", package.parent / "configs"):
+        if (folder / "segmentation.yaml").is_file():
+            return folder
+    raise UserError(f"{package}: the configuration files are missing; reinstall seg-anl")
+
+
+def hydra_command(program: str, config_name: str, help_text: str, task: Callable[[DictConfig], None]) -> None:
+    """Run ``task`` on the configuration composed from the command line.
+
+    Plain overrides are composed and run at once. With Hydra's own options (``-m`` for sweeps, ``--config-dir``, ...)
+    Hydra runs the task; in a sweep a run that fails is reported at the end and does not stop the others.
+    """
+    arguments = sys.argv[1:]
+    logging.captureWarnings(True)  # libraries' warnings do not concern the person who trains
+    warnings.filterwarnings("ignore")
+    if "--help" in arguments or "-h" in arguments:
+        print(help_text.strip())
+        return
+    flags = [argument for argument in arguments if argument.startswith("-")]
+    if not flags:
+        run_command(program, lambda: task(compose(config_name, arguments)))
+        return
+    _run_with_hydra(program, config_name, arguments, task, sweep=bool({"-m", "--multirun"} & set(flags)))
+
+
+def _run_with_hydra(
+    program: str, config_name: str, arguments: list[str], task: Callable[[DictConfig], None], *, sweep: bool
+) -> None:
+    failed: list[str] = []
+
+    def job(config: DictConfig) -> None:
+        try:
+            task(config)
+        except UserError as error:
+            if not sweep:
+                raise
+            failed.append(str(error))
+            print(f"{program}: error: {error}", file=sys.stderr)
+
+    def whole() -> None:
+        sys.argv = [sys.argv[0], *arguments, *HYDRA_QUIET]
+        decorated = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config_name)(job)
+        decorated()
+        if failed:
+            raise UserError(f"{len(failed)} run(s) of the sweep failed: {'; '.join(failed)}")
+
+    run_command(program, whole)
+
+
+def compose(config_name: str, overrides: list[str]) -> DictConfig:
+    """The configuration of ``config_name`` with ``overrides`` (``loss=gce``, ``optim.lr=0.01``), resolved.
+
+    Raises:
+        UserError: for an unknown setting, option or a value that cannot be read, with the nearest known names.
+    """
+    folder = config_folder()
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(folder), version_base="1.3"):
+        try:
+            config = hydra.compose(config_name, overrides)
+            OmegaConf.resolve(config)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(_explained(error, folder, config_name, overrides)) from error
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise UserError(f"the setting {missing[0]} is needed: add {missing[0]}=VALUE to the command")
+    return config
+
+
+def _explained(error: Exception, folder: Path, config_name: str, overrides: list[str]) -> str:
+    """Hydra's complaint, put in terms of the override that caused it."""
+    known = None
+    for text in overrides:
+        try:
+            override = OverridesParser.create().parse_override(text)
+        except HydraException:
+            return f"cannot read {text!r}; expected SETTING=VALUE, for instance loss=gce or optim.lr=0.01"
+        key, value = override.key_or_group, str(override.get_value_element_as_str()) if override.value() is not None else ""
+        if (folder / key).is_dir():
+            options = sorted(path.stem for path in (folder / key).glob("*.yaml"))
+            if value not in options:
+                return f"{text}: unknown {key} {value!r}; {nearest_names(value, options)}"
+        elif not override.is_add():
+            if known is None:
+                groups = [o for o in overrides if (folder / o.split("=")[0].lstrip("+~")).is_dir()]
+                with_groups = hydra.compose(config_name, groups)
+                known = set(_dotted_names("", with_groups))
+            if key not in known:
+                return f"{text}: unknown setting {key!r}; {_nearest_setting(key, known)}"
+    return str(error).splitlines()[0]
+
+
+def _nearest_setting(key: str, known: set[str]) -> str:
+    """Suggest among the settings of the same group where there is one; naming all would fill the screen."""
+    group = key.rpartition(".")[0]
+    siblings = {name for name in known if name.rpartition(".")[0] == group}
+    return nearest_names(key, siblings) if siblings else nearest_names(key, {name.split(".")[0] for name in known})
+
+
+def _dotted_names(prefix: str, config: DictConfig) -> Iterator[str]:
+    for key in config:
+        name = f"{prefix}{key}"
+        yield name
+        if not OmegaConf.is_missing(config, key) and OmegaConf.is_dict(config[key]):
+            yield from _dotted_names(f"{name}.", config[key])

@@ -1,0 +1,173 @@
+"""The training loop. The order of its steps is what decides whether a published table reproduces, so it is all here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from seg_anl.losses import ScheduledLoss
+from seg_anl.records import MetricRow, UserError, nearest_names
+
+from .checkpoint import load_checkpoint, save_checkpoint
+from .distribution import Process
+from .optimisation import OptimSettings, add_l1_subgradient, build_optimiser, build_schedule
+from .run_directory import RunDirectory
+
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+Metrics = dict[str, dict[str, float]]
+"""Split -> metric -> value."""
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """How long and how to run the loop.
+
+    Attributes:
+        epochs: number of passes over the training data.
+        precision: ``fp32``, ``bf16`` or ``fp16`` (autocast; the loss is computed in float32 whatever this says).
+        channels_last: memory format of network and images.
+        compile: hand network and loss to ``torch.compile``.
+        checkpoint_every: epochs between checkpoints; a killed run repeats at most that many.
+        progress: show a progress bar.
+    """
+
+    epochs: int
+    precision: str = "fp32"
+    channels_last: bool = False
+    compile: bool = False
+    checkpoint_every: int = 1
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise UserError(f"precision={self.precision}: {nearest_names(str(self.precision), PRECISIONS)}")
+        for name in ("epochs", "checkpoint_every"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise UserError(f"{name} must be a whole number >= 1, got {value!r}")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a trainer brings to the loop.
+
+    Attributes:
+        batches: epoch (from 0) -> batches ``(inputs, target)`` on the device, augmented, this process's share only.
+        steps_per_epoch: how many there are.
+        evaluate: (network in eval mode, epoch) -> metrics; called by the main process after every epoch.
+        headline: split and metric that ``best.pt`` and the progress bar go by; higher is better.
+    """
+
+    batches: Callable[[int], Iterable[tuple[Tensor, Tensor]]]
+    steps_per_epoch: int
+    evaluate: Callable[[nn.Module, int], Metrics]
+    headline: tuple[str, str]
+
+
+def fit(
+    model: nn.Module,
+    loss: ScheduledLoss,
+    task: Task,
+    settings: LoopSettings,
+    optim: OptimSettings,
+    run: RunDirectory,
+    process: Process,
+) -> list[MetricRow]:
+    """Train ``model`` to the end, from the beginning or from the run's last checkpoint; returns all metric rows.
+
+    Raises:
+        UserError: when the loss is no longer finite; the checkpoint of the epoch before stays.
+    """
+    device = process.device
+    memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
+    model.to(device=device, memory_format=memory_format)
+    loss.to(device)
+    optimiser = build_optimiser(optim, model, loss)
+    schedule = build_schedule(optim, optimiser, settings.epochs)
+    dtype = PRECISIONS[settings.precision]
+    # Only half precision can underflow; bfloat16 has float32's range.
+    scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
+    parts = {"model": model, "loss": loss, "optimiser": optimiser, "schedule": schedule, "scaler": scaler}
+    first_epoch, rows = 0, []
+    if run.last.exists():
+        first_epoch, rows = load_checkpoint(run.last, device=device, parts=parts)
+    if process.is_main:
+        run.write_environment(process, resumed_at=first_epoch or None)
+        run.write_metrics(rows)
+    process.wait()
+    trained = process.wrapped(model)
+
+    def objective(inputs: Tensor, target: Tensor) -> Tensor:
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+            output = trained(inputs)
+        return loss(output, target)
+
+    step_objective = torch.compile(objective) if settings.compile else objective
+    split, metric = task.headline
+    best = max((row.values.get(metric, -math.inf) for row in rows if row.split == split), default=-math.inf)
+    bar = tqdm(
+        total=settings.epochs * task.steps_per_epoch,
+        initial=first_epoch * task.steps_per_epoch,
+        disable=not (settings.progress and process.is_main),
+        unit="step",
+        dynamic_ncols=True,
+    )
+    board = SummaryWriter(str(run.path / "tb"), purge_step=first_epoch) if process.is_main else None
+    with bar:
+        for epoch in range(first_epoch, settings.epochs):
+            bar.set_description(f"epoch {epoch + 1}/{settings.epochs}")
+            loss.set_epoch(epoch)
+            trained.train()
+            total = torch.zeros((), device=device)
+            for inputs, target in task.batches(epoch):
+                optimiser.zero_grad(set_to_none=True)
+                value = step_objective(inputs.contiguous(memory_format=memory_format), target)
+                scaler.scale(value).backward()
+                scaler.unscale_(optimiser)
+                process.average_gradients(loss.parameters())
+                add_l1_subgradient(model.parameters(), optim.l1)
+                if optim.clip_norm is not None:
+                    nn.utils.clip_grad_norm_(model.parameters(), optim.clip_norm)
+                scaler.step(optimiser)
+                scaler.update()
+                total += value.detach()
+                bar.update()
+            learning_rate = optimiser.param_groups[0]["lr"]
+            schedule.step()
+            mean_loss = total.item() / max(task.steps_per_epoch, 1)
+            if not math.isfinite(mean_loss):
+                raise UserError(
+                    f"{run.path}: the training loss became {mean_loss} in epoch {epoch + 1}; "
+                    "lower optim.lr, or use precision=bf16 or fp32 in the place of fp16"
+                )
+            if process.is_main:
+                assert board is not None
+                model.eval()
+                with torch.inference_mode(), torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+                    metrics = task.evaluate(model, epoch)
+                metrics.setdefault("train", {}).update({"loss": mean_loss, "lr": learning_rate})
+                rows.extend(MetricRow(epoch, name, values) for name, values in metrics.items())
+                for name, values in metrics.items():
+                    for key, number in values.items():
+                        board.add_scalar(f"{name}/{key}", number, epoch)
+                headline = metrics.get(split, {}).get(metric)
+                if headline is not None:
+                    bar.set_postfix({"loss": f"{mean_loss:.4f}", f"{split} {metric}": f"{headline:.4f}"})
+                done = epoch + 1
+                if headline is not None and headline > best:
+                    best = headline
+                    save_checkpoint(run.best, epoch=done, rows=rows, parts=parts)
+                if done % settings.checkpoint_every == 0 or done == settings.epochs:
+                    save_checkpoint(run.last, epoch=done, rows=rows, parts=parts)
+                    run.write_metrics(rows)
+            process.wait()
+    if board is not None:
+        board.close()
+    return rows

@@ -1,0 +1,110 @@
+"""Optimiser, learning-rate schedule and the L1 penalty, from the ``optim`` settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import lr_scheduler
+
+from seg_anl.records import UserError, nearest_names
+
+OPTIMISERS = ("adam", "adamw", "sgd")
+SCHEDULES = ("constant", "exponential", "cosine", "step")
+
+
+@dataclass(frozen=True)
+class OptimSettings:
+    """The ``optim`` group of the configuration.
+
+    Attributes:
+        name: ``adam``, ``adamw`` or ``sgd``.
+        lr, weight_decay: of the network's parameters.
+        momentum, nesterov: of SGD.
+        schedule: per epoch: ``constant``; ``exponential`` (times ``gamma``); ``cosine`` (to ``eta_min`` over all epochs);
+            ``step`` (times ``gamma`` every ``step_size`` epochs).
+        clip_norm: largest gradient norm of the network, the L1 sub-gradient included; None: no clipping.
+        l1: delta, the weight of the L1 norm of all network parameters.
+        loss_lr: learning rate of parameters that belong to the loss (T-Loss's log nu); they have no weight decay.
+    """
+
+    name: str
+    lr: float
+    weight_decay: float = 0.0
+    momentum: float = 0.9
+    nesterov: bool = False
+    schedule: str = "constant"
+    gamma: float = 1.0
+    step_size: int = 1
+    eta_min: float = 0.0
+    clip_norm: float | None = None
+    l1: float = 0.0
+    loss_lr: float = 1e-3
+
+    def __post_init__(self) -> None:
+        for setting, value, known in (
+            ("optim.name", self.name, OPTIMISERS),
+            ("optim.schedule", self.schedule, SCHEDULES),
+        ):
+            if value not in known:
+                raise UserError(f"{setting}={value}: {nearest_names(str(value), known)}")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in ("lr", "gamma", "step_size", "loss_lr", "clip_norm"):
+                if value is not None and not (_is_number(value) and value > 0):
+                    raise UserError(f"optim.{field.name} must be a number > 0, got {value!r}")
+            elif field.name in ("weight_decay", "momentum", "eta_min", "l1") and not (
+                _is_number(value) and value >= 0
+            ):
+                raise UserError(f"optim.{field.name} must be a number >= 0, got {value!r}")
+
+
+def build_optimiser(settings: OptimSettings, model: nn.Module, loss: nn.Module) -> torch.optim.Optimizer:
+    """The optimiser over the network's and, in a group of their own without decay, the loss's parameters."""
+    groups: list[dict[str, Any]] = [{"params": list(model.parameters()), "weight_decay": settings.weight_decay}]
+    own = list(loss.parameters())
+    if own:
+        groups.append({"params": own, "lr": settings.loss_lr, "weight_decay": 0.0})
+    if settings.name == "sgd":
+        return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.nesterov)
+    kind = torch.optim.Adam if settings.name == "adam" else torch.optim.AdamW
+    return kind(groups, lr=settings.lr)
+
+
+def build_schedule(
+    settings: OptimSettings, optimiser: torch.optim.Optimizer, epochs: int
+) -> lr_scheduler.LRScheduler:
+    """The schedule, to be stepped once per epoch; the loss's own group keeps its rate."""
+
+    def factor(epoch: int) -> float:
+        if settings.schedule == "exponential":
+            return settings.gamma**epoch
+        if settings.schedule == "step":
+            return settings.gamma ** (epoch // settings.step_size)
+        if settings.schedule == "cosine":
+            lowest = settings.eta_min / settings.lr
+            return lowest + (1 - lowest) * (1 + torch.cos(torch.tensor(torch.pi * epoch / epochs)).item()) / 2
+        return 1.0
+
+    constant = [lambda epoch: 1.0] * (len(optimiser.param_groups) - 1)
+    return lr_scheduler.LambdaLR(optimiser, [factor, *constant])
+
+
+@torch.no_grad()
+def add_l1_subgradient(parameters: Iterable[nn.Parameter], delta: float) -> None:
+    """Add delta * sign(theta) to every gradient: the L1 penalty of Ye et al., 2023, over *all* network parameters.
+
+    The published code includes biases and the scales and shifts of normalisation layers; so does this.
+    """
+    if delta == 0:
+        return
+    with_gradient = [parameter for parameter in parameters if parameter.grad is not None]
+    signs = torch._foreach_sign(with_gradient)
+    torch._foreach_add_([parameter.grad for parameter in with_gradient], signs, alpha=delta)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,0 +1,191 @@
+"""A run directory: where it lies, whether it may be (re)used, and the files in it that are not checkpoints."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from omegaconf import DictConfig, OmegaConf
+
+from seg_anl.records import MetricRow, UserError, make_directory, write_json, write_metrics, write_text
+from seg_anl.records.runs import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, SUMMARY_FILE, SUMMARY_SCHEMA
+
+from .distribution import Process
+
+# Settings that say where and how fast, not what: they neither name a run nor stand in the way of resuming it.
+PLACE_SETTINGS = ("run_root", "run_dir", "device", "workers", "progress")
+PACKAGES = ("seg-anl", "torch", "torchvision", "monai", "numpy", "scipy", "scikit-image", "opencv-python-headless")
+
+
+class RunDirectory:
+    """The folder of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint that a run resumes from."""
+        return self.path / "checkpoints" / "last.pt"
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint of the epoch with the best headline metric."""
+        return self.path / "checkpoints" / "best.pt"
+
+    @property
+    def summary(self) -> dict[str, Any] | None:
+        """summary.json, or None when there is none yet."""
+        path = self.path / SUMMARY_FILE
+        if not path.exists():
+            return None
+        try:
+            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: damaged: {error}; delete it to resume the run") from error
+        return content
+
+    def config(self) -> DictConfig:
+        """The resolved configuration the run was started with.
+
+        Raises:
+            UserError: when the folder holds no run.
+        """
+        path = self.path / CONFIG_FILE
+        if not path.is_file():
+            raise UserError(f"{self.path}: not a run directory (no {CONFIG_FILE} in it)")
+        try:
+            config = OmegaConf.load(path)
+        except Exception as error:  # YAML's errors have no common base that OmegaConf documents
+            raise UserError(f"{path}: damaged: {error}") from error
+        if not isinstance(config, DictConfig):
+            raise UserError(f"{path}: damaged: expected named settings")
+        return config
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has come to its end."""
+        summary = self.summary
+        return summary is not None and summary.get("status") == "finished"
+
+    def open(self, config: DictConfig) -> None:
+        """Create the folder with its configuration, or check that what is there was made with the same settings.
+
+        Raises:
+            UserError: when it was not; the message names the settings that differ.
+        """
+        make_directory(self.path / "checkpoints")
+        path = self.path / CONFIG_FILE
+        if not path.exists():
+            write_text(path, OmegaConf.to_yaml(config, resolve=True))
+            return
+        before, now = _flat(self.config()), _flat(config)
+        different = [
+            f"{key}={before.get(key)} there, {now.get(key)} now"
+            for key in sorted(before.keys() | now.keys())
+            if before.get(key) != now.get(key) and key.split(".")[0] not in PLACE_SETTINGS
+        ]
+        if different:
+            raise UserError(
+                f"{self.path} holds a run with other settings ({'; '.join(different[:4])}); "
+                "choose another run_dir, or delete that folder"
+            )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run against a second process that would train in the same folder."""
+        try:
+            with FileLock(self.path / ".lock", timeout=0):
+                yield
+        except Timeout as error:
+            raise UserError(f"{self.path}: another process is training in this folder") from error
+
+    def write_environment(self, process: Process, *, resumed_at: int | None = None) -> None:
+        """Write environment.json; a resumed run adds its environment to the list ``resumed``."""
+        path = self.path / ENVIRONMENT_FILE
+        now = environment(process)
+        if resumed_at is not None and path.exists():
+            try:
+                first = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise UserError(f"{path}: damaged: {error}; delete it to go on") from error
+            first.setdefault("resumed", []).append({"epoch": resumed_at, **now})
+            now = first
+        write_json(path, now)
+
+    def write_metrics(self, rows: list[MetricRow]) -> None:
+        """Write metrics.csv anew from all rows."""
+        write_metrics(self.path / METRICS_FILE, rows)
+
+    def write_summary(self, content: dict[str, Any]) -> None:
+        """Write summary.json."""
+        write_json(self.path / SUMMARY_FILE, {"schema": SUMMARY_SCHEMA, **content})
+
+
+def settings_digest(config: DictConfig) -> str:
+    """Eight hexadecimal digits that tell runs of different settings apart; the seed and the place do not enter."""
+    settings = {k: v for k, v in _flat(config).items() if k.split(".")[0] not in (*PLACE_SETTINGS, "seed")}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def environment(process: Process) -> dict[str, Any]:
+    """Versions, device, threads, git revision where there is one, command line."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    device = process.device
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": versions,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "processes": process.world_size,
+        "threads": torch.get_num_threads(),
+        "cpu_count": os.cpu_count(),
+        "git_revision": _git_revision(),
+        "command": sys.argv,
+    }
+
+
+def _git_revision() -> str | None:
+    """The revision of the checkout this file lies in, with ``-dirty`` for uncommitted changes."""
+    folder = Path(__file__).parent
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
+
+
+def _flat(config: DictConfig) -> dict[str, Any]:
+    """Dotted names of all settings with their resolved values; lists stay whole."""
+
+    def walk(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                yield from walk(f"{prefix}.{key}" if prefix else str(key), inner)
+        else:
+            yield prefix, value
+
+    return dict(walk("", OmegaConf.to_container(config, resolve=True)))

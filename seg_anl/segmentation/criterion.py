@@ -1,0 +1,62 @@
+"""What a segmentation network is trained on: a robust loss, optionally beside Dice, over all deep-supervision heads."""
+
+from __future__ import annotations
+
+from monai.losses import DiceLoss
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from seg_anl.losses import RobustLoss, ScheduledLoss, build_loss
+from seg_anl.records import UserError
+
+COMMON_SETTINGS = ("name", "dice_weight")
+
+
+class SegmentationCriterion(ScheduledLoss):
+    """``loss`` plus ``dice_weight`` times MONAI's Dice loss (softmax, foreground only).
+
+    Takes logits ``(B, C, H, W)``, or of all heads ``(B, heads, C, H, W)`` with the full resolution first; heads are
+    weighted 1, 1/2, 1/4, ..., normalised to a sum of 1.
+    """
+
+    def __init__(self, loss: RobustLoss, dice_weight: float = 0.0) -> None:
+        super().__init__()
+        self.loss = loss
+        self.dice_weight = dice_weight
+        self.dice = DiceLoss(include_background=False, to_onehot_y=True, softmax=True) if dice_weight else None
+
+    def set_epoch(self, epoch: int) -> None:
+        """Pass the epoch on to the robust loss."""
+        self.loss.set_epoch(epoch)
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        """The scalar criterion; ``target`` holds class indices ``(B, H, W)``."""
+        if output.ndim == target.ndim + 1:
+            return self._one(output, target)
+        weights = [0.5**i for i in range(output.shape[1])]
+        parts = [w * self._one(head, target) for w, head in zip(weights, output.unbind(dim=1), strict=True)]
+        return sum(parts[1:], parts[0]) / sum(weights)
+
+    def _one(self, logits: Tensor, target: Tensor) -> Tensor:
+        value = self.loss(logits, target)
+        if self.dice is not None:
+            value = value + self.dice_weight * self.dice(logits.float(), target.unsqueeze(1))
+        return value
+
+
+def build_criterion(config: DictConfig) -> SegmentationCriterion:
+    """The criterion of a ``loss`` configuration.
+
+    Raises:
+        UserError: for an unknown loss or parameter (with the nearest names) or a value out of range.
+    """
+    settings = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(settings, dict)
+    parameters = {str(key): value for key, value in settings.items() if key not in COMMON_SETTINGS}
+    dice_weight = config.dice_weight
+    if isinstance(dice_weight, bool) or not isinstance(dice_weight, (int, float)) or dice_weight < 0:
+        raise UserError(f"loss.dice_weight must be a number >= 0, got {dice_weight!r}")
+    try:
+        return SegmentationCriterion(build_loss(str(config.name), **parameters), float(dice_weight))
+    except ValueError as error:
+        raise UserError(str(error)) from error

@@ -1,0 +1,172 @@
+"""A data set as the trainer wants it: decoded once, resized, uint8 tensors that whole batches are cut from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import CacheDataset
+from monai.transforms import Compose, Resized, Transform
+from omegaconf import DictConfig
+from torch import Tensor
+
+from seg_anl.engine.randomness import epoch_generator
+from seg_anl.records import UserError
+
+from .images import read_image, read_mask
+from .sources import Pair
+
+# The share of a GPU's free memory that the images may take; beyond it they stay in the host's memory.
+RESIDENT_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images and masks of one size.
+
+    Attributes:
+        items: ids, sorted.
+        images: ``(N, 3, H, W)`` uint8.
+        masks: ``(N, H, W)`` uint8, class indices.
+        conversions: how many images were stored in another mode than RGB, by mode.
+    """
+
+    items: list[str]
+    images: Tensor
+    masks: Tensor
+    conversions: dict[str, int]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def subset(self, items: set[str]) -> ImageSet:
+        """The set restricted to ``items``."""
+        index = [i for i, item in enumerate(self.items) if item in items]
+        return ImageSet([self.items[i] for i in index], self.images[index], self.masks[index], self.conversions)
+
+    def with_masks(self, masks: Sequence[np.ndarray[Any, Any]]) -> ImageSet:
+        """The same images under other masks."""
+        return ImageSet(self.items, self.images, torch.from_numpy(np.stack(list(masks))), self.conversions)
+
+
+class ReadPair(Transform):
+    """MONAI transform: a :class:`Pair` to a dictionary of ``image`` (3, H, W), ``mask`` (1, H, W) and ``mode``."""
+
+    def __init__(self, classes: int, threshold: float | None) -> None:
+        self.classes, self.threshold = classes, threshold
+
+    def __call__(self, data: Pair) -> dict[str, Any]:
+        """Read both files and check that they are of one size."""
+        image, mode = read_image(data.image.open(), data.image.name)
+        mask = read_mask(data.mask.open(), data.mask.name, classes=self.classes, threshold=self.threshold)
+        if image.shape[:2] != mask.shape:
+            (height, width), (mask_height, mask_width) = image.shape[:2], mask.shape
+            raise UserError(
+                f"{data.mask.name}: a mask of {mask_width} x {mask_height} pixels, "
+                f"but its image has {width} x {height}"
+            )
+        return {
+            "image": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
+            "mask": torch.from_numpy(mask[None]),
+            "mode": mode,
+        }
+
+
+class ToBytes(Transform):
+    """MONAI transform: rounded uint8 tensors, a quarter of the memory of what resizing returns."""
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Round image and mask."""
+        rounded = {key: data[key].as_tensor().round().clamp(0, 255).to(torch.uint8) for key in ("image", "mask")}
+        return {**data, **rounded}
+
+
+def load_images(pairs: Sequence[Pair], data: DictConfig, *, workers: int, progress: bool) -> ImageSet:
+    """Decode and resize all pairs (images bilinear, masks nearest) in ``workers`` threads.
+
+    Raises:
+        UserError: naming the first file that is damaged or does not fit.
+    """
+    size = image_size(data.size)
+    classes = data.classes
+    if isinstance(classes, bool) or not isinstance(classes, int) or not 2 <= classes <= 255:
+        raise UserError(f"data.classes must be a whole number from 2 to 255, got {classes!r}")
+    transform = Compose(
+        [
+            ReadPair(classes, data.get("threshold")),
+            Resized(keys=("image", "mask"), spatial_size=size, mode=("bilinear", "nearest")),
+            ToBytes(),
+        ]
+    )
+    try:
+        cached = CacheDataset(list(pairs), transform, num_workers=max(1, workers), progress=progress, copy_cache=False)
+        samples = [cached[i] for i in range(len(cached))]
+    except RuntimeError as error:  # MONAI wraps what a transform raises
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, UserError):
+            cause = cause.__cause__
+        if cause is None:
+            raise
+        raise cause from None
+    modes = [sample["mode"] for sample in samples if sample["mode"] != "RGB"]
+    return ImageSet(
+        [pair.item for pair in pairs],
+        torch.stack([sample["image"] for sample in samples]),
+        torch.stack([sample["mask"][0] for sample in samples]),
+        {mode: modes.count(mode) for mode in sorted(set(modes))},
+    )
+
+
+def image_size(size: Any) -> tuple[int, int]:
+    """``data.size`` as (height, width): one number, or two."""
+    numbers = [size, size] if isinstance(size, int) else list(size)
+    if len(numbers) != 2 or any(isinstance(n, bool) or not isinstance(n, int) or n < 8 for n in numbers):
+        raise UserError(f"data.size must be one or two whole numbers >= 8 (pixels), got {size!r}")
+    return numbers[0], numbers[1]
+
+
+class Batches:
+    """Batches of an image set, the same for the same seed and epoch whatever came before.
+
+    Images and masks lie on the training device where they fit, else in (pinned) host memory. Each process takes every
+    ``world_size``-th sample of a batch.
+    """
+
+    def __init__(
+        self, data: ImageSet, batch_size: int, seed: int, device: torch.device, rank: int = 0, world_size: int = 1
+    ) -> None:
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or not 1 <= batch_size <= len(data):
+            raise UserError(f"batch_size must be from 1 to {len(data)}, the number of training images; got {batch_size}")
+        if batch_size % world_size:
+            raise UserError(f"batch_size={batch_size} cannot be shared by {world_size} processes")
+        self.batch_size, self.seed, self.device = batch_size, seed, device
+        self.rank, self.world_size = rank, world_size
+        resident = device.type == "cpu" or _fits(data, device)
+        place = device if resident else torch.device("cpu")
+        self.images, self.masks = data.images.to(place), data.masks.to(place)
+        if not resident:
+            self.images, self.masks = self.images.pin_memory(), self.masks.pin_memory()
+
+    def __len__(self) -> int:
+        return len(self.images) // self.batch_size
+
+    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """uint8 images ``(B, 3, H, W)`` and masks ``(B, H, W)`` on the device; a last, smaller batch is left out."""
+        order = torch.randperm(len(self.images), generator=epoch_generator(self.seed, epoch, "order"))
+        order = order.to(self.images.device)
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            index = order[start + self.rank : start + self.batch_size : self.world_size]
+            yield (
+                self.images[index].to(self.device, non_blocking=True),
+                self.masks[index].to(self.device, non_blocking=True),
+            )
+
+
+def _fits(data: ImageSet, device: torch.device) -> bool:
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return data.images.numel() + data.masks.numel() < RESIDENT_SHARE * free
