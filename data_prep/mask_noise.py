@@ -1,0 +1,312 @@
+"""Synthetic annotation noise for masks: which items, which kind, how strong, and a record of what was done.
+
+What is to happen to an item is planned from seed and ids alone (:func:`plan_noise`), before any mask is read; so the
+order of files, the number of workers and a restart change nothing. The kinds themselves live in :mod:`data_prep.kinds`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seg_anl.records import NoiseRecord, array_digest, chosen_items, item_generator, item_hash
+
+from .affine import PublishedDraw, affine, published_affine
+from .kinds import DEFAULT_KINDS, KINDS, Outcome, checked_kinds
+from .morphology import dilate, erode
+from .regions import BoolArray
+
+__all__ = [
+    "DEFAULT_KINDS",
+    "ItemNoise",
+    "add_mask_noise",
+    "affine",
+    "apply_noise",
+    "check_share",
+    "dilate",
+    "erode",
+    "label_values",
+    "noisy_dataset",
+    "plan_noise",
+]
+
+UNCHANGED = "unchanged: too small, too full or too confined for this strength"
+_MAX_BINCOUNT = 1 << 16
+
+
+@dataclass(frozen=True)
+class ItemNoise:
+    """What one item is to undergo.
+
+    Attributes:
+        item: its id.
+        kind: a name of :data:`data_prep.kinds.KINDS`, or ``"none"``.
+        seed: from which its own generators start.
+        published: the published script's draws for an ``affine`` item in mode ``official``.
+        mode: ``"corrected"`` or ``"official"``.
+    """
+
+    item: str
+    kind: str
+    seed: int
+    mode: str = "corrected"
+    published: PublishedDraw | None = None
+
+
+def add_mask_noise(
+    mask: NDArray[Any],
+    ratio: float,
+    kinds: Sequence[str] = DEFAULT_KINDS,
+    seed: int = 0,
+    item_id: str = "",
+    mode: str = "corrected",
+    *,
+    labels: Sequence[int] | None = None,
+    spacing: Sequence[float] | None = None,
+) -> tuple[NDArray[Any], NoiseRecord]:
+    """Put one kind of noise, drawn from ``kinds``, on a mask.
+
+    With several labels each is changed in turn, the lowest value first, with the same kind and draws of its own. A
+    label never takes an element that carries another label in the clean mask; where two labels reach for the same
+    element of the background, the lower value has it. What a label gives up becomes background. (``swap`` is the
+    exception: it exchanges labels, see :mod:`data_prep.kinds`.)
+
+    Args:
+        mask: (H, W) or (D, H, W), or either with axes of length one; 0 is background. Integers, booleans, or integral
+            floats.
+        ratio: strength, in [0, 1]: the share of the clean area to change, see the kind for its exact meaning.
+        kinds: from which one is drawn; the order does not matter.
+        seed, item_id: what happens is a function of these two (and the mask), and the kind of these two alone.
+        mode: ``"corrected"``, or ``"official"`` for the published script's generators with all their faults.
+        labels: change these values only. None: all.
+        spacing: mm per element along every axis of ``mask``: erosion and dilation by a ball, rotation in space. None:
+            in elements, as published.
+
+    Returns:
+        The noisy mask, of the same shape, dtype and values, and the record of what was done. An empty mask and one too
+        small to change come back equal, with the reason in the record's ``note``; no label that was there disappears,
+        except by the kinds that take one away (``swap``), and a result is never empty where the source was not.
+
+    Raises:
+        ValueError: strength, kind, mode, shape or values out of the above.
+
+    >>> mask = np.zeros((64, 64), np.uint8)
+    >>> mask[16:48, 16:48] = 255
+    >>> noisy, record = add_mask_noise(mask, 0.5, kinds=["dilate"], item_id="ISIC_0000000")
+    >>> record.kind, round(record.realised, 3), record.parameters
+    ('dilate', 0.523, {'steps': 4})
+    """
+    kinds = checked_kinds(kinds, mode)
+    if mode == "official":
+        plan = _published_plan(item_id, kinds, seed, random.Random(item_hash(seed, item_id)))
+    else:
+        plan = _corrected_plan(item_id, kinds, seed)
+    return apply_noise(mask, ratio, plan, labels=labels, spacing=spacing)
+
+
+def noisy_dataset(
+    masks: Sequence[NDArray[Any]],
+    ids: Sequence[str],
+    *,
+    alpha: float,
+    beta: float,
+    kinds: Sequence[str] = DEFAULT_KINDS,
+    seed: int = 0,
+    mode: str = "corrected",
+) -> tuple[list[NDArray[Any]], list[NoiseRecord]]:
+    """Put noise of strength ``beta`` on a share ``alpha`` of a dataset's masks.
+
+    Args:
+        masks: as :func:`add_mask_noise` takes them; not changed.
+        ids: one unique id per mask.
+        alpha: in [0, 1]; ``corrected`` changes exactly ``round(alpha * N)`` items, ``official`` ``int(alpha * N)``.
+        beta: strength, in [0, 1].
+        kinds, seed, mode: as in :func:`add_mask_noise`; ``official`` repeats the published script's sequential draws.
+
+    Returns:
+        Masks and records in the order of ``ids``; a clean item's mask is an equal copy and its record's kind
+        ``"none"``.
+
+    Raises:
+        ValueError: a setting out of range, ids that repeat, or not one id per mask.
+    """
+    check_share("beta", beta)
+    if len(masks) != len(ids):
+        raise ValueError(f"{len(masks)} masks but {len(ids)} ids")
+    plan = plan_noise(ids, alpha=alpha, kinds=kinds, seed=seed, mode=mode)
+    noisy, records = [], []
+    for mask, item in zip(masks, plan, strict=True):
+        changed, record = apply_noise(mask, beta, item)
+        noisy.append(changed)
+        records.append(record)
+    return noisy, records
+
+
+def plan_noise(
+    ids: Sequence[str], *, alpha: float, kinds: Sequence[str] = DEFAULT_KINDS, seed: int = 0, mode: str = "corrected"
+) -> list[ItemNoise]:
+    """What each item is to undergo, in the order of ``ids``.
+
+    ``corrected``: the items with the smallest hash of (seed, id) are noisy, so the sets are nested over ``alpha``,
+    and an item's kind depends on (seed, id) alone. ``official``: one ``random.Random(seed)`` shuffles the sorted ids,
+    the first ``int(alpha * N)`` are noisy, and the same stream draws kind, angle and direction in sorted order.
+
+    Raises:
+        ValueError: ``alpha`` out of [0, 1], unknown kinds or mode, repeated ids.
+    """
+    check_share("alpha", alpha)
+    kinds = checked_kinds(kinds, mode)
+    if len(set(ids)) != len(ids):
+        repeated = next(item for position, item in enumerate(ids) if item in ids[:position])
+        raise ValueError(f"the id {repeated!r} stands for more than one item")
+    plans: dict[str, ItemNoise] = {}
+    if mode == "official":
+        stream = random.Random(seed)
+        shuffled = sorted(ids)
+        stream.shuffle(shuffled)
+        noisy = set(shuffled[: int(len(shuffled) * alpha)])
+        for item in sorted(noisy):
+            plans[item] = _published_plan(item, kinds, seed, stream)
+    else:
+        plans = {item: _corrected_plan(item, kinds, seed) for item in chosen_items(ids, alpha, seed)}
+    return [plans.get(item, ItemNoise(item, "none", seed, mode)) for item in ids]
+
+
+def apply_noise(
+    mask: NDArray[Any],
+    ratio: float,
+    plan: ItemNoise,
+    *,
+    labels: Sequence[int] | None = None,
+    spacing: Sequence[float] | None = None,
+) -> tuple[NDArray[Any], NoiseRecord]:
+    """Do to ``mask`` what is planned for it; arguments, result and errors as in :func:`add_mask_noise`."""
+    check_share("beta", ratio)
+    flat, flat_spacing = _without_flat_axes(mask, spacing)
+    digest = array_digest(mask)
+    if plan.kind == "none":
+        return mask.copy(), NoiseRecord(plan.item, "none", 0.0, 0.0, source_sha256=digest, result_sha256=digest)
+    values = label_values(flat)
+    wanted = values if labels is None else [value for value in values if value in labels]
+    noisy, parameters, notes = _change_labels(flat, ratio, plan, values, wanted, flat_spacing)
+    area = int(np.count_nonzero(np.isin(flat, wanted))) if labels is not None else int(np.count_nonzero(flat))
+    changed = int(np.count_nonzero(noisy != flat))
+    if not wanted:
+        notes = ["empty mask" if not values else f"none of the labels {', '.join(map(str, labels or ()))} in this mask"]
+    elif changed == 0 and not notes:
+        notes = [UNCHANGED]
+    noisy = noisy.reshape(mask.shape)
+    record = NoiseRecord(
+        item=plan.item,
+        kind=plan.kind,
+        asked=float(ratio),
+        realised=changed / area if area else 0.0,
+        note="; ".join(dict.fromkeys(notes)),
+        parameters=parameters,
+        source_sha256=digest,
+        result_sha256=array_digest(noisy),
+    )
+    return noisy, record
+
+
+def label_values(mask: NDArray[Any]) -> list[int]:
+    """The labels of a mask, ascending, without the background 0.
+
+    Raises:
+        ValueError: for values that are no labels: fractions, negative or not finite numbers.
+    """
+    if mask.dtype.kind not in "buif":
+        raise ValueError(f"a mask holds numbers, not {mask.dtype}")
+    if mask.dtype.kind == "f":
+        if not np.array_equal(mask, np.floor(mask)) or not np.isfinite(mask).all():
+            raise ValueError("the mask holds fractions: labels are whole numbers; threshold it first")
+        mask = mask.astype(np.int64)
+    if mask.size and mask.dtype.kind == "i" and int(mask.min()) < 0:
+        raise ValueError(f"the mask holds the negative value {int(mask.min())}; labels are 0 and above")
+    if mask.dtype == np.bool_ or (mask.size and int(mask.max()) < _MAX_BINCOUNT):
+        return [int(value) for value in np.flatnonzero(np.bincount(mask.ravel())) if value]
+    return [int(value) for value in np.unique(mask) if value]
+
+
+def check_share(name: str, value: float) -> None:
+    """Raise a ValueError of one line unless ``value`` lies in [0, 1]."""
+    if not 0 <= value <= 1:
+        meaning = {"alpha": "the share of noisy items", "beta": "the strength of the noise"}.get(name, "a share")
+        raise ValueError(f"{name} is {meaning} and lies in [0, 1], not {value}")
+
+
+def _corrected_plan(item: str, kinds: tuple[str, ...], seed: int) -> ItemNoise:
+    kind = kinds[int(item_generator(seed, item, "kind").integers(len(kinds)))]
+    return ItemNoise(item, kind, seed)
+
+
+def _published_plan(item: str, kinds: tuple[str, ...], seed: int, stream: random.Random) -> ItemNoise:
+    kind = stream.choice(kinds)
+    draw = PublishedDraw.from_stream(stream) if kind == "affine" else None
+    return ItemNoise(item, kind, seed, "official", draw)
+
+
+def _without_flat_axes(
+    mask: NDArray[Any], spacing: Sequence[float] | None
+) -> tuple[NDArray[Any], tuple[float, ...] | None]:
+    """The mask without axes of length one: a single slice is a picture, and would erode to nothing as a volume."""
+    if spacing is not None and (len(spacing) != mask.ndim or not all(0 < step < np.inf for step in spacing)):
+        raise ValueError(f"spacing takes one positive number per axis of the mask ({mask.ndim}), not {tuple(spacing)}")
+    long = [axis for axis in range(mask.ndim) if mask.shape[axis] != 1]
+    kept = long if len(long) >= 2 else sorted({*long, *range(mask.ndim)[-2:]})[-2:]
+    if len(kept) not in (2, 3) or mask.ndim < 2:
+        raise ValueError(f"a mask has two or three dimensions, not the shape {mask.shape}")
+    flat = mask.reshape([mask.shape[axis] for axis in kept])
+    return flat, None if spacing is None else tuple(float(spacing[axis]) for axis in kept)
+
+
+def _change_labels(
+    mask: NDArray[Any],
+    ratio: float,
+    plan: ItemNoise,
+    values: list[int],
+    wanted: list[int],
+    spacing: tuple[float, ...] | None,
+) -> tuple[NDArray[Any], dict[str, Any], list[str]]:
+    """Each wanted label in turn; parameters stand under the label's value when there is more than one."""
+    background = mask == 0
+    noisy = np.where(np.isin(mask, wanted), np.zeros((), mask.dtype), mask)
+    parameters: dict[str, Any] = {}
+    notes = []
+    for rank, value in enumerate(values):
+        if value not in wanted:
+            continue
+        inside = mask == value
+        free = None if len(values) == 1 else background & (noisy == 0)
+        # Drawn by rank, not by value: the same mask as 0/1 and as 0/255 gets the same noise.
+        generator = item_generator(plan.seed, plan.item, f"label {rank}")
+        outcome = _change_one(inside, ratio, plan, generator, spacing, free)
+        grown = outcome.mask if free is None else outcome.mask & (free | inside)
+        if outcome.note:
+            notes.append(outcome.note if len(wanted) == 1 else f"label {value}: {outcome.note}")
+        elif not grown.any():
+            grown = inside
+            notes.append(
+                "unchanged: nothing would be left" if len(wanted) == 1 else f"label {value}: nothing would be left"
+            )
+        noisy[grown] = value
+        parameters[str(value)] = outcome.parameters
+    return noisy, parameters[str(wanted[0])] if len(wanted) == 1 else parameters, notes
+
+
+def _change_one(
+    inside: BoolArray,
+    ratio: float,
+    plan: ItemNoise,
+    generator: np.random.Generator,
+    spacing: tuple[float, ...] | None,
+    free: BoolArray | None,
+) -> Outcome:
+    if plan.published is not None:
+        return Outcome(*published_affine(inside, ratio, plan.published))
+    return KINDS[plan.kind](inside, ratio, generator, spacing, free)
