@@ -40,9 +40,10 @@ def iterated(mask, ratio, step, target_sign):
     area = int(mask.sum())
     target = area + target_sign * int(area * ratio)
     state = previous = mask
-    while target_sign * (target - state.sum()) > 0 and state.sum() not in (0, state.size):
+    useless = mask.size if target_sign > 0 else 0
+    while target_sign * (target - state.sum()) > 0 and state.sum() != useless:
         previous, state = state, step(state)
-    if state.sum() in (0, state.size) and previous is not state:
+    if state.sum() == useless:
         return previous
     return previous if abs(int(previous.sum()) - target) < abs(int(state.sum()) - target) else state
 
