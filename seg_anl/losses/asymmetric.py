@@ -8,18 +8,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .elementary import positive_power
 from .inputs import LabelledLogProbs
 from .parameters import AboveOne, Positive
 
 
 def agce(pred: LabelledLogProbs, *, a: Positive = 1.0, q: Positive = 2.0) -> Tensor:
     """Asymmetric generalised cross entropy: ((a + 1)^q - (a + p_y)^q) / q."""
-    return ((a + 1) ** q - (a + pred.target_log_prob.exp()) ** q) / q
+    return ((a + 1) ** q - positive_power(a + pred.target_log_prob.exp(), q)) / q
 
 
 def aul(pred: LabelledLogProbs, *, a: AboveOne = 1.5, q: Positive = 0.9) -> Tensor:
     """Asymmetric unhinged loss: ((a - p_y)^q - (a - 1)^q) / q."""
-    return ((a - 1 + pred.miss()) ** q - (a - 1) ** q) / q
+    return (positive_power(a - 1 + pred.miss(), q) - (a - 1) ** q) / q
 
 
 def ael(pred: LabelledLogProbs, *, a: Positive = 3.0) -> Tensor:

@@ -12,30 +12,38 @@ from .inputs import LabelledLogProbs
 from .parameters import NonNegative, keyword_parameters
 
 
-def weighted_sum(
-    first: PointwiseFunction, second: PointwiseFunction, *, alpha: float = 1.0, beta: float = 1.0
-) -> PointwiseFunction:
+class WeightedSum:
     """The function alpha * first + beta * second; its keywords are alpha, beta and the parts' own.
 
-    A keyword that both parts know goes to both. The parts share the batch's log-probabilities.
+    The parts share the batch's log-probabilities, and a keyword that both know goes to both. ``alpha`` and ``beta`` are
+    always the weights: a part with parameters of these names keeps its own defaults for them.
     """
-    first_names, second_names = keyword_parameters(first), keyword_parameters(second)
 
-    def combined(pred: LabelledLogProbs, **parameters: Any) -> Tensor:
-        first_value = first(pred, **{name: parameters[name] for name in first_names})
-        second_value = second(pred, **{name: parameters[name] for name in second_names})
-        return parameters["alpha"] * first_value + parameters["beta"] * second_value
+    def __init__(
+        self, first: PointwiseFunction, second: PointwiseFunction, *, alpha: float = 1.0, beta: float = 1.0
+    ) -> None:
+        self.first, self.second = first, second
+        weights = {
+            name: inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=NonNegative)
+            for name, default in (("alpha", alpha), ("beta", beta))
+        }
+        first_own, second_own = (
+            {name: known for name, known in keyword_parameters(part).items() if name not in weights}
+            for part in (first, second)
+        )
+        self.alpha, self.beta = alpha, beta
+        self.first_names, self.second_names = tuple(first_own), tuple(second_own)
+        self.__name__ = f"{first.__name__}_{second.__name__}"
+        self.__doc__ = f"alpha * {first.__name__} + beta * {second.__name__}."
+        self.__signature__ = inspect.Signature(
+            [
+                inspect.Parameter("pred", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=LabelledLogProbs),
+                *{**weights, **first_own, **second_own}.values(),
+            ]
+        )
 
-    weights = {
-        name: inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=NonNegative)
-        for name, default in (("alpha", alpha), ("beta", beta))
-    }
-    combined.__name__ = f"{first.__name__}_{second.__name__}"
-    combined.__doc__ = f"alpha * {first.__name__} + beta * {second.__name__}."
-    combined.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [
-            inspect.Parameter("pred", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=LabelledLogProbs),
-            *{**weights, **first_names, **second_names}.values(),
-        ]
-    )
-    return combined
+    def __call__(self, pred: LabelledLogProbs, **parameters: Any) -> Tensor:
+        """The value at every element; a parameter that is not given has its default."""
+        first = self.first(pred, **{name: parameters[name] for name in self.first_names if name in parameters})
+        second = self.second(pred, **{name: parameters[name] for name in self.second_names if name in parameters})
+        return parameters.get("alpha", self.alpha) * first + parameters.get("beta", self.beta) * second

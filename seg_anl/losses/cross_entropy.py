@@ -73,7 +73,7 @@ def taylor_ce(pred: LabelledLogProbs, *, t: Count = 2) -> Tensor:
     miss = pred.miss()
     total = miss / t
     for order in range(t - 1, 0, -1):  # Horner's scheme of sum_i miss^i / i
-        total = miss * (total + 1 / order) if order > 1 else miss * (1 + total)
+        total = miss * (total + 1 / order)
     return total
 
 
@@ -98,5 +98,8 @@ def el_lsr(pred: LabelledLogProbs, *, epsilon: NonNegative = 0.1, smoothing: Fra
 def _equal(log_prob: Tensor, epsilon: float) -> Tensor:
     if epsilon == 0:
         return -log_prob
-    # log((p + e) / (1 + e)) = log1p(-(1 - p) / (1 + e)): exact near p = 1 and for a large epsilon.
+    if epsilon < 1:  # log(p + e) - log(1 + e): exact also where p is far below epsilon
+        log_epsilon = torch.full((), math.log(epsilon), dtype=log_prob.dtype, device=log_prob.device)
+        return -(1 + epsilon) * (torch.logaddexp(log_prob, log_epsilon) - math.log1p(epsilon))
+    # The same as log1p(-(1 - p) / (1 + e)), which does not cancel for a large epsilon.
     return -(1 + epsilon) * torch.log1p(torch.expm1(log_prob) / (1 + epsilon))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .elementary import positive_power
 from .inputs import LabelledLogProbs
 from .parameters import NonNegative
 
@@ -25,8 +26,8 @@ def nfl(pred: LabelledLogProbs, *, gamma: NonNegative = 0.5, detach_modulation: 
 
     Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 3.
     """
-    every_label = -modulation(pred.log_probs, gamma, detach_modulation) * pred.log_probs
-    return focal(pred, gamma=gamma, detach_modulation=detach_modulation) / every_label.sum(dim=1)
+    focal_of_all = -modulation(pred.log_probs, gamma, detach_modulation) * pred.log_probs
+    return focal(pred, gamma=gamma, detach_modulation=detach_modulation) / focal_of_all.sum(dim=1)
 
 
 def modulation(log_prob: Tensor, gamma: float, detach: bool) -> Tensor:
@@ -34,4 +35,4 @@ def modulation(log_prob: Tensor, gamma: float, detach: bool) -> Tensor:
     if detach:
         log_prob = log_prob.detach()
     miss = -torch.expm1(log_prob)
-    return miss.clamp(min=torch.finfo(miss.dtype).tiny) ** gamma
+    return positive_power(miss.clamp(min=torch.finfo(miss.dtype).tiny), gamma)

@@ -17,21 +17,24 @@ from torch import Tensor
 
 from .base import PointwiseFunction
 from .inputs import LOWEST_LOG_PROB, labelled_log_probs
+from .negative import check_floor
 
 
-def fused_anl_ce(definition: PointwiseFunction) -> PointwiseFunction:
-    """A function of logits and labels that equals ``definition`` of their log-probabilities."""
-
-    def evaluate(
-        logits: Tensor, labels: Tensor, *, alpha: float, beta: float, p_min: float, exact_official: bool
-    ) -> Tensor:
-        if not exact_official:
-            return definition(
-                labelled_log_probs(logits, labels), alpha=alpha, beta=beta, p_min=p_min, exact_official=False
-            )
-        return _FusedANLCE.apply(logits, labels, alpha, beta, p_min, definition)
-
-    return evaluate
+def fused_anl_ce(
+    definition: PointwiseFunction,
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    alpha: float,
+    beta: float,
+    p_min: float,
+    exact_official: bool,
+) -> Tensor:
+    """What ``definition`` gives for the log-probabilities of ``logits`` ``(B, K, *E)`` and ``labels`` ``(B, *E)``."""
+    if not exact_official:
+        return definition(labelled_log_probs(logits, labels), alpha=alpha, beta=beta, p_min=p_min, exact_official=False)
+    check_floor(p_min, logits.shape[1])
+    return _FusedANLCE.apply(logits, labels, alpha, beta, p_min, definition)
 
 
 class _FusedANLCE(torch.autograd.Function):

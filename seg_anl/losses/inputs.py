@@ -137,6 +137,8 @@ def _labels_and_mask(target: Tensor, ignore_index: int | None, checked: bool) ->
 
 
 def _from_one_hot(target: Tensor, ignore_index: int | None, checked: bool) -> tuple[Tensor, Tensor | None]:
+    if target.dtype == torch.bool:  # which argmax does not know
+        target = target.to(torch.uint8)
     labels = target.argmax(dim=1)
     counted = None
     if ignore_index is not None:

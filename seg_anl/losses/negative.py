@@ -24,6 +24,7 @@ def nnce(pred: LabelledLogProbs, *, p_min: OpenFraction = P_MIN, exact_official:
 
     Reference: Ye et al., Active Negative Loss, Eq. 8.
     """
+    check_floor(p_min, pred.num_classes)
     floored_target = floor_log_prob(pred.target_log_prob, p_min, exact_official)
     return flipped_share(floored_target, floor_log_prob(pred.log_probs, p_min, exact_official), -math.log(p_min))
 
@@ -42,6 +43,7 @@ def nnfl(
 
     Reference: Ye et al., Active Negative Loss, Eq. 9.
     """
+    check_floor(p_min, pred.num_classes)
     floored_target = floor_log_prob(pred.target_log_prob, p_min, exact_official)
     floored = floor_log_prob(pred.log_probs, p_min, exact_official)
     highest = -((1 - p_min) ** gamma) * math.log(p_min)
@@ -55,6 +57,12 @@ def nnfl(
 def flipped_share(target_reward: Tensor, rewards: Tensor, highest: float) -> Tensor:
     """1 - (A - L_y) / sum_k (A - L_k), the normalised negative form of a loss L = -reward with maximum A (Eq. 7)."""
     return 1 - (highest + target_reward) / (rewards.shape[1] * highest + rewards.sum(dim=1))
+
+
+def check_floor(p_min: float, num_classes: int) -> None:
+    """Refuse a floor that a uniform prediction would fall below: the normaliser would be 0."""
+    if p_min * num_classes >= 1:
+        raise ValueError(f"p_min must be below 1 / C, got {p_min} for {num_classes} classes")
 
 
 def floor_log_prob(log_prob: Tensor, p_min: float, clamp: bool) -> Tensor:

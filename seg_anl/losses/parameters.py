@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -27,7 +28,7 @@ class Interval:
 
     def holds(self, value: Any) -> bool:
         """Whether ``value`` is a number of the interval."""
-        if isinstance(value, bool) or not isinstance(value, int if self.whole else (int, float)):
+        if isinstance(value, bool) or not isinstance(value, Integral if self.whole else Real):
             return False
         return math.isfinite(value) and self.above < value < self.below and self.least <= value <= self.most
 
@@ -63,15 +64,17 @@ def keyword_parameters(function: Callable[..., Any]) -> dict[str, inspect.Parame
     return {p.name: p for p in signature.parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
-def checked_parameters(owner: str, known: Mapping[str, inspect.Parameter], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Defaults overlaid with what was given.
+def checked_parameters(
+    owner: str, known: Mapping[str, inspect.Parameter], given: Mapping[str, Any], common: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Defaults overlaid with what was given; ``common`` are keywords taken elsewhere, named where they come near.
 
     Raises:
         ValueError: for an unknown name, with the nearest valid ones, or a value outside what the annotation allows.
     """
     for name, value in given.items():
         if name not in known:
-            hint = nearest_names(name, known) if known else "it takes none of its own"
+            hint = nearest_names(name, [*known, *common])
             raise ValueError(f"loss {owner!r} has no parameter {name!r}; {hint}")
         expected = _violation(known[name].annotation, value)
         if expected:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from seg_anl.records.errors import nearest_names
@@ -11,7 +12,7 @@ from seg_anl.records.errors import nearest_names
 from .absolute_error import mae, nmae, nrce, rce
 from .asymmetric import ael, agce, aul
 from .base import PointwiseFunction, PointwiseLoss, RobustLoss
-from .combination import weighted_sum
+from .combination import WeightedSum
 from .cross_entropy import bootstrap_hard, bootstrap_soft, ce, el, el_lsr, lsr, nce, phuber_ce, taylor_ce
 from .entropy_regularisation import EntropyRegularisedLoss
 from .focal import focal, nfl
@@ -97,8 +98,8 @@ def any_pair(roles: tuple[str, str], names: tuple[str, str], *, weight: float) -
             if part not in POINTWISE:
                 raise ValueError(f"{role}={part!r} is no pointwise loss; {nearest_names(part, POINTWISE)}")
             parts.append(POINTWISE[part])
-        function = weighted_sum(*parts, alpha=weight, beta=weight)
-        parameters = checked_parameters("_".join(roles), keyword_parameters(function), keywords)
+        function = WeightedSum(*parts, alpha=weight, beta=weight)
+        parameters = checked_parameters("_".join(roles), keyword_parameters(function), keywords, (*roles, *COMMON))
         return PointwiseLoss(function, parameters, **common)
 
     defaults = dict(zip(roles, names, strict=True)) | {"alpha": weight, "beta": weight}
@@ -106,7 +107,7 @@ def any_pair(roles: tuple[str, str], names: tuple[str, str], *, weight: float) -
         name: inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
         for name, default in defaults.items()
     }
-    return _described(build, described, weighted_sum)
+    return _described(build, described, WeightedSum)
 
 
 def _described(build: Builder, own: dict[str, inspect.Parameter], source: Any) -> Builder:
@@ -116,8 +117,8 @@ def _described(build: Builder, own: dict[str, inspect.Parameter], source: Any) -
     return build
 
 
-_anl_ce = weighted_sum(nce, nnce, alpha=5.0, beta=5.0)
-_anl_fl = weighted_sum(nfl, nnfl, alpha=5.0, beta=5.0)
+_anl_ce = WeightedSum(nce, nnce, alpha=5.0, beta=5.0)
+_anl_fl = WeightedSum(nfl, nnfl, alpha=5.0, beta=5.0)
 
 POINTWISE: dict[str, PointwiseFunction] = {
     "ce": ce,
@@ -130,7 +131,7 @@ POINTWISE: dict[str, PointwiseFunction] = {
     "rce": rce,
     "gce": gce,
     "ngce": ngce,
-    "sce": weighted_sum(ce, rce, alpha=0.1, beta=1.0),
+    "sce": WeightedSum(ce, rce, alpha=0.1, beta=1.0),
     "nnce": nnce,
     "nnfl": nnfl,
     "phuber_ce": phuber_ce,
@@ -138,18 +139,18 @@ POINTWISE: dict[str, PointwiseFunction] = {
     "agce": agce,
     "aul": aul,
     "ael": ael,
-    "nce_mae": weighted_sum(nce, mae),
-    "nce_rce": weighted_sum(nce, rce),
-    "nfl_mae": weighted_sum(nfl, mae),
-    "nfl_rce": weighted_sum(nfl, rce),
-    "ngce_mae": weighted_sum(ngce, mae),
-    "ngce_rce": weighted_sum(ngce, rce),
-    "nce_agce": weighted_sum(nce, agce),
-    "nce_aul": weighted_sum(nce, aul),
-    "nce_ael": weighted_sum(nce, ael),
-    "nfl_agce": weighted_sum(nfl, agce),
-    "nfl_aul": weighted_sum(nfl, aul),
-    "nfl_ael": weighted_sum(nfl, ael),
+    "nce_mae": WeightedSum(nce, mae),
+    "nce_rce": WeightedSum(nce, rce),
+    "nfl_mae": WeightedSum(nfl, mae),
+    "nfl_rce": WeightedSum(nfl, rce),
+    "ngce_mae": WeightedSum(ngce, mae),
+    "ngce_rce": WeightedSum(ngce, rce),
+    "nce_agce": WeightedSum(nce, agce),
+    "nce_aul": WeightedSum(nce, aul),
+    "nce_ael": WeightedSum(nce, ael),
+    "nfl_agce": WeightedSum(nfl, agce),
+    "nfl_aul": WeightedSum(nfl, aul),
+    "nfl_ael": WeightedSum(nfl, ael),
     "anl_ce": _anl_ce,
     "anl_fl": _anl_fl,
     "el": el,
@@ -161,7 +162,7 @@ POINTWISE: dict[str, PointwiseFunction] = {
 
 LOSSES: dict[str, Builder] = {
     **{name: pointwise(function) for name, function in POINTWISE.items()},
-    "anl_ce": pointwise(_anl_ce, fused=fused_anl_ce(_anl_ce)),
+    "anl_ce": pointwise(_anl_ce, fused=partial(fused_anl_ce, _anl_ce)),
     "anl_ce_er": entropy_regularised(_anl_ce, lam=2.0),
     "anl_fl_er": entropy_regularised(_anl_fl, lam=2.0),
     "ce_sr": sparse_regularised(ce),
@@ -219,7 +220,7 @@ def build_loss(
     if name.startswith("active_"):  # which keywords they take depends on the parts they name
         parameters = params
     else:
-        parameters = checked_parameters(name, own, params)
+        parameters = checked_parameters(name, own, params, COMMON)
     return LOSSES[name](**parameters, reduction=reduction, ignore_index=ignore_index, activation=activation)
 
 

@@ -63,7 +63,9 @@ class SparseRegularisedLoss(RobustLoss):
         logits = batch.logits
         if self.normalize and not batch.sigmoid:
             logits = _unit_length(logits)
-        pred = labelled_log_probs(logits / self.tau, batch.labels)
+        # A small tau sends large logits beyond what their type holds.
+        highest = torch.finfo(logits.dtype).max
+        pred = labelled_log_probs((logits / self.tau).clamp(-highest, highest), batch.labels)
         values = self.function(pred, **self._function_parameters)
         log_probs = pred.log_probs.clamp(min=LOG_CLAMP) if self.exact_official else pred.log_probs
         return values + self.lam * torch.exp(self.p * log_probs).sum(dim=1), batch.counted

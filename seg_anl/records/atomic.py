@@ -36,8 +36,16 @@ def written_aside(path: Path) -> Iterator[Path]:
 
     The temporary name keeps the suffixes of ``path``, because writers choose their format by them. A process killed
     in between leaves only a file whose name starts with ``.partial-``.
+
+    Raises:
+        UserError: when no file can be created there.
     """
-    descriptor, name = tempfile.mkstemp(prefix=".partial-", suffix="".join(path.suffixes), dir=path.parent)
+    if path.is_dir():
+        raise UserError(f"cannot write {path}: a folder of this name stands there")
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=".partial-", suffix="".join(path.suffixes), dir=path.parent)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
     os.close(descriptor)
     aside = Path(name)
     try:

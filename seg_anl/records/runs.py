@@ -53,12 +53,14 @@ def read_metrics(path: Path) -> list[MetricRow]:
             if reader.fieldnames is None or tuple(reader.fieldnames[:2]) != METRICS_KEYS:
                 raise UserError(f"{path}: expected columns starting with {', '.join(METRICS_KEYS)}")
             for cells in reader:
+                if None in cells or None in cells.values():
+                    raise ValueError(f"expected {len(reader.fieldnames)} cells")
                 values = {name: float(cell) for name, cell in cells.items() if name not in METRICS_KEYS and cell}
                 rows.append(MetricRow(int(cells["epoch"]), cells["split"], values))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path}: line {len(rows) + 2} is damaged: {error}") from error
+    except (ValueError, csv.Error) as error:
+        raise UserError(f"{path}: line {reader.line_num} is damaged: {error}") from error
     return rows
 
 
@@ -73,11 +75,14 @@ def metric_summary(
     series = [(row.epoch, row.values[name]) for row in rows if row.split == split and name in row.values]
     if not series:
         raise ValueError(f"no rows of split {split!r} with metric {name!r}")
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
     tail = [value for _, value in series[-k:]]
     mean = math.fsum(tail) / len(tail)
     spread = math.sqrt(math.fsum((value - mean) ** 2 for value in tail) / (len(tail) - 1)) if len(tail) > 1 else None
     pick = min if lower_is_better else max
-    best_epoch, best = pick(series, key=lambda pair: pair[1])
+    # NaN compares as neither better nor worse, so a diverged epoch must not take part.
+    best_epoch, best = pick([pair for pair in series if not math.isnan(pair[1])] or series, key=lambda pair: pair[1])
     return {
         "last": series[-1][1],
         "best": best,

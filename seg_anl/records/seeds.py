@@ -44,7 +44,7 @@ def item_generator(seed: int, item: str, purpose: str = "") -> np.random.Generat
 def chosen_items(items: Iterable[str], share: float, seed: int, purpose: str = "choice") -> set[str]:
     """Exactly ``round(share * N)`` of the items: those with the smallest hash, so the sets are nested over ``share``.
 
-    Halves are rounded up. The choice does not depend on the order of ``items``.
+    ``round`` is Python's: halves go to the even number. The choice does not depend on the order of ``items``.
     """
     ranked = sorted(set(items), key=lambda item: (item_hash(seed, item, purpose), item))
-    return set(ranked[: int(share * len(ranked) + 0.5)])
+    return set(ranked[: round(share * len(ranked))])

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from seg_anl.losses import RobustLoss, build_loss
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def make_loss() -> Callable[..., RobustLoss]:
+    """``build_loss`` that knows what a loss cannot do without: the transition matrix of ``forward``."""
+
+    def make(name: str, classes: int = 3, **keywords: Any) -> RobustLoss:
+        if name == "forward":
+            keywords.setdefault("transition", 0.7 * torch.eye(classes) + 0.3 / classes)
+        return build_loss(name, **keywords)
+
+    return make
+
+
+@pytest.fixture
+def evaluate() -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
+    """Value and gradient of a loss, with torch's generator started anew so that random losses repeat."""
+
+    def value_and_gradient(loss: Any, logits: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        torch.manual_seed(1)
+        logits = logits.detach().clone().requires_grad_()
+        value = loss(logits, target)
+        (gradient,) = torch.autograd.grad(value.sum(), logits)
+        return value.detach(), gradient
+
+    return value_and_gradient

@@ -1,0 +1,224 @@
+"""Names, parameters, defaults and the errors that a wrong one gets."""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from seg_anl.losses import build_loss, list_losses, loss_parameters
+
+RCE = {"log_zero": math.log(1e-4)}
+FOCAL = {"gamma": 0.5, "detach_modulation": True}
+GCE = {"q": 0.7, "exact_official": True}
+NNCE = {"p_min": 1e-7, "exact_official": True}
+AGCE, AUL, AEL = {"a": 1.0, "q": 2.0}, {"a": 1.5, "q": 0.9}, {"a": 3.0}
+ONE_ONE, FIVE_FIVE = {"alpha": 1.0, "beta": 1.0}, {"alpha": 5.0, "beta": 5.0}
+SR = {"tau": 0.5, "p": 0.1, "lam": 1.2, "rho": 1.03, "every": 1, "normalize": True, "exact_official": True}
+
+TABLE: dict[str, dict[str, Any]] = {
+    "ce": {},
+    "mae": {},
+    "nce": {},
+    "nmae": {},
+    "nrce": {},
+    "focal": FOCAL,
+    "nfl": FOCAL,
+    "rce": RCE,
+    "gce": GCE,
+    "ngce": GCE,
+    "sce": {"alpha": 0.1, "beta": 1.0, **RCE},
+    "nnce": NNCE,
+    "nnfl": {**NNCE, **FOCAL},
+    "phuber_ce": {"tau": 2.0},
+    "taylor_ce": {"t": 2},
+    "agce": AGCE,
+    "aul": AUL,
+    "ael": AEL,
+    "nce_mae": ONE_ONE,
+    "nce_rce": {**ONE_ONE, **RCE},
+    "nfl_mae": {**ONE_ONE, **FOCAL},
+    "nfl_rce": {**ONE_ONE, **FOCAL, **RCE},
+    "ngce_mae": {**ONE_ONE, **GCE},
+    "ngce_rce": {**ONE_ONE, **GCE, **RCE},
+    "nce_agce": {**ONE_ONE, **AGCE},
+    "nce_aul": {**ONE_ONE, **AUL},
+    "nce_ael": {**ONE_ONE, **AEL},
+    "nfl_agce": {**ONE_ONE, **FOCAL, **AGCE},
+    "nfl_aul": {**ONE_ONE, **FOCAL, **AUL},
+    "nfl_ael": {**ONE_ONE, **FOCAL, **AEL},
+    "anl_ce": {**FIVE_FIVE, **NNCE},
+    "anl_fl": {**FIVE_FIVE, **NNCE, **FOCAL},
+    "anl_ce_er": {**FIVE_FIVE, **NNCE, "lam": 2.0},
+    "anl_fl_er": {**FIVE_FIVE, **NNCE, **FOCAL, "lam": 2.0},
+    "ce_sr": SR,
+    "fl_sr": {**SR, **FOCAL},
+    "gce_sr": {**SR, **GCE},
+    "el": {"epsilon": 0.1},
+    "el_lsr": {"epsilon": 0.1, "smoothing": 0.1},
+    "lsr": {"smoothing": 0.1},
+    "bootstrap_soft": {"beta": 0.95},
+    "bootstrap_hard": {"beta": 0.8},
+    "forward": {"transition": None},
+    "nlnl": {
+        "nl_epochs": 720,
+        "selnl_epochs": 720,
+        "selnl_threshold": None,
+        "selpl_threshold": 0.5,
+        "complements": 1,
+    },
+    "t_loss": {"nu": 1.0, "sigma": "official", "per_pixel": False},
+    "active_passive": {"active": "nce", "passive": "mae", **ONE_ONE},
+    "active_negative": {"active": "nce", "negative": "nnce", **FIVE_FIVE},
+}
+
+
+def test_the_names_are_those_of_the_table() -> None:
+    assert list_losses() == sorted(TABLE)
+
+
+@pytest.mark.parametrize("name", sorted(TABLE))
+def test_parameters_and_defaults_are_those_of_the_table(name: str) -> None:
+    assert loss_parameters(name) == TABLE[name]
+
+
+@pytest.mark.parametrize("name", sorted(TABLE))
+def test_every_parameter_is_accepted(name: str, make_loss: Any) -> None:
+    given = {key: value for key, value in TABLE[name].items() if key != "transition"}
+    loss = make_loss(name, **given)
+    for key, value in given.items():
+        if key not in ("active", "passive", "negative"):
+            assert loss.hyperparameters[key] == value
+
+
+@pytest.mark.parametrize("name", sorted(TABLE))
+@pytest.mark.parametrize(
+    "clone", [copy.deepcopy, lambda loss: pickle.loads(pickle.dumps(loss))], ids=["copy", "pickle"]
+)
+def test_a_loss_can_be_copied_and_pickled(name: str, clone: Any, make_loss: Any, evaluate: Any) -> None:
+    logits, labels = torch.randn(5, 3), torch.randint(3, (5,))
+    loss = make_loss(name)
+    value, gradient = evaluate(loss, logits, labels)
+    value_of_clone, gradient_of_clone = evaluate(clone(loss), logits, labels)
+    assert torch.equal(value, value_of_clone)
+    assert torch.equal(gradient, gradient_of_clone)
+
+
+@pytest.mark.parametrize(
+    ("pair", "named"),
+    [
+        ({"active": "nce", "passive": "rce", "alpha": 2.0, "beta": 0.3, "log_zero": -4.0}, "nce_rce"),
+        ({"active": "nfl", "passive": "agce", "gamma": 2.0, "a": 6.0, "q": 1.5}, "nfl_agce"),
+        ({"active": "ngce", "passive": "mae", "q": 0.5}, "ngce_mae"),
+    ],
+)
+def test_a_free_pair_equals_the_named_one(pair: dict[str, Any], named: str) -> None:
+    logits, labels = torch.randn(9, 4), torch.randint(4, (9,))
+    own = {key: value for key, value in pair.items() if key not in ("active", "passive")}
+    free, fixed = build_loss("active_passive", **pair), build_loss(named, **own)
+    torch.testing.assert_close(free(logits, labels), fixed(logits, labels))
+
+
+def test_a_free_negative_pair_equals_anl() -> None:
+    logits, labels = torch.randn(9, 4), torch.randint(4, (9,))
+    free = build_loss("active_negative", active="nfl", negative="nnfl", gamma=1.0)
+    torch.testing.assert_close(free(logits, labels), build_loss("anl_fl", gamma=1.0)(logits, labels))
+
+
+def test_weights_of_a_pair_do_not_reach_into_its_parts() -> None:
+    logits, labels = torch.randn(9, 4), torch.randint(4, (9,))
+    pair = build_loss("active_passive", active="sce", passive="bootstrap_soft", alpha=3.0, beta=0.5)
+    parts = 3.0 * build_loss("sce")(logits, labels) + 0.5 * build_loss("bootstrap_soft")(logits, labels)
+    torch.testing.assert_close(pair(logits, labels), parts)
+
+
+def test_printing_a_loss_tells_its_parameters() -> None:
+    assert "q=0.5" in repr(build_loss("gce", q=0.5))
+    assert "ignore_index=255" in repr(build_loss("ce", ignore_index=255))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "nearest"),
+    [("anl_cee", "anl_ce"), ("focall", "focal"), ("nce_rec", "nce_rce"), ("tloss", "t_loss"), ("GCE", "gce")],
+)
+def test_an_unknown_name_is_told_the_nearest(wrong: str, nearest: str) -> None:
+    with pytest.raises(ValueError, match=f"{wrong}.*{nearest}"):
+        build_loss(wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "nearest"),
+    [
+        ("anl_ce", "aplha", "alpha"),
+        ("focal", "gama", "gamma"),
+        ("ce_sr", "taus", "tau"),
+        ("t_loss", "per_pixels", "per_pixel"),
+        ("nlnl", "complement", "complements"),
+        ("forward", "transitions", "transition"),
+        ("ce", "reductoin", "reduction"),
+        ("gce", "ignore_idx", "ignore_index"),
+        ("active_passive", "pasive", "passive"),
+        ("active_negative", "p_mim", "p_min"),
+    ],
+)
+def test_an_unknown_parameter_is_told_the_nearest(name: str, wrong: str, nearest: str) -> None:
+    with pytest.raises(ValueError, match=f"{wrong}.*'{nearest}'"):
+        build_loss(name, **{wrong: 1.0})
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("gce", {"q": 0.0}),
+        ("gce", {"q": 1.1}),
+        ("gce", {"q": "0.7"}),
+        ("gce", {"q": True}),
+        ("gce", {"exact_official": 1}),
+        ("focal", {"gamma": -0.1}),
+        ("focal", {"gamma": math.inf}),
+        ("focal", {"detach_modulation": "yes"}),
+        ("rce", {"log_zero": 0.0}),
+        ("nnce", {"p_min": 0.0}),
+        ("nnce", {"p_min": 1.0}),
+        ("phuber_ce", {"tau": 1.0}),
+        ("taylor_ce", {"t": 0}),
+        ("taylor_ce", {"t": 2.5}),
+        ("agce", {"a": 0.0}),
+        ("aul", {"a": 1.0}),
+        ("ael", {"a": -1.0}),
+        ("el", {"epsilon": -1e-9}),
+        ("el", {"epsilon": math.nan}),
+        ("lsr", {"smoothing": 1.5}),
+        ("bootstrap_hard", {"beta": -0.1}),
+        ("anl_ce", {"alpha": -1.0}),
+        ("anl_ce_er", {"lam": -1.0}),
+        ("ce_sr", {"tau": 0.0}),
+        ("ce_sr", {"every": 0}),
+        ("nlnl", {"complements": 0}),
+        ("nlnl", {"nl_epochs": -1}),
+        ("t_loss", {"sigma": "paper"}),
+        ("t_loss", {"nu": math.inf}),
+        ("forward", {}),
+        ("forward", {"transition": [[0.5, 0.5]]}),
+        ("forward", {"transition": [[0.9, 0.2], [0.1, 0.9]]}),
+        ("forward", {"transition": [[1.5, -0.5], [0.0, 1.0]]}),
+        ("active_passive", {"active": "nce", "passive": "t_loss"}),
+        ("ce", {"reduction": "average"}),
+        ("ce", {"activation": "relu"}),
+        ("ce", {"ignore_index": 1.5}),
+        ("ce", {"ignore_index": True}),
+    ],
+)
+def test_a_value_out_of_range_is_refused_by_name(name: str, parameters: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=list(parameters)[-1] if parameters else "transition"):
+        build_loss(name, **parameters)
+
+
+@pytest.mark.parametrize("parameters", [{"q": np.float32(0.5)}, {"q": np.float64(0.5)}, {"q": 1}])
+def test_any_number_will_do(parameters: dict[str, Any]) -> None:
+    assert torch.isfinite(build_loss("gce", **parameters)(torch.randn(2, 3), torch.tensor([0, 1])))
