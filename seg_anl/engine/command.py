@@ -112,7 +112,10 @@ def _explained(error: Exception, folder: Path, config_name: str, overrides: list
             override = OverridesParser.create().parse_override(text)
         except HydraException:
             return f"cannot read {text!r}; expected SETTING=VALUE, for instance loss=gce or optim.lr=0.01"
-        key, value = override.key_or_group, str(override.get_value_element_as_str()) if override.value() is not None else ""
+        key, value = (
+            override.key_or_group,
+            str(override.get_value_element_as_str()) if override.value() is not None else "",
+        )
         if (folder / key).is_dir():
             options = sorted(path.stem for path in (folder / key).glob("*.yaml"))
             if value not in options:

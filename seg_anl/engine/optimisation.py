@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any
@@ -56,9 +57,7 @@ class OptimSettings:
             if field.name in ("lr", "gamma", "step_size", "loss_lr", "clip_norm"):
                 if value is not None and not (_is_number(value) and value > 0):
                     raise UserError(f"optim.{field.name} must be a number > 0, got {value!r}")
-            elif field.name in ("weight_decay", "momentum", "eta_min", "l1") and not (
-                _is_number(value) and value >= 0
-            ):
+            elif field.name in ("weight_decay", "momentum", "eta_min", "l1") and not (_is_number(value) and value >= 0):
                 raise UserError(f"optim.{field.name} must be a number >= 0, got {value!r}")
 
 
@@ -74,9 +73,7 @@ def build_optimiser(settings: OptimSettings, model: nn.Module, loss: nn.Module) 
     return kind(groups, lr=settings.lr)
 
 
-def build_schedule(
-    settings: OptimSettings, optimiser: torch.optim.Optimizer, epochs: int
-) -> lr_scheduler.LRScheduler:
+def build_schedule(settings: OptimSettings, optimiser: torch.optim.Optimizer, epochs: int) -> lr_scheduler.LRScheduler:
     """The schedule, to be stepped once per epoch; the loss's own group keeps its rate."""
 
     def factor(epoch: int) -> float:
@@ -86,7 +83,7 @@ def build_schedule(
             return settings.gamma ** (epoch // settings.step_size)
         if settings.schedule == "cosine":
             lowest = settings.eta_min / settings.lr
-            return lowest + (1 - lowest) * (1 + torch.cos(torch.tensor(torch.pi * epoch / epochs)).item()) / 2
+            return lowest + (1 - lowest) * (1 + math.cos(math.pi * epoch / epochs)) / 2
         return 1.0
 
     constant = [lambda epoch: 1.0] * (len(optimiser.param_groups) - 1)

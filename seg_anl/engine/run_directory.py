@@ -79,16 +79,13 @@ class RunDirectory:
         summary = self.summary
         return summary is not None and summary.get("status") == "finished"
 
-    def open(self, config: DictConfig) -> None:
-        """Create the folder with its configuration, or check that what is there was made with the same settings.
+    def check(self, config: DictConfig) -> None:
+        """Check that what the folder holds, if anything, was made with the same settings.
 
         Raises:
             UserError: when it was not; the message names the settings that differ.
         """
-        make_directory(self.path / "checkpoints")
-        path = self.path / CONFIG_FILE
-        if not path.exists():
-            write_text(path, OmegaConf.to_yaml(config, resolve=True))
+        if not (self.path / CONFIG_FILE).exists():
             return
         before, now = _flat(self.config()), _flat(config)
         different = [
@@ -101,6 +98,12 @@ class RunDirectory:
                 f"{self.path} holds a run with other settings ({'; '.join(different[:4])}); "
                 "choose another run_dir, or delete that folder"
             )
+
+    def create(self, config: DictConfig) -> None:
+        """Create the folder with its configuration, unless it is there."""
+        make_directory(self.path / "checkpoints")
+        if not (self.path / CONFIG_FILE).exists():
+            write_text(self.path / CONFIG_FILE, OmegaConf.to_yaml(config, resolve=True))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -157,7 +160,7 @@ def environment(process: Process) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "cpu_count": os.cpu_count(),
         "git_revision": _git_revision(),
-        "command": sys.argv,
+        "command": [Path(sys.argv[0]).name, *(word for word in sys.argv[1:] if not word.startswith("hydra"))],
     }
 
 

@@ -65,8 +65,7 @@ class ReadPair(Transform):
         if image.shape[:2] != mask.shape:
             (height, width), (mask_height, mask_width) = image.shape[:2], mask.shape
             raise UserError(
-                f"{data.mask.name}: a mask of {mask_width} x {mask_height} pixels, "
-                f"but its image has {width} x {height}"
+                f"{data.mask.name}: a mask of {mask_width} x {mask_height} pixels, but its image has {width} x {height}"
             )
         return {
             "image": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
@@ -139,7 +138,9 @@ class Batches:
         self, data: ImageSet, batch_size: int, seed: int, device: torch.device, rank: int = 0, world_size: int = 1
     ) -> None:
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or not 1 <= batch_size <= len(data):
-            raise UserError(f"batch_size must be from 1 to {len(data)}, the number of training images; got {batch_size}")
+            raise UserError(
+                f"batch_size must be from 1 to {len(data)}, the number of training images; got {batch_size}"
+            )
         if batch_size % world_size:
             raise UserError(f"batch_size={batch_size} cannot be shared by {world_size} processes")
         self.batch_size, self.seed, self.device = batch_size, seed, device

@@ -55,7 +55,9 @@ def read_mask(
             )
         return (values != 0).astype(np.uint8)
     if found[0] < 0 or found[-1] >= classes:
-        raise UserError(f"{name}: values from {found[0]} to {found[-1]}, expected 0 to {classes - 1} (data.classes={classes})")
+        raise UserError(
+            f"{name}: values from {found[0]} to {found[-1]}, expected 0 to {classes - 1} (data.classes={classes})"
+        )
     return values.astype(np.uint8)
 
 

@@ -46,7 +46,9 @@ def planned_stages(size: tuple[int, int], asked: int | None) -> int:
         most += 1
     if asked is None:
         if most < 3:
-            raise UserError(f"data.size={list(size)} can be halved {most - 1} times only; take a multiple of 32, or of 8")
+            raise UserError(
+                f"data.size={list(size)} can be halved {most - 1} times only; take a multiple of 32, or of 8"
+            )
         return most
     if isinstance(asked, bool) or not isinstance(asked, int) or not 3 <= asked <= most:
         raise UserError(f"model.stages must be from 3 to {most} for data.size={list(size)}, got {asked!r}")

@@ -6,7 +6,6 @@ import io
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,17 +22,14 @@ NOT_IMAGES = ("_superpixels",)  # lie beside the images in the official ISIC fol
 
 @dataclass(frozen=True)
 class Source:
-    """A file, or a member of an archive, that can be opened in any thread."""
+    """A file, or the content of one that lies in an archive."""
 
     name: str
-    archive: bytes | None = None
+    content: bytes | None = None
 
     def open(self) -> Path | BinaryIO:
         """What an image reader takes."""
-        if self.archive is None:
-            return Path(self.name)
-        with zipfile.ZipFile(io.BytesIO(self.archive)) as archive:
-            return io.BytesIO(archive.read(self.name))
+        return Path(self.name) if self.content is None else io.BytesIO(self.content)
 
 
 @dataclass(frozen=True)
@@ -69,40 +65,34 @@ def find_pairs(data: DictConfig, seed: int) -> Pairs:
     if name not in readers:
         raise UserError(f"data.name={name}: {nearest_names(name, readers)}")
     pairs = readers[name](data, seed)
-    train = pairs.train
+    train = _without(pairs.train, [str(item) for item in data.get("exclude") or ()])
     if data.limit is not None:
         if not isinstance(data.limit, int) or not 1 <= data.limit <= len(train):
-            raise UserError(f"data.limit must be from 1 to {len(train)}, the number of training images; got {data.limit}")
+            raise UserError(
+                f"data.limit must be from 1 to {len(train)}, the number of training images; got {data.limit}"
+            )
         kept = chosen_items([pair.item for pair in train], data.limit / len(train), seed, "limit")
         train = [pair for pair in train if pair.item in kept]
     return Pairs(train, pairs.test, pairs.remark)
 
 
-class _Embedded:
-    """The archive in the package, read once."""
-
-    @cached_property
-    def data(self) -> bytes:
-        return resources.files("seg_anl.segmentation").joinpath("embedded/isic2017_96.zip").read_bytes()
-
-
-_EMBEDDED = _Embedded()
+def _without(pairs: list[Pair], excluded: list[str]) -> list[Pair]:
+    items = [pair.item for pair in pairs]
+    for item in excluded:
+        if item not in items:
+            raise UserError(f"data.exclude: no training image {item!r}; {nearest_names(item, items)[:200]}")
+    return [pair for pair in pairs if pair.item not in excluded]
 
 
 def _embedded(data: DictConfig, seed: int) -> Pairs:
-    with zipfile.ZipFile(io.BytesIO(_EMBEDDED.data)) as archive:
-        names = archive.namelist()
+    content = resources.files("seg_anl.segmentation").joinpath("embedded/isic2017_96.zip").read_bytes()
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = {name: Source(name, archive.read(name)) for name in archive.namelist()}
 
     def pairs(split: str) -> list[Pair]:
-        prefix = f"images/{split}/"
-        items = sorted(Path(name).stem for name in names if name.startswith(prefix))
+        items = sorted(Path(name).stem for name in members if name.startswith(f"images/{split}/"))
         return [
-            Pair(
-                item,
-                Source(f"images/{split}/{item}.jpg", _EMBEDDED.data),
-                Source(f"masks/{split}/{item}.png", _EMBEDDED.data),
-            )
-            for item in items
+            Pair(item, members[f"images/{split}/{item}.jpg"], members[f"masks/{split}/{item}.png"]) for item in items
         ]
 
     return Pairs(pairs("train"), pairs("validation"), "embedded ISIC-2017: tested on the challenge's validation images")
@@ -114,7 +104,9 @@ def _isic2017(root: Path) -> Pairs:
 
     images, masks = folders("Training")
     if not images.is_dir():
-        raise UserError(f"{root}: no folder ISIC-2017_Training_Data in it; expected the official ISIC-2017 Part 1 layout")
+        raise UserError(
+            f"{root}: no folder ISIC-2017_Training_Data in it; expected the official ISIC-2017 Part 1 layout"
+        )
     for official in ("Test_v2", "Validation"):
         test_images, test_masks = folders(official)
         if test_images.is_dir():
@@ -135,8 +127,12 @@ def _folder(data: DictConfig, seed: int) -> Pairs:
     test = [pair for pair in train if pair.item in held_out]
     train = [pair for pair in train if pair.item not in held_out]
     if not train or not test:
-        raise UserError(f"data.test_share={data.test_share} of {len(train) + len(test)} images leaves nothing to train or test on")
-    return Pairs(train, test, f"{root}: no test folder, so tested on {len(test)} images held out (data.test_share={share})")
+        raise UserError(
+            f"data.test_share={data.test_share} of {len(train) + len(test)} images leaves nothing to train or test on"
+        )
+    return Pairs(
+        train, test, f"{root}: no test folder, so tested on {len(test)} images held out (data.test_share={share})"
+    )
 
 
 def _layout(root: Path, data: DictConfig) -> tuple[Path, Path, Path | None, Path | None]:
@@ -150,7 +146,11 @@ def _layout(root: Path, data: DictConfig) -> tuple[Path, Path, Path | None, Path
         if named["masks"] is None or (named["test_images"] is None) != (named["test_masks"] is None):
             raise UserError("data.images needs data.masks beside it, and data.test_images data.test_masks")
         return named["images"], named["masks"], named["test_images"], named["test_masks"]  # type: ignore[return-value]
-    for train, test in (("images/train", "images/test"), ("images/train", "images/validation"), ("train/images", "test/images")):
+    for train, test in (
+        ("images/train", "images/test"),
+        ("images/train", "images/validation"),
+        ("train/images", "test/images"),
+    ):
         if (root / train).is_dir() and (root / test).is_dir():
             return root / train, _masks_of(root, train), root / test, _masks_of(root, test)
     if (root / "images").is_dir() and (root / "masks").is_dir():

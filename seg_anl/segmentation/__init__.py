@@ -1,0 +1,1 @@
+"""Segmentation through wrong masks: data, networks, training, evaluation and prediction."""

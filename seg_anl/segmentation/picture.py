@@ -1,0 +1,146 @@
+"""report.png: what the run did, to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seg_anl.records import MetricRow, written_aside
+
+from .datasets import ImageSet
+from .evaluation import dice_per_image
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.ticker import MaxNLocator
+
+# Blue and orange of Okabe & Ito: told apart by colour-blind readers and in grey.
+CLEAN_COLOUR, NOISY_COLOUR, PREDICTED_COLOUR = "#0072B2", "#D55E00", "#F0E442"
+CASES = 3
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Some images of one split with what the network made of them.
+
+    ``noisy`` is None for a test set, whose masks are clean.
+    """
+
+    title: str
+    clean: ImageSet
+    noisy: ImageSet | None
+    predicted: Tensor
+    dice: Tensor
+
+
+def worst_and_best(
+    title: str,
+    clean: ImageSet,
+    noisy: ImageSet | None,
+    predicted: Tensor,
+    classes: int,
+    among: Sequence[int] | None = None,
+) -> Cases:
+    """The three worst and the three best cases by Dice against the clean masks, out of the indices ``among``."""
+    candidates = torch.tensor(list(among) if among else range(len(clean)))
+    dice = dice_per_image(predicted[candidates].cpu(), clean.masks[candidates], classes)
+    order = dice.argsort(stable=True)
+    count = min(CASES, max(1, len(order) // 2))
+    chosen = torch.cat((order[:count], order[-count:])) if len(order) > 1 else order
+    index = candidates[chosen]
+    items = {clean.items[i] for i in index.tolist()}
+    rank = {clean.items[i]: position for position, i in enumerate(index.tolist())}
+
+    def take(data: ImageSet) -> ImageSet:
+        part = data.subset(items)
+        order = sorted(range(len(part)), key=lambda i: rank[part.items[i]])
+        return ImageSet([part.items[i] for i in order], part.images[order], part.masks[order], {})
+
+    return Cases(title, take(clean), None if noisy is None else take(noisy), predicted[index].cpu(), dice[chosen])
+
+
+def save_report(path: Path, title: str, groups: Sequence[Cases], rows: Sequence[MetricRow]) -> None:
+    """Write the picture: for every case image, clean mask, noisy mask (where there is one) and prediction; then Dice."""
+    columns = max(len(group.dice) for group in groups)
+    heights = [row for group in groups for row in [1.0] * (4 if group.noisy is not None else 3)]
+    figure = plt.figure(figsize=(1.55 * columns + 1.2, 1.55 * len(heights) + 3.4), layout="constrained")
+    figure.suptitle(title, fontsize=12)
+    grid = figure.add_gridspec(len(heights) + 1, columns, height_ratios=[*heights, 2.0])
+    line = 0
+    for group in groups:
+        line = _draw_cases(figure, grid, line, group)
+    _draw_curve(figure.add_subplot(grid[len(heights), :]), rows)
+    with written_aside(path) as aside:
+        figure.savefig(aside, dpi=110, format="png")
+    plt.close(figure)
+
+
+def overlay(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """``image`` (H, W, 3) with the outlines of every class of ``mask`` (H, W) drawn in yellow on a dark edge."""
+    from skimage.morphology import dilation, disk
+    from skimage.segmentation import find_boundaries
+
+    width = max(1, round(min(mask.shape) / 200))
+    outline = dilation(find_boundaries(mask, mode="inner"), disk(width - 1)) if width > 1 else find_boundaries(mask)
+    result = image.copy()
+    result[dilation(outline, disk(1))] = (20, 20, 20)
+    result[outline] = (240, 228, 66)
+    return result
+
+
+def _draw_cases(figure: plt.Figure, grid: plt.GridSpec, line: int, group: Cases) -> int:
+    panels: list[tuple[str, Tensor | None, str]] = [
+        ("image", None, ""),
+        ("clean mask", group.clean.masks, CLEAN_COLOUR),
+    ]
+    if group.noisy is not None:
+        panels.append(("noisy mask\n(trained on)", group.noisy.masks, NOISY_COLOUR))
+    panels.append(("prediction", group.predicted, PREDICTED_COLOUR))
+    for row, (name, masks, colour) in enumerate(panels):
+        for column in range(len(group.dice)):
+            axes = figure.add_subplot(grid[line + row, column])
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.imshow(group.clean.images[column].permute(1, 2, 0).numpy())
+            if masks is not None:
+                axes.contourf(masks[column].numpy() > 0, levels=[0.5, 1.5], colors=[colour], alpha=0.35)
+                axes.contour(masks[column].numpy() > 0, levels=[0.5], colors=[colour], linewidths=1.4)
+            if name == "prediction":
+                axes.contour(group.clean.masks[column].numpy() > 0, levels=[0.5], colors=[CLEAN_COLOUR], linewidths=1.0)
+            if row == 0:
+                which = "worst" if column < len(group.dice) / 2 else "best"
+                axes.set_title(f"{which}: {group.dice[column]:.2f}\n{group.clean.items[column]}", fontsize=7)
+            if column == 0:
+                axes.set_ylabel(f"{group.title}\n{name}" if row == 0 else name, fontsize=8)
+    return line + len(panels)
+
+
+def _draw_curve(axes: plt.Axes, rows: Sequence[MetricRow]) -> None:
+    curves = (
+        ("test", "dice", "test images, clean masks", CLEAN_COLOUR, "-"),
+        ("train", "dice", "training images, the noisy masks", NOISY_COLOUR, "--"),
+        ("train", "dice_clean", "training images, clean masks", "#009E73", ":"),
+    )
+    for split, name, label, colour, style in curves:
+        points = [(row.epoch + 1, row.values[name]) for row in rows if row.split == split and name in row.values]
+        if points:
+            axes.plot(
+                *zip(*points, strict=True),
+                style,
+                marker="." if len(points) < 30 else None,
+                color=colour,
+                label=label,
+                linewidth=1.6,
+            )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("Dice")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)

@@ -1,0 +1,282 @@
+"""The command ``seg-anl-train``: a configuration to a finished run directory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from seg_anl.engine import (
+    LoopSettings,
+    Metrics,
+    OptimSettings,
+    Process,
+    RunDirectory,
+    Task,
+    fit,
+    hydra_command,
+    settings_digest,
+    started,
+)
+from seg_anl.engine.checkpoint import load_model
+from seg_anl.engine.randomness import epoch_generator, seed_everything
+from seg_anl.records import MetricRow, UserError, chosen_items, metric_summary
+
+from .augmentation import Augmentation
+from .criterion import SegmentationCriterion, build_criterion
+from .datasets import Batches, ImageSet, load_images
+from .evaluation import dice_scores, predict_labels
+from .models import build_model
+from .noise import check_noise_settings, noisy_masks
+from .picture import save_report, worst_and_best
+from .sources import find_pairs
+
+HELP = """
+seg-anl-train: train a segmentation network through wrong masks.
+
+  seg-anl-train loss=anl_ce noise.alpha=0.7 noise.beta=0.7 preset=small         the embedded ISIC-2017 images
+  seg-anl-train data=isic2017 data.root=ISIC loss=t_loss preset=isic2017 seed=2  the paper's protocol
+  seg-anl-train data=folder data.root=DATA data.size=128 loss=gce loss.q=0.5     your own images
+  seg-anl-train -m loss=ce,anl_ce seed=1,2,3 noise.alpha=0.7 preset=small        a sweep, one run after the other
+
+Settings (SETTING=VALUE; command line over preset over default):
+  data=embedded | folder | isic2017     with data.root, data.size, data.limit, data.tuning, data.threshold, data.classes
+  loss=NAME                             any loss of `python -c "import seg_anl.losses as l; print(l.list_losses())"`,
+                                        with loss.PARAMETER and loss.dice_weight
+  noise.alpha noise.beta                share of training images with a wrong mask, and how wrong (changed area / lesion)
+  noise.kinds noise.mode noise.seed     [erode,dilate,affine]; corrected | official
+  model=dynunet | monai                 model.base_filters, model.max_filters, model.stages, model.deep_supervision
+  optim=adam | sgd                      optim.lr, optim.weight_decay, optim.schedule, optim.l1, optim.clip_norm, ...
+  preset=default | small | isic2017
+  seed epochs batch_size precision compile channels_last device workers run_root run_dir
+
+data=folder finds: images/ and masks/ below data.root (or images/train, images/test and masks/...; train/images, ...;
+images and *_mask, *_segmentation files side by side; the official ISIC-2017 folders). A mask has the stem of its image.
+
+The run directory follows from the settings. The same command on it resumes a run that was stopped and leaves a finished
+one alone. It ends with a table, RUN/summary.json, RUN/metrics.csv and RUN/report.png.
+"""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything of a run that follows from its configuration and the files it names."""
+
+    clean: ImageSet
+    noisy: ImageSet
+    tuning: ImageSet | None
+    test: ImageSet
+    noise_items: list[dict[str, Any]]
+    classes: int
+
+
+def main() -> None:
+    """Entry point of ``seg-anl-train``."""
+    hydra_command("seg-anl-train", "segmentation", HELP, lambda config: print_result(train(config)))
+
+
+def train(config: DictConfig) -> RunDirectory:
+    """Run a configuration to its end, or find that it has been; returns its run directory.
+
+    Raises:
+        UserError: for bad settings or files; nothing is written before the settings have been checked.
+    """
+    settings = LoopSettings(
+        epochs=config.epochs,
+        precision=str(config.precision),
+        channels_last=bool(config.channels_last),
+        compile=bool(config.compile),
+        checkpoint_every=config.checkpoint_every,
+        progress=bool(config.progress),
+    )
+    optim = OptimSettings(**OmegaConf.to_container(config.optim, resolve=True))  # type: ignore[arg-type]
+    augmentation = Augmentation.from_config(config.augmentation)
+    criterion = build_criterion(config.loss)
+    _check(config)
+    seed_everything(config.seed)
+    model = build_model(config.model, config.data)
+    run = RunDirectory(run_path(config))
+    with started(str(config.device)) as process:
+        say = print if process.is_main else _silent
+        run.check(config)
+        if run.finished:
+            say(f"{run.path}: finished already, left alone")
+            return run
+        pairs = find_pairs(config.data, config.noise.seed)
+        say(f"{pairs.remark}; {len(pairs.train)} to train on")
+        clean = load_images(pairs.train, config.data, workers=config.workers, progress=settings.progress)
+        test = load_images(pairs.test, config.data, workers=config.workers, progress=settings.progress)
+        for name, data in (("training", clean), ("test", test)):
+            for mode, count in data.conversions.items():
+                say(f"{count} {name} image(s) stored as {mode} were converted to RGB")
+        if process.is_main:
+            run.create(config)
+        with run.locked() if process.is_main else nullcontext():
+            if process.is_main:
+                noisy_masks(clean, config.noise, run.path / "noise")
+            process.wait()
+            prepared = _prepare(clean, test, config, run.path / "noise")
+            say(run.path, "resumes" if run.last.exists() else "begins")
+            task = _task(prepared, config, augmentation, process)
+            rows = fit(model, criterion, task, settings, optim, run, process)
+            if process.is_main:
+                _finish(run, config, model, criterion, rows, prepared, process)
+            process.wait()
+    return run
+
+
+def run_path(config: DictConfig) -> Path:
+    """Where a configuration's run lies: named by what people compare, told apart by a digest of the rest."""
+    if config.run_dir is not None:
+        return Path(str(config.run_dir)).expanduser()
+    noise = f"alpha{config.noise.alpha}-beta{config.noise.beta}"
+    parts = [str(config.task), str(config.data.name), noise, str(config.loss.name), str(config.preset)]
+    folder = "/".join(re.sub(r"[^\w.\-]", "_", part) for part in parts)
+    return Path(str(config.run_root)).expanduser() / folder / f"seed{config.seed}-{settings_digest(config)}"
+
+
+def print_result(run: RunDirectory) -> None:
+    """The table at the end of a run."""
+    summary = run.summary
+    if summary is None:
+        return
+    k = min(summary["k"], summary["epochs"])
+    print(f"\n{'metric':<28}{'last':>8}{'mean':>8}{'std':>8}   (mean and std over the last {k} epochs)")
+    for name, values in summary["metrics"].items():
+        spread = "" if values["last_k_std"] is None else f"{values['last_k_std']:.4f}"
+        print(f"{name:<28}{values['last']:>8.4f}{values['last_k_mean']:>8.4f}{spread:>8}")
+    print(f"\npicture   {run.path / 'report.png'}")
+    print(f"curves    tensorboard --logdir {run.path / 'tb'}")
+    print(f"predict   seg-anl-predict {run.path} IMAGES OUT --overlay")
+
+
+def _check(config: DictConfig) -> None:
+    """Settings that no part checks when it is built."""
+    check_noise_settings(config.noise)
+    for setting in ("seed", "noise.seed"):
+        value = OmegaConf.select(config, setting)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise UserError(f"{setting} must be a whole number >= 0, got {value!r}")
+    for setting in ("evaluation.last_k", "evaluation.train_every", "workers"):
+        value = OmegaConf.select(config, setting)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise UserError(f"{setting} must be a whole number >= 1, got {value!r}")
+    tuning = config.data.tuning
+    if isinstance(tuning, bool) or not isinstance(tuning, (int, float)) or not 0 <= tuning < 1:
+        raise UserError(f"data.tuning must be from 0 to below 1, got {tuning!r}")
+
+
+def _prepare(clean: ImageSet, test: ImageSet, config: DictConfig, noise_folder: Path) -> Prepared:
+    noisy, items = noisy_masks(clean, config.noise, noise_folder)
+    tuning = None
+    if config.data.tuning:
+        held_out = chosen_items(clean.items, config.data.tuning, config.noise.seed, "tuning")
+        if not held_out:
+            raise UserError(f"data.tuning={config.data.tuning} of {len(clean)} images is none")
+        tuning = noisy.subset(held_out)
+        kept = set(clean.items) - held_out
+        clean, noisy = clean.subset(kept), noisy.subset(kept)
+    return Prepared(clean, noisy, tuning, test, items, config.data.classes)
+
+
+def _task(prepared: Prepared, config: DictConfig, augmentation: Augmentation, process: Process) -> Task:
+    batches = Batches(prepared.noisy, config.batch_size, config.seed, process.device, process.rank, process.world_size)
+
+    # Augmentation draws on the CPU: the same on every device, and no synchronisation to read it back.
+    def augmented(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        generator = epoch_generator(config.seed, epoch, f"augmentation {process.rank}")
+        for images, masks in batches.epoch(epoch):
+            yield augmentation(images, masks, generator)
+
+    def evaluate(model: nn.Module, epoch: int) -> Metrics:
+        classes = prepared.classes
+
+        def scores(data: ImageSet) -> tuple[Tensor, dict[str, float]]:
+            predicted = predict_labels(model, data.images, process.device)
+            return predicted, dice_scores(predicted, data.masks, classes)
+
+        metrics = {"test": scores(prepared.test)[1]}
+        if prepared.tuning is not None:
+            metrics["tuning"] = scores(prepared.tuning)[1]
+        if (epoch + 1) % config.evaluation.train_every == 0 or epoch + 1 == config.epochs:
+            predicted, noisy = scores(prepared.noisy)
+            clean = dice_scores(predicted, prepared.clean.masks, classes)
+            metrics["train"] = {**noisy, **{f"{name}_clean": value for name, value in clean.items()}}
+        return metrics
+
+    return Task(augmented, len(batches), evaluate, headline=("test", "dice"))
+
+
+def _finish(
+    run: RunDirectory,
+    config: DictConfig,
+    model: nn.Module,
+    criterion: SegmentationCriterion,
+    rows: list[MetricRow],
+    prepared: Prepared,
+    process: Process,
+) -> None:
+    """Write picture and summary; the summary comes last, because it says that the run is finished."""
+    model.eval()
+    classes = prepared.classes
+    with torch.inference_mode():
+        test = predict_labels(model, prepared.test.images, process.device)
+        train = predict_labels(model, prepared.noisy.images, process.device)
+    wrong = {record["item"] for record in prepared.noise_items if record["realised"] > 0}
+    among = [i for i, item in enumerate(prepared.clean.items) if item in wrong]
+    groups = [
+        worst_and_best("training", prepared.clean, prepared.noisy, train, classes, among),
+        worst_and_best("test", prepared.test, None, test, classes),
+    ]
+    title = f"{config.loss.name}, {config.data.name}, alpha {config.noise.alpha}, beta {config.noise.beta}, seed {config.seed}"
+    save_report(run.path / "report.png", title, groups, rows)
+    k = config.evaluation.last_k
+    metrics = {}
+    for split, name in dict.fromkeys((row.split, name) for row in rows for name in row.values):
+        if name != "lr":
+            metrics[f"{split}/{name}"] = metric_summary(rows, split, name, k, lower_is_better=name == "loss")
+    loss = OmegaConf.to_container(config.loss, resolve=True)
+    assert isinstance(loss, dict)
+    run.write_summary(
+        {
+            "status": "finished",
+            "task": config.task,
+            "data": OmegaConf.to_container(config.data, resolve=True),
+            "model": OmegaConf.to_container(config.model, resolve=True),
+            "preset": config.preset,
+            "loss": loss,
+            "loss_state": {
+                name: value.item() for name, value in criterion.loss.state_dict().items() if value.ndim == 0
+            },
+            "noise": OmegaConf.to_container(config.noise, resolve=True),
+            "seed": config.seed,
+            "epochs": config.epochs,
+            "headline": "test/dice",
+            "k": k,
+            "counts": {"train": len(prepared.noisy), "test": len(prepared.test), "wrong_masks": len(wrong)},
+            "metrics": metrics,
+        }
+    )
+
+
+def load_run_model(run: RunDirectory, checkpoint: Path, device: torch.device) -> tuple[nn.Module, DictConfig]:
+    """The network of a run with the weights of ``checkpoint``, in eval mode, and the run's configuration."""
+    config = run.config()
+    model = build_model(config.model, config.data)
+    load_model(checkpoint, model, device)
+    return model.to(device).eval(), config
+
+
+def _silent(*_: object) -> None:
+    return None
+
+
+if __name__ == "__main__":
+    main()
