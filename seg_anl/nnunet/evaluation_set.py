@@ -1,0 +1,161 @@
+"""Clean images and labels that a network is tested on while it trains, read and predicted as nnU-Net does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from torch import nn
+
+from seg_anl.records import UserError
+
+from .scores import Overlap, overlap
+from .settings import TEST_VARIABLE
+
+LAYOUTS = (("imagesTs", "labelsTs"), ("images", "labels"))
+
+
+@dataclass(frozen=True)
+class EvaluationCase:
+    """One case: a file per channel, and its label file."""
+
+    images: list[str]
+    label: str
+
+
+def find_cases(folder: Path, file_ending: str, channels: int) -> list[EvaluationCase]:
+    """The cases below ``folder``: ``labelsTs/NAME.png`` with ``imagesTs/NAME_0000.png``, ... (or labels, images).
+
+    Raises:
+        UserError: when there is none, or an image is missing.
+    """
+    found = [folder / labels for images, labels in LAYOUTS if (folder / images).is_dir() and (folder / labels).is_dir()]
+    if not found:
+        expected = " or ".join(f"{images}/ and {labels}/" for images, labels in LAYOUTS)
+        raise UserError(f"{TEST_VARIABLE}={folder}: expected a folder with {expected} in it")
+    labels = found[0]
+    images = labels.with_name(labels.name.replace("labels", "images"))
+    cases = []
+    for label in sorted(labels.glob(f"*{file_ending}")):
+        name = label.name.removesuffix(file_ending)
+        files = [images / f"{name}_{channel:04d}{file_ending}" for channel in range(channels)]
+        missing = [file for file in files if not file.is_file()]
+        if missing:
+            raise UserError(f"{TEST_VARIABLE}={folder}: {label} has no image {missing[0]}")
+        cases.append(EvaluationCase([str(file) for file in files], str(label)))
+    if not cases:
+        raise UserError(f"{TEST_VARIABLE}={folder}: no file *{file_ending} in {labels}")
+    return cases
+
+
+class EvaluationSet:
+    """Cases together with what reading and predicting them takes.
+
+    Args:
+        cases: what to test on.
+        plans_manager, configuration_manager, dataset_json: of the training.
+        trainer_name: for nnU-Net's predictor.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[EvaluationCase],
+        plans_manager: Any,
+        configuration_manager: Any,
+        dataset_json: dict[str, Any],
+        trainer_name: str,
+    ) -> None:
+        self.cases = cases
+        self.plans_manager = plans_manager
+        self.configuration_manager = configuration_manager
+        self.dataset_json = dataset_json
+        self.trainer_name = trainer_name
+        self.label_manager = plans_manager.get_label_manager(dataset_json)
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def check_labels(self) -> None:
+        """Read every label once.
+
+        Raises:
+            UserError: naming the first file that cannot be read or holds values that are no label of the dataset.
+        """
+        known = {0, *self.label_manager.all_labels}
+        if self.label_manager.has_ignore_label:
+            known.add(self.label_manager.ignore_label)
+        for case in self.cases:
+            strange = sorted(set(np.unique(self._truth(case)).tolist()) - known)
+            if strange:
+                raise UserError(
+                    f"{TEST_VARIABLE}: {case.label} holds the value {strange[0]}, the labels of the dataset are "
+                    f"{', '.join(map(str, sorted(known)))}"
+                )
+
+    def overlaps(
+        self, network: nn.Module, device: torch.device, progress: Callable[[str], None], part: tuple[int, int] = (0, 1)
+    ) -> list[Overlap]:
+        """Predict the cases of ``part`` (which, of how many) at their original size, without mirroring.
+
+        ``network`` returns the full resolution only (deep supervision off) and is in eval mode.
+        """
+        predictor = self._predictor(network, device)
+        preprocessor = self.configuration_manager.preprocessor_class(verbose=False)
+        regions = self._regions()
+        found = []
+        for case in self.cases[part[0] :: part[1]]:
+            data, _, properties = preprocessor.run_case(
+                case.images, None, self.plans_manager, self.configuration_manager, self.dataset_json
+            )
+            logits = predictor.predict_sliding_window_return_logits(torch.from_numpy(data)).cpu()
+            predicted = convert_predicted_logits_to_segmentation_with_correct_shape(
+                logits,
+                self.plans_manager,
+                self.configuration_manager,
+                self.label_manager,
+                properties,
+                num_threads_torch=torch.get_num_threads(),
+            )
+            truth = self._truth(case)
+            if predicted.shape != truth.shape:
+                raise UserError(f"{case.label}: shape {truth.shape}, but its image has shape {predicted.shape}")
+            found.append(overlap(predicted, truth, regions, self.label_manager.ignore_label))
+        progress(f"seg_anl: tested on {len(found)} cases")
+        return found
+
+    def _predictor(self, network: nn.Module, device: torch.device) -> Any:
+        predictor = nnUNetPredictor(
+            use_mirroring=False, perform_everything_on_device=device.type == "cuda", device=device, allow_tqdm=False
+        )
+        predictor.manual_initialization(
+            network,
+            self.plans_manager,
+            self.configuration_manager,
+            None,
+            self.dataset_json,
+            self.trainer_name,
+            None,
+        )
+        return predictor
+
+    def _regions(self) -> list[tuple[int, ...]]:
+        if not self.label_manager.has_regions:
+            return [(int(label),) for label in self.label_manager.foreground_labels]
+        regions = self.label_manager.foreground_regions
+        return [tuple(region) if isinstance(region, (tuple, list)) else (int(region),) for region in regions]
+
+    def _truth(self, case: EvaluationCase) -> Any:
+        reader = self.plans_manager.image_reader_writer_class()
+        try:
+            labels, _ = reader.read_seg(case.label)
+        except Exception as error:  # readers raise what their libraries raise; all of it is about this file
+            reason = re.sub(r"\s+", " ", str(error))[:200]
+            raise UserError(f"{case.label}: cannot be read: {reason}") from error
+        return labels[0]

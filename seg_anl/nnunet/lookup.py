@@ -1,0 +1,111 @@
+"""Whether nnU-Net is there and finds the trainers: the real look-up, and a sentence for each way it fails."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import os
+from collections.abc import Iterator
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from seg_anl.records import UserError, nearest_names
+
+from . import trainer_folder
+
+if TYPE_CHECKING:
+    from .robust_trainer import RobustLossTrainer
+
+EXTERNAL_VARIABLE = "nnUNet_extTrainer"
+OLDEST = (2, 8)
+INSTALL = "pip install 'seg-anl[nnunet]', or pip install 'nnunetv2>=2.8'"
+
+
+def require_nnunet() -> str:
+    """The installed version of nnU-Net.
+
+    Raises:
+        UserError: when it is missing or too old; the message says what to install.
+    """
+    if importlib.util.find_spec("nnunetv2") is None:
+        raise UserError(f"nnU-Net v2 is not installed; {INSTALL}")
+    try:
+        version = metadata.version("nnunetv2")
+    except metadata.PackageNotFoundError:
+        return "unknown"  # a checkout on the path; the look-up tells
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    if numbers < OLDEST:
+        raise UserError(f"nnU-Net {version} is too old: it finds trainers outside itself only from 2.8 on; {INSTALL}")
+    return version
+
+
+def trainers() -> dict[str, type[RobustLossTrainer]]:
+    """The trainer classes by name. Imports nnU-Net."""
+    require_nnunet()
+    with quiet():
+        from .trainers import TRAINERS
+    return TRAINERS
+
+
+def with_our_folder(current: str | None) -> str:
+    """The value of ``nnUNet_extTrainer`` with our folder in front of what it holds: the first folder wins."""
+    ours = str(trainer_folder())
+    others = [folder for folder in (current or "").split(os.pathsep) if folder.strip() and folder != ours]
+    return os.pathsep.join([ours, *others])
+
+
+def look_up(name: str) -> Any:
+    """The class that nnU-Net finds under ``name``.
+
+    Raises:
+        UserError: when it finds none, or stumbles over a module of another folder.
+    """
+    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+
+    value = os.environ.get(EXTERNAL_VARIABLE)
+    try:
+        with quiet():
+            return recursive_find_trainer_class_by_name(name)
+    except RuntimeError as error:
+        hint = nearest_names(name, trainers())
+        place = f"{EXTERNAL_VARIABLE}={value}" if value else f"{EXTERNAL_VARIABLE} is not set"
+        raise UserError(f"nnU-Net finds no trainer {name!r} ({place}); {hint}") from error
+    except Exception as error:  # nnU-Net imports every module of every folder; any of them may raise anything
+        raise UserError(
+            f"nnU-Net's search for {name!r} ended with {type(error).__name__}: {error}; is there a broken module in "
+            f"{EXTERNAL_VARIABLE}={value}?"
+        ) from error
+
+
+def check(names: list[str]) -> list[str]:
+    """Look every trainer up as ``nnUNetv2_train`` would; returns the names found.
+
+    Raises:
+        UserError: for the first thing that stands in the way.
+    """
+    require_nnunet()
+    value = os.environ.get(EXTERNAL_VARIABLE)
+    if not value:
+        raise UserError(f"{EXTERNAL_VARIABLE} is not set; export {EXTERNAL_VARIABLE}=$(seg-anl-nnunet path)")
+    missing = [folder for folder in value.split(os.pathsep) if folder.strip() and not os.path.isdir(folder)]
+    if missing:
+        raise UserError(f"{EXTERNAL_VARIABLE} names {missing[0]}, which is no folder")
+    ours = trainers()
+    for name in names or list(ours):
+        if name not in ours:
+            raise UserError(f"no trainer of this project is called {name!r}; {nearest_names(name, ours)}")
+        found = look_up(name)
+        if found is not ours[name]:
+            raise UserError(
+                f"nnU-Net finds another class of the name {name}, in {found.__module__}; put $(seg-anl-nnunet path) "
+                f"first in {EXTERNAL_VARIABLE}"
+            )
+    return names or list(ours)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what nnU-Net prints while it is imported and searches away from our own output."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield

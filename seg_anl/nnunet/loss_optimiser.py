@@ -1,0 +1,64 @@
+"""Training what a loss itself learns (T-Loss's nu), in step with an optimiser that does not know of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import distributed, nn
+
+
+class LossOptimiser:
+    """Adam over a loss's parameters; it steps whenever the network's optimiser does.
+
+    A second parameter group would not do: nnU-Net's schedule writes one rate into all groups, and SGD without Adam's
+    scaling either stands still or leaps, since the gradient of nu grows with the number of pixels.
+
+    Args:
+        loss: module with at least one parameter.
+        network_optimiser: its steps are followed; one that a gradient scaler skips is skipped here too.
+        learning_rate: constant. The published T-Loss code trains nu with Adam at 1e-3.
+        scaler: the gradient scaler of the network's optimiser, or None.
+    """
+
+    def __init__(
+        self,
+        loss: nn.Module,
+        network_optimiser: torch.optim.Optimizer,
+        *,
+        learning_rate: float,
+        scaler: Any | None = None,
+    ) -> None:
+        self.parameters = list(loss.parameters())
+        self.adam = torch.optim.Adam(self.parameters, lr=learning_rate)
+        self.scaler = scaler
+        network_optimiser.register_step_pre_hook(self._follow)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of the last step, also of one that was skipped."""
+        self.adam.zero_grad(set_to_none=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Adam's state."""
+        return self.adam.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore Adam's state."""
+        self.adam.load_state_dict(state)
+
+    def _follow(self, *_: object) -> None:
+        average_gradients(self.parameters)
+        if self.scaler is None:
+            self.adam.step()
+        else:
+            self.scaler.step(self.adam)  # a scaler keeps several optimisers apart until its update()
+
+
+def average_gradients(parameters: list[nn.Parameter]) -> None:
+    """Average gradients over all processes, so that parameters outside the DDP wrapper stay equal everywhere."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return
+    for parameter in parameters:
+        if parameter.grad is not None:
+            distributed.all_reduce(parameter.grad)
+            parameter.grad /= distributed.get_world_size()

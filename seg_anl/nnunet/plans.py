@@ -1,0 +1,81 @@
+"""Adding a configuration with a given batch and patch size to nnU-Net's plans. JSON only; nothing of nnU-Net."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from seg_anl.records import UserError, write_json
+
+
+def dataset_folder(root: Path, dataset: str) -> Path:
+    """The folder of a dataset given as ``501`` or ``Dataset501_NAME`` below ``root``.
+
+    Raises:
+        UserError: when there is none, or more than one of that number.
+    """
+    pattern = f"Dataset{int(dataset):03d}_*" if dataset.isdigit() else dataset
+    found = sorted(path for path in root.glob(pattern) if path.is_dir()) if root.is_dir() else []
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise UserError(f"{root}: expected one folder {pattern}, found {names}; run nnUNetv2_plan_and_preprocess first")
+    return found[0]
+
+
+def add_configuration(
+    plans: dict[str, Any], name: str, base: str, batch_size: int, patch_size: Sequence[int]
+) -> dict[str, Any]:
+    """The plans with a configuration ``name`` that inherits everything but batch and patch size from ``base``.
+
+    Raises:
+        UserError: when ``base`` is unknown, ``name`` stands for something else already, or the network that ``base``
+            plans cannot halve the patch as often as it wants to.
+    """
+    configurations = plans["configurations"]
+    added = {"inherits_from": base, "batch_size": batch_size, "patch_size": list(patch_size)}
+    inherited = _resolved(configurations, base)
+    if configurations.get(name, added) != added:
+        raise UserError(f"the plans have a configuration {name!r} with other values; choose another --name")
+    if len(inherited["patch_size"]) != len(patch_size):
+        raise UserError(
+            f"configuration {base!r} has patches of {len(inherited['patch_size'])} dimensions, got {len(patch_size)}"
+        )
+    strides = inherited.get("architecture", {}).get("arch_kwargs", {}).get("strides")
+    if strides is not None:
+        factors = [math.prod(stage[axis] for stage in strides) for axis in range(len(patch_size))]
+        if any(size % factor for size, factor in zip(patch_size, factors, strict=True)):
+            raise UserError(
+                f"the network of {base!r} divides the patch by {factors}, which {list(patch_size)} is no multiple of"
+            )
+    return {**plans, "configurations": {**configurations, name: added}}
+
+
+def add_to_plans_file(path: Path, name: str, base: str, batch_size: int, patch_size: Sequence[int]) -> list[float]:
+    """Apply :func:`add_configuration` to a plans file; returns the median image size of ``base`` in pixels.
+
+    Raises:
+        UserError: as there, and when the file is missing or damaged.
+    """
+    try:
+        plans = json.loads(path.read_text(encoding="utf-8"))
+        changed = add_configuration(plans, name, base, batch_size, patch_size)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such plans; run nnUNetv2_plan_and_preprocess first") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not a plans file of nnU-Net: {error!r}") from error
+    if changed != plans:
+        write_json(path, changed)
+    median: list[float] = _resolved(changed["configurations"], base).get("median_image_size_in_voxels", [])
+    return median
+
+
+def _resolved(configurations: dict[str, Any], name: str) -> dict[str, Any]:
+    if name not in configurations:
+        raise UserError(f"the plans have no configuration {name!r}; known: {', '.join(sorted(configurations))}")
+    configuration = configurations[name]
+    parent = configuration.get("inherits_from")
+    others = {key: value for key, value in configurations.items() if key != name}
+    return {**_resolved(others, parent), **configuration} if parent else dict(configuration)

@@ -1,0 +1,360 @@
+"""The trainer that all others inherit from: nnU-Net's, with its loss replaced and everything that follows from that.
+
+It also combines with other trainers: ``class Mine(RobustLossTrainer, nnUNetTrainerNoMirroring): loss_name = "gce"``.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from nnunetv2.paths import nnUNet_raw, nnUNet_results
+from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from torch import distributed, nn
+from torch._dynamo import OptimizedModule
+
+from seg_anl.losses import RobustLoss
+from seg_anl.records import MetricRow, UserError, exit_with_error, written_aside
+
+from .criterion import NNUNetCriterion
+from .evaluation_set import EvaluationSet, find_cases
+from .loss_optimiser import LossOptimiser
+from .run_record import LAST_K, RunRecord, noise_settings
+from .scores import dice_scores
+from .settings import (
+    LOSS_VARIABLE,
+    TEST_VARIABLE,
+    TRAIN_VARIABLE,
+    LossChoice,
+    TrainChoice,
+    chosen_loss,
+    chosen_training,
+    loss_choice,
+    variant_suffix,
+)
+
+CHECKPOINT_KEY = "seg_anl"  # beside nnU-Net's own keys, which its predictor reads by name
+CHECKPOINT_NAMES = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """End the process with one line for a :class:`UserError`: nnU-Net's commands would print a traceback."""
+    try:
+        yield
+    except UserError as error:
+        exit_with_error("seg_anl", error)
+
+
+class RobustLossTrainer(nnUNetTrainer):
+    """nnU-Net's trainer with a loss of :mod:`seg_anl.losses`.
+
+    Attributes:
+        loss_name: the loss, or None to take any from ``SEG_ANL_LOSS``.
+        loss_parameters: where they differ from the loss's defaults.
+        dice_weight: weight of nnU-Net's own Dice loss beside it.
+        loss_learning_rate: of parameters that the loss itself has (Adam, constant).
+        preset: name of the published setting the trainer follows.
+    """
+
+    loss_name: str | None = None
+    loss_parameters: Mapping[str, Any] = {}
+    dice_weight: float = 0.0
+    loss_learning_rate: float = 1e-3
+    preset: str = "nnunet"
+
+    # nnU-Net reads the arguments' names off the subclass: they must be exactly these.
+    def __init__(
+        self,
+        plans: dict[str, Any],
+        configuration: str,
+        fold: int | str,
+        dataset_json: dict[str, Any],
+        device: torch.device = torch.device("cuda"),  # noqa: B008  (nnU-Net's own default)
+    ) -> None:
+        with one_line_errors():
+            self.loss_choice, self.train_choice = self.choices(os.environ)
+            self.variant = type(self).__name__ + variant_suffix(self.own_loss(), self.loss_choice, self.train_choice)
+            if plans.get("continue_training"):
+                self._refuse_other_variant(plans, configuration, fold)
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.set_defaults()
+        for attribute, value in (
+            ("num_epochs", self.train_choice.epochs),
+            ("num_iterations_per_epoch", self.train_choice.iterations),
+            ("num_val_iterations_per_epoch", self.train_choice.validation_iterations),
+        ):
+            if value is not None:
+                setattr(self, attribute, value)
+        self.metric_rows: list[MetricRow] = []
+        self.loss_optimiser: LossOptimiser | None = None
+        self.robust_loss: RobustLoss
+        self.record: RunRecord | None = None
+        with one_line_errors():
+            self.test_set = self._find_test_set()
+
+    @classmethod
+    def own_loss(cls) -> LossChoice | None:
+        """The loss that the class stands for; None when it takes any."""
+        if cls.loss_name is None:
+            return None
+        return loss_choice(cls.loss_name, cls.loss_parameters, cls.dice_weight)
+
+    @classmethod
+    def choices(cls, environ: Mapping[str, str]) -> tuple[LossChoice, TrainChoice]:
+        """What the environment makes of the class.
+
+        Raises:
+            UserError: for values that cannot be trained.
+        """
+        loss = chosen_loss(environ.get(LOSS_VARIABLE), cls.__name__, cls.own_loss())
+        return loss, chosen_training(environ.get(TRAIN_VARIABLE))
+
+    def set_defaults(self) -> None:
+        """Hook: set learning rate, number of epochs, ...; what ``SEG_ANL_TRAIN`` gives comes after and wins."""
+
+    @property
+    def output_folder_base(self) -> str | None:
+        """The folder of all folds; a run with other than the trainer's own settings has one of its own."""
+        return self._output_folder_base
+
+    @output_folder_base.setter
+    def output_folder_base(self, path: str | None) -> None:
+        if path is not None:
+            folder = Path(path)
+            path = str(folder.with_name(folder.name.replace(type(self).__name__, self.variant, 1)))
+        self._output_folder_base = path
+
+    def initialize(self) -> None:
+        """Network, optimiser and loss, and the optimiser of what the loss learns."""
+        if self.train_choice.seed is not None:
+            for start in (random.seed, np.random.seed, torch.manual_seed):
+                start(self.train_choice.seed)
+        super().initialize()
+        if any(True for _ in self.robust_loss.parameters()):
+            self.loss_optimiser = LossOptimiser(
+                self.robust_loss,
+                self.optimizer,
+                learning_rate=self.loss_learning_rate,
+                scaler=self.grad_scaler,
+            )
+        self.print_to_log_file(
+            f"seg_anl: loss {self.loss_choice}; training {self.train_choice.given() or 'as the trainer says'}"
+        )
+        self.print_to_log_file(f"seg_anl: to predict with this model: nnUNetv2_predict ... -tr {self.variant}")
+
+    def _build_loss(self) -> nn.Module:
+        # nnU-Net's loss is built for its Dice and its deep supervision weights, then its inside is exchanged.
+        built = super()._build_loss()
+        wrapper = built if isinstance(built, DeepSupervisionWrapper) else None
+        original = built if wrapper is None else wrapper.loss
+        criterion = NNUNetCriterion(
+            self.loss_choice,
+            has_regions=self.label_manager.has_regions,
+            ignore_label=self.label_manager.ignore_label,
+            dice=getattr(original, "dc", None),
+        ).to(self.device)
+        self.robust_loss = criterion.loss
+        if wrapper is None:
+            return criterion
+        wrapper.loss = criterion
+        return wrapper
+
+    def on_train_start(self) -> None:
+        """nnU-Net's start; with a test folder also config.yaml and environment.json."""
+        with one_line_errors():
+            if self.test_set is not None:
+                self.test_set.check_labels()
+            super().on_train_start()
+            if self.test_set is not None and self.local_rank == 0:
+                self.record = RunRecord(Path(self.output_folder), self.configuration_record())
+                self.record.begin(self.device, self._part()[1], self.current_epoch)
+                self.record.write_rows(self.metric_rows)
+
+    def on_train_epoch_start(self) -> None:
+        """Tell the loss which epoch begins."""
+        self.robust_loss.set_epoch(self.current_epoch)
+        super().on_train_epoch_start()
+
+    def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """nnU-Net's step; the loss's own parameters follow the network's optimiser."""
+        if self.loss_optimiser is not None:
+            self.loss_optimiser.zero_grad()
+        return super().train_step(batch)
+
+    def on_validation_epoch_end(self, val_outputs: list[dict[str, Any]]) -> None:
+        """nnU-Net's pseudo Dice and, in the last epochs, Dice on the test folder, before a checkpoint is written."""
+        super().on_validation_epoch_end(val_outputs)
+        if self.loss_optimiser is not None:
+            learnt = ", ".join(f"{name} {value:.6f}" for name, value in self._loss_state().items())
+            self.print_to_log_file(f"seg_anl: {learnt}")
+        if self.test_set is None:
+            return
+        values = {
+            "train": {"loss": self._logged("train_losses"), "lr": self._logged("lrs")},
+            "validation": {"loss": self._logged("val_losses"), "pseudo_dice": self._logged("mean_fg_dice")},
+        }
+        if self.current_epoch >= self.num_epochs - LAST_K:
+            with one_line_errors():
+                values["test"] = self._test()
+            self.print_to_log_file(f"seg_anl: test {values['test']}")
+        self.metric_rows += [MetricRow(self.current_epoch, split, metrics) for split, metrics in values.items()]
+        if self.record is not None:
+            self.record.write_rows(self.metric_rows)
+
+    def on_train_end(self) -> None:
+        """nnU-Net's end; with a test folder also summary.json."""
+        super().on_train_end()
+        if self.record is not None and self.test_set is not None:
+            counts = {"train": len(self.do_split()[0]), "test": len(self.test_set)}
+            self.record.finish(self.metric_rows, counts, self._loss_state())
+
+    def save_checkpoint(self, filename: str) -> None:
+        """nnU-Net's checkpoint with the loss's choice and state in it, whole on the disk or not there."""
+        if self.local_rank != 0 or self.disable_checkpointing:
+            super().save_checkpoint(filename)
+            return
+        with written_aside(Path(filename)) as aside:
+            super().save_checkpoint(str(aside))
+            checkpoint = torch.load(aside, map_location="cpu", weights_only=False)
+            checkpoint[CHECKPOINT_KEY] = {
+                **self._chosen(),
+                "loss_state": self.robust_loss.state_dict(),
+                "loss_optimiser": None if self.loss_optimiser is None else self.loss_optimiser.state_dict(),
+                "rows": [asdict(row) for row in self.metric_rows],
+            }
+            torch.save(checkpoint, aside)
+
+    def load_checkpoint(self, filename_or_checkpoint: Any) -> None:
+        """Restore network, loss and metrics; stop when the checkpoint was trained under other settings."""
+        checkpoint = filename_or_checkpoint
+        if not isinstance(checkpoint, dict):
+            checkpoint = torch.load(filename_or_checkpoint, map_location=self.device, weights_only=False)
+        with one_line_errors():
+            own = checkpoint.get(CHECKPOINT_KEY)
+            if own is None:
+                raise UserError(
+                    f"{filename_or_checkpoint}: holds no record of its loss; it was not written by a seg_anl trainer"
+                )
+            self._refuse_other_settings(own, str(filename_or_checkpoint))
+        super().load_checkpoint(filename_or_checkpoint)
+        self.robust_loss.load_state_dict(own["loss_state"])
+        if self.loss_optimiser is not None:
+            self.loss_optimiser.load_state_dict(own["loss_optimiser"])
+        self.metric_rows = [MetricRow(**row) for row in own["rows"]]
+
+    def configuration_record(self) -> dict[str, Any]:
+        """What config.yaml and summary.json say the run is."""
+        raw = Path(nnUNet_raw) / self.plans_manager.dataset_name / "labelsTr" if nnUNet_raw.is_set() else None
+        configuration = self.configuration_manager
+        return {
+            "task": "segmentation",
+            "data": {"name": self.plans_manager.dataset_name, "fold": self.fold},
+            "model": {
+                "name": "nnunet",
+                "trainer": type(self).__name__,
+                "plans": self.plans_manager.plans_name,
+                "configuration": self.configuration_name,
+                "architecture": configuration.network_arch_class_name,
+                "patch_size": [int(size) for size in configuration.patch_size],
+                "batch_size": int(configuration.batch_size),
+            },
+            "preset": self.preset,
+            "loss": self.loss_choice.settings(),
+            "optim": {
+                "name": type(self.optimizer).__name__.lower(),
+                "lr": self.initial_lr,
+                "weight_decay": self.weight_decay,
+                "schedule": type(self.lr_scheduler).__name__,
+                "loss_lr": self.loss_learning_rate,
+            },
+            "noise": noise_settings(raw),
+            "seed": self.train_choice.seed,
+            "epochs": self.num_epochs,
+            "iterations": self.num_iterations_per_epoch,
+            "test_folder": os.environ.get(TEST_VARIABLE),
+        }
+
+    def _find_test_set(self) -> EvaluationSet | None:
+        folder = os.environ.get(TEST_VARIABLE)
+        if not folder:
+            return None
+        channels = self.dataset_json.get("channel_names", self.dataset_json.get("modality", {}))
+        cases = find_cases(Path(folder), self.dataset_json["file_ending"], len(channels))
+        return EvaluationSet(
+            cases, self.plans_manager, self.configuration_manager, self.dataset_json, type(self).__name__
+        )
+
+    def _test(self) -> dict[str, float]:
+        assert self.test_set is not None
+        network = self.network.module if self.is_ddp else self.network
+        if isinstance(network, OptimizedModule):
+            network = network._orig_mod
+        self.set_deep_supervision_enabled(False)
+        network.eval()
+        try:
+            overlaps = self.test_set.overlaps(network, self.device, self.print_to_log_file, self._part())
+        finally:
+            self.set_deep_supervision_enabled(self.enable_deep_supervision)
+        if self.is_ddp:
+            gathered: list[Any] = [None] * distributed.get_world_size()
+            distributed.all_gather_object(gathered, overlaps)
+            overlaps = [found for part in gathered for found in part]
+        return dice_scores(overlaps)
+
+    def _part(self) -> tuple[int, int]:
+        return (distributed.get_rank(), distributed.get_world_size()) if self.is_ddp else (0, 1)
+
+    def _logged(self, key: str) -> float:
+        return float(self.logger.get_value(key, step=-1))
+
+    def _loss_state(self) -> dict[str, float]:
+        return {name: value.item() for name, value in self.robust_loss.state_dict().items() if value.ndim == 0}
+
+    def _chosen(self) -> dict[str, Any]:
+        return {"loss": self.loss_choice.settings(), "training": self.train_choice.given()}
+
+    def _refuse_other_settings(self, found: Mapping[str, Any], source: str) -> None:
+        now = self._chosen()
+        different = [
+            f"{key}={found[part].get(key)} there, {now[part].get(key)} now"
+            for part in ("loss", "training")
+            for key in sorted({*found[part], *now[part]})
+            if found[part].get(key) != now[part].get(key)
+        ]
+        if different:
+            raise UserError(
+                f"{source} was trained under other settings ({'; '.join(different)}); "
+                f"set {LOSS_VARIABLE} and {TRAIN_VARIABLE} as they were, or begin anew without --c"
+            )
+
+    def _refuse_other_variant(self, plans: dict[str, Any], configuration: str, fold: int | str) -> None:
+        """With no run to continue nnU-Net begins a new one; where one of other settings lies, that is a mistake."""
+        if not nnUNet_results.is_set():
+            return
+        results = Path(nnUNet_results) / plans["dataset_name"]
+        place = f"__{plans['plans_name']}__{configuration}"
+        name = type(self).__name__
+
+        def begun(variant: Path) -> bool:
+            return any((variant / f"fold_{fold}" / checkpoint).is_file() for checkpoint in CHECKPOINT_NAMES)
+
+        if begun(results / (self.variant + place)):
+            return
+        variants = sorted(
+            path for path in (*results.glob(f"{name}{place}"), *results.glob(f"{name}-*{place}")) if begun(path)
+        )
+        if variants:
+            raise UserError(
+                f"nothing to continue in {results / (self.variant + place)}; the run there is "
+                f"{', '.join(path.name.removesuffix(place) for path in variants)}: set {LOSS_VARIABLE} and "
+                f"{TRAIN_VARIABLE} as it has them, or leave out --c to begin a new one"
+            )

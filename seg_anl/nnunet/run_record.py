@@ -1,0 +1,115 @@
+"""The files that make a fold's folder readable as a run directory: config, environment, metrics, summary."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+
+from seg_anl.records import (
+    SUMMARY_SCHEMA,
+    MetricRow,
+    UserError,
+    metric_summary,
+    write_json,
+    write_metrics,
+    write_text,
+)
+from seg_anl.records.runs import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, SUMMARY_FILE
+
+LAST_K = 10
+PACKAGES = ("seg-anl", "nnunetv2", "dynamic_network_architectures", "batchgeneratorsv2", "torch", "numpy")
+NOISE_MANIFEST = "manifest.json"
+
+
+class RunRecord:
+    """Writes the files of the run in ``folder``."""
+
+    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
+        self.folder = folder
+        self.config = config
+
+    def begin(self, device: torch.device, processes: int, epoch: int) -> None:
+        """Write config.yaml and environment.json; a run resumed at ``epoch`` > 0 adds its environment to the first."""
+        write_text(self.folder / CONFIG_FILE, OmegaConf.to_yaml(OmegaConf.create(self.config)))
+        path = self.folder / ENVIRONMENT_FILE
+        content = environment(device, processes)
+        if epoch and path.exists():
+            try:
+                first = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise UserError(f"{path}: damaged: {error}; delete it to go on") from error
+            first.setdefault("resumed", []).append({"epoch": epoch, **content})
+            content = first
+        write_json(path, content)
+        (self.folder / SUMMARY_FILE).unlink(missing_ok=True)  # of a training that this one replaces
+
+    def write_rows(self, rows: Sequence[MetricRow]) -> None:
+        """Write metrics.csv anew."""
+        write_metrics(self.folder / METRICS_FILE, rows)
+
+    def finish(self, rows: Sequence[MetricRow], counts: dict[str, int], loss_state: dict[str, float]) -> None:
+        """Write summary.json, last, because it says that the run is finished."""
+        metrics = {
+            f"{split}/{name}": metric_summary(rows, split, name, LAST_K, lower_is_better=name == "loss")
+            for split, name in dict.fromkeys((row.split, name) for row in rows for name in row.values)
+            if name != "lr"
+        }
+        described = ("task", "data", "model", "preset", "loss", "noise", "seed", "epochs")
+        write_json(
+            self.folder / SUMMARY_FILE,
+            {
+                "schema": SUMMARY_SCHEMA,
+                "status": "finished",
+                **{key: self.config[key] for key in described},
+                "loss_state": loss_state,
+                "headline": "test/dice",
+                "k": LAST_K,
+                "counts": counts,
+                "metrics": metrics,
+            },
+        )
+
+
+def noise_settings(labels: Path | None) -> dict[str, Any] | None:
+    """Settings in the noise manifest beside the training labels, or None where there is none.
+
+    Raises:
+        UserError: when the manifest cannot be read.
+    """
+    path = None if labels is None else labels / NOISE_MANIFEST
+    if path is None or not path.is_file():
+        return None
+    try:
+        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["settings"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not a noise manifest: {error!r}") from error
+    return settings
+
+
+def environment(device: torch.device, processes: int) -> dict[str, Any]:
+    """Versions, device, threads, command line."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": versions,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "processes": processes,
+        "threads": torch.get_num_threads(),
+        "cpu_count": os.cpu_count(),
+        "command": sys.argv,
+    }

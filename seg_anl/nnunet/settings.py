@@ -1,0 +1,201 @@
+"""What a person chooses outside a trainer class, read from the environment, checked once and written in one form.
+
+``SEG_ANL_LOSS`` holds ``NAME KEY=VALUE ...`` or names a YAML file; ``SEG_ANL_TRAIN`` length and seed; ``SEG_ANL_TEST``
+a folder to test on. Nothing here knows nnU-Net.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from seg_anl.losses import build_loss, loss_parameters
+from seg_anl.records import UserError, nearest_names
+
+LOSS_VARIABLE = "SEG_ANL_LOSS"
+TRAIN_VARIABLE = "SEG_ANL_TRAIN"
+TEST_VARIABLE = "SEG_ANL_TEST"
+
+ANY_LOSS_TRAINER = "nnUNetTrainerRobust"
+
+
+@dataclass(frozen=True)
+class LossChoice:
+    """A loss by name with all its parameters, and the weight of nnU-Net's own Dice loss beside it."""
+
+    name: str
+    parameters: dict[str, Any]
+    dice_weight: float = 0.0
+
+    def settings(self) -> dict[str, Any]:
+        """One flat dictionary, the form of the project's loss configurations."""
+        return {"name": self.name, **self.parameters, "dice_weight": self.dice_weight}
+
+    def __str__(self) -> str:
+        beside = {"dice_weight": self.dice_weight} if self.dice_weight else {}
+        return " ".join([self.name, *(f"{key}={value}" for key, value in {**self.parameters, **beside}.items())])
+
+
+@dataclass(frozen=True)
+class TrainChoice:
+    """Length and seed of a training; None leaves a value to the trainer.
+
+    Attributes:
+        epochs: number of epochs.
+        iterations, validation_iterations: batches per epoch.
+        seed: starts the generators of weights (nnU-Net's batches stay random) and tells repeated runs apart.
+    """
+
+    epochs: int | None = None
+    iterations: int | None = None
+    validation_iterations: int | None = None
+    seed: int | None = None
+
+    def given(self) -> dict[str, int]:
+        """The values that were chosen."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+def loss_choice(name: str, parameters: Mapping[str, Any], dice_weight: float = 0.0) -> LossChoice:
+    """A checked choice, with the defaults of parameters that are not given.
+
+    Raises:
+        UserError: for an unknown loss or parameter, or a value out of range.
+    """
+    if (
+        isinstance(dice_weight, bool)
+        or not isinstance(dice_weight, (int, float))
+        or not 0 <= dice_weight < float("inf")
+    ):
+        raise UserError(f"dice_weight must be a number >= 0, got {dice_weight!r}")
+    try:
+        build_loss(name, **parameters)
+        return LossChoice(name, {**loss_parameters(name), **parameters}, float(dice_weight))
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def chosen_loss(text: str | None, trainer: str, default: LossChoice | None) -> LossChoice:
+    """The loss that ``trainer`` is to train.
+
+    Args:
+        text: value of ``SEG_ANL_LOSS``, or None. The name may be left out where the trainer has a loss of its own.
+        trainer: name of the trainer class, for messages.
+        default: the trainer's own choice; None for a trainer that takes any loss.
+
+    Raises:
+        UserError: for anything that cannot be trained as written.
+    """
+    if text is None or not text.strip():
+        if default is None:
+            raise UserError(f"{trainer} needs the environment variable {LOSS_VARIABLE}, for instance 'gce q=0.5'")
+        return default
+    try:
+        given = _from_yaml(Path(text)) if text.endswith((".yaml", ".yml")) else _from_words(text)
+        name = given.pop("name", default.name if default else None)
+        if name is None:
+            raise UserError("the loss is not named; expected NAME KEY=VALUE ..., for instance 'gce q=0.5'")
+        if default is not None and name != default.name:
+            raise UserError(
+                f"names {name!r}, but {trainer} trains {default.name!r}; use the trainer of that loss "
+                f"(seg-anl-nnunet list) or {ANY_LOSS_TRAINER}, which takes any"
+            )
+        dice_weight = given.pop("dice_weight", default.dice_weight if default else 0.0)
+        return loss_choice(str(name), {**(default.parameters if default else {}), **given}, dice_weight)
+    except UserError as error:
+        raise UserError(f"{LOSS_VARIABLE}={text!r}: {error}") from error
+
+
+def chosen_training(text: str | None) -> TrainChoice:
+    """The value of ``SEG_ANL_TRAIN``: ``epochs=100 iterations=125 validation_iterations=10 seed=1``, any of them.
+
+    Raises:
+        UserError: for an unknown name or a value that is no whole number >= 1 (seed: >= 0).
+    """
+    try:
+        given = _from_words(text or "")
+        for name, value in given.items():
+            least = 0 if name == "seed" else 1
+            if name not in (known := [field.name for field in fields(TrainChoice)]):
+                raise UserError(f"unknown setting {name!r}; {nearest_names(name, known)}")
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise UserError(f"{name} must be a whole number >= {least}, got {value!r}")
+    except UserError as error:
+        raise UserError(f"{TRAIN_VARIABLE}={text!r}: {error}") from error
+    return TrainChoice(**given)
+
+
+def variant_suffix(default: LossChoice | None, loss: LossChoice, training: TrainChoice) -> str:
+    """What a run's folder adds to the trainer's name: every setting that differs from the trainer's own.
+
+    >>> own = loss_choice("gce", {})
+    >>> variant_suffix(own, loss_choice("gce", {"q": 0.5}), TrainChoice(epochs=5))
+    '-q=0.5-epochs=5'
+    >>> variant_suffix(own, own, TrainChoice())
+    ''
+    """
+    before = (
+        default.settings() if default else {"name": None, **loss_choice(loss.name, {}).settings(), "dice_weight": 0}
+    )
+    parts = [] if default else [loss.name]
+    changed = {k: v for k, v in loss.settings().items() if k != "name" and v != before.get(k)}
+    parts += [f"{key}={_short(value)}" for key, value in {**changed, **training.given()}.items()]
+    return "".join(f"-{part}" for part in parts)
+
+
+def _short(value: Any) -> str:
+    """A value as part of a folder's name; anything but a number or word as eight digits of its hash."""
+    text = str(value)
+    if isinstance(value, (bool, int, float)) or value is None or text.isidentifier():
+        return text
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:8]
+
+
+def _from_words(text: str) -> dict[str, Any]:
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise UserError(f"cannot be read: {error}") from error
+    given: dict[str, Any] = {}
+    if words and "=" not in words[0]:
+        given["name"] = words.pop(0)
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not (equals and key and value):
+            raise UserError(f"cannot read {word!r}; expected KEY=VALUE")
+        if key in given:
+            raise UserError(f"{key} is given twice")
+        given[key] = _scalar(value)
+    return given
+
+
+def _scalar(text: str) -> Any:
+    for read in (int, float):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    return {"true": True, "false": False, "null": None, "none": None}.get(text.lower(), text)
+
+
+def _from_yaml(path: Path) -> dict[str, Any]:
+    try:
+        config = OmegaConf.load(path)
+        content = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}") from error
+    except OmegaConfBaseException as error:
+        raise UserError(f"{str(error).splitlines()[0]}") from error
+    except Exception as error:  # YAML's errors have no common base that OmegaConf documents
+        raise UserError(f"not a YAML file: {' '.join(str(error).split())}") from error
+    if not isinstance(config, DictConfig) or not isinstance(content, dict):
+        raise UserError("expected a YAML file of settings: name: gce, q: 0.5, ...")
+    return {str(key): value for key, value in content.items()}
