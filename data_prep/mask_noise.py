@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from seg_anl.records import NoiseRecord, array_digest, chosen_items, item_generator, item_hash
 
 from .affine import PublishedDraw, affine, published_affine
-from .kinds import DEFAULT_KINDS, KINDS, Outcome, checked_kinds
+from .kinds import DEFAULT_KINDS, KINDS, Outcome, Structure, checked_kinds
 from .morphology import dilate, erode
-from .regions import BoolArray
 
 __all__ = [
     "DEFAULT_KINDS",
@@ -90,7 +89,7 @@ def add_mask_noise(
     Returns:
         The noisy mask, of the same shape, dtype and values, and the record of what was done. An empty mask and one too
         small to change come back equal, with the reason in the record's ``note``; no label that was there disappears,
-        except by the kinds that take one away (``swap``), and a result is never empty where the source was not.
+        except by ``swap`` where the two labels lie apart, and a result is never empty where the source was not.
 
     Raises:
         ValueError: strength, kind, mode, shape or values out of the above.
@@ -193,12 +192,12 @@ def apply_noise(
         return mask.copy(), NoiseRecord(plan.item, "none", 0.0, 0.0, source_sha256=digest, result_sha256=digest)
     values = label_values(flat)
     wanted = values if labels is None else [value for value in values if value in labels]
-    noisy, parameters, notes = _change_labels(flat, ratio, plan, values, wanted, flat_spacing)
+    noisy, parameters, notes = _change(flat, ratio, plan, values, wanted, flat_spacing)
     area = int(np.count_nonzero(np.isin(flat, wanted))) if labels is not None else int(np.count_nonzero(flat))
     changed = int(np.count_nonzero(noisy != flat))
     if not wanted:
         notes = ["empty mask" if not values else f"none of the labels {', '.join(map(str, labels or ()))} in this mask"]
-    elif changed == 0 and not notes:
+    elif changed == 0 and not notes:  # a kind that looks at all labels at once
         notes = [UNCHANGED]
     noisy = noisy.reshape(mask.shape)
     record = NoiseRecord(
@@ -265,7 +264,7 @@ def _without_flat_axes(
     return flat, None if spacing is None else tuple(float(spacing[axis]) for axis in kept)
 
 
-def _change_labels(
+def _change(
     mask: NDArray[Any],
     ratio: float,
     plan: ItemNoise,
@@ -273,40 +272,46 @@ def _change_labels(
     wanted: list[int],
     spacing: tuple[float, ...] | None,
 ) -> tuple[NDArray[Any], dict[str, Any], list[str]]:
-    """Each wanted label in turn; parameters stand under the label's value when there is more than one."""
+    """The noisy mask, the parameters (under the label's value where there are several labels) and the notes."""
+    if not wanted:
+        return mask.copy(), {}, []
+    change_all = KINDS[plan.kind].change_all
+    if change_all is not None:
+        noisy, parameters, note = change_all(mask, wanted, ratio, item_generator(plan.seed, plan.item, "labels"))
+        return noisy, parameters, [note] if note else []
     background = mask == 0
     noisy = np.where(np.isin(mask, wanted), np.zeros((), mask.dtype), mask)
-    parameters: dict[str, Any] = {}
-    notes = []
+    outcomes: dict[str, Outcome] = {}
     for rank, value in enumerate(values):
         if value not in wanted:
             continue
         inside = mask == value
-        free = None if len(values) == 1 else background & (noisy == 0)
+        structure = Structure(inside, spacing, None if len(values) == 1 else background & (noisy == 0))
+        outcome = _change_label(structure, ratio, plan, rank)
+        noisy[outcome.mask] = value
+        outcomes[str(value)] = outcome
+    if len(wanted) == 1:
+        (outcome,) = outcomes.values()
+        return noisy, outcome.parameters, [outcome.note] if outcome.note else []
+    notes = [f"label {value}: {outcome.note}" for value, outcome in outcomes.items() if outcome.note]
+    return noisy, {value: outcome.parameters for value, outcome in outcomes.items()}, notes
+
+
+def _change_label(structure: Structure, ratio: float, plan: ItemNoise, rank: int) -> Outcome:
+    """One label's share of the plan, cut to where it may be and never empty."""
+    inside = structure.inside
+    if plan.published is not None:
+        outcome = Outcome(*published_affine(inside, ratio, plan.published))
+    else:
         # Drawn by rank, not by value: the same mask as 0/1 and as 0/255 gets the same noise.
         generator = item_generator(plan.seed, plan.item, f"label {rank}")
-        outcome = _change_one(inside, ratio, plan, generator, spacing, free)
-        grown = outcome.mask if free is None else outcome.mask & (free | inside)
-        if outcome.note:
-            notes.append(outcome.note if len(wanted) == 1 else f"label {value}: {outcome.note}")
-        elif not grown.any():
-            grown = inside
-            notes.append(
-                "unchanged: nothing would be left" if len(wanted) == 1 else f"label {value}: nothing would be left"
-            )
-        noisy[grown] = value
-        parameters[str(value)] = outcome.parameters
-    return noisy, parameters[str(wanted[0])] if len(wanted) == 1 else parameters, notes
-
-
-def _change_one(
-    inside: BoolArray,
-    ratio: float,
-    plan: ItemNoise,
-    generator: np.random.Generator,
-    spacing: tuple[float, ...] | None,
-    free: BoolArray | None,
-) -> Outcome:
-    if plan.published is not None:
-        return Outcome(*published_affine(inside, ratio, plan.published))
-    return KINDS[plan.kind](inside, ratio, generator, spacing, free)
+        change = KINDS[plan.kind].change
+        assert change is not None
+        outcome = change(structure, ratio, generator)
+    if structure.free is not None:
+        outcome = outcome._replace(mask=outcome.mask & (structure.free | inside))
+    if not outcome.mask.any():
+        return Outcome(inside, outcome.parameters, "unchanged: nothing would be left")
+    if not outcome.note and np.array_equal(outcome.mask, inside):
+        return outcome._replace(note=UNCHANGED)
+    return outcome

@@ -117,6 +117,11 @@ def dilated(
     return pasted(inside.shape, box, (distance >= 0) & (distance <= steps)), {"steps": steps}
 
 
+def eroded_once(inside: BoolArray) -> BoolArray:
+    """The mask without its rim: one step of the cross, with background outside the array."""
+    return _distance_to_background(inside) > 1
+
+
 def _nearer_step(areas: NDArray[Any], target: int, forbidden: int) -> int:
     """The published rule: go on until the target is crossed, then take the nearer of the last two states."""
     crossed = areas <= target if areas[0] > target else areas >= target

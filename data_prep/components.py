@@ -1,0 +1,123 @@
+"""Wrong parts: holes inside a structure, a component left out, a component that is not there, labels exchanged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.ndimage
+from numpy.typing import NDArray
+
+from .fields import smooth_field
+from .morphology import eroded_once
+from .regions import BoolArray, bounding_box, pasted
+
+HOLE_SPANS = 8
+SWAP_SPANS = 3
+_MAX_STRETCH = 1.6
+
+
+def with_holes(
+    inside: BoolArray, ratio: float, generator: np.random.Generator
+) -> tuple[BoolArray, dict[str, Any], str]:
+    """Take ``int(A * ratio)`` elements out of the interior, where a smooth random field is highest.
+
+    The rim of one element stays, so the outline does not move. Strengths of one draw are nested.
+    """
+    wanted = int(np.count_nonzero(inside) * ratio)
+    box = bounding_box(inside)
+    part = inside[box]
+    field = smooth_field(part.shape, HOLE_SPANS, generator)
+    interior = eroded_once(part)
+    removable = np.sort(field[interior], axis=None)[::-1]
+    taken = min(wanted, removable.size)
+    if taken == 0:
+        return inside.copy(), {"holes": 0}, ""
+    holes = interior & (field >= removable[taken - 1])
+    note = f"less than asked: only {removable.size} elements lie inside the rim" if taken < wanted else ""
+    count = int(scipy.ndimage.label(holes)[1])
+    return pasted(inside.shape, box, part & ~holes), {"holes": count}, note
+
+
+def without_components(
+    inside: BoolArray, ratio: float, generator: np.random.Generator
+) -> tuple[BoolArray, dict[str, Any], str]:
+    """Leave out components, in random order, until the share of the area gone is nearest to ``ratio``.
+
+    At least one is left out (at a ratio above 0) and at least one stays. Neighbours over a corner belong together.
+    """
+    box = bounding_box(inside)
+    labelled, count = scipy.ndimage.label(inside[box], structure=np.ones((3,) * inside.ndim))
+    order = generator.permutation(count)
+    if ratio == 0:
+        return inside.copy(), {"components": count, "left_out": 0}, ""
+    if count < 2:
+        return inside.copy(), {"components": count, "left_out": 0}, "unchanged: only one component, which must stay"
+    sizes = np.bincount(labelled.ravel(), minlength=count + 1)[1:]
+    gone = np.cumsum(sizes[order])[:-1]
+    left_out = int(np.argmin(np.abs(gone - ratio * sizes.sum()))) + 1
+    missing = np.isin(labelled, order[:left_out] + 1)
+    return pasted(inside.shape, box, inside[box] & ~missing), {"components": count, "left_out": left_out}, ""
+
+
+def with_spurious(
+    inside: BoolArray,
+    ratio: float,
+    generator: np.random.Generator,
+    spacing: tuple[float, ...] | None = None,
+    free: BoolArray | None = None,
+) -> tuple[BoolArray, dict[str, Any], str]:
+    """Add one ellipsoidal component of ``int(A * ratio)`` elements somewhere in the background, apart from the mask.
+
+    Its centre is drawn from the places with room for it; where there is none it stands as far off as it can and may be
+    smaller than asked.
+    """
+    wanted = int(np.count_nonzero(inside) * ratio)
+    place, stretch = float(generator.random()), generator.uniform(1 / _MAX_STRETCH, _MAX_STRETCH, inside.ndim)
+    if wanted == 0:
+        return inside.copy(), {}, ""
+    allowed = ~scipy.ndimage.binary_dilation(inside, np.ones((3,) * inside.ndim))  # not touching, even over a corner
+    if free is not None:
+        allowed &= free
+    if not allowed.any():
+        return inside.copy(), {}, "unchanged: no background apart from the label"
+    clearance = scipy.ndimage.distance_transform_cdt(np.pad(allowed, 1), metric="chessboard")
+    clearance = clearance[(slice(1, -1),) * inside.ndim].ravel()
+    room = np.flatnonzero(clearance > wanted ** (1 / inside.ndim) / 2 * _MAX_STRETCH)
+    flat = int(room[int(place * room.size)]) if room.size else int(np.argmax(clearance))
+    centre = [int(coordinate) for coordinate in np.unravel_index(flat, inside.shape)]
+    steps = (1.0,) * inside.ndim if spacing is None else spacing
+    grids = np.ogrid[tuple(slice(length) for length in inside.shape)]
+    radius = np.zeros(inside.shape)
+    for grid, middle, step, factor in zip(grids, centre, steps, stretch, strict=True):
+        radius = radius + ((grid - middle) * (step / factor)) ** 2
+    radius[~allowed] = np.inf
+    available = int(np.count_nonzero(allowed))
+    taken = min(wanted, available)
+    added = radius <= np.partition(radius, taken - 1, axis=None)[taken - 1]
+    note = f"less than asked: only {available} elements of background are free" if taken < wanted else ""
+    return inside | added, {"centre": centre}, note
+
+
+def exchanged(
+    mask: NDArray[Any], values: list[int], ratio: float, generator: np.random.Generator
+) -> tuple[NDArray[Any], dict[str, Any], str]:
+    """Exchange two labels, drawn from ``values``, on a share ``ratio`` of their common area.
+
+    The exchanged elements are those where a smooth random field is highest, so they hang together; at a ratio of 1 the
+    two labels are exchanged everywhere.
+    """
+    if len(values) < 2:
+        return mask.copy(), {}, "unchanged: swap needs two labels"
+    one, other = (values[int(rank)] for rank in sorted(generator.choice(len(values), 2, replace=False)))
+    pair = (mask == one) | (mask == other)
+    box = bounding_box(pair)
+    field = smooth_field(pair[box].shape, SWAP_SPANS, generator)
+    heights = np.sort(field[pair[box]], axis=None)[::-1]
+    taken = int(heights.size * ratio)
+    noisy = mask.copy()
+    if taken:
+        region = pasted(mask.shape, box, pair[box] & (field >= heights[taken - 1]))
+        noisy[region & (mask == one)] = other
+        noisy[region & (mask == other)] = one
+    return noisy, {"exchanged": [one, other]}, ""
