@@ -14,7 +14,7 @@ REDUCTIONS = ("mean", "sum", "none")
 ACTIVATIONS = ("softmax", "sigmoid")
 
 PointwiseFunction = Callable[..., Tensor]
-"""``function(pred: LabelledLogProbs, *, parameter=default, ...) -> (B, *E)``: one value per element, without reduction."""
+"""``function(pred: LabelledLogProbs, *, parameter=default, ...) -> (B, *E)``: one value per element, not reduced."""
 
 
 class ScheduledLoss(nn.Module):

@@ -11,7 +11,7 @@ from torch import Tensor
 from .base import PointwiseFunction, RobustLoss
 from .inputs import LabelledLogits, LabelledLogProbs
 
-# The published code of the regularised variant also cuts probabilities off at the top, which the plain variant does not.
+# The published code of the regularised variant also cuts probabilities off at the top, that of the plain one does not.
 _LOG_HIGHEST = math.log1p(-1e-7)
 
 

@@ -33,6 +33,6 @@ def nfl(pred: LabelledLogProbs, *, gamma: NonNegative = 0.5, detach_modulation: 
 def modulation(log_prob: Tensor, gamma: float, detach: bool) -> Tensor:
     """(1 - p)^gamma, with a finite derivative also at p = 1 when gamma < 1."""
     if detach:
-        log_prob = log_prob.detach()
+        return positive_power(-torch.expm1(log_prob.detach()), gamma)
     miss = -torch.expm1(log_prob)
     return positive_power(miss.clamp(min=torch.finfo(miss.dtype).tiny), gamma)

@@ -15,8 +15,8 @@ class ForwardCorrectedLoss(RobustLoss):
     """Cross entropy of T' p: -log sum_i T[i, y] p_i.
 
     Args:
-        transition: ``(C, C)``, T[i, j] = P(noisy label j given true class i); rows sum to 1. For sigmoid ``(2, 2)``, the
-            same for every channel. It is a buffer: in the ``state_dict``, not trained.
+        transition: ``(C, C)``, T[i, j] = P(noisy label j given true class i); rows sum to 1. For sigmoid ``(2, 2)``,
+            the same for every channel. It is a buffer: in the ``state_dict``, not trained.
 
     Reference: Patrini et al., Making Deep Neural Networks Robust to Label Noise: A Loss Correction Approach, CVPR 2017,
     Theorem 2.

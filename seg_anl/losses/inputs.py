@@ -1,8 +1,8 @@
 """From logits and targets of any accepted form to the log-probabilities every loss is a function of.
 
 Shapes, target forms, ignored elements, activation and precision are settled here, once, for all losses. ``E`` below is
-the shape of one sample's elements: ``(*spatial)`` for softmax, ``(C, *spatial)`` for sigmoid, where every channel is its
-own two-class problem.
+the shape of one sample's elements: ``(*spatial)`` for softmax, ``(C, *spatial)`` for sigmoid, where every channel is
+its own two-class problem.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def labelled_logits(
         activation: ``"softmax"`` or ``"sigmoid"``.
 
     Raises:
-        ValueError: for shapes that do not fit, naming both; on the CPU in eager mode also for label values out of range.
+        ValueError: for shapes that do not fit, naming both; on the CPU in eager mode also for labels out of range.
     """
     sigmoid = activation == "sigmoid"
     _check_shapes(logits, target, sigmoid)

@@ -19,8 +19,8 @@ def nnce(pred: LabelledLogProbs, *, p_min: OpenFraction = P_MIN, exact_official:
 
     NNCE = 1 - (A + log p_y) / sum_k (A + log p_k) with A = -log p_min, in [0, 1]; symmetric.
 
-    Probabilities stop at ``p_min``: by a clamp, which cuts the gradient, with ``exact_official``; otherwise smoothly, by
-    mixing p_min + (1 - p_min) p.
+    Probabilities stop at ``p_min`` < 1 / C: by a clamp, which cuts the gradient, with ``exact_official``; otherwise
+    smoothly, by mixing p_min + (1 - p_min) p.
 
     Reference: Ye et al., Active Negative Loss, Eq. 8.
     """
@@ -44,14 +44,16 @@ def nnfl(
     Reference: Ye et al., Active Negative Loss, Eq. 9.
     """
     check_floor(p_min, pred.num_classes)
-    floored_target = floor_log_prob(pred.target_log_prob, p_min, exact_official)
-    floored = floor_log_prob(pred.log_probs, p_min, exact_official)
-    highest = -((1 - p_min) ** gamma) * math.log(p_min)
-    return flipped_share(
-        modulation(floored_target, gamma, detach_modulation) * floored_target,
-        modulation(floored, gamma, detach_modulation) * floored,
-        highest,
-    )
+    highest_modulation = (1 - p_min) ** gamma
+
+    def reward(log_prob: Tensor) -> Tensor:
+        floored = floor_log_prob(log_prob, p_min, exact_official)
+        if not exact_official:
+            return modulation(floored, gamma, detach_modulation) * floored
+        # The same, from the modulation that NFL has computed already when the two are one loss and compiled.
+        return modulation(log_prob, gamma, detach_modulation).clamp(max=highest_modulation) * floored
+
+    return flipped_share(reward(pred.target_log_prob), reward(pred.log_probs), -highest_modulation * math.log(p_min))
 
 
 def flipped_share(target_reward: Tensor, rewards: Tensor, highest: float) -> Tensor:

@@ -72,10 +72,11 @@ class NegativeLearningLoss(RobustLoss):
 
     def _negative(self, pred: LabelledLogProbs) -> Tensor:
         total = torch.zeros_like(pred.target_log_prob)
+        classes = torch.arange(pred.num_classes, device=total.device).view(-1, *(1,) * (pred.labels.ndim - 1))
         for _ in range(self.complements):
             shift = torch.randint_like(pred.labels, 1, pred.num_classes)
             complement = ((pred.labels + shift) % pred.num_classes).unsqueeze(1)
             # log(1 - p_c) as the log of what the other classes hold together: finite also where p_c rounds to 1.
-            others = pred.log_probs.scatter(1, complement, float("-inf"))
+            others = pred.log_probs.masked_fill(classes == complement, float("-inf"))
             total = total - torch.logsumexp(others, dim=1)
         return total / self.complements

@@ -18,7 +18,7 @@ from seg_anl.records.errors import nearest_names
 
 @dataclass(frozen=True)
 class Interval:
-    """Finite numbers between two bounds; ``above`` and ``below`` exclude the bound, ``least`` and ``most`` include it."""
+    """Finite numbers between bounds: ``above`` and ``below`` exclude the bound, ``least`` and ``most`` include it."""
 
     above: float = -math.inf
     least: float = -math.inf
@@ -30,7 +30,8 @@ class Interval:
         """Whether ``value`` is a number of the interval."""
         if isinstance(value, bool) or not isinstance(value, Integral if self.whole else Real):
             return False
-        return math.isfinite(value) and self.above < value < self.below and self.least <= value <= self.most
+        number = float(value)
+        return math.isfinite(number) and self.above < number < self.below and self.least <= number <= self.most
 
     def __str__(self) -> str:
         bounds = [

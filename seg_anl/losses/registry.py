@@ -217,11 +217,9 @@ def build_loss(
         ValueError: for an unknown name or parameter (with the nearest valid ones) or a value out of range.
     """
     own = _own_parameters(name)
-    if name.startswith("active_"):  # which keywords they take depends on the parts they name
-        parameters = params
-    else:
-        parameters = checked_parameters(name, own, params, COMMON)
-    return LOSSES[name](**parameters, reduction=reduction, ignore_index=ignore_index, activation=activation)
+    if not name.startswith("active_"):  # whose keywords depend on the parts they name
+        params = checked_parameters(name, own, params, COMMON)
+    return LOSSES[name](**params, reduction=reduction, ignore_index=ignore_index, activation=activation)
 
 
 def _own_parameters(name: str) -> dict[str, inspect.Parameter]:

@@ -17,8 +17,8 @@ class TLoss(RobustLoss):
     """T-Loss of each image; its only parameter, log nu, is trained along with the network.
 
     Two classes: delta is foreground probability minus label, D the number of pixels that count. More classes: the
-    squared distance to the one-hot label is summed over classes, D stays. Sigmoid: deltas are summed over channels, D is
-    the number of pixels with a channel that counts. ``reduction="none"`` gives ``(B,)``.
+    squared distance to the one-hot label is summed over classes, D stays. Sigmoid: squared deltas are summed over
+    channels, D is the number of pixels with a channel that counts. ``reduction="none"`` gives ``(B,)``.
 
     Args:
         nu: the starting value of log nu (the published code calls it nu).

@@ -1,6 +1,6 @@
 """The files of a run directory that training writes and reporting reads: metrics.csv and summary.json.
 
-metrics.csv has the columns ``epoch, split`` and then the metrics' names; one row per finished epoch and split, no times.
+metrics.csv has the columns ``epoch, split`` and then the metrics' names; one row per finished epoch and split.
 """
 
 from __future__ import annotations

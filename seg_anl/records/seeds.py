@@ -13,7 +13,7 @@ _DOUBLE_SUFFIXES = (".nii.gz",)
 
 
 def item_id(path: Path, root: Path) -> str:
-    """The name under which a file's noise is drawn: its POSIX path below ``root``, without suffixes and ``_segmentation``.
+    """The name a file's noise is drawn under: its POSIX path below ``root``, without suffix and ``_segmentation``.
 
     >>> item_id(Path("/data/masks/a/ISIC_01_segmentation.png"), Path("/data/masks"))
     'a/ISIC_01'
