@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,13 +25,13 @@ LAYOUTS = (("imagesTs", "labelsTs"), ("images", "labels"))
 
 @dataclass(frozen=True)
 class EvaluationCase:
-    """One case: a file per channel, and its label file."""
+    """One case: its image files in the order of channels (a file may hold several), and its label file."""
 
     images: list[str]
     label: str
 
 
-def find_cases(folder: Path, file_ending: str, channels: int) -> list[EvaluationCase]:
+def find_cases(folder: Path, file_ending: str) -> list[EvaluationCase]:
     """The cases below ``folder``: ``labelsTs/NAME.png`` with ``imagesTs/NAME_0000.png``, ... (or labels, images).
 
     Raises:
@@ -45,10 +46,9 @@ def find_cases(folder: Path, file_ending: str, channels: int) -> list[Evaluation
     cases = []
     for label in sorted(labels.glob(f"*{file_ending}")):
         name = label.name.removesuffix(file_ending)
-        files = [images / f"{name}_{channel:04d}{file_ending}" for channel in range(channels)]
-        missing = [file for file in files if not file.is_file()]
-        if missing:
-            raise UserError(f"{TEST_VARIABLE}={folder}: {label} has no image {missing[0]}")
+        files = sorted(images.glob(f"{glob.escape(name)}_[0-9][0-9][0-9][0-9]{file_ending}"))
+        if not files:
+            raise UserError(f"{TEST_VARIABLE}={folder}: {label} has no image {images / name}_0000{file_ending}")
         cases.append(EvaluationCase([str(file) for file in files], str(label)))
     if not cases:
         raise UserError(f"{TEST_VARIABLE}={folder}: no file *{file_ending} in {labels}")
@@ -82,12 +82,18 @@ class EvaluationSet:
     def __len__(self) -> int:
         return len(self.cases)
 
-    def check_labels(self) -> None:
-        """Read every label once.
+    def check(self) -> None:
+        """Read one image and every label.
 
         Raises:
-            UserError: naming the first file that cannot be read or holds values that are no label of the dataset.
+            UserError: naming the first file that cannot be read, has another number of channels than the dataset or
+                holds values that are no label of it.
         """
+        first = self.cases[0].images
+        channels = len(self.dataset_json.get("channel_names", self.dataset_json.get("modality", {})))
+        found = len(self._read(first[0], lambda reader: reader.read_images(first)))
+        if found != channels:
+            raise UserError(f"{TEST_VARIABLE}: {', '.join(first)} has {found} channels, the dataset {channels}")
         known = {0, *self.label_manager.all_labels}
         if self.label_manager.has_ignore_label:
             known.add(self.label_manager.ignore_label)
@@ -152,10 +158,11 @@ class EvaluationSet:
         return [tuple(region) if isinstance(region, (tuple, list)) else (int(region),) for region in regions]
 
     def _truth(self, case: EvaluationCase) -> Any:
-        reader = self.plans_manager.image_reader_writer_class()
+        return self._read(case.label, lambda reader: reader.read_seg(case.label))[0]
+
+    def _read(self, name: str, read: Callable[[Any], tuple[Any, Any]]) -> Any:
         try:
-            labels, _ = reader.read_seg(case.label)
+            return read(self.plans_manager.image_reader_writer_class())[0]
         except Exception as error:  # readers raise what their libraries raise; all of it is about this file
             reason = re.sub(r"\s+", " ", str(error))[:200]
-            raise UserError(f"{case.label}: cannot be read: {reason}") from error
-        return labels[0]
+            raise UserError(f"{TEST_VARIABLE}: {name} cannot be read: {reason}") from error

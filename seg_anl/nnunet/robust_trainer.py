@@ -83,6 +83,8 @@ class RobustLossTrainer(nnUNetTrainer):
         with one_line_errors():
             self.loss_choice, self.train_choice = self.choices(os.environ)
             self.variant = type(self).__name__ + variant_suffix(self.own_loss(), self.loss_choice, self.train_choice)
+            test_folder = os.environ.get(TEST_VARIABLE)
+            cases = find_cases(Path(test_folder), dataset_json["file_ending"]) if test_folder else None
             if plans.get("continue_training"):
                 self._refuse_other_variant(plans, configuration, fold)
         super().__init__(plans, configuration, fold, dataset_json, device)
@@ -98,8 +100,11 @@ class RobustLossTrainer(nnUNetTrainer):
         self.loss_optimiser: LossOptimiser | None = None
         self.robust_loss: RobustLoss
         self.record: RunRecord | None = None
-        with one_line_errors():
-            self.test_set = self._find_test_set()
+        self.test_set: EvaluationSet | None = None
+        if cases is not None:
+            self.test_set = EvaluationSet(
+                cases, self.plans_manager, self.configuration_manager, dataset_json, type(self).__name__
+            )
 
     @classmethod
     def own_loss(cls) -> LossChoice | None:
@@ -172,7 +177,7 @@ class RobustLossTrainer(nnUNetTrainer):
         """nnU-Net's start; with a test folder also config.yaml and environment.json."""
         with one_line_errors():
             if self.test_set is not None:
-                self.test_set.check_labels()
+                self.test_set.check()
             super().on_train_start()
             if self.test_set is not None and self.local_rank == 0:
                 self.record = RunRecord(Path(self.output_folder), self.configuration_record())
@@ -282,16 +287,6 @@ class RobustLossTrainer(nnUNetTrainer):
             "iterations": self.num_iterations_per_epoch,
             "test_folder": os.environ.get(TEST_VARIABLE),
         }
-
-    def _find_test_set(self) -> EvaluationSet | None:
-        folder = os.environ.get(TEST_VARIABLE)
-        if not folder:
-            return None
-        channels = self.dataset_json.get("channel_names", self.dataset_json.get("modality", {}))
-        cases = find_cases(Path(folder), self.dataset_json["file_ending"], len(channels))
-        return EvaluationSet(
-            cases, self.plans_manager, self.configuration_manager, self.dataset_json, type(self).__name__
-        )
 
     def _test(self) -> dict[str, float]:
         assert self.test_set is not None

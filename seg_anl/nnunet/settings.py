@@ -78,9 +78,12 @@ def loss_choice(name: str, parameters: Mapping[str, Any], dice_weight: float = 0
         raise UserError(f"dice_weight must be a number >= 0, got {dice_weight!r}")
     try:
         build_loss(name, **parameters)
-        return LossChoice(name, {**loss_parameters(name), **parameters}, float(dice_weight))
     except ValueError as error:
         raise UserError(str(error)) from error
+    defaults = loss_parameters(name)
+    # 10 and 10.0 are one choice and must not name two folders.
+    given = {k: float(v) if isinstance(defaults.get(k), float) else v for k, v in parameters.items()}
+    return LossChoice(name, {**defaults, **given}, float(dice_weight))
 
 
 def chosen_loss(text: str | None, trainer: str, default: LossChoice | None) -> LossChoice:
@@ -142,9 +145,7 @@ def variant_suffix(default: LossChoice | None, loss: LossChoice, training: Train
     >>> variant_suffix(own, own, TrainChoice())
     ''
     """
-    before = (
-        default.settings() if default else {"name": None, **loss_choice(loss.name, {}).settings(), "dice_weight": 0}
-    )
+    before = default.settings() if default else {**loss_parameters(loss.name), "dice_weight": 0.0}
     parts = [] if default else [loss.name]
     changed = {k: v for k, v in loss.settings().items() if k != "name" and v != before.get(k)}
     parts += [f"{key}={_short(value)}" for key, value in {**changed, **training.given()}.items()]
@@ -153,7 +154,7 @@ def variant_suffix(default: LossChoice | None, loss: LossChoice, training: Train
 
 def _short(value: Any) -> str:
     """A value as part of a folder's name; anything but a number or word as eight digits of its hash."""
-    text = str(value)
+    text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
     if isinstance(value, (bool, int, float)) or value is None or text.isidentifier():
         return text
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:8]

@@ -1,0 +1,115 @@
+"""Real nnU-Net data sets, planned and preprocessed once, and a way to run commands on them as a person would."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("nnunetv2")
+
+EMBEDDED = Path(__file__).parents[2] / "seg_anl" / "segmentation" / "embedded" / "isic2017_96.zip"
+OURS = "from seg_anl.nnunet.commands import main; main()"
+NNUNET_TRAIN = "from nnunetv2.run.run_training import run_training_entry as main; main()"
+NNUNET_PLAN = (
+    "from nnunetv2.experiment_planning.plan_and_preprocess_entrypoints import plan_and_preprocess_entry as m; m()"
+)
+
+
+@dataclass(frozen=True)
+class NNUNet:
+    """nnU-Net's three folders below ``root``."""
+
+    root: Path
+
+    @property
+    def variables(self) -> dict[str, str]:
+        folders = {f"nnUNet_{name}": str(self.root / name) for name in ("raw", "preprocessed", "results")}
+        # One process each, and no busy waiting beside them: the machine may be small and shared.
+        return folders | {"nnUNet_def_n_proc": "1", "nnUNet_n_proc_DA": "0", "nnUNet_compile": "f"}
+
+    def start(self, code: str, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("nnUNet_", "SEG_ANL_"))}
+        return subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", code, *arguments],
+            env=inherited | {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONUNBUFFERED": "1"} | self.variables | variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, code: str, *arguments: str, **variables: str) -> tuple[int, str, str]:
+        process = self.start(code, *arguments, **variables)
+        output, errors = process.communicate(timeout=300)
+        return process.returncode, output, errors
+
+    def succeed(self, code: str, *arguments: str, **variables: str) -> str:
+        status, output, errors = self.run(code, *arguments, **variables)
+        assert status == 0, output[-3000:] + errors[-3000:]
+        return output
+
+    def plan(self, dataset: int, configuration: str) -> None:
+        self.succeed(
+            NNUNET_PLAN,
+            *("-d", str(dataset), "-c", configuration, "-npfp", "1", "-np", "1"),
+            nnUNet_n_proc_DA="1",  # 0 fails in planning
+        )
+
+
+def write_case(folder: Path, name: str, image: Image.Image, mask: np.ndarray, split: str) -> None:
+    for kind in ("images", "labels"):
+        (folder / f"{kind}{split}").mkdir(parents=True, exist_ok=True)
+    image.save(folder / f"images{split}" / f"{name}_0000.png")
+    Image.fromarray(mask.astype(np.uint8)).save(folder / f"labels{split}" / f"{name}.png")
+
+
+def embedded_pairs(split: str, count: int) -> dict[str, tuple[Image.Image, np.ndarray]]:
+    with zipfile.ZipFile(EMBEDDED) as archive:
+        names = sorted(n for n in archive.namelist() if n.startswith(f"images/{split}/"))[:count]
+        pairs = {}
+        for name in names:
+            stem = Path(name).stem
+            image = Image.open(io.BytesIO(archive.read(name))).convert("RGB")
+            mask = Image.open(io.BytesIO(archive.read(f"masks/{split}/{stem}.png"))).convert("L")
+            pairs[stem] = (image, np.asarray(mask) > 127)
+    return pairs
+
+
+def write_description(folder: Path, labels: Mapping[str, object], **more: object) -> None:
+    (folder / "dataset.json").write_text(json.dumps({"labels": labels, **more}))
+
+
+@pytest.fixture(scope="session")
+def isic(tmp_path_factory: pytest.TempPathFactory) -> NNUNet:
+    """Dataset 501: 24 embedded ISIC-2017 images of 96 x 96, six more for testing in imagesTs and labelsTs."""
+    nnunet = NNUNet(tmp_path_factory.mktemp("nnunet2d"))
+    folder = nnunet.root / "raw" / "Dataset501_ISIC"
+    for split, source, count in (("Tr", "train", 24), ("Ts", "validation", 6)):
+        for name, (image, mask) in embedded_pairs(source, count).items():
+            write_case(folder, name, image, mask, split)
+    write_description(
+        folder,
+        {"background": 0, "lesion": 1},
+        channel_names={"0": "R", "1": "G", "2": "B"},
+        numTraining=24,
+        file_ending=".png",
+        overwrite_image_reader_writer="NaturalImage2DIO",
+    )
+    nnunet.plan(501, "2d")
+    return nnunet
+
+
+@pytest.fixture
+def isic_folder(isic: NNUNet) -> Path:
+    """The raw folder of dataset 501."""
+    return isic.root / "raw" / "Dataset501_ISIC"

@@ -1,0 +1,62 @@
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from seg_anl.losses import build_loss
+from seg_anl.nnunet.loss_optimiser import LossOptimiser
+
+
+def one_step(scaler=None, spoil: bool = False) -> float:
+    """log nu after one step of a network's SGD under ``scaler``."""
+    network = torch.nn.Conv2d(1, 2, 1)
+    loss = build_loss("t_loss")
+    sgd = torch.optim.SGD(network.parameters(), lr=0.1)
+    follower = LossOptimiser(loss, sgd, learning_rate=1e-3, scaler=scaler)
+    follower.zero_grad()
+    value = loss(network(torch.ones(2, 1, 4, 4)), torch.zeros(2, 4, 4))
+    if scaler is None:
+        value.backward()
+        sgd.step()
+    else:
+        scaler.scale(value).backward()
+        if spoil:
+            network.weight.grad[:] = float("inf")
+        scaler.unscale_(sgd)
+        scaler.step(sgd)
+        scaler.update()
+    return loss.log_nu.item()
+
+
+def test_adams_first_step_is_its_rate_with_and_without_a_gradient_scaler():
+    # Whatever the gradient's size, Adam's first step is lr * g / |g|: it would be off if a scale were left in.
+    assert abs(one_step() - 1) == pytest.approx(1e-3, rel=1e-3)
+    assert one_step(torch.amp.GradScaler("cpu", init_scale=1024.0)) == pytest.approx(one_step(), abs=1e-6)
+
+
+def test_a_step_that_the_scaler_skips_is_skipped():
+    assert one_step(torch.amp.GradScaler("cpu", init_scale=1024.0), spoil=True) == 1.0
+
+
+WORKER = """
+import sys, torch
+from torch import distributed, nn
+from seg_anl.nnunet.loss_optimiser import average_gradients
+rank, file = int(sys.argv[1]), sys.argv[2]
+distributed.init_process_group("gloo", init_method="file://" + file, rank=rank, world_size=2)
+parameter = nn.Parameter(torch.zeros(()))
+parameter.grad = torch.tensor([1.0, 4.0][rank])
+average_gradients([parameter])
+print(parameter.grad.item())
+"""
+
+
+def test_gradients_are_averaged_over_processes(tmp_path):
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, str(rank), str(tmp_path / "meeting")], stdout=subprocess.PIPE, text=True
+        )
+        for rank in (0, 1)
+    ]
+    assert [worker.communicate(timeout=60)[0].strip() for worker in workers] == ["2.5", "2.5"]

@@ -1,0 +1,159 @@
+"""nnU-Net itself, on the CPU, on real images: plan, train, continue, predict, evaluate."""
+
+import csv
+import json
+import signal
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from seg_anl.records import SUMMARY_SCHEMA, read_metrics
+
+from .conftest import NNUNET_TRAIN, OURS, NNUNet
+
+NNUNET_EVALUATE = "from nnunetv2.evaluation.evaluate_predictions import evaluate_folder_entry_point as m; m()"
+SHORT = "epochs=2 iterations=2 validation_iterations=1"
+SHORT_NAME = "-epochs=2-iterations=2-validation_iterations=1"
+
+pytestmark = pytest.mark.slow
+
+
+def fold(nnunet: NNUNet, dataset: str, variant: str, configuration: str = "2d") -> Path:
+    return nnunet.root / "results" / dataset / f"{variant}__nnUNetPlans__{configuration}" / "fold_0"
+
+
+def checkpoint(folder: Path, name: str) -> dict:
+    return torch.load(folder / f"checkpoint_{name}.pth", weights_only=False)
+
+
+def dice(predicted: Path, truth: Path) -> float:
+    p, t = (np.asarray(Image.open(path)) > 0 for path in (predicted, truth))
+    return 2 * (p & t).sum() / (p.sum() + t.sum())
+
+
+def test_trained_by_nnunets_own_command_then_predicted_and_evaluated(isic: NNUNet, isic_folder: Path, tmp_path: Path):
+    variant = f"nnUNetTrainerANLCE-alpha=10{SHORT_NAME}"
+    path = isic.succeed(OURS, "path").strip()
+    log = isic.succeed(
+        NNUNET_TRAIN,
+        *("501", "2d", "0", "-tr", "nnUNetTrainerANLCE", "-device", "cpu"),
+        nnUNet_extTrainer=path,
+        SEG_ANL_LOSS="anl_ce alpha=10",
+        SEG_ANL_TRAIN=SHORT,
+        SEG_ANL_TEST=str(isic_folder),
+    )
+    assert "anl_ce alpha=10.0 beta=5.0" in log
+    folder = fold(isic, "Dataset501_ISIC", variant)
+    assert checkpoint(folder, "final")["seg_anl"]["loss"]["alpha"] == 10.0
+
+    rows = read_metrics(folder / "metrics.csv")
+    assert {(row.epoch, row.split) for row in rows} == {(e, s) for e in (0, 1) for s in ("train", "validation", "test")}
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["schema"] == SUMMARY_SCHEMA
+    assert summary["status"] == "finished"
+    assert summary["loss"]["name"] == "anl_ce"
+    assert summary["counts"] == {"train": 19, "test": 6}
+    assert (folder / "config.yaml").exists()
+    assert "nnunetv2" in json.loads((folder / "environment.json").read_text())["versions"]
+
+    predictions = tmp_path / "predictions"
+    isic.succeed(
+        OURS,
+        *("predict", "-d", "501", "-c", "2d", "-f", "0", "-tr", variant, "-device", "cpu", "--disable_tta"),
+        *("-i", str(isic_folder / "imagesTs"), "-o", str(predictions), "-npp", "1", "-nps", "1"),
+    )
+    found = [dice(predictions / label.name, label) for label in sorted((isic_folder / "labelsTs").glob("*.png"))]
+    assert len(found) == 6
+    # The weights are those of the last epoch, so the files on the disk must give the Dice that training measured.
+    assert np.mean(found) == pytest.approx(summary["metrics"]["test/dice"]["last"], abs=1e-6)
+
+    isic.succeed(
+        NNUNET_EVALUATE,
+        *(str(isic_folder / "labelsTs"), str(predictions), "-np", "1"),
+        *("-djfile", str(predictions / "dataset.json"), "-pfile", str(predictions / "plans.json")),
+    )
+    theirs = json.loads((predictions / "summary.json").read_text())["foreground_mean"]["Dice"]
+    assert theirs == pytest.approx(summary["metrics"]["test/dice"]["last"], abs=1e-6)
+
+
+def test_killed_and_continued_t_loss_keeps_its_nu(isic: NNUNet, isic_folder: Path):
+    train = ("train", "501", "2d", "0", "-tr", "nnUNetTrainerTLoss", "-device", "cpu")
+    settings = {"SEG_ANL_TRAIN": SHORT, "SEG_ANL_TEST": str(isic_folder)}
+    folder = fold(isic, "Dataset501_ISIC", f"nnUNetTrainerTLoss{SHORT_NAME}")
+    process = isic.start(OURS, *train, **settings)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "Epoch 1" in line:
+            process.send_signal(signal.SIGKILL)
+            break
+    process.communicate(timeout=60)
+    before = checkpoint(folder, "best")["seg_anl"]
+    nu = before["loss_state"]["log_nu"].item()
+    assert nu != 1.0
+    assert not (folder / "summary.json").exists()
+
+    status, _, errors = isic.run(OURS, *train, "--c", **settings, SEG_ANL_LOSS="t_loss nu=2.0")
+    assert status == 2
+    assert errors.strip().splitlines()[-1].startswith("seg_anl: error: nothing to continue in")
+    assert not fold(isic, "Dataset501_ISIC", f"nnUNetTrainerTLoss-nu=2.0{SHORT_NAME}").exists()
+
+    isic.succeed(OURS, *train, "--c", **settings)
+    after = checkpoint(folder, "final")["seg_anl"]
+    assert after["loss_state"]["log_nu"].item() not in (1.0, nu)
+    # Adam counts its steps: two before the kill, two after it, and none lost in between.
+    assert [s["step"].item() for s in before["loss_optimiser"]["state"].values()] == [2]
+    assert [s["step"].item() for s in after["loss_optimiser"]["state"].values()] == [4]
+    with open(folder / "metrics.csv", newline="") as file:
+        assert [row["epoch"] for row in csv.DictReader(file) if row["split"] == "test"] == ["0", "1"]
+    assert after["rows"][: len(before["rows"])] == before["rows"]
+    assert json.loads((folder / "environment.json").read_text())["resumed"][0]["epoch"] == 1
+
+
+def test_three_dimensions_with_regions_and_unlabelled_voxels(tmp_path: Path):
+    nnunet = NNUNet(tmp_path)
+    raw = tmp_path / "raw" / "Dataset502_Balls"
+    grid = np.stack(np.meshgrid(*[np.arange(32)] * 3, indexing="ij"))
+    generator = np.random.default_rng(0)
+    for kind in ("imagesTr", "labelsTr"):
+        (raw / kind).mkdir(parents=True)
+    for case in range(5):
+        distance = np.linalg.norm(grid - generator.uniform(13, 19, 3)[:, None, None, None], axis=0)
+        labels = ((distance < 10).astype(np.uint8) + (distance < 5)).astype(np.uint8)
+        image = labels + generator.normal(0, 0.3, labels.shape)
+        labels[:, :, :2] = 3
+        nibabel.save(
+            nibabel.Nifti1Image(image.astype(np.float32), np.eye(4)), raw / "imagesTr" / f"c{case}_0000.nii.gz"
+        )
+        nibabel.save(nibabel.Nifti1Image(labels, np.eye(4)), raw / "labelsTr" / f"c{case}.nii.gz")
+    (raw / "dataset.json").write_text(
+        json.dumps(
+            {
+                "channel_names": {"0": "CT"},
+                "labels": {"background": 0, "ball": [1, 2], "core": 2, "ignore": 3},
+                "regions_class_order": [1, 2],
+                "numTraining": 5,
+                "file_ending": ".nii.gz",
+            }
+        )
+    )
+    nnunet.plan(502, "3d_fullres")
+    once = "epochs=1 iterations=2 validation_iterations=1"
+    tests = tmp_path / "test"
+    tests.mkdir()
+    (tests / "images").symlink_to(raw / "imagesTr")
+    (tests / "labels").symlink_to(raw / "labelsTr")
+    nnunet.succeed(
+        OURS,
+        *("train", "502", "3d_fullres", "0", "-tr", "nnUNetTrainerDiceANLCE", "-device", "cpu"),
+        SEG_ANL_TRAIN=once,
+        SEG_ANL_TEST=str(tests),
+    )
+    variant = "nnUNetTrainerDiceANLCE-epochs=1-iterations=2-validation_iterations=1"
+    folder = fold(nnunet, "Dataset502_Balls", variant, "3d_fullres")
+    (row,) = (row for row in read_metrics(folder / "metrics.csv") if row.split == "test")
+    assert 0 <= row.values["dice"] <= 1
+    assert len(list((folder / "validation").glob("*.nii.gz"))) == 1
