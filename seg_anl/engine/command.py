@@ -106,40 +106,40 @@ def compose(config_name: str, overrides: list[str]) -> DictConfig:
 
 def _explained(error: Exception, folder: Path, config_name: str, overrides: list[str]) -> str:
     """Hydra's complaint, put in terms of the override that caused it."""
-    known = None
+    groups, settings = [], []
     for text in overrides:
         try:
             override = OverridesParser.create().parse_override(text)
         except HydraException:
             return f"cannot read {text!r}; expected SETTING=VALUE, for instance loss=gce or optim.lr=0.01"
-        key, value = (
-            override.key_or_group,
-            str(override.get_value_element_as_str()) if override.value() is not None else "",
-        )
-        if (folder / key).is_dir():
-            options = sorted(path.stem for path in (folder / key).glob("*.yaml"))
-            if value not in options:
-                return f"{text}: unknown {key} {value!r}; {nearest_names(value, options)}"
-        elif not override.is_add():
-            if known is None:
-                groups = [o for o in overrides if (folder / o.split("=")[0].lstrip("+~")).is_dir()]
-                with_groups = hydra.compose(config_name, groups)
-                known = set(_dotted_names("", with_groups))
-            if key not in known:
-                return f"{text}: unknown setting {key!r}; {_nearest_setting(key, known)}"
+        if not (folder / override.key_or_group).is_dir():
+            settings.append((text, override))
+            continue
+        groups.append(text)
+        value = override.get_value_element_as_str() if override.value() is not None else ""
+        options = sorted(path.stem for path in (folder / override.key_or_group).glob("*.yaml"))
+        if value not in options:
+            return f"{text}: unknown {override.key_or_group} {value!r}; {nearest_names(value, options)}"
+    known = set(_dotted_names("", hydra.compose(config_name, groups)))
+    for text, override in settings:
+        key = override.key_or_group
+        if not override.is_add() and key not in known:
+            return f"{text}: unknown setting {key!r}; {_nearest_setting(key, known)}"
     return str(error).splitlines()[0]
 
 
 def _nearest_setting(key: str, known: set[str]) -> str:
     """Suggest among the settings of the same group where there is one; naming all would fill the screen."""
-    group = key.rpartition(".")[0]
-    siblings = {name for name in known if name.rpartition(".")[0] == group}
-    return nearest_names(key, siblings) if siblings else nearest_names(key, {name.split(".")[0] for name in known})
+    group, _, last = key.rpartition(".")
+    siblings = {name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == group}
+    if group and siblings:
+        return f"in {group}, {nearest_names(last, siblings)}"
+    return nearest_names(key, {name for name in known if "." not in name})
 
 
 def _dotted_names(prefix: str, config: DictConfig) -> Iterator[str]:
     for key in config:
-        name = f"{prefix}{key}"
+        name = prefix + str(key)
         yield name
         if not OmegaConf.is_missing(config, key) and OmegaConf.is_dict(config[key]):
             yield from _dotted_names(f"{name}.", config[key])

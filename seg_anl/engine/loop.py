@@ -87,7 +87,7 @@ def fit(
     """
     device = process.device
     memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
-    model.to(device=device, memory_format=memory_format)
+    model.to(device).to(memory_format=memory_format)
     loss.to(device)
     optimiser = build_optimiser(optim, model, loss)
     schedule = build_schedule(optim, optimiser, settings.epochs)
@@ -95,7 +95,8 @@ def fit(
     # Only half precision can underflow; bfloat16 has float32's range.
     scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
     parts = {"model": model, "loss": loss, "optimiser": optimiser, "schedule": schedule, "scaler": scaler}
-    first_epoch, rows = 0, []
+    first_epoch = 0
+    rows: list[MetricRow] = []
     if run.last.exists():
         first_epoch, rows = load_checkpoint(run.last, device=device, parts=parts)
     if process.is_main:

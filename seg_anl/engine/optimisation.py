@@ -25,8 +25,8 @@ class OptimSettings:
         name: ``adam``, ``adamw`` or ``sgd``.
         lr, weight_decay: of the network's parameters.
         momentum, nesterov: of SGD.
-        schedule: per epoch: ``constant``; ``exponential`` (times ``gamma``); ``cosine`` (to ``eta_min`` over all epochs);
-            ``step`` (times ``gamma`` every ``step_size`` epochs).
+        schedule: per epoch: ``constant``; ``exponential`` (times ``gamma``); ``cosine`` (to ``eta_min`` over all
+            epochs); ``step`` (times ``gamma`` every ``step_size`` epochs).
         clip_norm: largest gradient norm of the network, the L1 sub-gradient included; None: no clipping.
         l1: delta, the weight of the L1 norm of all network parameters.
         loss_lr: learning rate of parameters that belong to the loss (T-Loss's log nu); they have no weight decay.
@@ -98,9 +98,9 @@ def add_l1_subgradient(parameters: Iterable[nn.Parameter], delta: float) -> None
     """
     if delta == 0:
         return
-    with_gradient = [parameter for parameter in parameters if parameter.grad is not None]
-    signs = torch._foreach_sign(with_gradient)
-    torch._foreach_add_([parameter.grad for parameter in with_gradient], signs, alpha=delta)
+    pairs = [(parameter, parameter.grad) for parameter in parameters if parameter.grad is not None]
+    signs = torch._foreach_sign([parameter for parameter, _ in pairs])
+    torch._foreach_add_([gradient for _, gradient in pairs], signs, alpha=delta)
 
 
 def _is_number(value: Any) -> bool:

@@ -39,7 +39,7 @@ class Augmentation:
         return cls(float(config.flip), (float(bounds[0]), float(bounds[1])), float(config.gamma_probability))
 
     def __call__(self, images: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """uint8 images ``(B, 3, H, W)`` and masks ``(B, H, W)`` to float images in [-1, 1] and masks, augmented alike."""
+        """Images ``(B, 3, H, W)`` and masks ``(B, H, W)``, uint8, to images in [-1, 1] and masks, changed alike."""
         draws = torch.rand(5, len(images), generator=generator, device=generator.device).to(images.device)
         for axis in (1, 2):
             mirror = draws[axis - 1] < self.flip

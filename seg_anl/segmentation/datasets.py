@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from monai.data import CacheDataset
-from monai.transforms import Compose, Resized, Transform
+from monai.transforms import Resized, Transform
+from numpy.typing import NDArray
 from omegaconf import DictConfig
 from torch import Tensor
 
@@ -47,19 +48,35 @@ class ImageSet:
         index = [i for i, item in enumerate(self.items) if item in items]
         return ImageSet([self.items[i] for i in index], self.images[index], self.masks[index], self.conversions)
 
-    def with_masks(self, masks: Sequence[np.ndarray[Any, Any]]) -> ImageSet:
-        """The same images under other masks."""
-        return ImageSet(self.items, self.images, torch.from_numpy(np.stack(list(masks))), self.conversions)
+    def with_masks(self, masks: NDArray[np.uint8]) -> ImageSet:
+        """The same images under other masks ``(N, H, W)``."""
+        return ImageSet(self.items, self.images, torch.from_numpy(masks), self.conversions)
 
 
-class ReadPair(Transform):
-    """MONAI transform: a :class:`Pair` to a dictionary of ``image`` (3, H, W), ``mask`` (1, H, W) and ``mode``."""
+class LoadPair(Transform):
+    """MONAI transform: a :class:`Pair` to ``image`` (3, H, W) and ``mask`` (1, H, W) in uint8, and the stored ``mode``.
 
-    def __init__(self, classes: int, threshold: float | None) -> None:
+    A file that is damaged or does not fit gives ``{"error": message}``: an exception would tear down MONAI's loading
+    threads in the middle of their work.
+    """
+
+    def __init__(self, size: tuple[int, int], classes: int, threshold: float | None) -> None:
         self.classes, self.threshold = classes, threshold
+        self.resize = Resized(keys=("image", "mask"), spatial_size=size, mode=("bilinear", "nearest"))
 
     def __call__(self, data: Pair) -> dict[str, Any]:
-        """Read both files and check that they are of one size."""
+        """Read, check and resize both files."""
+        try:
+            image, mask, mode = self._read(data)
+        except UserError as error:
+            return {"error": str(error)}
+        channels_first = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        resized = self.resize({"image": channels_first, "mask": torch.from_numpy(mask[None])})
+        # Rounded bytes take a quarter of the memory of what resizing returns.
+        rounded = {key: resized[key].as_tensor().round().clamp(0, 255).to(torch.uint8) for key in ("image", "mask")}
+        return {**rounded, "mode": mode}
+
+    def _read(self, data: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8], str]:
         image, mode = read_image(data.image.open(), data.image.name)
         mask = read_mask(data.mask.open(), data.mask.name, classes=self.classes, threshold=self.threshold)
         if image.shape[:2] != mask.shape:
@@ -67,20 +84,7 @@ class ReadPair(Transform):
             raise UserError(
                 f"{data.mask.name}: a mask of {mask_width} x {mask_height} pixels, but its image has {width} x {height}"
             )
-        return {
-            "image": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
-            "mask": torch.from_numpy(mask[None]),
-            "mode": mode,
-        }
-
-
-class ToBytes(Transform):
-    """MONAI transform: rounded uint8 tensors, a quarter of the memory of what resizing returns."""
-
-    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Round image and mask."""
-        rounded = {key: data[key].as_tensor().round().clamp(0, 255).to(torch.uint8) for key in ("image", "mask")}
-        return {**data, **rounded}
+        return image, mask, mode
 
 
 def load_images(pairs: Sequence[Pair], data: DictConfig, *, workers: int, progress: bool) -> ImageSet:
@@ -93,23 +97,13 @@ def load_images(pairs: Sequence[Pair], data: DictConfig, *, workers: int, progre
     classes = data.classes
     if isinstance(classes, bool) or not isinstance(classes, int) or not 2 <= classes <= 255:
         raise UserError(f"data.classes must be a whole number from 2 to 255, got {classes!r}")
-    transform = Compose(
-        [
-            ReadPair(classes, data.get("threshold")),
-            Resized(keys=("image", "mask"), spatial_size=size, mode=("bilinear", "nearest")),
-            ToBytes(),
-        ]
-    )
-    try:
-        cached = CacheDataset(list(pairs), transform, num_workers=max(1, workers), progress=progress, copy_cache=False)
-        samples = [cached[i] for i in range(len(cached))]
-    except RuntimeError as error:  # MONAI wraps what a transform raises
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, UserError):
-            cause = cause.__cause__
-        if cause is None:
-            raise
-        raise cause from None
+    transform = LoadPair(size, classes, data.get("threshold"))
+    cached = CacheDataset(list(pairs), transform, num_workers=max(1, workers), progress=progress, copy_cache=False)
+    samples = [cached[i] for i in range(len(cached))]
+    errors = [sample["error"] for sample in samples if "error" in sample]
+    if errors:
+        others = f" (and {len(errors) - 1} more files with errors)" if len(errors) > 1 else ""
+        raise UserError(errors[0] + others)
     modes = [sample["mode"] for sample in samples if sample["mode"] != "RGB"]
     return ImageSet(
         [pair.item for pair in pairs],

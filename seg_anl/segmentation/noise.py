@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from data_prep.kinds import checked_kinds
@@ -80,4 +79,4 @@ def _read(clean: ImageSet, folder: Path) -> tuple[ImageSet, list[dict[str, Any]]
         raise UserError(
             f"{folder}: the clean masks have changed since the noisy ones were made; delete the run's folder"
         )
-    return clean.with_masks(torch.from_numpy(masks).numpy()), items
+    return clean.with_masks(masks), items

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -19,6 +20,9 @@ from .evaluation import dice_per_image
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec
 from matplotlib.ticker import MaxNLocator
 
 # Blue and orange of Okabe & Ito: told apart by colour-blind readers and in grey.
@@ -67,7 +71,7 @@ def worst_and_best(
 
 
 def save_report(path: Path, title: str, groups: Sequence[Cases], rows: Sequence[MetricRow]) -> None:
-    """Write the picture: for every case image, clean mask, noisy mask (where there is one) and prediction; then Dice."""
+    """Write the picture: every case's image, clean mask, noisy mask (where there is one), prediction; then Dice."""
     columns = max(len(group.dice) for group in groups)
     heights = [row for group in groups for row in [1.0] * (4 if group.noisy is not None else 3)]
     figure = plt.figure(figsize=(1.55 * columns + 1.2, 1.55 * len(heights) + 3.4), layout="constrained")
@@ -76,10 +80,49 @@ def save_report(path: Path, title: str, groups: Sequence[Cases], rows: Sequence[
     line = 0
     for group in groups:
         line = _draw_cases(figure, grid, line, group)
-    _draw_curve(figure.add_subplot(grid[len(heights), :]), rows)
+    curves = (
+        ("test", "dice", "test images, clean masks", CLEAN_COLOUR, "-"),
+        ("train", "dice", "training images, the noisy masks", NOISY_COLOUR, "--"),
+        ("train", "dice_clean", "training images, clean masks", "#009E73", ":"),
+    )
+    axes = figure.add_subplot(grid[len(heights), :])
+    for split, name, label, colour, style in curves:
+        draw_curve(axes, rows, split, name, label=label, color=colour, linestyle=style)
+    save_figure(figure, path)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all, and close it."""
     with written_aside(path) as aside:
         figure.savefig(aside, dpi=110, format="png")
     plt.close(figure)
+
+
+def draw_panel(
+    axes: Axes, image: Tensor, filled: tuple[Tensor, str] | None = None, outline: Tensor | None = None
+) -> None:
+    """An image ``(3, H, W)``; a mask ``(H, W)`` laid over it in a colour, the outline of another in blue."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.imshow(image.permute(1, 2, 0).numpy())
+    if filled is not None and filled[0].any():
+        mask, colour = filled[0].numpy() > 0, filled[1]
+        axes.contourf(mask, levels=[0.5, 1.5], colors=[colour], alpha=0.35)
+        axes.contour(mask, levels=[0.5], colors=[colour], linewidths=1.4)
+    if outline is not None and outline.any():
+        axes.contour(outline.numpy() > 0, levels=[0.5], colors=[CLEAN_COLOUR], linewidths=1.0)
+
+
+def draw_curve(axes: Axes, rows: Sequence[MetricRow], split: str, name: str, **style: Any) -> None:
+    """One metric over the epochs, counted from 1; nothing where the rows do not have it."""
+    points = [(row.epoch + 1, row.values[name]) for row in rows if row.split == split and name in row.values]
+    if points:
+        axes.plot(*zip(*points, strict=True), marker="." if len(points) < 30 else None, linewidth=1.6, **style)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("Dice")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
 
 
 def overlay(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -95,52 +138,23 @@ def overlay(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uin
     return result
 
 
-def _draw_cases(figure: plt.Figure, grid: plt.GridSpec, line: int, group: Cases) -> int:
-    panels: list[tuple[str, Tensor | None, str]] = [
-        ("image", None, ""),
-        ("clean mask", group.clean.masks, CLEAN_COLOUR),
+def _draw_cases(figure: Figure, grid: GridSpec, line: int, group: Cases) -> int:
+    panels: list[tuple[str, tuple[Tensor, str] | None]] = [
+        ("image", None),
+        ("clean mask", (group.clean.masks, CLEAN_COLOUR)),
     ]
     if group.noisy is not None:
-        panels.append(("noisy mask\n(trained on)", group.noisy.masks, NOISY_COLOUR))
-    panels.append(("prediction", group.predicted, PREDICTED_COLOUR))
-    for row, (name, masks, colour) in enumerate(panels):
+        panels.append(("noisy mask\n(trained on)", (group.noisy.masks, NOISY_COLOUR)))
+    panels.append(("prediction", (group.predicted, PREDICTED_COLOUR)))
+    for row, (name, layer) in enumerate(panels):
         for column in range(len(group.dice)):
             axes = figure.add_subplot(grid[line + row, column])
-            axes.set_xticks([])
-            axes.set_yticks([])
-            axes.imshow(group.clean.images[column].permute(1, 2, 0).numpy())
-            if masks is not None:
-                axes.contourf(masks[column].numpy() > 0, levels=[0.5, 1.5], colors=[colour], alpha=0.35)
-                axes.contour(masks[column].numpy() > 0, levels=[0.5], colors=[colour], linewidths=1.4)
-            if name == "prediction":
-                axes.contour(group.clean.masks[column].numpy() > 0, levels=[0.5], colors=[CLEAN_COLOUR], linewidths=1.0)
+            filled = None if layer is None else (layer[0][column], layer[1])
+            outline = group.clean.masks[column] if name == "prediction" else None
+            draw_panel(axes, group.clean.images[column], filled, outline)
             if row == 0:
                 which = "worst" if column < len(group.dice) / 2 else "best"
                 axes.set_title(f"{which}: {group.dice[column]:.2f}\n{group.clean.items[column]}", fontsize=7)
             if column == 0:
                 axes.set_ylabel(f"{group.title}\n{name}" if row == 0 else name, fontsize=8)
     return line + len(panels)
-
-
-def _draw_curve(axes: plt.Axes, rows: Sequence[MetricRow]) -> None:
-    curves = (
-        ("test", "dice", "test images, clean masks", CLEAN_COLOUR, "-"),
-        ("train", "dice", "training images, the noisy masks", NOISY_COLOUR, "--"),
-        ("train", "dice_clean", "training images, clean masks", "#009E73", ":"),
-    )
-    for split, name, label, colour, style in curves:
-        points = [(row.epoch + 1, row.values[name]) for row in rows if row.split == split and name in row.values]
-        if points:
-            axes.plot(
-                *zip(*points, strict=True),
-                style,
-                marker="." if len(points) < 30 else None,
-                color=colour,
-                label=label,
-                linewidth=1.6,
-            )
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("Dice")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)

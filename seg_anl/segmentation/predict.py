@@ -26,8 +26,8 @@ EXAMPLE = """
 example:
   seg-anl-predict runs/segmentation/.../seed1-0123abcd photos/ masks/ --overlay
 
-Writes OUT/NAME.png for every image of IMAGES (a file, or a folder with its sub-folders): 0 and 255 for two classes, class
-indices for more. --overlay adds OUT/overlay/NAME.png, the image with the outline drawn on it.
+Writes OUT/NAME.png for every image of IMAGES (a file, or a folder with its sub-folders): 0 and 255 for two classes,
+class indices for more. --overlay adds OUT/overlay/NAME.png, the image with the outline drawn on it.
 """
 
 

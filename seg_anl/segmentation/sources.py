@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -183,7 +184,7 @@ def _matched(images: Path, masks: Path) -> list[Pair]:
         raise UserError(f"{without[0]}: no mask for it in {masks}{others}; expected {without[0].stem}.png or the like")
     if not pairs:
         raise UserError(f"{images}: no images in it ({', '.join(IMAGE_SUFFIXES)})")
-    twice = {a.item for a, b in zip(pairs, pairs[1:], strict=False) if a.item == b.item}
+    twice = {a.item for a, b in pairwise(pairs) if a.item == b.item}
     if twice:
         raise UserError(f"{images}: two images of the stem {sorted(twice)[0]!r}")
     return pairs

@@ -50,7 +50,7 @@ Settings (SETTING=VALUE; command line over preset over default):
   data=embedded | folder | isic2017     with data.root, data.size, data.limit, data.tuning, data.threshold, data.classes
   loss=NAME                             any loss of `python -c "import seg_anl.losses as l; print(l.list_losses())"`,
                                         with loss.PARAMETER and loss.dice_weight
-  noise.alpha noise.beta                share of training images with a wrong mask, and how wrong (changed area / lesion)
+  noise.alpha noise.beta                share of training images with a wrong mask; changed area over lesion area
   noise.kinds noise.mode noise.seed     [erode,dilate,affine]; corrected | official
   model=dynunet | monai                 model.base_filters, model.max_filters, model.stages, model.deep_supervision
   optim=adam | sgd                      optim.lr, optim.weight_decay, optim.schedule, optim.l1, optim.clip_norm, ...
@@ -235,7 +235,8 @@ def _finish(
         worst_and_best("training", prepared.clean, prepared.noisy, train, classes, among),
         worst_and_best("test", prepared.test, None, test, classes),
     ]
-    title = f"{config.loss.name}, {config.data.name}, alpha {config.noise.alpha}, beta {config.noise.beta}, seed {config.seed}"
+    noise = f"alpha {config.noise.alpha}, beta {config.noise.beta}"
+    title = f"{config.loss.name}, {config.data.name}, {noise}, seed {config.seed}"
     save_report(run.path / "report.png", title, groups, rows)
     k = config.evaluation.last_k
     metrics = {}
