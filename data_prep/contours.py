@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from .fields import smooth_field
 from .regions import BoolArray, bounding_box, pasted, widened
 
-FIELD_SPANS = 5
+FIELD_SPANS = 8
 MAX_POINTS = 48
 _JITTER = 0.35  # of the distance between two points, so that their order on the contour stays
 

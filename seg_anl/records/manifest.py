@@ -29,6 +29,7 @@ class NoiseRecord:
         note: why an item that should have been changed was not, or was changed less; empty otherwise.
         parameters: what was drawn (angle, direction, ...) and found (steps, shift, ...).
         source_sha256, result_sha256: of the arrays, see :func:`array_digest`.
+        measures: how far the result is from the source (dice, assd, ...), by name, where that was measured.
     """
 
     item: str
@@ -39,6 +40,7 @@ class NoiseRecord:
     parameters: dict[str, Any] = field(default_factory=dict)
     source_sha256: str = ""
     result_sha256: str = ""
+    measures: dict[str, Any] = field(default_factory=dict)
 
 
 def array_digest(array: NDArray[Any]) -> str:
@@ -49,9 +51,15 @@ def array_digest(array: NDArray[Any]) -> str:
 
 
 def write_manifest(folder: Path, settings: dict[str, Any], records: Sequence[NoiseRecord]) -> None:
-    """Write ``manifest.csv`` and ``manifest.json`` of ``records`` (sorted by item) into ``folder``."""
+    """Write ``manifest.csv`` and ``manifest.json`` of ``records`` (sorted by item) into ``folder``.
+
+    In the CSV file every measure has a column of its own, after the others.
+    """
     rows = [asdict(record) for record in sorted(records, key=lambda record: record.item)]
     write_json(folder / "manifest.json", {"schema": MANIFEST_SCHEMA, "settings": settings, "items": rows})
     for row in rows:
         row["parameters"] = json.dumps(row["parameters"], sort_keys=True)
-    write_csv(folder / "manifest.csv", list(NoiseRecord.__dataclass_fields__), rows)
+        row.update(row.pop("measures"))
+    columns = [name for name in NoiseRecord.__dataclass_fields__ if name != "measures"]
+    measures = dict.fromkeys(name for record in records for name in record.measures)
+    write_csv(folder / "manifest.csv", [*columns, *measures], rows)

@@ -1,0 +1,59 @@
+"""How far a noisy mask is from the clean one: Dice, average and 95th-percentile surface distance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .mask_noise import label_values
+from .regions import BoolArray, bounding_box, widened
+
+
+def distances(clean: NDArray[Any], noisy: NDArray[Any], spacing: tuple[float, ...] | None = None) -> dict[str, Any]:
+    """Dice, symmetric average surface distance and 95 % Hausdorff distance of two label masks.
+
+    Each is the mean over the labels present in ``clean``; a label that has vanished from ``noisy`` counts with Dice 0
+    and has no distance. The distances are MONAI's.
+
+    Args:
+        clean: (H, W) or (D, H, W), or with axes of length one.
+        noisy: the same shape and labels.
+        spacing: mm per element along each axis; None: distances in elements.
+
+    Returns:
+        ``dice``, ``assd``, ``hd95`` (None where they have no value) and their ``unit``, ``"mm"`` or ``"px"``.
+    """
+    long = [axis for axis in range(clean.ndim) if clean.shape[axis] != 1]
+    clean, noisy = clean.squeeze(), noisy.squeeze()
+    steps = None if spacing is None else tuple(spacing[axis] for axis in long)
+    rows = [_of_one_label(clean == value, noisy == value, steps) for value in label_values(clean)]
+    unit = "px" if spacing is None else "mm"
+    return {**{name: _mean([row[name] for row in rows]) for name in ("dice", "assd", "hd95")}, "unit": unit}
+
+
+def _of_one_label(clean: BoolArray, noisy: BoolArray, spacing: tuple[float, ...] | None) -> dict[str, float | None]:
+    common = int(np.count_nonzero(clean & noisy))
+    dice = 2 * common / (int(np.count_nonzero(clean)) + int(np.count_nonzero(noisy)))
+    if common == np.count_nonzero(clean) == np.count_nonzero(noisy):
+        return {"dice": 1.0, "assd": 0.0, "hd95": 0.0}
+    if not noisy.any() or clean.ndim < 2:
+        return {"dice": dice, "assd": None, "hd95": None}
+    # MONAI takes seconds to import and only this needs it.
+    import torch
+    from monai.metrics import get_mask_edges, get_surface_distance
+
+    box = widened(bounding_box(clean | noisy), 1, clean.shape)
+    # compute_average_surface_distance and compute_hausdorff_distance come down to these two calls, once each; calling
+    # both would find the same edges and distances twice.
+    edges = [torch.as_tensor(edge) for edge in get_mask_edges(np.pad(noisy[box], 1), np.pad(clean[box], 1), crop=False)]
+    there = get_surface_distance(edges[0], edges[1], distance_metric="euclidean", spacing=spacing)
+    back = get_surface_distance(edges[1], edges[0], distance_metric="euclidean", spacing=spacing)
+    hd95 = max(float(np.quantile(np.asarray(way), 0.95)) for way in (there, back))
+    return {"dice": dice, "assd": round(float(torch.cat([there, back]).mean()), 6), "hd95": round(hd95, 6)}
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

@@ -1,0 +1,117 @@
+"""nnU-Net raw datasets (format version 2): recognising one, completing a noisy copy of one, writing a new one.
+
+Only files: nnU-Net itself is not imported.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from seg_anl.records import UserError, make_directory, write_json, written_aside
+
+from .noise_run import MaskNoiseSettings
+
+LABELS = "labelsTr"
+DESCRIPTION = "dataset.json"
+
+
+def is_nnunet_dataset(folder: Path) -> bool:
+    """Whether ``folder`` holds a dataset.json and labelsTr."""
+    return (folder / DESCRIPTION).is_file() and (folder / LABELS).is_dir()
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """The dataset.json of a raw dataset.
+
+    Raises:
+        UserError: when it is damaged or lacks what nnU-Net needs.
+    """
+    path = folder / DESCRIPTION
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error
+    for key in ("labels", "file_ending"):
+        if not isinstance(description, dict) or key not in description:
+            raise UserError(f"{path}: no {key!r}; expected the dataset.json of an nnU-Net (version 2) raw dataset")
+    return description
+
+
+def prepared_noisy_dataset(source: Path) -> str:
+    """The glob that the label files of ``source`` fit; an error where a noisy copy cannot be made of it."""
+    description = read_description(source)
+    entries = description.get("dataset", {})
+    for case, entry in entries.items():
+        label = Path(entry["label"])
+        if label.is_absolute() or LABELS not in label.parts:
+            raise UserError(f"{source / DESCRIPTION}: the label of {case!r} lies outside {LABELS}: {label}")
+    return f"*{description['file_ending']}"
+
+
+def noise_labels(source: Path, settings: MaskNoiseSettings) -> MaskNoiseSettings:
+    """The settings with every label of the dataset but background and nnU-Net's ignore label."""
+    labels = read_description(source)["labels"]
+    values: set[int] = set()
+    for name, value in labels.items():
+        if name != "ignore":
+            values.update(value if isinstance(value, list) else [int(value)])
+    if "ignore" not in labels:
+        return settings
+    return replace(settings, labels=tuple(sorted(values - {0})))
+
+
+def complete_noisy_dataset(source: Path, target: Path, settings: MaskNoiseSettings, *, copy: bool) -> None:
+    """Add to the noisy labels in ``target`` all that makes it a dataset: images, other files and dataset.json.
+
+    Raises:
+        UserError: when something cannot be linked, copied or written.
+    """
+    try:
+        for folder, _, names in os.walk(source, followlinks=True):
+            here = Path(folder).relative_to(source)
+            if here.parts[:1] == (LABELS,):
+                continue
+            for name in names:
+                if here != Path(".") or name not in (DESCRIPTION, "manifest.json", "manifest.csv", "preview.png"):
+                    make_directory(target / here)
+                    place(source / here / name, target / here / name, copy=copy)
+        description = read_description(source)
+        noise = {key: value for key, value in asdict(settings).items() if key != "distances"}
+        description["annotation_noise"] = noise
+        description["name"] = f"{description.get('name', source.name)} with annotation noise"
+        write_json(target / DESCRIPTION, description)
+    except OSError as error:
+        raise UserError(f"cannot complete {target}: {error.strerror or error}") from error
+
+
+def place(source: Path, target: Path, *, copy: bool) -> None:
+    """Put ``source`` at ``target``, as a copy or as a symbolic link; what is there already stays."""
+    if target.exists():
+        return
+    target.unlink(missing_ok=True)  # a link to something that is gone
+    if copy:
+        with written_aside(target) as aside:
+            shutil.copyfile(source, aside)
+    else:
+        target.symlink_to(source.resolve())
+
+
+def write_description(
+    folder: Path, *, name: str, channels: Sequence[str], labels: Mapping[str, int], cases: int, ending: str, reader: str
+) -> None:
+    """Write the dataset.json of a new raw dataset of ``cases`` training cases, read by nnU-Net's class ``reader``."""
+    content = {
+        "channel_names": {str(number): channel for number, channel in enumerate(channels)},
+        "labels": dict(labels),
+        "numTraining": cases,
+        "file_ending": ending,
+        "name": name,
+        "overwrite_image_reader_writer": reader,
+    }
+    write_json(folder / DESCRIPTION, content)

@@ -1,0 +1,26 @@
+"""The command ``seg-anl-noise``: a sub-command for each thing that can be made noisy."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable
+
+from seg_anl.records import run_command
+
+from . import noise_masks_command
+from .command_line import OneLineParser
+
+PROGRAM = "seg-anl-noise"
+# name, module with add_arguments(subparsers) and run(arguments)
+_SUB_COMMANDS = {"masks": noise_masks_command}
+
+
+def main() -> None:
+    """Parse the command line and run the sub-command it names."""
+    parser = OneLineParser(prog=PROGRAM, description="Reproducible annotation noise for datasets of your own.")
+    sub_commands = parser.add_subparsers(dest="sub_command", required=True, metavar="|".join(_SUB_COMMANDS))
+    for module in _SUB_COMMANDS.values():
+        module.add_arguments(sub_commands)
+    arguments = parser.parse_args()
+    run: Callable[[Namespace], None] = _SUB_COMMANDS[arguments.sub_command].run
+    run_command(f"{PROGRAM} {arguments.sub_command}", lambda: run(arguments))

@@ -1,0 +1,146 @@
+"""``seg-anl-noise masks``: arguments, and what is said on the terminal."""
+
+from __future__ import annotations
+
+import textwrap
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seg_anl.records import NoiseRecord, UserError
+
+from .command_line import positive_int
+from .kinds import DEFAULT_KINDS, KINDS, checked_kinds
+from .mask_noise import check_share
+from .nnunet_raw import complete_noisy_dataset, is_nnunet_dataset, noise_labels, prepared_noisy_dataset
+from .noise_run import MaskNoiseSettings, run_mask_noise
+from .preview import write_preview
+
+_DESCRIPTION = """\
+Write a noisy copy of a folder of masks: same names, formats, sizes, data types and label values, with a manifest of
+what was done to which file. SRC may be nested, or an nnU-Net raw dataset (then DST becomes a complete one).
+
+Known formats: PNG, TIFF, BMP, NPY, NIfTI (.nii, .nii.gz), and NRRD and MHA where SimpleITK is installed.
+What happens depends on the seed and each mask's name alone. A second run does only what is missing."""
+
+_EXAMPLE = """\
+example:
+  seg-anl-noise masks ISIC-2017_Training_Part1_GroundTruth noisy --alpha 0.7 --beta 0.7 --workers 4 --preview"""
+
+
+def add_arguments(sub_commands: Any) -> None:
+    """Add the parser of this sub-command."""
+    width = max(map(len, KINDS))
+    meanings = "\n".join(
+        textwrap.fill(kind.beta, 116, initial_indent=f"  {name:{width}}  ", subsequent_indent=" " * (width + 4))
+        for name, kind in KINDS.items()
+    )
+    parser = sub_commands.add_parser(
+        "masks",
+        help="noisy copies of segmentation masks",
+        description=_DESCRIPTION,
+        epilog=f"kinds, and what beta means for each:\n{meanings}\n\n{_EXAMPLE}",
+    )
+    add = parser.add_argument
+    add("source", metavar="SRC", type=Path, help="folder of masks, or nnU-Net raw dataset")
+    add("target", metavar="DST", type=Path, help="new folder")
+    add("--alpha", type=float, required=True, help="share of the masks to make noisy, in [0, 1]")
+    add("--beta", type=float, required=True, help="strength, in [0, 1]: share of a mask's area to change")
+    add("--kinds", nargs="+", default=list(DEFAULT_KINDS), metavar="KIND", help="drawn from (default: %(default)s)")
+    add("--mode", default="corrected", help="corrected (default), or official: the published script with its bugs")
+    add("--seed", type=int, default=0, help="default 0")
+    add("--labels", type=int, nargs="+", metavar="N", help="change these label values only")
+    add("--mm", action="store_true", help="erode, dilate and turn in mm, by the file's voxel size")
+    add("--only", default="*", metavar="GLOB", help="take only files whose name fits, such as '*.png'")
+    add("--images", choices=["link", "copy"], default="link", help="of an nnU-Net dataset (default: symbolic links)")
+    add("--workers", type=positive_int, default=1, metavar="N", help="processes; changes nothing but the time")
+    add("--no-distances", action="store_true", help="leave Dice, ASSD and HD95 out of the manifest")
+    add("--preview", action="store_true", help="write preview.png: weakest and strongest cases, clean against noisy")
+    add("--overwrite", action="store_true", help="replace masks of other settings in DST")
+
+
+def run(arguments: Namespace) -> None:
+    """Do what the command line asks for.
+
+    Raises:
+        UserError: for anything wrong with the input.
+    """
+    source, target = arguments.source, arguments.target
+    settings = _settings(arguments)
+    nnunet = is_nnunet_dataset(source)
+    folders, pattern = (source, target), arguments.only
+    if nnunet:
+        pattern = prepared_noisy_dataset(source)
+        folders = (source / "labelsTr", target / "labelsTr")
+        if settings.labels is None:
+            settings = noise_labels(source, settings)
+    records = run_mask_noise(
+        *folders,
+        settings,
+        pattern=pattern,
+        manifest_folder=target,
+        workers=arguments.workers,
+        overwrite=arguments.overwrite,
+    )
+    if nnunet:
+        complete_noisy_dataset(source, target, settings, copy=arguments.images == "copy")
+    if arguments.preview:
+        write_preview(*folders, records, target / "preview.png", pattern)
+    print(summary(records, settings))
+    print(f"manifest: {target / 'manifest.csv'}")
+
+
+def _settings(arguments: Namespace) -> MaskNoiseSettings:
+    try:
+        check_share("alpha", arguments.alpha)
+        check_share("beta", arguments.beta)
+        kinds = checked_kinds(arguments.kinds, arguments.mode)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if arguments.labels is not None and min(arguments.labels) < 1:
+        raise UserError(f"--labels takes values of 1 and above, not {min(arguments.labels)}: 0 is background")
+    return MaskNoiseSettings(
+        alpha=arguments.alpha,
+        beta=arguments.beta,
+        kinds=kinds,
+        mode=arguments.mode,
+        seed=arguments.seed,
+        labels=None if arguments.labels is None else tuple(sorted(set(arguments.labels))),
+        mm=arguments.mm,
+        distances=not arguments.no_distances,
+    )
+
+
+def summary(records: Sequence[NoiseRecord], settings: MaskNoiseSettings) -> str:
+    """Asked and realised noise per kind, and what was left unchanged and why, for the terminal."""
+    noisy = [record for record in records if record.kind != "none"]
+    lines = [f"{len(noisy)} of {len(records)} masks noisy (alpha {settings.alpha}), strength asked {settings.beta}"]
+    if settings.alpha > 0 and not noisy:
+        lines.append(f"alpha {settings.alpha} of {len(records)} masks is less than half a mask: all stay clean")
+    if noisy:
+        header = f"{'kind':<10}{'masks':>7}{'realised':>10}{'10 %':>8}{'90 %':>8}"
+        lines.append(header + (f"{'Dice':>8}{'ASSD':>9}{'HD95':>9}" if settings.distances else ""))
+    for kind in sorted({record.kind for record in noisy}):
+        lines.append(_kind_line(kind, [record for record in noisy if record.kind == kind]))
+    notes = Counter(record.note for record in noisy if record.note)
+    for note, count in sorted(notes.items(), key=lambda pair: (-pair[1], pair[0]))[:8]:
+        lines.append(f"{count} x {note}")
+    if len(notes) > 8:
+        lines.append(f"and {len(notes) - 8} more notes: see the manifest")
+    return "\n".join(lines)
+
+
+def _kind_line(kind: str, records: Sequence[NoiseRecord]) -> str:
+    realised = np.percentile([record.realised for record in records], [50, 10, 90])
+    line = f"{kind:<10}{len(records):>7}{realised[0]:>10.3f}{realised[1]:>8.3f}{realised[2]:>8.3f}"
+    for name, width in (("dice", 8), ("assd", 9), ("hd95", 9)):
+        values = [record.measures[name] for record in records if record.measures.get(name) is not None]
+        if values:
+            digits = 3 if name == "dice" else 2
+            line += f"{np.median(values):>{width}.{digits}f}"
+    units = sorted({record.measures["unit"] for record in records if "unit" in record.measures})
+    return f"{line} {'/'.join(units)}".rstrip()
