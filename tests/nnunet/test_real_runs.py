@@ -9,13 +9,13 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from nnunetv2.evaluation.evaluate_predictions import compute_metrics_on_folder_simple
 from PIL import Image
 
 from seg_anl.records import SUMMARY_SCHEMA, read_metrics
 
 from .conftest import NNUNET_TRAIN, OURS, NNUNet
 
-NNUNET_EVALUATE = "from nnunetv2.evaluation.evaluate_predictions import evaluate_folder_entry_point as m; m()"
 SHORT = "epochs=2 iterations=2 validation_iterations=1"
 SHORT_NAME = "-epochs=2-iterations=2-validation_iterations=1"
 
@@ -71,11 +71,7 @@ def test_trained_by_nnunets_own_command_then_predicted_and_evaluated(isic: NNUNe
     # The weights are those of the last epoch, so the files on the disk must give the Dice that training measured.
     assert np.mean(found) == pytest.approx(summary["metrics"]["test/dice"]["last"], abs=1e-6)
 
-    isic.succeed(
-        NNUNET_EVALUATE,
-        *(str(isic_folder / "labelsTs"), str(predictions), "-np", "1"),
-        *("-djfile", str(predictions / "dataset.json"), "-pfile", str(predictions / "plans.json")),
-    )
+    compute_metrics_on_folder_simple(str(isic_folder / "labelsTs"), str(predictions), [1], num_processes=1)
     theirs = json.loads((predictions / "summary.json").read_text())["foreground_mean"]["Dice"]
     assert theirs == pytest.approx(summary["metrics"]["test/dice"]["last"], abs=1e-6)
 

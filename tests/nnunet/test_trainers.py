@@ -1,0 +1,222 @@
+"""Trainers inside one process, on the real plans: what one step computes, learns, saves and refuses."""
+
+import inspect
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+from seg_anl.losses import build_loss
+from seg_anl.nnunet.robust_trainer import RobustLossTrainer
+from seg_anl.nnunet.trainers import TRAINERS
+
+from .conftest import NNUNet
+
+Make = Callable[..., Any]
+
+
+@pytest.fixture
+def make(isic: NNUNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
+    """A function: trainer name, environment -> trainer on dataset 501, not yet initialised."""
+    for name, value in (isic.variables | {"nnUNet_results": str(tmp_path)}).items():
+        monkeypatch.setenv(name, value)
+    folder = isic.root / "preprocessed" / "Dataset501_ISIC"
+
+    def made(name: str | type[RobustLossTrainer], *, continued: bool = False, **variables: str) -> Any:
+        for variable in ("SEG_ANL_LOSS", "SEG_ANL_TRAIN", "SEG_ANL_TEST"):
+            monkeypatch.delenv(variable, raising=False)
+        for variable, value in variables.items():
+            monkeypatch.setenv(variable, value)
+        plans = json.loads((folder / "nnUNetPlans.json").read_text())
+        # Thin enough that the losses, not the convolutions, take the time.
+        architecture = plans["configurations"]["2d"]["architecture"]["arch_kwargs"]
+        architecture["features_per_stage"] = [4] * architecture["n_stages"]
+        description = json.loads((folder / "dataset.json").read_text())
+        trainer_class = TRAINERS[name] if isinstance(name, str) else name
+        plans["continue_training"] = continued
+        return trainer_class(plans, "2d", 0, description, torch.device("cpu"))
+
+    return made
+
+
+def batch() -> dict[str, Any]:
+    """One batch as nnU-Net's loader hands it over: targets of every deep supervision resolution."""
+    generator = torch.Generator().manual_seed(3)
+    labels = (torch.rand(2, 1, 96, 96, generator=generator) > 0.7).to(torch.int16)
+    return {
+        "data": torch.randn(2, 3, 96, 96, generator=generator),
+        "target": [labels[..., :: 2**i, :: 2**i].contiguous() for i in range(4)],
+    }
+
+
+@pytest.mark.parametrize("name", ["nnUNetTrainerANLCE", "nnUNetTrainerTLoss", "nnUNetTrainerEL"])
+def test_the_loss_of_a_step_is_build_loss_weighted_by_deep_supervision(make: Make, name: str):
+    trainer = make(name)
+    trainer.initialize()
+    trainer.network.train()
+    with torch.no_grad():
+        heads = trainer.network(batch()["data"])
+    loss = build_loss(trainer.loss_name, **trainer.loss_parameters)
+    values = [loss(head, target) for head, target in zip(heads, batch()["target"], strict=True)]
+    # nnU-Net's weights: 1, 1/2, 1/4, the lowest resolution left out, normalised to 1.
+    expected = (4 * values[0] + 2 * values[1] + values[2]) / 7
+    assert trainer.train_step(batch())["loss"] == pytest.approx(expected.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(TRAINERS))
+def test_every_trainer_takes_a_step(make: Make, name: str):
+    variables = {"SEG_ANL_LOSS": "gce q=0.5"} if name == "nnUNetTrainerRobust" else {}
+    trainer = make(name, **variables)
+    trainer.initialize()
+    before = [parameter.clone() for parameter in trainer.network.parameters()]
+    assert torch.isfinite(torch.as_tensor(trainer.train_step(batch())["loss"]))
+    after = list(trainer.network.parameters())
+    assert any(not torch.equal(b, a) for b, a in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize("name", sorted(TRAINERS))
+def test_what_nnunet_asks_of_a_trainer_class(name: str):
+    assert TRAINERS[name].__name__ == name
+    assert issubclass(TRAINERS[name], nnUNetTrainer)
+    signatures = (inspect.signature(c.__init__) for c in (TRAINERS[name], nnUNetTrainer))
+    assert len({tuple(signature.parameters) for signature in signatures}) == 1
+
+
+def test_without_deep_supervision_the_loss_is_build_loss(make: Make):
+    class Single(TRAINERS["nnUNetTrainerGCE"]):  # type: ignore[misc]
+        def set_defaults(self) -> None:
+            self.enable_deep_supervision = False
+
+    trainer = make(Single)
+    trainer.initialize()
+    trainer.network.train()
+    one = {"data": batch()["data"], "target": batch()["target"][0]}
+    with torch.no_grad():
+        expected = build_loss("gce")(trainer.network(one["data"]), one["target"])
+    assert trainer.train_step(one)["loss"] == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_nu_changes_and_survives_a_checkpoint(make: Make):
+    trainer = make("nnUNetTrainerTLoss")
+    trainer.initialize()
+    trainer.train_step(batch())
+    nu = trainer.robust_loss.log_nu.item()
+    assert abs(nu - 1) == pytest.approx(1e-3, rel=1e-2)  # Adam's first step is its rate
+    path = str(Path(trainer.output_folder) / "checkpoint_latest.pth")
+    trainer.logger.log("mean_fg_dice", 0.5, 0)
+    trainer.save_checkpoint(path)
+    other = make("nnUNetTrainerTLoss", continued=True)
+    other.load_checkpoint(path)
+    assert other.robust_loss.log_nu.item() == nu
+    other.train_step(batch())
+    assert other.robust_loss.log_nu.item() != nu
+
+
+def test_settings_name_the_folder_and_are_in_the_checkpoint(make: Make):
+    trainer = make("nnUNetTrainerSCE", SEG_ANL_LOSS="sce alpha=0.5", SEG_ANL_TRAIN="epochs=7 seed=1")
+    assert trainer.num_epochs == 7
+    assert Path(trainer.output_folder).parts[-2] == "nnUNetTrainerSCE-alpha=0.5-epochs=7-seed=1__nnUNetPlans__2d"
+    trainer.initialize()
+    trainer.save_checkpoint(str(Path(trainer.output_folder) / "checkpoint_best.pth"))
+    saved = torch.load(Path(trainer.output_folder) / "checkpoint_best.pth", weights_only=False)
+    assert saved["trainer_name"] == "nnUNetTrainerSCE"  # by which prediction finds the class
+    assert saved["seg_anl"]["loss"]["alpha"] == 0.5
+    assert saved["seg_anl"]["training"] == {"epochs": 7, "seed": 1}
+
+
+def test_a_seed_repeats_the_weights(make: Make):
+    first, second, third = (make("nnUNetTrainerMAE", SEG_ANL_TRAIN=f"seed={seed}") for seed in (1, 1, 2))
+    for trainer in (first, second, third):
+        trainer.initialize()
+    weights = [next(trainer.network.parameters()) for trainer in (first, second, third)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def stops(capsys: pytest.CaptureFixture[str], action: Callable[[], object]) -> str:
+    """The one line with which ``action`` ends the process."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as caught:
+        action()
+    assert caught.value.code == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("seg_anl: error: ")
+    assert errors.count("\n") == 1
+    return errors
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"SEG_ANL_LOSS": "anl_ce alpha=-1"}, "alpha must be a number >= 0"),
+        ({"SEG_ANL_TRAIN": "epochs=none"}, "epochs must be a whole number"),
+        ({"SEG_ANL_TEST": "/nowhere"}, "SEG_ANL_TEST=/nowhere"),
+    ],
+)
+def test_a_bad_value_stops_before_anything_is_written(make: Make, tmp_path: Path, capsys, variables, message):
+    assert message in stops(capsys, lambda: make("nnUNetTrainerANLCE", **variables))
+    assert not list(tmp_path.iterdir())
+
+
+def test_continuing_under_another_value_stops(make: Make, capsys):
+    trainer = make("nnUNetTrainerANLCE", SEG_ANL_LOSS="alpha=10")
+    trainer.initialize()
+    trainer.save_checkpoint(str(Path(trainer.output_folder) / "checkpoint_latest.pth"))
+    # Another value has another folder, where nnU-Net would find nothing and begin anew.
+    line = stops(capsys, lambda: make("nnUNetTrainerANLCE", continued=True, SEG_ANL_LOSS="alpha=1"))
+    assert "nnUNetTrainerANLCE-alpha=10" in line
+    assert "nnUNetTrainerANLCE-alpha=10" in stops(capsys, lambda: make("nnUNetTrainerANLCE", continued=True))
+    # A class whose defaults were changed since keeps its folder; the checkpoint tells.
+    other = make("nnUNetTrainerANLCE", continued=True, SEG_ANL_LOSS="alpha=10")
+    other.loss_choice.parameters["beta"] = 1.0
+    path = str(Path(trainer.output_folder) / "checkpoint_latest.pth")
+    assert "beta=5.0 there, 1.0 now" in stops(capsys, lambda: other.load_checkpoint(path))
+
+
+def test_a_checkpoint_of_another_trainer_is_refused(make: Make, capsys, tmp_path):
+    torch.save({"network_weights": {}}, tmp_path / "foreign.pth")
+    trainer = make("nnUNetTrainerANLCE")
+    assert "holds no record of its loss" in stops(
+        capsys, lambda: trainer.load_checkpoint(str(tmp_path / "foreign.pth"))
+    )
+
+
+def test_test_folders_that_do_not_fit_are_named(make: Make, isic_folder: Path, capsys, tmp_path):
+    folder = tmp_path / "clean"
+    (folder / "labels").mkdir(parents=True)
+    (folder / "images").symlink_to(isic_folder / "imagesTs")
+    variables = {"SEG_ANL_TEST": str(folder)}
+    assert "no file *.png" in stops(capsys, lambda: make("nnUNetTrainerANLCE", **variables))
+    (folder / "labels" / "unknown.png").touch()
+    assert "unknown.png has no image" in stops(capsys, lambda: make("nnUNetTrainerANLCE", **variables))
+    (folder / "labels" / "unknown.png").unlink()
+    first = min((isic_folder / "labelsTs").iterdir())
+    (folder / "labels" / first.name).touch()
+    trainer = make("nnUNetTrainerANLCE", **variables)
+    assert f"{first.name} cannot be read" in stops(capsys, trainer.on_train_start)
+
+
+def test_the_published_setting(make: Make):
+    trainer = make("nnUNetTrainerCE_ISIC2017")
+    trainer.initialize()
+    assert isinstance(trainer.optimizer, torch.optim.Adam)
+    assert trainer.num_epochs == 100
+    (group,) = trainer.optimizer.param_groups
+    assert group["weight_decay"] == 5e-6
+    rates = []
+    for epoch in (0, 1, 2, 5):
+        trainer.lr_scheduler.step(epoch)
+        rates.append(group["lr"])
+    assert rates == pytest.approx([1e-3, 8e-4, 6.4e-4, 1e-3 * 0.8**5])
+
+
+def test_the_published_epoch_is_one_pass_and_can_be_shortened(make: Make):
+    trainer = make("nnUNetTrainerMAE_ISIC2017")
+    trainer.on_train_start()
+    assert trainer.num_iterations_per_epoch == 9  # 19 cases of fold 0 in batches of 2
+    assert make("nnUNetTrainerMAE_ISIC2017", SEG_ANL_TRAIN="epochs=3 iterations=4").num_iterations_per_epoch == 4
+    assert make("nnUNetTrainerMAE_ISIC2017", SEG_ANL_TRAIN="epochs=3 iterations=4").num_epochs == 3
