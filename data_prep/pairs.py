@@ -1,0 +1,200 @@
+"""Pairs of image and mask: reading them with every fault named, and writing them to a clean folder.
+
+What a dataset's folders look like is told by :mod:`data_prep.isic2017` and :mod:`data_prep.shenzhen`; here a pair is
+a pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from tqdm import tqdm
+
+from seg_anl.records import UserError, make_directory, write_csv, write_text, written_aside
+
+from .duplicates import Duplicate, Fingerprint, find_duplicates, fingerprint
+
+SPLIT_COLUMNS = ("id", "split", "image", "mask", "source_width", "source_height", "foreground", "duplicate_of")
+PROBLEMS = "problems.txt"
+Picture = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One image with its mask, and the split it belongs to."""
+
+    item: str
+    split: str
+    image: Path
+    mask: Path
+
+
+@dataclass(frozen=True)
+class Found:
+    """What lies in a dataset's folders.
+
+    Attributes:
+        pairs: complete ones.
+        problems: one line for each image without a mask, mask without an image and the like.
+        remarks: what a person should know but need not mend.
+        colour: whether images are colour pictures.
+    """
+
+    pairs: list[Pair]
+    problems: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    colour: bool = True
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A pair in memory: image (H, W, 3) or (H, W), mask (H, W) of 0 and 1, and the image's size in the file."""
+
+    image: Picture
+    mask: Picture
+    width: int
+    height: int
+
+
+def read_pair(pair: Pair, size: int | None, *, colour: bool) -> Decoded:
+    """Read and resize a pair as the published scripts do: image bilinear without antialiasing, mask by nearest element.
+
+    Args:
+        pair: where the files are.
+        size: of the result, square (the image is squashed); None: as it is.
+        colour: (H, W, 3) RGB, or (H, W) grey.
+
+    Raises:
+        UserError: naming the file that is damaged, has another size than its partner, or is no two-valued mask.
+    """
+    image = _decoded(pair.image, "RGB" if colour else "L")
+    mask = _decoded(pair.mask, "L")
+    height, width = image.shape[:2]
+    if mask.shape != (height, width):
+        raise UserError(f"{pair.mask} is {mask.shape[1]} x {mask.shape[0]}, its image {width} x {height}")
+    values = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
+    if values.size > 2 or (values.size == 2 and values[0] != 0):
+        raise UserError(f"{pair.mask} holds {values.size} grey values, expected black and one other")
+    binary = (mask > 0).astype(np.uint8)
+    if size is not None:
+        image = np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+        binary = np.asarray(cv2.resize(binary, (size, size), interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
+    return Decoded(image, binary, width, height)
+
+
+def write_png(path: Path, picture: Picture) -> None:
+    """Write a PNG file, whole or not at all."""
+    try:
+        with written_aside(path) as aside:
+            Image.fromarray(picture).save(aside, format="PNG")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def new_folder(folder: Path, *, overwrite: bool) -> None:
+    """Make sure that ``folder`` is there and empty, or may be written over."""
+    make_directory(folder)
+    if not overwrite and any(folder.iterdir()):
+        raise UserError(f"{folder} is not empty; choose another folder or --overwrite")
+
+
+def convert(
+    found: Found, target: Path, size: int | None, *, workers: int = 1, skip_broken: bool = False
+) -> tuple[list[dict[str, Any]], list[Duplicate]]:
+    """Write ``images/``, ``masks/`` (0 and 255), ``split.csv`` and ``duplicates.csv`` to ``target``.
+
+    Args:
+        found: the pairs and what is wrong with the folders.
+        target: an existing folder.
+        size: as in :func:`read_pair`.
+        workers: threads.
+        skip_broken: carry on with the pairs that are whole.
+
+    Returns:
+        The rows of split.csv, and the duplicates among all splits.
+
+    Raises:
+        UserError: when something is missing or broken (all of it stands in problems.txt) and ``skip_broken`` is False.
+    """
+    for folder in ("images", "masks"):
+        make_directory(target / folder)
+    work = partial(_convert_one, target=target, size=size, colour=found.colour)
+    rows, prints, problems = [], [], list(found.problems)
+    for outcome in each(work, found.pairs, workers, "prepare"):
+        if isinstance(outcome, str):
+            problems.append(outcome)
+        else:
+            rows.append(outcome[0])
+            prints.append(outcome[1])
+    duplicates = find_duplicates(prints)
+    report_problems(problems, target, skip_broken=skip_broken)
+    first_of = {duplicate.item: duplicate.first for duplicate in reversed(duplicates)}
+    for row in rows:
+        row["duplicate_of"] = first_of.get(row["id"], "")
+    write_csv(target / "duplicates.csv", Duplicate.columns(), [duplicate.row() for duplicate in duplicates])
+    write_csv(target / "split.csv", SPLIT_COLUMNS, rows)
+    return rows, duplicates
+
+
+def each(work: Any, pairs: Sequence[Pair], workers: int, title: str) -> Any:
+    """``work`` on every pair in threads, in order, with a progress bar; a UserError comes back as its text.
+
+    Threads do, because decoding and resizing happen outside the interpreter's lock.
+    """
+
+    def safely(pair: Pair) -> Any:
+        try:
+            return work(pair)
+        except UserError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(workers) as pool:
+        yield from tqdm(pool.map(safely, pairs), total=len(pairs), unit="pair", desc=title, disable=None)
+
+
+def report_problems(problems: Sequence[str], target: Path, *, skip_broken: bool) -> None:
+    """Keep every problem in problems.txt; raise one line about them unless they may be skipped."""
+    path = target / PROBLEMS
+    path.unlink(missing_ok=True)
+    if not problems:
+        return
+    write_text(path, "\n".join(problems) + "\n")
+    if not skip_broken:
+        shown = "; ".join(problems[:3]) + ("; ..." if len(problems) > 3 else "")
+        raise UserError(f"{len(problems)} problems, all in {path} (--skip-broken goes on without): {shown}")
+
+
+def _convert_one(pair: Pair, target: Path, size: int | None, colour: bool) -> tuple[dict[str, Any], Fingerprint]:
+    decoded = read_pair(pair, size, colour=colour)
+    image, mask = f"images/{pair.item}.png", f"masks/{pair.item}.png"
+    write_png(target / image, decoded.image)
+    write_png(target / mask, decoded.mask * np.uint8(255))
+    row = {
+        "id": pair.item,
+        "split": pair.split,
+        "image": image,
+        "mask": mask,
+        "source_width": decoded.width,
+        "source_height": decoded.height,
+        "foreground": round(float(decoded.mask.mean()), 6),
+    }
+    return row, fingerprint(pair.item, pair.split, pair.image, decoded.image)
+
+
+def _decoded(path: Path, mode: str) -> Picture:
+    try:
+        with Image.open(path) as picture:
+            return np.array(picture.convert(mode))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"{path}: damaged or not a picture ({error})") from error

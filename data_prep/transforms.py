@@ -1,0 +1,145 @@
+"""Mask noise as MONAI transforms, drawn anew each time a mask passes.
+
+For experiments with noise on the fly. A study of training on wrong masks wants each mask wrong in one way for good: use
+``seg-anl-noise masks`` or :func:`data_prep.mask_noise.noisy_dataset` for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from monai.config import KeysCollection
+from monai.config.type_definitions import NdarrayOrTensor
+from monai.transforms import MapTransform, RandomizableTransform
+from monai.utils import convert_data_type, convert_to_dst_type
+from monai.utils.enums import TransformBackends
+
+from .kinds import DEFAULT_KINDS, checked_kinds
+from .mask_noise import add_mask_noise, check_share
+
+_SEEDS = 2**32 - 1
+
+
+class RandMaskNoise(RandomizableTransform):
+    """Randomly put annotation noise on a segmentation mask.
+
+    Args:
+        prob: probability that a mask is changed.
+        beta: strength, one number or a range to draw from; what it means is told by :data:`data_prep.kinds.KINDS`.
+        kinds: names of noise kinds, one of which is drawn for each mask.
+        labels: change these values only. Default: all.
+        spacing: mm per element along each spatial axis, for noise in millimetres. Default: in elements.
+
+    Raises:
+        ValueError: ``prob`` or ``beta`` out of [0, 1], or an unknown kind.
+
+    Example:
+        >>> noise = RandMaskNoise(prob=1.0, beta=(0.3, 0.7)).set_random_state(seed=0)
+        >>> mask = np.zeros((1, 64, 64), np.uint8)
+        >>> mask[:, 20:44, 16:48] = 1
+        >>> noisy = noise(mask)
+        >>> noisy.shape, bool((noisy != mask).any())
+        ((1, 64, 64), True)
+    """
+
+    backend = [TransformBackends.NUMPY]  # noqa: RUF012 - MONAI's own form
+
+    def __init__(
+        self,
+        prob: float = 0.1,
+        beta: float | tuple[float, float] = 0.5,
+        kinds: Sequence[str] = DEFAULT_KINDS,
+        labels: Sequence[int] | None = None,
+        spacing: Sequence[float] | None = None,
+    ) -> None:
+        check_share("prob", prob)
+        RandomizableTransform.__init__(self, prob)
+        low, high = beta if isinstance(beta, tuple | list) else (beta, beta)
+        check_share("beta", low)
+        check_share("beta", high)
+        self.beta = (min(low, high), max(low, high))
+        self.kinds = checked_kinds(kinds, "corrected")
+        self.labels = None if labels is None else tuple(labels)
+        self.spacing = None if spacing is None else tuple(spacing)
+        self._seed = 0
+        self._strength = self.beta[0]
+
+    def randomize(self, data: Any | None = None) -> None:
+        """Draw whether to change the mask, how strongly, and the seed of its noise."""
+        super().randomize(None)
+        if not self._do_transform:
+            return
+        self._strength = float(self.R.uniform(*self.beta))
+        self._seed = int(self.R.randint(_SEEDS, dtype=np.uint32))
+
+    def __call__(self, img: NdarrayOrTensor, randomize: bool = True) -> NdarrayOrTensor:
+        """Apply the transform to a mask of shape (1, H, W) or (1, H, W, D), or without the channel.
+
+        Returns:
+            The mask in the same type, dtype and shape; one-hot masks of several channels are refused with a ValueError.
+        """
+        if randomize:
+            self.randomize()
+        if not self._do_transform:
+            return img
+        array = np.asarray(convert_data_type(img, np.ndarray)[0])
+        if array.ndim == 4 and array.shape[0] != 1:
+            raise ValueError(
+                f"expected one channel of label values, got {array.shape[0]}; apply before one-hot encoding"
+            )
+        spacing = self.spacing
+        if spacing is not None and len(spacing) < array.ndim:
+            spacing = (*(1.0,) * (array.ndim - len(spacing)), *spacing)
+        noisy, _ = add_mask_noise(
+            array, self._strength, self.kinds, seed=self._seed, labels=self.labels, spacing=spacing
+        )
+        return convert_to_dst_type(noisy, img, dtype=array.dtype)[0]
+
+
+class RandMaskNoised(RandomizableTransform, MapTransform):
+    """Dictionary version of :class:`RandMaskNoise`: every key gets the same noise.
+
+    Args:
+        keys: of the masks.
+        prob, beta, kinds, labels, spacing: as in :class:`RandMaskNoise`.
+        allow_missing_keys: do not raise when a key is missing.
+    """
+
+    backend = RandMaskNoise.backend
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        prob: float = 0.1,
+        beta: float | tuple[float, float] = 0.5,
+        kinds: Sequence[str] = DEFAULT_KINDS,
+        labels: Sequence[int] | None = None,
+        spacing: Sequence[float] | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        RandomizableTransform.__init__(self, prob)
+        self.noise = RandMaskNoise(1.0, beta, kinds, labels, spacing)
+        check_share("prob", prob)
+
+    def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> RandMaskNoised:
+        """Set the random state of this transform and of the noise."""
+        super().set_random_state(seed, state)
+        self.noise.set_random_state(seed, state)
+        return self
+
+    def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, NdarrayOrTensor]:
+        """Change the masks of all keys; everything else is passed on."""
+        result = dict(data)
+        self.randomize(None)
+        if not self._do_transform:
+            return result
+        self.noise.randomize()
+        for key in self.key_iterator(result):
+            result[key] = self.noise(result[key], randomize=False)
+        return result
+
+
+RandMaskNoiseD = RandMaskNoiseDict = RandMaskNoised
