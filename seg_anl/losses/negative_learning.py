@@ -74,7 +74,7 @@ class NegativeLearningLoss(RobustLoss):
         total = torch.zeros_like(pred.target_log_prob)
         classes = torch.arange(pred.num_classes, device=total.device).view(-1, *(1,) * (pred.labels.ndim - 1))
         for _ in range(self.complements):
-            shift = torch.randint_like(pred.labels, 1, pred.num_classes)
+            shift = torch.randint(1, pred.num_classes, pred.labels.shape, device=total.device)
             complement = ((pred.labels + shift) % pred.num_classes).unsqueeze(1)
             # log(1 - p_c) as the log of what the other classes hold together: finite also where p_c rounds to 1.
             others = pred.log_probs.masked_fill(classes == complement, float("-inf"))

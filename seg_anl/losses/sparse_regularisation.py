@@ -12,6 +12,8 @@ from .base import PointwiseFunction, RobustLoss
 from .generalised_cross_entropy import LOG_CLAMP
 from .inputs import LabelledLogits, labelled_log_probs
 
+SHORTEST = 1e-3  # published code: 1e-12, at which half precision overflows
+
 
 class SparseRegularisedLoss(RobustLoss):
     """A pointwise loss of sharpened logits plus lambda * sum_k p_k^p.
@@ -72,6 +74,9 @@ class SparseRegularisedLoss(RobustLoss):
 
 
 def _unit_length(logits: Tensor) -> Tensor:
-    """Logits divided by their l2 norm over the classes; first by their size where their square would overflow."""
+    """Logits divided by their l2 norm over the classes; first by their size where their square would overflow.
+
+    The gradient grows as 1 / norm. It stops at 1 / SHORTEST, so that equal logits do not end in a step of 1e12.
+    """
     size = logits.detach().abs().amax(dim=1, keepdim=True).clamp(min=1)
-    return F.normalize(logits / size, dim=1)
+    return F.normalize(logits / size, dim=1, eps=SHORTEST)

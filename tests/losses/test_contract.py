@@ -1,0 +1,322 @@
+"""What every loss accepts, ignores, reduces, returns and refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from monai.data import MetaTensor
+from monai.utils import LossReduction
+
+from seg_anl.losses import build_loss, list_losses
+
+NAMES = list_losses()
+SPATIAL = [(), (7,), (4, 5), (2, 3, 4)]
+FORMS = ["long", "int32", "uint8", "float", "channel", "channel_float", "one_hot", "one_hot_float", "one_hot_bool"]
+
+
+def target_as(form: str, labels: torch.Tensor, classes: int) -> torch.Tensor:
+    one_hot = F.one_hot(labels, classes).movedim(-1, 1)
+    return {
+        "long": labels,
+        "int32": labels.int(),
+        "uint8": labels.to(torch.uint8),
+        "float": labels.float(),
+        "channel": labels.unsqueeze(1),
+        "channel_float": labels.unsqueeze(1).float(),
+        "one_hot": one_hot,
+        "one_hot_float": one_hot.float(),
+        "one_hot_bool": one_hot.bool(),
+    }[form]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("spatial", SPATIAL, ids=["0D", "1D", "2D", "3D"])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_all_target_forms_agree(
+    name: str, spatial: tuple[int, ...], classes: int, make_loss: Any, evaluate: Any
+) -> None:
+    logits, labels = torch.randn(4, classes, *spatial), torch.randint(classes, (4, *spatial))
+    loss = make_loss(name, classes, reduction="none")
+    value, gradient = evaluate(loss, logits, labels)
+
+    assert value.shape == ((4,) if name == "t_loss" else (4, *spatial))
+    assert value.dtype == torch.float32
+    assert gradient.isfinite().all()
+    for form in FORMS:
+        other_value, other_gradient = evaluate(loss, logits, target_as(form, labels, classes))
+        assert torch.equal(other_value, value), form
+        assert torch.equal(other_gradient, gradient), form
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_reductions_agree(name: str, make_loss: Any, evaluate: Any) -> None:
+    logits, labels = torch.randn(3, 3, 4, 5), torch.randint(3, (3, 4, 5))
+    labels[0, :2] = 255
+
+    def reduced(reduction: Any) -> torch.Tensor:
+        return evaluate(make_loss(name, reduction=reduction, ignore_index=255), logits, labels)[0]
+
+    each = reduced("none")
+    counted = len(each) if name == "t_loss" else (labels != 255).sum()
+    torch.testing.assert_close(reduced("sum"), each.sum())
+    torch.testing.assert_close(reduced("mean"), each.sum() / counted)
+    for reduction in LossReduction:
+        assert torch.equal(reduced(reduction), reduced(reduction.value))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("ignore_index", [255, -1, 0])
+def test_ignored_pixels_are_as_if_they_were_not_there(
+    name: str, classes: int, ignore_index: int, make_loss: Any, evaluate: Any
+) -> None:
+    if name == "nlnl" and classes > 2:
+        pytest.skip("fewer pixels draw other complementary classes")
+    logits, labels = torch.randn(1, classes, 6, 6), torch.randint(classes, (1, 6, 6))
+    labels[torch.rand(1, 6, 6) < 0.3] = ignore_index
+    keep = labels != ignore_index
+
+    value, gradient = evaluate(make_loss(name, classes, ignore_index=ignore_index), logits, labels)
+    kept_value, kept_gradient = evaluate(make_loss(name, classes), logits[:, :, keep[0]], labels[:, keep[0]])
+
+    torch.testing.assert_close(value, kept_value)
+    torch.testing.assert_close(gradient[:, :, keep[0]], kept_gradient, atol=1e-7, rtol=1e-5)
+    assert torch.equal(gradient[:, :, ~keep[0]], torch.zeros(1, classes, int((~keep).sum())))
+    if name != "t_loss":
+        each, _ = evaluate(make_loss(name, classes, ignore_index=ignore_index, reduction="none"), logits, labels)
+        assert torch.equal(each[~keep], torch.zeros(int((~keep).sum())))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_with_every_pixel_ignored_value_and_gradient_are_zero(
+    name: str, activation: str, reduction: str, make_loss: Any, evaluate: Any
+) -> None:
+    channels, classes = (1, 2) if activation == "sigmoid" else (3, 3)
+    loss = make_loss(name, classes, activation=activation, reduction=reduction, ignore_index=255)
+    value, gradient = evaluate(loss, torch.randn(2, channels, 5), torch.full((2, 5), 255))
+    assert torch.equal(value, torch.zeros_like(value))
+    assert torch.equal(gradient, torch.zeros_like(gradient))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("ignore_index", "as_channels"), [(255, True), (-1, True), (2, False)])
+def test_ignored_pixels_of_a_one_hot_target(
+    name: str, ignore_index: int, as_channels: bool, make_loss: Any, evaluate: Any
+) -> None:
+    logits, labels = torch.randn(2, 3, 6), torch.randint(2, (2, 6))
+    ignored = torch.rand(2, 6) < 0.4
+    one_hot = F.one_hot(labels.masked_fill(ignored, 2), 3).movedim(-1, 1)
+    if as_channels:  # as a resampled or padded one-hot mask marks them: by the value in all its channels
+        one_hot = one_hot.masked_fill(ignored.unsqueeze(1), ignore_index)
+    loss = make_loss(name, ignore_index=ignore_index)
+    expected, expected_gradient = evaluate(loss, logits, labels.masked_fill(ignored, ignore_index))
+    value, gradient = evaluate(loss, logits, one_hot)
+    assert torch.equal(value, expected)
+    assert torch.equal(gradient, expected_gradient)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "t_loss"])
+@pytest.mark.parametrize("spatial", [(), (4, 5)], ids=["0D", "2D"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_sigmoid_is_two_classes_per_channel(
+    name: str, spatial: tuple[int, ...], channels: int, make_loss: Any, evaluate: Any
+) -> None:
+    # Normalising the logits of a single channel would leave nothing but their sign, so SR does not do it there.
+    own = {"normalize": False} if name.endswith("_sr") else {}
+    logits, present = torch.randn(4, channels, *spatial), torch.randint(2, (4, channels, *spatial))
+    value, gradient = evaluate(make_loss(name, 2, activation="sigmoid", reduction="none", **own), logits, present)
+    assert value.shape == logits.shape
+    for channel in range(channels):
+        two = torch.stack((torch.zeros(4, *spatial), logits[:, channel]), dim=1)
+        expected, expected_gradient = evaluate(make_loss(name, 2, reduction="none", **own), two, present[:, channel])
+        torch.testing.assert_close(value[:, channel], expected)
+        torch.testing.assert_close(gradient[:, channel], expected_gradient[:, 1])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sigmoid_of_one_channel_takes_masks_of_every_form(name: str, make_loss: Any, evaluate: Any) -> None:
+    logits, mask = torch.randn(3, 1, 4, 5), torch.randint(2, (3, 4, 5))
+    loss = make_loss(name, 2, activation="sigmoid")
+    expected = evaluate(loss, logits, mask)[0]
+    for form in (mask.float(), mask.bool(), mask.unsqueeze(1), mask.unsqueeze(1).float(), mask.to(torch.uint8)):
+        assert torch.equal(evaluate(loss, logits, form)[0], expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sigmoid_ignores_single_channels(name: str, make_loss: Any, evaluate: Any) -> None:
+    logits, present = torch.randn(2, 3, 8), torch.randint(2, (2, 3, 8))
+    ignored = torch.rand(2, 3, 8) < 0.3
+    loss = make_loss(name, 2, activation="sigmoid", ignore_index=255)
+    value, gradient = evaluate(loss, logits, present.masked_fill(ignored, 255))
+    assert value.isfinite()
+    assert (gradient[ignored] == 0).all()
+    changed = evaluate(loss, logits + 3 * ignored, present.masked_fill(ignored, 255))[0]
+    assert torch.equal(value, changed)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_float64_stays_and_all_else_becomes_float32(name: str, make_loss: Any, evaluate: Any) -> None:
+    logits, labels = torch.randn(2, 3, 4, 4), torch.randint(3, (2, 4, 4))
+    loss = make_loss(name)
+    reference, _ = evaluate(loss, logits.double(), labels)
+    assert reference.dtype == torch.float64
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        rounded = logits.to(dtype)
+        value, gradient = evaluate(loss, rounded, labels)
+        assert value.dtype == torch.float32
+        assert gradient.dtype == dtype
+        exact, _ = evaluate(loss, rounded.double(), labels)
+        torch.testing.assert_close(value, exact.float(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["float16", "bfloat16"])
+def test_autocast_changes_nothing(name: str, dtype: torch.dtype, make_loss: Any, evaluate: Any) -> None:
+    logits, labels = torch.randn(2, 3, 4, 4), torch.randint(3, (2, 4, 4))
+    loss = make_loss(name)
+    expected, expected_gradient = evaluate(loss, logits, labels)
+    with torch.autocast("cpu", dtype=dtype):
+        value, gradient = evaluate(loss, logits, labels)
+    assert torch.equal(value, expected)
+    assert torch.equal(gradient, expected_gradient)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_memory_layout_does_not_matter(name: str, make_loss: Any, evaluate: Any) -> None:
+    logits, labels = torch.randn(2, 3, 4, 6), torch.randint(3, (2, 4, 6))
+    loss = make_loss(name)
+    expected, expected_gradient = evaluate(loss, logits, labels)
+    layouts = {
+        "channels last": logits.to(memory_format=torch.channels_last),
+        "transposed": logits.transpose(2, 3).contiguous().transpose(2, 3),
+    }
+    for layout, same_logits in layouts.items():
+        value, gradient = evaluate(loss, same_logits, labels.transpose(1, 2).contiguous().transpose(1, 2))
+        torch.testing.assert_close(value, expected, msg=layout)
+        torch.testing.assert_close(gradient, expected_gradient, msg=layout)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_monai_tensors_are_welcome(name: str, make_loss: Any) -> None:
+    logits, labels = torch.randn(2, 3, 4, 4), torch.randint(3, (2, 1, 4, 4)).float()
+    torch.manual_seed(1)
+    expected = make_loss(name)(logits, labels)
+    monai_logits = MetaTensor(logits).requires_grad_()
+    torch.manual_seed(1)
+    value = make_loss(name)(monai_logits, MetaTensor(labels))
+    value.backward()
+    assert value.item() == pytest.approx(expected.item())
+    assert monai_logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_inputs_are_left_as_they_were(name: str, make_loss: Any, evaluate: Any) -> None:
+    logits, labels = torch.randn(2, 3, 4), torch.randint(3, (2, 4))
+    labels[0, 0] = 255
+    logits_before, labels_before = logits.clone(), labels.clone()
+    evaluate(make_loss(name, ignore_index=255), logits, labels)
+    assert torch.equal(logits, logits_before)
+    assert torch.equal(labels, labels_before)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_empty_batch_is_worth_nothing(name: str, make_loss: Any, evaluate: Any) -> None:
+    value, gradient = evaluate(make_loss(name), torch.zeros(0, 3, 4, 4), torch.zeros(0, 4, 4, dtype=torch.long))
+    assert value == 0
+    assert gradient.shape == (0, 3, 4, 4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_without_gradient_the_value_is_the_same(name: str, make_loss: Any, evaluate: Any) -> None:
+    logits, labels = torch.randn(2, 3, 4), torch.randint(3, (2, 4))
+    expected, _ = evaluate(make_loss(name), logits, labels)
+    for context in (torch.no_grad(), torch.inference_mode()):
+        torch.manual_seed(1)
+        with context:
+            torch.testing.assert_close(make_loss(name)(logits, labels), expected)
+
+
+# Errors. The base settles them for all losses: a pointwise one, the fused one and two modules of their own stand in.
+STAND_INS = ["ce", "anl_ce", "t_loss", "anl_fl_er"]
+
+
+@pytest.mark.parametrize("name", STAND_INS)
+@pytest.mark.parametrize(
+    ("logits_shape", "target_shape"),
+    [
+        ((2, 3, 4, 4), (2, 4, 5)),
+        ((2, 3, 4, 4), (2, 2, 4, 4)),
+        ((2, 3, 4, 4), (3, 4, 4)),
+        ((2, 3), (2, 3, 1)),
+        ((2, 3, 4, 4), (2,)),
+    ],
+)
+def test_shapes_that_do_not_fit_are_both_named(
+    name: str, logits_shape: tuple[int, ...], target_shape: tuple[int, ...]
+) -> None:
+    with pytest.raises(ValueError, match=r"target of shape .* does not fit input of shape") as caught:
+        build_loss(name)(torch.zeros(logits_shape), torch.zeros(target_shape, dtype=torch.long))
+    assert str(logits_shape) in str(caught.value)
+    assert str(target_shape) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", STAND_INS)
+@pytest.mark.parametrize("shape", [(3,), (1, 2, 3, 4, 5, 6)])
+def test_too_few_or_too_many_dimensions(name: str, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="zero to three spatial dimensions"):
+        build_loss(name)(torch.zeros(shape), torch.zeros(shape[:1], dtype=torch.long))
+
+
+@pytest.mark.parametrize("name", STAND_INS)
+def test_one_channel_needs_sigmoid(name: str) -> None:
+    with pytest.raises(ValueError, match="sigmoid"):
+        build_loss(name)(torch.zeros(2, 1, 4), torch.zeros(2, 4, dtype=torch.long))
+
+
+@pytest.mark.parametrize("name", STAND_INS)
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (torch.tensor([0, 3]), "from 0 to 3, expected classes 0 to 2.*ignore_index"),
+        (torch.tensor([0, 255], dtype=torch.uint8), "from 0 to 255.*ignore_index"),
+        (torch.tensor([-1, 2]), "from -1 to 2"),
+        (torch.tensor([0.0, 1.5]), "fractions"),
+        (torch.tensor([0.0, float("nan")]), "fractions"),
+        (torch.tensor([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0]]), "soft labels"),
+        (torch.tensor([[1, 1, 0], [1, 0, 0]]), "not one 1"),
+        (torch.tensor([[0, 0, 0], [1, 0, 0]]), "not one 1"),
+        (torch.tensor([[2, -1, 0], [1, 0, 0]]), "not one 1"),
+    ],
+)
+def test_labels_that_are_none(name: str, target: torch.Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build_loss(name)(torch.zeros(2, 3), target)
+
+
+def test_sigmoid_labels_that_are_none() -> None:
+    loss = build_loss("ce", activation="sigmoid")
+    with pytest.raises(ValueError, match="0 or 1 per channel"):
+        loss(torch.zeros(2, 3), torch.tensor([[0, 1, 2], [0, 0, 0]]))
+    with pytest.raises(ValueError, match="fractions"):
+        loss(torch.zeros(2, 3), torch.full((2, 3), 0.5))
+
+
+def test_integer_logits_are_refused() -> None:
+    with pytest.raises(ValueError, match="floating-point"):
+        build_loss("ce")(torch.zeros(2, 3, dtype=torch.long), torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize("name", ["nnce", "nnfl", "anl_ce", "anl_fl_er"])
+def test_a_floor_above_the_uniform_prediction_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="p_min must be below 1 / C"):
+        build_loss(name, p_min=0.4)(torch.zeros(2, 3), torch.tensor([0, 1]))
+
+
+def test_a_transition_of_the_wrong_size_is_refused() -> None:
+    with pytest.raises(ValueError, match="2 classes, input has 3"):
+        build_loss("forward", transition=torch.eye(2))(torch.zeros(2, 3), torch.tensor([0, 1]))

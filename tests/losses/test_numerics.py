@@ -1,0 +1,116 @@
+"""Finite at any finite logits; gradients that are the derivative of the value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from seg_anl.losses import build_loss, list_losses, loss_parameters
+
+NAMES = list_losses()
+EXTREMES = [
+    *(pytest.param(1e4, dtype, id=f"1e4-{dtype}") for dtype in (torch.float32, torch.float16, torch.bfloat16)),
+    pytest.param(3e38, torch.float32, id="3e38-float32"),
+    pytest.param(3e38, torch.bfloat16, id="3e38-bfloat16"),
+    pytest.param(65504.0, torch.float16, id="65504-float16"),
+]
+
+
+def variants(name: str) -> list[dict[str, Any]]:
+    """The defaults, and every switch that changes where a loss could break."""
+    own = loss_parameters(name)
+    switches: list[dict[str, Any]] = [{}]
+    if "exact_official" in own:
+        switches.append({"exact_official": False})
+    if "detach_modulation" in own:
+        switches += [{"detach_modulation": False}, {"detach_modulation": False, "gamma": 0.01}, {"gamma": 0.0}]
+    if "normalize" in own:
+        switches += [{"normalize": False}, {"normalize": False, "tau": 0.01}]
+    if name in ("el", "el_lsr"):
+        switches += [{"epsilon": epsilon} for epsilon in (0.0, 1e-30, 1e-9, 1e9)]
+    if name == "forward":
+        switches.append({"transition": torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])})
+    return switches
+
+
+def extreme_batch(size: float, dtype: torch.dtype, channels: int) -> torch.Tensor:
+    """Rows of every combination of -size, 0 and size, so that there are ties, winners and losers."""
+    return torch.cartesian_prod(*[torch.tensor([-size, 0.0, size])] * channels).reshape(-1, channels).to(dtype)
+
+
+@pytest.mark.parametrize(("size", "dtype"), EXTREMES)
+@pytest.mark.parametrize("name", NAMES)
+def test_finite_at_extreme_logits(name: str, size: float, dtype: torch.dtype, make_loss: Any, evaluate: Any) -> None:
+    logits = extreme_batch(size, dtype, 3)
+    assert logits.isfinite().all()
+    labels = torch.arange(3).repeat_interleave(len(logits))
+    for parameters in variants(name):
+        loss = make_loss(name, 3, reduction="none", **parameters)
+        value, gradient = evaluate(loss, logits.repeat(3, 1), labels)
+        assert value.isfinite().all(), parameters
+        assert gradient.isfinite().all(), parameters
+
+
+@pytest.mark.parametrize(("size", "dtype"), EXTREMES)
+@pytest.mark.parametrize("name", NAMES)
+def test_finite_at_extreme_logits_under_sigmoid(
+    name: str, size: float, dtype: torch.dtype, make_loss: Any, evaluate: Any
+) -> None:
+    logits = extreme_batch(size, dtype, 2)
+    for parameters in variants(name):
+        if "transition" in parameters:
+            continue
+        loss = make_loss(name, 2, activation="sigmoid", reduction="none", **parameters)
+        value, gradient = evaluate(loss, logits.repeat(2, 1), torch.cat((torch.zeros(9, 2), torch.ones(9, 2))))
+        assert value.isfinite().all(), parameters
+        assert gradient.isfinite().all(), parameters
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_finite_for_an_image_of_zeros(name: str, make_loss: Any, evaluate: Any) -> None:
+    for parameters in variants(name):
+        value, gradient = evaluate(make_loss(name, **parameters), torch.zeros(2, 3, 4), torch.zeros(2, 4))
+        assert value.isfinite()
+        assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("shape", [(3, 4), (1, 2, 2, 2)], ids=["0D", "2D"])
+def test_gradient_is_the_derivative(name: str, shape: tuple[int, ...], make_loss: Any) -> None:
+    classes = shape[1]
+    own = {"detach_modulation": False} if "detach_modulation" in loss_parameters(name) else {}
+    loss = make_loss(name, classes, reduction="none", **own)
+    labels = torch.randint(classes, (shape[0], *shape[2:]))
+
+    def value(logits: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(1)
+        return loss(logits, labels)
+
+    torch.autograd.gradcheck(value, torch.randn(shape, dtype=torch.float64, requires_grad=True))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradient_under_sigmoid_is_the_derivative(name: str, make_loss: Any) -> None:
+    own = {"detach_modulation": False} if "detach_modulation" in loss_parameters(name) else {}
+    loss = make_loss(name, 2, activation="sigmoid", ignore_index=255, **own)
+    present = torch.tensor([[[0, 1, 255], [1, 1, 0]]])
+    logits = torch.randn(1, 2, 3, dtype=torch.float64, requires_grad=True)
+    torch.autograd.gradcheck(lambda logits: loss(logits, present), logits)
+
+
+@pytest.mark.parametrize("name", ["nnce", "anl_ce", "nnfl", "nce", "ngce"])
+def test_float32_holds_for_a_thousand_classes(name: str) -> None:
+    logits, labels = 15 * torch.randn(64, 1000, dtype=torch.float64), torch.randint(1000, (64,))
+    loss = build_loss(name, reduction="none")
+    torch.testing.assert_close(loss(logits.float(), labels).double(), loss(logits, labels), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1.0, 65536.0])
+@pytest.mark.parametrize("name", NAMES)
+def test_finite_under_gradient_scaling(name: str, scale: float, make_loss: Any) -> None:
+    """Mixed precision multiplies the loss before the backward pass."""
+    logits = extreme_batch(60.0, torch.float32, 3).requires_grad_()
+    (scale * make_loss(name)(logits, torch.zeros(len(logits)))).backward()
+    assert logits.grad.isfinite().all()
