@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from nnunetv2.paths import nnUNet_raw, nnUNet_results
+from nnunetv2.paths import nnUNet_results
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import distributed, nn
@@ -27,7 +27,7 @@ from seg_anl.records import MetricRow, UserError, exit_with_error, written_aside
 from .criterion import NNUNetCriterion
 from .evaluation_set import EvaluationSet, find_cases
 from .loss_optimiser import LossOptimiser
-from .run_record import LAST_K, RunRecord, noise_settings
+from .run_record import LAST_K, RunRecord
 from .scores import dice_scores
 from .settings import (
     LOSS_VARIABLE,
@@ -42,6 +42,7 @@ from .settings import (
 )
 
 CHECKPOINT_KEY = "seg_anl"  # beside nnU-Net's own keys, which its predictor reads by name
+NOISE_KEY = "annotation_noise"  # in the dataset.json of a dataset that seg-anl-noise made
 CHECKPOINT_NAMES = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
 
 
@@ -258,7 +259,6 @@ class RobustLossTrainer(nnUNetTrainer):
 
     def configuration_record(self) -> dict[str, Any]:
         """What config.yaml and summary.json say the run is."""
-        raw = Path(nnUNet_raw) / self.plans_manager.dataset_name / "labelsTr" if nnUNet_raw.is_set() else None
         configuration = self.configuration_manager
         return {
             "task": "segmentation",
@@ -281,7 +281,7 @@ class RobustLossTrainer(nnUNetTrainer):
                 "schedule": type(self.lr_scheduler).__name__,
                 "loss_lr": self.loss_learning_rate,
             },
-            "noise": noise_settings(raw),
+            "noise": self.dataset_json.get(NOISE_KEY),
             "seed": self.train_choice.seed,
             "epochs": self.num_epochs,
             "iterations": self.num_iterations_per_epoch,

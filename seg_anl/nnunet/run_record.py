@@ -27,7 +27,6 @@ from seg_anl.records.runs import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, SU
 
 LAST_K = 10
 PACKAGES = ("seg-anl", "nnunetv2", "dynamic_network_architectures", "batchgeneratorsv2", "torch", "numpy")
-NOISE_MANIFEST = "manifest.json"
 
 
 class RunRecord:
@@ -77,22 +76,6 @@ class RunRecord:
                 "metrics": metrics,
             },
         )
-
-
-def noise_settings(labels: Path | None) -> dict[str, Any] | None:
-    """Settings in the noise manifest beside the training labels, or None where there is none.
-
-    Raises:
-        UserError: when the manifest cannot be read.
-    """
-    path = None if labels is None else labels / NOISE_MANIFEST
-    if path is None or not path.is_file():
-        return None
-    try:
-        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["settings"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: not a noise manifest: {error!r}") from error
-    return settings
 
 
 def environment(device: torch.device, processes: int) -> dict[str, Any]:

@@ -128,6 +128,17 @@ def test_settings_name_the_folder_and_are_in_the_checkpoint(make: Make):
     assert saved["seg_anl"]["training"] == {"epochs": 7, "seed": 1}
 
 
+def test_the_record_names_noise_seed_and_setting(make: Make):
+    noise = {"alpha": 0.7, "beta": 0.5, "kinds": ["erode"], "mode": "corrected", "seed": 3}
+    trainer = make("nnUNetTrainerGCE_ISIC2017", SEG_ANL_TRAIN="seed=4")
+    trainer.dataset_json["annotation_noise"] = noise
+    trainer.initialize()
+    record = trainer.configuration_record()
+    assert record["noise"] == noise
+    assert (record["seed"], record["preset"], record["epochs"]) == (4, "isic2017", 100)
+    assert record["optim"] | {"name": "adam", "lr": 1e-3, "weight_decay": 5e-6} == record["optim"]
+
+
 def test_a_seed_repeats_the_weights(make: Make):
     first, second, third = (make("nnUNetTrainerMAE", SEG_ANL_TRAIN=f"seed={seed}") for seed in (1, 1, 2))
     for trainer in (first, second, third):
