@@ -1,0 +1,229 @@
+"""The loop's order of steps, checked against steps written out by hand, and its checkpoints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from seg_anl.engine import LoopSettings, OptimSettings, Process, RunDirectory, Task, fit
+from seg_anl.engine.checkpoint import load_checkpoint, read_checkpoint
+from seg_anl.engine.optimisation import add_l1_subgradient, build_optimiser, build_schedule
+from seg_anl.engine.randomness import epoch_generator, random_states, restore_random_states, seed_everything
+from seg_anl.losses import build_loss
+from seg_anl.records import UserError, read_metrics
+
+CPU = Process(torch.device("cpu"))
+
+
+def data(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    generator = epoch_generator(0, epoch, "data")
+    for _ in range(3):
+        inputs = torch.randn(8, 5, generator=generator)
+        yield inputs, (inputs.sum(dim=1) > 0).long()
+
+
+def task(values: list[float] | None = None) -> Task:
+    def evaluate(model: nn.Module, epoch: int) -> dict[str, dict[str, float]]:
+        assert not model.training
+        return {"test": {"accuracy": values[epoch] if values else float(epoch)}}
+
+    return Task(data, 3, evaluate, headline=("test", "accuracy"))
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(5, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 2))
+
+
+def opened(path: Path) -> RunDirectory:
+    run = RunDirectory(path)
+    run.create(OmegaConf.create({"seed": 1}))
+    return run
+
+
+def test_steps_are_those_written_out_by_hand(tmp_path: Path) -> None:
+    """forward, loss, backward, L1 sub-gradient of every parameter, clip, step; schedule once per epoch."""
+    optim = OptimSettings(
+        "sgd", lr=0.5, momentum=0.9, weight_decay=1e-3, schedule="exponential", gamma=0.8, clip_norm=0.3, l1=1e-2
+    )
+    trained = network()
+    fit(trained, build_loss("anl_ce"), task(), LoopSettings(epochs=3, progress=False), optim, opened(tmp_path), CPU)
+
+    expected, velocity = network(), {}
+    for epoch in range(3):
+        for inputs, target in data(epoch):
+            expected.zero_grad()
+            build_loss("anl_ce")(expected(inputs), target).backward()
+            gradients = [p.grad + 1e-2 * p.detach().sign() for p in expected.parameters()]
+            norm = math.sqrt(sum(float((g**2).sum()) for g in gradients))
+            for i, (p, g) in enumerate(zip(expected.parameters(), gradients, strict=True)):
+                g = g * min(1.0, 0.3 / (norm + 1e-6)) + 1e-3 * p.detach()
+                velocity[i] = g if i not in velocity else 0.9 * velocity[i] + g
+                p.data -= 0.5 * 0.8**epoch * velocity[i]
+    for p, q in zip(trained.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("stop", [1, 2])
+def test_resuming_equals_never_stopping(tmp_path: Path, stop: int) -> None:
+    """T-Loss's own parameter, Adam's moments, batch norm's statistics and the schedule all go on."""
+    optim = OptimSettings("adam", lr=1e-2, schedule="cosine")
+
+    def run(folder: Path, settings: LoopSettings, brought: Task) -> list:
+        seed_everything(3)
+        model = network()
+        loss = build_loss("t_loss")
+        return fit(model, loss, brought, settings, optim, opened(folder), CPU)
+
+    class StopHereError(Exception):
+        pass
+
+    def stopping(model: nn.Module, epoch: int) -> dict[str, dict[str, float]]:
+        if epoch == stop:
+            raise StopHereError
+        return {"test": {"accuracy": float(epoch)}}
+
+    settings = LoopSettings(epochs=4, progress=False)
+    whole = run(tmp_path / "whole", settings, task())
+    with pytest.raises(StopHereError):
+        run(tmp_path / "cut", settings, Task(data, 3, stopping, ("test", "accuracy")))
+    assert len(read_metrics(tmp_path / "cut/metrics.csv")) == 2 * stop
+    assert run(tmp_path / "cut", settings, task()) == whole
+    assert (tmp_path / "cut/metrics.csv").read_bytes() == (tmp_path / "whole/metrics.csv").read_bytes()
+    states = [
+        read_checkpoint(tmp_path / name / "checkpoints/last.pt", torch.device("cpu")) for name in ("whole", "cut")
+    ]
+    assert torch.equal(states[0]["loss"]["log_nu"], states[1]["loss"]["log_nu"])
+    assert states[0]["loss"]["log_nu"].item() != 1.0
+
+
+def test_best_is_the_epoch_with_the_highest_headline(tmp_path: Path) -> None:
+    run = opened(tmp_path)
+    fit(
+        network(),
+        build_loss("ce"),
+        task([0.1, 0.9, 0.5]),
+        LoopSettings(3, progress=False),
+        OptimSettings("sgd", 0.1),
+        run,
+        CPU,
+    )
+    assert read_checkpoint(run.best, CPU.device)["epoch"] == 2
+    assert read_checkpoint(run.last, CPU.device)["epoch"] == 3
+
+
+def test_a_diverged_run_says_so_and_keeps_the_epoch_before(tmp_path: Path) -> None:
+    def exploding(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        for inputs, target in data(epoch):
+            yield (inputs * float("inf") if epoch == 1 else inputs), target
+
+    run = opened(tmp_path)
+    brought = Task(exploding, 3, task().evaluate, ("test", "accuracy"))
+    with pytest.raises(UserError, match=r"became nan in epoch 2; lower optim\.lr"):
+        fit(network(), build_loss("ce"), brought, LoopSettings(3, progress=False), OptimSettings("sgd", 0.1), run, CPU)
+    assert read_checkpoint(run.last, CPU.device)["epoch"] == 1
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_low_precision_learns(tmp_path: Path, precision: str) -> None:
+    settings = LoopSettings(epochs=25, precision=precision, progress=False)
+    rows = fit(network(), build_loss("ce"), task(), settings, OptimSettings("adam", 3e-2), opened(tmp_path), CPU)
+    losses = [row.values["loss"] for row in rows if row.split == "train"]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_l1_reaches_biases_and_batch_norm() -> None:
+    model = network()
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    add_l1_subgradient(model.parameters(), 0.25)
+    for parameter in model.parameters():
+        assert torch.equal(parameter.grad, 0.25 * parameter.sign())
+
+
+def test_loss_parameters_have_their_own_rate_without_decay_or_schedule() -> None:
+    settings = OptimSettings("adam", lr=0.1, weight_decay=0.5, schedule="exponential", gamma=0.1, loss_lr=0.007)
+    loss = build_loss("t_loss")
+    optimiser = build_optimiser(settings, network(), loss)
+    schedule = build_schedule(settings, optimiser, epochs=5)
+    optimiser.step()
+    schedule.step()
+    net, own = optimiser.param_groups
+    assert own["params"] == [loss.log_nu]
+    assert (own["lr"], own["weight_decay"]) == (0.007, 0.0)
+    assert (net["lr"], net["weight_decay"]) == (pytest.approx(0.01), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ({"schedule": "cosine", "eta_min": 0.1}, [1.0, 0.1 + 0.9 * 0.75, 0.1 + 0.9 * 0.25]),
+        ({"schedule": "step", "gamma": 0.5, "step_size": 2}, [1.0, 1.0, 0.5]),
+        ({"schedule": "exponential", "gamma": 0.8}, [1.0, 0.8, 0.64]),
+        ({"schedule": "constant"}, [1.0, 1.0, 1.0]),
+    ],
+)
+def test_schedules(schedule: dict, expected: list[float]) -> None:
+    settings = OptimSettings("sgd", lr=1.0, **schedule)
+    optimiser = build_optimiser(settings, network(), build_loss("ce"))
+    steps = build_schedule(settings, optimiser, epochs=3)
+    seen = []
+    for _ in range(3):
+        seen.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        steps.step()
+    assert seen == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"name": "adamm"}, "optim.name=adamm: did you mean 'adam'"),
+        ({"schedule": "cosin"}, "did you mean 'cosine'"),
+        ({"lr": 0}, "optim.lr must be a number > 0, got 0"),
+        ({"l1": -1}, "optim.l1 must be a number >= 0, got -1"),
+        ({"clip_norm": "big"}, "optim.clip_norm must be a number > 0, got 'big'"),
+    ],
+)
+def test_bad_settings_are_named(settings: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message.replace(".", r"\.")):
+        OptimSettings(**{"name": "sgd", "lr": 0.1, **settings})
+
+
+def test_random_states_round_trip(tmp_path: Path) -> None:
+    import random
+
+    import numpy as np
+
+    def draw() -> tuple[float, float, float]:
+        return random.random(), float(np.random.rand()), float(torch.rand(()))
+
+    seed_everything(5)
+    draw()
+    torch.save(random_states(), tmp_path / "states.pt")
+    following = draw()
+    seed_everything(6)
+    restore_random_states(torch.load(tmp_path / "states.pt", weights_only=True))
+    assert draw() == following
+
+
+def test_a_file_that_is_no_checkpoint_is_refused_without_being_executed(tmp_path: Path) -> None:
+    import pickle
+
+    class Evil:
+        def __reduce__(self) -> tuple:
+            return (Path.touch, (tmp_path / "executed",))
+
+    (tmp_path / "a.pt").write_bytes(pickle.dumps(Evil()))
+    torch.save({"weights": 1}, tmp_path / "b.pt")
+    (tmp_path / "c.pt").write_bytes(b"PK\x03\x04 half a file")
+    for name in ("a.pt", "b.pt", "c.pt", "absent.pt"):
+        with pytest.raises(UserError, match=name):
+            load_checkpoint(tmp_path / name, device=CPU.device, parts={})
+    assert not (tmp_path / "executed").exists()

@@ -1,0 +1,69 @@
+"""Whether a run directory may be used again, and what it records."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from seg_anl.engine import Process, RunDirectory, settings_digest
+from seg_anl.records import UserError
+
+
+def config(**changes: object) -> DictConfig:
+    return OmegaConf.merge({"seed": 1, "optim": {"lr": 0.1}, "device": "cpu", "run_root": "runs"}, changes)
+
+
+def test_the_same_settings_may_go_on_elsewhere_and_others_may_not(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    run.check(config())
+    run.create(config())
+    run.check(config(device="cuda", run_root="/other"))
+    with pytest.raises(UserError, match=r"other settings \(optim\.lr=0\.1 there, 0\.2 now\)"):
+        run.check(config(optim={"lr": 0.2}))
+    with pytest.raises(UserError, match=r"new\.setting=None there, 3 now"):
+        run.check(config(new={"setting": 3}))
+
+
+def test_digest_is_of_what_is_trained_not_of_where_or_which_seed() -> None:
+    assert settings_digest(config()) == settings_digest(config(seed=2, device="cuda", run_root="x"))
+    assert settings_digest(config()) != settings_digest(config(optim={"lr": 0.2}))
+
+
+def test_a_run_is_held_by_one_process(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    run.create(config())
+    with run.locked(), pytest.raises(UserError, match="another process"), RunDirectory(tmp_path).locked():
+        pass
+    with run.locked():
+        assert not run.finished
+
+
+def test_environment_remembers_where_it_was_resumed(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    run.create(config())
+    process = Process(torch.device("cpu"))
+    run.write_environment(process)
+    run.write_environment(process, resumed_at=4)
+    content = json.loads((tmp_path / "environment.json").read_text())
+    assert content["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert [entry["epoch"] for entry in content["resumed"]] == [4]
+
+
+@pytest.mark.parametrize(("name", "text"), [("config.yaml", "a: [1"), ("config.yaml", "- 1"), ("summary.json", "{")])
+def test_damaged_files_are_named(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    run = RunDirectory(tmp_path)
+    with pytest.raises(UserError, match=f"{name}: damaged"):
+        run.finished if name == "summary.json" else run.config()
+
+
+def test_a_folder_that_is_no_run_is_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not a run directory"):
+        RunDirectory(tmp_path).config()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file is a file"):
+        RunDirectory(tmp_path / "file" / "run").create(config())

@@ -1,0 +1,164 @@
+"""seg-anl-train and seg-anl-predict as a person runs them: real processes, real files, a real kill."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SMALL = ["data.size=32", "batch_size=4", "model.base_filters=4", "progress=false", "run_root=runs"]
+ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
+
+
+def start(module: str, *arguments: str, cwd: Path) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", f"seg_anl.segmentation.{module}", *arguments]
+        if sys.version_info >= (3, 11)
+        else [sys.executable, "-m", f"seg_anl.segmentation.{module}", *arguments],
+        cwd=cwd,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(module: str, *arguments: str, cwd: Path) -> tuple[int, str, str]:
+    process = start(module, *arguments, cwd=cwd)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def test_train_predict_and_look(make_folder: Callable[..., Path], tmp_path: Path) -> None:
+    root = make_folder(24)
+    settings = [
+        "data=folder",
+        f"data.root={root}",
+        *SMALL,
+        "epochs=6",
+        "loss=anl_ce",
+        "noise.alpha=0.5",
+        "data.tuning=0.2",
+    ]
+    settings += ["model.deep_supervision=true", "loss.dice_weight=0.5", "run_dir=run"]
+    code, out, err = run("train", *settings, cwd=tmp_path)
+    assert (code, err) == (0, "")
+    assert "test/dice" in out
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    assert summary["status"] == "finished"
+    assert summary["loss"]["name"] == "anl_ce"
+    rows = list(csv.DictReader((tmp_path / "run/metrics.csv").open()))
+    assert {row["split"] for row in rows} == {"train", "test", "tuning"}
+    assert [int(row["epoch"]) for row in rows if row["split"] == "test"] == list(range(6))
+    picture = np.asarray(Image.open(tmp_path / "run/report.png"))
+    assert picture.std() > 20
+    manifest = list(csv.DictReader((tmp_path / "run/noise/manifest.csv").open()))
+    assert sum(row["kind"] != "none" for row in manifest) == round(0.5 * len(manifest))
+
+    code, out, _ = run("train", *settings, cwd=tmp_path)
+    assert code == 0
+    assert "finished already, left alone" in out
+
+    code, out, err = run(
+        "predict", "run", str(root / "images"), "out", "--overlay", "--checkpoint", "best", cwd=tmp_path
+    )
+    assert code == 0, err
+    for image in (root / "images").iterdir():
+        mask = Image.open(tmp_path / "out" / image.name)
+        assert mask.size == Image.open(image).size
+        assert set(np.unique(np.asarray(mask))) <= {0, 255}
+        assert Image.open(tmp_path / "out/overlay" / image.name).mode == "RGB"
+    code, _, err = run("predict", "run", str(root / "images"), "out", cwd=tmp_path)
+    assert code == 2
+    assert "exists already; give --overwrite" in err
+
+
+def test_killed_in_an_epoch_and_started_again_ends_as_if_undisturbed(tmp_path: Path) -> None:
+    settings = ["data.limit=64", *SMALL, "noise.alpha=0.7", "loss=t_loss", "epochs=4"]
+    assert run("train", *settings, "run_dir=whole", cwd=tmp_path)[0] == 0
+    process = start("train", *settings, "run_dir=cut", cwd=tmp_path)
+    try:
+        deadline = time.monotonic() + 200
+        while not (tmp_path / "cut/checkpoints/last.pt").exists():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        time.sleep(0.05)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    assert not (tmp_path / "cut/summary.json").exists()
+    code, out, err = run("train", *settings, "run_dir=cut", cwd=tmp_path)
+    assert code == 0, err
+    assert "cut resumes" in out
+    assert (tmp_path / "cut/metrics.csv").read_bytes() == (tmp_path / "whole/metrics.csv").read_bytes()
+    summaries = [json.loads((tmp_path / name / "summary.json").read_text()) for name in ("cut", "whole")]
+    assert summaries[0] == summaries[1]
+    code, _, err = run("train", *settings, "epochs=5", "run_dir=cut", cwd=tmp_path)
+    assert code == 2
+    assert "epochs=4 there, 5 now" in err
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["loss=anl_c"], "unknown loss 'anl_c'; did you mean 'anl_ce'"),
+        (["loss.alhpa=2"], "unknown setting 'loss.alhpa'; in loss, did you mean 'alpha'?"),
+        (["+loss.gama=2"], "loss 'anl_ce' has no parameter 'gama'"),
+        (["loss=gce", "loss.q=3"], "q must be a number > 0 and <= 1, got 3"),
+        (["noise.alpha=1.5"], "noise.alpha is a share and lies in [0, 1], not 1.5"),
+        (["run_root=file/below"], "file is a file"),
+        (["epochs=-1"], "epochs must be a whole number >= 1, got -1"),
+        (["batch_size=65"], "batch_size must be from 1 to 64"),
+        (["data.limit=601"], "data.limit must be from 1 to 600"),
+        (["data=folder"], "the setting data.root is needed"),
+        (["device=cuda:99"], "device=cuda:99: not available"),
+        (["loss"], "expected SETTING=VALUE"),
+    ],
+)
+def test_bad_settings_are_one_line_and_leave_nothing(
+    tmp_path: Path,
+    settings: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from seg_anl.segmentation import train
+
+    (tmp_path / "file").write_text("")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["seg-anl-train", "data.limit=64", *SMALL, *settings])
+    with pytest.raises(SystemExit) as left:
+        train.main()
+    assert left.value.code == 2
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert errors.count("\n") == 1
+    assert "Traceback" not in errors
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_sweep_goes_on_after_a_failure_and_says_so_at_the_end(tmp_path: Path) -> None:
+    settings = ["-m", *SMALL, "data.limit=16", "epochs=1", "loss=gce", "loss.q=7,0.5", "noise.alpha=0.5"]
+    code, _, err = run("train", *settings, cwd=tmp_path)
+    assert code == 2
+    assert "1 run(s) of the sweep failed" in err
+    assert len(list((tmp_path / "runs").rglob("summary.json"))) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"runs"}
+
+
+def test_help_has_an_example(tmp_path: Path) -> None:
+    for module, example in (("train", "seg-anl-train loss=anl_ce"), ("predict", "seg-anl-predict runs/")):
+        code, out, _ = run(module, "--help", cwd=tmp_path)
+        assert code == 0
+        assert example in out

@@ -1,0 +1,179 @@
+"""Evaluation, criterion, networks and the noise of the trainer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from monai.losses import DiceLoss
+from omegaconf import OmegaConf
+
+from seg_anl.engine import compose
+from seg_anl.losses import build_loss
+from seg_anl.records import UserError, array_digest
+from seg_anl.segmentation.criterion import SegmentationCriterion, build_criterion
+from seg_anl.segmentation.datasets import ImageSet
+from seg_anl.segmentation.evaluation import dice_per_image, dice_scores
+from seg_anl.segmentation.models import build_model, planned_stages
+from seg_anl.segmentation.noise import noisy_masks
+
+
+def masks(*rows: list[int]) -> torch.Tensor:
+    return torch.tensor(rows)[:, None, :]
+
+
+def test_dice_by_hand() -> None:
+    predicted = masks([1, 1, 0, 0], [0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0])
+    truth = masks([1, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [1, 1, 1, 0])
+    # 2*1/3; both empty: 1; truth empty, prediction not: 0; missed: 0
+    assert dice_per_image(predicted, truth, 2).tolist() == pytest.approx([2 / 3, 1, 0, 0])
+    scores = dice_scores(predicted, truth, 2)
+    assert scores["dice"] == pytest.approx((2 / 3 + 1) / 4)
+    assert scores["dice_pooled"] == pytest.approx(2 * 1 / (3 + 4))
+
+
+def test_dice_of_several_classes_is_their_mean() -> None:
+    predicted, truth = masks([0, 1, 2, 2]), masks([0, 1, 1, 2])
+    per_class = [2 * 1 / 3, 2 * 1 / 3, 1.0]  # class 3 is in neither
+    assert dice_per_image(predicted, truth, 4).item() == pytest.approx(sum(per_class) / 3)
+
+
+def test_deep_supervision_weighs_heads_by_halves() -> None:
+    torch.manual_seed(0)
+    heads, target = torch.randn(2, 3, 2, 8, 8), torch.randint(0, 2, (2, 8, 8))
+    loss = build_loss("gce")
+    values = [loss(heads[:, i], target) for i in range(3)]
+    expected = (values[0] + values[1] / 2 + values[2] / 4) / 1.75
+    torch.testing.assert_close(SegmentationCriterion(loss)(heads, target), expected)
+
+
+def test_dice_is_added_with_its_weight() -> None:
+    logits, target = torch.randn(2, 2, 8, 8), torch.randint(0, 2, (2, 8, 8))
+    dice = DiceLoss(include_background=False, to_onehot_y=True, softmax=True)(logits, target[:, None])
+    criterion = build_criterion(compose("segmentation", ["loss=mae", "loss.dice_weight=0.3"]).loss)
+    torch.testing.assert_close(criterion(logits, target), build_loss("mae")(logits, target) + 0.3 * dice)
+
+
+def test_every_loss_can_be_chosen_and_its_file_holds_the_defaults() -> None:
+    """configs/loss/ and the registry say the same: names, parameters and defaults."""
+    from seg_anl.engine import config_folder
+    from seg_anl.losses import list_losses, loss_parameters
+
+    folder = config_folder() / "loss"
+    assert sorted(path.stem for path in folder.glob("*.yaml")) == list_losses()
+    for name in list_losses():
+        settings = OmegaConf.to_container(OmegaConf.load(folder / f"{name}.yaml"))
+        assert settings.pop("name") == name
+        if name == "forward":
+            assert settings == {"transition": "???"}
+        else:
+            assert settings == loss_parameters(name)
+
+
+def test_all_losses_train_a_step() -> None:
+    from seg_anl.losses import list_losses
+
+    torch.manual_seed(0)
+    logits, target = torch.randn(2, 2, 8, 8), torch.randint(0, 2, (2, 8, 8))
+    for name in list_losses():
+        extra = ["loss.transition=[[0.9,0.1],[0.2,0.8]]"] if name == "forward" else []
+        criterion = build_criterion(compose("segmentation", [f"loss={name}", *extra]).loss)
+        criterion.set_epoch(1)
+        inputs = logits.clone().requires_grad_()
+        criterion(inputs, target).backward()
+        assert inputs.grad is not None
+        assert inputs.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize(
+    ("size", "stages"), [((256, 256), 7), ((64, 64), 5), ((96, 64), 5), ((1024, 1024), 7), ((48, 48), 4)]
+)
+def test_network_is_planned_from_the_image_size(size: tuple[int, int], stages: int) -> None:
+    assert planned_stages(size, None) == stages
+    assert min(size) // 2 ** (stages - 1) >= 3
+
+
+def test_networks_keep_the_size_and_give_a_channel_per_class() -> None:
+    for overrides in (
+        ["data.size=32", "model.base_filters=4"],
+        ["data.size=[32,48]", "model.base_filters=4", "data.classes=3", "model.deep_supervision=true"],
+        [
+            "data.size=32",
+            "model=monai",
+            "model._target_=monai.networks.nets.BasicUNet",
+            "+model.features=[4,4,4,4,4,4]",
+        ],
+    ):
+        config = compose("segmentation", overrides)
+        model = build_model(config.model, config.data)
+        size = config.data.size if isinstance(config.data.size, int) else tuple(config.data.size)
+        height, width = (size, size) if isinstance(size, int) else size
+        output = model(torch.zeros(2, 3, height, width))
+        assert output.shape[-3:] == (config.data.classes, height, width)
+        assert output.ndim == (5 if config.model.get("deep_supervision") else 4)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data.size=30"], "can be halved 1 times only"),
+        (["model.stages=9"], "model.stages must be from 3 to 5"),
+        (["model=monai", "model._target_=monai.networks.nets.Nothing"], "Nothing"),
+        (["model=monai", "model._target_=monai.networks.nets.BasicUNet", "+model.depth=3"], "depth"),
+        (["data.size=big"], "data.size must be"),
+    ],
+)
+def test_a_network_that_cannot_be_is_explained_in_one_line(overrides: list[str], message: str) -> None:
+    config = compose("segmentation", ["data.size=64", *overrides])
+    with pytest.raises(UserError, match=message) as raised:
+        build_model(config.model, config.data)
+    assert "\n" not in str(raised.value)
+
+
+def discs(count: int = 10) -> ImageSet:
+    rows, columns = np.mgrid[:64, :64]
+    shapes = [((rows - 32) ** 2 + (columns - 20 - 2 * i) ** 2 < (8 + i) ** 2).astype(np.uint8) for i in range(count)]
+    return ImageSet(
+        [f"i{i}" for i in range(count)],
+        torch.zeros(count, 3, 64, 64, dtype=torch.uint8),
+        torch.from_numpy(np.stack(shapes)),
+        {},
+    )
+
+
+def test_noise_is_made_once_recorded_and_read_again(tmp_path: Path) -> None:
+    noise = compose("segmentation", ["noise.alpha=0.7", "noise.beta=0.5"]).noise
+    clean = discs()
+    noisy, items = noisy_masks(clean, noise, tmp_path / "noise")
+    assert sum(record["kind"] != "none" for record in items) == 7
+    for index, record in enumerate(items):
+        changed = int((noisy.masks[index] != clean.masks[index]).sum()) / int(clean.masks[index].sum())
+        assert record["realised"] == pytest.approx(changed)
+        assert record["result_sha256"] == array_digest(noisy.masks[index].numpy())
+    before = {path.name: path.read_bytes() for path in (tmp_path / "noise").iterdir()}
+    again, _ = noisy_masks(clean, noise, tmp_path / "noise")
+    assert torch.equal(again.masks, noisy.masks)
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "noise").iterdir()}
+    assert json.loads(before["manifest.json"])["settings"]["alpha"] == 0.7
+
+
+def test_noise_of_other_masks_is_not_taken_for_this_run(tmp_path: Path) -> None:
+    noise = compose("segmentation", ["noise.alpha=0.7"]).noise
+    clean = discs()
+    noisy_masks(clean, noise, tmp_path / "noise")
+    other = clean.with_masks(np.roll(clean.masks.numpy(), 1, axis=2))
+    with pytest.raises(UserError, match="the clean masks have changed"):
+        noisy_masks(other, noise, tmp_path / "noise")
+    (tmp_path / "noise/masks.npz").write_bytes(b"PK half")
+    with pytest.raises(UserError, match="damaged"):
+        noisy_masks(clean, noise, tmp_path / "noise")
+
+
+def test_without_noise_the_masks_are_the_clean_ones(tmp_path: Path) -> None:
+    clean = discs()
+    noisy, items = noisy_masks(clean, compose("segmentation", []).noise, tmp_path / "noise")
+    assert torch.equal(noisy.masks, clean.masks)
+    assert {record["kind"] for record in items} == {"none"}
