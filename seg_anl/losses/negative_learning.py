@@ -71,6 +71,8 @@ class NegativeLearningLoss(RobustLoss):
         return values, counted if batch.counted is None else counted & batch.counted
 
     def _negative(self, pred: LabelledLogProbs) -> Tensor:
+        if pred.num_classes == 2:  # no choice: what is not the complementary class is the label
+            return -pred.target_log_prob
         total = torch.zeros_like(pred.target_log_prob)
         classes = torch.arange(pred.num_classes, device=total.device).view(-1, *(1,) * (pred.labels.ndim - 1))
         for _ in range(self.complements):
