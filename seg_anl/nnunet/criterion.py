@@ -66,6 +66,16 @@ class NNUNetCriterion(nn.Module):
         dice_target = target if known is None or self.has_regions else torch.where(known, target, 0)
         return value + self.dice_weight * self.dice(logits, dice_target, loss_mask=known)
 
+    def check(self, channels: int) -> None:
+        """Evaluate the robust term once, on two elements.
+
+        Raises:
+            ValueError: when the loss does not fit ``channels`` logits, a transition matrix for instance.
+        """
+        target = torch.zeros(1, channels if self.has_regions else 1, 2)
+        with torch.random.fork_rng(devices=[]):  # some losses draw
+            self.loss(torch.zeros(1, channels, 2), target)
+
     def _labelled(self, target: Tensor) -> Tensor | None:
         """Which pixels are labelled, ``(B, 1, *spatial)``; None: all."""
         if self.ignore_label is None:

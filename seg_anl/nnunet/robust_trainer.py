@@ -167,7 +167,13 @@ class RobustLossTrainer(nnUNetTrainer):
             has_regions=self.label_manager.has_regions,
             ignore_label=self.label_manager.ignore_label,
             dice=getattr(original, "dc", None),
-        ).to(self.device)
+        )
+        with one_line_errors():
+            try:
+                criterion.check(self.label_manager.num_segmentation_heads)
+            except ValueError as error:
+                raise UserError(str(error)) from error
+        criterion.to(self.device)
         self.robust_loss = criterion.loss
         if wrapper is None:
             return criterion

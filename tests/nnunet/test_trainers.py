@@ -173,6 +173,25 @@ def test_a_bad_value_stops_before_anything_is_written(make: Make, tmp_path: Path
     assert not list(tmp_path.iterdir())
 
 
+def test_a_loss_that_does_not_fit_the_dataset_stops_before_training(make: Make, tmp_path: Path, capsys):
+    path = tmp_path / "forward.yaml"
+    path.write_text("name: forward\ntransition: [[0.8, 0.1, 0.1], [0, 1, 0], [0, 0, 1]]\n")
+    trainer = make("nnUNetTrainerRobust", SEG_ANL_LOSS=str(path))
+    assert "transition is for 3 classes, input has 2" in stops(capsys, trainer.initialize)
+
+
+def test_it_combines_with_nnunets_own_variants(make: Make):
+    from nnunetv2.training.nnUNetTrainer.variants.training_length.nnUNetTrainer_Xepochs import nnUNetTrainer_5epochs
+
+    class Short(RobustLossTrainer, nnUNetTrainer_5epochs):
+        loss_name = "nce_agce"
+
+    trainer = make(Short)
+    assert trainer.num_epochs == 5
+    trainer.initialize()
+    assert torch.isfinite(torch.as_tensor(trainer.train_step(batch())["loss"]))
+
+
 def test_continuing_under_another_value_stops(make: Make, capsys):
     trainer = make("nnUNetTrainerANLCE", SEG_ANL_LOSS="alpha=10")
     trainer.initialize()
