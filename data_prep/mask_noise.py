@@ -35,6 +35,8 @@ __all__ = [
 ]
 
 UNCHANGED = "unchanged: too small, too full or too confined for this strength"
+LESS = "less than asked: no room, or too coarse a step"
+_NOTABLY_LESS = 0.1
 _MAX_BINCOUNT = 1 << 16
 
 
@@ -187,18 +189,20 @@ def apply_noise(
     """Do to ``mask`` what is planned for it; arguments, result and errors as in :func:`add_mask_noise`."""
     check_share("beta", ratio)
     flat, flat_spacing = _without_flat_axes(mask, spacing)
+    values = label_values(flat)
     digest = array_digest(mask)
     if plan.kind == "none":
         return mask.copy(), NoiseRecord(plan.item, "none", 0.0, 0.0, source_sha256=digest, result_sha256=digest)
-    values = label_values(flat)
     wanted = values if labels is None else [value for value in values if value in labels]
     noisy, parameters, notes = _change(flat, ratio, plan, values, wanted, flat_spacing)
     area = int(np.count_nonzero(np.isin(flat, wanted))) if labels is not None else int(np.count_nonzero(flat))
     changed = int(np.count_nonzero(noisy != flat))
     if not wanted:
         notes = ["empty mask" if not values else f"none of the labels {', '.join(map(str, labels or ()))} in this mask"]
-    elif changed == 0 and not notes:  # a kind that looks at all labels at once
+    elif not notes and changed == 0:  # a kind that looks at all labels at once
         notes = [UNCHANGED]
+    elif not notes and changed < (ratio - _NOTABLY_LESS) * area:
+        notes = [LESS]
     noisy = noisy.reshape(mask.shape)
     record = NoiseRecord(
         item=plan.item,

@@ -75,23 +75,26 @@ class RandMaskNoise(RandomizableTransform):
         self._seed = int(self.R.randint(_SEEDS, dtype=np.uint32))
 
     def __call__(self, img: NdarrayOrTensor, randomize: bool = True) -> NdarrayOrTensor:
-        """Apply the transform to a mask of shape (1, H, W) or (1, H, W, D), or without the channel.
+        """Apply the transform to a mask of label values, channel first.
+
+        Args:
+            img: (1, H, W) or (1, H, W, D), an array or a tensor (metadata are kept).
+            randomize: draw anew; False repeats the last draw.
 
         Returns:
-            The mask in the same type, dtype and shape; one-hot masks of several channels are refused with a ValueError.
+            The mask in the same type, dtype and shape.
+
+        Raises:
+            ValueError: for more than one channel, as in a one-hot mask.
         """
         if randomize:
             self.randomize()
         if not self._do_transform:
             return img
         array = np.asarray(convert_data_type(img, np.ndarray)[0])
-        if array.ndim == 4 and array.shape[0] != 1:
-            raise ValueError(
-                f"expected one channel of label values, got {array.shape[0]}; apply before one-hot encoding"
-            )
-        spacing = self.spacing
-        if spacing is not None and len(spacing) < array.ndim:
-            spacing = (*(1.0,) * (array.ndim - len(spacing)), *spacing)
+        if array.ndim not in (3, 4) or array.shape[0] != 1:
+            raise ValueError(f"expected one channel of labels, (1, H, W[, D]), got {array.shape}; apply before one-hot")
+        spacing = None if self.spacing is None else (1.0, *self.spacing)  # the channel is an axis of length one
         noisy, _ = add_mask_noise(
             array, self._strength, self.kinds, seed=self._seed, labels=self.labels, spacing=spacing
         )
