@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import io
 import os
+import warnings
 from collections.abc import Iterator
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -106,6 +107,7 @@ def check(names: list[str]) -> list[str]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep what nnU-Net prints while it is imported and searches away from our own output."""
-    with contextlib.redirect_stdout(io.StringIO()):
+    """Keep what nnU-Net prints and warns of while it is imported and searches away from our own output."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         yield
