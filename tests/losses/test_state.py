@@ -161,7 +161,7 @@ def test_torchs_generator_decides() -> None:
 def test_t_loss_is_scipys_density(log_nu: float, sigma: str) -> None:
     rng = np.random.default_rng(0)
     probability, mask = rng.random((3, 4, 5)), rng.integers(2, size=(3, 4, 5))
-    # The published code fixes the log-precision at 1, but leaves its determinant out of the value of D log-precisions.
+    # The published code fixes the log-precision of every pixel at 1, the paper's formula has the identity.
     scale = np.eye(20) * (1.0 if sigma == "identity" else math.exp(-1.0))
     expected = [
         -multivariate_t(loc=m.ravel(), shape=scale, df=math.exp(log_nu)).logpdf(p.ravel())
