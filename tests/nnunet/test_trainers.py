@@ -230,6 +230,20 @@ def test_test_folders_that_do_not_fit_are_named(make: Make, isic_folder: Path, c
     assert f"{first.name} cannot be read" in stops(capsys, trainer.on_train_start)
 
 
+def test_processes_share_the_test_cases(make: Make, isic_folder: Path):
+    trainer = make("nnUNetTrainerANLCE", SEG_ANL_TEST=str(isic_folder))
+    trainer.initialize()
+    trainer.set_deep_supervision_enabled(False)
+    trainer.network.eval()
+
+    def found(which: int, of: int) -> list[tuple[list[int], ...]]:
+        parts = trainer.test_set.overlaps(trainer.network, trainer.device, print, (which, of))
+        return [(part.predicted.tolist(), part.truth.tolist(), part.both.tolist()) for part in parts]
+
+    assert sorted(found(0, 2) + found(1, 2)) == sorted(found(0, 1))
+    assert len(found(1, 4)) == 2
+
+
 def test_the_published_setting(make: Make):
     trainer = make("nnUNetTrainerCE_ISIC2017")
     trainer.initialize()
