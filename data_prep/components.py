@@ -42,9 +42,10 @@ def with_holes(
 def without_components(
     inside: BoolArray, ratio: float, generator: np.random.Generator
 ) -> tuple[BoolArray, dict[str, Any], str]:
-    """Leave out components, in random order, until the share of the area gone is nearest to ``ratio``.
+    """Leave out components: in random order, each that brings the share of the area gone nearer to ``ratio``.
 
-    At least one is left out (at a ratio above 0) and at least one stays. Neighbours over a corner belong together.
+    At least one is left out (the smallest, where all are too large) and at least one stays. Neighbours over a corner
+    belong together.
     """
     box = bounding_box(inside)
     labelled, count = scipy.ndimage.label(inside[box], structure=np.ones((3,) * inside.ndim))
@@ -54,10 +55,16 @@ def without_components(
     if count < 2:
         return inside.copy(), {"components": count, "left_out": 0}, "unchanged: only one component, which must stay"
     sizes = np.bincount(labelled.ravel(), minlength=count + 1)[1:]
-    gone = np.cumsum(sizes[order])[:-1]
-    left_out = int(np.argmin(np.abs(gone - ratio * sizes.sum()))) + 1
-    missing = np.isin(labelled, order[:left_out] + 1)
-    return pasted(inside.shape, box, inside[box] & ~missing), {"components": count, "left_out": left_out}, ""
+    wanted, gone, left_out = ratio * int(sizes.sum()), 0, []
+    for component in order:
+        with_it = gone + int(sizes[component])
+        if abs(with_it - wanted) < abs(gone - wanted) and len(left_out) < count - 1:
+            gone = with_it
+            left_out.append(component)
+    if not left_out:
+        left_out = [int(np.argmin(sizes))]
+    missing = np.isin(labelled, np.array(left_out) + 1)
+    return pasted(inside.shape, box, inside[box] & ~missing), {"components": count, "left_out": len(left_out)}, ""
 
 
 def with_spurious(

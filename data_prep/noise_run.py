@@ -11,9 +11,11 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -141,6 +143,8 @@ def _finished(
     folder: Path, target: Path, identity: dict[str, Any], overwrite: bool, own: set[Path]
 ) -> dict[str, NoiseRecord]:
     """The records of an earlier, equal run in ``folder``; an error when something else is there."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file; expected a folder")
     if not folder.exists() or not any(folder.iterdir()):
         return {}
     earlier = _earlier_run(folder)
@@ -219,6 +223,8 @@ def _results(tasks: list[_Task], workers: int) -> Iterator[NoiseRecord | str]:
     pool = ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context, initializer=_start_worker)
     try:
         yield from pool.map(_one_mask, tasks, chunksize=4)
+    except BrokenProcessPool as error:
+        raise UserError("a worker was killed, perhaps for want of memory; try again with fewer --workers") from error
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -227,6 +233,7 @@ def _start_worker() -> None:
     # One process, one core; torch, which only the distances import, reads this when it starts.
     cv2.setNumThreads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the parent answers it
     parent = multiprocessing.parent_process()
     if parent is not None:
         # A killed parent cannot stop its workers; they would wait for work for ever.

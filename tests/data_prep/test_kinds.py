@@ -103,6 +103,13 @@ def test_whole_components_go_and_one_always_stays():
             assert all(noisy[labelled == value].all() for value in left)
             assert len(left) == 4 - parameters["left_out"]
             assert 1 <= len(left) <= 3
+    sizes = np.bincount(labelled.ravel())[1:]
+    noisy, _, _ = without_components(mask, 0.5, generator(1))
+    assert abs(changed(noisy, mask) / mask.sum() - 0.5) < sizes.max() / mask.sum() / 2
+    large_and_small = (labelled == 1) | (labelled == 4)
+    for seed in range(6):
+        noisy, _, _ = without_components(large_and_small, 0.4, generator(seed))
+        np.testing.assert_array_equal(noisy, labelled == 1)  # losing the large one would overshoot
     alone, _, note = without_components(LESION, 0.5, generator())
     np.testing.assert_array_equal(alone, LESION)
     assert "only one component" in note

@@ -115,6 +115,26 @@ def test_a_killed_run_carries_on_and_ends_with_the_same_bytes(tmp_path, workers)
     assert tree(broken) == tree(whole)
 
 
+def test_ctrl_c_is_one_line_and_the_same_command_carries_on(tmp_path):
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    for number in range(200):
+        mask = ellipse((256, 256), (20 + number % 60, 80 - number % 50))
+        Image.fromarray(mask.astype(np.uint8) * 255).save(source / f"m{number:03d}.png")
+    arguments = [*PROGRAM, source, target, *QUICK, "--workers", "2"]
+    started = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while len(list(target.glob("m*.png"))) < 20 and started.poll() is None:
+        time.sleep(0.002)
+    os.killpg(started.pid, signal.SIGINT)
+    said = started.communicate()[1]
+    assert started.returncode == 130
+    assert len(said.splitlines()) == 1
+    assert "carries on" in said
+    assert not list(target.glob(".partial-*"))
+    subprocess.run([*PROGRAM, source, target, *QUICK], check=True, capture_output=True)
+    assert len(list(target.glob("m*.png"))) == 200
+
+
 def test_official_repeats_the_published_stream(mask_folder, tmp_path, command):
     target = tmp_path / "noisy"
     assert command(main, "masks", mask_folder, target, *QUICK, "--mode", "official", "--seed", 3)[0] == 0
@@ -442,7 +462,10 @@ def test_the_clean_masks_cannot_be_written_over(mask_folder, tmp_path, command):
         assert status == 2
         assert "lie in each other" in said
     (tmp_path / "file").write_text("")
-    assert command(main, "masks", mask_folder, tmp_path / "file" / "t", *QUICK)[0] == 2
+    for target in (tmp_path / "file", tmp_path / "file" / "t"):
+        status, _, said = command(main, "masks", mask_folder, target, *QUICK)
+        assert status == 2
+        assert "is a file" in said
     assert tree(mask_folder) == before
 
 
