@@ -45,6 +45,7 @@ class Stopwatch:
         self.seconds: list[float] = []
 
     def around(self, batches: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches, timed as a whole."""
         started = self._now()
         yield from batches
         self.seconds.append(self._now() - started)
@@ -69,6 +70,7 @@ class Bench:
         self.runs = 0
 
     def bare(self) -> float:
+        """Images per second of forward and backward alone."""
         model, dtype = self.bare_model.train(), PRECISIONS[self.config.precision]
         size = (self.config.batch_size, 3, self.config.data.size, self.config.data.size)
         inputs = torch.randn(size, device=self.device).contiguous(memory_format=self.memory_format)
@@ -87,6 +89,7 @@ class Bench:
         return self.images / watch.seconds[0]
 
     def ours(self) -> float:
+        """Images per second of the project's loop."""
         augmentation = Augmentation()
         batches = Batches(self.data, self.config.batch_size, 1, self.device)
 
@@ -98,6 +101,7 @@ class Bench:
         return self._fit(augmented)
 
     def usual(self) -> float:
+        """Images per second of the same loop fed by MONAI transforms in a DataLoader."""
         transform = Compose(
             [
                 RandFlipd(keys=("image", "mask"), prob=0.5, spatial_axis=0),
@@ -172,12 +176,9 @@ def main() -> None:
         for _ in range(args.rounds):
             for name, loop in loops.items():
                 rates[name].append(loop())
-    print(
-        f"\nsegmentation, {args.batch} x 3 x {args.size} x {args.size}, {args.precision}, filters {args.base_filters} to"
-    )
-    print(
-        f"{args.max_filters}, {args.device}, {torch.get_num_threads()} threads, torch {torch.__version__}, {args.rounds} rounds\n"
-    )
+    network = f"DynUNet with {args.base_filters} to {args.max_filters} filters, {args.precision}"
+    machine = f"{args.device}, {torch.get_num_threads()} threads, torch {torch.__version__}, {args.rounds} rounds"
+    print(f"\nsegmentation, {args.batch} x 3 x {args.size} x {args.size}, {network}; {machine}\n")
     print("| loop | images per second (median) | ratio to bare (median of rounds) |")
     print("|---|---|---|")
     for name, values in rates.items():

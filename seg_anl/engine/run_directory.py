@@ -100,10 +100,11 @@ class RunDirectory:
             )
 
     def create(self, config: DictConfig) -> None:
-        """Create the folder with its configuration, unless it is there."""
+        """Create the folder with its configuration (without where and how fast), unless it is there."""
         make_directory(self.path / "checkpoints")
         if not (self.path / CONFIG_FILE).exists():
-            write_text(self.path / CONFIG_FILE, OmegaConf.to_yaml(config, resolve=True))
+            what = OmegaConf.masked_copy(config, [str(key) for key in config if key not in PLACE_SETTINGS])
+            write_text(self.path / CONFIG_FILE, OmegaConf.to_yaml(what, resolve=True))
 
     @contextmanager
     def locked(self) -> Iterator[None]:

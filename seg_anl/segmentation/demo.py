@@ -61,8 +61,8 @@ def _draw(path: Path, runs: dict[str, RunDirectory]) -> None:
     device = torch.device("cpu")
     config = next(iter(runs.values())).config()
     pairs = find_pairs(config.data, config.noise.seed)
-    test = load_images(pairs.test, config.data, workers=config.workers, progress=False)
-    clean = load_images(pairs.train, config.data, workers=config.workers, progress=False)
+    test = load_images(pairs.test, config.data, workers=2, progress=False)
+    clean = load_images(pairs.train, config.data, workers=2, progress=False)
     predictions = {}
     with torch.inference_mode():
         for loss, run in runs.items():

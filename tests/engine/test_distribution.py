@@ -34,7 +34,8 @@ with started("cpu") as process:
         run.create(OmegaConf.create({}))
     process.wait()
     task = Task(batches, 4, lambda model, epoch: {"test": {"x": 0.0}}, ("test", "x"))
-    fit(model, loss, task, LoopSettings(3, progress=False), OptimSettings("adam", 1e-2, l1=1e-4, clip_norm=1.0), run, process)
+    optim = OptimSettings("adam", 1e-2, l1=1e-4, clip_norm=1.0)
+    fit(model, loss, task, LoopSettings(3, progress=False), optim, run, process)
 """
 
 
