@@ -55,12 +55,13 @@ def without_components(
     if count < 2:
         return inside.copy(), {"components": count, "left_out": 0}, "unchanged: only one component, which must stay"
     sizes = np.bincount(labelled.ravel(), minlength=count + 1)[1:]
-    wanted, gone, left_out = ratio * int(sizes.sum()), 0, []
+    left_out: list[int] = []
+    wanted, gone = ratio * int(sizes.sum()), 0
     for component in order:
         with_it = gone + int(sizes[component])
         if abs(with_it - wanted) < abs(gone - wanted) and len(left_out) < count - 1:
             gone = with_it
-            left_out.append(component)
+            left_out.append(int(component))
     if not left_out:
         left_out = [int(np.argmin(sizes))]
     missing = np.isin(labelled, np.array(left_out) + 1)

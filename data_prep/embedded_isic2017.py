@@ -12,6 +12,7 @@ import argparse
 import io
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -50,7 +51,7 @@ def make_embedded(root: Path, out: Path) -> None:
                 _add(archive, f"masks/{split}/{name}.png", binary, {"format": "PNG", "optimize": True})
 
 
-def _add(archive: zipfile.ZipFile, name: str, image: Image.Image, options: dict[str, object]) -> None:
+def _add(archive: zipfile.ZipFile, name: str, image: Image.Image, options: dict[str, Any]) -> None:
     data = io.BytesIO()
     image.save(data, **options)
     archive.writestr(zipfile.ZipInfo(name), data.getvalue())  # ZipInfo's fixed date keeps the bytes the same

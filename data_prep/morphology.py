@@ -101,20 +101,27 @@ def dilated(
         return inside.copy(), {"steps": 0}
     if spacing is not None:
         return _dilated_by_ball(inside, growth, spacing, free)
-    margin = 4 + int(area ** (1 / inside.ndim) * ratio / 2)
+    box = bounding_box(inside)
+    margin = _expected_steps(area, ratio, inside.ndim)
     while True:
         # Distances up to the margin are exact within the widened box, and beyond it nothing is nearer.
-        box = widened(bounding_box(inside), margin, inside.shape)
-        whole = covers(box, inside.shape)
-        distance = _distance_to_foreground(inside[box])
+        wide = widened(box, margin, inside.shape)
+        distance = _distance_to_foreground(inside[wide])
+        too_far = sum(distance.shape)  # more steps than any way across
         if free is not None:
-            distance[~(free[box] | inside[box])] = -1
-        areas = np.cumsum(np.bincount((distance + 1).ravel())[1:])
-        if whole or (len(areas) > margin and areas[margin] >= area + growth):
+            distance[~(free[wide] | inside[wide])] = too_far
+        areas = np.cumsum(np.bincount(distance.ravel())[:too_far])
+        if covers(wide, inside.shape) or (len(areas) > margin and areas[margin] >= area + growth):
             break
         margin *= 3
     steps = _nearer_step(areas, area + growth, forbidden=inside.size)
-    return pasted(inside.shape, box, (distance >= 0) & (distance <= steps)), {"steps": steps}
+    return pasted(inside.shape, wide, distance <= steps), {"steps": steps}
+
+
+def _expected_steps(area: int, ratio: float, ndim: int) -> int:
+    """A few more steps than a disk or ball of ``area`` needs to grow by ``ratio``; most other shapes need fewer."""
+    radius = (area / np.pi) ** 0.5 if ndim == 2 else (0.75 * area / np.pi) ** (1 / 3)
+    return 3 + int(1.2 * radius * ((1 + ratio) ** (1 / ndim) - 1))
 
 
 def eroded_once(inside: BoolArray) -> BoolArray:
