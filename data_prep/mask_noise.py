@@ -201,7 +201,7 @@ def apply_noise(
         notes = ["empty mask" if not values else f"none of the labels {', '.join(map(str, labels or ()))} in this mask"]
     elif not notes and changed == 0:  # a kind that looks at all labels at once
         notes = [UNCHANGED]
-    elif not notes and changed < (ratio - _NOTABLY_LESS) * area:
+    elif not notes and KINDS[plan.kind].change is not None and changed < (ratio - _NOTABLY_LESS) * area:
         notes = [LESS]
     noisy = noisy.reshape(mask.shape)
     record = NoiseRecord(
