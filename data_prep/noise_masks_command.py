@@ -25,7 +25,7 @@ Write a noisy copy of a folder of masks: same names, formats, sizes, data types 
 what was done to which file. SRC may be nested, or an nnU-Net raw dataset (then DST becomes a complete one).
 
 Known formats: PNG, TIFF, BMP, NPY, NIfTI (.nii, .nii.gz), and NRRD and MHA where SimpleITK is installed.
-What happens depends on the seed and each mask's name alone. A second run does only what is missing."""
+What happens depends on the seed and each mask's name alone. A second run does only what is missing or was edited."""
 
 _EXAMPLE = """\
 example:
@@ -60,7 +60,7 @@ def add_arguments(sub_commands: Any) -> None:
     add("--workers", type=positive_int, default=1, metavar="N", help="processes; changes nothing but the time")
     add("--no-distances", action="store_true", help="leave Dice, ASSD and HD95 out of the manifest")
     add("--preview", action="store_true", help="write preview.png: weakest and strongest cases, clean against noisy")
-    add("--overwrite", action="store_true", help="replace masks of other settings in DST")
+    add("--overwrite", action="store_true", help="do everything anew, also where DST holds other settings")
 
 
 def run(arguments: Namespace) -> None:

@@ -84,7 +84,7 @@ def run_mask_noise(
         pattern: glob that a mask's name has to fit.
         manifest_folder: where manifest and journal go; None: ``target``.
         workers: processes; the result does not depend on it.
-        overwrite: replace what another run left in ``target``.
+        overwrite: do everything anew, and replace what a run of other settings left in ``target``.
 
     Returns:
         The records of all masks, sorted by item.
@@ -106,7 +106,7 @@ def run_mask_noise(
     tasks = [
         _Task(path, target / path.relative_to(source), item, settings)
         for path, item in zip(paths, plan, strict=True)
-        if not (item.item in finished and (target / path.relative_to(source)).is_file())
+        if item.item not in finished or not _is_newer(target / path.relative_to(source), path)
     ]
     if not tasks and (manifest_folder / MANIFEST).is_file() and not (manifest_folder / JOURNAL).exists():
         return [finished[item] for item in sorted(ids)]
@@ -123,6 +123,11 @@ def run_mask_noise(
     records = [finished[item] for item in sorted(ids)]
     _write_or_explain(manifest_folder, identity, records)
     return records
+
+
+def _is_newer(target: Path, source: Path) -> bool:
+    """Whether ``target`` is there and was written after ``source`` was last changed."""
+    return target.is_file() and target.stat().st_mtime_ns >= source.stat().st_mtime_ns
 
 
 def refuse_overlap(source: Path, target: Path) -> None:
@@ -148,7 +153,7 @@ def _finished(
     if not folder.exists() or not any(folder.iterdir()):
         return {}
     earlier = _earlier_run(folder)
-    if earlier is not None and earlier[0] == identity:
+    if earlier is not None and earlier[0] == identity and not overwrite:
         return earlier[1]
     if not overwrite:
         if earlier is None:

@@ -86,6 +86,17 @@ def test_any_number_of_workers_and_a_second_run_give_the_same_bytes(mask_folder,
     assert redone == {"case_3.png", "manifest.json", "manifest.csv"}
 
 
+def test_a_source_that_was_edited_is_done_again(mask_folder, tmp_path, command):
+    target, fresh = tmp_path / "target", tmp_path / "fresh"
+    command(main, "masks", mask_folder, target, *QUICK)
+    picture(mask_folder / "case_2_segmentation.png", ellipse((72, 80), (20, 30)).astype(np.uint8) * 255)
+    command(main, "masks", mask_folder, target, *QUICK)
+    command(main, "masks", mask_folder, fresh, *QUICK)
+    assert tree(target) == tree(fresh)
+    command(main, "masks", mask_folder, target, *QUICK, "--overwrite")
+    assert tree(target) == tree(fresh)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_killed_run_carries_on_and_ends_with_the_same_bytes(tmp_path, workers):
     source, whole, broken = tmp_path / "source", tmp_path / "whole", tmp_path / "broken"
