@@ -110,7 +110,7 @@ def new_folder(folder: Path, *, overwrite: bool) -> None:
 def convert(
     found: Found, target: Path, size: int | None, *, workers: int = 1, skip_broken: bool = False
 ) -> tuple[list[dict[str, Any]], list[Duplicate]]:
-    """Write ``images/``, ``masks/`` (0 and 255), ``split.csv`` and ``duplicates.csv`` to ``target``.
+    """Write ``images/SPLIT``, ``masks/SPLIT`` (0 and 255), ``split.csv`` and ``duplicates.csv`` to ``target``.
 
     Args:
         found: the pairs and what is wrong with the folders.
@@ -125,8 +125,9 @@ def convert(
     Raises:
         UserError: when something is missing or broken (all of it stands in problems.txt) and ``skip_broken`` is False.
     """
-    for folder in ("images", "masks"):
-        make_directory(target / folder)
+    for split in {pair.split for pair in found.pairs}:
+        make_directory(target / "images" / split)
+        make_directory(target / "masks" / split)
     work = partial(_convert_one, target=target, size=size, colour=found.colour)
     rows, prints, problems = [], [], list(found.problems)
     for outcome in each(work, found.pairs, workers, "prepare"):
@@ -175,7 +176,7 @@ def report_problems(problems: Sequence[str], target: Path, *, skip_broken: bool)
 
 def _convert_one(pair: Pair, target: Path, size: int | None, colour: bool) -> tuple[dict[str, Any], Fingerprint]:
     decoded = read_pair(pair, size, colour=colour)
-    image, mask = f"images/{pair.item}.png", f"masks/{pair.item}.png"
+    image, mask = f"images/{pair.split}/{pair.item}.png", f"masks/{pair.split}/{pair.item}.png"
     write_png(target / image, decoded.image)
     write_png(target / mask, decoded.mask * np.uint8(255))
     row = {

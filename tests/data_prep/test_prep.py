@@ -69,7 +69,9 @@ def test_the_official_folders_become_a_clean_one(isic, tmp_path, command):
 def test_the_original_size_keeps_every_pixel(isic, tmp_path, command):
     command(main, "isic2017", isic, tmp_path / "out", "--size", "original")
     source = np.array(Image.open(isic / "ISIC-2017_Training_Data" / "ISIC_0000002.jpg"))
-    np.testing.assert_array_equal(np.array(Image.open(tmp_path / "out" / "images" / "ISIC_0000002.png")), source)
+    np.testing.assert_array_equal(
+        np.array(Image.open(tmp_path / "out" / "images" / "train" / "ISIC_0000002.png")), source
+    )
 
 
 def test_exact_and_near_duplicates_are_named_across_splits(isic, tmp_path, command):
