@@ -261,7 +261,8 @@ def _without_flat_axes(
     if spacing is not None and (len(spacing) != mask.ndim or not all(0 < step < np.inf for step in spacing)):
         raise ValueError(f"spacing takes one positive number per axis of the mask ({mask.ndim}), not {tuple(spacing)}")
     long = [axis for axis in range(mask.ndim) if mask.shape[axis] != 1]
-    kept = long if len(long) >= 2 else sorted({*long, *range(mask.ndim)[-2:]})[-2:]
+    flat_axes = [axis for axis in range(mask.ndim) if mask.shape[axis] == 1]
+    kept = sorted(long + flat_axes[: max(2 - len(long), 0)])
     if len(kept) not in (2, 3) or mask.ndim < 2:
         raise ValueError(f"a mask has two or three dimensions, not the shape {mask.shape}")
     flat = mask.reshape([mask.shape[axis] for axis in kept])

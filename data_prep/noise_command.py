@@ -17,7 +17,11 @@ _SUB_COMMANDS = {"masks": noise_masks_command}
 
 def main() -> None:
     """Parse the command line and run the sub-command it names."""
-    parser = OneLineParser(prog=PROGRAM, description="Reproducible annotation noise for datasets of your own.")
+    parser = OneLineParser(
+        prog=PROGRAM,
+        description="Reproducible annotation noise for datasets of your own.",
+        epilog=f"example:\n  {PROGRAM} masks MASKS NOISY --alpha 0.7 --beta 0.7 --preview",
+    )
     sub_commands = parser.add_subparsers(dest="sub_command", required=True, metavar="|".join(_SUB_COMMANDS))
     for module in _SUB_COMMANDS.values():
         module.add_arguments(sub_commands)

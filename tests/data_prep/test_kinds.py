@@ -159,8 +159,8 @@ def test_a_smooth_field_is_smooth_and_of_order_one():
 
 
 label_maps = arrays(
-    np.uint8, st.tuples(st.integers(1, 18), st.integers(2, 18)), elements=st.sampled_from([0, 0, 0, 1, 4])
-) | arrays(np.uint8, (4, 5, 6), elements=st.sampled_from([0, 0, 2, 200]))
+    np.uint8, st.tuples(st.integers(1, 18), st.integers(1, 18)), elements=st.sampled_from([0, 0, 0, 1, 4])
+) | arrays(np.uint8, st.tuples(*[st.integers(1, 6)] * 3), elements=st.sampled_from([0, 0, 2, 200]))
 
 
 @settings(max_examples=120, deadline=None)

@@ -357,8 +357,8 @@ def test_a_dataset_of_one_is_noisy_or_not_as_rounding_says():
 
 
 label_maps = arrays(
-    np.uint8, st.tuples(st.integers(1, 20), st.integers(2, 20)), elements=st.sampled_from([0, 0, 0, 1, 4])
-) | arrays(np.uint8, (4, 5, 6), elements=st.sampled_from([0, 0, 2, 200]))
+    np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20)), elements=st.sampled_from([0, 0, 0, 1, 4])
+) | arrays(np.uint8, st.tuples(*[st.integers(1, 6)] * 3), elements=st.sampled_from([0, 0, 2, 200]))
 
 
 @settings(max_examples=80, deadline=None)
