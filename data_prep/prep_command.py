@@ -19,13 +19,13 @@ from .shenzhen import find_shenzhen
 
 PROGRAM = "seg-anl-prep"
 _DESCRIPTION = """\
-Turn public datasets as they are downloaded into clean folders.
-
-  isic2017   the official ISIC-2017 Part 1 folders to images/, masks/ and split.csv
-  nnunet     the same folders, or a folder that isic2017 or shenzhen made, to an nnU-Net raw dataset
-  shenzhen   the Shenzhen chest X-rays with lung masks, split as in the T-Loss paper
-
-Nothing is dropped silently: every missing or unreadable file is named, duplicates are listed in duplicates.csv."""
+Turn public datasets as they are downloaded into clean folders. Nothing is dropped silently: every missing or
+unreadable file is named, duplicates are listed in duplicates.csv."""
+_DATASETS = {
+    "isic2017": "the official ISIC-2017 Part 1 folders to images/, masks/ and split.csv",
+    "nnunet": "the same folders, or a folder that isic2017 or shenzhen made, to an nnU-Net raw dataset",
+    "shenzhen": "the Shenzhen chest X-rays with lung masks, split as in the T-Loss paper",
+}
 _EXAMPLE = """\
 examples:
   seg-anl-prep isic2017 downloads/isic2017 data/isic2017 --size 256
@@ -35,9 +35,9 @@ examples:
 def main() -> None:
     """Parse the command line and prepare the dataset it names."""
     parser = OneLineParser(prog=PROGRAM, description=_DESCRIPTION, epilog=_EXAMPLE)
-    sub_commands = parser.add_subparsers(dest="dataset", required=True, metavar="isic2017|nnunet|shenzhen")
+    sub_commands = parser.add_subparsers(dest="dataset", required=True, metavar="|".join(_DATASETS))
     for name, source, size in (("isic2017", "ROOT", 256), ("nnunet", "SRC", None), ("shenzhen", "ROOT", 256)):
-        one = sub_commands.add_parser(name, help=f"see {PROGRAM} --help", epilog=_EXAMPLE)
+        one = sub_commands.add_parser(name, help=_DATASETS[name], description=_DATASETS[name], epilog=_EXAMPLE)
         one.add_argument("source", metavar=source, type=Path, help="folder of the downloaded dataset")
         one.add_argument("target", metavar="OUT", type=Path, help="where to write")
         one.add_argument("--size", type=_size, default=size, help=f"pixels, or original (default {size or 'original'})")

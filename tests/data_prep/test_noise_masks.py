@@ -530,3 +530,17 @@ def test_distances_are_monais():
     two = np.zeros((20, 20), np.uint8)
     two[3:7, 3:7], two[12:16, 12:16] = 1, 2
     assert distances(two, np.where(two == 2, 0, two))["dice"] == 0.5
+
+
+def test_the_commands_start_without_torch():
+    code = (
+        "import sys, data_prep.noise_command, data_prep.prep_command; assert not {'torch', 'monai'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["masks", "--help"]])
+def test_help_shows_an_example(command, arguments):
+    status, said, _ = command(main, *arguments)
+    assert status == 0
+    assert "seg-anl-noise masks" in said.split("example:")[1]
