@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,14 +19,8 @@ from omegaconf.errors import OmegaConfBaseException
 import seg_anl
 from seg_anl.records import UserError, nearest_names, run_command
 
-HYDRA_QUIET = [
-    "hydra.run.dir=.",
-    "hydra.output_subdir=null",
-    "hydra.sweep.dir=.",
-    "hydra.sweep.subdir=.",
-    "hydra/job_logging=none",
-    "hydra/hydra_logging=none",
-]
+# Hydra's own records of a run; run directories hold ours.
+HYDRA_QUIET = ["hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"]
 
 
 def config_folder() -> Path:
@@ -75,9 +70,11 @@ def _run_with_hydra(
             print(f"{program}: error: {error}", file=sys.stderr)
 
     def whole() -> None:
-        sys.argv = [sys.argv[0], *arguments, *HYDRA_QUIET]
         decorated = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config_name)(job)
-        decorated()
+        with tempfile.TemporaryDirectory() as scratch:  # a sweep insists on a folder for its multirun.yaml
+            folders = [f"hydra.run.dir={scratch}", f"hydra.sweep.dir={scratch}", "hydra.sweep.subdir=."]
+            sys.argv = [sys.argv[0], *arguments, *HYDRA_QUIET, *folders]
+            decorated()
         if failed:
             raise UserError(f"{len(failed)} run(s) of the sweep failed: {'; '.join(failed)}")
 

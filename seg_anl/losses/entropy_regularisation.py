@@ -9,10 +9,7 @@ import torch
 from torch import Tensor
 
 from .base import PointwiseFunction, RobustLoss
-from .inputs import LabelledLogits, LabelledLogProbs
-
-# The published code of the regularised variant also cuts probabilities off at the top, that of the plain one does not.
-_LOG_HIGHEST = math.log1p(-1e-7)
+from .inputs import LabelledLogits
 
 
 class EntropyRegularisedLoss(RobustLoss):
@@ -37,14 +34,8 @@ class EntropyRegularisedLoss(RobustLoss):
         """The pointwise values, each with the batch's regulariser added."""
         pred = batch.log_probs()
         regulariser = negative_marginal_entropy(pred.log_probs, batch.counted, per_channel=batch.sigmoid)
-        if self._function_parameters["exact_official"]:
-            pred = LabelledLogProbs(pred.log_probs, pred.labels, _cut_top(pred.target_log_prob))
         values = self.function(pred, **self._function_parameters)
         return values + self.lam * regulariser, batch.counted
-
-
-def _cut_top(log_prob: Tensor) -> Tensor:
-    return log_prob.clamp(max=_LOG_HIGHEST)
 
 
 def negative_marginal_entropy(log_probs: Tensor, counted: Tensor | None, *, per_channel: bool = False) -> Tensor:

@@ -12,6 +12,7 @@ from .inputs import LabelledLogProbs
 from .parameters import NonNegative, OpenFraction
 
 P_MIN = 1e-7
+LOG_P_MAX = math.log1p(-1e-7)
 
 
 def nnce(pred: LabelledLogProbs, *, p_min: OpenFraction = P_MIN, exact_official: bool = True) -> Tensor:
@@ -27,6 +28,14 @@ def nnce(pred: LabelledLogProbs, *, p_min: OpenFraction = P_MIN, exact_official:
     check_floor(p_min, pred.num_classes)
     floored_target = floor_log_prob(pred.target_log_prob, p_min, exact_official)
     return flipped_share(floored_target, floor_log_prob(pred.log_probs, p_min, exact_official), -math.log(p_min))
+
+
+def nnce_cut(pred: LabelledLogProbs, *, p_min: OpenFraction = P_MIN, exact_official: bool = True) -> Tensor:
+    """NNCE as the published code of ANL-CE* has it: probabilities also stop at 1 - 1e-7, where the gradient is cut."""
+    if exact_official:
+        log_probs, target_log_prob = (part.clamp(max=LOG_P_MAX) for part in (pred.log_probs, pred.target_log_prob))
+        pred = LabelledLogProbs(log_probs, pred.labels, target_log_prob)
+    return nnce(pred, p_min=p_min, exact_official=exact_official)
 
 
 def nnfl(

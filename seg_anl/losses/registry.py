@@ -19,7 +19,7 @@ from .focal import focal, nfl
 from .forward_correction import ForwardCorrectedLoss
 from .fused import fused_anl_ce
 from .generalised_cross_entropy import gce, ngce
-from .negative import nnce, nnfl
+from .negative import nnce, nnce_cut, nnfl
 from .negative_learning import NegativeLearningLoss
 from .parameters import Count, NonNegative, Positive, checked_parameters, keyword_parameters
 from .sparse_regularisation import SparseRegularisedLoss
@@ -163,7 +163,7 @@ POINTWISE: dict[str, PointwiseFunction] = {
 LOSSES: dict[str, Builder] = {
     **{name: pointwise(function) for name, function in POINTWISE.items()},
     "anl_ce": pointwise(_anl_ce, fused=partial(fused_anl_ce, _anl_ce)),
-    "anl_ce_er": entropy_regularised(_anl_ce, lam=2.0),
+    "anl_ce_er": entropy_regularised(WeightedSum(nce, nnce_cut, alpha=5.0, beta=5.0), lam=2.0),
     "anl_fl_er": entropy_regularised(_anl_fl, lam=2.0),
     "ce_sr": sparse_regularised(ce),
     "fl_sr": sparse_regularised(focal),
