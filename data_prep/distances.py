@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,12 @@ from .mask_noise import label_values
 from .regions import BoolArray, bounding_box, widened
 
 
-def distances(clean: NDArray[Any], noisy: NDArray[Any], spacing: tuple[float, ...] | None = None) -> dict[str, Any]:
+def distances(
+    clean: NDArray[Any],
+    noisy: NDArray[Any],
+    spacing: tuple[float, ...] | None = None,
+    labels: Collection[int] | None = None,
+) -> dict[str, Any]:
     """Dice, symmetric average surface distance and 95 % Hausdorff distance of two label masks.
 
     Each is the mean over the labels present in ``clean``; a label that has vanished from ``noisy`` counts with Dice 0
@@ -21,6 +27,7 @@ def distances(clean: NDArray[Any], noisy: NDArray[Any], spacing: tuple[float, ..
         clean: (H, W) or (D, H, W), or with axes of length one.
         noisy: the same shape and labels.
         spacing: mm per element along each axis; None: distances in elements.
+        labels: count these values only; None: all.
 
     Returns:
         ``dice``, ``assd``, ``hd95`` (None where they have no value) and their ``unit``, ``"mm"`` or ``"px"``.
@@ -28,7 +35,8 @@ def distances(clean: NDArray[Any], noisy: NDArray[Any], spacing: tuple[float, ..
     long = [axis for axis in range(clean.ndim) if clean.shape[axis] != 1]
     clean, noisy = clean.squeeze(), noisy.squeeze()
     steps = None if spacing is None else tuple(spacing[axis] for axis in long)
-    rows = [_of_one_label(clean == value, noisy == value, steps) for value in label_values(clean)]
+    values = [value for value in label_values(clean) if labels is None or value in labels]
+    rows = [_of_one_label(clean == value, noisy == value, steps) for value in values]
     unit = "px" if spacing is None else "mm"
     return {**{name: _mean([row[name] for row in rows]) for name in ("dice", "assd", "hd95")}, "unit": unit}
 

@@ -273,7 +273,7 @@ def _one_mask(task: _Task) -> NoiseRecord | str:
     else:
         write_mask(mask, noisy, task.target)
     if settings.distances and record.kind != "none":
-        record.measures.update(distances(mask.array, noisy, mask.spacing))
+        record.measures.update(distances(mask.array, noisy, mask.spacing, settings.labels))
     return record
 
 

@@ -529,7 +529,11 @@ def test_distances_are_monais():
         assert measured["hd95"] == pytest.approx(float(compute_hausdorff_distance(*pair, percentile=95, **options)))
     two = np.zeros((20, 20), np.uint8)
     two[3:7, 3:7], two[12:16, 12:16] = 1, 2
-    assert distances(two, np.where(two == 2, 0, two))["dice"] == 0.5
+    without = np.where(two == 2, 0, two)
+    assert distances(two, without)["dice"] == 0.5
+    assert distances(two, without, labels=[1])["dice"] == 1.0
+    assert distances(two, without, labels=[2])["assd"] is None
+    assert distances(two, without, labels=[9])["dice"] is None
 
 
 def test_the_commands_start_without_torch():
