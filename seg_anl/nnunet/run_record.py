@@ -7,7 +7,6 @@ import os
 import platform
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from seg_anl.records import (
     write_metrics,
     write_text,
 )
+from seg_anl.records.provenance import git_revision, package_versions
 from seg_anl.records.runs import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, SUMMARY_FILE
 
 LAST_K = 10
@@ -79,20 +79,15 @@ class RunRecord:
 
 
 def environment(device: torch.device, processes: int) -> dict[str, Any]:
-    """Versions, device, threads, command line."""
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = "not installed"
+    """Versions, device, threads, revision of the checkout if there is one, command line."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": versions,
+        "versions": package_versions(PACKAGES),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "processes": processes,
         "threads": torch.get_num_threads(),
         "cpu_count": os.cpu_count(),
+        "git_revision": git_revision(Path(__file__).parent),
         "command": sys.argv,
     }
