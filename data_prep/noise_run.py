@@ -16,6 +16,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -227,18 +228,32 @@ def _results(tasks: list[_Task], workers: int) -> Iterator[NoiseRecord | str]:
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context, initializer=_start_worker)
     try:
-        yield from pool.map(_one_mask, tasks, chunksize=4)
+        with _interrupts_ignored():  # the workers are started in here and inherit it
+            results = pool.map(_one_mask, tasks, chunksize=4)
+        yield from results
     except BrokenProcessPool as error:
         raise UserError("a worker was killed, perhaps for want of memory; try again with fewer --workers") from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Ctrl-C reaches every process of a terminal; only this one should answer it, with one line."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals belong to the main thread
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _start_worker() -> None:
     # One process, one core; torch, which only the distances import, reads this when it starts.
     cv2.setNumThreads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the parent answers it
     parent = multiprocessing.parent_process()
     if parent is not None:
         # A killed parent cannot stop its workers; they would wait for work for ever.
