@@ -231,6 +231,8 @@ def label_values(mask: NDArray[Any]) -> list[int]:
         mask = mask.astype(np.int64)
     if mask.size and mask.dtype.kind == "i" and int(mask.min()) < 0:
         raise ValueError(f"the mask holds the negative value {int(mask.min())}; labels are 0 and above")
+    if mask.dtype == np.uint64:  # which bincount will not take
+        return [int(value) for value in np.unique(mask) if value]
     if mask.dtype == np.bool_ or (mask.size and int(mask.max()) < _MAX_BINCOUNT):
         return [int(value) for value in np.flatnonzero(np.bincount(mask.ravel())) if value]
     return [int(value) for value in np.unique(mask) if value]
