@@ -287,7 +287,8 @@ def _change(
         noisy, parameters, note = change_all(mask, wanted, ratio, item_generator(plan.seed, plan.item, "labels"))
         return noisy, parameters, [note] if note else []
     background = mask == 0
-    noisy = np.where(np.isin(mask, wanted), np.zeros((), mask.dtype), mask)
+    noisy = mask.copy()
+    noisy[np.isin(mask, wanted)] = 0
     outcomes: dict[str, Outcome] = {}
     for rank, value in enumerate(values):
         if value not in wanted:

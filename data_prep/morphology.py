@@ -40,7 +40,7 @@ def erode(mask: NDArray[Any], ratio: float) -> NDArray[Any]:
     1
     """
     inside = mask != 0
-    return np.where(eroded(inside, ratio)[0], mask, np.zeros((), mask.dtype))
+    return np.where(eroded(inside, ratio)[0], mask, np.zeros((), mask.dtype)).astype(mask.dtype)
 
 
 def dilate(mask: NDArray[Any], ratio: float) -> NDArray[Any]:
