@@ -23,8 +23,9 @@ from seg_anl.records import UserError, chosen_items, run_command, written_aside
 SIZE = 96
 SEED = 2017
 TRAINING_PAIRS = 600
-# ISIC_0012970 is byte-identical to a validation image; the other two duplicate training images.
-DUPLICATES = {"ISIC_0012970", "ISIC_0012673", "ISIC_0013594"}
+# What `seg-anl-prep isic2017` reports: copies of the validation images ISIC_0012127 and ISIC_0015124 (recoloured), and
+# of the training images ISIC_0012672, ISIC_0012290, ISIC_0012756 and ISIC_0000222.
+DUPLICATES = {"ISIC_0012970", "ISIC_0000171", "ISIC_0012673", "ISIC_0013594", "ISIC_0013184", "ISIC_0014846"}
 SPLITS = {"train": "Training", "validation": "Validation"}
 
 

@@ -100,7 +100,7 @@ def fit(
     if run.last.exists():
         first_epoch, rows = load_checkpoint(run.last, device=device, parts=parts)
     if process.is_main:
-        run.write_environment(process, resumed_at=first_epoch or None)
+        run.write_environment(process, resumed_at=first_epoch)
         run.write_metrics(rows)
     process.wait()
     trained = process.wrapped(model)

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import platform
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +14,7 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from seg_anl.records import MetricRow, UserError, make_directory, write_json, write_metrics, write_text
+from seg_anl.records.provenance import provenance, write_environment
 from seg_anl.records.runs import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, SUMMARY_FILE, SUMMARY_SCHEMA
 
 from .distribution import Process
@@ -115,18 +111,16 @@ class RunDirectory:
         except Timeout as error:
             raise UserError(f"{self.path}: another process is training in this folder") from error
 
-    def write_environment(self, process: Process, *, resumed_at: int | None = None) -> None:
-        """Write environment.json; a resumed run adds its environment to the list ``resumed``."""
-        path = self.path / ENVIRONMENT_FILE
-        now = environment(process)
-        if resumed_at is not None and path.exists():
-            try:
-                first = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise UserError(f"{path}: damaged: {error}; delete it to go on") from error
-            first.setdefault("resumed", []).append({"epoch": resumed_at, **now})
-            now = first
-        write_json(path, now)
+    def write_environment(self, process: Process, *, resumed_at: int = 0) -> None:
+        """Write environment.json; a run resumed at an epoch > 0 adds its environment to the list ``resumed``."""
+        device = process.device
+        now = {
+            **provenance(PACKAGES, Path(__file__).parent),
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            "processes": process.world_size,
+            "threads": torch.get_num_threads(),
+        }
+        write_environment(self.path / ENVIRONMENT_FILE, now, resumed_at=resumed_at)
 
     def write_metrics(self, rows: list[MetricRow]) -> None:
         """Write metrics.csv anew from all rows."""
@@ -141,45 +135,6 @@ def settings_digest(config: DictConfig) -> str:
     """Eight hexadecimal digits that tell runs of different settings apart; the seed and the place do not enter."""
     settings = {k: v for k, v in _flat(config).items() if k.split(".")[0] not in (*PLACE_SETTINGS, "seed")}
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
-
-
-def environment(process: Process) -> dict[str, Any]:
-    """Versions, device, threads, git revision where there is one, command line."""
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = "not installed"
-    device = process.device
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "versions": versions,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "processes": process.world_size,
-        "threads": torch.get_num_threads(),
-        "cpu_count": os.cpu_count(),
-        "git_revision": _git_revision(),
-        "command": [Path(sys.argv[0]).name, *(word for word in sys.argv[1:] if not word.startswith("hydra"))],
-    }
-
-
-def _git_revision() -> str | None:
-    """The revision of the checkout this file lies in, with ``-dirty`` for uncommitted changes."""
-    folder = Path(__file__).parent
-    try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None
 
 
 def _flat(config: DictConfig) -> dict[str, Any]:

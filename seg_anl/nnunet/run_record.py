@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,14 +12,12 @@ from omegaconf import OmegaConf
 from seg_anl.records import (
     SUMMARY_SCHEMA,
     MetricRow,
-    UserError,
-    metric_summary,
     write_json,
     write_metrics,
     write_text,
 )
-from seg_anl.records.provenance import git_revision, package_versions
-from seg_anl.records.runs import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, SUMMARY_FILE
+from seg_anl.records.provenance import provenance, write_environment
+from seg_anl.records.runs import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, SUMMARY_FILE, summarise
 
 LAST_K = 10
 PACKAGES = ("seg-anl", "nnunetv2", "dynamic_network_architectures", "batchgeneratorsv2", "torch", "numpy")
@@ -39,16 +33,7 @@ class RunRecord:
     def begin(self, device: torch.device, processes: int, epoch: int) -> None:
         """Write config.yaml and environment.json; a run resumed at ``epoch`` > 0 adds its environment to the first."""
         write_text(self.folder / CONFIG_FILE, OmegaConf.to_yaml(OmegaConf.create(self.config)))
-        path = self.folder / ENVIRONMENT_FILE
-        content = environment(device, processes)
-        if epoch and path.exists():
-            try:
-                first = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise UserError(f"{path}: damaged: {error}; delete it to go on") from error
-            first.setdefault("resumed", []).append({"epoch": epoch, **content})
-            content = first
-        write_json(path, content)
+        write_environment(self.folder / ENVIRONMENT_FILE, environment(device, processes), resumed_at=epoch)
         (self.folder / SUMMARY_FILE).unlink(missing_ok=True)  # of a training that this one replaces
 
     def write_rows(self, rows: Sequence[MetricRow]) -> None:
@@ -57,11 +42,6 @@ class RunRecord:
 
     def finish(self, rows: Sequence[MetricRow], counts: dict[str, int], loss_state: dict[str, float]) -> None:
         """Write summary.json, last, because it says that the run is finished."""
-        metrics = {
-            f"{split}/{name}": metric_summary(rows, split, name, LAST_K, lower_is_better=name == "loss")
-            for split, name in dict.fromkeys((row.split, name) for row in rows for name in row.values)
-            if name != "lr"
-        }
         described = ("task", "data", "model", "preset", "loss", "noise", "seed", "epochs")
         write_json(
             self.folder / SUMMARY_FILE,
@@ -73,7 +53,7 @@ class RunRecord:
                 "headline": "test/dice",
                 "k": LAST_K,
                 "counts": counts,
-                "metrics": metrics,
+                "metrics": summarise(rows, LAST_K),
             },
         )
 
@@ -81,13 +61,8 @@ class RunRecord:
 def environment(device: torch.device, processes: int) -> dict[str, Any]:
     """Versions, device, threads, revision of the checkout if there is one, command line."""
     return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "versions": package_versions(PACKAGES),
+        **provenance(PACKAGES, Path(__file__).parent),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "processes": processes,
         "threads": torch.get_num_threads(),
-        "cpu_count": os.cpu_count(),
-        "git_revision": git_revision(Path(__file__).parent),
-        "command": sys.argv,
     }

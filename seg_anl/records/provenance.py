@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
+import platform
 import subprocess
+import sys
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
+from typing import Any
+
+from .atomic import write_json
+from .errors import UserError
 
 
 def package_versions(packages: Iterable[str]) -> dict[str, str]:
@@ -27,3 +35,33 @@ def git_revision(folder: Path) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip() or None
+
+
+def provenance(packages: Iterable[str], folder: Path) -> dict[str, Any]:
+    """Versions, platform, command line and revision of the checkout around ``folder``, for environment.json."""
+    # Hydra's own options on the command line are ours, not the person's.
+    arguments = [word for word in sys.argv[1:] if not word.startswith("hydra")]
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": package_versions(packages),
+        "cpu_count": os.cpu_count(),
+        "git_revision": git_revision(folder),
+        "command": [Path(sys.argv[0]).name, *arguments],
+    }
+
+
+def write_environment(path: Path, now: dict[str, Any], *, resumed_at: int = 0) -> None:
+    """Write environment.json; a run resumed at an epoch > 0 adds its environment to the list ``resumed`` of the first.
+
+    Raises:
+        UserError: when the file that is to be added to is damaged.
+    """
+    if resumed_at and path.exists():
+        try:
+            first = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"{path}: damaged: {error}; delete it to go on") from error
+        first.setdefault("resumed", []).append({"epoch": resumed_at, **now})
+        now = first
+    write_json(path, now)

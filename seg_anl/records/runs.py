@@ -92,3 +92,12 @@ def metric_summary(
         "last_k_std": spread,
         "k": len(tail),
     }
+
+
+def summarise(rows: Sequence[MetricRow], k: int) -> dict[str, dict[str, Any]]:
+    """:func:`metric_summary` of every ``split/metric`` in ``rows``; learning rates are left out."""
+    series = dict.fromkeys((row.split, name) for row in rows for name in row.values if name != "lr")
+    return {
+        f"{split}/{name}": metric_summary(rows, split, name, k, lower_is_better=name == "loss")
+        for split, name in series
+    }

@@ -121,6 +121,14 @@ def image_size(size: Any) -> tuple[int, int]:
     return numbers[0], numbers[1]
 
 
+def check_batch_size(batch_size: Any, count: int, world_size: int = 1) -> None:
+    """Refuse a ``batch_size`` that ``count`` images or ``world_size`` processes do not allow."""
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or not 1 <= batch_size <= count:
+        raise UserError(f"batch_size must be from 1 to {count}, the number of training images; got {batch_size}")
+    if batch_size % world_size:
+        raise UserError(f"batch_size={batch_size} cannot be shared by {world_size} processes")
+
+
 class Batches:
     """Batches of an image set, the same for the same seed and epoch whatever came before.
 
@@ -131,12 +139,7 @@ class Batches:
     def __init__(
         self, data: ImageSet, batch_size: int, seed: int, device: torch.device, rank: int = 0, world_size: int = 1
     ) -> None:
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or not 1 <= batch_size <= len(data):
-            raise UserError(
-                f"batch_size must be from 1 to {len(data)}, the number of training images; got {batch_size}"
-            )
-        if batch_size % world_size:
-            raise UserError(f"batch_size={batch_size} cannot be shared by {world_size} processes")
+        check_batch_size(batch_size, len(data), world_size)
         self.batch_size, self.seed, self.device = batch_size, seed, device
         self.rank, self.world_size = rank, world_size
         resident = device.type == "cpu" or _fits(data, device)

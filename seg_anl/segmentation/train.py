@@ -27,11 +27,12 @@ from seg_anl.engine import (
 )
 from seg_anl.engine.checkpoint import load_model
 from seg_anl.engine.randomness import epoch_generator, seed_everything
-from seg_anl.records import MetricRow, UserError, chosen_items, metric_summary
+from seg_anl.records import MetricRow, UserError, chosen_items
+from seg_anl.records.runs import summarise
 
 from .augmentation import Augmentation
 from .criterion import SegmentationCriterion, build_criterion
-from .datasets import Batches, ImageSet, load_images
+from .datasets import Batches, ImageSet, check_batch_size, load_images
 from .evaluation import dice_scores, predict_labels
 from .models import build_model
 from .noise import check_noise_settings, noisy_masks
@@ -116,13 +117,15 @@ def train(config: DictConfig) -> RunDirectory:
         for name, data in (("training", clean), ("test", test)):
             for mode, count in data.conversions.items():
                 say(f"{count} {name} image(s) stored as {mode} were converted to RGB")
+        held_out = _tuning_items(clean.items, config)
+        check_batch_size(config.batch_size, len(clean) - len(held_out), process.world_size)
         if process.is_main:
             run.create(config)
         with run.locked() if process.is_main else nullcontext():
             if process.is_main:
                 noisy_masks(clean, config.noise, run.path / "noise")
             process.wait()
-            prepared = _prepare(clean, test, config, run.path / "noise")
+            prepared = _prepare(clean, test, held_out, config, run.path / "noise")
             say(run.path, "resumes" if run.last.exists() else "begins")
             task = _task(prepared, config, augmentation, process)
             rows = fit(model, criterion, task, settings, optim, run, process)
@@ -173,16 +176,19 @@ def _check(config: DictConfig) -> None:
         raise UserError(f"data.tuning must be from 0 to below 1, got {tuning!r}")
 
 
-def _prepare(clean: ImageSet, test: ImageSet, config: DictConfig, noise_folder: Path) -> Prepared:
+def _tuning_items(items: list[str], config: DictConfig) -> set[str]:
+    """The training images held out for tuning, with their noisy masks."""
+    held_out = chosen_items(items, config.data.tuning, config.noise.seed, "tuning")
+    if config.data.tuning and not held_out:
+        raise UserError(f"data.tuning={config.data.tuning} of {len(items)} images is none")
+    return held_out
+
+
+def _prepare(clean: ImageSet, test: ImageSet, held_out: set[str], config: DictConfig, noise_folder: Path) -> Prepared:
     noisy, items = noisy_masks(clean, config.noise, noise_folder)
-    tuning = None
-    if config.data.tuning:
-        held_out = chosen_items(clean.items, config.data.tuning, config.noise.seed, "tuning")
-        if not held_out:
-            raise UserError(f"data.tuning={config.data.tuning} of {len(clean)} images is none")
-        tuning = noisy.subset(held_out)
-        kept = set(clean.items) - held_out
-        clean, noisy = clean.subset(kept), noisy.subset(kept)
+    tuning = noisy.subset(held_out) if held_out else None
+    kept = set(clean.items) - held_out
+    clean, noisy = clean.subset(kept), noisy.subset(kept)
     return Prepared(clean, noisy, tuning, test, items, config.data.classes)
 
 
@@ -238,11 +244,6 @@ def _finish(
     noise = f"alpha {config.noise.alpha}, beta {config.noise.beta}"
     title = f"{config.loss.name}, {config.data.name}, {noise}, seed {config.seed}"
     save_report(run.path / "report.png", title, groups, rows)
-    k = config.evaluation.last_k
-    metrics = {}
-    for split, name in dict.fromkeys((row.split, name) for row in rows for name in row.values):
-        if name != "lr":
-            metrics[f"{split}/{name}"] = metric_summary(rows, split, name, k, lower_is_better=name == "loss")
     loss = OmegaConf.to_container(config.loss, resolve=True)
     assert isinstance(loss, dict)
     run.write_summary(
@@ -260,9 +261,9 @@ def _finish(
             "seed": config.seed,
             "epochs": config.epochs,
             "headline": "test/dice",
-            "k": k,
+            "k": config.evaluation.last_k,
             "counts": {"train": len(prepared.noisy), "test": len(prepared.test), "wrong_masks": len(wrong)},
-            "metrics": metrics,
+            "metrics": summarise(rows, config.evaluation.last_k),
         }
     )
 

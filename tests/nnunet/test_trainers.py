@@ -139,14 +139,13 @@ def test_the_record_names_noise_seed_and_setting(make: Make):
     assert record["optim"] | {"name": "adam", "lr": 1e-3, "weight_decay": 5e-6} == record["optim"]
 
 
-def test_the_environment_has_what_the_trainers_of_this_project_write():
-    from seg_anl.engine.distribution import Process
-    from seg_anl.engine.run_directory import environment as engine_environment
+def test_the_environment_has_what_the_trainers_of_this_project_write(tmp_path: Path):
+    from seg_anl.engine import Process, RunDirectory
     from seg_anl.nnunet.run_record import environment
 
     ours = environment(torch.device("cpu"), 1)
-    process = Process(device=torch.device("cpu"), rank=0, world_size=1)
-    theirs = engine_environment(process)
+    RunDirectory(tmp_path).write_environment(Process(torch.device("cpu")))
+    theirs = json.loads((tmp_path / "environment.json").read_text())
     assert ours.keys() == theirs.keys()
     assert ours["git_revision"] == theirs["git_revision"]
 
