@@ -50,6 +50,11 @@ class Process:
             dist.barrier()
 
 
+def is_main_process() -> bool:
+    """Whether this is the process that talks, also outside :func:`started`."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
 def started(device: str) -> Iterator[Process]:
     """Choose the device and, under ``torchrun``, join the process group.

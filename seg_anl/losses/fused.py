@@ -1,9 +1,9 @@
 """ANL-CE with its gradient written out, for eager mode.
 
 Written with autograd, ANL-CE's ten operations on every pixel cost five times cross entropy, most of it in allocating
-their intermediates. Here each sample's value and gradient are made together, in place. ``anl_ce`` in the registry stays
-the definition: this file must equal it (a test holds it to that), and it takes over under ``torch.compile``, for second
-derivatives and for the variant without the clamp.
+their intermediates. Here value and gradient of some samples at a time are made together, in place. ``anl_ce`` in the
+registry stays the definition: this file must equal it (a test holds it to that), and it takes over under
+``torch.compile``, for second derivatives and for the variant without the clamp.
 """
 
 from __future__ import annotations
@@ -37,6 +37,10 @@ def fused_anl_ce(
     return _FusedANLCE.apply(logits, labels, alpha, beta, p_min, definition)
 
 
+# As many samples at a time as stay in a processor's cache and are still worth starting its threads for.
+LOGITS_AT_ONCE = 2**19
+
+
 class _FusedANLCE(torch.autograd.Function):
     """Values ``(B, *E)`` from logits ``(B, K, *E)`` and labels ``(B, *E)``."""
 
@@ -46,8 +50,7 @@ class _FusedANLCE(torch.autograd.Function):
     ) -> Tensor:
         values = torch.empty(labels.shape, dtype=logits.dtype, device=logits.device)
         gradient = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
-        # A sample of an image batch is large enough to be worth a kernel; a batch of plain vectors is not.
-        size = 1 if logits.ndim > 2 else max(logits.shape[0], 1)
+        size = max(1, LOGITS_AT_ONCE // max(logits[:1].numel(), 1))
         for start in range(0, logits.shape[0], size):
             part = slice(start, start + size)
             _evaluate(

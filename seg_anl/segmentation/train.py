@@ -22,6 +22,7 @@ from seg_anl.engine import (
     Task,
     fit,
     hydra_command,
+    is_main_process,
     settings_digest,
     started,
 )
@@ -80,7 +81,13 @@ class Prepared:
 
 def main() -> None:
     """Entry point of ``seg-anl-train``."""
-    hydra_command("seg-anl-train", "segmentation", HELP, lambda config: print_result(train(config)))
+    hydra_command("seg-anl-train", "segmentation", HELP, _train_and_tell)
+
+
+def _train_and_tell(config: DictConfig) -> None:
+    run = train(config)
+    if is_main_process():
+        print_result(run)
 
 
 def train(config: DictConfig) -> RunDirectory:
@@ -151,10 +158,10 @@ def print_result(run: RunDirectory) -> None:
     if summary is None:
         return
     k = min(summary["k"], summary["epochs"])
-    print(f"\n{'metric':<28}{'last':>8}{'mean':>8}{'std':>8}   (mean and std over the last {k} epochs)")
+    print(f"\n{'metric':<26}{'last':>11}{'mean':>11}{'std':>11}   (mean and std over the last {k} epochs)")
     for name, values in summary["metrics"].items():
         spread = "" if values["last_k_std"] is None else f"{values['last_k_std']:.4f}"
-        print(f"{name:<28}{values['last']:>8.4f}{values['last_k_mean']:>8.4f}{spread:>8}")
+        print(f"{name:<26}{values['last']:>11.4f}{values['last_k_mean']:>11.4f}{spread:>11}")
     print(f"\npicture   {run.path / 'report.png'}")
     print(f"curves    tensorboard --logdir {run.path / 'tb'}")
     print(f"predict   seg-anl-predict {run.path} IMAGES OUT --overlay")
