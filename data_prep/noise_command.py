@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 from seg_anl.records import run_command
 
-from . import noise_masks_command
+from . import noise_labels_command, noise_masks_command
 from .command_line import OneLineParser
 
 PROGRAM = "seg-anl-noise"
 # name, module with add_arguments(subparsers) and run(arguments)
-_SUB_COMMANDS = {"masks": noise_masks_command}
+_SUB_COMMANDS = {"masks": noise_masks_command, "labels": noise_labels_command}
 
 
 def main() -> None:

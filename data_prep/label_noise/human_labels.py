@@ -1,0 +1,126 @@
+"""Labels by people: CIFAR-10N and CIFAR-100N, from the user's own copy of the published files.
+
+Their labels are CC BY-NC 4.0: they are read from where the user put them and never shipped.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seg_anl.records import UserError, nearest_names
+
+from .files import has_array, read_array
+from .report import LabelReport, checked_labels, label_report
+
+# The published keys; "worst" is spelled otherwise there than in every paper.
+HUMAN_LABELS = {
+    "aggregate": "aggre_label",
+    "random1": "random_label1",
+    "random2": "random_label2",
+    "random3": "random_label3",
+    "worst": "worse_label",
+    "noisy": "noisy_label",
+}
+_CLEAN = ("clean_label", "y_train")
+
+
+def human(labels: NDArray[Any], human_labels: NDArray[Any], num_classes: int) -> tuple[NDArray[Any], LabelReport]:
+    """Labels given by people, with the report.
+
+    Args:
+        labels: (N,) clean integers in ``[0, num_classes)``.
+        human_labels: (N,) likewise, sample by sample.
+        num_classes: K.
+
+    Returns:
+        The human labels in the dtype of ``labels``, and the report.
+
+    Raises:
+        ValueError: labels out of range, or not as many of the one as of the other.
+
+    Reference: Wei et al., Learning with Noisy Labels Revisited: A Study Using Real-World Human Annotations, ICLR 2022.
+    """
+    report = label_report(labels, human_labels, num_classes)
+    return human_labels.astype(labels.dtype), report
+
+
+def read_human_labels(path: Path, which: str, clean: NDArray[Any], num_classes: int) -> NDArray[Any]:
+    """Read one set of human labels and check, by the clean labels in the same file, that it is about these samples.
+
+    Args:
+        path: ``CIFAR-10_human.pt`` or ``CIFAR-100_human.pt`` (needs torch, which unpickles nothing but NumPy arrays),
+            or an ``.npz`` with the same names, where the clean labels may be called ``y_train``.
+        which: a name of :data:`HUMAN_LABELS`; ``"noisy"`` is CIFAR-100N's.
+        clean: (N,) clean labels of the samples to be labelled, in their order.
+        num_classes: K.
+
+    Returns:
+        (N,) labels.
+
+    Raises:
+        UserError: a file that cannot be read, lacks these labels, or is about other samples or another order.
+    """
+    if which not in HUMAN_LABELS:
+        raise UserError(f"no human labels {which!r}; {nearest_names(which, HUMAN_LABELS)}")
+    key = HUMAN_LABELS[which]
+    if path.suffix.lower() == ".npz":
+        clean_key = next((name for name in _CLEAN if has_array(path, name)), _CLEAN[0])
+        arrays = {name: read_array(path, name)[0] for name in (clean_key, key)}
+    else:
+        arrays = _read_pt(path)
+        clean_key = _CLEAN[0]
+    for name in (clean_key, key):
+        if name not in arrays:
+            raise UserError(f"{path}: no labels {name}; it holds {', '.join(arrays) or 'nothing'}")
+    chosen, theirs = arrays[key], arrays[clean_key]
+    try:
+        checked_labels(chosen, num_classes, f"{path}: {key}")
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if theirs.shape != clean.shape or chosen.shape != clean.shape:
+        raise UserError(f"{path}: holds labels of shape {chosen.shape}, the source has {len(clean)}")
+    different = int(np.count_nonzero(theirs != clean))
+    if different:
+        raise UserError(
+            f"{path}: its clean labels differ from the source's in {different} of {len(clean)} places: "
+            "another data set, or another order of the samples"
+        )
+    return chosen
+
+
+def _read_pt(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        import torch
+        from torch.serialization import safe_globals
+    except ImportError as error:
+        raise UserError(f"{path}: reading this file needs torch 2.6 or later ({error})") from error
+    try:
+        with safe_globals(_numpy_types()):
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # the unpickler takes bytes as they come, and fails on damaged ones in any way
+        reason = next(iter(str(error).splitlines()), "")[:120]
+        raise UserError(f"{path}: not a whole file of NumPy arrays: {type(error).__name__}: {reason}") from error
+    if not isinstance(loaded, dict):
+        raise UserError(f"{path}: expected a dictionary of labels, found {type(loaded).__name__}")
+    return {str(name): np.asarray(value) for name, value in loaded.items() if _is_array(value)}
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray | list) or type(value).__name__ == "Tensor"
+
+
+def _numpy_types() -> list[Any]:
+    """What a pickled integer array is made of, under the module names of NumPy 1 and 2."""
+    import _codecs
+
+    from numpy._core.multiarray import _reconstruct
+
+    integers = [type(np.dtype(name)) for name in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32")]
+    rebuilt = [(_reconstruct, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]
+    return [*rebuilt, np.ndarray, np.dtype, *integers, _codecs.encode]

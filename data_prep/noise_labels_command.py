@@ -1,0 +1,161 @@
+"""``seg-anl-noise labels``: arguments, and what is said on the terminal."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seg_anl.records import UserError, nearest_names
+
+from .command_line import positive_int
+from .label_noise import HUMAN_LABELS, KINDS, LabelNoiseInputs, LabelNoiseSettings, LabelReport, read_human_labels
+from .label_noise.class_noise import COUNTS, DATASET_CLASSES
+from .label_noise.files import has_array, read_array, read_matrix
+from .label_noise.instance_noise import FEATURES
+from .label_noise.report import checked_labels
+from .label_noise.run import LABELS, run_label_noise
+from .label_noise.transitions import SUPERCLASSES
+
+_DESCRIPTION = """\
+Write a noisy copy of training labels: labels.npy (same data type), manifest.csv and manifest.json (what was done to
+which sample, realised rates, SHA-256), confusion.csv and confusion.png.
+
+SRC is an .npy file of labels, or an .npz file with y_train (and x_train, for part_dependent). Test labels are neither
+read nor written. The result depends on the labels, their order, the settings and the seed alone."""
+
+_EXAMPLE = """\
+examples:
+  seg-anl-noise labels cifar10.npz noisy --kind symmetric --rate 0.4 --counts cell --seed 0
+  seg-anl-noise labels cifar10.npz noisy --kind asymmetric --dataset cifar10 --rate 0.4 --reflip
+  seg-anl-noise labels cifar10.npz noisy --kind human --human CIFAR-10_human.pt --human-labels worst"""
+
+
+def add_arguments(sub_commands: Any) -> None:
+    """Add the parser of this sub-command."""
+    width = max(map(len, KINDS))
+    meanings = "\n".join(f"  {name:{width}}  {kind.meaning}" for name, kind in KINDS.items())
+    parser = sub_commands.add_parser(
+        "labels",
+        help="noisy copies of class labels",
+        description=_DESCRIPTION,
+        epilog=f"kinds:\n{meanings}\n\n{_EXAMPLE}",
+    )
+    add = parser.add_argument
+    add("source", metavar="SRC", type=Path, help="clean labels, .npy or .npz")
+    add("target", metavar="DST", type=Path, help="new folder")
+    add("--kind", required=True, metavar="KIND", help="of noise, see below")
+    add("--rate", type=float, help="share of labels to change, in [0, 1]; for asymmetric, of each class that flips")
+    add("--seed", type=int, default=0, help="default 0")
+    add("--classes", type=positive_int, metavar="K", help="number of classes (default: the greatest label + 1)")
+    add("--counts", choices=COUNTS, help="exact per pair of classes (default), exact per class, or a draw per sample")
+    flips = parser.add_argument_group("asymmetric")
+    add = flips.add_argument
+    add("--dataset", choices=list(DATASET_CLASSES), help="whose flips")
+    add("--reflip", action="store_true", default=None, help="CIFAR-10: flip current labels in turn, as APL and SR do")
+    add("--bidirectional", action="store_true", default=None, help="CIFAR-10: all four pairs both ways (Equal Loss)")
+    add(
+        "--superclass", choices=SUPERCLASSES, help="CIFAR-100: blocks of five ids (default, published) or the real ones"
+    )
+    add("--pairs", action="store_true", default=None, help="CIFAR-100: two classes of each superclass (Equal Loss)")
+    others = parser.add_argument_group("other kinds")
+    add = others.add_argument
+    add("--matrix", type=Path, metavar="FILE", help="matrix: .npy, .npz, .csv or .txt; row clean, column noisy")
+    add("--features", choices=FEATURES, help="part_dependent: pixels as they are (default, published) or normalised")
+    add("--rate-std", type=float, metavar="STD", help="part_dependent: spread of the samples' flip rates (default 0.1)")
+    add("--softmax", type=Path, metavar="FILE", help="prediction_error: .npy or .npz, (N, K) or (epochs, N, K)")
+    add("--human", type=Path, metavar="FILE", help="human: CIFAR-10_human.pt, CIFAR-100_human.pt, or an .npz")
+    add("--human-labels", dest="labels", metavar="SET", help=f"human: {', '.join(HUMAN_LABELS)}")
+    parser.add_argument("--overwrite", action="store_true", help="also where DST holds other labels")
+
+
+def run(arguments: Namespace) -> None:
+    """Do what the command line asks for.
+
+    Raises:
+        UserError: for anything wrong with the input.
+    """
+    if arguments.kind not in KINDS:
+        raise UserError(f"no kind of label noise {arguments.kind!r}; {nearest_names(arguments.kind, KINDS)}")
+    _refuse_foreign_files(arguments)
+    source = arguments.source
+    labels, _ = read_array(source, "y_train")
+    settings = _settings(arguments, labels)
+    try:
+        checked_labels(labels, settings.num_classes)
+    except ValueError as error:
+        raise UserError(f"{source}: {error}") from error
+    inputs = _inputs(arguments, labels, settings.num_classes)
+    files = tuple(path for path in (arguments.matrix, arguments.softmax, arguments.human) if path is not None)
+    report = run_label_noise(
+        source, labels, arguments.target, settings, inputs, other_files=files, overwrite=arguments.overwrite
+    )
+    print(summary(report, settings))
+    print(f"labels: {arguments.target / LABELS}")
+
+
+def _refuse_foreign_files(arguments: Namespace) -> None:
+    for name in ("matrix", "softmax", "human"):
+        needed = KINDS[arguments.kind].needs == name
+        if needed and getattr(arguments, name) is None:
+            raise UserError(f"--kind {arguments.kind} needs --{name} FILE")
+        if not needed and getattr(arguments, name) is not None:
+            raise UserError(f"--{name} is not for --kind {arguments.kind}")
+
+
+def _settings(arguments: Namespace, labels: NDArray[Any]) -> LabelNoiseSettings:
+    """The settings with the defaults of the kind filled in, so that the manifest tells them all."""
+    known = KINDS[arguments.kind].options
+    # Not labels.max() of anything: what is not a row of integers is refused later, with the reason.
+    plain = labels.dtype.kind in "iu" and labels.size > 0
+    classes = arguments.classes or (int(labels.max()) + 1 if plain else 2)
+    defaults: dict[str, Any] = {"counts": "cell", "features": "raw", "rate_std": 0.1}
+    if arguments.dataset == "cifar100":
+        defaults["superclass"] = "index"
+    values: dict[str, Any] = {}
+    for name in ("rate", "counts", "dataset", "reflip", "bidirectional", "superclass", "pairs", "features", "rate_std"):
+        value = getattr(arguments, name)
+        values[name] = defaults.get(name) if value is None and name in known else value
+    if arguments.kind == "human":
+        if arguments.labels is None:
+            raise UserError(f"--kind human needs --human-labels, one of {', '.join(HUMAN_LABELS)}")
+        return LabelNoiseSettings("human", classes, labels=arguments.labels, **values)
+    return LabelNoiseSettings(arguments.kind, classes, seed=arguments.seed, labels=arguments.labels, **values)
+
+
+def _inputs(arguments: Namespace, labels: NDArray[Any], num_classes: int) -> LabelNoiseInputs:
+    needs = KINDS[arguments.kind].needs
+    if needs == "images":
+        if not has_array(arguments.source, "x_train"):
+            raise UserError(f"{arguments.source}: --kind {arguments.kind} needs an .npz with x_train beside y_train")
+        return LabelNoiseInputs(images=read_array(arguments.source, "x_train")[0])
+    if needs == "softmax":
+        return LabelNoiseInputs(softmax=read_array(arguments.softmax, "softmax")[0])
+    if needs == "matrix":
+        return LabelNoiseInputs(matrix=read_matrix(arguments.matrix))
+    if needs == "human":
+        return LabelNoiseInputs(human=read_human_labels(arguments.human, arguments.labels, labels, num_classes))
+    return LabelNoiseInputs()
+
+
+def summary(report: LabelReport, settings: LabelNoiseSettings) -> str:
+    """Asked and realised rates, overall and of the classes, for the terminal."""
+    total = int(report.confusion.sum())
+    changed = total - int(report.confusion.trace())
+    asked = "" if settings.rate is None else f", asked {settings.rate:g}"
+    lines = [f"{settings.kind}: {changed} of {total} labels changed: {report.realised:.4f}{asked}"]
+    rates = [rate for rate in report.class_rates if rate is not None]
+    lines.append(f"{settings.num_classes} classes, rates of a class {min(rates):.4f} to {max(rates):.4f}")
+    if len(rates) < settings.num_classes:
+        lines.append(f"{settings.num_classes - len(rates)} classes have no samples")
+    if settings.rate and not changed:
+        lines.append("too few samples in a class for this rate and these counts: nothing changed")
+    away = report.confusion.astype(np.float64)
+    np.fill_diagonal(away, 0)
+    if changed:
+        top = away.max(axis=1).sum() / changed
+        lines.append(f"{top:.0%} of a class's changed labels went to its most frequent wrong one")
+    return "\n".join(lines)
