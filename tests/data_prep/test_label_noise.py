@@ -62,8 +62,8 @@ def digest(labels):
     return hashlib.sha256(labels.astype(np.int64).tobytes()).hexdigest()[:16]
 
 
-# Digests of what the published generators made of these labels after np.random.seed(3): those of Active Negative Loss
-# (exact cells) and of Active Passive Loss (per class, one after the other, multinomial).
+# Digests of what sample-by-sample loops after the published code made of these labels, after np.random.seed(3): that of
+# Active Negative Loss (exact cells) and of Active Passive Loss (per class, one after the other, multinomial).
 @pytest.mark.parametrize(
     ("published", "make"),
     [

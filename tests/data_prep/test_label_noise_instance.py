@@ -51,7 +51,7 @@ def test_raw_pixels_make_almost_a_pair_flip_and_normalised_ones_do_not(pictures)
 
 
 def test_same_labels_as_the_published_generator():
-    """The published loop (float32, a matrix product a sample) made the same labels of these pictures with seed 3."""
+    """A loop after the published code (float32, a product a sample) made these labels of these pictures with seed 3."""
     random = np.random.RandomState(99)
     random.permutation(60000)  # as the pictures were drawn when the digest was taken
     images = random.randint(0, 256, (2000, 8, 8, 3)).astype(np.uint8)
