@@ -16,7 +16,8 @@ from .regions import bounding_box, widened
 
 COLUMNS = 6
 _NAME_SHOWN = 26  # characters, counted from the end, which tells items apart
-CLEAN_COLOUR, NOISY_COLOUR = "#1b7837", "#d6301d"
+# Blue and orange of Okabe & Ito: told apart by colour-blind readers and in grey.
+CLEAN_COLOUR, NOISY_COLOUR = "#0072B2", "#D55E00"
 
 
 def write_preview(
