@@ -133,7 +133,12 @@ def test_ctrl_c_is_one_line_and_the_same_command_carries_on(tmp_path):
         mask = ellipse((256, 256), (20 + number % 60, 80 - number % 50))
         Image.fromarray(mask.astype(np.uint8) * 255).save(source / f"m{number:03d}.png")
     arguments = [*PROGRAM, source, target, *QUICK, "--workers", "2"]
-    started = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    # Started from a background job, Ctrl-C would be ignored, and so by every child.
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        started = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    finally:
+        signal.signal(signal.SIGINT, previous)
     while len(list(target.glob("m*.png"))) < 20 and started.poll() is None:
         time.sleep(0.002)
     os.killpg(started.pid, signal.SIGINT)
