@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import seg_anl
-from seg_anl.records import UserError, nearest_names, run_command
+from seg_anl.records import UserError, exit_with_error, nearest_names, run_command
 
 # Hydra's own records of a run; run directories hold ours.
 HYDRA_QUIET = ["hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"]
@@ -62,10 +62,11 @@ def _run_with_hydra(
 
     def job(config: DictConfig) -> None:
         try:
+            _refuse_missing(config)
             task(config)
         except UserError as error:
-            if not sweep:
-                raise
+            if not sweep:  # Hydra would print a traceback of what leaves here
+                exit_with_error(program, error)
             failed.append(str(error))
             print(f"{program}: error: {error}", file=sys.stderr)
 
@@ -95,10 +96,14 @@ def compose(config_name: str, overrides: list[str]) -> DictConfig:
             OmegaConf.resolve(config)
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(_explained(error, folder, config_name, overrides)) from error
+    _refuse_missing(config)
+    return config
+
+
+def _refuse_missing(config: DictConfig) -> None:
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise UserError(f"the setting {missing[0]} is needed: add {missing[0]}=VALUE to the command")
-    return config
 
 
 def _explained(error: Exception, folder: Path, config_name: str, overrides: list[str]) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -95,13 +96,7 @@ def fit(
     # Only half precision can underflow; bfloat16 has float32's range.
     scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
     parts = {"model": model, "loss": loss, "optimiser": optimiser, "schedule": schedule, "scaler": scaler}
-    first_epoch = 0
-    rows: list[MetricRow] = []
-    if run.last.exists():
-        first_epoch, rows = load_checkpoint(run.last, device=device, parts=parts)
-    if process.is_main:
-        run.write_environment(process, resumed_at=first_epoch)
-        run.write_metrics(rows)
+    ledger = _Ledger(task, settings, run, process, parts)
     process.wait()
     trained = process.wrapped(model)
 
@@ -111,19 +106,8 @@ def fit(
         return loss(output, target)
 
     step_objective = torch.compile(objective) if settings.compile else objective
-    split, metric = task.headline
-    best = max((row.values.get(metric, -math.inf) for row in rows if row.split == split), default=-math.inf)
-    bar = tqdm(
-        total=settings.epochs * task.steps_per_epoch,
-        initial=first_epoch * task.steps_per_epoch,
-        disable=not (settings.progress and process.is_main),
-        unit="step",
-        dynamic_ncols=True,
-    )
-    board = SummaryWriter(str(run.path / "tb"), purge_step=first_epoch) if process.is_main else None
-    with bar:
-        for epoch in range(first_epoch, settings.epochs):
-            bar.set_description(f"epoch {epoch + 1}/{settings.epochs}")
+    with ledger:
+        for epoch in range(ledger.first_epoch, settings.epochs):
             loss.set_epoch(epoch)
             trained.train()
             total = torch.zeros((), device=device)
@@ -139,36 +123,84 @@ def fit(
                 scaler.step(optimiser)
                 scaler.update()
                 total += value.detach()
-                bar.update()
-            learning_rate = optimiser.param_groups[0]["lr"]
+                ledger.bar.update()
+            progress = {"loss": total.item() / max(task.steps_per_epoch, 1), "lr": optimiser.param_groups[0]["lr"]}
+            _refuse_divergence(progress["loss"], epoch, run)
             schedule.step()
-            mean_loss = total.item() / max(task.steps_per_epoch, 1)
-            if not math.isfinite(mean_loss):
-                raise UserError(
-                    f"{run.path}: the training loss became {mean_loss} in epoch {epoch + 1}; "
-                    "lower optim.lr, or use precision=bf16 or fp32 in the place of fp16"
-                )
             if process.is_main:
-                assert board is not None
                 model.eval()
                 with torch.inference_mode(), torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
                     metrics = task.evaluate(model, epoch)
-                metrics.setdefault("train", {}).update({"loss": mean_loss, "lr": learning_rate})
-                rows.extend(MetricRow(epoch, name, values) for name, values in metrics.items())
-                for name, values in metrics.items():
-                    for key, number in values.items():
-                        board.add_scalar(f"{name}/{key}", number, epoch)
-                headline = metrics.get(split, {}).get(metric)
-                if headline is not None:
-                    bar.set_postfix({"loss": f"{mean_loss:.4f}", f"{split} {metric}": f"{headline:.4f}"})
-                done = epoch + 1
-                if headline is not None and headline > best:
-                    best = headline
-                    save_checkpoint(run.best, epoch=done, rows=rows, parts=parts)
-                if done % settings.checkpoint_every == 0 or done == settings.epochs:
-                    save_checkpoint(run.last, epoch=done, rows=rows, parts=parts)
-                    run.write_metrics(rows)
+                metrics.setdefault("train", {}).update(progress)
+                ledger.close_epoch(epoch, metrics)
             process.wait()
-    if board is not None:
-        board.close()
-    return rows
+    return ledger.rows
+
+
+class _Ledger:
+    """What is kept of a run: metric rows, checkpoints, TensorBoard's events and the progress bar.
+
+    Made before training, it restores ``parts`` from the last checkpoint. Only the main process writes.
+    """
+
+    def __init__(
+        self, task: Task, settings: LoopSettings, run: RunDirectory, process: Process, parts: Mapping[str, Any]
+    ) -> None:
+        self.settings, self.run, self.parts = settings, run, parts
+        self.split, self.metric = task.headline
+        self.first_epoch = 0
+        self.rows: list[MetricRow] = []
+        if run.last.exists():
+            self.first_epoch, self.rows = load_checkpoint(run.last, device=process.device, parts=parts)
+        self.best = max(
+            (row.values.get(self.metric, -math.inf) for row in self.rows if row.split == self.split), default=-math.inf
+        )
+        self.board = None
+        if process.is_main:
+            run.write_environment(process, resumed_at=self.first_epoch)
+            run.write_metrics(self.rows)
+            self.board = SummaryWriter(str(run.path / "tb"), purge_step=self.first_epoch)
+        self.bar = tqdm(
+            desc=f"epoch {self.first_epoch + 1}/{settings.epochs}",
+            total=settings.epochs * task.steps_per_epoch,
+            initial=self.first_epoch * task.steps_per_epoch,
+            disable=not (settings.progress and process.is_main),
+            unit="step",
+            dynamic_ncols=True,
+        )
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+        if self.board is not None:
+            self.board.close()
+
+    def close_epoch(self, epoch: int, metrics: Metrics) -> None:
+        """Write down a finished epoch: rows, events, and checkpoints where they are due."""
+        assert self.board is not None
+        done = epoch + 1
+        self.rows.extend(MetricRow(epoch, split, values) for split, values in metrics.items())
+        for split, values in metrics.items():
+            for name, value in values.items():
+                self.board.add_scalar(f"{split}/{name}", value, epoch)
+        headline = metrics.get(self.split, {}).get(self.metric, -math.inf)
+        if headline > self.best:
+            self.best = headline
+            save_checkpoint(self.run.best, epoch=done, rows=self.rows, parts=self.parts)
+        if done % self.settings.checkpoint_every == 0 or done == self.settings.epochs:
+            save_checkpoint(self.run.last, epoch=done, rows=self.rows, parts=self.parts)
+        self.run.write_metrics(self.rows)
+        self.bar.set_description(f"epoch {min(done + 1, self.settings.epochs)}/{self.settings.epochs}", refresh=False)
+        self.bar.set_postfix(
+            {"loss": f"{metrics['train']['loss']:.4f}", f"{self.split} {self.metric}": f"{headline:.4f}"}
+        )
+
+
+def _refuse_divergence(loss: float, epoch: int, run: RunDirectory) -> None:
+    if not math.isfinite(loss):
+        raise UserError(
+            f"{run.path}: the training loss became {loss} in epoch {epoch + 1}; "
+            "lower optim.lr, or use precision=bf16 or fp32 in the place of fp16"
+        )

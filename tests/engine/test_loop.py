@@ -70,9 +70,12 @@ def test_steps_are_those_written_out_by_hand(tmp_path: Path) -> None:
         torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("stop", [1, 2])
-def test_resuming_equals_never_stopping(tmp_path: Path, stop: int) -> None:
-    """T-Loss's own parameter, Adam's moments, batch norm's statistics and the schedule all go on."""
+@pytest.mark.parametrize(("stop", "checkpoint_every"), [(1, 1), (2, 1), (3, 2), (1, 2)])
+def test_resuming_equals_never_stopping(tmp_path: Path, stop: int, checkpoint_every: int) -> None:
+    """T-Loss's own parameter, Adam's moments, batch norm's statistics and the schedule all go on.
+
+    metrics.csv has every finished epoch, also one whose checkpoint was not due; resuming cuts it back.
+    """
     optim = OptimSettings("adam", lr=1e-2, schedule="cosine")
 
     def run(folder: Path, settings: LoopSettings, brought: Task) -> list:
@@ -89,7 +92,7 @@ def test_resuming_equals_never_stopping(tmp_path: Path, stop: int) -> None:
             raise StopHereError
         return {"test": {"accuracy": float(epoch)}}
 
-    settings = LoopSettings(epochs=4, progress=False)
+    settings = LoopSettings(epochs=4, checkpoint_every=checkpoint_every, progress=False)
     whole = run(tmp_path / "whole", settings, task())
     with pytest.raises(StopHereError):
         run(tmp_path / "cut", settings, Task(data, 3, stopping, ("test", "accuracy")))

@@ -157,6 +157,18 @@ def test_a_sweep_goes_on_after_a_failure_and_says_so_at_the_end(tmp_path: Path) 
     assert {path.name for path in tmp_path.iterdir()} == {"runs"}
 
 
+def test_a_loss_file_of_ones_own(tmp_path: Path) -> None:
+    """One YAML file for a new setting of a loss, found through Hydra's --config-dir."""
+    (tmp_path / "mine/loss").mkdir(parents=True)
+    (tmp_path / "mine/loss/sharp.yaml").write_text("name: gce\nq: 0.3\n")
+    settings = ["--config-dir", "mine", *SMALL, "data.limit=16", "epochs=1", "run_dir=run", "loss=sharp"]
+    assert run("train", *settings, cwd=tmp_path)[0] == 0
+    assert json.loads((tmp_path / "run/summary.json").read_text())["loss"]["q"] == 0.3
+    code, _, err = run("train", *settings, "loss.q=7", cwd=tmp_path)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "q must be a number > 0 and <= 1, got 7" in err
+
+
 def test_help_has_an_example(tmp_path: Path) -> None:
     for module, example in (("train", "seg-anl-train loss=anl_ce"), ("predict", "seg-anl-predict runs/")):
         code, out, _ = run(module, "--help", cwd=tmp_path)
