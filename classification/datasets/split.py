@@ -1,0 +1,71 @@
+"""What a data set is to the trainer: images in memory or in files, integer labels, and how intensities are scaled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class FileImages:
+    """Images that are decoded when a batch needs them."""
+
+    paths: tuple[Path, ...]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images and their labels.
+
+    Attributes:
+        images: uint8 ``(N, C, H, W)`` in memory, or the files they are decoded from.
+        labels: ``(N,)`` int64 in ``[0, K)``.
+    """
+
+    images: Tensor | FileImages
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def subset(self, index: NDArray[np.int64]) -> Split:
+        """The samples of ``index``, in its order."""
+        if isinstance(self.images, FileImages):
+            return Split(FileImages(tuple(self.images.paths[i] for i in index)), self.labels[index])
+        return Split(self.images[index], self.labels[index])
+
+    def with_labels(self, labels: NDArray[np.int64]) -> Split:
+        """The same images under other labels."""
+        return Split(self.images, labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A data set as it was found.
+
+    Attributes:
+        train: the training samples.
+        tests: evaluation splits by name; the first one decides which epoch is best.
+        classes: names of the K classes, in label order.
+        labels_are_clean: False where the training labels come noisy (WebVision, Animal-10N, Clothing1M): nobody knows
+            which are wrong, and no noise can be made from them.
+        remark: a line for the person: what was found, where.
+    """
+
+    train: Split
+    tests: dict[str, Split]
+    classes: tuple[str, ...]
+    labels_are_clean: bool
+    remark: str
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return len(self.classes)
