@@ -27,12 +27,12 @@ from monai.transforms import Compose, RandAdjustContrastd, RandFlipd, ScaleInten
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from seg_anl.engine import LoopSettings, OptimSettings, Process, RunDirectory, Task, compose, fit
+from seg_anl.engine import LoopSettings, OptimSettings, Process, ResidentBatches, RunDirectory, Task, compose, fit
 from seg_anl.engine.loop import PRECISIONS
 from seg_anl.engine.randomness import epoch_generator
 from seg_anl.segmentation.augmentation import Augmentation
 from seg_anl.segmentation.criterion import build_criterion
-from seg_anl.segmentation.datasets import Batches, load_images
+from seg_anl.segmentation.datasets import load_images
 from seg_anl.segmentation.models import build_model
 from seg_anl.segmentation.sources import find_pairs
 
@@ -91,7 +91,7 @@ class Bench:
     def ours(self) -> float:
         """Images per second of the project's loop."""
         augmentation = Augmentation()
-        batches = Batches(self.data, self.config.batch_size, 1, self.device)
+        batches = ResidentBatches(self.data.images, self.data.masks, self.config.batch_size, 1, self.device)
 
         def augmented(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
             generator = epoch_generator(1, epoch, "augmentation")

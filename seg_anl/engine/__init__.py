@@ -1,23 +1,30 @@
 """The training loop both trainers share, with its checkpoints, run directories and distribution."""
 
+from .batches import ResidentBatches, check_batch_size
 from .command import compose, config_folder, hydra_command
 from .distribution import Process, is_main_process, started
 from .loop import LoopSettings, Metrics, Task, fit
 from .optimisation import OptimSettings
-from .run_directory import RunDirectory, settings_digest
+from .run_directory import RunDirectory, run_path, settings_digest
+from .settings import check_tuning_share, check_whole_numbers
 
 __all__ = [
     "LoopSettings",
     "Metrics",
     "OptimSettings",
     "Process",
+    "ResidentBatches",
     "RunDirectory",
     "Task",
+    "check_batch_size",
+    "check_tuning_share",
+    "check_whole_numbers",
     "compose",
     "config_folder",
     "fit",
     "hydra_command",
     "is_main_process",
+    "run_path",
     "settings_digest",
     "started",
 ]

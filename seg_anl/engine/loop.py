@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from seg_anl.records import MetricRow, UserError, nearest_names
 
 from .checkpoint import load_checkpoint, save_checkpoint
 from .distribution import Process
+from .jacobian import squared_jacobian_norm
 from .optimisation import OptimSettings, add_l1_subgradient, build_optimiser, build_schedule
 from .run_directory import RunDirectory
 
@@ -64,12 +65,17 @@ class Task:
         steps_per_epoch: how many there are.
         evaluate: (network in eval mode, epoch) -> metrics; called by the main process after every epoch.
         headline: split and metric that ``best.pt`` and the progress bar go by; higher is better.
+        after_epoch: (network in eval mode, epoch) -> metrics of the training, in every process before evaluation; may
+            change the network. The rest of what a method remembers is in ``state``.
+        state: what else a checkpoint holds, by name: objects with ``state_dict`` and ``load_state_dict``.
     """
 
     batches: Callable[[int], Iterable[tuple[Tensor, Tensor]]]
     steps_per_epoch: int
     evaluate: Callable[[nn.Module, int], Metrics]
     headline: tuple[str, str]
+    after_epoch: Callable[[nn.Module, int], dict[str, float]] | None = None
+    state: Mapping[str, Any] = field(default_factory=dict)
 
 
 def fit(
@@ -84,8 +90,10 @@ def fit(
     """Train ``model`` to the end, from the beginning or from the run's last checkpoint; returns all metric rows.
 
     Raises:
-        UserError: when the loss is no longer finite; the checkpoint of the epoch before stays.
+        UserError: when the loss is no longer finite; the checkpoint of the epoch before stays. For settings that do
+            not go together.
     """
+    _check_together(settings, optim, process)
     device = process.device
     memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
     model.to(device).to(memory_format=memory_format)
@@ -95,7 +103,14 @@ def fit(
     dtype = PRECISIONS[settings.precision]
     # Only half precision can underflow; bfloat16 has float32's range.
     scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
-    parts = {"model": model, "loss": loss, "optimiser": optimiser, "schedule": schedule, "scaler": scaler}
+    parts: dict[str, Any] = {
+        "model": model,
+        "loss": loss,
+        "optimiser": optimiser,
+        "schedule": schedule,
+        "scaler": scaler,
+    }
+    parts.update(task.state)
     ledger = _Ledger(task, settings, run, process, parts)
     process.wait()
     trained = process.wrapped(model)
@@ -103,7 +118,10 @@ def fit(
     def objective(inputs: Tensor, target: Tensor) -> Tensor:
         with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
             output = trained(inputs)
-        return loss(output, target)
+        value: Tensor = loss(output, target)
+        if optim.jacobian:
+            value = value + optim.jacobian / 2 * squared_jacobian_norm(inputs, output)
+        return value
 
     step_objective = torch.compile(objective) if settings.compile else objective
     with ledger:
@@ -113,7 +131,8 @@ def fit(
             total = torch.zeros((), device=device)
             for inputs, target in task.batches(epoch):
                 optimiser.zero_grad(set_to_none=True)
-                value = step_objective(inputs.contiguous(memory_format=memory_format), target)
+                inputs = inputs.contiguous(memory_format=memory_format).requires_grad_(optim.jacobian > 0)
+                value = step_objective(inputs, target)
                 scaler.scale(value).backward()
                 scaler.unscale_(optimiser)
                 process.average_gradients(loss.parameters())
@@ -127,8 +146,10 @@ def fit(
             progress = {"loss": total.item() / max(task.steps_per_epoch, 1), "lr": optimiser.param_groups[0]["lr"]}
             _refuse_divergence(progress["loss"], epoch, run)
             schedule.step()
+            model.eval()
+            if task.after_epoch is not None:
+                progress.update(task.after_epoch(model, epoch))
             if process.is_main:
-                model.eval()
                 with torch.inference_mode(), torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
                     metrics = task.evaluate(model, epoch)
                 metrics.setdefault("train", {}).update(progress)
@@ -196,6 +217,12 @@ class _Ledger:
         self.bar.set_postfix(
             {"loss": f"{metrics['train']['loss']:.4f}", f"{self.split} {self.metric}": f"{headline:.4f}"}
         )
+
+
+def _check_together(settings: LoopSettings, optim: OptimSettings, process: Process) -> None:
+    if optim.jacobian and (settings.compile or process.world_size > 1):
+        # Neither compiled graphs nor DistributedDataParallel differentiate a gradient.
+        raise UserError("optim.jacobian works in one process without compilation: use compile=false, without torchrun")
 
 
 def _refuse_divergence(loss: float, epoch: int, run: RunDirectory) -> None:

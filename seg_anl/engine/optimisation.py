@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -14,7 +14,8 @@ from torch.optim import lr_scheduler
 from seg_anl.records import UserError, nearest_names
 
 OPTIMISERS = ("adam", "adamw", "sgd")
-SCHEDULES = ("constant", "exponential", "cosine", "step")
+SCHEDULES = ("constant", "exponential", "cosine", "step", "milestones")
+NOT_NEGATIVE = ("weight_decay", "momentum", "eta_min", "l1", "jacobian")
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,11 @@ class OptimSettings:
         lr, weight_decay: of the network's parameters.
         momentum, nesterov: of SGD.
         schedule: per epoch: ``constant``; ``exponential`` (times ``gamma``); ``cosine`` (to ``eta_min`` over all
-            epochs); ``step`` (times ``gamma`` every ``step_size`` epochs).
+            epochs); ``step`` (times ``gamma`` every ``step_size`` epochs); ``milestones`` (times ``gamma`` from each
+            of the epochs in ``milestones`` on).
         clip_norm: largest gradient norm of the network, the L1 sub-gradient included; None: no clipping.
         l1: delta, the weight of the L1 norm of all network parameters.
+        jacobian: weight of the squared Jacobian norm, see :mod:`seg_anl.engine.jacobian`; half of it counts.
         loss_lr: learning rate of parameters that belong to the loss (T-Loss's log nu); they have no weight decay.
     """
 
@@ -40,9 +43,11 @@ class OptimSettings:
     schedule: str = "constant"
     gamma: float = 1.0
     step_size: int = 1
+    milestones: Sequence[int] = ()
     eta_min: float = 0.0
     clip_norm: float | None = None
     l1: float = 0.0
+    jacobian: float = 0.0
     loss_lr: float = 1e-3
 
     def __post_init__(self) -> None:
@@ -57,8 +62,13 @@ class OptimSettings:
             if field.name in ("lr", "gamma", "step_size", "loss_lr", "clip_norm"):
                 if value is not None and not (_is_number(value) and value > 0):
                     raise UserError(f"optim.{field.name} must be a number > 0, got {value!r}")
-            elif field.name in ("weight_decay", "momentum", "eta_min", "l1") and not (_is_number(value) and value >= 0):
+            elif field.name in ("weight_decay", "momentum", "eta_min", "l1", "jacobian") and not (
+                _is_number(value) and value >= 0
+            ):
                 raise UserError(f"optim.{field.name} must be a number >= 0, got {value!r}")
+        whole = all(isinstance(epoch, int) and not isinstance(epoch, bool) and epoch > 0 for epoch in self.milestones)
+        if not whole or list(self.milestones) != sorted(set(self.milestones)):
+            raise UserError(f"optim.milestones must be rising epochs > 0, got {list(self.milestones)}")
 
 
 def build_optimiser(settings: OptimSettings, model: nn.Module, loss: nn.Module) -> torch.optim.Optimizer:
@@ -85,6 +95,8 @@ def build_schedule(settings: OptimSettings, optimiser: torch.optim.Optimizer, ep
             return settings.gamma**epoch
         if settings.schedule == "step":
             return settings.gamma ** (epoch // settings.step_size)
+        if settings.schedule == "milestones":
+            return settings.gamma ** sum(epoch >= milestone for milestone in settings.milestones)
         if settings.schedule == "cosine":
             lowest = settings.eta_min / settings.lr
             return lowest + (1 - lowest) * (1 + math.cos(math.pi * epoch / epochs)) / 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -131,9 +132,28 @@ class RunDirectory:
         write_json(self.path / SUMMARY_FILE, {"schema": SUMMARY_SCHEMA, **content})
 
 
+def run_path(config: DictConfig, noise: str) -> Path:
+    """Where a configuration's run lies: named by what people compare, told apart by a digest of the rest.
+
+    Args:
+        config: with task, data.name, loss.name, preset, seed, run_root and run_dir.
+        noise: the noise in a word, ``symmetric0.4``.
+    """
+    if config.run_dir is not None:
+        return Path(str(config.run_dir)).expanduser()
+    parts = [str(config.task), str(config.data.name), noise, str(config.loss.name), str(config.preset)]
+    folder = "/".join(re.sub(r"[^\w.\-]", "_", part) for part in parts)
+    return Path(str(config.run_root)).expanduser() / folder / f"seed{config.seed}-{settings_digest(config)}"
+
+
 def settings_digest(config: DictConfig) -> str:
-    """Eight hexadecimal digits that tell runs of different settings apart; the seed and the place do not enter."""
+    """Eight hexadecimal digits that tell runs of different settings apart.
+
+    The seed and the place do not enter, nor does a noise seed that follows the seed.
+    """
     settings = {k: v for k, v in _flat(config).items() if k.split(".")[0] not in (*PLACE_SETTINGS, "seed")}
+    if config.get("task") == "classification" and settings.get("noise.seed") == config.seed:
+        del settings["noise.seed"]
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +14,10 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 from torch import Tensor
 
-from seg_anl.engine.randomness import epoch_generator
 from seg_anl.records import UserError
 
 from .images import read_image, read_mask
 from .sources import Pair
-
-# The share of a GPU's free memory that the images may take; beyond it they stay in the host's memory.
-RESIDENT_SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -119,52 +115,3 @@ def image_size(size: Any) -> tuple[int, int]:
     if len(numbers) != 2 or any(isinstance(n, bool) or not isinstance(n, int) or n < 8 for n in numbers):
         raise UserError(f"data.size must be one or two whole numbers >= 8 (pixels), got {size!r}")
     return numbers[0], numbers[1]
-
-
-def check_batch_size(batch_size: Any, count: int, world_size: int = 1) -> None:
-    """Refuse a ``batch_size`` that ``count`` images or ``world_size`` processes do not allow."""
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or not 1 <= batch_size <= count:
-        raise UserError(f"batch_size must be from 1 to {count}, the number of training images; got {batch_size}")
-    if batch_size % world_size:
-        raise UserError(f"batch_size={batch_size} cannot be shared by {world_size} processes")
-
-
-class Batches:
-    """Batches of an image set, the same for the same seed and epoch whatever came before.
-
-    Images and masks lie on the training device where they fit, else in (pinned) host memory. Each process takes every
-    ``world_size``-th sample of a batch.
-    """
-
-    def __init__(
-        self, data: ImageSet, batch_size: int, seed: int, device: torch.device, rank: int = 0, world_size: int = 1
-    ) -> None:
-        check_batch_size(batch_size, len(data), world_size)
-        self.batch_size, self.seed, self.device = batch_size, seed, device
-        self.rank, self.world_size = rank, world_size
-        resident = device.type == "cpu" or _fits(data, device)
-        place = device if resident else torch.device("cpu")
-        self.images, self.masks = data.images.to(place), data.masks.to(place)
-        if not resident:
-            self.images, self.masks = self.images.pin_memory(), self.masks.pin_memory()
-
-    def __len__(self) -> int:
-        return len(self.images) // self.batch_size
-
-    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """uint8 images ``(B, 3, H, W)`` and masks ``(B, H, W)`` on the device; a last, smaller batch is left out."""
-        order = torch.randperm(len(self.images), generator=epoch_generator(self.seed, epoch, "order"))
-        order = order.to(self.images.device)
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
-            index = order[start + self.rank : start + self.batch_size : self.world_size]
-            yield (
-                self.images[index].to(self.device, non_blocking=True),
-                self.masks[index].to(self.device, non_blocking=True),
-            )
-
-
-def _fits(data: ImageSet, device: torch.device) -> bool:
-    if device.type != "cuda":
-        return True
-    free, _ = torch.cuda.mem_get_info(device)
-    return data.images.numel() + data.masks.numel() < RESIDENT_SHARE * free

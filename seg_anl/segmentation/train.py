@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -18,12 +17,16 @@ from seg_anl.engine import (
     Metrics,
     OptimSettings,
     Process,
+    ResidentBatches,
     RunDirectory,
     Task,
+    check_batch_size,
+    check_tuning_share,
+    check_whole_numbers,
     fit,
     hydra_command,
     is_main_process,
-    settings_digest,
+    run_path,
     started,
 )
 from seg_anl.engine.checkpoint import load_model
@@ -33,7 +36,7 @@ from seg_anl.records.runs import summarise
 
 from .augmentation import Augmentation
 from .criterion import SegmentationCriterion, build_criterion
-from .datasets import Batches, ImageSet, check_batch_size, load_images
+from .datasets import ImageSet, load_images
 from .evaluation import dice_scores, predict_labels
 from .models import build_model
 from .noise import check_noise_settings, noisy_masks
@@ -110,7 +113,7 @@ def train(config: DictConfig) -> RunDirectory:
     _check(config)
     seed_everything(config.seed)
     model = build_model(config.model, config.data)
-    run = RunDirectory(run_path(config))
+    run = RunDirectory(run_path(config, noise_name(config)))
     with started(str(config.device)) as process:
         say = print if process.is_main else _silent
         run.check(config)
@@ -142,14 +145,9 @@ def train(config: DictConfig) -> RunDirectory:
     return run
 
 
-def run_path(config: DictConfig) -> Path:
-    """Where a configuration's run lies: named by what people compare, told apart by a digest of the rest."""
-    if config.run_dir is not None:
-        return Path(str(config.run_dir)).expanduser()
-    noise = f"alpha{config.noise.alpha}-beta{config.noise.beta}"
-    parts = [str(config.task), str(config.data.name), noise, str(config.loss.name), str(config.preset)]
-    folder = "/".join(re.sub(r"[^\w.\-]", "_", part) for part in parts)
-    return Path(str(config.run_root)).expanduser() / folder / f"seed{config.seed}-{settings_digest(config)}"
+def noise_name(config: DictConfig) -> str:
+    """The noise's part of a run's place."""
+    return f"alpha{config.noise.alpha}-beta{config.noise.beta}"
 
 
 def print_result(run: RunDirectory) -> None:
@@ -170,17 +168,9 @@ def print_result(run: RunDirectory) -> None:
 def _check(config: DictConfig) -> None:
     """Settings that no part checks when it is built."""
     check_noise_settings(config.noise)
-    for setting in ("seed", "noise.seed"):
-        value = OmegaConf.select(config, setting)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise UserError(f"{setting} must be a whole number >= 0, got {value!r}")
-    for setting in ("evaluation.last_k", "evaluation.train_every", "workers"):
-        value = OmegaConf.select(config, setting)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise UserError(f"{setting} must be a whole number >= 1, got {value!r}")
-    tuning = config.data.tuning
-    if isinstance(tuning, bool) or not isinstance(tuning, (int, float)) or not 0 <= tuning < 1:
-        raise UserError(f"data.tuning must be from 0 to below 1, got {tuning!r}")
+    check_whole_numbers(config, 0, "seed", "noise.seed")
+    check_whole_numbers(config, 1, "evaluation.last_k", "evaluation.train_every", "workers")
+    check_tuning_share(config)
 
 
 def _tuning_items(items: list[str], config: DictConfig) -> set[str]:
@@ -200,7 +190,15 @@ def _prepare(clean: ImageSet, test: ImageSet, held_out: set[str], config: DictCo
 
 
 def _task(prepared: Prepared, config: DictConfig, augmentation: Augmentation, process: Process) -> Task:
-    batches = Batches(prepared.noisy, config.batch_size, config.seed, process.device, process.rank, process.world_size)
+    batches = ResidentBatches(
+        prepared.noisy.images,
+        prepared.noisy.masks,
+        config.batch_size,
+        config.seed,
+        process.device,
+        process.rank,
+        process.world_size,
+    )
 
     # Augmentation draws on the CPU: the same on every device, and no synchronisation to read it back.
     def augmented(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -16,7 +16,7 @@ from PIL import Image
 from seg_anl.engine import compose
 from seg_anl.records import UserError
 from seg_anl.segmentation.augmentation import Augmentation, normalised
-from seg_anl.segmentation.datasets import Batches, ImageSet, load_images
+from seg_anl.segmentation.datasets import ImageSet, load_images
 from seg_anl.segmentation.images import read_image, read_mask
 from seg_anl.segmentation.sources import find_pairs
 
@@ -200,28 +200,6 @@ def some_images(count: int = 10) -> ImageSet:
     index = torch.arange(count, dtype=torch.uint8)
     images = index[:, None, None, None].expand(-1, 3, 8, 8).contiguous()
     return ImageSet([str(i) for i in range(count)], images, index[:, None, None].expand(-1, 8, 8).contiguous(), {})
-
-
-def test_an_epoch_can_be_repeated_without_those_before_it() -> None:
-    def order(batches: Batches, epoch: int) -> list[int]:
-        return [int(i) for images, _ in batches.epoch(epoch) for i in images[:, 0, 0, 0]]
-
-    cpu = torch.device("cpu")
-    first, second = Batches(some_images(), 3, 1, cpu), Batches(some_images(), 3, 1, cpu)
-    walked = [order(first, epoch) for epoch in range(3)]
-    assert order(second, 2) == walked[2]
-    assert walked[0] != walked[1]
-    assert all(len(set(epoch)) == 9 for epoch in walked)
-    assert order(Batches(some_images(), 3, 2, cpu), 0) != walked[0]
-
-
-def test_processes_share_a_batch_without_overlap() -> None:
-    cpu = torch.device("cpu")
-    one = next(Batches(some_images(), 4, 0, cpu).epoch(0))[1][:, 0, 0].tolist()
-    parts = [next(Batches(some_images(), 4, 0, cpu, rank, 2).epoch(0))[1][:, 0, 0].tolist() for rank in (0, 1)]
-    assert sorted(parts[0] + parts[1]) == sorted(one)
-    with pytest.raises(UserError, match="cannot be shared by 3"):
-        Batches(some_images(), 4, 0, cpu, 0, 3)
 
 
 def test_image_and_mask_are_mirrored_alike_and_nothing_is_lost() -> None:

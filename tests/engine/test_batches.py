@@ -1,0 +1,41 @@
+"""Batches that a seed and an epoch decide, and that processes share."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from seg_anl.engine import ResidentBatches
+from seg_anl.records import UserError
+
+CPU = torch.device("cpu")
+INDEX = torch.arange(10, dtype=torch.uint8)
+
+
+def batches(size: int, seed: int, rank: int = 0, world_size: int = 1) -> ResidentBatches:
+    return ResidentBatches(INDEX[:, None].expand(-1, 3), INDEX, size, seed, CPU, rank, world_size)
+
+
+def order(data: ResidentBatches, epoch: int) -> list[int]:
+    return [int(i) for _, targets in data.epoch(epoch) for i in targets]
+
+
+def test_an_epoch_can_be_repeated_without_those_before_it() -> None:
+    walked = [order(batches(3, 1), epoch) for epoch in range(3)]
+    assert order(batches(3, 1), 2) == walked[2]
+    assert walked[0] != walked[1]
+    assert all(len(set(epoch)) == 9 for epoch in walked)
+    assert order(batches(3, 2), 0) != walked[0]
+
+
+def test_images_and_targets_stay_together() -> None:
+    for images, targets in batches(3, 1).epoch(0):
+        assert torch.equal(images[:, 2], targets)
+
+
+def test_processes_share_a_batch_without_overlap() -> None:
+    one = order(batches(4, 0), 0)[:4]
+    parts = [order(batches(4, 0, rank, 2), 0)[:2] for rank in (0, 1)]
+    assert sorted(parts[0] + parts[1]) == sorted(one)
+    with pytest.raises(UserError, match="cannot be shared by 3"):
+        batches(4, 0, 0, 3)
