@@ -1,6 +1,7 @@
-"""Torch-free ground floor: errors, atomic files, seeds, noise manifests and the files of a run directory."""
+"""Torch-free ground floor: errors, atomic files, seeds, noise manifests, run directories, where configurations lie."""
 
 from .atomic import make_directory, write_bytes, write_csv, write_json, write_text, written_aside
+from .configuration import config_folder
 from .errors import UserError, exit_with_error, nearest_names, run_command
 from .manifest import NoiseRecord, array_digest, write_manifest
 from .runs import METRICS_KEYS, SUMMARY_SCHEMA, MetricRow, metric_summary, read_metrics, write_metrics
@@ -14,6 +15,7 @@ __all__ = [
     "UserError",
     "array_digest",
     "chosen_items",
+    "config_folder",
     "exit_with_error",
     "item_generator",
     "item_hash",
