@@ -47,8 +47,19 @@ class Split:
 
 
 @dataclass(frozen=True, eq=False)
+class Found:
+    """What a reader of a data set finds: see :class:`Dataset`, which is a part of it with its statistics."""
+
+    train: Split
+    tests: dict[str, Split]
+    classes: tuple[str, ...]
+    labels_are_clean: bool
+    remark: str
+
+
+@dataclass(frozen=True, eq=False)
 class Dataset:
-    """A data set as it was found.
+    """A data set as it is trained on.
 
     Attributes:
         train: the training samples.
@@ -57,6 +68,10 @@ class Dataset:
         labels_are_clean: False where the training labels come noisy (WebVision, Animal-10N, Clothing1M): nobody knows
             which are wrong, and no noise can be made from them.
         remark: a line for the person: what was found, where.
+        mean, std: per channel, on a scale where white is 1; what images are normalised by.
+        found_labels: labels of the whole training set, before ``data.limit`` and ``data.imbalance`` took a part of it.
+        kept: positions in it of the images of ``train``, ascending: what files about the whole training set (human
+            labels, recorded softmaxes) are read by.
     """
 
     train: Split
@@ -64,6 +79,10 @@ class Dataset:
     classes: tuple[str, ...]
     labels_are_clean: bool
     remark: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    found_labels: NDArray[np.int64]
+    kept: NDArray[np.int64]
 
     @property
     def num_classes(self) -> int:
