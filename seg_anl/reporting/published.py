@@ -1,7 +1,7 @@
 """The numbers of the papers, from ``configs/published``: which tables there are, their cells, and the papers' errata.
 
-What lives here reads; ``configs/published/README.md`` says what the columns mean and where the numbers are from. Comparing
-them with runs is the report's work.
+What lives here reads; ``configs/published/README.md`` says what the columns mean and where the numbers are from.
+Comparing them with runs is the report's work.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from seg_anl.records import UserError, config_folder, nearest_names
 
@@ -129,9 +130,9 @@ def list_errata(paper: str | None = None) -> tuple[Erratum, ...]:
 
 
 def _cell(row: dict[str, str]) -> PublishedCell:
-    numbers = {key: float(row[key]) if row[key] else None for key in NUMBERS}
-    words = {key: value for key, value in row.items() if key not in NUMBERS}
-    return PublishedCell(**words, **numbers)  # type: ignore[arg-type]  # mypy does not tell the keys apart
+    values: dict[str, Any] = dict(row)
+    values.update((key, float(row[key]) if row[key] else None) for key in NUMBERS)
+    return PublishedCell(**values)
 
 
 def _rows(name: str) -> list[dict[str, str]]:
