@@ -373,6 +373,7 @@ def test_an_unknown_table_names_the_nearest() -> None:
 
 
 def test_reading_needs_no_torch() -> None:
-    code = "import sys; from seg_anl.reporting.published import read_table; read_table('ISIC-VI'); print('torch' in sys.modules)"
+    reading = "from seg_anl.reporting.published import read_table; read_table('ISIC-VI')"
+    code = f"import sys; {reading}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
