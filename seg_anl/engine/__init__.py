@@ -6,7 +6,7 @@ from .distribution import Process, is_main_process, started
 from .loop import LoopSettings, Metrics, Task, fit
 from .optimisation import OptimSettings
 from .run_directory import RunDirectory, run_path, settings_digest
-from .settings import check_tuning_share, check_whole_numbers
+from .settings import check_tuning_share, check_whole_numbers, loss_from_config
 
 __all__ = [
     "LoopSettings",
@@ -24,6 +24,7 @@ __all__ = [
     "fit",
     "hydra_command",
     "is_main_process",
+    "loss_from_config",
     "run_path",
     "settings_digest",
     "started",

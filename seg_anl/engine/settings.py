@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from omegaconf import DictConfig, OmegaConf
 
+from seg_anl.losses import RobustLoss, build_loss
 from seg_anl.records import UserError
 
 
@@ -20,3 +21,18 @@ def check_tuning_share(config: DictConfig) -> None:
     tuning = config.data.tuning
     if isinstance(tuning, bool) or not isinstance(tuning, (int, float)) or not 0 <= tuning < 1:
         raise UserError(f"data.tuning must be from 0 to below 1, got {tuning!r}")
+
+
+def loss_from_config(config: DictConfig, *others: str) -> RobustLoss:
+    """The loss of a ``loss`` configuration; ``others`` are settings in it that are not the loss's.
+
+    Raises:
+        UserError: for an unknown loss or parameter (with the nearest names) or a value out of range.
+    """
+    settings = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(settings, dict)
+    parameters = {str(key): value for key, value in settings.items() if key not in ("name", *others)}
+    try:
+        return build_loss(str(config.name), **parameters)
+    except ValueError as error:
+        raise UserError(str(error)) from error

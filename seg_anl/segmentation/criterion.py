@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from monai.losses import DiceLoss
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor
 
-from seg_anl.losses import RobustLoss, ScheduledLoss, build_loss
+from seg_anl.engine import loss_from_config
+from seg_anl.losses import RobustLoss, ScheduledLoss
 from seg_anl.records import UserError
-
-COMMON_SETTINGS = ("name", "dice_weight")
 
 
 class SegmentationCriterion(ScheduledLoss):
@@ -50,13 +49,7 @@ def build_criterion(config: DictConfig) -> SegmentationCriterion:
     Raises:
         UserError: for an unknown loss or parameter (with the nearest names) or a value out of range.
     """
-    settings = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(settings, dict)
-    parameters = {str(key): value for key, value in settings.items() if key not in COMMON_SETTINGS}
     dice_weight = config.dice_weight
     if isinstance(dice_weight, bool) or not isinstance(dice_weight, (int, float)) or dice_weight < 0:
         raise UserError(f"loss.dice_weight must be a number >= 0, got {dice_weight!r}")
-    try:
-        return SegmentationCriterion(build_loss(str(config.name), **parameters), float(dice_weight))
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    return SegmentationCriterion(loss_from_config(config, "dice_weight"), float(dice_weight))

@@ -1,0 +1,84 @@
+"""Co-teaching: two networks, each taught by the samples that the other finds easy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from seg_anl.losses import RobustLoss, ScheduledLoss
+
+from .base import Method
+
+
+class NetworkPair(nn.Module):
+    """Two networks side by side; outputs ``(B, K)`` become ``(B, 2, K)``."""
+
+    def __init__(self, first: nn.Module, second: nn.Module) -> None:
+        super().__init__()
+        self.first, self.second = first, second
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Both outputs for the same images."""
+        return torch.stack([self.first(images), self.second(images)], dim=1)
+
+
+class CrossedSmallLoss(ScheduledLoss):
+    """The sum of both networks' mean loss over the samples for which the *other* network's loss is smallest.
+
+    The share of samples left out rises from 0 to ``forget_rate`` over the first ``gradual_epochs`` epochs.
+
+    Args:
+        loss: any loss of the registry; its reduction is taken over.
+        forget_rate: the noise rate, as far as it is known, in [0, 1).
+        gradual_epochs: T_k of the paper.
+
+    Shape:
+        - output: logits ``(B, 2, K)``; target: ``(B,)``.
+
+    Reference: Han et al., Co-teaching: Robust Training of Deep Neural Networks with Extremely Noisy Labels, NeurIPS
+    2018, Algorithm 1.
+    """
+
+    def __init__(self, loss: RobustLoss, *, forget_rate: float, gradual_epochs: int) -> None:
+        super().__init__()
+        loss.reduction = "none"
+        self.loss, self.forget_rate, self.gradual_epochs = loss, forget_rate, gradual_epochs
+        self.kept = 1.0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the share of samples that are learnt from in ``epoch``."""
+        self.loss.set_epoch(epoch)
+        self.kept = 1 - self.forget_rate * min(1.0, epoch / max(self.gradual_epochs - 1, 1))
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        """The scalar criterion of both networks; their gradients do not mix."""
+        first, second = (self.loss(output[:, network], target) for network in (0, 1))
+        count = max(1, int(self.kept * len(target)))
+        easy_for_first, easy_for_second = (
+            values.detach().topk(count, largest=False, sorted=False).indices for values in (first, second)
+        )
+        return first[easy_for_second].mean() + second[easy_for_first].mean()
+
+
+class CoTeaching(Method):
+    """Trains a :class:`NetworkPair` on :class:`CrossedSmallLoss`; the loop and the optimiser serve both networks.
+
+    A bound on the gradient's norm (``optim.clip_norm``) holds for both together.
+    """
+
+    def __init__(self, *, forget_rate: float, gradual_epochs: int) -> None:
+        if isinstance(forget_rate, bool) or not isinstance(forget_rate, (int, float)) or not 0 <= forget_rate < 1:
+            raise ValueError(f"method.forget_rate must be from 0 to below 1, got {forget_rate!r}")
+        if isinstance(gradual_epochs, bool) or not isinstance(gradual_epochs, int) or gradual_epochs < 1:
+            raise ValueError(f"method.gradual_epochs must be a whole number >= 1, got {gradual_epochs!r}")
+        self.forget_rate, self.gradual_epochs = float(forget_rate), gradual_epochs
+
+    def network(self, build: Callable[[], nn.Module]) -> nn.Module:
+        """Two networks that start from different weights."""
+        return NetworkPair(build(), build())
+
+    def criterion(self, loss: RobustLoss, *, epochs: int) -> ScheduledLoss:
+        """The crossed small-loss criterion over ``loss``."""
+        return CrossedSmallLoss(loss, forget_rate=self.forget_rate, gradual_epochs=self.gradual_epochs)

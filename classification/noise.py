@@ -1,0 +1,99 @@
+"""Wrong labels for the training set: made once, kept with manifest and confusion matrix in the run directory."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from omegaconf import DictConfig, OmegaConf
+
+from data_prep.label_noise import KINDS, LabelNoiseInputs, LabelNoiseSettings, read_human_labels
+from data_prep.label_noise.files import read_array, read_matrix
+from data_prep.label_noise.run import LABELS, run_label_noise
+from seg_anl.records import UserError, nearest_names
+
+from .datasets import Dataset, FileImages
+
+NO_NOISE = "none"
+FILE_SETTINGS = ("softmax", "matrix", "file")  # of the noise group: not settings of a generator but files it reads
+
+
+def check_noise_settings(noise: DictConfig) -> None:
+    """Check the ``noise`` group as far as it can be without the data.
+
+    Raises:
+        UserError: naming the setting that is out of range.
+    """
+    if noise.kind != NO_NOISE and noise.kind not in KINDS:
+        raise UserError(f"noise.kind={noise.kind}: {nearest_names(str(noise.kind), [NO_NOISE, *KINDS])}")
+    rate = noise.get("rate", 0.0)
+    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate <= 1:
+        raise UserError(f"noise.rate must be from 0 to 1, got {rate!r}")
+
+
+def noise_name(noise: DictConfig) -> str:
+    """The noise in a word, for a run's place: ``symmetric0.4``, ``human-worst``, ``none``."""
+    if noise.kind == "human":
+        return f"human-{noise.labels}"
+    return f"{noise.kind}{noise.get('rate', '')}"
+
+
+def write_noise(data: Dataset, noise: DictConfig, folder: Path) -> None:
+    """Make the noisy training labels and write them, with what was done, into ``folder``; none for ``noise=none``.
+
+    Raises:
+        UserError: a setting out of range, a file that does not fit, or labels that are noisy as they come.
+    """
+    if noise.kind == NO_NOISE:
+        return
+    if not data.labels_are_clean:
+        raise UserError("the training labels of this data set are noisy as they come: use noise=none")
+    settings, inputs = _settings(noise, data.num_classes), _inputs(noise, data)
+    run_label_noise(Path("noise"), data.train.labels, folder, settings, inputs, overwrite=True)
+
+
+def read_noise(data: Dataset, noise: DictConfig, folder: Path) -> NDArray[np.int64]:
+    """The training labels ``(N,)`` that :func:`write_noise` left in ``folder``; the data's own for ``noise=none``."""
+    if noise.kind == NO_NOISE:
+        return data.train.labels
+    return read_array(folder / LABELS)[0].astype(np.int64)
+
+
+def _settings(noise: DictConfig, num_classes: int) -> LabelNoiseSettings:
+    given = OmegaConf.to_container(noise, resolve=True)
+    assert isinstance(given, dict)
+    values: dict[str, Any] = {str(key): value for key, value in given.items() if key not in FILE_SETTINGS}
+    foreign = sorted(set(values) - {field.name for field in fields(LabelNoiseSettings)})
+    if foreign:
+        raise UserError(f"noise.{foreign[0]}: {noise.kind} noise has no such setting")
+    if noise.kind == "asymmetric" and values.get("dataset") is None:
+        raise UserError(
+            "noise=asymmetric has no published flips for this data set: set data.flips to mnist, cifar10 or cifar100 "
+            "where its classes are the same, or use noise=pair_flip or noise=matrix"
+        )
+    return LabelNoiseSettings(num_classes=num_classes, **values)
+
+
+def _inputs(noise: DictConfig, data: Dataset) -> LabelNoiseInputs:
+    """The arrays a kind needs. Files are about the whole training set; the run may use a part of it."""
+    needs = KINDS[noise.kind].needs
+    if needs == "images":
+        if isinstance(data.train.images, FileImages):
+            raise UserError(f"noise={noise.kind} needs images in memory; this data set's are decoded as they are used")
+        return LabelNoiseInputs(images=data.train.images.movedim(1, -1).numpy())
+    if needs == "softmax":
+        softmax = read_array(Path(str(noise.softmax)).expanduser(), "softmax")[0]
+        total = softmax.shape[-2] if softmax.ndim > 1 else 0
+        if total == len(data.found_labels):
+            softmax = softmax[..., data.kept, :]
+        return LabelNoiseInputs(softmax=softmax)
+    if needs == "matrix":
+        return LabelNoiseInputs(matrix=read_matrix(Path(str(noise.matrix)).expanduser()))
+    if needs == "human":
+        path = Path(str(noise.file)).expanduser()
+        labels = read_human_labels(path, str(noise.labels), data.found_labels, data.num_classes)
+        return LabelNoiseInputs(human=labels[data.kept])
+    return LabelNoiseInputs()
