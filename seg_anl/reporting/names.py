@@ -1,0 +1,133 @@
+"""What tables and figures call methods, noises and data sets: the papers' names, read from a run's settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+LOSS_NAMES = {
+    "ce": "CE",
+    "focal": "FL",
+    "mae": "MAE",
+    "gce": "GCE",
+    "sce": "SCE",
+    "phuber_ce": "PHCE",
+    "taylor_ce": "TCE",
+    "lsr": "LSR",
+    "bootstrap_soft": "Bootstrap (soft)",
+    "bootstrap_hard": "Bootstrap (hard)",
+    "forward": "Forward",
+    "nlnl": "NLNL",
+    "el": "EL",
+    "el_lsr": "LSR+EL",
+    "t_loss": "T-Loss",
+    "anl_ce": "ANL-CE",
+    "anl_fl": "ANL-FL",
+    "anl_ce_er": "ANL-CE*",
+    "anl_fl_er": "ANL-FL*",
+}
+TRAINING_NAMES = {"co_teaching": "Co-teaching", "d2l": "D2L", "forward": "Forward"}
+NOISE_NAMES = {
+    "symmetric": "symmetric",
+    "asymmetric": "asymmetric",
+    "pair_flip": "pair flip",
+    "part_dependent": "part-dependent",
+    "prediction_error": "prediction error",
+}
+MASK_KINDS = ("erode", "dilate", "affine")
+
+
+def method_name(config: Mapping[str, Any]) -> str:
+    """Loss and training method under the papers' names.
+
+    >>> method_name({"loss": {"name": "nce_rce"}})
+    'NCE+RCE'
+    >>> method_name({"loss": {"name": "ce"}, "method": {"name": "co_teaching"}})
+    'Co-teaching'
+    """
+    loss = config.get("loss") or {}
+    text = loss_name(loss)
+    if loss.get("dice_weight"):
+        text += " with Dice"
+    training = str((config.get("method") or {}).get("name", "plain"))
+    if training == "plain":
+        return text
+    name = TRAINING_NAMES.get(training, training)
+    return name if loss.get("name") == "ce" else f"{name}, {text}"
+
+
+def loss_name(loss: Mapping[str, Any]) -> str:
+    """The papers' name of a loss; pairs are named by their parts."""
+    name = str(loss.get("name", "?"))
+    if name in ("active_passive", "active_negative"):
+        parts = (loss.get("active"), loss.get("passive", loss.get("negative")))
+        return "+".join(LOSS_NAMES.get(str(part), str(part).upper()) for part in parts)
+    return LOSS_NAMES.get(name, name.upper().replace("_", "+"))
+
+
+def noise_name(config: Mapping[str, Any]) -> str:
+    """The noise in words.
+
+    >>> noise_name({"noise": {"kind": "symmetric", "rate": 0.4}})
+    'symmetric 0.4'
+    >>> noise_name({"noise": {"alpha": 0.3, "beta": 0.5, "kinds": ["erode", "dilate", "affine"]}})
+    'α 0.3, β 0.5'
+    """
+    noise = config.get("noise")
+    if not noise:
+        return "noise not recorded"
+    if "alpha" in noise:
+        if not noise["alpha"]:
+            return "clean"
+        text = f"α {number(noise['alpha'])}, β {number(noise.get('beta'))}"
+        kinds = noise.get("kinds") or MASK_KINDS
+        return text if set(kinds) == set(MASK_KINDS) else f"{text}, {' and '.join(map(str, kinds))} only"
+    kind, rate = str(noise.get("kind", "?")), noise.get("rate")
+    if kind == "none" or rate == 0:
+        return "clean"
+    if kind == "human":
+        return f"human, {noise.get('labels', '?')}"
+    if kind == "matrix":
+        return f"matrix {PurePath(str(noise.get('matrix', '?'))).name}"
+    text = NOISE_NAMES.get(kind, kind)
+    return text if rate is None else f"{text} {number(rate)}"
+
+
+def noise_order(config: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What noises are sorted by: clean first, then by kind in the papers' order, then by rate."""
+    noise = config.get("noise") or {}
+    kinds = ["none", "mask", *NOISE_NAMES, "human", "matrix"]
+    kind = "mask" if "alpha" in noise else str(noise.get("kind", "?"))
+    name = noise_name(config)
+    place = 0 if name == "clean" else kinds.index(kind) if kind in kinds else len(kinds)
+    strengths = tuple(float(noise.get(key) or 0) for key in ("alpha", "beta", "rate"))
+    return place, strengths if name != "clean" else (), name
+
+
+def data_name(config: Mapping[str, Any]) -> str:
+    """The data set; of a folder of one's own its place, of an nnU-Net run its fold too.
+
+    >>> data_name({"data": {"name": "folder", "root": "../isic"}})
+    'folder ../isic'
+    """
+    data = config.get("data") or {}
+    name = str(data.get("name", "?"))
+    place = data.get("root") or data.get("file")
+    if name in ("folder", "imagefolder", "arrays") and place:
+        return f"{name} {place}"
+    if data.get("fold") is not None:
+        return f"{name}, fold {data['fold']}"
+    return name
+
+
+def number(value: Any) -> str:
+    """A number as people write it, without trailing zeros; anything else as it is.
+
+    >>> number(0.70), number(5.0), number(5e-06), number("worst")
+    ('0.7', '5', '5e-6', 'worst')
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    mantissa, exponential, exponent = f"{value:.6g}".partition("e")
+    return f"{mantissa}e{int(exponent)}" if exponential else mantissa
