@@ -9,21 +9,31 @@ from omegaconf import DictConfig
 
 from seg_anl.records import UserError, nearest_names
 
+from .animal10n import animal10n
 from .arrays import arrays
 from .checks import check_labels
+from .clothing1m import clothing1m
 from .digits import digits
+from .image_folder import image_folder
+from .imagenet import imagenet
 from .selection import evaluation_part, training_part
 from .split import Dataset, Found
 from .statistics import mean_and_deviation
 from .torchvision_sets import cifar10, cifar100, fashion_mnist, mnist
+from .webvision import webvision
 
 DATASETS: dict[str, Callable[[DictConfig], Found]] = {
+    "animal10n": animal10n,
     "arrays": arrays,
     "cifar10": cifar10,
     "cifar100": cifar100,
+    "clothing1m": clothing1m,
     "digits": digits,
     "fashion_mnist": fashion_mnist,
+    "imagefolder": image_folder,
+    "imagenet": imagenet,
     "mnist": mnist,
+    "webvision": webvision,
 }
 
 

@@ -1,0 +1,124 @@
+"""What data sets in image files share: folders, lists of files, and what is missing from them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from omegaconf import DictConfig
+
+from seg_anl.records import UserError
+
+from .split import FileImages, Split
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+
+
+def root_folder(data: DictConfig, setting: str = "root") -> Path:
+    """The folder of ``data.SETTING``.
+
+    Raises:
+        UserError: where it is not a folder, or has nothing in it.
+    """
+    root = Path(str(data[setting])).expanduser()
+    if not root.is_dir():
+        raise UserError(f"data.{setting}: {root} is not a folder")
+    if not any(root.iterdir()):
+        raise UserError(f"data.{setting}: {root} is empty")
+    return root
+
+
+def first_folder(root: Path, *names: str) -> Path | None:
+    """The first of the sub-folders ``names`` that is there."""
+    return next((root / name for name in names if (root / name).is_dir()), None)
+
+
+def image_files(folder: Path) -> list[Path]:
+    """All images in ``folder`` and below, sorted by their path."""
+    return sorted(
+        Path(parent, name)
+        for parent, _, names in os.walk(folder)
+        for name in names
+        if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+    )
+
+
+def class_folders(folder: Path) -> list[str]:
+    """Names of the sub-folders, sorted; hidden ones are left out."""
+    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def labelled_folders(folder: Path, classes: Sequence[str]) -> Split:
+    """The images of ``folder/CLASS`` for each of ``classes``; other folders are left alone.
+
+    Raises:
+        UserError: a class without a folder or an image.
+    """
+    paths: list[Path] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        found = image_files(folder / name)
+        if not found:
+            reason = "no images in it" if (folder / name).is_dir() else "no such folder"
+            raise UserError(f"{folder / name}: {reason}; half downloaded or unpacked?")
+        paths += found
+        labels += [label] * len(found)
+    return file_split(paths, labels)
+
+
+def file_split(paths: Sequence[Path], labels: Sequence[int]) -> Split:
+    """A split of images in files."""
+    return Split(FileImages(tuple(paths)), np.asarray(labels, dtype=np.int64))
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file that are not blank, stripped.
+
+    Raises:
+        UserError: where it is missing or no text.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; half downloaded or unpacked?") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def read_labelled(path: Path) -> list[tuple[str, int]]:
+    """A file of ``NAME LABEL`` lines.
+
+    Raises:
+        UserError: where it is missing, or a line is something else.
+    """
+    rows = []
+    for number, line in enumerate(read_lines(path), start=1):
+        name, label = (line.rsplit(maxsplit=1) + [""])[:2]
+        if not label.isdecimal():
+            raise UserError(f"{path}: line {number} is {line[:60]!r}; expected a file name and a label")
+        rows.append((name, int(label)))
+    return rows
+
+
+def refuse_missing(paths: Iterable[Path], source: Path) -> None:
+    """Refuse a list of files that are not all there. Folders are read once each, not asked for every file.
+
+    Raises:
+        UserError: naming the first that is missing, with their number.
+    """
+    listed: dict[Path, set[str]] = {}
+    total, missing = 0, []
+    for path in paths:
+        if path.parent not in listed:
+            listed[path.parent] = set(os.listdir(path.parent)) if path.parent.is_dir() else set()
+        total += 1
+        if path.name not in listed[path.parent]:
+            missing.append(path)
+    if missing:
+        raise UserError(
+            f"{missing[0]}: not there; {len(missing)} of the {total} images in {source} are missing: half "
+            "downloaded or unpacked?"
+        )

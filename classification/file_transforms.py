@@ -1,0 +1,158 @@
+"""How a decoded image becomes the network's input: torchvision's transforms in the order of the published code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from omegaconf import DictConfig
+from PIL.Image import Image
+from torch import Tensor
+from torchvision.transforms import v2
+
+from seg_anl.records import UserError
+
+
+@dataclass(frozen=True)
+class FileTransforms:
+    """Cropping, augmentation and normalisation of images in files.
+
+    Training: ``resize``, random crop of ``crop`` pixels after ``crop_padding``; or, with ``crop_scale``, a random
+    resized crop of the whole image in the place of these three. Then flip, rotation and colour jitter. Evaluation:
+    ``resize`` and central crop.
+
+    Attributes:
+        resize: the shorter side, or (height, width); None: as it is.
+        crop: side of the crop; None: none.
+        crop_padding: black pixels put around before the random crop.
+        crop_scale: lowest and highest share of the area; None: no random resized crop.
+        flip: probability of a horizontal flip.
+        rotation: within plus and minus so many degrees, nearest neighbour.
+        jitter: brightness, contrast, saturation, hue, as torchvision's ColorJitter takes them.
+        mean, std: per channel, on a scale where white is 1.
+    """
+
+    resize: int | tuple[int, int] | None
+    crop: int | None
+    crop_padding: int
+    crop_scale: tuple[float, float] | None
+    flip: float
+    rotation: float
+    jitter: tuple[float, float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def from_config(cls, augmentation: DictConfig, mean: Sequence[float], std: Sequence[float]) -> FileTransforms:
+        """The ``augmentation`` group, checked.
+
+        Raises:
+            UserError: naming the setting that cannot be.
+        """
+        crop = augmentation.crop
+        scale = None if augmentation.crop_scale is None else _numbers(augmentation, "crop_scale", 2, 0, 1)
+        if scale is not None and (crop is None or not 0 < scale[0] <= scale[1]):
+            raise UserError(
+                f"augmentation.crop_scale={list(scale)} must be a lowest and a highest share of the area, and needs "
+                "augmentation.crop"
+            )
+        jitter = _numbers(augmentation, "jitter", 4, 0, 100)
+        if jitter[3] > 0.5:
+            raise UserError(f"augmentation.jitter: the last number, for the hue, is at most 0.5; got {jitter[3]}")
+        return cls(
+            resize=_resize(augmentation.resize),
+            crop=None if crop is None else _whole(crop, "crop", 1),
+            crop_padding=_whole(augmentation.crop_padding, "crop_padding", 0),
+            crop_scale=None if scale is None else (scale[0], scale[1]),
+            flip=_number(augmentation.flip, "flip", 0, 1),
+            rotation=_number(augmentation.rotation, "rotation", 0, 180),
+            jitter=(jitter[0], jitter[1], jitter[2], jitter[3]),
+            mean=tuple(mean),
+            std=tuple(std),
+        )
+
+    def training(self, image: Image) -> Tensor:
+        """uint8 ``(3, H, W)``, augmented by draws from torch's global generator.
+
+        Raises:
+            UserError: an image smaller than the crop.
+        """
+        if self.crop_scale is None:
+            image = self._resized(image)
+            self._check_size(image, 2 * self.crop_padding)
+        return self._random(image)  # type: ignore[no-any-return]
+
+    def evaluation(self, image: Image) -> Tensor:
+        """uint8 ``(3, H, W)``, the same every time.
+
+        Raises:
+            UserError: an image smaller than the crop.
+        """
+        image = self._resized(image)
+        self._check_size(image, 0)
+        return self._central(image)  # type: ignore[no-any-return]
+
+    @cached_property
+    def _resized(self) -> Any:
+        size = list(self.resize) if isinstance(self.resize, tuple) else self.resize
+        return v2.Identity() if size is None else v2.Resize(size)
+
+    @cached_property
+    def _random(self) -> v2.Compose:
+        steps: list[Any] = []
+        if self.crop_scale is not None:
+            steps.append(v2.RandomResizedCrop(self.crop, scale=self.crop_scale))
+        elif self.crop is not None:
+            steps.append(v2.RandomCrop(self.crop, padding=self.crop_padding or None))
+        if self.flip:
+            steps.append(v2.RandomHorizontalFlip(self.flip))
+        if self.rotation:
+            steps.append(v2.RandomRotation(self.rotation))
+        if any(self.jitter):
+            steps.append(v2.ColorJitter(*self.jitter))
+        return v2.Compose([*steps, v2.PILToTensor()])
+
+    @cached_property
+    def _central(self) -> v2.Compose:
+        steps: list[Any] = [] if self.crop is None else [v2.CenterCrop(self.crop)]
+        return v2.Compose([*steps, v2.PILToTensor()])
+
+    def _check_size(self, image: Image, padding: int) -> None:
+        if self.crop is not None and min(image.size) + padding < self.crop:
+            width, height = image.size
+            raise UserError(
+                f"{width} x {height} pixels, smaller than augmentation.crop={self.crop}; set augmentation.resize, or a "
+                "smaller crop"
+            )
+
+
+def _resize(value: Any) -> int | tuple[int, int] | None:
+    if value is None:
+        return None
+    if isinstance(value, int):
+        return _whole(value, "resize", 1)
+    sides = [_whole(side, "resize", 1) for side in value]
+    if len(sides) != 2:
+        raise UserError(f"augmentation.resize must be one number (the shorter side) or two, got {value}")
+    return sides[0], sides[1]
+
+
+def _numbers(augmentation: DictConfig, name: str, count: int, lowest: float, highest: float) -> list[float]:
+    values = augmentation[name]
+    if isinstance(values, str | int | float) or values is None or len(values) != count:
+        raise UserError(f"augmentation.{name} must be {count} numbers, got {values!r}")
+    return [_number(value, name, lowest, highest) for value in values]
+
+
+def _number(value: Any, name: str, lowest: float, highest: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not lowest <= value <= highest:
+        raise UserError(f"augmentation.{name} must be from {lowest} to {highest}, got {value!r}")
+    return float(value)
+
+
+def _whole(value: Any, name: str, lowest: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
+        raise UserError(f"augmentation.{name} must be a whole number from {lowest}, got {value!r}")
+    return value
