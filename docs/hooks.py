@@ -1,0 +1,100 @@
+"""What the site's build adds to the pages: formulas as MathML, the losses' curves, and pages for recorded runs.
+
+MathML needs no script, no web font and no network. MkDocs calls the ``on_...`` functions by their names.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from latex2mathml.converter import convert
+from loss_curves import curve_figure
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File, Files
+
+CURVE = re.compile(r"^<!-- curve: (\w+) -->$", re.MULTILINE)
+FORMULA = re.compile(r'<(span|div) class="arithmatex">(?:\\\((.*?)\\\)|\\\[(.*?)\\\])</\1>', re.DOTALL)
+LINK = re.compile(r"\]\((?!\w+:|#)([^)\s#]+)\)")
+NAMED_OPERATOR = re.compile(r"<mi>(log|exp|max|min)</mi>")
+RESULTS = "results"
+# Files of a recorded run that a reader may want to open.
+RUN_FILES = ("config.yaml", "environment.json", "metrics.csv", "summary.json", "report.png", "report.html")
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Give every folder of recorded runs that has no page of its own a generated one."""
+    root = Path(config["docs_dir"])
+    for folder in sorted(path for path in (root / RESULTS).glob("*") if path.is_dir()):
+        page = f"{RESULTS}/{folder.name}/index.md"
+        if not any((folder / name).is_file() for name in ("index.md", "README.md")):
+            files.append(File.generated(config, page, content=results_page(folder)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
+    """Put curves where a page asks for them, and send links to a folder to the folder's page."""
+    here = Path(page.file.src_uri).parent
+    root = Path(config["docs_dir"])
+
+    def folder_page(match: re.Match[str]) -> str:
+        target = match.group(1).rstrip("/")
+        return f"]({target}/index.md)" if (root / here / target).is_dir() else match.group(0)
+
+    markdown = LINK.sub(folder_page, markdown)
+    return CURVE.sub(lambda match: curve_figure(match.group(1)), markdown)
+
+
+def on_page_content(content: str, page: Any, config: Any, files: Files) -> str:
+    """Turn the formulas that Markdown has marked into MathML."""
+
+    def mathml(match: re.Match[str]) -> str:
+        display = match.group(3) is not None
+        latex = html.unescape(match.group(3) if display else match.group(2)).strip()
+        try:
+            return formula(latex, display=display)
+        except ValueError as error:
+            raise PluginError(f"{page.file.src_uri}: {error}") from error
+
+    return FORMULA.sub(mathml, content)
+
+
+def formula(latex: str, *, display: bool = False) -> str:
+    """MathML of a LaTeX formula.
+
+    Raises:
+        ValueError: where a command of it is not known; the converter would print its name.
+    """
+    try:
+        mathml = convert(latex, display="block" if display else "inline")
+    except Exception as error:  # the converter has a class of its own for each mistake
+        raise ValueError(f"cannot read the formula {latex}: {type(error).__name__}") from error
+    if re.search(r"(?:\\|&#x0005C;)\w", mathml):
+        raise ValueError(f"the formula {latex} has a command that is not known")
+    # As operators these names keep their distance from what follows.
+    return NAMED_OPERATOR.sub(r'<mo lspace="0.17em" rspace="0.17em">\1</mo>', mathml)
+
+
+def results_page(folder: Path) -> str:
+    """Markdown of a folder of run directories: one row per run, with its headline metric and links to its files."""
+    lines = [f"# Runs: {folder.name}", ""]
+    runs = sorted(path.parent for path in folder.rglob("summary.json"))
+    if runs:
+        lines += ["| run | status | headline | mean of the last k epochs | k | files |", "|---|---|---|---|---|---|"]
+    for run in runs:
+        summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+        headline = summary.get("headline", "")
+        mean = summary.get("metrics", {}).get(headline, {}).get("last_k_mean")
+        name = run.relative_to(folder).as_posix()
+        links = " ".join(f"[{file}]({name}/{file})" for file in RUN_FILES if (run / file).is_file())
+        number = "" if mean is None else f"{mean:.4f}"
+        lines.append(
+            f"| {name} | {summary.get('status', '')} | {headline} | {number} | {summary.get('k', '')} | {links} |"
+        )
+    others = sorted(path for path in folder.glob("*") if path.is_file())
+    if others:
+        lines += ["", "Further files: " + ", ".join(f"[{path.name}]({path.name})" for path in others)]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,130 @@
+"""Drawings of the losses for their pages: value, and pull at the labelled logit, against the label's probability.
+
+Everything is computed from the registry when the site is built, so a drawing cannot disagree with the code. The curves
+are inline SVG in the colours of the page: no file, no script, legible in the light and the dark scheme.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from seg_anl.losses import build_loss
+
+CLASSES = 10
+POINTS = 101
+LOWEST, HIGHEST = 0.005, 0.995
+# T-Loss looks at a whole image: one of its pixels is varied, the others are predicted with this probability.
+IMAGE_PIXELS, OTHER_PIXELS = 64 * 64, 0.9
+
+# What a loss cannot do without, or what makes it a function of p_y alone; the pages say so.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "forward": {"transition": 0.6 * torch.eye(CLASSES) + 0.4 / (CLASSES - 1) * (1 - torch.eye(CLASSES))},
+    **{name: {"normalize": False} for name in ("ce_sr", "fl_sr", "gce_sr")},
+}
+
+# A panel in SVG units, and the room around it for numbers.
+WIDTH, HEIGHT, LEFT, TOP, BOTTOM, GAP = 230, 130, 52, 24, 34, 72
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A loss at default parameters, C = 10, the other nine classes equally probable (T-Loss: C = 2).
+
+    Attributes:
+        probability: p_y, the horizontal axis.
+        value: the loss of one element; T-Loss: of the image.
+        pull: -dL/dz_y, what a step of gradient descent adds to the labelled logit.
+    """
+
+    probability: list[float]
+    value: list[float]
+    pull: list[float]
+
+
+def loss_curve(name: str) -> Curve:
+    """Value and pull of a loss over p_y, in float64."""
+    probability = torch.linspace(LOWEST, HIGHEST, POINTS, dtype=torch.float64)
+    loss = build_loss(name, reduction="none", **SETTINGS.get(name, {}))
+    value, pull = (_image_of_pixels if name == "t_loss" else _batch_of_elements)(loss, probability)
+    return Curve(probability.tolist(), value.tolist(), pull.tolist())
+
+
+def _batch_of_elements(loss: torch.nn.Module, probability: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    # Every point once with every label: the batch's mean prediction is uniform, where entropy regularisation is nil.
+    labels = torch.arange(CLASSES).repeat(len(probability))
+    logits = torch.zeros(len(labels), CLASSES, dtype=torch.float64)
+    labelled = (probability / (1 - probability)).log() + math.log(CLASSES - 1)
+    logits[torch.arange(len(labels)), labels] = labelled.repeat_interleave(CLASSES)
+    logits.requires_grad_()
+    values = loss(logits, labels)
+    (gradient,) = torch.autograd.grad(values.sum(), logits)
+    first = torch.arange(len(probability)) * CLASSES  # those with label 0
+    return values.detach()[first], -gradient[first, 0]
+
+
+def _image_of_pixels(loss: torch.nn.Module, probability: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    foreground = torch.full((len(probability), IMAGE_PIXELS), OTHER_PIXELS, dtype=torch.float64)
+    foreground[:, 0] = probability
+    logits = torch.stack((torch.zeros_like(foreground), torch.logit(foreground)), dim=1).requires_grad_()
+    values = loss(logits, torch.ones(foreground.shape, dtype=torch.long))
+    (gradient,) = torch.autograd.grad(values.sum(), logits)
+    return values.detach(), -gradient[:, 1, 0]
+
+
+def curve_figure(name: str) -> str:
+    """The two panels of a loss as one line of HTML."""
+    curve = loss_curve(name)
+    cross_entropy = [1 - p for p in curve.probability]
+    scale = max(max(curve.pull), 0.0)
+    width, height = 2 * (LEFT + WIDTH) + GAP - LEFT + 8, TOP + HEIGHT + BOTTOM
+    panels = _panel(LEFT, "loss", curve.probability, curve.value, None)
+    reference = None if name == "ce" else [scale * pull for pull in cross_entropy]
+    panels += _panel(LEFT + WIDTH + GAP, "pull −∂L/∂z of the label", curve.probability, curve.pull, reference)
+    caption = f"<figcaption><code>{name}</code>" + ("" if reference is None else "; dashed: cross entropy, scaled")
+    return (
+        f'<figure class="loss-curve"><svg viewBox="0 0 {width} {height}" role="img" '
+        f'aria-label="loss and gradient of {name} against the probability of the label">{panels}</svg>'
+        f"{caption}</figcaption></figure>"
+    )
+
+
+def _panel(left: float, title: str, x: list[float], y: list[float], reference: list[float] | None) -> str:
+    shown = y if reference is None else y + reference
+    low, high = min(shown), max(shown)
+    if 0 < low < high / 2 or low > -0.02 * high:
+        low = 0.0 if low < high / 2 else low
+    ticks = ticks_between(low, high)
+    low, high = min(low, ticks[0]), max(high, ticks[-1])
+
+    def at(p: float, value: float) -> str:
+        return f"{left + WIDTH * p:.1f},{TOP + HEIGHT * (1 - (value - low) / (high - low)):.1f}"
+
+    parts = [f'<text class="title" x="{left}" y="{TOP - 10}">{title}</text>']
+    for tick in ticks:
+        _, height = at(0, tick).split(",")
+        parts.append(f'<path class="grid" d="M{left} {height}h{WIDTH}"/>')
+        label = f"{tick:g}".replace("-", "−")
+        parts.append(f'<text class="y" x="{left - 6}" y="{float(height) + 4:.1f}">{label}</text>')
+    for p in (0, 0.5, 1):
+        parts.append(f'<text class="x" x="{left + WIDTH * p:.0f}" y="{TOP + HEIGHT + 16}">{p:g}</text>')
+    parts.append(f'<text class="x" x="{left + WIDTH / 2:.0f}" y="{TOP + HEIGHT + 31}">probability of the label</text>')
+    lines = [("curve", y)] if reference is None else [("reference", reference), ("curve", y)]
+    for kind, values in lines:
+        points = " ".join(at(p, value) for p, value in zip(x, values, strict=True))
+        parts.append(f'<polyline class="{kind}" points="{points}"/>')
+    return "".join(parts)
+
+
+def ticks_between(low: float, high: float) -> list[float]:
+    """Three to six round numbers that span ``low`` to ``high``, at most one step beyond either end."""
+    if not low < high:
+        raise ValueError(f"an axis needs low < high, got {low} and {high}")
+    raw = (high - low) / 4
+    unit = 10 ** math.floor(math.log10(raw))
+    step = next(factor * unit for factor in (1, 2, 2.5, 5, 10) if factor * unit >= raw * (1 - 1e-9))
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(index * step, 12) for index in range(first, last + 1)]
