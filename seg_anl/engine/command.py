@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,10 +16,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import seg_anl
-from seg_anl.records import UserError, exit_with_error, nearest_names, run_command
+from seg_anl.records import UserError, nearest_names, run_command
 
-# Hydra's own records of a run; run directories hold ours.
-HYDRA_QUIET = ["hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"]
+from .sweep import run_with_hydra
 
 
 def config_folder() -> Path:
@@ -52,34 +50,12 @@ def hydra_command(program: str, config_name: str, help_text: str, task: Callable
     if not flags:
         run_command(program, lambda: task(compose(config_name, arguments)))
         return
-    _run_with_hydra(program, config_name, arguments, task, sweep=bool({"-m", "--multirun"} & set(flags)))
 
+    def checked(config: DictConfig) -> None:
+        _refuse_missing(config)
+        task(config)
 
-def _run_with_hydra(
-    program: str, config_name: str, arguments: list[str], task: Callable[[DictConfig], None], *, sweep: bool
-) -> None:
-    failed: list[str] = []
-
-    def job(config: DictConfig) -> None:
-        try:
-            _refuse_missing(config)
-            task(config)
-        except UserError as error:
-            if not sweep:  # Hydra would print a traceback of what leaves here
-                exit_with_error(program, error)
-            failed.append(str(error))
-            print(f"{program}: error: {error}", file=sys.stderr)
-
-    def whole() -> None:
-        decorated = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config_name)(job)
-        with tempfile.TemporaryDirectory() as scratch:  # a sweep insists on a folder for its multirun.yaml
-            folders = [f"hydra.run.dir={scratch}", f"hydra.sweep.dir={scratch}", "hydra.sweep.subdir=."]
-            sys.argv = [sys.argv[0], *arguments, *HYDRA_QUIET, *folders]
-            decorated()
-        if failed:
-            raise UserError(f"{len(failed)} run(s) of the sweep failed: {'; '.join(failed)}")
-
-    run_command(program, whole)
+    run_command(program, lambda: run_with_hydra(program, config_folder(), config_name, arguments, checked))
 
 
 def compose(config_name: str, overrides: list[str]) -> DictConfig:

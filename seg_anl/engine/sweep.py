@@ -1,0 +1,108 @@
+"""Many runs from one command, by Hydra: here, on a Ray cluster, under Slurm. A broken run does not stop the others."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from seg_anl.records import UserError, exit_with_error, make_directory, write_text
+
+# Hydra's own records of a run; run directories hold ours.
+HYDRA_QUIET = ["hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"]
+SWEEP_FLAGS = {"-m", "--multirun"}
+LAUNCHER_PACKAGES = {"ray": "hydra_ray_launcher", "submitit": "hydra_submitit_launcher"}
+
+
+def run_with_hydra(
+    program: str, folder: Path, config_name: str, arguments: list[str], task: Callable[[DictConfig], None]
+) -> None:
+    """Let Hydra run ``task`` on the configuration, or on each configuration of a sweep.
+
+    Args:
+        program: the command's name, for messages.
+        folder: of the YAML files.
+        arguments: the command line, Hydra's own options among them.
+        task: what to do with a configuration; must be found by import where a launcher sends it elsewhere.
+
+    Raises:
+        UserError: when runs of a sweep failed, naming each.
+    """
+    sweep = bool(SWEEP_FLAGS & set(arguments))
+    _check_launcher(arguments)
+    # Outcomes are files below run_root: the one place that all machines of a cluster share.
+    place = make_directory(_run_root(folder, config_name, arguments)) if sweep else None
+    with tempfile.TemporaryDirectory(prefix=".sweep-", dir=place) as scratch:
+        job = _job(program, task, Path(scratch) if sweep else None, place)
+        decorated = hydra.main(version_base="1.3", config_path=str(folder), config_name=config_name)(job)
+        folders = [f"hydra.run.dir={scratch}", f"hydra.sweep.dir={scratch}", "hydra.sweep.subdir=."]
+        sys.argv = [sys.argv[0], *arguments, *HYDRA_QUIET, *folders]
+        decorated()
+        if sweep:
+            _tell(Path(scratch))
+
+
+def _job(
+    program: str, task: Callable[[DictConfig], None], outcomes: Path | None, run_root: Path | None
+) -> Callable[[DictConfig], None]:
+    """What runs once for every configuration, perhaps in another process on another machine."""
+    here, process = os.getcwd(), os.getpid()
+
+    def job(config: DictConfig) -> None:
+        if outcomes is None:
+            try:
+                task(config)
+            except UserError as error:  # Hydra would print a traceback of what leaves here
+                exit_with_error(program, error)
+            return
+        if os.getpid() != process:
+            with contextlib.suppress(FileNotFoundError):  # paths that are not relative work without it
+                os.chdir(here)
+            config.progress = False  # bars of many processes would overwrite each other
+        config.run_root = str(run_root)
+        number = HydraConfig.get().job.num
+        message = ""
+        try:
+            task(config)
+        except UserError as error:
+            message = str(error)
+        except Exception as error:
+            traceback.print_exc()
+            message = f"{type(error).__name__}: {error}"
+        if message:
+            print(f"{program}: error: {message}", file=sys.stderr)
+        overrides = " ".join(HydraConfig.get().overrides.task)
+        write_text(outcomes / f"{number:05d}.{'failed' if message else 'done'}", f"{overrides}: {message}")
+
+    return job
+
+
+def _tell(outcomes: Path) -> None:
+    done, failed = sorted(outcomes.glob("*.done")), sorted(outcomes.glob("*.failed"))
+    print(f"\nsweep: {len(done)} run(s) finished, {len(failed)} failed")
+    if failed:
+        listed = "; ".join(path.read_text(encoding="utf-8") for path in failed)
+        raise UserError(f"{len(failed)} run(s) of the sweep failed: {listed}")
+
+
+def _run_root(folder: Path, config_name: str, arguments: list[str]) -> Path:
+    given = [argument.partition("=")[2] for argument in arguments if argument.startswith("run_root=")]
+    default = OmegaConf.load(folder / f"{config_name}.yaml").run_root
+    return Path(given[-1] if given else str(default)).expanduser().resolve()
+
+
+def _check_launcher(arguments: list[str]) -> None:
+    for argument in arguments:
+        group, _, name = argument.partition("=")
+        package = LAUNCHER_PACKAGES.get(name.split("_")[0])
+        if group == "hydra/launcher" and package and importlib.util.find_spec(f"hydra_plugins.{package}") is None:
+            raise UserError(f"{argument} needs another package: pip install 'seg-anl[cluster]'")
