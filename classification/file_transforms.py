@@ -133,10 +133,9 @@ def _resize(value: Any) -> int | tuple[int, int] | None:
         return None
     if isinstance(value, int):
         return _whole(value, "resize", 1)
-    sides = [_whole(side, "resize", 1) for side in value]
-    if len(sides) != 2:
-        raise UserError(f"augmentation.resize must be one number (the shorter side) or two, got {value}")
-    return sides[0], sides[1]
+    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 2:
+        raise UserError(f"augmentation.resize must be one whole number (the shorter side) or two, got {value}")
+    return _whole(value[0], "resize", 1), _whole(value[1], "resize", 1)
 
 
 def _numbers(augmentation: DictConfig, name: str, count: int, lowest: float, highest: float) -> list[float]:

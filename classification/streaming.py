@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -132,7 +132,7 @@ class _Decoded(Dataset[Any]):
             with Image.open(path) as file:
                 image = file.convert("RGB")
         except Exception as error:  # decoders of damaged files fail in any way
-            return f"{path}: an image that cannot be read: {str(error) or type(error).__name__}"
+            return f"{path}: an image that cannot be read: {_reason(error)}"
         try:
             if key.epoch == EVALUATION:
                 return key.position, self.transforms.evaluation(image)
@@ -140,6 +140,12 @@ class _Decoded(Dataset[Any]):
                 return key.position, self.transforms.training(image)
         except UserError as error:
             return f"{path}: {error}"
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "no image, or one of a kind that Pillow does not know"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
 
 
 @contextmanager

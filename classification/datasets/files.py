@@ -96,7 +96,7 @@ def read_labelled(path: Path) -> list[tuple[str, int]]:
     """
     rows = []
     for number, line in enumerate(read_lines(path), start=1):
-        name, label = (line.rsplit(maxsplit=1) + [""])[:2]
+        name, label = [*line.rsplit(maxsplit=1), ""][:2]
         if not label.isdecimal():
             raise UserError(f"{path}: line {number} is {line[:60]!r}; expected a file name and a label")
         rows.append((name, int(label)))

@@ -18,10 +18,10 @@ def image_folder(data: DictConfig) -> Found:
     """``ROOT/train/CLASS/...`` with ``ROOT/test/CLASS/...``, ``ROOT/val/CLASS/...`` or both.
 
     Classes are the sub-folders of the training folder in the order of the alphabet. With both, the validation images
-    decide which epoch is best; a single one of any name is the split ``test``. An evaluation folder may lack classes.
+    decide which epoch is best; a single one of any name is the split ``test``. Evaluation folders may lack classes.
 
     Raises:
-        UserError: a folder that is missing or empty, or an evaluation folder with a class that the training folder lacks.
+        UserError: a folder that is missing or empty, or one for evaluation with a class that the training folder lacks.
     """
     root = root_folder(data)
     train = first_folder(root, "train", "training")

@@ -51,7 +51,7 @@ def imagenet(data: DictConfig) -> Found:
         {"test": test},
         tuple(chosen),
         labels_are_clean=True,
-        remark=f"ImageNet in {root}",
+        remark=f"ImageNet, {len(chosen)} classes, in {root}",
     )
 
 
@@ -64,9 +64,7 @@ def class_count(asked: object, available: int) -> int:
     if asked is None:
         return available
     if isinstance(asked, bool) or not isinstance(asked, int) or not 2 <= asked <= available:
-        raise UserError(
-            f"data.classes must be a whole number from 2 to {available}, the classes there are; got {asked}"
-        )
+        raise UserError(f"data.classes must be a whole number from 2 to {available}, all classes; got {asked}")
     return asked
 
 
@@ -107,7 +105,7 @@ def _synsets_of_images(root: Path, home: Path, all_synsets: Sequence[str]) -> di
         if (place / LABEL_LIST).is_file():
             return _label_list(place / LABEL_LIST, all_synsets)
     raise UserError(
-        f"{home / 'val'}: neither folders of classes in it, nor {SOLUTION} or {LABEL_LIST} in {root} to tell the classes"
+        f"{home / 'val'}: no folders of classes in it, nor {SOLUTION} or {LABEL_LIST} in {root} to tell the classes"
     )
 
 

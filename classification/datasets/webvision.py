@@ -20,8 +20,8 @@ def webvision(data: DictConfig) -> Found:
     """Training images by ``info/train_filelist_google.txt``, in its order; two clean test sets of the same classes.
 
     ``test`` is WebVision's own validation set (``info/val_filelist.txt``), ``ilsvrc12`` that of ImageNet, where
-    ``data.imagenet_root`` names it. Only the first ``data.classes`` are taken. The file list has not always had the same
-    length, so the number of training images is compared with ``data.expected_count``.
+    ``data.imagenet_root`` names it. Only the first ``data.classes`` are taken. The file list has not always had the
+    same length, so the number of training images is compared with ``data.expected_count``.
 
     Raises:
         UserError: a list or an image that is missing, or another number of training images than expected.
@@ -35,7 +35,7 @@ def webvision(data: DictConfig) -> Found:
     if data.expected_count is not None and len(train) != data.expected_count:
         raise UserError(
             f"{root / TRAIN_LIST}: {len(train)} images of the first {number} classes, but "
-            f"data.expected_count={data.expected_count}; set it to {len(train)}, or to null, if yours are the right ones"
+            f"data.expected_count={data.expected_count}; set it to {len(train)}, or to null, if that is right"
         )
     tests = {"test": _split(root, TEST_LIST, ("val_images_256", "val_images", ""), number)}
     synsets = _synsets(root)

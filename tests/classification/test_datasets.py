@@ -1,0 +1,283 @@
+"""What is in memory: digits, arrays, MNIST and CIFAR as torchvision stores them."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from sklearn.datasets import load_digits
+from torchvision.datasets import CIFAR10, MNIST
+
+from classification.datasets import DATASETS, load_dataset
+from data_prep.label_noise import read_human_labels
+from seg_anl.engine import config_folder
+from seg_anl.records import UserError
+
+COMMON = ("mean", "std", "flips", "limit", "test_limit", "subset_seed", "tuning", "imbalance", "imbalance_ratio")
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    """Serves files and does not tell."""
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+class Trap:
+    """Leaves a mark when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.mark),)
+
+
+@pytest.mark.parametrize("name", sorted(DATASETS))
+def test_every_data_set_has_its_configuration(name):
+    config = OmegaConf.load(config_folder() / "data" / f"{name}.yaml")
+    assert config.name == name
+    assert set(COMMON) <= set(config)
+
+
+def test_digits_are_all_there_once(data_config):
+    data = load_dataset(data_config("digits"))
+    assert (len(data.train), len(data.tests["test"])) == (1437, 360)
+    assert np.bincount(data.tests["test"].labels).tolist() == [36] * 10
+    original = load_digits()
+    ours = torch.cat([data.train.images, data.tests["test"].images]).flatten(1)
+    levels = (ours.double() * 16 / 255).round().to(torch.uint8).numpy()
+    labels = np.concatenate([data.train.labels, data.tests["test"].labels])
+    expected = np.c_[original.data.astype(np.uint8), original.target]
+    assert sorted(map(bytes, np.c_[levels, labels].astype(np.uint8))) == sorted(map(bytes, expected.astype(np.uint8)))
+    assert data.train.images.min() == 0
+    assert data.train.images.max() == 255
+
+
+def test_statistics_are_those_of_the_training_pixels(data_config):
+    data = load_dataset(data_config("digits", limit=100))
+    pixels = data.train.images.numpy() / 255
+    assert data.mean == pytest.approx([pixels.mean()], rel=1e-12)
+    assert data.std == pytest.approx([pixels.std()], rel=1e-12)
+
+
+@pytest.mark.parametrize("form", ["NHW", "NHWC", "NCHW"])
+def test_arrays_in_any_order_of_axes(tmp_path, data_config, form):
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (6, 5, 7) if form == "NHW" else (6, 5, 7, 3), dtype=np.uint8)
+    stored = images.transpose(0, 3, 1, 2) if form == "NCHW" else images
+    labels = np.array([0, 1, 2, 0, 1, 2], dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", x_train=stored, y_train=labels, x_test=stored[:2], y_test=labels[:2])
+    data = load_dataset(data_config("arrays", file=str(tmp_path / "a.npz")))
+    expected = images[:, None] if form == "NHW" else images.transpose(0, 3, 1, 2)
+    assert np.array_equal(data.train.images.numpy(), expected)
+    assert data.train.labels.tolist() == [0, 1, 2, 0, 1, 2]
+    assert data.train.labels.dtype == np.int64
+    assert data.classes == ("0", "1", "2")
+    assert np.array_equal(data.tests["test"].images.numpy(), expected[:2])
+
+
+BAD_ARRAYS = {
+    "flat images": ({"x_train": np.zeros((4, 9), np.uint8)}, "x_train: images of shape (4, 9)"),
+    "four channels": ({"x_train": np.zeros((4, 3, 5, 4), np.uint8)[:, :2]}, "with C 1 or 3"),
+    "no images": ({"x_train": np.zeros((0, 3, 3), np.uint8), "y_train": np.zeros(0, int)}, "x_train: images of shape"),
+    "float images": ({"x_train": np.zeros((4, 3, 3))}, "images of type float64; expected uint8"),
+    "float labels": ({"y_train": np.zeros(4)}, "y_train: labels of type float64; expected integers"),
+    "one-hot labels": ({"y_train": np.eye(4, dtype=int)}, "labels of shape (4, 4); expected (4,)"),
+    "too few labels": ({"y_train": np.array([0, 1, 0])}, "labels of shape (3,); expected (4,)"),
+    "labels from 1": ({"y_train": np.array([1, 2, 1, 2]), "y_test": np.array([1, 2])}, "no training image of class 0"),
+    "negative label": ({"y_train": np.array([0, 1, -1, 1])}, "y_train: label -1"),
+    "an id for a label": ({"y_train": np.array([0, 1, 10**15, 1])}, "y_train: label 1000000000000000"),
+    "a gap": ({"y_train": np.array([0, 3, 0, 3])}, "no training image of class 1 (1) (and 1 more)"),
+    "test label beyond": ({"y_test": np.array([0, 2])}, "label 2 in the split 'test'; the 2 classes"),
+    "one class": ({"y_train": np.zeros(4, int), "y_test": np.zeros(2, int)}, "one class only"),
+    "other test size": ({"x_test": np.zeros((2, 4, 3), np.uint8)}, "training images of 1 x 3 x 3"),
+    "missing key": ({"y_test": None}, "no array y_test; it holds x_train, y_train, x_test"),
+    "words": ({"y_train": np.array(["a", "b", "a", "b"])}, "expected numbers, found <U1"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ARRAYS)
+def test_bad_arrays_end_in_one_line(tmp_path, data_config, case):
+    changes, message = BAD_ARRAYS[case]
+    arrays: dict[str, Any] = {"x_train": np.zeros((4, 3, 3), np.uint8), "y_train": np.array([0, 1, 0, 1])}
+    arrays |= {"x_test": np.zeros((2, 3, 3), np.uint8), "y_test": np.array([0, 1])} | changes
+    path = tmp_path / "bad.npz"
+    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
+        load_dataset(data_config("arrays", file=str(path)))
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_arrays_of_objects_are_not_unpickled(tmp_path, data_config):
+    trap = np.array([Trap(tmp_path / "sprung")] * 4, dtype=object)
+    np.savez(tmp_path / "a.npz", x_train=trap, y_train=np.arange(4))
+    with pytest.raises(UserError, match="not unpickled"):
+        load_dataset(data_config("arrays", file=str(tmp_path / "a.npz")))
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_cut_off_file_of_arrays(layout, data_config):
+    settings = layout("arrays")
+    path = Path(settings["file"])
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(UserError, match="not a"):
+        load_dataset(data_config("arrays", **settings))
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_cifar_is_unpacked_from_the_published_archive(layout, data_config, name):
+    settings = layout(name)
+    data = load_dataset(data_config(name, **settings))
+    number = 10 if name == "cifar10" else 100
+    source = Path(settings["root"]) / "source" / "unpacked"
+    batches = ["train"] if name == "cifar100" else [f"data_batch_{i}" for i in range(1, 6)]
+    stored = [pickle.loads((source / batch).read_bytes()) for batch in batches]
+    # A row is the red plane, the green one and the blue one, each row by row.
+    planes = np.concatenate([batch["data"] for batch in stored]).reshape(-1, 3, 32, 32)
+    assert np.array_equal(data.train.images.numpy(), planes)
+    assert data.train.labels.tolist() == [i % number for i in range(len(planes))]
+    assert data.classes == tuple(f"class {k}" for k in range(number))
+    assert len(data.tests["test"]) == (8 if name == "cifar10" else 100)
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+def test_mnist_is_unpacked_from_the_published_files(layout, data_config, name):
+    settings = layout(name)
+    data = load_dataset(data_config(name, **settings))
+    kind = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}[name]
+    raw = (Path(settings["root"]) / kind / "raw" / "train-images-idx3-ubyte").read_bytes()[16:]
+    assert data.train.images.numpy().tobytes() == raw
+    assert data.train.images.shape == (30, 1, 28, 28)
+    assert data.train.labels.tolist() == [3 * i % 10 for i in range(30)]
+    assert len(data.tests["test"]) == 10
+
+
+@pytest.fixture
+def served(tmp_path, monkeypatch) -> Iterator[str]:
+    """The address under which ``tmp_path/served`` is to be had, over HTTP."""
+    monkeypatch.setenv("no_proxy", "*")
+    (tmp_path / "served").mkdir()
+    handler = partial(QuietHandler, directory=str(tmp_path / "served"))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_files_are_fetched_by_their_address(layout, data_config, monkeypatch, tmp_path, served):
+    settings = layout("cifar10")
+    Path(settings["root"], "cifar-10-python.tar.gz").rename(tmp_path / "served/cifar-10-python.tar.gz")
+    monkeypatch.setattr(CIFAR10, "url", f"{served}/cifar-10-python.tar.gz")
+    assert len(load_dataset(data_config("cifar10", **settings)).train) == 40
+
+
+def test_the_second_mirror_is_tried(layout, data_config, monkeypatch, tmp_path, served):
+    settings = layout("mnist")
+    for path in Path(settings["root"], "MNIST/raw").iterdir():
+        path.rename(tmp_path / "served" / path.name)
+    monkeypatch.setattr(MNIST, "mirrors", [f"{served}/moved/", f"{served}/"])
+    assert len(load_dataset(data_config("mnist", **settings)).train) == 30
+
+
+def test_without_a_network_the_recipe_is_told(data_config, tmp_path, monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+    closed = "http://127.0.0.1:9/"
+    monkeypatch.setattr(CIFAR10, "url", f"{closed}cifar-10-python.tar.gz")
+    monkeypatch.setattr(MNIST, "mirrors", [closed])
+    for name, archive in (("cifar10", "cifar-10-python.tar.gz"), ("mnist", "train-images-idx3-ubyte.gz")):
+        for download, words in ((True, "download failed"), (False, "data.download=true")):
+            with pytest.raises(UserError, match=words) as caught:
+                load_dataset(data_config(name, root=str(tmp_path / name), download=download))
+            message = str(caught.value)
+            assert "\n" not in message
+            assert f"put {archive}" in message
+            assert closed in message
+            assert str(tmp_path / name) in message
+
+
+def test_half_unpacked_cifar_is_named_and_repaired(layout, data_config):
+    settings = layout("cifar10")
+    load_dataset(data_config("cifar10", **settings))
+    batch = Path(settings["root"], CIFAR10.base_folder, "data_batch_3")
+    whole = batch.read_bytes()
+    batch.write_bytes(whole[:1000])
+    with pytest.raises(UserError, match="data_batch_3: not whole"):
+        load_dataset(data_config("cifar10", **settings, download=False))
+    load_dataset(data_config("cifar10", **settings))
+    assert batch.read_bytes() == whole
+
+
+def test_half_unpacked_mnist_is_named_and_repaired(layout, data_config):
+    settings = layout("mnist")
+    load_dataset(data_config("mnist", **settings))
+    labels = Path(settings["root"], "MNIST/raw/t10k-labels-idx1-ubyte")
+    whole = labels.read_bytes()
+    labels.write_bytes(whole[:-3])
+    with pytest.raises(UserError, match="t10k-labels-idx1-ubyte: not whole"):
+        load_dataset(data_config("mnist", **settings, download=False))
+    load_dataset(data_config("mnist", **settings))
+    assert labels.read_bytes() == whole
+
+
+@pytest.mark.parametrize("name", ["data_batch_2", "batches.meta"])
+def test_a_batch_of_another_checksum_is_not_unpickled(layout, data_config, tmp_path, name):
+    settings = layout("cifar10")
+    load_dataset(data_config("cifar10", **settings))
+    Path(settings["root"], "cifar-10-python.tar.gz").unlink()
+    Path(settings["root"], CIFAR10.base_folder, name).write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
+    with pytest.raises(UserError, match=f"{name}: not whole"):
+        load_dataset(data_config("cifar10", **settings, download=False))
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_an_archive_of_another_checksum_is_not_unpacked(layout, data_config, monkeypatch, tmp_path, served):
+    settings = layout("cifar10")
+    monkeypatch.setattr(CIFAR10, "tgz_md5", "0" * 32)
+    shutil.copy(Path(settings["root"], "cifar-10-python.tar.gz"), tmp_path / "served")
+    monkeypatch.setattr(CIFAR10, "url", f"{served}/cifar-10-python.tar.gz")
+    with pytest.raises(UserError, match="download failed"):
+        load_dataset(data_config("cifar10", **settings))
+    assert not Path(settings["root"], CIFAR10.base_folder).exists()
+
+
+def test_human_labels_follow_a_part_of_the_set(layout, data_config, tmp_path):
+    settings = layout("cifar10")
+    data = load_dataset(data_config("cifar10", **settings, limit=20))
+    human = (data.found_labels + 1) % 10
+    np.savez(tmp_path / "human.npz", clean_label=data.found_labels, worse_label=human)
+    labels = read_human_labels(tmp_path / "human.npz", "worst", data.found_labels, data.num_classes)
+    assert np.array_equal(labels[data.kept], (data.train.labels + 1) % 10)
+
+
+def test_an_unknown_name_tells_the_nearest(data_config):
+    with pytest.raises(UserError, match="did you mean 'cifar10'"):
+        load_dataset(OmegaConf.merge(data_config("cifar10"), {"name": "cifar1O"}))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"mean": [0.5]}, "both, or neither"),
+        ({"mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]}, "must be 1 number"),
+        ({"mean": [128], "std": [50]}, r"in \[0, 1\]"),
+        ({"mean": [0.5], "std": [0.0]}, "data.std"),
+    ],
+)
+def test_mean_and_deviation_must_fit(data_config, settings, message):
+    with pytest.raises(UserError, match=message):
+        load_dataset(data_config("digits", **settings))
