@@ -42,7 +42,7 @@ def predict(model: nn.Module, batches: Iterable[Tensor], *, keep_log_probs: bool
     return Predictions(found, marginals, torch.cat(kept) if kept else None)
 
 
-def test_scores(predictions: Predictions, labels: Tensor) -> dict[str, float]:
+def evaluation_scores(predictions: Predictions, labels: Tensor) -> dict[str, float]:
     """``accuracy`` and the marginal probability of each class; of several networks the mean accuracy.
 
     Args:

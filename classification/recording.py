@@ -75,7 +75,7 @@ class Recorder:
         with written_aside(self.folder / "softmax.npy") as aside, open(aside, "wb") as file:
             np.save(file, total / len(paths), allow_pickle=False)
 
-    def _write(self, name: str, epoch: int, **arrays: NDArray[Any]) -> None:
+    def _write(self, name: str, epoch: int, **arrays: Any) -> None:
         make_directory(self.folder / name)
         with written_aside(self.folder / name / f"epoch_{epoch:04d}.npz") as aside, open(aside, "wb") as file:
             np.savez_compressed(file, **arrays)

@@ -38,7 +38,7 @@ from seg_anl.records.runs import summarise
 
 from .batches import Samples, evaluation_samples, training_batches
 from .datasets import Dataset, FileImages, Split, load_dataset
-from .evaluation import predict, test_scores, training_scores
+from .evaluation import evaluation_scores, predict, training_scores
 from .methods import Method, build_method
 from .models import build_model, penultimate_features
 from .noise import check_noise_settings, noise_name, read_noise, write_noise
@@ -240,7 +240,9 @@ def _task(
         return samples(data.train.subset(order[:count].numpy()))
 
     def evaluate(model: nn.Module, epoch: int) -> Metrics:
-        metrics = {name: test_scores(predict(model, samples(split)), truths[name]) for name, split in tests.items()}
+        metrics = {
+            name: evaluation_scores(predict(model, samples(split)), truths[name]) for name, split in tests.items()
+        }
         recording = recorder.due(epoch, "probabilities", "gradients")
         scoring = train_every and ((epoch + 1) % train_every == 0 or epoch + 1 == config.epochs)
         if scoring or recording:

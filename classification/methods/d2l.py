@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from seg_anl.losses import RobustLoss, ScheduledLoss
-from seg_anl.losses.cross_entropy import bootstrap_hard
 from seg_anl.losses.inputs import LabelledLogits
 
 from ..models import penultimate_features
@@ -52,7 +51,9 @@ class PacedCrossEntropy(RobustLoss):
 
     def evaluate(self, batch: LabelledLogits) -> tuple[Tensor, Tensor | None]:
         """Hard bootstrapping with the alpha of the epoch."""
-        return bootstrap_hard(batch.log_probs(), beta=self.alpha), batch.counted
+        pred = batch.log_probs()
+        most_probable = pred.log_probs.max(dim=1).values
+        return -(self.alpha * pred.target_log_prob + (1 - self.alpha) * most_probable), batch.counted
 
 
 class _Memory:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 
 from omegaconf import DictConfig, OmegaConf
@@ -27,11 +28,16 @@ def build_method(config: DictConfig, loss: str) -> Method:
     Raises:
         UserError: for an unknown name, or a setting that the method does not have or that is out of range.
     """
-    settings = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(settings, dict)
-    name = str(settings.pop("name"))
+    given = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(given, dict)
+    settings = {str(key): value for key, value in given.items() if key != "name"}
+    name = str(config.name)
     if name not in METHODS:
         raise UserError(f"method.name={name}: {nearest_names(name, METHODS)}")
+    known = inspect.signature(METHODS[name]).parameters
+    for setting in settings:
+        if setting not in known:
+            raise UserError(f"method.{setting}: no such setting of method={name}; it has {', '.join(known) or 'none'}")
     try:
         method = METHODS[name](**settings)
     except (TypeError, ValueError) as error:

@@ -1,0 +1,182 @@
+"""What makes each method what it is: tests that fail when its distinguishing step is taken out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from classification.methods import build_method
+from classification.methods.co_teaching import CrossedSmallLoss, NetworkPair
+from classification.methods.d2l import DimensionalityDriven, local_intrinsic_dimensionality
+from classification.methods.forward import estimated_transition
+from seg_anl.losses import build_loss
+from seg_anl.records import UserError
+
+
+def test_co_teaching_learns_from_what_the_other_network_finds_easy() -> None:
+    """Gradients reach a network only through the samples whose loss is small for the *other* one."""
+    target = torch.zeros(4, dtype=torch.long)
+    first = torch.tensor([[9.0, 0], [9, 0], [0, 9], [0, 9]])  # finds samples 0 and 1 easy
+    second = torch.tensor([[0.0, 9], [9, 0], [9, 0], [0, 9]])  # finds samples 1 and 2 easy
+    output = torch.stack([first, second], dim=1).requires_grad_()
+    criterion = CrossedSmallLoss(build_loss("ce"), forget_rate=0.5, gradual_epochs=1)
+    criterion.set_epoch(5)
+    criterion(output, target).backward()
+    assert output.grad is not None
+    # Sample 1 is learnt and pulls no more. Selecting for oneself would teach neither of them sample 0 or 2.
+    taught = output.grad.abs().sum(dim=2) > 1e-3
+    assert taught[:, 0].tolist() == [False, False, True, False]
+    assert taught[:, 1].tolist() == [True, False, False, False]
+
+
+def test_co_teaching_forgets_gradually() -> None:
+    criterion = CrossedSmallLoss(build_loss("ce"), forget_rate=0.4, gradual_epochs=5)
+    kept = []
+    for epoch in range(7):
+        criterion.set_epoch(epoch)
+        kept.append(criterion.kept)
+    assert kept == pytest.approx([1.0, 0.9, 0.8, 0.7, 0.6, 0.6, 0.6])
+
+
+def test_co_teaching_without_forgetting_is_two_plain_losses() -> None:
+    output = torch.randn(6, 2, 3, generator=torch.Generator().manual_seed(0))
+    target = torch.arange(6) % 3
+    criterion = CrossedSmallLoss(build_loss("ce"), forget_rate=0.0, gradual_epochs=3)
+    plain = build_loss("ce")
+    torch.testing.assert_close(criterion(output, target), plain(output[:, 0], target) + plain(output[:, 1], target))
+
+
+def test_co_teaching_networks_differ() -> None:
+    torch.manual_seed(0)
+    method = build_method(OmegaConf.create({"name": "co_teaching", "forget_rate": 0.2, "gradual_epochs": 3}), "ce")
+    pair = method.network(lambda: nn.Linear(4, 3))
+    assert isinstance(pair, NetworkPair)
+    assert not torch.equal(pair.first.weight, pair.second.weight)
+    assert pair(torch.zeros(5, 4)).shape == (5, 2, 3)
+
+
+def test_transition_is_found_again() -> None:
+    """A network that has learnt the noisy posterior exactly, of samples that are nearly pure, gives back the matrix."""
+    transition = torch.tensor([[0.7, 0.3, 0.0], [0.0, 0.6, 0.4], [0.2, 0.0, 0.8]])
+    pure = torch.full((300, 3), 1e-4)
+    pure[torch.arange(300), torch.arange(300) % 3] = 1 - 2e-4
+    torch.testing.assert_close(estimated_transition(pure @ transition, 100), transition, atol=1e-3, rtol=0)
+
+
+def test_transition_leaves_outliers_out() -> None:
+    """One sample in a hundred that says something else does not decide a row at 97; at 100 it does."""
+    honest = torch.tensor([[0.8, 0.2], [0.3, 0.7]]).repeat(200, 1)
+    outlier = torch.tensor([[0.99, 0.01]])
+    probabilities = torch.cat([honest, outlier])
+    torch.testing.assert_close(estimated_transition(probabilities, 97)[0], torch.tensor([0.8, 0.2]))
+    torch.testing.assert_close(estimated_transition(probabilities, 100)[0], outlier[0])
+
+
+def test_forward_trains_on_the_matrix_it_learnt() -> None:
+    method = build_method(OmegaConf.create({"name": "forward", "percentile": 100}), "ce")
+    method.learn(torch.eye(3).repeat(5, 1) * 0.7 + 0.1)
+    output, target = torch.randn(8, 3, generator=torch.Generator().manual_seed(1)), torch.arange(8) % 3
+    matrix = torch.eye(3) * 0.7 + 0.1
+    expected = -(output.softmax(dim=1) @ matrix)[torch.arange(8), target].log().mean()
+    criterion = method.criterion(build_loss("ce"), epochs=3)
+    torch.testing.assert_close(criterion(output, target), expected)
+    assert abs(criterion(output, target) - build_loss("ce")(output, target)) > 1e-2
+
+
+@pytest.mark.parametrize("dimension", [2, 5])
+def test_dimensionality_of_a_flat_space(dimension: int) -> None:
+    """Samples of a d-dimensional ball, turned into 12 dimensions, have a local dimension of about d."""
+    generator = torch.Generator().manual_seed(0)
+    flat = torch.randn(2000, dimension, generator=generator)
+    flat = flat / flat.norm(dim=1, keepdim=True) * torch.rand(2000, 1, generator=generator) ** (1 / dimension)
+    turned = flat.double() @ torch.linalg.qr(torch.randn(12, dimension, generator=generator)).Q.T.double()
+    found = local_intrinsic_dimensionality(turned, 20)
+    assert found.mean().item() == pytest.approx(dimension, rel=0.2)
+    torch.testing.assert_close(local_intrinsic_dimensionality(turned * 8, 20), found)
+
+
+def test_dimensionality_of_equal_samples_is_none() -> None:
+    assert local_intrinsic_dimensionality(torch.ones(30, 4), 5).isnan().all()
+
+
+class Scripted(DimensionalityDriven):
+    """Measures what the test says."""
+
+    script: tuple[float, ...] = ()
+
+    def _dimension(self, model: nn.Module, epoch: int, samples: object) -> float:
+        return self.script[epoch]
+
+
+def no_samples(epoch: int, count: int) -> Iterator[Tensor]:
+    return iter(())
+
+
+def test_d2l_turns_back_and_paces_the_labels() -> None:
+    method = Scripted(init_epochs=1, window=3)
+    method.script = (8.0, 4.0, 3.0, 3.1, 2.9, 6.0, 5.8)
+    criterion = method.criterion(build_loss("ce"), epochs=10)
+    model = nn.Linear(2, 2)
+    weights = []
+    for epoch in range(7):
+        with torch.no_grad():
+            model.weight.fill_(float(epoch))
+        told = method.after_epoch(model, epoch, no_samples)
+        weights.append((model.weight[0, 0].item(), told["label_weight"]))
+    # The dimension jumps in epoch 5: back to the weights of epoch 4; later epochs are not undone.
+    assert [weight for weight, _ in weights] == [0, 1, 2, 3, 4, 4, 6]
+    assert [alpha for _, alpha in weights[:5]] == [1.0] * 5
+    assert weights[5][1] == pytest.approx(math.exp(-6 / 10 * 6.0 / 2.9), rel=1e-5)
+    assert weights[6][1] == pytest.approx(math.exp(-7 / 10 * 5.8 / 2.9), rel=1e-5)
+    # What is learnt now is mostly the network's own opinion.
+    output, target = torch.tensor([[3.0, 0.0]]), torch.tensor([1])
+    alpha = weights[6][1]
+    log_probs = output.log_softmax(dim=1)[0]
+    torch.testing.assert_close(criterion(output, target), -(alpha * log_probs[1] + (1 - alpha) * log_probs[0]))
+
+
+def test_d2l_without_a_turn_is_cross_entropy() -> None:
+    method = Scripted(init_epochs=1, window=3)
+    method.script = tuple(8.0 - epoch for epoch in range(7))
+    criterion = method.criterion(build_loss("ce"), epochs=7)
+    for epoch in range(7):
+        assert method.after_epoch(nn.Linear(2, 2), epoch, no_samples)["label_weight"] == 1.0
+    output = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    target = torch.arange(5) % 3
+    torch.testing.assert_close(criterion(output, target), build_loss("ce")(output, target))
+
+
+def test_d2l_goes_on_from_its_state() -> None:
+    script = (8.0, 4.0, 3.0, 3.1, 2.9, 6.0, 5.8)
+    whole, before, after = (Scripted(init_epochs=1, window=3) for _ in range(3))
+    for method in (whole, before, after):
+        method.script = script
+        method.criterion(build_loss("ce"), epochs=10)
+    model = nn.Linear(2, 2)
+    expected = [whole.after_epoch(model, epoch, no_samples) for epoch in range(7)]
+    for epoch in range(5):
+        before.after_epoch(model, epoch, no_samples)
+    for name, part in after.state.items():
+        part.load_state_dict(before.state[name].state_dict())
+    assert [after.after_epoch(model, epoch, no_samples) for epoch in (5, 6)] == expected[5:]
+
+
+@pytest.mark.parametrize(
+    ("settings", "loss", "message"),
+    [
+        ({"name": "co_taeching"}, "ce", "co_teaching"),
+        ({"name": "co_teaching", "forget_rate": 1.0, "gradual_epochs": 1}, "ce", "method.forget_rate must be"),
+        ({"name": "forward", "percentile": 0}, "ce", "method.percentile must be"),
+        ({"name": "forward", "percentile": 97}, "anl_ce", "defined for loss=ce, got loss=anl_ce"),
+        ({"name": "d2l", "init_epochs": 5, "window": 1}, "ce", "method.window must be"),
+        ({"name": "plain", "speed": 1}, "ce", "method.speed: no such setting"),
+    ],
+)
+def test_settings_that_cannot_be(settings: dict[str, object], loss: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        build_method(OmegaConf.create(settings), loss)
