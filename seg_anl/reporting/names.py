@@ -36,6 +36,8 @@ NOISE_NAMES = {
     "prediction_error": "prediction error",
 }
 MASK_KINDS = ("erode", "dilate", "affine")
+CLEAN = "clean"
+NOISY_AS_THEY_COME = ("webvision", "animal10n", "clothing1m")  # nobody knows which of their labels are wrong
 
 
 def method_name(config: Mapping[str, Any]) -> str:
@@ -67,25 +69,38 @@ def loss_name(loss: Mapping[str, Any]) -> str:
 
 
 def noise_name(config: Mapping[str, Any]) -> str:
-    """The noise in words.
+    """The noise in words; classes made unequal on purpose count as noise.
 
     >>> noise_name({"noise": {"kind": "symmetric", "rate": 0.4}})
     'symmetric 0.4'
     >>> noise_name({"noise": {"alpha": 0.3, "beta": 0.5, "kinds": ["erode", "dilate", "affine"]}})
     'α 0.3, β 0.5'
+    >>> noise_name({"noise": {"kind": "none"}, "data": {"imbalance": "step", "imbalance_ratio": 0.1}})
+    'clean, step imbalance 0.1'
     """
-    noise = config.get("noise")
+    data, noise = config.get("data") or {}, config.get("noise")
     if not noise:
         return "noise not recorded"
-    if "alpha" in noise:
-        if not noise["alpha"]:
-            return "clean"
-        text = f"α {number(noise['alpha'])}, β {number(noise.get('beta'))}"
-        kinds = noise.get("kinds") or MASK_KINDS
-        return text if set(kinds) == set(MASK_KINDS) else f"{text}, {' and '.join(map(str, kinds))} only"
+    text = _mask_noise(noise) if "alpha" in noise else _label_noise(noise)
+    if text == CLEAN and data.get("name") in NOISY_AS_THEY_COME:
+        text = "labels as they come"
+    if data.get("imbalance"):
+        text += f", {str(data['imbalance']).replace('_', '-')} imbalance {number(data.get('imbalance_ratio'))}"
+    return text
+
+
+def _mask_noise(noise: Mapping[str, Any]) -> str:
+    if not noise["alpha"]:
+        return CLEAN
+    text = f"α {number(noise['alpha'])}, β {number(noise.get('beta'))}"
+    kinds = noise.get("kinds") or MASK_KINDS
+    return text if set(kinds) == set(MASK_KINDS) else f"{text}, {' and '.join(map(str, kinds))} only"
+
+
+def _label_noise(noise: Mapping[str, Any]) -> str:
     kind, rate = str(noise.get("kind", "?")), noise.get("rate")
     if kind == "none" or rate == 0:
-        return "clean"
+        return CLEAN
     if kind == "human":
         return f"human, {noise.get('labels', '?')}"
     if kind == "matrix":
@@ -100,9 +115,9 @@ def noise_order(config: Mapping[str, Any]) -> tuple[Any, ...]:
     kinds = ["none", "mask", *NOISE_NAMES, "human", "matrix"]
     kind = "mask" if "alpha" in noise else str(noise.get("kind", "?"))
     name = noise_name(config)
-    place = 0 if name == "clean" else kinds.index(kind) if kind in kinds else len(kinds)
+    place = 0 if name.startswith(CLEAN) else kinds.index(kind) if kind in kinds else len(kinds)
     strengths = tuple(float(noise.get(key) or 0) for key in ("alpha", "beta", "rate"))
-    return place, strengths if name != "clean" else (), name
+    return place, strengths if place else (), name
 
 
 def data_name(config: Mapping[str, Any]) -> str:

@@ -1,0 +1,147 @@
+r"""Tables as LaTeX: one table environment for \input; of packages it needs booktabs alone."""
+
+from __future__ import annotations
+
+import re
+
+from .tables import Column, Entry, RowKey, Table
+from .wording import (
+    average_text,
+    departures_text,
+    errors_text,
+    is_beside_published,
+    published_text,
+    seeds_text,
+    signed,
+    source,
+    what_is_measured,
+)
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "±": r"$\pm$",
+    "²": r"$^2$",
+    "×": r"$\times$",
+    "\N{MINUS SIGN}": "$-$",
+    "α": r"$\alpha$",
+    "β": r"$\beta$",
+    "γ": r"$\gamma$",
+    "δ": r"$\delta$",
+    "ε": r"$\varepsilon$",
+    "η": r"$\eta$",
+    "λ": r"$\lambda$",
+    "ν": r"$\nu$",
+    "ρ": r"$\rho$",
+    "σ": r"$\sigma$",
+    "τ": r"$\tau$",
+}
+_WIDE = 5  # more columns than a page of one column holds at full size
+
+
+def escaped(text: str) -> str:
+    r"""Any text as LaTeX that shows it; letters that LaTeX's own fonts lack are shown by their number.
+
+    >>> escaped("50 % of A_1 & α")
+    '50 \\% of A\\_1 \\& $\\alpha$'
+    """
+    return "".join(_SPECIAL.get(letter, _letter(letter)) for letter in " ".join(text.split()))
+
+
+def _letter(letter: str) -> str:
+    code = ord(letter)
+    if 0x20 <= code < 0x7F or 0xC0 <= code < 0x180:
+        return letter
+    return "" if code < 0x20 else rf"\texttt{{U+{code:04X}}}"
+
+
+def table_latex(table: Table) -> str:
+    r"""A table environment. Several noises: a line of ours over a line of the paper's; one noise: side by side."""
+    body = _side_by_side(table, table.columns[0]) if len(table.columns) == 1 else _grid(table)
+    wide = len(table.columns) > _WIDE
+    environment = "table*" if wide else "table"
+    size = ["\\scriptsize", "\\setlength{\\tabcolsep}{3pt}"] if wide else ["\\small"]
+    lines = [
+        "% Needs \\usepackage{booktabs}.",
+        f"\\begin{{{environment}}}[t]",
+        "\\centering",
+        f"\\caption{{{_caption(table)}}}",
+        f"\\label{{tab:{table.name}}}",
+        *size,
+        *body,
+        f"\\end{{{environment}}}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _caption(table: Table) -> str:
+    text = f"{table.title}; runs on {table.key.data}. {what_is_measured(table)} ({seeds_text(table)})"
+    if is_beside_published(table):
+        text += f" Published: {source(table)}."
+    caption = escaped(text)
+    for departed, mark in table.marks.items():
+        caption += rf" \textsuperscript{{{mark}}}~Not the published protocol: {escaped(departures_text(departed))}."
+    return caption
+
+
+def _ours(table: Table, entry: Entry) -> str:
+    text = escaped(average_text(entry.average, table.decimals))
+    if not text:
+        return "--"
+    if entry.best:
+        text = rf"{{\boldmath\bfseries {text}}}"
+    if entry.average and entry.average.count == 1:
+        text += r"\textsuperscript{1 seed}"
+    mark = table.mark(entry)
+    return text + (rf"\textsuperscript{{{mark}}}" if mark else "")
+
+
+def _side_by_side(table: Table, column: Column) -> list[str]:
+    beside = is_beside_published(table)
+    header = ["Method", f"Ours ({escaped(table.column_label(column))})"]
+    header += ["Published", "Difference", "Standard errors"] if beside else []
+    lines = [f"\\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}", "\\toprule", _line(header), "\\midrule"]
+    for key, row in table.rows.items():
+        entry = row.get(column, Entry())
+        cells = [escaped(str(key)), _ours(table, entry)]
+        if beside:
+            cells.append(escaped(published_text(entry.published, table.decimals)))
+            cells += [escaped(signed(entry.difference, table.decimals)), escaped(errors_text(entry))]
+        lines.append(_line(cells))
+    return [*lines, "\\bottomrule", "\\end{tabular}"]
+
+
+def _grid(table: Table) -> list[str]:
+    header = ["Method", *(escaped(table.column_label(column)) for column in table.columns)]
+    lines = [f"\\begin{{tabular}}{{l{'r' * len(table.columns)}}}", "\\toprule", _line(header), "\\midrule"]
+    for key, row in table.rows.items():
+        lines += _rows_of_method(table, key, [row.get(column, Entry()) for column in table.columns])
+    return [*lines, "\\bottomrule", "\\end{tabular}"]
+
+
+def _rows_of_method(table: Table, key: RowKey, entries: list[Entry]) -> list[str]:
+    name = escaped(str(key))
+    published = [escaped(published_text(entry.published, table.decimals)) for entry in entries]
+    lines = []
+    if any(entry.average for entry in entries):
+        lines.append(_line([name, *(_ours(table, entry) for entry in entries)]))
+        name = r"\quad"
+    if any(published):
+        lines.append(_line([rf"{name} \textit{{published}}", *published]))
+    return lines
+
+
+def _line(cells: list[str]) -> str:
+    return re.sub(r" +", " ", " & ".join(cells)).strip() + r" \\"
