@@ -1,0 +1,353 @@
+"""The presets: every file fits the settings there are, published cells compose, and they say what their sources say."""
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from classification.models import MODELS
+from seg_anl.engine import OptimSettings
+from seg_anl.engine.command import compose
+from seg_anl.engine.optimisation import build_optimiser, build_schedule
+from seg_anl.losses import build_loss, list_losses
+from seg_anl.records import config_folder
+from seg_anl.reporting.published import list_tables, read_table
+
+CONFIGS = config_folder()
+GROUPS = ("recipe", "recipe_noise", "cell", "cell_noise")
+FILES = sorted(path for group in GROUPS for path in (CONFIGS / group).rglob("*.yaml"))
+PRESET_OF = {
+    "ye2024": "anl2024",
+    "ma2020": "apl2020",
+    "zhou2021": "sr2021",
+    "cui2022": "el2021",
+    "kasimoglu2024": "re2024",
+}
+IN_MEMORY = ["digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "arrays"]
+IN_FILES = ["webvision", "animal10n", "clothing1m", "imagenet", "imagefolder"]
+
+
+@cache
+def composed(preset: str, data: str, *overrides: str) -> DictConfig:
+    needed = {"arrays": ["data.file=x.npz"]}.get(data, [])
+    if "root" in read(CONFIGS / "data" / f"{data}.yaml"):
+        needed = ["data.root=x"]
+    return compose("classification", [f"preset={preset}", f"data={data}", *needed, *overrides])
+
+
+@cache
+def read(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+
+
+def settings(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from settings(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def place(path: Path) -> tuple[str, str, str, str | None, str | None]:
+    """Group, preset, data, loss and noise that a file is for."""
+    group, preset, *rest = path.relative_to(CONFIGS).with_suffix("").parts
+    if group == "recipe":
+        return group, preset, rest[0], None, None
+    if group == "recipe_noise":
+        return group, preset, *rest[0].split("-")[:1], None, rest[0].split("-")[1]
+    loss, _, noise = rest[1].partition("-")
+    return group, preset, rest[0], loss, noise or None
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CONFIGS).with_suffix("")))
+def test_a_file_fits_the_settings_there_are(path: Path) -> None:
+    """A mistyped key would be a new setting that nothing reads: a preset must not have one."""
+    group, preset, data, loss, noise = place(path)
+    assert path.read_text(encoding="utf-8").startswith("# @package _global_\n# ")
+    assert (CONFIGS / "preset" / f"{preset}.yaml").is_file()
+    assert (CONFIGS / "recipe" / preset / f"{data}.yaml").is_file()
+    values = read(path)
+    known = set(settings(read(CONFIGS / "classification.yaml")))
+    for name, chosen in (("data", data), ("loss", loss), ("noise", noise), ("optim", "sgd")):
+        if chosen is not None:
+            known |= {f"{name}.{key}" for key in settings(read(CONFIGS / name / f"{chosen}.yaml"))}
+    if group == "recipe":
+        known |= {f"model.{key}" for key in settings(read(CONFIGS / "model" / f"{values['published_model']}.yaml"))}
+    assert set(settings(values)) <= known
+    if loss is not None:
+        assert loss in list_losses()
+
+
+def test_a_preset_names_itself() -> None:
+    for folder in (CONFIGS / "recipe").iterdir():
+        path = CONFIGS / "preset" / f"{folder.name}.yaml"
+        assert path.read_text(encoding="utf-8").startswith("# @package _global_\n# ")
+        assert read(path) == {"preset": folder.name}
+
+
+@pytest.mark.parametrize("data", IN_MEMORY + IN_FILES)
+def test_every_data_set_has_a_default_recipe(data: str) -> None:
+    config = composed("default", data)
+    assert config.model.name in MODELS
+    assert 0 < config.optim.lr < 1
+    OptimSettings(**OmegaConf.to_container(config.optim))  # type: ignore[arg-type]
+
+
+def published_cells() -> dict[tuple[str, str], dict[str, set[str]]]:
+    """(preset, data) -> loss -> networks of the tables that the preset is for."""
+    found: dict[tuple[str, str], dict[str, set[str]]] = {}
+    for table in list_tables():
+        if table.task == "classification" and table.kind == "results":
+            preset = "sr2021_imbalance" if table.id.endswith("-SR-5") else PRESET_OF[table.paper]
+            losses = found.setdefault((preset, table.dataset), {})
+            for cell in read_table(table.id):
+                if cell.loss:
+                    losses.setdefault(cell.loss, set()).update({cell.model} - {""})
+    return found
+
+
+PUBLISHED = published_cells()
+
+
+@pytest.mark.parametrize("place", PUBLISHED, ids="-".join)
+def test_every_cell_of_a_published_table_composes(place: tuple[str, str]) -> None:
+    preset, data = place
+    own = {path.stem for path in (CONFIGS / "cell" / preset / data).glob("*.yaml")}
+    for loss, networks in PUBLISHED[place].items():
+        assert (CONFIGS / "loss" / f"{loss}.yaml").is_file()
+        if loss in own or loss == "ce":  # a loss without a file of its own has the recipe's settings, as ce has
+            config = composed(*place, f"loss={loss}")
+            parameters = OmegaConf.to_container(config.loss)
+            assert isinstance(parameters, dict)
+            build_loss(**parameters)
+            OptimSettings(**OmegaConf.to_container(config.optim))  # type: ignore[arg-type]
+            assert config.model.name in (networks or MODELS)
+
+
+@pytest.mark.parametrize("table", [t for t in list_tables() if t.kind == "parameters"], ids=lambda table: table.id)
+def test_parameters_are_those_of_the_papers_tables(table: Any) -> None:
+    names = {"delta": "optim.l1", "lambda": "loss.lam"}
+    cells = read_table(table.id)
+    for loss in sorted({cell.loss for cell in cells}):
+        config = composed(PRESET_OF[table.paper], table.dataset, f"loss={loss}")
+        for cell in cells:
+            if cell.loss == loss:
+                name = names.get(cell.metric, f"loss.{cell.metric}")
+                assert OmegaConf.select(config, name) == pytest.approx(cell.mean), (loss, name)
+        if loss.startswith("anl"):
+            assert config.optim.weight_decay == 0  # Section VI-B: "weight decay is set to 0 for all datasets"
+
+
+# Typed by hand from the sources named.
+SPOT_CHECKS = {
+    # Ye et al., Section VI-B: "An 8-layer CNN is used for CIFAR-10 ... 120 ... Weight decay is set to 1e-4 ... The
+    # initial learning rate is set to 0.01 ... Batch size is set to 128 ... we clip the gradient norm to 5.0"
+    ("anl2024", "cifar10", "loss=gce"): {
+        "model.name": "cnn8",
+        "epochs": 120,
+        "batch_size": 128,
+        "optim.lr": 0.01,
+        "optim.momentum": 0.9,
+        "optim.schedule": "cosine",
+        "optim.eta_min": 0,
+        "optim.weight_decay": 1e-4,
+        "optim.clip_norm": 5.0,
+        "optim.l1": 0,
+        "augmentation.crop_padding": 4,
+        "augmentation.flip": 0.5,
+        "evaluation.last_k": 1,
+    },
+    # "a ResNet-34 is used for CIFAR-100 ... 200 epochs ... 1e-5 ... 0.1 for CIFAR-100"; dataset.py: RandomRotation(20)
+    ("anl2024", "cifar100", "loss=ce"): {
+        "model.name": "resnet34",
+        "epochs": 200,
+        "optim.weight_decay": 1e-5,
+        "optim.lr": 0.1,
+        "augmentation.rotation": 20,
+    },
+    # "ResNet-50 using SGD for 250 epochs with initial learning rate 0.4, nesterov momentum 0.9 and weight decay 3e-5
+    # ... and batch size 512. The learning rate is multiplied by 0.97 after every epoch"; Table VIII: delta 6e-6
+    ("anl2024", "webvision", "loss=anl_ce"): {
+        "model.name": "resnet50",
+        "epochs": 250,
+        "batch_size": 512,
+        "optim.lr": 0.4,
+        "optim.nesterov": True,
+        "optim.schedule": "step",
+        "optim.gamma": 0.97,
+        "optim.step_size": 1,
+        "optim.l1": 6e-6,
+        "optim.weight_decay": 0,
+    },
+    ("anl2024", "webvision", "loss=sce"): {"optim.weight_decay": 3e-5},
+    # The repository's webvision_anl_ce.json: delta 5e-6
+    ("anl2023", "webvision", "loss=anl_ce"): {"optim.l1": 5e-6, "loss.alpha": 20.0, "loss.beta": 1.0},
+    # "We use VGG-19 with batch normalization ... 100 epochs ... initial learning rate of 0.1, which is divided by 5 at
+    # 50% and 75%"; Appendix D-B: {0.5, 1.0, 1e-6} for ANL-CE, {0.5, 1e-4} for GCE, {1e-3} for CE
+    ("anl2024", "animal10n", "loss=anl_ce"): {
+        "model.name": "vgg19_bn",
+        "epochs": 100,
+        "optim.milestones": [50, 75],
+        "optim.gamma": 0.2,
+        "loss.alpha": 0.5,
+        "loss.beta": 1.0,
+        "optim.l1": 1e-6,
+        "optim.weight_decay": 0,
+    },
+    ("anl2024", "animal10n", "loss=gce"): {"loss.q": 0.5, "optim.weight_decay": 1e-4},
+    ("anl2024", "animal10n", "loss=ce"): {"optim.weight_decay": 1e-3},
+    # "weight decay of 1e-3, and batch size of 32 ... 10 epochs with learning rate 1e-3 and 1e-4 for 5 epochs each";
+    # Appendix D-B: {5.0, 0.1} for ANL-CE with L2 regularization
+    ("anl2024", "clothing1m", "loss=anl_ce"): {
+        "model.weights": "imagenet",
+        "epochs": 10,
+        "batch_size": 32,
+        "optim.lr": 1e-3,
+        "optim.milestones": [5],
+        "optim.gamma": 0.1,
+        "optim.weight_decay": 1e-3,
+        "optim.l1": 0,
+        "loss.alpha": 5.0,
+        "loss.beta": 0.1,
+    },
+    # Ma et al., repository, configs/mnist/sym/nfl+mae.yaml
+    ("apl2020", "mnist", "loss=nfl_mae"): {
+        "model.name": "cnn4",
+        "epochs": 50,
+        "optim.nesterov": True,
+        "optim.weight_decay": 1e-2,
+        "optim.eta_min": 1e-3,
+        "loss.alpha": 1.0,
+        "loss.beta": 10.0,
+        "loss.gamma": 0.5,
+        "noise.counts": "class",
+    },
+    # dataset.py: flips on the current labels, cat -> dog before dog -> cat
+    ("apl2020", "cifar10", "noise=asymmetric"): {"noise.reflip": True, "noise.counts": "cell"},
+    ("anl2024", "cifar10", "noise=asymmetric"): {"noise.reflip": None, "noise.counts": "cell"},
+    # "alpha, beta = ... 50.0, 0.1 for NCE+RCE and 50.0, 1.0 for NCE+MAE"
+    ("apl2020", "webvision", "loss=nce_mae"): {"loss.alpha": 50.0, "loss.beta": 1.0, "optim.clip_norm": 5.0},
+    # ALFs, config.py: "NCEandAUL": NCEandAUE(alpha=10, beta=0.015, num_classes=100, a=6, q=3)
+    ("alf2021", "cifar100", "loss=nce_aul"): {"loss.alpha": 10, "loss.beta": 0.015, "loss.a": 6, "loss.q": 3},
+    ("alf2021", "cifar100", "loss=nce_rce"): {"loss.alpha": 10, "loss.beta": 1},
+    # lnl_sr, config.py: MNIST 'GCE+SR': (0.5, 0.1, 3, 2, 5), GCE q 0.01; main.py: not normalised on MNIST
+    ("sr2021", "mnist", "loss=gce_sr"): {
+        "loss.tau": 0.5,
+        "loss.p": 0.1,
+        "loss.lam": 3,
+        "loss.rho": 2,
+        "loss.every": 5,
+        "loss.normalize": False,
+        "loss.q": 0.01,
+        "noise.counts": "iid",
+        "noise.seed": 123,
+    },
+    # CIFAR-10: (0.5, 0.1, 1.2, 1.03, 1)
+    ("sr2021", "cifar10", "loss=ce_sr"): {
+        "loss.tau": 0.5,
+        "loss.p": 0.1,
+        "loss.lam": 1.2,
+        "loss.rho": 1.03,
+        "epochs": 120,
+    },
+    # main.py: lamb = 10 if asymm else 4
+    ("sr2021", "cifar100", "loss=ce_sr"): {"loss.lam": 4, "loss.p": 0.01, "loss.rho": 1.02},
+    ("sr2021", "cifar100", "loss=ce_sr", "noise=asymmetric"): {"loss.lam": 10, "loss.p": 0.01},
+    # Cui et al., Section 3.1: "nesterov SGD with momentum 0.9, weight decay 5e-3 and an initial learning rate of 0.1";
+    # "we set epsilon as the value of noise rate"; both directions of four pairs
+    ("el2021", "cifar10", "loss=el", "noise=asymmetric", "noise.rate=0.3"): {
+        "optim.nesterov": True,
+        "optim.weight_decay": 5e-3,
+        "optim.lr": 0.1,
+        "loss.epsilon": 0.3,
+        "noise.bidirectional": True,
+    },
+    ("el2021", "cifar100", "loss=el", "noise.rate=0.8"): {"model.name": "resnet44", "loss.epsilon": 0.8},
+    # Section 3.2: "batch size 2048 and initial learning rate 0.8 ... weight decay 1e-4 ... epsilon as 0.1"
+    ("el2021", "imagenet", "noise=none", "loss=el"): {
+        "batch_size": 2048,
+        "optim.lr": 0.8,
+        "optim.weight_decay": 1e-4,
+        "loss.epsilon": 0.1,
+    },
+    # Kasimoglu and Amhan, Section 4.2: "ToyModel4L for 120 and ToyModel8L for 200"
+    ("re2024", "mnist", "loss=anl_ce"): {"model.name": "cnn4", "epochs": 120, "optim.l1": 1e-6},
+    ("re2024", "cifar10", "loss=nce"): {
+        "model.name": "cnn8",
+        "epochs": 200,
+        "optim.lr": 0.01,
+        "optim.weight_decay": 1e-4,
+    },
+}
+
+
+@pytest.mark.parametrize("choice", SPOT_CHECKS, ids="-".join)
+def test_values_of_the_sources(choice: tuple[str, ...]) -> None:
+    config = composed(*choice)
+    expected = SPOT_CHECKS[choice]
+    assert {name: OmegaConf.select(config, name) for name in expected} == expected
+
+
+def test_the_command_line_comes_before_the_preset() -> None:
+    given = ["optim.lr=0.5", "loss.beta=7", "epochs=3", "noise.counts=iid", "optim=adam", "model=resnet18"]
+    config = composed("apl2020", "cifar100", "loss=nce_rce", *given)
+    assert (config.optim.lr, config.loss.beta, config.epochs, config.noise.counts) == (0.5, 7, 3, "iid")
+    assert (config.optim.name, config.model.name) == ("adam", "resnet18")
+    assert (config.loss.alpha, config.batch_size) == (10.0, 128)  # what was not given
+
+
+def test_clothing1m_trains_five_epochs_at_each_rate() -> None:
+    config = composed("anl2024", "clothing1m")
+    optim = OptimSettings(**OmegaConf.to_container(config.optim))  # type: ignore[arg-type]
+    model = torch.nn.Linear(1, 1)
+    optimiser = build_optimiser(optim, model, torch.nn.Identity())
+    schedule = build_schedule(optim, optimiser, config.epochs)
+    rates = []
+    for _ in range(config.epochs):
+        rates.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        schedule.step()
+    assert rates == pytest.approx([1e-3] * 5 + [1e-4] * 5)
+
+
+def trained(loss: Any, scale: float, lr: float, weight_decay: float, l1: float, clip_norm: float) -> torch.Tensor:
+    """Weights after ten steps of the loop's order: loss, L1 sub-gradient, clipping, SGD with momentum."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(32, 6, generator=generator, dtype=torch.float64) * 20  # large enough to be clipped
+    labels = torch.randint(0, 4, (32,), generator=generator)
+    weight = torch.randn(6, 4, generator=generator, dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.SGD([weight], lr=lr, momentum=0.9, weight_decay=weight_decay)
+    for _ in range(10):
+        optimiser.zero_grad()
+        (scale * loss(images @ weight, labels)).backward()
+        assert weight.grad is not None
+        weight.grad += l1 * weight.detach().sign()
+        torch.nn.utils.clip_grad_norm_([weight], clip_norm)
+        optimiser.step()
+    return weight.detach()
+
+
+@pytest.mark.parametrize(
+    ("preset", "loss", "scale", "plain"),
+    [
+        # Ye et al., Section VI-C: "for alpha NCE, we set alpha to 5.0 ... while delta is set to 5e-5 for both"
+        ("anl2024", "nce", 5.0, {"lr": 0.01, "weight_decay": 0.0, "l1": 5e-5, "clip_norm": 5.0}),
+        ("anl2024", "nnce", 5.0, {"lr": 0.01, "weight_decay": 0.0, "l1": 5e-5, "clip_norm": 5.0}),
+        # Kasimoglu and Amhan, Section 4.3: NNCE with beta 5.0, delta 5e-5, weight decay 1e-4
+        ("re2024", "nnce", 5.0, {"lr": 0.01, "weight_decay": 1e-4, "l1": 5e-5, "clip_norm": 5.0}),
+        # ALFs and lnl_sr, losses.py: MAE with scale 2
+        ("alf2021", "mae", 2.0, {"lr": 0.01, "weight_decay": 1e-4, "l1": 0.0, "clip_norm": 5.0}),
+        ("sr2021", "mae", 2.0, {"lr": 0.01, "weight_decay": 1e-4, "l1": 0.0, "clip_norm": 5.0}),
+    ],
+)
+def test_a_scaled_loss_is_a_scaled_rate(preset: str, loss: str, scale: float, plain: dict[str, float]) -> None:
+    optim = composed(preset, "cifar10", f"loss={loss}").optim
+    ours = {name: optim[name] for name in plain}
+    expected = trained(build_loss(loss), scale, **plain)
+    assert torch.allclose(trained(build_loss(loss), 1.0, **ours), expected, rtol=1e-9, atol=1e-12)
+    assert not torch.allclose(trained(build_loss(loss), scale, **ours), expected, rtol=1e-3)
