@@ -19,13 +19,14 @@ from seg_anl.records import UserError
 class FileTransforms:
     """Cropping, augmentation and normalisation of images in files.
 
-    Training: ``resize``, random crop of ``crop`` pixels after ``crop_padding``; or, with ``crop_scale``, a random
-    resized crop of the whole image in the place of these three. Then flip, rotation and colour jitter. Evaluation:
+    Training: ``resize``, random (or central) crop of ``crop`` pixels after ``crop_padding``; or, with ``crop_scale``, a
+    random resized crop of the whole image in the place of these. Then flip, rotation and colour jitter. Evaluation:
     ``resize`` and central crop.
 
     Attributes:
         resize: the shorter side, or (height, width); None: as it is.
         crop: side of the crop; None: none.
+        random_crop: False: the central crop in training too.
         crop_padding: black pixels put around before the random crop.
         crop_scale: lowest and highest share of the area; None: no random resized crop.
         flip: probability of a horizontal flip.
@@ -36,6 +37,7 @@ class FileTransforms:
 
     resize: int | tuple[int, int] | None
     crop: int | None
+    random_crop: bool
     crop_padding: int
     crop_scale: tuple[float, float] | None
     flip: float
@@ -58,12 +60,15 @@ class FileTransforms:
                 f"augmentation.crop_scale={list(scale)} must be a lowest and a highest share of the area, and needs "
                 "augmentation.crop"
             )
+        if scale is not None and not augmentation.random_crop:
+            raise UserError("augmentation.crop_scale is of a random crop: it does not go with random_crop=false")
         jitter = _numbers(augmentation, "jitter", 4, 0, 100)
         if jitter[3] > 0.5:
             raise UserError(f"augmentation.jitter: the last number, for the hue, is at most 0.5; got {jitter[3]}")
         return cls(
             resize=_resize(augmentation.resize),
             crop=None if crop is None else _whole(crop, "crop", 1),
+            random_crop=bool(augmentation.random_crop),
             crop_padding=_whole(augmentation.crop_padding, "crop_padding", 0),
             crop_scale=None if scale is None else (scale[0], scale[1]),
             flip=_number(augmentation.flip, "flip", 0, 1),
@@ -81,7 +86,7 @@ class FileTransforms:
         """
         if self.crop_scale is None:
             image = self._resized(image)
-            self._check_size(image, 2 * self.crop_padding)
+            self._check_size(image, 2 * self.crop_padding if self.random_crop else 0)
         return self._random(image)  # type: ignore[no-any-return]
 
     def evaluation(self, image: Image) -> Tensor:
@@ -104,8 +109,10 @@ class FileTransforms:
         steps: list[Any] = []
         if self.crop_scale is not None:
             steps.append(v2.RandomResizedCrop(self.crop, scale=self.crop_scale))
-        elif self.crop is not None:
+        elif self.crop is not None and self.random_crop:
             steps.append(v2.RandomCrop(self.crop, padding=self.crop_padding or None))
+        elif self.crop is not None:
+            steps.append(v2.CenterCrop(self.crop))
         if self.flip:
             steps.append(v2.RandomHorizontalFlip(self.flip))
         if self.rotation:

@@ -45,6 +45,11 @@ def split(tmp_path: Path) -> Split:
 AUGMENTATIONS: list[tuple[dict[str, Any], list[Any]]] = [
     ({}, [v1.Resize(24), v1.RandomCrop(20)]),
     ({"resize": [24, 24], "flip": 0.5}, [v1.Resize((24, 24)), v1.RandomCrop(20), v1.RandomHorizontalFlip()]),
+    # Clothing1M as in the paper of ANL.
+    (
+        {"resize": [24, 24], "random_crop": False, "flip": 0.5},
+        [v1.Resize((24, 24)), v1.CenterCrop(20), v1.RandomHorizontalFlip()],
+    ),
     ({"crop_padding": 4, "rotation": 20.0}, [v1.Resize(24), v1.RandomCrop(20, 4), v1.RandomRotation(20)]),
     # WebVision as in the code of APL and ANL.
     (
@@ -181,6 +186,7 @@ def test_images_without_a_crop_must_be_of_one_size(split):
         ({"resize": 22.5}, "augmentation.resize"),
         ({"crop_scale": [1, 0.1]}, "augmentation.crop_scale"),
         ({"crop_scale": [0.1, 1], "crop": None}, "needs augmentation.crop"),
+        ({"crop_scale": [0.1, 1], "random_crop": False}, "does not go with random_crop=false"),
         ({"crop_scale": 0.5}, "must be 2 numbers"),
         ({"jitter": [0.4, 0.4]}, "must be 4 numbers"),
         ({"jitter": [0.4, 0.4, 0.4, 0.6]}, "at most 0.5"),
