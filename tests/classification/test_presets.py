@@ -301,6 +301,14 @@ def test_the_command_line_comes_before_the_preset() -> None:
     assert (config.loss.alpha, config.batch_size) == (10.0, 128)  # what was not given
 
 
+@pytest.mark.parametrize("method", ["forward", "d2l", "co_teaching"])
+def test_methods_train_on_cross_entropy_with_its_settings(method: str) -> None:
+    config = composed("anl2024", "cifar100", f"method={method}")
+    assert (config.method.name, config.loss.name) == (method, "ce")
+    assert (config.optim.weight_decay, config.optim.l1) == (1e-5, 0)  # not those of the default loss, ANL-CE
+    assert composed("anl2024", "cifar100", f"method={method}", "loss=gce").loss.name == "gce"
+
+
 def test_clothing1m_trains_five_epochs_at_each_rate() -> None:
     config = composed("anl2024", "clothing1m")
     optim = OptimSettings(**OmegaConf.to_container(config.optim))  # type: ignore[arg-type]
