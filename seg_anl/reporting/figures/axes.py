@@ -1,0 +1,84 @@
+"""What tells the panels, rows and lines of a figure apart: each run's place along an axis, read from its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from seg_anl.reporting.names import LOSS_NAMES, loss_name, noise_order, number
+from seg_anl.reporting.runs import Run
+
+PENALTIES = {"l1": "L1", "weight_decay": "L2", "jacobian": "Jacobian"}
+
+
+class Place(NamedTuple):
+    """Where a run stands along an axis: by what it is sorted, and what the reader is told."""
+
+    order: Any
+    text: str
+
+
+Axis = Callable[[Run], Place | None]
+"""The place of a run; None for a run that has none in this figure."""
+
+
+def setting(run: Run, name: str, default: Any = None) -> Any:
+    """A setting of a run's configuration by its dotted name."""
+    value: Any = run.config
+    for key in name.split("."):
+        if not isinstance(value, dict) or key not in value:
+            return default
+        value = value[key]
+    return value
+
+
+def amount(run: Run, name: str) -> float:
+    """A setting that is a number; 0 where it is not set."""
+    value = setting(run, name)
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else 0.0
+
+
+def by_amount(name: str, symbol: str) -> Axis:
+    """The axis of a numeric setting, in rising order."""
+
+    def place(run: Run) -> Place | None:
+        value = setting(run, name)
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
+            return None
+        return Place(float(value), f"{symbol} = {number(value)}")
+
+    return place
+
+
+def penalties(run: Run) -> dict[str, float]:
+    """Which regularisers of the network's weights are on: setting below ``optim`` to its strength."""
+    return {name: amount(run, f"optim.{name}") for name in PENALTIES if amount(run, f"optim.{name}") > 0}
+
+
+def by_loss(run: Run) -> Place:
+    """The loss by its name alone, whatever its parameters: single losses, then the papers' pairs, theirs last."""
+    name = str(setting(run, "loss.name"))
+    text = loss_name(setting(run, "loss", {}))
+    known = list(LOSS_NAMES)
+    order = known.index(name) if name in known else known.index("t_loss") + 0.5
+    return Place(float(order), text)
+
+
+def by_method(run: Run) -> Place:
+    """Loss and training method; for active negative losses the regulariser too, which is part of their definition."""
+    order, text = by_loss(run).order, run.method_name
+    if str(setting(run, "loss.name")).startswith(("anl_", "active_negative")):
+        used = " and ".join(PENALTIES[penalty] for penalty in penalties(run))
+        text += f" (w/ {used})" if used else ""
+        order += 0.1 * ("weight_decay" not in penalties(run))  # with L2 first, as the papers have it
+    return Place(order, text)
+
+
+def by_condition(run: Run) -> Place:
+    """Data set and noise."""
+    return Place((run.data_name, noise_order(run.config)), f"{run.data_name}, {run.noise_name}")
+
+
+def by_noise(run: Run) -> Place:
+    """The noise alone."""
+    return Place(noise_order(run.config), run.noise_name)

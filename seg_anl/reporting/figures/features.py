@@ -1,0 +1,105 @@
+"""Maps of what a network has learnt to tell apart: t-SNE of its features (Zhou et al. 2021, Figs. 1 and 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from seg_anl.records import UserError
+from seg_anl.reporting.runs import Run
+
+from .axes import Place, by_method, by_noise
+from .figure import Composed, Figure
+from .recorded import FEATURES, lacks_record, read_epoch, recorded_epochs
+from .selection import seeds_of_one_setting, select, split_by
+from .style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION, caption, legend_above, panels
+
+KIND = "features"
+WANTED = "classification runs with record=[features]"
+MOST_SAMPLES = 2000  # t-SNE takes seconds for these, minutes for all of MNIST
+MOST_CLASSES = 10
+PERPLEXITY = 30.0
+CLASS_COLOURS = (BLUE, VERMILLION, GREEN, "#000000", PURPLE, ORANGE, SKY, "#767676", "#8c6d31", "#332288")
+
+
+def feature_maps(runs: Sequence[Run]) -> Composed:
+    """Rows by method, columns by noise: a t-SNE map of the test features after the last epoch, classes as numerals.
+
+    Of several seeds the first is shown, of more than 2000 samples evenly spaced ones, and of many classes the first 10.
+
+    Raises:
+        UserError: when no run has the record, a record is damaged, or scikit-learn's t-SNE cannot take it.
+    """
+    selection = select(runs, lambda run: lacks_record(run, KIND), WANTED)
+    notes = list(selection.notes)
+    columns = list(split_by(selection.runs, lambda run: Place((run.data_name, by_noise(run).order), _column(run))))
+    rows = split_by(selection.runs, by_method)
+    drawing, grid = panels(len(rows), len(columns), height=min(2.4, 7.0 / len(columns)), extra=0.8)
+    most = 0
+    for line, (method, some) in zip(grid, rows.items(), strict=True):
+        cells = {_column(run): [other for other in some if _column(other) == _column(run)] for run in some}
+        for axes, column in zip(line, columns, strict=True):
+            axes.set_xticks([])
+            axes.set_yticks([])
+            if axes.get_subplotspec().is_first_col():
+                axes.set_ylabel(method.text)
+            if axes.get_subplotspec().is_first_row():
+                axes.set_title(column.text)
+            if column.text not in cells:
+                continue
+            seeds = seeds_of_one_setting(cells[column.text], f"the panel {method.text!r}, {column.text!r}")
+            most = max(most, _draw(axes, seeds[0]))
+            if len(seeds) > 1:
+                notes.append(f"{method.text}, {column.text}: seed {seeds[0].seed} of {len(seeds)} is shown")
+    handles = [
+        Line2D([], [], linestyle="none", marker=f"${k}$", color=CLASS_COLOURS[k], markersize=5) for k in range(most)
+    ]
+    legend_above(drawing, handles, [f"class {k}" for k in range(most)])
+    caption(
+        drawing,
+        f"t-SNE (perplexity {PERPLEXITY:g}) of the last layer's inputs on the test set at the end; numerals are "
+        "the true classes.",
+    )
+    return Composed(drawing, notes)
+
+
+def embedded(features: NDArray[np.floating]) -> NDArray[np.float64]:
+    """A t-SNE map ``(n, 2)`` of ``features`` ``(n, D)``; the same features give the same map."""
+    from sklearn.manifold import TSNE  # takes a second to import, and only this figure needs it
+
+    perplexity = min(PERPLEXITY, (len(features) - 1) / 3)
+    plan = TSNE(perplexity=perplexity, init="pca", learning_rate="auto", random_state=0)
+    return np.asarray(plan.fit_transform(features.astype(np.float64)))
+
+
+def _column(run: Run) -> str:
+    return f"{run.data_name}, {run.noise_name}"
+
+
+def _draw(axes: Axes, run: Run) -> int:
+    """Draw the map of one run; returns how many classes it shows."""
+    epoch = recorded_epochs(run, KIND)[-1]
+    record = read_epoch(run, KIND, epoch, FEATURES)
+    kept = np.flatnonzero(record["labels"] < MOST_CLASSES)
+    kept = kept[np.linspace(0, len(kept) - 1, min(len(kept), MOST_SAMPLES)).round().astype(int)] if len(kept) else kept
+    if len(kept) < 4:
+        raise UserError(f"{run.path}: records/{KIND} has {len(kept)} samples to map; t-SNE needs at least 4")
+    places, labels = embedded(record["features"][kept]), record["labels"][kept]
+    size = 14.0 if len(kept) <= 500 else 7.0
+    for k in np.unique(labels):
+        x, y = places[labels == k].T
+        axes.scatter(x, y, s=size, marker=f"${k}$", color=CLASS_COLOURS[k], linewidths=0.2, label=str(k))
+    return int(labels.max()) + 1
+
+
+FEATURE_FIGURES = {
+    "features": Figure(
+        "t-SNE maps of learnt features by method and noise (Zhou et al. 2021, Figs. 1 and 5)",
+        "records/features. seg-anl-classify -m loss=ce,ce_sr noise.rate=0,0.4,0.8 record=[features]",
+        feature_maps,
+    )
+}

@@ -1,0 +1,115 @@
+"""Which runs a figure is drawn from and how they are split: runs that share a line may differ in their seed alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from seg_anl.records import UserError
+from seg_anl.reporting.runs import FINISHED, Run
+from seg_anl.reporting.settings import flat_settings
+
+from .axes import Axis, Place
+
+NAMED = 3  # runs that one note names before it only counts
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The runs that a figure uses, and a line for each reason to leave others out."""
+
+    runs: list[Run]
+    notes: list[str]
+
+
+def select(runs: Iterable[Run], reason_against: Callable[[Run], str | None], wanted: str) -> Selection:
+    """The runs that ``reason_against`` has nothing against.
+
+    Args:
+        runs: all that were given.
+        reason_against: why a run cannot be drawn ("has no records/features: ..."), or None.
+        wanted: in words, which runs the figure needs.
+
+    Raises:
+        UserError: when none remains; it names the first run and what it lacks.
+    """
+    kept: list[Run] = []
+    refused: dict[str, list[Run]] = {}
+    for run in runs:
+        reason = (f"is {run.status}: {run.reason}" if run.status != FINISHED else None) or reason_against(run)
+        if reason is None:
+            kept.append(run)
+        else:
+            refused.setdefault(reason, []).append(run)
+    if not kept:
+        first = next((f"; {some[0].path} {reason}" for reason, some in refused.items()), "")
+        raise UserError(f"no run to draw among the {sum(map(len, refused.values()))} given; needed: {wanted}{first}")
+    return Selection(kept, [_note(reason, some) for reason, some in refused.items()])
+
+
+def _note(reason: str, runs: Sequence[Run]) -> str:
+    named = ", ".join(str(run.path) for run in runs[:NAMED])
+    more = f" and {len(runs) - NAMED} more" if len(runs) > NAMED else ""
+    return f"left out: {named}{more}: {reason}"
+
+
+def split_by(runs: Iterable[Run], axis: Axis) -> dict[Place, list[Run]]:
+    """The runs at each place of an axis, in its order."""
+    parts: dict[Place, list[Run]] = {}
+    for run in runs:
+        place = axis(run)
+        if place is not None:
+            parts.setdefault(place, []).append(run)
+    return dict(sorted(parts.items()))
+
+
+def seeds_of_one_setting(runs: Sequence[Run], what: str) -> list[Run]:
+    """``runs`` by seed, after checking that they may be averaged.
+
+    Raises:
+        UserError: when two of them differ in more than the seed, or are the same run twice; it names both.
+    """
+    first = runs[0]
+    for other in runs[1:]:
+        different = differences(first, other)
+        if different:
+            name, (here, there) = next(iter(different.items()))
+            raise UserError(
+                f"{first.path} and {other.path} would share {what} but differ in {name} ({here}, {there}): "
+                "give runs that differ there in the seed alone"
+            )
+    by_seed: dict[Any, Run] = {}
+    for run in runs:
+        twin = by_seed.setdefault(run.seed, run)
+        if twin is not run:
+            raise UserError(f"{twin.path} and {run.path} are the same settings and seed twice: give one of them")
+    return [by_seed[seed] for seed in sorted(by_seed, key=str)]
+
+
+def differences(one: Run, other: Run) -> dict[str, tuple[Any, Any]]:
+    """The settings in which two runs differ, seeds left aside: dotted name to both values."""
+    a, b = flat_settings(one.config), flat_settings(other.config)
+    return {name: (a.get(name), b.get(name)) for name in sorted(a.keys() | b.keys()) if a.get(name) != b.get(name)}
+
+
+def unexplained(runs: Sequence[Run], varied: Sequence[str]) -> str | None:
+    """In what the runs of one panel differ besides the settings (or groups) ``varied``; None when in nothing."""
+    values: dict[str, list[Any]] = {}
+    for run in runs:
+        for name, value in flat_settings(run.config).items():
+            if not any(name == known or name.startswith(f"{known}.") for known in varied):
+                values.setdefault(name, []).append(value)
+    differing = [name for name, found in values.items() if any(value != found[0] for value in found)]
+    partly = [name for name, found in values.items() if len(found) != len(runs)]
+    names = sorted({*differing, *partly})
+    return ", ".join(names) if names else None
+
+
+def seeds_text(counts: Iterable[int], one: str = "line", spread: str = "bands") -> str:
+    """What a caption says of seeds: how many runs stand behind a line, and what the band is."""
+    found = sorted(set(counts))
+    if found == [1]:
+        return f"One run for each {one}."
+    number = str(found[0]) if len(found) == 1 else f"{found[0]} to {found[-1]}"
+    return f"Mean over {number} seeds; {spread} from the lowest to the highest seed."
