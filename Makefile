@@ -1,12 +1,15 @@
 # make demo   train CE and ANL-CE on wrong masks, print both Dice scores (about five minutes after installation)
-# make test   ruff, mypy and the whole test suite
+# make test   ruff, mypy, the documentation and the whole test suite
+# make docs   the documentation site in site/; open site/index.html
 # make clean  remove the virtual environment and everything the two commands wrote
 
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+# The variable silences news about the theme's successor, on which mkdocs.yml has a line.
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-.PHONY: demo test clean
+.PHONY: demo test docs clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m seg_anl.segmentation.demo
@@ -14,12 +17,16 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(MKDOCS)
 	$(BIN)/python -m pytest
+
+docs: $(INSTALLED)
+	$(MKDOCS)
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[nnunet,test]'
+	$(BIN)/python -m pip install --quiet --editable '.[nnunet,test,docs]'
 	touch $@
 
 clean:
-	rm -rf .venv demo runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv demo runs site .pytest_cache .mypy_cache .ruff_cache

@@ -68,6 +68,8 @@ def formula(latex: str, *, display: bool = False) -> str:
     Raises:
         ValueError: where a command of it is not known; the converter would print its name.
     """
+    if len(re.findall(r"(?<!\\){", latex)) != len(re.findall(r"(?<!\\)}", latex)):
+        raise ValueError(f"the braces of the formula {latex} do not match")
     try:
         mathml = convert(latex, display="block" if display else "inline")
     except Exception as error:  # the converter has a class of its own for each mistake

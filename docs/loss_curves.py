@@ -27,7 +27,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 # A panel in SVG units, and the room around it for numbers.
-WIDTH, HEIGHT, LEFT, TOP, BOTTOM, GAP = 230, 130, 52, 24, 34, 72
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 230, 130, 46, 8, 24, 34
 
 
 @dataclass(frozen=True)
@@ -78,45 +78,43 @@ def _image_of_pixels(loss: torch.nn.Module, probability: torch.Tensor) -> tuple[
 def curve_figure(name: str) -> str:
     """The two panels of a loss as one line of HTML."""
     curve = loss_curve(name)
-    cross_entropy = [1 - p for p in curve.probability]
-    scale = max(max(curve.pull), 0.0)
-    width, height = 2 * (LEFT + WIDTH) + GAP - LEFT + 8, TOP + HEIGHT + BOTTOM
-    panels = _panel(LEFT, "loss", curve.probability, curve.value, None)
-    reference = None if name == "ce" else [scale * pull for pull in cross_entropy]
-    panels += _panel(LEFT + WIDTH + GAP, "pull −∂L/∂z of the label", curve.probability, curve.pull, reference)
-    caption = f"<figcaption><code>{name}</code>" + ("" if reference is None else "; dashed: cross entropy, scaled")
+    scale = max(*curve.pull, 0.0)
+    reference = None if name == "ce" else [scale * (1 - p) for p in curve.probability]
+    panels = _panel("loss", curve.probability, curve.value, None)
+    panels += _panel("pull −∂L/∂z of the label", curve.probability, curve.pull, reference)
+    caption = f"<code>{name}</code>" + ("" if reference is None else "; dashed: cross entropy, scaled")
     return (
-        f'<figure class="loss-curve"><svg viewBox="0 0 {width} {height}" role="img" '
-        f'aria-label="loss and gradient of {name} against the probability of the label">{panels}</svg>'
-        f"{caption}</figcaption></figure>"
+        f'<figure class="loss-curve" aria-label="loss and gradient of {name} against the probability of the label">'
+        f"{panels}<figcaption>{caption}</figcaption></figure>"
     )
 
 
-def _panel(left: float, title: str, x: list[float], y: list[float], reference: list[float] | None) -> str:
+def _panel(title: str, x: list[float], y: list[float], reference: list[float] | None) -> str:
     shown = y if reference is None else y + reference
     low, high = min(shown), max(shown)
-    if 0 < low < high / 2 or low > -0.02 * high:
-        low = 0.0 if low < high / 2 else low
+    if -0.02 * high < low < high / 2:  # an axis from 0, unless the curve lies far above or below it
+        low = 0.0
     ticks = ticks_between(low, high)
     low, high = min(low, ticks[0]), max(high, ticks[-1])
 
     def at(p: float, value: float) -> str:
-        return f"{left + WIDTH * p:.1f},{TOP + HEIGHT * (1 - (value - low) / (high - low)):.1f}"
+        return f"{LEFT + WIDTH * p:.1f},{TOP + HEIGHT * (1 - (value - low) / (high - low)):.1f}"
 
-    parts = [f'<text class="title" x="{left}" y="{TOP - 10}">{title}</text>']
+    parts = [f'<text class="title" x="{LEFT}" y="{TOP - 10}">{title}</text>']
     for tick in ticks:
         _, height = at(0, tick).split(",")
-        parts.append(f'<path class="grid" d="M{left} {height}h{WIDTH}"/>')
+        parts.append(f'<path class="grid" d="M{LEFT} {height}h{WIDTH}"/>')
         label = f"{tick:g}".replace("-", "−")
-        parts.append(f'<text class="y" x="{left - 6}" y="{float(height) + 4:.1f}">{label}</text>')
+        parts.append(f'<text class="y" x="{LEFT - 6}" y="{float(height) + 4:.1f}">{label}</text>')
     for p in (0, 0.5, 1):
-        parts.append(f'<text class="x" x="{left + WIDTH * p:.0f}" y="{TOP + HEIGHT + 16}">{p:g}</text>')
-    parts.append(f'<text class="x" x="{left + WIDTH / 2:.0f}" y="{TOP + HEIGHT + 31}">probability of the label</text>')
+        parts.append(f'<text class="x" x="{LEFT + WIDTH * p:.0f}" y="{TOP + HEIGHT + 16}">{p:g}</text>')
+    parts.append(f'<text class="x" x="{LEFT + WIDTH / 2:.0f}" y="{TOP + HEIGHT + 31}">probability of the label</text>')
     lines = [("curve", y)] if reference is None else [("reference", reference), ("curve", y)]
     for kind, values in lines:
         points = " ".join(at(p, value) for p, value in zip(x, values, strict=True))
         parts.append(f'<polyline class="{kind}" points="{points}"/>')
-    return "".join(parts)
+    box = f"0 0 {LEFT + WIDTH + RIGHT} {TOP + HEIGHT + BOTTOM}"
+    return f'<svg viewBox="{box}" role="img" aria-label="{title}">{"".join(parts)}</svg>'
 
 
 def ticks_between(low: float, high: float) -> list[float]:

@@ -1,0 +1,225 @@
+"""Every command, setting, option and path that the documentation names is one that the program knows.
+
+Nothing is run: configurations are composed, command lines are parsed and stopped there. A command that no rule covers
+fails, so that none goes unchecked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import re
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from seg_anl.engine import compose
+from seg_anl.nnunet.settings import chosen_loss, chosen_training, loss_choice
+
+from .conftest import ROOT, blocks, documents, without_blocks
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
+CONFIGURED = {"seg-anl-train": "segmentation", "seg-anl-classify": "classification"}
+# Of other projects, whose options are theirs to check, and of the shell.
+FOREIGN = {"pip", "export", "cd", "tensorboard", "mkdocs", "diff", "python3", "source", "torchrun", "curl", "mkdir"}
+FOREIGN_OPTIONS = {"--c", "--val", "--verify_dataset_integrity", "--help", "--config-dir"}
+INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+SETTING = re.compile(r"(data|noise|loss|model|optim|evaluation|augmentation)\.(\w+)(=\S+)?")
+CHOICE = re.compile(r"(data|noise|loss|model|optim|method|preset)=(\w+)")
+REPOSITORY_PATH = re.compile(r"(?:seg_anl|configs|docs|tests|benchmarks|data_prep|classification)/[\w/.*-]*")
+
+
+class Parsed(BaseException):
+    """A command line was understood; what would follow is not wanted."""
+
+
+def command_lines(page: Path) -> Iterator[str]:
+    """The commands of a page's blocks, one a line, as a shell would read them."""
+    indented = re.findall(r"(?<=\n\n)((?:    .*\n)+)", without_blocks(page))
+    for code in [code for _, code in blocks(page, "sh", "bash", "shell", "console")] + indented:
+        joined = re.sub(r"\\\n\s*|\n\s+(?=\[)", " ", code)
+        for line in joined.splitlines():
+            inner = re.findall(r"\$\(((?:seg-anl)[^)]*)\)", line)
+            yield from inner
+            words = shlex.split(re.sub(r"\$\([^)]*\)", "VALUE", line), comments=True)
+            if words:
+                yield shlex.join(words)
+
+
+def inline_commands(page: Path) -> Iterator[str]:
+    """Commands inside sentences and tables."""
+    for code in INLINE.findall(without_blocks(page)):
+        if code.startswith("seg-anl-"):
+            yield code
+
+
+def parsed(main: Callable[[], None], words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a program read its command line and go no further."""
+    read = argparse.ArgumentParser.parse_args
+
+    def read_only(self: argparse.ArgumentParser, *given: object, **options: object) -> None:
+        read(self, *given, **options)  # type: ignore[call-overload]
+        raise Parsed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(argparse.ArgumentParser, "parse_args", read_only)
+        patch.setattr(sys, "argv", words)
+        with pytest.raises(Parsed):
+            main()
+
+
+def composed(config_name: str, words: list[str]) -> None:
+    """Compose the configuration of every value that a sweep names, with the first of all others."""
+    overrides = [word for word in words if not word.startswith("-")]
+    assert all(word in ("-m", "--multirun", "--help") for word in words if word.startswith("-"))
+    values = []
+    for override in OverridesParser.create().parse_overrides(overrides):
+        key = override.get_key_element()
+        sweep = override.sweep_string_iterator() if override.is_sweep_override() else None
+        values.append([f"{key}={value}" for value in sweep] if sweep else [override.input_line])
+    first = [choices[0] for choices in values]
+    compose(config_name, first)
+    for place, choices in enumerate(values):
+        for choice in choices[1:]:
+            compose(config_name, [*first[:place], choice, *first[place + 1 :]])
+
+
+def without_placeholders(words: list[str]) -> list[str]:
+    """A synopsis as a command: brackets gone, the first of alternatives, 1 for N."""
+    plain = []
+    for word in words:
+        if word.startswith("[") or ("[" not in word and word.endswith("]")):
+            word = word.strip("[]")
+        plain.append("1" if word == "N" else word.split("|")[0])
+    return [word for word in plain if word != "..."]
+
+
+def check_environment(words: list[str]) -> list[str]:
+    """Check the project's variables in front of a command; returns the command."""
+    while words and re.fullmatch(r"\w+=.*", words[0]):
+        name, _, value = words.pop(0).partition("=")
+        if name == "SEG_ANL_LOSS" and not value.endswith(".yaml"):
+            chosen_loss(value, "a trainer", loss_choice("anl_ce", {}))
+        if name == "SEG_ANL_TRAIN":
+            chosen_training(value)
+    return words
+
+
+def check_trainer(words: list[str]) -> None:
+    source = (ROOT / "seg_anl/nnunet/trainers.py").read_text(encoding="utf-8")
+    known = set(re.findall(r"^class (nnUNetTrainer\w+)", source, flags=re.MULTILINE))
+    if "-tr" in words:
+        assert words[words.index("-tr") + 1].split("-")[0] in known
+
+
+def main_of(entry: str) -> Callable[[], None]:
+    module, _, name = entry.partition(":")
+    return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
+
+
+def check(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = check_environment(without_placeholders(shlex.split(line)))
+    if not words:
+        return
+    program = Path(words[0]).name
+    if program in CONFIGURED:
+        assert program in SCRIPTS
+        composed(CONFIGURED[program], words[1:])
+    elif program == "seg-anl-nnunet" and words[1:2] in (["train"], ["predict"]):
+        check_trainer(words)
+    elif program.startswith("seg-anl-"):
+        parsed(main_of(SCRIPTS[program]), words, monkeypatch)
+    elif program.startswith("nnUNetv2_"):
+        check_trainer(words)
+    elif program == "make":
+        targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+        assert set(words[1:]) <= set(targets)
+    elif program == "python" and words[1] == "-m":
+        parsed(main_of(f"{words[2]}:main"), words[2:], monkeypatch)
+        composed("segmentation", [word for word in words[3:] if "=" in word])
+    elif program == "python":
+        spec = importlib.util.spec_from_file_location(Path(words[1]).stem, ROOT / words[1])
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, spec.name, module)  # where dataclasses look their module up
+        spec.loader.exec_module(module)
+        parsed(module.main, words[1:], monkeypatch)
+    else:
+        assert program in FOREIGN, f"no rule for the command {program}"
+
+
+def cases(lines: Callable[[Path], Iterator[str]]) -> list[object]:
+    return [
+        pytest.param(line, id=f"{page.relative_to(ROOT).as_posix()}:{line[:60]}")
+        for page in documents()
+        for line in dict.fromkeys(lines(page))
+    ]
+
+
+@pytest.mark.parametrize("line", cases(command_lines))
+def test_commands_in_blocks_are_understood(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    check(line, monkeypatch)
+
+
+@pytest.mark.parametrize("line", cases(inline_commands))
+def test_commands_in_sentences_are_understood(
+    line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = shlex.split(line)
+    if len(words) == 1:
+        assert words[0] in SCRIPTS
+        return
+    try:
+        check(line, monkeypatch)
+    except SystemExit:  # the name of a command, or a command without all it needs: no more than that may be wrong
+        assert "arguments are required" in capsys.readouterr().err
+
+
+def known_settings() -> tuple[set[str], dict[str, set[str]]]:
+    """Every setting in any configuration file, and the options of every group."""
+    names: set[str] = set()
+    options: dict[str, set[str]] = {}
+    for path in sorted((ROOT / "configs").rglob("*.yaml")):
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        group = path.relative_to(ROOT / "configs").parts[0]
+        options.setdefault(group, set()).add(path.stem)
+        if isinstance(content, dict):
+            names |= {f"{group}.{key}" for key in content}
+            names |= {f"{key}.{inner}" for key, value in content.items() if isinstance(value, dict) for inner in value}
+    return names, options
+
+
+@pytest.mark.parametrize("page", documents(), ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_settings_options_and_paths_in_sentences_exist(page: Path) -> None:
+    names, options = known_settings()
+    sources = [*(ROOT / "data_prep").glob("*.py"), *(ROOT / "benchmarks").glob("*.py")]
+    sources += [*(ROOT / "seg_anl").rglob("*.py"), *(ROOT / "classification").rglob("*.py")]
+    known = set(re.findall(r"\"(--[a-z][\w-]+)\"", "".join(path.read_text(encoding="utf-8") for path in sources)))
+    wrong = []
+    for code in INLINE.findall(without_blocks(page)):
+        if page.name == "add_a_loss.md" and re.search(r"\bjs\b|jensen_shannon", code):
+            continue  # what that page makes
+        for word in code.split():
+            if (setting := SETTING.fullmatch(word)) and f"{setting.group(1)}.{setting.group(2)}" not in names:
+                wrong.append(word)
+            choice = CHOICE.fullmatch(word)
+            if choice and choice.group(2).islower() and choice.group(2) not in options[choice.group(1)]:
+                wrong.append(word)
+            if re.fullmatch(r"--[a-z][\w-]+", word) and word not in known | FOREIGN_OPTIONS:
+                wrong.append(word)
+        # Folders of data (docs' own `images/`, say) begin otherwise.
+        if REPOSITORY_PATH.fullmatch(code) and not list(ROOT.glob(code.rstrip("/"))):
+            wrong.append(code)
+    assert wrong == []

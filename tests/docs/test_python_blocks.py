@@ -1,0 +1,148 @@
+"""The Python of the documentation runs, and the worked example of a new loss does what its page says."""
+
+from __future__ import annotations
+
+import ast
+import math
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from data_prep.kinds import KINDS
+from data_prep.mask_noise import add_mask_noise
+from seg_anl.losses import build_loss
+from seg_anl.losses.registry import LOSSES, POINTWISE
+
+from .conftest import ROOT, blocks, documents
+
+EXAMPLE = ROOT / "docs" / "add_a_loss.md"
+# Their examples begin with files or arrays of the reader's own: only what they import can be tried.
+FRAGMENTS = {"noise.md", "label_noise.md", "nnunet.md", "presets.md", "datasets.md", "report.md", "figures.md"}
+
+
+def python_blocks(*, whole: bool) -> list[Any]:
+    return [
+        pytest.param(code, id=f"{page.relative_to(ROOT).as_posix()}:{number}")
+        for page in documents()
+        if page != EXAMPLE and (page.name not in FRAGMENTS) == whole
+        for number, (_, code) in enumerate(blocks(page, "python", "py"))
+    ]
+
+
+@pytest.mark.parametrize("code", python_blocks(whole=True))
+def test_examples_run(code: str) -> None:
+    torch.manual_seed(0)
+    exec(compile(code, "example", "exec"), {"__name__": "example"})
+
+
+@pytest.mark.parametrize("code", python_blocks(whole=False))
+def test_fragments_import_what_there_is(code: str) -> None:
+    tree = ast.parse(code)
+    imports = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    assert imports
+    exec(compile(ast.Module(imports, []), "fragment", "exec"), {})
+
+
+def test_imports_that_tables_name_exist() -> None:
+    text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    lines = [cell.strip().strip("`") for row in text.splitlines() for cell in row.split("|") if "`from " in cell]
+    assert len(lines) >= 10
+    for line in lines:
+        exec(line, {})
+
+
+def titled(title: str) -> str:
+    (code,) = (code for rest, code in blocks(EXAMPLE, "python", "yaml") if rest == f'title="{title}"')
+    return code
+
+
+@pytest.fixture
+def js(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The example's function, registered from a program of the reader's own as the page shows."""
+    monkeypatch.setitem(POINTWISE, "js", None)  # taken out again afterwards
+    monkeypatch.setitem(LOSSES, "js", None)
+    names: dict[str, Any] = {"__name__": "jensen_shannon"}
+    exec(titled("seg_anl/losses/jensen_shannon.py"), names)
+    exec(titled("your own program"), names)
+    return names["js"]
+
+
+def test_the_example_of_a_loss_lies_between_cross_entropy_and_mae(js: Any) -> None:
+    logits, labels = torch.randn(20, 5, dtype=torch.float64), torch.randint(5, (20,))
+    near_zero = build_loss("js", pi=1e-9)(logits, labels)
+    torch.testing.assert_close(near_zero, build_loss("ce")(logits, labels), rtol=1e-6, atol=1e-6)
+    mae = build_loss("mae")(logits, labels)  # reached as slowly as 1 / log(1 - pi)
+    off = [float(build_loss("js", pi=1 - miss)(logits, labels) / mae - 1) for miss in (1e-3, 1e-6, 1e-12)]
+    assert off[0] / 2 == pytest.approx(off[1], rel=0.05)
+    assert off[1] / 2 == pytest.approx(off[2], rel=0.05)
+
+
+def test_the_example_of_a_loss_is_the_divergence(js: Any) -> None:
+    logits = torch.tensor([[0.3, -1.2, 2.0]], dtype=torch.float64)
+    p = torch.softmax(logits, 1)[0].tolist()
+    for pi in (0.2, 0.5, 0.9):
+        mixture = [(1 - pi) * p[0], pi + (1 - pi) * p[1], (1 - pi) * p[2]]
+        divergence = pi * math.log(1 / mixture[1])
+        divergence += (1 - pi) * sum(a * math.log(a / m) for a, m in zip(p, mixture, strict=True))
+        expected = divergence / (-(1 - pi) * math.log(1 - pi))
+        assert build_loss("js", pi=pi)(logits, torch.tensor([1])).item() == pytest.approx(expected)
+
+
+def test_the_example_of_a_loss_stays_finite(js: Any) -> None:
+    logits = torch.tensor([[1e4, -1e4], [-1e4, 1e4], [0.0, 0.0]], requires_grad=True)
+    value = build_loss("js", reduction="none")(logits, torch.zeros(3, dtype=torch.long))
+    value.sum().backward()
+    assert torch.isfinite(value).all()
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_one_file_and_one_line_in_the_package(tmp_path: Path) -> None:
+    """Do to a copy of the package what the page tells, then run what the page says works."""
+    package = tmp_path / "seg_anl"
+    package.mkdir()
+    (package / "__init__.py").write_bytes((ROOT / "seg_anl" / "__init__.py").read_bytes())
+    for part in ("losses", "records"):
+        shutil.copytree(ROOT / "seg_anl" / part, package / part, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "seg_anl/losses/jensen_shannon.py").write_text(titled("seg_anl/losses/jensen_shannon.py"))
+    registry = package / "losses" / "registry.py"
+    text = registry.read_text(encoding="utf-8")
+    text = text.replace("from .focal import", "from .jensen_shannon import js\nfrom .focal import", 1)
+    table = "POINTWISE: dict[str, PointwiseFunction] = {\n"
+    assert text.count(table) == 1
+    registry.write_text(text.replace(table, table + titled("seg_anl/losses/registry.py")), encoding="utf-8")
+    program = tmp_path / "anywhere.py"
+    program.write_text(f"import seg_anl\nassert {str(tmp_path)!r} in seg_anl.__file__\n" + titled("anywhere"))
+    done = subprocess.run([sys.executable, str(program)], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_example_of_a_configuration_names_the_defaults(js: Any) -> None:
+    import yaml
+
+    from seg_anl.losses import loss_parameters
+
+    settings = yaml.safe_load(titled("configs/loss/js.yaml"))
+    assert settings.pop("name") == "js"
+    assert settings == loss_parameters("js")
+
+
+def test_the_example_of_mask_noise_stays_in_the_box(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KINDS, "box", None)
+    exec(titled("data_prep/boxes.py"), {"__name__": "boxes"})
+    mask = np.zeros((40, 40), np.uint8)
+    mask[10:30, 12:20] = np.triu(np.ones((20, 8), np.uint8))
+    whole, _ = add_mask_noise(mask, 1.0, kinds=["box"], seed=0, item_id="a")
+    half, record = add_mask_noise(mask, 0.5, kinds=["box"], seed=0, item_id="a")
+    rows, columns = np.nonzero(mask)
+    box = np.zeros_like(mask)
+    box[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = 1
+    assert (whole == box).all()
+    assert ((mask <= half) & (half <= box)).all()
+    assert mask.sum() < half.sum() < box.sum()
+    assert record.kind == "box"
