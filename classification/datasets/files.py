@@ -36,13 +36,13 @@ def first_folder(root: Path, *names: str) -> Path | None:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """All images in ``folder`` and below, sorted by their path."""
-    return sorted(
+    """All images in ``folder`` and below, folder by folder in the order of the alphabet, as torchvision lists them."""
+    return [
         Path(parent, name)
-        for parent, _, names in os.walk(folder)
-        for name in names
+        for parent, _, names in sorted(os.walk(folder, followlinks=True))
+        for name in sorted(names)
         if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
-    )
+    ]
 
 
 def class_folders(folder: Path) -> list[str]:
