@@ -165,13 +165,13 @@ def test_ye_parts_alone_in_words() -> None:
 
 def test_ye_large_sets_in_words() -> None:
     ilsvrc12 = by_setting("WEBVISION-IV")["real", None, None, None, "ilsvrc12"]
-    webvision = by_setting("WEBVISION-IV")["real", None, None, None, "webvision"]
+    webvision = by_setting("WEBVISION-IV")["real", None, None, None, "test"]
     # "ANL-FL achieves the best accuracy of 65.56%, followed closely by ANL-CE with 65.00%"
     assert sorted(ilsvrc12, key=ilsvrc12.__getitem__)[-2:] == ["ANL-CE", "ANL-FL"]
     assert (ilsvrc12["ANL-CE"], ilsvrc12["ANL-FL"]) == (65.00, 65.56)
     # "ANL-CE achieves 67.44%, trailing the second-best method, SCE, by only 0.56%"
     assert sorted(webvision, key=webvision.__getitem__)[-3:] == ["ANL-CE", "SCE", "ANL-FL"]
-    assert gap("WEBVISION-IV", "SCE", "ANL-CE", "real", split="webvision") == 0.56
+    assert gap("WEBVISION-IV", "SCE", "ANL-CE", "real", split="test") == 0.56
     # "ANL-CE achieves the highest test accuracy at 80.72%"; "outperforms the best baseline (APL) ... 69.93%"
     animal = by_setting("ANIMAL10N-V")["real", None, None, None, "test"]
     assert max(animal, key=animal.__getitem__) == "ANL-CE"
@@ -302,7 +302,7 @@ def test_zhou_asymmetric_in_words() -> None:
 
 def test_zhou_webvision_and_imbalance_in_words() -> None:
     # "outperform the existing loss functions SCE and APL with a clear margin (>= 2.2%)"
-    row = by_setting("WEBVISION-SR-3")["real", None, None, None, "webvision"]
+    row = by_setting("WEBVISION-SR-3")["real", None, None, None, "test"]
     assert round(min(row["CE+SR"], row["FL+SR"]) - max(row["SCE"], row["APL"]), 4) >= 2.2
     # "very significant improvements compared with CE in all cases"
     for data in ("CIFAR10", "CIFAR100"):
