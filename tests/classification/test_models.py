@@ -43,7 +43,7 @@ def test_every_network_is_tried_here() -> None:
     assert set(PUBLISHED) == set(MODELS)
 
 
-@pytest.mark.parametrize("name", sorted(PUBLISHED))
+@pytest.mark.parametrize("name", sorted(set(PUBLISHED) - {"resnet101"}))  # slow, and as resnet50
 def test_logits_are_a_linear_map_of_the_features(name: str) -> None:
     shape, classes, width = PUBLISHED[name]
     model = built(name).eval()
