@@ -211,8 +211,8 @@ CURVES: dict[str, Figure] = {
     ),
     "sr-weight": Figure(
         "Test accuracy by the weight lambda of sparse regularisation (Zhou et al. 2021, Fig. 2)",
-        "metrics.csv of runs with loss=ce_sr or fl_sr. seg-anl-classify -m loss=ce_sr,fl_sr loss.tau=1 loss.p=0.1 "
-        "loss.rho=1 loss.lam=0.1,1,5,10,20,30 noise.rate=0.6",
+        "metrics.csv of runs with loss=ce_sr or fl_sr. seg-anl-classify -m loss=ce_sr loss.tau=1 loss.p=0.1 "
+        "loss.rho=1 loss.lam=0.1,1,5,10,20,30 noise.rate=0.6, and loss=fl_sr",
         Curves(
             "runs with loss=ce_sr or fl_sr of several loss.lam",
             columns=only(("ce_sr", "fl_sr", "gce_sr"), by_loss),

@@ -110,7 +110,7 @@ def _scale(axes: Axes, boxes: Sequence[Box]) -> None:
         return
     lowest = min((box["q1"] for box in boxes if box["q1"] > 0), default=middle)
     axes.set_yscale("symlog", linthresh=10.0 ** np.floor(np.log10(lowest)), linscale=0.4)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 2.5 * max(max(box["mean"], box["whishi"]) for box in boxes))
 
 
 def _pooled(runs: Sequence[Run], epoch: int, *, wrong: bool) -> NDArray[Any]:

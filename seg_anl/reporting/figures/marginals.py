@@ -51,7 +51,7 @@ def marginal_probabilities(runs: Sequence[Run]) -> Composed:
             groups[method.text] = np.array([predicted_marginals(run) for run in seeds])
         if len({group.shape[1] for group in groups.values()}) > 1:
             raise UserError(
-                f"{some[0].path}: {CONFUSION} and the marginals in metrics.csv have other numbers of classes"
+                f"{some[0].path}: {CONFUSION} and the marginals in metrics.csv are about different numbers of classes"
             )
         handles |= _draw(axes, groups, [GIVEN, *methods])
         true = 100 * np.array([true for _, true in labels]).mean(axis=0)

@@ -43,8 +43,10 @@ def select(runs: Iterable[Run], reason_against: Callable[[Run], str | None], wan
         else:
             refused.setdefault(reason, []).append(run)
     if not kept:
-        first = next((f"; {some[0].path} {reason}" for reason, some in refused.items()), "")
-        raise UserError(f"no run to draw among the {sum(map(len, refused.values()))} given; needed: {wanted}{first}")
+        given = sum(map(len, refused.values()))
+        first = next((f"{some[0].path} {reason}" for reason, some in refused.items()), "no run was given")
+        more = f" (and {given - 1} more)" if given > 1 else ""
+        raise UserError(f"nothing to draw: {first}{more}; needed: {wanted}")
     return Selection(kept, [_note(reason, some) for reason, some in refused.items()])
 
 

@@ -102,7 +102,7 @@ SPARSE_FIGURES = {
     "sparse-rate": Figure(
         "Share of one-hot outputs and test accuracy, with and without sparse regularisation (Zhou et al. 2021, Fig. 3)",
         "records/probabilities and metrics.csv. seg-anl-classify -m loss=ce,focal,gce noise.rate=0.8 "
-        "record=[probabilities] record_every=1; and loss=ce_sr,fl_sr,gce_sr loss.tau=0.1 loss.normalize=false",
+        "record=[probabilities] record_every=1; and loss=ce_sr loss.tau=0.1 loss.normalize=false",
         sparse_rates,
     )
 }

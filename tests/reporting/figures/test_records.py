@@ -1,0 +1,293 @@
+"""Figures from records: what is drawn against numbers worked out from the arrays, and records that are damaged."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.image import AxesImage
+from matplotlib.patches import StepPatch
+
+from seg_anl.records import UserError
+from seg_anl.reporting.figures import FIGURES
+from seg_anl.reporting.figures.loss_curves import curves_of_losses, probabilities
+from seg_anl.reporting.figures.loss_gradients import values_and_gradients
+from seg_anl.reporting.figures.masks import dice
+from seg_anl.reporting.figures.sparse_rate import sparse_rate
+from seg_anl.reporting.runs import Run
+
+MakeRun = Callable[..., Run]
+Arrays = dict[str, Any]
+MARGINALS = {("train", f"marginal_{k}"): [0.3, value] for k, value in enumerate((0.5, 0.2, 0.3))}
+BESIDE = {("test", "accuracy"): [0.5, 0.6]}
+
+
+def gradients(seed: int = 0, size: int = 60) -> Arrays:
+    generator = np.random.default_rng(seed)
+    clean = generator.integers(0, 3, size)
+    labels = np.where(np.arange(size) % 3 == 0, (clean + 1) % 3, clean)
+    return {"nnce": generator.gamma(2, 0.2, size).astype(np.float32), "labels": labels, "clean": clean}
+
+
+def softmaxes(seed: int = 0, size: int = 80, classes: int = 4, sharpness: float = 2.0) -> Arrays:
+    generator = np.random.default_rng(seed)
+    logits = sharpness * generator.normal(size=(size, classes))
+    softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    clean = softmax.argmax(axis=1)
+    labels = np.where(np.arange(size) % 2 == 0, (clean + 1) % classes, clean)
+    of_label = softmax[np.arange(size), labels].astype(np.float32)
+    return {"softmax": softmax.astype(np.float16), "p_label": of_label, "labels": labels, "clean": clean}
+
+
+def drawn_panels(name: str, runs: list[Run]) -> list[Axes]:
+    return [axes for axes in FIGURES[name].compose(runs).drawing.axes if axes.has_data()]
+
+
+def lines(axes: Axes) -> list[list[float]]:
+    return [np.round(np.asarray(line.get_ydata(), float), 6).tolist() for line in axes.get_lines()]
+
+
+def test_boxes_have_the_medians_and_means_of_clean_and_noisy_samples(make_run: MakeRun) -> None:
+    records = {f"gradients/epoch_{epoch:04d}": gradients(epoch) for epoch in (0, 3)}
+    (axes,) = drawn_panels("nnce-gradients", [make_run("a", records=records, loss__name="anl_ce")])
+    expected_medians, expected_means = [], []
+    for wrong in (False, True):
+        for arrays in records.values():
+            chosen = arrays["nnce"][(arrays["labels"] != arrays["clean"]) == wrong].astype(float)
+            expected_medians.append(np.percentile(chosen, 50))
+            expected_means.append(chosen.mean())
+    medians = [line.get_ydata()[0] for line in axes.get_lines() if line.get_linewidth() == 1.2]
+    means = [line.get_ydata()[0] for line in axes.get_lines() if line.get_marker() == "^"]
+    assert medians == pytest.approx(expected_medians)
+    assert means == pytest.approx(expected_means)
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["1", "4"]
+
+
+def test_gradients_of_seeds_are_pooled(make_run: MakeRun) -> None:
+    both = [gradients(seed) for seed in (1, 2)]
+    runs = [
+        make_run(f"s{seed}", records={"gradients/epoch_0003": arrays}, seed=seed)
+        for seed, arrays in zip((1, 2), both, strict=True)
+    ]
+    (axes,) = drawn_panels("nnce-gradients", runs)
+    right = np.concatenate([arrays["nnce"][arrays["labels"] == arrays["clean"]] for arrays in both])
+    first = next(line.get_ydata()[0] for line in axes.get_lines() if line.get_linewidth() == 1.2)
+    assert first == pytest.approx(float(np.median(right.astype(float))))
+
+
+def test_bars_are_label_shares_and_the_last_predicted_marginals(
+    make_run: MakeRun, write_confusion: Callable[[Run, list[list[int]]], None]
+) -> None:
+    run = make_run("a", {**BESIDE, **MARGINALS}, epochs=2, loss__name="ce")
+    write_confusion(run, [[20, 20, 0], [0, 40, 0], [0, 0, 20]])
+    (axes,) = drawn_panels("marginals", [run])
+    given, predicted = ([round(bar.get_height(), 6) for bar in group] for group in axes.containers)
+    assert given == [20, 60, 20]
+    assert predicted == [50, 20, 30]
+    assert lines(axes) == [[40, 40, 20]]
+
+
+def test_marginals_need_the_confusion_of_the_noise(
+    make_run: MakeRun, write_confusion: Callable[[Run, list[list[int]]], None]
+) -> None:
+    run = make_run("a", {**BESIDE, **MARGINALS}, epochs=2)
+    with pytest.raises(UserError, match=r"a has no noise/confusion\.csv"):
+        FIGURES["marginals"].compose([run])
+    write_confusion(run, [[1, 2], [3, 4]])
+    with pytest.raises(UserError, match="different numbers of classes"):
+        FIGURES["marginals"].compose([run])
+    write_confusion(run, [[1, 2, 3]])
+    with pytest.raises(UserError, match=r"confusion\.csv: damaged"):
+        FIGURES["marginals"].compose([run])
+
+
+def test_the_sparse_rate_is_that_of_the_sharpened_logits() -> None:
+    logits = np.random.default_rng(3).normal(scale=0.6, size=(500, 10))
+    sharp = np.exp(logits / 0.1 - (logits / 0.1).max(axis=1, keepdims=True))
+    expected = ((sharp / sharp.sum(axis=1, keepdims=True)).max(axis=1) > 0.99).mean()
+    softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert 0.2 < expected < 0.9
+    assert sparse_rate(softmax) == expected
+    assert sparse_rate(softmax.astype(np.float16)) == pytest.approx(expected, abs=0.01)
+
+
+def test_sparse_rate_stands_beside_test_accuracy(make_run: MakeRun) -> None:
+    one_hot, flat = np.eye(4), np.full((4, 4), 0.25)
+    records = {
+        f"probabilities/epoch_{epoch:04d}": {**softmaxes(size=4), "softmax": softmax.astype(np.float16)}
+        for epoch, softmax in ((0, flat), (1, np.concatenate((one_hot[:2], flat[:2]))))
+    }
+    run = make_run("a", BESIDE, records, epochs=2, loss={"name": "ce_sr", "normalize": True})
+    composed = FIGURES["sparse-rate"].compose([run])
+    left, right = composed.drawing.axes
+    assert lines(left) == [[0, 50]]
+    assert lines(right) == [[50, 60]]
+    assert "loss.normalize=true" in composed.notes[0]
+
+
+def test_densities_have_area_one_and_cross_entropy_pulls_by_two_minus_two_p(make_run: MakeRun) -> None:
+    arrays = softmaxes(size=400)
+    run = make_run("a", records={"probabilities/epoch_0001": arrays}, loss__name="ce", noise__rate=0.5)
+    densities, gradient = drawn_panels("target-probability", [run])
+    steps = [patch for patch in densities.patches if isinstance(patch, StepPatch) and not patch.get_fill()]
+    assert [float(step.get_data().values.sum()) / 25 for step in steps] == pytest.approx([1, 1])
+    wrong = arrays["p_label"][arrays["labels"] != arrays["clean"]]
+    assert float(steps[1].get_data().values[0]) == pytest.approx(25 * (wrong < 0.04).mean(), rel=1e-6)
+    (drawn,) = [patch for patch in gradient.patches if isinstance(patch, StepPatch) and not patch.get_fill()]
+    mean_norm = (2 - 2 * arrays["p_label"].astype(float)).mean()
+    assert float(drawn.get_data().values.sum()) / 25 == pytest.approx(mean_norm, rel=1e-3)
+
+
+def test_a_loss_with_a_batch_regulariser_has_no_gradient_density(make_run: MakeRun) -> None:
+    run = make_run("a", records={"probabilities/epoch_0001": softmaxes()}, loss={"name": "anl_ce_er", "lam": 2.0})
+    composed = FIGURES["target-probability"].compose([run])
+    assert any("no gradient density" in note for note in composed.notes)
+
+
+@pytest.mark.parametrize("p", [0.05, 0.3, 0.9])
+def test_gradient_norms_are_the_papers_closed_forms(p: float) -> None:
+    softmax, label = np.array([[p, 0.6 * (1 - p), 0.4 * (1 - p)]]), np.array([0])
+
+    def norm(name: str, **parameters: float) -> float:
+        return float(values_and_gradients(name, softmax, label, **parameters)[1][0])
+
+    assert norm("ce") == pytest.approx(2 * (1 - p), rel=1e-5)
+    assert norm("el", epsilon=0.1) == pytest.approx(1.1 * p / (p + 0.1) * 2 * (1 - p), rel=1e-5)
+    assert norm("mae") == pytest.approx(2 * p * (1 - p), rel=1e-5)
+
+
+def test_equal_loss_lies_between_cross_entropy_and_its_limit() -> None:
+    values = {name: losses for name, losses, _ in curves_of_losses()}
+    p = probabilities()
+    assert values["MAE"] == pytest.approx(1 - p, abs=1e-6)
+    order = ["MAE", "EL, ε = 2", "EL, ε = 0.5", "EL, ε = 0.1", "CE"]
+    for below, above in itertools.pairwise(order):
+        assert (values[below] <= values[above] + 1e-6).all()
+
+
+def test_figures_of_losses_need_no_runs() -> None:
+    right = FIGURES["gradient-curves"].compose([]).drawing.axes[1]
+    np.testing.assert_allclose(right.get_lines()[0].get_ydata(), 1)
+    assert len(FIGURES["loss-curves"].compose([]).drawing.axes[0].get_lines()) == 6
+
+
+def test_feature_maps_keep_clusters_apart_and_are_the_same_each_time(make_run: MakeRun) -> None:
+    generator = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    features = (10 * np.eye(3)[labels] + generator.normal(size=(60, 3))).astype(np.float32)
+    run = make_run("a", records={"features/epoch_0003": {"features": features, "labels": labels}})
+
+    def places() -> list[np.ndarray]:
+        (axes,) = drawn_panels("features", [run])
+        return [np.asarray(points.get_offsets()) for points in axes.collections]
+
+    clusters = places()
+    assert [len(points) for points in clusters] == [20, 20, 20]
+    within = max(float(points.std(axis=0).max()) for points in clusters)
+    centres = np.array([points.mean(axis=0) for points in clusters])
+    between = min(float(np.linalg.norm(centres[i] - centres[j])) for i, j in ((0, 1), (0, 2), (1, 2)))
+    assert between > 2 * within
+    for first, second in zip(clusters, places(), strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def masks(kinds: list[str]) -> Arrays:
+    count = len(kinds)
+    truth = np.zeros((count, 8, 8), np.uint8)
+    truth[:, 2:6, 2:6] = 1
+    noisy = np.zeros_like(truth)
+    noisy[:, 2:6, 2:4] = 1
+    images = np.arange(count * 8 * 8 * 3, dtype=np.uint64).astype(np.uint8).reshape(count, 8, 8, 3)
+    items = np.array([f"ISIC_{i}" for i in range(count)])
+    return {
+        "images": images,
+        "truth": truth,
+        "noisy": noisy,
+        "predicted": truth,
+        "kinds": np.array(kinds),
+        "items": items,
+    }
+
+
+def test_masks_stand_below_their_image_by_kind_of_noise(make_run: MakeRun) -> None:
+    arrays = masks(["erode", "affine", "erode", "erode", "dilate"])
+    run = make_run("a", records={"masks": arrays}, noise={"alpha": 0.7, "beta": 0.7, "seed": 0}, loss__name="anl_ce")
+    drawing = FIGURES["masks"].compose([run]).drawing
+    grid = np.array(drawing.axes).reshape(4, 4)
+    assert [axes.get_title() for axes in grid[0]] == ["affine", "dilated", "eroded", "eroded"]
+    shown = [[axes.findobj(AxesImage)[0].get_array() for axes in row] for row in grid]
+    np.testing.assert_array_equal(shown[0][0], arrays["images"][1])
+    np.testing.assert_array_equal(shown[2][0], arrays["noisy"][1])
+    # 8 of 16 true pixels and none besides: Dice 2 * 8 / 24.
+    assert [axes.get_xlabel() for axes in grid[2]] == ["Dice 0.67"] * 4
+    assert [axes.get_xlabel() for axes in grid[3]] == ["Dice 1.00"] * 4
+
+
+def test_dice_of_empty_masks_is_one() -> None:
+    empty = np.zeros((2, 2), bool)
+    assert dice(empty, empty) == 1
+    assert dice(empty, ~empty) == 0
+
+
+RECORDED = {
+    "nnce-gradients": ("gradients", "gradients/epoch_0003", gradients()),
+    "sparse-rate": ("probabilities", "probabilities/epoch_0003", softmaxes()),
+    "target-probability": ("probabilities", "probabilities/epoch_0003", softmaxes()),
+    "features": ("features", "features/epoch_0003", {"features": np.ones((9, 2), np.float32), "labels": np.arange(9)}),
+    "masks": ("masks", "masks", masks(["erode"])),
+}
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_a_run_without_the_record_is_told_how_to_get_it(make_run: MakeRun, name: str) -> None:
+    with pytest.raises(UserError, match=rf"bare has no records/{RECORDED[name][0]}.*record=\[{RECORDED[name][0]}\]"):
+        FIGURES[name].compose([make_run("bare")])
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_a_cut_off_record_is_named(make_run: MakeRun, name: str) -> None:
+    kind, place, arrays = RECORDED[name]
+    run = make_run("a", records={place: arrays})
+    path = run.path / "records" / f"{place}.npz"
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(UserError, match=rf"{place}\.npz: damaged .*record=\[{kind}\]") as caught:
+        FIGURES[name].compose([run])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_a_record_without_an_array_or_of_another_length_is_named(make_run: MakeRun, name: str) -> None:
+    _, place, arrays = RECORDED[name]
+    names = list(arrays)
+    fewer = {key: value for key, value in arrays.items() if key != names[0]}
+    with pytest.raises(UserError, match=rf"no array '{names[0]}'"):
+        FIGURES[name].compose([make_run("fewer", records={place: fewer})])
+    if name != "sparse-rate":  # which reads the softmax alone
+        shorter = {**arrays, names[0]: arrays[names[0]][:-1]}
+        with pytest.raises(UserError, match="has shape"):
+            FIGURES[name].compose([make_run("shorter", records={place: shorter})])
+
+
+def test_without_true_labels_there_is_no_clean_and_noisy(make_run: MakeRun) -> None:
+    arrays = {key: value for key, value in gradients().items() if key != "clean"}
+    with pytest.raises(UserError, match="true labels are not known"):
+        FIGURES["nnce-gradients"].compose([make_run("a", records={"gradients/epoch_0003": arrays})])
+
+
+def test_a_diverged_record_is_named(make_run: MakeRun) -> None:
+    arrays = {**gradients(), "nnce": np.full(60, np.nan, np.float32)}
+    with pytest.raises(UserError, match="no numbers"):
+        FIGURES["nnce-gradients"].compose([make_run("a", records={"gradients/epoch_0003": arrays})])
+
+
+def test_a_run_without_the_record_is_left_out_beside_one_that_has_it(make_run: MakeRun) -> None:
+    runs = [make_run("with", records={"gradients/epoch_0003": gradients()}), make_run("without", loss__name="mae")]
+    composed = FIGURES["nnce-gradients"].compose(runs)
+    (note,) = composed.notes
+    assert "without" in note
+    assert "record=[gradients]" in note
+    assert len(composed.drawing.axes) == 1
