@@ -14,13 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import yaml
-from numpy.typing import NDArray
 
 from seg_anl.records import SUMMARY_SCHEMA, MetricRow, UserError, read_metrics
 from seg_anl.records.runs import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, SUMMARY_FILE
 
+from .metric_curves import Curve, read_curves
 from .names import data_name, method_name, noise_name
 
 Status = Literal["finished", "unfinished", "damaged"]
@@ -28,13 +27,6 @@ Status = Literal["finished", "unfinished", "damaged"]
 FINISHED = "finished"
 _YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C parser is ten times faster, where there is one
 _AGREE = ("task", "data", "loss", "noise", "seed", "epochs")  # what config.yaml and summary.json both say
-
-
-class Curve(NamedTuple):
-    """One metric of one split over training; ``epochs`` rise and count from 0."""
-
-    epochs: NDArray[np.int64]
-    values: NDArray[np.float64]
 
 
 class Headline(NamedTuple):
@@ -186,7 +178,7 @@ def read_run(path: Path) -> Run:
         config = _read_config(path / CONFIG_FILE)
         # The summary before the metrics: training writes it last, so metrics read after it are whole.
         summary = _read_summary(path / SUMMARY_FILE)
-        curves = _read_curves(path / METRICS_FILE)
+        curves = read_curves(path / METRICS_FILE)
         if summary.get("status") == FINISHED:
             _check_finished(config, summary, curves)
             status = "finished"
@@ -226,25 +218,6 @@ def _read_summary(path: Path) -> dict[str, Any]:
     if summary.get("schema") != SUMMARY_SCHEMA:
         raise UserError(f"{path}: has schema {summary.get('schema')!r}, this program reads {SUMMARY_SCHEMA}")
     return summary
-
-
-def _read_curves(path: Path) -> dict[tuple[str, str], Curve]:
-    if not path.exists():
-        return {}
-    rows = read_metrics(path)
-    with open(path, "rb") as file:
-        file.seek(-1, os.SEEK_END)
-        if file.read() != b"\n":
-            raise UserError(f"{path}: the last line is cut off")
-    points: dict[tuple[str, str], tuple[list[int], list[float]]] = {}
-    for row in rows:
-        for name, value in row.values.items():
-            epochs, values = points.setdefault((row.split, name), ([], []))
-            if epochs and row.epoch <= epochs[-1]:
-                raise UserError(f"{path}: epoch {row.epoch} of {row.split}/{name} stands after epoch {epochs[-1]}")
-            epochs.append(row.epoch)
-            values.append(value)
-    return {key: Curve(np.array(epochs, np.int64), np.array(values)) for key, (epochs, values) in points.items()}
 
 
 def _epochs_done(curves: Mapping[tuple[str, str], Curve]) -> int:

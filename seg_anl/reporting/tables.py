@@ -44,7 +44,8 @@ class Entry:
         published: the paper's number; None where it has none.
         published_runs: over how many runs the paper took it; None where it does not say.
         departures: in what our runs are not what was published.
-        best: whether no other row of the column has a better average, to the decimals shown.
+        best: whether no other row of the column has a better average, to the decimals shown; one seed does not compete
+            with averages.
     """
 
     cell: Cell | None = None
@@ -258,10 +259,12 @@ def _with_best(
     rows: dict[RowKey, dict[Column, Entry]], columns: Iterable[Column], decimals: int, *, lower: bool
 ) -> dict[RowKey, dict[Column, Entry]]:
     for column in columns:
+        averages = {key: row[column].average for key, row in rows.items() if column in row}
+        several = any(average.count > 1 for average in averages.values() if average)
         shown = {
-            key: round(entries[column].average.mean, decimals)  # type: ignore[union-attr]
-            for key, entries in rows.items()
-            if column in entries and entries[column].average is not None
+            key: round(average.mean, decimals)
+            for key, average in averages.items()
+            if average and (average.count > 1 or not several)
         }
         best = (min if lower else max)(shown.values(), default=None)
         for key, value in shown.items():

@@ -115,16 +115,14 @@ def missing_text(table: Table) -> str:
     """Which published numbers have no runs, by method; empty where none is missing."""
     if not table.missing:
         return ""
-    noises: dict[str, list[str]] = {}
+    lacking: dict[str, list[str]] = {}
     for method, noise in table.missing:
-        noises.setdefault(method, []).append(noise)
-    run = {key.method for key, row in table.rows.items() if any(entry.average for entry in row.values())}
-    none = [method for method in noises if method not in run]
-    parts = [f"{method}: {'; '.join(some)}" for method, some in noises.items() if method in run]
-    if none:
-        parts.append(f"all of {', '.join(none)}")
-    total = table.published_cells
-    return f"{len(table.missing)} of {total} published numbers have no runs here. {'. '.join(parts)}."
+        lacking.setdefault(noise, []).append(method)
+    run = {column.noise for row in table.rows.values() for column, entry in row.items() if entry.average}
+    whole = [noise for noise in lacking if noise not in run]
+    parts = [f"Under {noise}: {', '.join(methods)}." for noise, methods in lacking.items() if noise in run]
+    parts += [f"Under {'; '.join(whole)}: all."] if whole else []
+    return f"{len(table.missing)} of {table.published_cells} published numbers have no runs here. {' '.join(parts)}"
 
 
 def others_text(table: Table) -> str:
