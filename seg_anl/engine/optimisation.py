@@ -66,9 +66,8 @@ class OptimSettings:
                 _is_number(value) and value >= 0
             ):
                 raise UserError(f"optim.{field.name} must be a number >= 0, got {value!r}")
-        whole = all(isinstance(epoch, int) and not isinstance(epoch, bool) and epoch > 0 for epoch in self.milestones)
-        if not whole or list(self.milestones) != sorted(set(self.milestones)):
-            raise UserError(f"optim.milestones must be rising epochs > 0, got {list(self.milestones)}")
+        if not _are_rising_epochs(self.milestones):
+            raise UserError(f"optim.milestones must be a list of rising epochs > 0, got {self.milestones}")
 
 
 def build_optimiser(settings: OptimSettings, model: nn.Module, loss: nn.Module) -> torch.optim.Optimizer:
@@ -117,6 +116,13 @@ def add_l1_subgradient(parameters: Iterable[nn.Parameter], delta: float) -> None
     pairs = [(parameter, parameter.grad) for parameter in parameters if parameter.grad is not None]
     signs = torch._foreach_sign([parameter for parameter, _ in pairs])
     torch._foreach_add_([gradient for _, gradient in pairs], signs, alpha=delta)
+
+
+def _are_rising_epochs(value: Any) -> bool:
+    if not isinstance(value, (list, tuple)):
+        return False
+    whole = all(isinstance(epoch, int) and not isinstance(epoch, bool) and epoch > 0 for epoch in value)
+    return whole and list(value) == sorted(set(value))
 
 
 def _is_number(value: Any) -> bool:

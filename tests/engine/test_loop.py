@@ -170,6 +170,7 @@ def test_loss_parameters_have_their_own_rate_without_decay_or_schedule() -> None
         ({"schedule": "step", "gamma": 0.5, "step_size": 2}, [1.0, 1.0, 0.5]),
         ({"schedule": "exponential", "gamma": 0.8}, [1.0, 0.8, 0.64]),
         ({"schedule": "constant"}, [1.0, 1.0, 1.0]),
+        ({"schedule": "milestones", "gamma": 0.1, "milestones": [1, 2]}, [1.0, 0.1, 0.01]),
     ],
 )
 def test_schedules(schedule: dict, expected: list[float]) -> None:
@@ -190,6 +191,8 @@ def test_schedules(schedule: dict, expected: list[float]) -> None:
         ({"name": "adamm"}, "optim.name=adamm: did you mean 'adam'"),
         ({"schedule": "cosin"}, "did you mean 'cosine'"),
         ({"lr": 0}, "optim.lr must be a number > 0, got 0"),
+        ({"milestones": [2, 1]}, r"optim.milestones must be a list of rising epochs > 0, got \[2, 1\]"),
+        ({"milestones": 3}, "optim.milestones must be a list of rising epochs > 0, got 3"),
         ({"l1": -1}, "optim.l1 must be a number >= 0, got -1"),
         ({"clip_norm": "big"}, "optim.clip_norm must be a number > 0, got 'big'"),
     ],

@@ -1,0 +1,251 @@
+"""seg-anl-classify from configuration to run directory, on scikit-learn's digits and small arrays; processes are real."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from classification.train import train
+from seg_anl.engine import RunDirectory, compose
+from seg_anl.records import UserError, read_metrics
+
+QUICK = ["data.limit=300", "data.test_limit=100", "batch_size=50", "epochs=2", "progress=false", "device=cpu"]
+
+
+def trained(folder: Path, *settings: str) -> RunDirectory:
+    return train(compose("classification", [*QUICK, f"run_root={folder}", *settings]))
+
+
+def start(*arguments: str, cwd: Path, program: tuple[str, ...] = ("-m", "classification.train")) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, *program, *arguments],
+        cwd=cwd,
+        env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONSAFEPATH": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def command(*arguments: str, cwd: Path) -> tuple[int, str, str]:
+    process = start(*arguments, cwd=cwd)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def arrays(path: Path, **changed: Any) -> Path:
+    """120 training and 40 test pictures of three classes that differ in brightness."""
+    generator = np.random.default_rng(0)
+    labels = np.arange(160) % 3
+    pictures = generator.integers(0, 60, (160, 12, 12, 3), dtype=np.uint8) + (labels * 80)[:, None, None, None].astype(
+        np.uint8
+    )
+    content = {"x_train": pictures[:120], "y_train": labels[:120], "x_test": pictures[120:], "y_test": labels[120:]}
+    np.savez(path, **{**content, **changed})
+    return path
+
+
+def test_a_run_from_beginning_to_end(tmp_path: Path) -> None:
+    run = trained(tmp_path, "noise.rate=0.5", "data.tuning=0.1", "loss=anl_ce_er", "epochs=6", "optim.lr=0.05")
+    summary = run.summary
+    assert summary is not None
+    assert summary["status"] == "finished"
+    assert summary["headline"] == "test/accuracy"
+    assert summary["metrics"]["test/accuracy"]["last"] > 0.3
+    assert summary["noise"]["kind"] == "symmetric"
+    assert summary["counts"]["train"] == 270
+    rows = read_metrics(run.path / "metrics.csv")
+    assert {row.split for row in rows} == {"train", "test", "tuning"}
+    for row in rows:
+        assert sum(row.values[f"marginal_{k}"] for k in range(10)) == pytest.approx(1, abs=1e-5)
+    last = next(row.values for row in reversed(rows) if row.split == "train")
+    # Accuracy against given labels is the mixture of what holds for clean and mislabelled samples.
+    wrong = summary["counts"]["wrong_labels"] / 270
+    mixed = (1 - wrong) * last["accuracy_clean"] + wrong * last["accuracy_mislabelled"]
+    assert last["accuracy"] == pytest.approx(mixed, abs=1e-9)
+    labels = np.load(run.path / "noise/labels.npy")
+    manifest = json.loads((run.path / "noise/manifest.json").read_text())
+    assert manifest["changed"] == manifest["realised_rate"] * len(labels)
+    assert {"last.pt", "best.pt"} == {path.name for path in (run.path / "checkpoints").iterdir()}
+    assert list((run.path / "tb").iterdir())
+
+
+def test_a_finished_run_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = trained(tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
+    assert trained(tmp_path).path == run.path
+    assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
+    assert "finished already, left alone" in capsys.readouterr().out
+    assert trained(tmp_path, "seed=2").path.parent == run.path.parent
+
+
+def test_seeds_change_the_noise_and_a_given_noise_seed_does_not(tmp_path: Path) -> None:
+    def labels(*settings: str) -> np.ndarray:
+        return np.load(trained(tmp_path, "epochs=1", *settings).path / "noise/labels.npy")
+
+    assert not np.array_equal(labels("seed=1"), labels("seed=2"))
+    np.testing.assert_array_equal(labels("seed=1", "noise.seed=7"), labels("seed=2", "noise.seed=7"))
+
+
+def test_same_seed_same_bytes(tmp_path: Path) -> None:
+    first, second = (trained(tmp_path / name, "augmentation.crop_padding=1").path for name in ("a", "b"))
+    for name in ("metrics.csv", "summary.json", "config.yaml", "noise/manifest.json", "noise/labels.npy"):
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+
+
+@pytest.mark.parametrize("method", ["forward", "co_teaching", "d2l"])
+def test_methods_run_and_say_so(tmp_path: Path, method: str) -> None:
+    run = trained(tmp_path, f"method={method}", "noise.rate=0.3")
+    assert run.summary is not None
+    assert run.summary["method"]["name"] == method
+    assert run.summary["loss"]["name"] == "ce"
+    rows = read_metrics(run.path / "metrics.csv")
+    train_rows = [row.values for row in rows if row.split == "train"]
+    assert all(("lid" in values) == (method == "d2l") for values in train_rows)
+    runs = {json.loads(path.read_text())["method"]["name"] for path in tmp_path.rglob("summary.json")}
+    assert runs == ({"forward", "plain"} if method == "forward" else {method})
+
+
+def test_forward_uses_the_plain_run_of_the_same_settings(tmp_path: Path) -> None:
+    plain = trained(tmp_path, "loss=ce", "noise.rate=0.3")
+    before = (plain.path / "environment.json").read_bytes()
+    trained(tmp_path, "method=forward", "noise.rate=0.3")
+    assert (plain.path / "environment.json").read_bytes() == before
+    assert len(list(tmp_path.rglob("summary.json"))) == 2
+
+
+def test_records_make_prediction_error_noise(tmp_path: Path) -> None:
+    """A run's records are what the noise and the figures take."""
+    settings = ["noise=none", "loss=ce", "record=[probabilities,gradients,features]", "record_every=1"]
+    run = trained(tmp_path, *settings)
+    softmax = np.load(run.path / "records/softmax.npy")
+    assert softmax.shape == (300, 10)
+    np.testing.assert_allclose(softmax.sum(axis=1), 1, atol=1e-3)
+    with np.load(run.path / "records/features/epoch_0001.npz") as archive:
+        assert archive["features"].shape == (100, 128)
+    noisy = trained(
+        tmp_path, "noise=prediction_error", f"noise.softmax={run.path}/records/softmax.npy", "noise.rate=0.2"
+    )
+    assert noisy.summary is not None
+    assert noisy.summary["counts"]["wrong_labels"] == 60
+
+
+def test_human_labels_of_a_part_of_the_set(tmp_path: Path) -> None:
+    """The file is about the whole training set; a run that uses a part of it finds the labels of that part."""
+    source = arrays(tmp_path / "a.npz")
+    clean = np.load(source)["y_train"]
+    human = np.where(np.arange(120) % 4 == 0, (clean + 1) % 3, clean)
+    np.savez(tmp_path / "human.npz", y_train=clean, worse_label=human)
+    settings = ["data=arrays", f"data.file={source}", "data.limit=60", "data.test_limit=null", "batch_size=20"]
+    noise = ["noise=human", "noise.labels=worst", f"noise.file={tmp_path}/human.npz"]
+    run = trained(tmp_path, *settings, *noise, "model=cnn4")
+    changed = json.loads((run.path / "noise/manifest.json").read_text())["changed"]
+    assert 5 <= changed <= 25
+    assert run.summary is not None
+    assert run.summary["counts"]["wrong_labels"] == changed
+    assert run.summary["metrics"]["train/accuracy_true"]["last"] >= 0
+
+
+def test_killed_and_started_again_ends_as_if_undisturbed(tmp_path: Path) -> None:
+    """kill -9 in the middle of an epoch, under a method that remembers weights and measurements."""
+    settings = [*QUICK, "data.limit=1400", "batch_size=8", "epochs=4", "method=d2l", "method.init_epochs=0"]
+    settings += ["method.window=2", "augmentation.crop_padding=1", "record=[probabilities]", "record_every=1"]
+    settings += ["optim.jacobian=0.001"]
+    assert command(*settings, "run_dir=whole", cwd=tmp_path)[0] == 0
+    process = start(*settings, "run_dir=cut", cwd=tmp_path)
+    try:
+        deadline = time.monotonic() + 200
+        while not (tmp_path / "cut/checkpoints/last.pt").exists():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        time.sleep(0.1)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    assert not (tmp_path / "cut/summary.json").exists()
+    code, out, err = command(*settings, "run_dir=cut", cwd=tmp_path)
+    assert code == 0, err
+    assert "cut resumes" in out
+    for name in ("metrics.csv", "summary.json", "records/softmax.npy"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["noise.rate=1.2"], "noise.rate must be from 0 to 1, got 1.2"),
+        (["noise=asymmetric"], "set data.flips to mnist, cifar10 or cifar100"),
+        (["noise.kind=symetric"], "did you mean 'symmetric'"),
+        (["preset=isic2017"], "it is not a preset of seg-anl-classify"),
+        (["preset=anl2024"], "preset=anl2024 has no settings for data=digits; it has them for"),
+        (["model=dynunet"], "dynunet"),
+        (["loss=anl_c"], "did you mean 'anl_ce'"),
+        (["method=coteaching"], "did you mean 'co_teaching'"),
+        (["record=[gradient]"], "record=gradient"),
+        (["batch_size=301"], "batch_size must be from 1 to 300"),
+        (["evaluation.last_k=0"], "evaluation.last_k must be a whole number >= 1"),
+        (["data.tuning=1"], "data.tuning must be from 0 to below 1"),
+        (["optim.jacobian=1", "compile=true"], "optim.jacobian works in one process without compilation"),
+        (["optim.schedule=milestones", "optim.milestones=[3,2]"], "optim.milestones must be a list of rising epochs"),
+        (["noise=human", "noise.file=nowhere.pt"], "nowhere.pt"),
+        (["noise=matrix", "noise.matrix=nowhere.csv"], "nowhere.csv: cannot be read"),
+    ],
+)
+def test_settings_that_cannot_be(tmp_path: Path, settings: list[str], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        trained(tmp_path / "runs", *settings)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.rglob("checkpoints/*"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"y_train": np.full(120, 7) - np.arange(120) % 9}, "label"),
+        ({"x_test": np.zeros((40, 9, 9, 3), np.uint8)}, "test images of 3 x 9 x 9"),
+        ({"x_train": np.zeros((120, 12), np.uint8)}, "x_train"),
+        ({"x_train": np.zeros((119, 12, 12, 3), np.uint8)}, "119"),
+        ({"y_train": (np.arange(120) % 3) + 0.5}, "y_train"),
+    ],
+)
+def test_arrays_that_cannot_be(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
+    path = arrays(tmp_path / "bad.npz", **changed)
+    with pytest.raises(UserError) as error:
+        trained(tmp_path / "runs", "data=arrays", f"data.file={path}", "data.limit=null", "data.test_limit=null")
+    assert message in str(error.value)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_cifar100_labels_asked_of_something_else(tmp_path: Path) -> None:
+    path = arrays(tmp_path / "a.npz")
+    torch.save({"clean_label": np.arange(50000) % 100, "noisy_label": np.arange(50000) % 100}, tmp_path / "c100.pt")
+    noise = ["noise=human", "noise.labels=noisy", f"noise.file={tmp_path}/c100.pt"]
+    with pytest.raises(UserError) as error:
+        trained(
+            tmp_path / "runs", "data=arrays", f"data.file={path}", "data.limit=null", "data.test_limit=null", *noise
+        )
+    assert "c100.pt" in str(error.value)
+
+
+def test_errors_of_the_command_are_one_line(tmp_path: Path) -> None:
+    code, _, err = command("noise.rate=1.2", cwd=tmp_path)
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith("seg-anl-classify: error: ")
+    assert not list(tmp_path.iterdir())
+    code, out, _ = command("--help", cwd=tmp_path)
+    assert code == 0
+    assert "seg-anl-classify data=cifar10" in out
