@@ -45,16 +45,16 @@ class Parsed(BaseException):
 
 
 def command_lines(page: Path) -> Iterator[str]:
-    """The commands of a page's blocks, one a line, as a shell would read them."""
-    indented = re.findall(r"(?<=\n\n)((?:    .*\n)+)", without_blocks(page))
-    for code in [code for _, code in blocks(page, "sh", "bash", "shell", "console")] + indented:
-        joined = re.sub(r"\\\n\s*|\n\s+(?=\[)", " ", code)
-        for line in joined.splitlines():
-            inner = re.findall(r"\$\(((?:seg-anl)[^)]*)\)", line)
-            yield from inner
-            words = shlex.split(re.sub(r"\$\([^)]*\)", "VALUE", line), comments=True)
-            if words:
-                yield shlex.join(words)
+    """The commands of a page's blocks, one a line, without comments."""
+    fenced = [code for _, code in blocks(page, "sh", "bash", "shell", "console")]
+    # An indented block may as well show a folder's content.
+    indented = re.findall(r"^ {4}((?:python|make|seg-anl-|nnUNetv2_).*)$", without_blocks(page), flags=re.MULTILINE)
+    for code in fenced + indented:
+        for line in re.sub(r"\\\n\s*|\n\s+(?=\[)", " ", code).splitlines():
+            yield from re.findall(r"\$\((seg-anl-[^)]*)\)", line)
+            line = re.sub(r"(^|\s+)#\s.*$", "", re.sub(r"\$\([^)]*\)", "VALUE", line)).strip()
+            if line:
+                yield line
 
 
 def inline_commands(page: Path) -> Iterator[str]:
@@ -96,13 +96,14 @@ def composed(config_name: str, words: list[str]) -> None:
 
 
 def without_placeholders(words: list[str]) -> list[str]:
-    """A synopsis as a command: brackets gone, the first of alternatives, 1 for N."""
+    """A synopsis as a command: brackets gone, the first of alternatives, 1 for N, no choice that is only called NAME."""
     plain = []
     for word in words:
         if word.startswith("[") or ("[" not in word and word.endswith("]")):
             word = word.strip("[]")
         plain.append("1" if word == "N" else word.split("|")[0])
-    return [word for word in plain if word != "..."]
+    choices = [path.name for path in (ROOT / "configs").iterdir() if path.is_dir()]
+    return [word for word in plain if word != "..." and word not in [f"{choice}=NAME" for choice in choices]]
 
 
 def check_environment(words: list[str]) -> list[str]:
@@ -129,7 +130,7 @@ def main_of(entry: str) -> Callable[[], None]:
 
 
 def check(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = check_environment(without_placeholders(shlex.split(line)))
+    words = check_environment(without_placeholders(shlex.split(line, comments=True)))
     if not words:
         return
     program = Path(words[0]).name
@@ -219,7 +220,7 @@ def test_settings_options_and_paths_in_sentences_exist(page: Path) -> None:
                 wrong.append(word)
             if re.fullmatch(r"--[a-z][\w-]+", word) and word not in known | FOREIGN_OPTIONS:
                 wrong.append(word)
-        # Folders of data (docs' own `images/`, say) begin otherwise.
-        if REPOSITORY_PATH.fullmatch(code) and not list(ROOT.glob(code.rstrip("/"))):
+        pattern = re.sub(r"\b[A-Z]{2,}\b", "*", code.rstrip("/"))  # PRESET, DATA stand for any
+        if REPOSITORY_PATH.fullmatch(code) and not list(ROOT.glob(pattern)):
             wrong.append(code)
     assert wrong == []

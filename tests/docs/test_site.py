@@ -82,6 +82,13 @@ def test_every_link_and_picture_is_there(pages: dict[Path, Page]) -> None:
     assert missing == []
 
 
+@pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md", "configs/published/README.md"])
+def test_links_of_pages_outside_the_site(root: Path, name: str) -> None:
+    page = root / name
+    targets = re.findall(r"\]\((?!\w+:)([^)#\s]+)", page.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
 def test_formulas_are_mathml_and_none_is_left_over(pages: dict[Path, Page], site: Path) -> None:
     assert pages[site / "losses/active_passive.html"].formulas > 30
     for path in pages:
