@@ -57,7 +57,7 @@ def write_table_csv(table: Table, path: Path) -> None:
                     "mean": entry.average.mean,
                     "std": entry.average.std,
                     "best": int(entry.best),
-                    "runs": " ".join(str(run.path) for run in entry.cell.runs),
+                    "runs": "; ".join(str(run.path) for run in entry.cell.runs),
                 }
             if entry.published:
                 row |= {

@@ -44,9 +44,9 @@ def _run() -> None:
     if options.list:
         _print_list()
         return
-    if not options.runs:
+    if not options.runs and (options.table or not options.figure):
         raise UserError(f"name run directories, or folders that hold some (see {PROGRAM} --help)")
-    runs = read_runs(options.runs)
+    runs = read_runs(options.runs) if options.runs else []  # a few figures are drawn without runs
     if options.figure:
         _draw(options.figure, runs, options.out, options.format)
     if options.table or not options.figure:

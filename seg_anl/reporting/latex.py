@@ -3,6 +3,7 @@ r"""Tables as LaTeX: one table environment for \input; of packages it needs book
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from .tables import Column, Entry, RowKey, Table
 from .wording import (
@@ -48,7 +49,8 @@ _SPECIAL = {
     "σ": r"$\sigma$",
     "τ": r"$\tau$",
 }
-_WIDE = 5  # more columns than a page of one column holds at full size
+_NARROW = 2  # noises that fit into one column of a page of two
+_BLOCK = 5  # noises that fit across a page
 
 
 def escaped(text: str) -> str:
@@ -68,26 +70,30 @@ def _letter(letter: str) -> str:
 
 
 def table_latex(table: Table) -> str:
-    r"""A table environment. Several noises: a line of ours over a line of the paper's; one noise: side by side."""
-    body = _side_by_side(table, table.columns[0]) if len(table.columns) == 1 else _grid(table)
-    wide = len(table.columns) > _WIDE
-    environment = "table*" if wide else "table"
-    size = ["\\scriptsize", "\\setlength{\\tabcolsep}{3pt}"] if wide else ["\\small"]
-    lines = [
-        "% Needs \\usepackage{booktabs}.",
-        f"\\begin{{{environment}}}[t]",
-        "\\centering",
-        f"\\caption{{{_caption(table)}}}",
-        f"\\label{{tab:{table.name}}}",
-        *size,
-        *body,
-        f"\\end{{{environment}}}",
-    ]
+    r"""Table environments: one noise with ours, the published number and the difference side by side; several noises
+    with a line of ours over a line of the paper's, as many to an environment as a page holds.
+    """
+    blocks = [table.columns[i : i + _BLOCK] for i in range(0, len(table.columns), _BLOCK)]
+    lines = ["% Needs \\usepackage{booktabs}."]
+    for number, columns in enumerate(blocks):
+        environment = "table*" if len(columns) > _NARROW else "table"
+        continued = "" if number == 0 else " (continued)"
+        lines += [
+            f"\\begin{{{environment}}}[t]",
+            "\\centering",
+            f"\\caption{{{_caption(table, columns) if number == 0 else escaped(table.title) + continued}}}",
+            f"\\label{{tab:{table.name}{f'-{number + 1}' if number else ''}}}",
+            "\\footnotesize",
+            "\\setlength{\\tabcolsep}{3.5pt}",
+            *(_side_by_side(table, columns[0]) if len(table.columns) == 1 else _grid(table, columns)),
+            f"\\end{{{environment}}}",
+        ]
     return "\n".join(lines) + "\n"
 
 
-def _caption(table: Table) -> str:
-    text = f"{table.title}; runs on {table.key.data}. {what_is_measured(table)} ({seeds_text(table)})"
+def _caption(table: Table, columns: Sequence[Column]) -> str:
+    noise = f", {table.column_label(columns[0])}" if len(table.columns) == 1 else ""
+    text = f"{table.title}{noise}; runs on {table.key.data}. {what_is_measured(table)} ({seeds_text(table)})"
     if is_beside_published(table):
         text += f" Published: {source(table)}."
     caption = escaped(text)
@@ -103,16 +109,15 @@ def _ours(table: Table, entry: Entry) -> str:
     if entry.best:
         text = rf"{{\boldmath\bfseries {text}}}"
     if entry.average and entry.average.count == 1:
-        text += r"\textsuperscript{1 seed}"
+        text += " (1 seed)"
     mark = table.mark(entry)
-    return text + (rf"\textsuperscript{{{mark}}}" if mark else "")
+    return text + (rf"\rlap{{\textsuperscript{{{mark}}}}}" if mark else "")  # beside the number, not part of it
 
 
 def _side_by_side(table: Table, column: Column) -> list[str]:
     beside = is_beside_published(table)
-    header = ["Method", f"Ours ({escaped(table.column_label(column))})"]
-    header += ["Published", "Difference", "Standard errors"] if beside else []
-    lines = [f"\\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}", "\\toprule", _line(header), "\\midrule"]
+    header = ["Method", "Ours", *(["Published", "Diff.", "Std. err."] if beside else [])]
+    lines = [f"\\begin{{tabular}}{{@{{}}l{'r' * (len(header) - 1)}@{{}}}}", "\\toprule", _line(header), "\\midrule"]
     for key, row in table.rows.items():
         entry = row.get(column, Entry())
         cells = [escaped(str(key)), _ours(table, entry)]
@@ -123,11 +128,11 @@ def _side_by_side(table: Table, column: Column) -> list[str]:
     return [*lines, "\\bottomrule", "\\end{tabular}"]
 
 
-def _grid(table: Table) -> list[str]:
-    header = ["Method", *(escaped(table.column_label(column)) for column in table.columns)]
-    lines = [f"\\begin{{tabular}}{{l{'r' * len(table.columns)}}}", "\\toprule", _line(header), "\\midrule"]
+def _grid(table: Table, columns: Sequence[Column]) -> list[str]:
+    header = ["Method", *(escaped(table.column_label(column)) for column in columns)]
+    lines = [f"\\begin{{tabular}}{{@{{}}l{'r' * len(columns)}@{{}}}}", "\\toprule", _line(header), "\\midrule"]
     for key, row in table.rows.items():
-        lines += _rows_of_method(table, key, [row.get(column, Entry()) for column in table.columns])
+        lines += _rows_of_method(table, key, [row.get(column, Entry()) for column in columns])
     return [*lines, "\\bottomrule", "\\end{tabular}"]
 
 

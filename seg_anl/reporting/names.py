@@ -116,7 +116,8 @@ def noise_order(config: Mapping[str, Any]) -> tuple[Any, ...]:
     kind = "mask" if "alpha" in noise else str(noise.get("kind", "?"))
     name = noise_name(config)
     place = 0 if name.startswith(CLEAN) else kinds.index(kind) if kind in kinds else len(kinds)
-    strengths = tuple(float(noise.get(key) or 0) for key in ("alpha", "beta", "rate"))
+    given = (noise.get(key) for key in ("alpha", "beta", "rate"))
+    strengths = tuple(float(value) if isinstance(value, (int, float)) else 0.0 for value in given)
     return place, strengths if place else (), name
 
 

@@ -38,7 +38,7 @@ PROTOCOLS: dict[tuple[str, str], dict[str, Any]] = {
         "data.size": 256,
         "counts.train": 2000,
         "counts.test": 600,
-        "evaluation.last_k": 10,
+        "k": 10,
         "noise.mode": "official",
     },
     ("ma2020", "mnist"): _MNIST,
@@ -64,7 +64,7 @@ _WORDS = {
     "data.size": "image size",
     "counts.train": "training images",
     "counts.test": "test images",
-    "evaluation.last_k": "mean over the last epochs",
+    "k": "mean over the last epochs",
     "noise.mode": "noise mode",
     "noise.counts": "counts of flips",
     "noise.reflip": "flipped labels flipped again",
@@ -121,7 +121,7 @@ def _value(run: Run, name: str) -> Any:
     """A setting or, under ``counts``, a count of the summary; None where it is not recorded."""
     if name == "noise.reflip":
         return bool((run.config.get("noise") or {}).get("reflip"))
-    value: Any = run.summary if name.startswith("counts.") else run.config
+    value: Any = run.summary if name == "k" or name.startswith("counts.") else run.config
     if name == "batch_size" and "batch_size" not in run.config:
         value = run.config.get("model")  # nnU-Net's plans decide it
     for key in name.split("."):

@@ -244,6 +244,8 @@ def _check_finished(config: dict[str, Any], summary: dict[str, Any], curves: Map
         raise UserError(f"{METRICS_FILE} ends after {done} epochs, {SUMMARY_FILE} says {config['epochs']}")
     try:
         headline = _headline(summary)
+        if not all(isinstance(values, dict) for values in summary["metrics"].values()):
+            raise TypeError("a metric that is no group of values")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{SUMMARY_FILE}: damaged: no headline value ({type(error).__name__}: {error})") from error
     curve = curves.get((headline.split, headline.metric))

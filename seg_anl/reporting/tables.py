@@ -276,7 +276,7 @@ def _with_best(
 def _slug(text: str) -> str:
     """A file name out of any text: the last folder of a path stands for it."""
     words = [word.rstrip("/").rsplit("/", 1)[-1] for word in text.split()]
-    return re.sub(r"[^a-z0-9]+", "-", " ".join(words).lower()).strip("-") or "table"
+    return re.sub(r"[^a-z0-9]+", "-", " ".join(words).lower())[:80].strip("-") or "table"
 
 
 def _named_apart(tables: list[Table]) -> list[Table]:
