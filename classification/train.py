@@ -23,7 +23,6 @@ from seg_anl.engine import (
     check_batch_size,
     check_tuning_share,
     check_whole_numbers,
-    config_folder,
     fit,
     hydra_command,
     is_main_process,
@@ -33,7 +32,7 @@ from seg_anl.engine import (
 )
 from seg_anl.engine.checkpoint import load_model
 from seg_anl.engine.randomness import epoch_generator, seed_everything
-from seg_anl.records import MetricRow, UserError, chosen_items
+from seg_anl.records import MetricRow, UserError, chosen_items, config_folder
 from seg_anl.records.runs import summarise
 
 from .batches import Samples, evaluation_samples, training_batches
@@ -63,7 +62,8 @@ Settings (SETTING=VALUE; command line over preset over default):
   method=plain | forward | co_teaching | d2l
   model=published | cnn4 | cnn8 | resnet18 | resnet34 | resnet44 | resnet50 | resnet101 | vgg19_bn
   optim=sgd | adam                      optim.lr, optim.weight_decay, optim.l1, optim.jacobian, optim.schedule, ...
-  preset=default | anl2023 | anl2024 | apl2020 | alf2021 | sr2021 | el2021 | re2024
+  preset=default | anl2023 | anl2024 | apl2020 | alf2021 | sr2021 | sr2021_imbalance | el2021 |
+         re2024
   record=[probabilities,gradients,features]  record_every    what some figures of seg-anl-report need
   seed epochs batch_size precision compile channels_last device workers run_root run_dir
 
@@ -192,7 +192,9 @@ def _network(config: DictConfig, data: Dataset) -> nn.Module:
     else:
         channels, size = images.shape[1], (images.shape[2], images.shape[3])
     weights = config.model.get("weights")
-    return build_model(str(config.model.name), data.num_classes, channels, size, weights)
+    return build_model(
+        str(config.model.name), data.num_classes, channels, size, None if weights is None else str(weights)
+    )
 
 
 def _tuning_items(count: int, config: DictConfig) -> set[int]:

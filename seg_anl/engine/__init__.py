@@ -1,7 +1,7 @@
 """The training loop both trainers share, with its checkpoints, run directories and distribution."""
 
 from .batches import ResidentBatches, check_batch_size
-from .command import compose, config_folder, hydra_command
+from .command import compose, hydra_command
 from .distribution import Process, is_main_process, started
 from .loop import LoopSettings, Metrics, Task, fit
 from .optimisation import OptimSettings
@@ -20,7 +20,6 @@ __all__ = [
     "check_tuning_share",
     "check_whole_numbers",
     "compose",
-    "config_folder",
     "fit",
     "hydra_command",
     "is_main_process",

@@ -15,23 +15,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-import seg_anl
-from seg_anl.records import UserError, nearest_names, run_command
+from seg_anl.records import UserError, config_folder, nearest_names, run_command
 
 from .sweep import run_with_hydra
-
-
-def config_folder() -> Path:
-    """The folder of the YAML files: inside the package in an installed wheel, beside it in a checkout.
-
-    Raises:
-        UserError: when neither is there, which means a broken installation.
-    """
-    package = Path(seg_anl.__file__).parent
-    for folder in (package / "configs", package.parent / "configs"):
-        if (folder / "segmentation.yaml").is_file():
-            return folder
-    raise UserError(f"{package}: the configuration files are missing; reinstall seg-anl")
 
 
 def hydra_command(program: str, config_name: str, help_text: str, task: Callable[[DictConfig], None]) -> None:

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from torchvision.datasets import CIFAR10, CIFAR100, MNIST, FashionMNIST
 
-from seg_anl.engine import config_folder
+from seg_anl.records import config_folder
 
 SYNSETS = ("n01440764", "n01443537", "n01484850", "n01491361")
 

@@ -22,8 +22,7 @@ from torchvision.datasets import CIFAR10, MNIST
 
 from classification.datasets import DATASETS, load_dataset
 from data_prep.label_noise import read_human_labels
-from seg_anl.engine import config_folder
-from seg_anl.records import UserError
+from seg_anl.records import UserError, config_folder
 
 COMMON = ("mean", "std", "flips", "limit", "test_limit", "subset_seed", "tuning", "imbalance", "imbalance_ratio")
 

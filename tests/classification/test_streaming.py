@@ -17,8 +17,8 @@ from torchvision import transforms as v1
 from classification.datasets import FileImages, Split
 from classification.file_transforms import FileTransforms
 from classification.streaming import FileBatches, FileEvaluation
-from seg_anl.engine import Process, config_folder
-from seg_anl.records import UserError, item_hash
+from seg_anl.engine import Process
+from seg_anl.records import UserError, config_folder, item_hash
 
 CPU = Process(torch.device("cpu"))
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

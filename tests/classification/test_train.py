@@ -1,4 +1,4 @@
-"""seg-anl-classify from configuration to run directory, on scikit-learn's digits and small arrays; processes are real."""
+"""seg-anl-classify from configuration to run directory, on digits and small arrays; processes are real."""
 
 from __future__ import annotations
 

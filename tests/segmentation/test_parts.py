@@ -59,8 +59,8 @@ def test_dice_is_added_with_its_weight() -> None:
 
 def test_every_loss_can_be_chosen_and_its_file_holds_the_defaults() -> None:
     """configs/loss/ and the registry say the same: names, parameters and defaults."""
-    from seg_anl.engine import config_folder
     from seg_anl.losses import list_losses, loss_parameters
+    from seg_anl.records import config_folder
 
     folder = config_folder() / "loss"
     assert sorted(path.stem for path in folder.glob("*.yaml")) == list_losses()
