@@ -32,7 +32,7 @@ _SPECIAL = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
+    '"': "''",
     "±": r"$\pm$",
     "²": r"$^2$",
     "×": r"$\times$",
@@ -64,7 +64,8 @@ def escaped(text: str) -> str:
 
 def _letter(letter: str) -> str:
     code = ord(letter)
-    if 0x20 <= code < 0x7F or 0xC0 <= code < 0x180:
+    # Of the letters with accents those that LaTeX's oldest encoding has, which is what a document has by default.
+    if 0x20 <= code < 0x7F or (0xC0 <= code < 0x100 and letter not in "ÐðÞþ÷"):
         return letter
     return "" if code < 0x20 else rf"\texttt{{U+{code:04X}}}"
 

@@ -17,7 +17,7 @@ WriteRun = Callable[..., Path]
 
 @pytest.fixture
 def write_run(tmp_path: Path) -> WriteRun:
-    """Write a finished run below ``tmp_path``: ``write_run("name", values=[0.5, 0.6], loss={"name": "ce"}, seed=2)``."""
+    """Write a finished run below ``tmp_path``: ``write_run("name", [0.5, 0.6], loss={"name": "ce"}, seed=2)``."""
 
     def write(
         name: str, values: Sequence[float] = (0.5, 0.6), k: int = 1, metric: str = "accuracy", **settings: Any

@@ -160,7 +160,7 @@ def test_a_place_that_is_no_folder_is_the_persons_mistake(write_run, tmp_path):
     with pytest.raises(UserError, match="nowhere does not exist"):
         find_runs([tmp_path / "nowhere"])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="no run directory in .*empty; one holds config.yaml"):
+    with pytest.raises(UserError, match=r"no run directory in .*empty; one holds config\.yaml"):
         find_runs([tmp_path / "empty"])
 
 

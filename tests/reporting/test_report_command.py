@@ -1,0 +1,134 @@
+"""seg-anl-report as a person starts it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from seg_anl.reporting.command import main
+
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path):
+    """Run the command in an empty folder: its exit status, what it printed, what it complained of."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["seg-anl-report", *map(str, arguments)])
+        status = 0
+        try:
+            main()
+        except SystemExit as exit_:
+            status = int(exit_.code or 0)
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return run
+
+
+def test_recorded_results_come_out_as_documented(command):
+    # The means are those of docs/isic2017.md, from 0.747 +- 0.009 for CE to 0.769 +- 0.010 for T-Loss.
+    status, out, err = command(RESULTS / "isic2017-400")
+    assert (status, err) == (0, "")
+    lines = {line.split()[0]: " ".join(line.split()) for line in out.splitlines() if line.startswith("  ")}
+    assert lines["CE"].startswith("CE 74.7 ± 0.9 3")
+    assert lines["T-Loss"].startswith("T-Loss 76.9 ± 1.0* 3 76.1 ± 0.6 +0.8")
+    assert lines["ANL-CE"].startswith("ANL-CE 76.8 ± 1.2 3 77.3 ± 0.4 −0.5")
+    assert "open report/report.html in a browser" in out
+    assert sorted(path.suffix for path in Path("report").iterdir()) == [".csv", ".html", ".md", ".md", ".tex"]
+
+
+def test_what_is_left_out_is_printed_and_strict_makes_it_an_error(command, write_run, tmp_path):
+    for seed in (1, 2):
+        write_run(f"runs/s{seed}", seed=seed)
+    assert command(tmp_path / "runs", "--strict")[0] == 0
+    stopped = write_run("runs/stopped", seed=3, epochs=9)
+    (stopped / "summary.json").unlink()
+    status, out, _ = command(tmp_path / "runs")
+    assert status == 0
+    assert f"unfinished: {stopped}: 2 of 9 epochs done" in out
+    assert command(tmp_path / "runs", "--strict")[0] == 1
+
+
+def test_nothing_finished_is_no_table_but_no_error(command, write_run, tmp_path):
+    folder = write_run("a")
+    (folder / "summary.json").unlink()
+    status, out, _ = command(folder)
+    assert status == 0
+    assert "no finished run, so no table" in out
+    assert Path("report/report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "name run directories"),
+        (["nowhere"], "nowhere does not exist"),
+        ([__file__], "is a file"),
+        (["."], "no run directory in ."),
+        ([RESULTS, "--table", "ISIC-IV"], "did you mean 'ISIC-VI'"),
+        ([RESULTS, "--table", "CIFAR10-II"], "no finished run; there are runs on"),
+        ([RESULTS, "--figure", "accuracy"], "did you mean 'accuracies'"),
+        ([RESULTS, "--colour"], "unrecognized arguments: --colour"),
+    ],
+)
+def test_a_persons_mistake_is_one_line_and_leaves_nothing(command, arguments, words):
+    status, _, err = command(*arguments)
+    assert status == 2
+    assert err.startswith("seg-anl-report: error: ")
+    assert words in err
+    assert len(err.strip().splitlines()) == 1
+    assert not Path("report").exists()
+
+
+def test_a_file_in_the_place_of_the_folder_is_named(command):
+    Path("report").write_text("mine")
+    status, _, err = command(RESULTS / "demo")
+    assert status == 2
+    assert "report is a file" in err
+    assert Path("report").read_text() == "mine"
+
+
+def test_list_names_tables_and_figures(command):
+    status, out, _ = command("--list")
+    assert status == 0
+    assert "ISIC-VI" in out
+    assert "CIFAR10-VIII" not in out  # a table of parameters
+    assert "accuracies" in out
+
+
+def test_a_figure_gets_the_runs_and_its_place_and_says_what_it_left_out(command, write_run, tmp_path, monkeypatch):
+    def draw(runs, path):
+        path.write_text(" ".join(run.path.name for run in runs))
+        return ["left out: nothing"]
+
+    figures = SimpleNamespace(FIGURES={"mine": SimpleNamespace(draw=draw)})
+    monkeypatch.setitem(sys.modules, "seg_anl.reporting.figures", figures)
+    write_run("runs/a")
+    write_run("runs/b", seed=2)
+    status, out, _ = command(tmp_path / "runs", "--figure", "mine", "--format", "svg", "--out", "figures")
+    assert status == 0
+    assert "mine: left out: nothing" in out
+    assert Path("figures/mine.svg").read_text() == "a b"
+    assert [path.name for path in Path("figures").iterdir()] == ["mine.svg"]  # no tables unless asked for
+    assert command("--figure", "mine")[0] == 0  # some need no runs
+
+
+def test_reading_and_writing_tables_needs_neither_torch_nor_matplotlib(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from seg_anl.reporting.report import *;"
+        f"write_report(make_report(read_runs([Path({str(RESULTS / 'demo')!r})])), Path(sys.argv[1]));"
+        "print([name for name in ('torch', 'monai', 'matplotlib', 'pandas') if name in sys.modules])"
+    )
+
+    command = [sys.executable, "-c", code, str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"

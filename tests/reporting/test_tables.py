@@ -1,0 +1,182 @@
+"""Our averages beside the published numbers: where they stand, how they compare, what is missing."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from seg_anl.records import UserError
+from seg_anl.reporting.cells import DataKey
+from seg_anl.reporting.matching import is_of_dataset, published_places
+from seg_anl.reporting.published import find_table, list_tables, read_table
+from seg_anl.reporting.report import make_report, read_runs
+from seg_anl.reporting.tables import Column
+
+PROTOCOL = {  # of 002, Section VI-B, as far as the report compares it
+    "epochs": 100,
+    "batch_size": 16,
+    "data": {"name": "isic2017", "root": "ISIC", "size": 256},
+    "model": {"name": "nnunet"},
+    "preset": "isic2017",
+}
+
+
+def _report(folder, *tables):
+    return make_report(read_runs([folder]), tables)
+
+
+def _entries(table, noise):
+    return {str(key): row[column] for key, row in table.rows.items() for column in row if column.noise == noise}
+
+
+def test_difference_to_the_paper_in_standard_errors_by_hand(write_run, tmp_path):
+    # ANL-CE at alpha = beta = 0.7 is published as 77.3 +- 0.4 over 3 runs (002, Table VI).
+    for seed, dice in ((1, 0.77), (2, 0.79)):
+        write_run(f"s{seed}", [0.1, dice], metric="dice", seed=seed, loss={"name": "anl_ce"})
+    (table,) = _report(tmp_path).tables
+    assert table.published is not None
+    assert table.published.id == "ISIC-VI"
+    entry = _entries(table, "α 0.7, β 0.7")["ANL-CE"]
+    assert entry.average.mean == pytest.approx(78.0)
+    assert entry.average.std == pytest.approx(math.sqrt(2.0))
+    assert (entry.published.mean, entry.published.std, entry.published_runs) == (77.3, 0.4, 3)
+    assert entry.difference == pytest.approx(0.7)
+    assert entry.difference_in_errors == pytest.approx(0.7 / math.sqrt(2.0 / 2 + 0.16 / 3))
+
+
+def test_one_seed_has_a_difference_but_no_standard_error(write_run, tmp_path):
+    write_run("s1", [0.1, 0.79], metric="dice", loss={"name": "anl_ce"})
+    entry = _entries(_report(tmp_path).tables[0], "α 0.7, β 0.7")["ANL-CE"]
+    assert entry.difference == pytest.approx(1.7)
+    assert entry.difference_in_errors is None
+
+
+def test_departures_from_the_protocol_are_named_one_by_one(write_run, tmp_path):
+    settings = {**PROTOCOL, "metric": "dice", "loss": {"name": "gce"}, "k": 10}
+    whole = write_run("whole", [0.7] * 100, **settings)
+    one_by_one = {
+        "epochs 12 (published: 100)": {"values": [0.7] * 12, "epochs": 12},
+        "image size 64 (published: 256)": {"data": {**PROTOCOL["data"], "size": 64}},
+        "network dynunet (published: nnunet)": {"model": {"name": "dynunet"}},
+        "noise mode corrected (published: official)": {
+            "noise": {"alpha": 0.7, "beta": 0.7, "mode": "corrected", "seed": 0}
+        },
+        "preset small (published: isic2017)": {"preset": "small"},
+    }
+    for number, (name, departing) in enumerate(one_by_one.items()):
+        folder = write_run(f"b{number}", **{"values": [0.7] * 100, **settings, **departing})
+        (table,) = make_report(read_runs([folder])).tables
+        entry = _entries(table, "α 0.7, β 0.7")["GCE"]
+        counted = [text for text in map(str, entry.departures) if "images" not in text]
+        assert counted == [name]
+        assert table.mark(entry) == "a"
+    (table,) = make_report(read_runs([whole])).tables
+    assert [str(d) for d in _entries(table, "α 0.7, β 0.7")["GCE"].departures] == [
+        "training images 50000 (published: 2000)",
+        "test images 10000 (published: 600)",
+    ]
+
+
+def test_a_part_of_cifar10_stands_beside_the_paper_with_a_mark(write_run, tmp_path):
+    data = {"name": "arrays", "file": "somewhere/cifar10.npz", "limit": 4000}
+    for seed in (1, 2):
+        write_run(f"s{seed}", [0.1, 0.5], seed=seed, data=data, loss={"name": "anl_ce"}, preset="anl2024")
+    (table,) = _report(tmp_path, "cifar10-ii").tables
+    entry = _entries(table, "symmetric 0.4")["ANL-CE"]
+    assert entry.published.mean == 87.28
+    assert [departure.what for departure in entry.departures] == ["data", "epochs"]
+
+
+def test_best_is_the_highest_average_not_a_lucky_single_seed(write_run, tmp_path):
+    for seed in (1, 2):
+        write_run(f"ce{seed}", [0.1, 0.6], seed=seed)
+        write_run(f"gce{seed}", [0.1, 0.7], seed=seed, loss={"name": "gce"})
+    write_run("mae", [0.1, 0.9], loss={"name": "mae"})
+    (table,) = _report(tmp_path).tables
+    best = [name for name, entry in _entries(table, "symmetric 0.4").items() if entry.best]
+    assert best == ["GCE"]
+
+
+def test_missing_cells_of_a_chosen_table_are_named(write_run, tmp_path):
+    write_run("ce", loss={"name": "ce"})
+    (table,) = _report(tmp_path, "CIFAR10-II").tables
+    assert len(table.columns) == 10
+    assert len(table.missing) == 119
+    assert ("CE", "symmetric 0.4") not in table.missing
+    assert ("CE", "clean") in table.missing
+    assert ("ANL-CE*", "human, worst") in table.missing
+
+
+def test_a_noise_that_the_paper_has_not_gets_a_column_after_those_it_has(write_run, tmp_path):
+    write_run("a", noise={"kind": "pair_flip", "rate": 0.2})
+    write_run("b", noise={"kind": "symmetric", "rate": 0.8})
+    (table,) = _report(tmp_path).tables
+    assert table.columns == (Column("symmetric 0.8", "test"), Column("pair flip 0.2", "test"))
+
+
+def test_the_preset_decides_which_paper_stands_beside_the_runs(write_run, tmp_path):
+    write_run("apl", loss={"name": "nce_rce"}, preset="apl2020")
+    (table,) = _report(tmp_path).tables
+    assert table.published is not None
+    assert table.published.id == "CIFAR10-APL-2"
+    assert "CIFAR10-II" in dict(table.others)
+
+
+def test_networks_tell_published_numbers_apart_where_a_table_has_several(write_run, tmp_path):
+    clean = {"kind": "none"}
+    for model, value in (("resnet50", 76.80), ("resnet101", 77.98)):  # 001, Table 2, CE
+        write_run(model, data={"name": "imagenet", "root": "x"}, noise=clean, model={"name": model})
+        (table,) = make_report(read_runs([tmp_path / model])).tables
+        (entry,) = [entry for row in table.rows.values() for entry in row.values() if entry.average]
+        assert entry.published.mean == value
+
+
+def test_rows_that_are_not_alike_are_told(write_run, tmp_path):
+    for seed in (1, 2):
+        write_run(f"ce{seed}", [0.1, 0.6], seed=seed)
+        write_run(f"gce{seed}", [0.1, 0.2, 0.7], seed=seed, loss={"name": "gce"})
+    report = _report(tmp_path)
+    (notice,) = report.warnings
+    assert notice.kind == "unlike rows"
+    assert "epochs 2 (CE), 3 (GCE)" in notice.text
+
+
+def test_runs_of_other_data_are_not_of_the_table_and_are_told(write_run, tmp_path):
+    write_run("a")
+    other = write_run("b", data={"name": "mnist", "root": "x"})
+    report = _report(tmp_path, "CIFAR10-II")
+    (elsewhere,) = [notice for notice in report.not_averaged if notice.kind == "elsewhere"]
+    assert elsewhere.paths == (str(other),)
+
+
+def test_a_table_without_runs_or_without_results_is_the_persons_mistake(write_run, tmp_path):
+    write_run("a")
+    with pytest.raises(UserError, match=r"ISIC-VI is about dice on isic2017.*there are runs on cifar10"):
+        _report(tmp_path, "ISIC-VI")
+    with pytest.raises(UserError, match=r"did you mean .*'CIFAR10-II'"):
+        _report(tmp_path, "CIFAR10-IX")
+    with pytest.raises(UserError, match="parameters of methods"):
+        _report(tmp_path, "CIFAR10-VIII")
+
+
+@pytest.mark.parametrize("table", [table for table in list_tables() if table.kind == "results"], ids=lambda t: t.id)
+def test_no_two_published_numbers_claim_the_same_place(table):
+    numbers = [cell for cell in read_table(table.id) if cell.metric == table.metric and cell.loss]
+    assert len(published_places(table)) == len(numbers) > 0
+
+
+@pytest.mark.parametrize(
+    ("data", "table", "fits"),
+    [
+        ("cifar10", "CIFAR10-II", True),
+        ("cifar100", "CIFAR10-II", False),
+        ("arrays data/cifar-10.npz", "CIFAR10-II", True),
+        ("cifar100", "CIFAR100-III", True),
+        ("fashion_mnist", "MNIST-APL-2", False),
+        ("mnist", "MNIST-APL-2", True),
+        ("arrays cifar10/digits/mine.npz", "CIFAR10-II", False),
+    ],
+)
+def test_data_sets_are_told_by_their_names(data, table, fits):
+    assert is_of_dataset(DataKey("classification", data), find_table(table)) is fits
