@@ -49,7 +49,7 @@ class FileBatches:
     ) -> None:
         check_batch_size(batch_size, len(split), process.world_size)
         assert isinstance(split.images, FileImages)
-        self.labels = torch.from_numpy(split.labels)
+        self.labels = torch.from_numpy(split.labels).to(process.device)
         self.transforms, self.seed, self.device = transforms, seed, process.device
         self._order = _Order(len(split), batch_size, seed, process.rank, process.world_size)
         self._loader = _loader(_Decoded(split.images, transforms, seed), self._order, workers, process.device)
@@ -61,7 +61,7 @@ class FileBatches:
         """Normalised float32 images ``(B, 3, H, W)`` and int64 labels ``(B,)``; a last, smaller batch is left out."""
         self._order.epoch = epoch
         for positions, images in _batches(self._loader):
-            labels = self.labels[positions].to(self.device, non_blocking=True)
+            labels = self.labels[positions.to(self.device, non_blocking=True)]
             on_device = images.to(self.device, non_blocking=True)
             yield normalised(on_device, self.transforms.mean, self.transforms.std), labels
 
