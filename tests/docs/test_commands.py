@@ -96,7 +96,7 @@ def composed(config_name: str, words: list[str]) -> None:
 
 
 def without_placeholders(words: list[str]) -> list[str]:
-    """A synopsis as a command: brackets gone, the first of alternatives, 1 for N, no choice that is only called NAME."""
+    """A synopsis as a command: brackets gone, the first of alternatives, 1 for N, no choice that is a mere NAME."""
     plain = []
     for word in words:
         if word.startswith("[") or ("[" not in word and word.endswith("]")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import re
 from pathlib import Path
@@ -71,3 +72,21 @@ def test_a_loss_that_is_linked_to_is_linked_to_its_own_section() -> None:
         for name, target in re.findall(r"\[`(\w+)`\]\(\w+\.md#(\w+)\)", page.read_text(encoding="utf-8")):
             assert name == target, f"{page.name} sends readers of {name} to {target}"
             build_loss(name, **({"transition": [[0.9, 0.1], [0.1, 0.9]]} if name == "forward" else {}))
+
+
+def test_published_numbers_that_choosing_quotes_are_those_of_the_tables() -> None:
+    """Tables II and III of the ANL paper, four columns of each."""
+    published: dict[tuple[str, str, str, str], float] = {}
+    for name in ("ye2024_II.csv", "ye2024_III.csv"):
+        with (PAGES[0].parents[2] / "configs" / "published" / name).open(encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                if row["mean"]:
+                    published[row["dataset"], row["method"], row["noise"], row["rate"]] = float(row["mean"])
+    conditions = [("clean", "0"), ("symmetric", "0.8"), ("asymmetric", "0.4"), ("human", "")]
+    columns = [(dataset, *condition) for dataset in ("cifar10", "cifar100") for condition in conditions]
+    text = (PAGES[0].parents[1] / "choosing.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([\w\\*-]+) \| `\w+` \| ((?:[\d.]+ \| ){7}[\d.]+) \|$", text, flags=re.MULTILINE)
+    assert len(rows) == 9
+    for method, numbers in rows:
+        for (dataset, noise, rate), number in zip(columns, numbers.split(" | "), strict=True):
+            assert published[dataset, method.replace("\\", ""), noise, rate] == float(number), (method, dataset, noise)
