@@ -136,12 +136,14 @@ def run_path(config: DictConfig, noise: str) -> Path:
     """Where a configuration's run lies: named by what people compare, told apart by a digest of the rest.
 
     Args:
-        config: with task, data.name, loss.name, preset, seed, run_root and run_dir.
+        config: with task, data.name, loss.name, preset, seed, run_root and run_dir; perhaps method.name.
         noise: the noise in a word, ``symmetric0.4``.
     """
     if config.run_dir is not None:
         return Path(str(config.run_dir)).expanduser()
-    parts = [str(config.task), str(config.data.name), noise, str(config.loss.name), str(config.preset)]
+    method = str(OmegaConf.select(config, "method.name", default="plain"))
+    loss = str(config.loss.name) if method == "plain" else f"{config.loss.name}-{method}"
+    parts = [str(config.task), str(config.data.name), noise, loss, str(config.preset)]
     folder = "/".join(re.sub(r"[^\w.\-]", "_", part) for part in parts)
     return Path(str(config.run_root)).expanduser() / folder / f"seed{config.seed}-{settings_digest(config)}"
 

@@ -1,0 +1,99 @@
+"""Sweeps as a person runs them: on a Ray cluster of this machine, and killed in the middle."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from seg_anl.engine import sweep
+from seg_anl.records import UserError
+
+TINY = ["data.limit=60", "data.test_limit=20", "batch_size=20", "epochs=1", "device=cpu", "progress=false"]
+
+
+def start(*arguments: str, cwd: Path) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "classification.train", *TINY, *arguments],
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1", "RAY_USAGE_STATS_ENABLED": "0"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finished(root: Path) -> dict[Path, int]:
+    """When each finished run got its summary."""
+    return {
+        path: path.stat().st_mtime_ns
+        for path in root.rglob("summary.json")
+        if json.loads(path.read_text())["status"] == "finished"
+    }
+
+
+def test_eight_runs_on_ray_one_broken_one_finished_before(tmp_path: Path) -> None:
+    first = start("loss=gce", "loss.q=0.3", "seed=1", cwd=tmp_path)
+    assert first.wait(timeout=200) == 0
+    before = finished(tmp_path / "runs")
+    swept = start(
+        "-m", "hydra/launcher=ray", "loss=gce", "loss.q=0.2,0.3,0.4,0.5,0.6,0.7,0.8,7", "seed=1", cwd=tmp_path
+    )
+    out, err = swept.communicate(timeout=400)
+    assert swept.returncode == 2, err
+    assert "sweep: 7 run(s) finished, 1 failed" in out
+    last = err.strip().splitlines()[-1]
+    assert last.startswith("seg-anl-classify: error: 1 run(s) of the sweep failed: ")
+    assert "loss.q=7" in last
+    assert "q must be a number > 0 and <= 1, got 7" in last
+    after = finished(tmp_path / "runs")
+    assert len(after) == 7
+    assert before.items() <= after.items()  # the one that was there is as it was
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["classification"]
+
+
+def test_a_killed_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
+    settings = ["-m", "loss=ce,mae,gce", "seed=1,2"]
+    swept = start(*settings, cwd=tmp_path)
+    deadline = time.monotonic() + 200
+    while len(finished(tmp_path)) < 2:
+        assert swept.poll() is None, swept.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(swept.pid, signal.SIGKILL)
+    swept.communicate()
+    before = finished(tmp_path)
+    assert len(before) < 6
+    again = start(*settings, cwd=tmp_path)
+    out, err = again.communicate(timeout=300)
+    assert again.returncode == 0, err
+    assert "sweep: 6 run(s) finished, 0 failed" in out
+    after = finished(tmp_path)
+    assert len(after) == 6
+    assert before.items() <= after.items()
+
+
+def test_a_crash_does_not_stop_the_others_and_is_listed(tmp_path: Path) -> None:
+    """Not a person's mistake: a run whose folder turns out to be a file when it is about to train."""
+    (tmp_path / "runs/classification/digits/symmetric0.4").mkdir(parents=True)
+    (tmp_path / "runs/classification/digits/symmetric0.4/mae").write_text("in the way")
+    swept = start("-m", "loss=mae,ce", "seed=1", cwd=tmp_path)
+    out, err = swept.communicate(timeout=200)
+    assert swept.returncode == 2
+    assert "sweep: 1 run(s) finished, 1 failed" in out
+    assert "loss=mae" in err.strip().splitlines()[-1]
+    assert len(finished(tmp_path)) == 1
+
+
+def test_a_launcher_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sweep.LAUNCHER_PACKAGES, "ray", "no_such_plugin")
+    with pytest.raises(UserError, match=r"hydra/launcher=ray needs .* pip install 'seg-anl\[cluster\]'"):
+        sweep.run_with_hydra("x", tmp_path, "classification", ["-m", "hydra/launcher=ray"], lambda config: None)
