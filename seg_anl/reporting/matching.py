@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from .cells import Cell, DataKey
-from .names import noise_name
+from .names import data_place, noise_name
 from .protocols import PRESETS
 from .published import PublishedCell, PublishedTable, list_tables, read_table
 
@@ -37,22 +37,30 @@ class Place(NamedTuple):
     split: str
 
 
-def is_of_dataset(key: DataKey, table: PublishedTable) -> bool:
-    """Whether runs of this task and data are of the data set of ``table``, be it a part or a copy of it."""
-    end = "/".join(PurePath(key.data).parts[-2:])
-    pattern = _DATASETS.get(table.dataset, re.escape(table.dataset))
-    return key.task == table.task and re.search(pattern, end, re.IGNORECASE) is not None
+def is_of_dataset(key: DataKey, cells: Sequence[Cell], table: PublishedTable) -> bool:
+    """Whether ``cells``, which are all of ``key``, are of the data set of ``table``, be it a part or a copy of it."""
+    names = {key.data, *(data_place(cell.config) for cell in cells)}
+    return key.task == table.task and any(names_dataset(name, table.dataset) for name in names)
 
 
-def fitting_tables(key: DataKey, cells: Iterable[Cell]) -> list[tuple[PublishedTable, int]]:
+def names_dataset(text: str, dataset: str) -> bool:
+    """Whether a name or the end of a path speaks of a data set.
+
+    >>> names_dataset("folder ISIC-2017", "isic2017"), names_dataset("cifar100", "cifar10")
+    (True, False)
+    """
+    end = "/".join(PurePath(text).parts[-2:])
+    return re.search(_DATASETS.get(dataset, re.escape(dataset)), end, re.IGNORECASE) is not None
+
+
+def fitting_tables(key: DataKey, cells: Sequence[Cell]) -> list[tuple[PublishedTable, int]]:
     """Tables of results that have numbers for some of ``cells`` (all of ``key``), with how many; the best first.
 
     The best is the one of the paper whose preset the runs follow, then the one with the most numbers.
     """
-    cells = list(cells)
     found: list[tuple[int, int, PublishedTable]] = []
     for table in list_tables():
-        if table.kind != "results" or not is_of_dataset(key, table):
+        if table.kind != "results" or not is_of_dataset(key, cells, table):
             continue
         published = published_places(table)
         models = table_models(published)

@@ -122,19 +122,25 @@ def noise_order(config: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def data_name(config: Mapping[str, Any]) -> str:
-    """The data set; of a folder of one's own its place, of an nnU-Net run its fold too.
+    """The data set; of a folder or file of one's own its name, of an nnU-Net run its fold too.
 
-    >>> data_name({"data": {"name": "folder", "root": "../isic"}})
-    'folder ../isic'
+    >>> data_name({"data": {"name": "folder", "root": "/data/isic"}})
+    'folder isic'
     """
     data = config.get("data") or {}
-    name = str(data.get("name", "?"))
-    place = data.get("root") or data.get("file")
-    if name in ("folder", "imagefolder", "arrays") and place:
-        return f"{name} {place}"
+    name, place = str(data.get("name", "?")), data_place(config)
+    if place:
+        return f"{name} {PurePath(place).name or place}"
     if data.get("fold") is not None:
         return f"{name}, fold {data['fold']}"
     return name
+
+
+def data_place(config: Mapping[str, Any]) -> str:
+    """Where data of one's own lie, which is what they are known by; empty for a data set that has a name."""
+    data = config.get("data") or {}
+    own = data.get("name") in ("folder", "imagefolder", "arrays")
+    return str(data.get("root") or data.get("file") or "") if own else ""
 
 
 def number(value: Any) -> str:

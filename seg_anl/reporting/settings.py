@@ -6,7 +6,7 @@ import json
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
-from .names import data_name, number
+from .names import data_place, number
 
 # Where, how fast, and what is kept: none of it decides a run's numbers. Seeds are what averages run over.
 _IGNORED = frozenset(
@@ -41,11 +41,12 @@ def flat_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that decide a run's numbers, by dotted name; lists stay whole.
 
     >>> flat_settings({"seed": 1, "data": {"name": "digits", "limit": None}, "device": "cpu"})
-    {'data': 'digits', 'data.name': 'digits', 'data.limit': None}
+    {'data.name': 'digits', 'data.limit': None}
     """
-    flat = {"data": data_name(config)}
+    flat: dict[str, Any] = {}
     _flatten(config, "", flat)
-    return flat
+    place = data_place(config)
+    return {**flat, "data.place": place} if place else flat
 
 
 def _flatten(group: Mapping[str, Any], prefix: str, flat: dict[str, Any]) -> None:

@@ -140,7 +140,7 @@ def build_tables(cells: Sequence[Cell], wanted: Sequence[PublishedTable]) -> tup
     for (key, headline), some in sorted(groups.items()):
         fitting = fitting_tables(key, some)
         chosen: list[PublishedTable | None] = [
-            table for table in wanted if is_of_dataset(key, table) and headline.endswith(f"/{table.metric}")
+            table for table in wanted if is_of_dataset(key, some, table) and headline.endswith(f"/{table.metric}")
         ]
         if not wanted:
             chosen = [fitting[0][0] if fitting else None]

@@ -106,6 +106,15 @@ def test_folders_of_ones_own_are_different_data(write_run, tmp_path):
     assert sorted(cell.key.data for cell in _gather(tmp_path)[0]) == ["folder here", "folder there"]
 
 
+def test_folders_of_one_name_in_two_places_are_not_averaged(write_run, tmp_path):
+    write_run("a", metric="dice", seed=1, data={"name": "folder", "root": "one/isic"})
+    write_run("b", metric="dice", seed=2, data={"name": "folder", "root": "two/isic"})
+    cells, notices = _gather(tmp_path)
+    assert {cell.key.data for cell in cells} == {"folder isic"}
+    assert sorted(cell.variant for cell in cells) == ["data.place one/isic", "data.place two/isic"]
+    assert "mixed settings" in {notice.kind for notice in notices}
+
+
 def test_the_same_seed_twice_counts_once(write_run, tmp_path):
     write_run("a", [0.5, 0.6])
     write_run("b", [0.5, 0.7])
