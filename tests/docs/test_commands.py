@@ -13,6 +13,8 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from seg_anl.engine import compose
 from seg_anl.nnunet.settings import chosen_loss, chosen_training, loss_choice
+from seg_anl.reporting.figures import FIGURES
+from seg_anl.reporting.published import list_tables
 
 from .conftest import ROOT, blocks, documents, without_blocks
 
@@ -31,8 +35,9 @@ else:
 
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
 CONFIGURED = {"seg-anl-train": "segmentation", "seg-anl-classify": "classification"}
+CONFIGURED |= {SCRIPTS[name].partition(":")[0]: config for name, config in CONFIGURED.items()}
 # Of other projects, whose options are theirs to check, and of the shell.
-FOREIGN = {"pip", "export", "cd", "tensorboard", "mkdocs", "diff", "python3", "source", "torchrun", "curl", "mkdir"}
+FOREIGN = {"pip", "export", "cd", "tensorboard", "mkdocs", "diff", "python3", "source", "curl", "mkdir"}
 FOREIGN_OPTIONS = {"--c", "--val", "--verify_dataset_integrity", "--help", "--config-dir"}
 INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 SETTING = re.compile(r"(data|noise|loss|model|optim|evaluation|augmentation)\.(\w+)(=\S+)?")
@@ -124,6 +129,14 @@ def check_trainer(words: list[str]) -> None:
         assert words[words.index("-tr") + 1].split("-")[0] in known
 
 
+def check_report(words: list[str]) -> None:
+    for option, value in pairwise(words):
+        if option == "--table":
+            assert value in [table.id for table in list_tables()]
+        if option == "--figure":
+            assert value in FIGURES
+
+
 def main_of(entry: str) -> Callable[[], None]:
     module, _, name = entry.partition(":")
     return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
@@ -134,12 +147,15 @@ def check(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if not words:
         return
     program = Path(words[0]).name
-    if program in CONFIGURED:
-        assert program in SCRIPTS
+    if program == "torchrun" or (program == "python" and words[1] == "-m" and words[2] in CONFIGURED):
+        module = words.index("-m") + 1
+        composed(CONFIGURED[words[module]], words[module + 1 :])
+    elif program in CONFIGURED:
         composed(CONFIGURED[program], words[1:])
     elif program == "seg-anl-nnunet" and words[1:2] in (["train"], ["predict"]):
         check_trainer(words)
     elif program.startswith("seg-anl-"):
+        check_report(words)
         parsed(main_of(SCRIPTS[program]), words, monkeypatch)
     elif program.startswith("nnUNetv2_"):
         check_trainer(words)
@@ -188,6 +204,7 @@ def test_commands_in_sentences_are_understood(
         assert "arguments are required" in capsys.readouterr().err
 
 
+@cache
 def known_settings() -> tuple[set[str], dict[str, set[str]]]:
     """Every setting in any configuration file, and the options of every group."""
     names: set[str] = set()
@@ -202,12 +219,17 @@ def known_settings() -> tuple[set[str], dict[str, set[str]]]:
     return names, options
 
 
-@pytest.mark.parametrize("page", documents(), ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_settings_options_and_paths_in_sentences_exist(page: Path) -> None:
-    names, options = known_settings()
+@cache
+def known_options() -> set[str]:
+    """Every --option that the sources of the commands spell out."""
     sources = [*(ROOT / "data_prep").glob("*.py"), *(ROOT / "benchmarks").glob("*.py")]
     sources += [*(ROOT / "seg_anl").rglob("*.py"), *(ROOT / "classification").rglob("*.py")]
-    known = set(re.findall(r"\"(--[a-z][\w-]+)\"", "".join(path.read_text(encoding="utf-8") for path in sources)))
+    return set(re.findall(r"\"(--[a-z][\w-]+)\"", "".join(path.read_text(encoding="utf-8") for path in sources)))
+
+
+@pytest.mark.parametrize("page", documents(), ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_settings_options_and_paths_in_sentences_exist(page: Path) -> None:
+    (names, options), known = known_settings(), known_options()
     wrong = []
     for code in INLINE.findall(without_blocks(page)):
         if page.name == "add_a_loss.md" and re.search(r"\bjs\b|jensen_shannon", code):
