@@ -182,7 +182,7 @@ def test_data_sets_are_told_by_their_names(data, dataset, fits):
 
 
 def test_data_of_ones_own_are_known_by_their_place_too(write_run, tmp_path):
-    write_run("a", metric="dice", data={"name": "folder", "root": "ISIC2017/images"})
+    write_run("a", metric="dice", loss={"name": "gce"}, data={"name": "folder", "root": "ISIC2017/images"})
     (table,) = _report(tmp_path).tables
     assert table.published is not None
     assert table.published.id == "ISIC-VI"
