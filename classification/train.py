@@ -188,13 +188,23 @@ def _check_preset(config: DictConfig) -> None:
 def _network(config: DictConfig, data: Dataset) -> nn.Module:
     images = data.train.images
     if isinstance(images, FileImages):
-        channels, size = 3, (int(config.augmentation.crop), int(config.augmentation.crop))
+        channels, size = 3, _file_image_size(config)
     else:
         channels, size = images.shape[1], (images.shape[2], images.shape[3])
     weights = config.model.get("weights")
     return build_model(
         str(config.model.name), data.num_classes, channels, size, None if weights is None else str(weights)
     )
+
+
+def _file_image_size(config: DictConfig) -> tuple[int, int]:
+    """Rows and columns of images in files, as the network gets them."""
+    crop, resize = config.augmentation.crop, config.augmentation.resize
+    if crop is not None:
+        return int(crop), int(crop)
+    if OmegaConf.is_list(resize) and len(resize) == 2:
+        return int(resize[0]), int(resize[1])
+    raise UserError("images of one size are needed: set augmentation.crop, or augmentation.resize=[ROWS,COLUMNS]")
 
 
 def _tuning_items(count: int, config: DictConfig) -> set[int]:

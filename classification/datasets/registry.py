@@ -36,6 +36,9 @@ DATASETS: dict[str, Callable[[DictConfig], Found]] = {
     "webvision": webvision,
 }
 
+# Sets that may come as one .npz file (data.file) in the place of their own files, and how many classes that must hold.
+CLASSES_IN_ARRAYS = {"cifar10": 10, "cifar100": 100, "fashion_mnist": 10, "mnist": 10}
+
 
 def load_dataset(data: DictConfig) -> Dataset:
     """Read the data set of a ``data`` configuration (``configs/data``), by ``data.name``.
@@ -48,9 +51,11 @@ def load_dataset(data: DictConfig) -> Dataset:
     name = str(data.name)
     if name not in DATASETS:
         raise UserError(f"data.name={name}: {nearest_names(name, DATASETS)}")
-    found = DATASETS[name](data)
+    found = DATASETS[name](data) if data.get("file") is None else arrays(data)
     check_labels(found)
     number = len(found.classes)
+    if number != CLASSES_IN_ARRAYS.get(name, number):
+        raise UserError(f"{found.remark}: labels of {number} classes, data={name} has {CLASSES_IN_ARRAYS[name]}")
     kept = training_part(found.train.labels, number, data)
     train = found.train if len(kept) == len(found.train) else found.train.subset(kept)
     tests = {name: evaluation_part(split, number, data) for name, split in found.tests.items()}

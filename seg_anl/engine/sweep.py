@@ -45,7 +45,10 @@ def run_with_hydra(
         job = _job(program, task, Path(scratch) if sweep else None, place)
         decorated = hydra.main(version_base="1.3", config_path=str(folder), config_name=config_name)(job)
         folders = [f"hydra.run.dir={scratch}", f"hydra.sweep.dir={scratch}", "hydra.sweep.subdir=."]
-        sys.argv = [sys.argv[0], *arguments, *HYDRA_QUIET, *folders]
+        # Hydra's parser wants its options on one side of the settings; people put -m anywhere.
+        options = [argument for argument in arguments if not _is_setting(argument)]
+        settings = [argument for argument in arguments if _is_setting(argument)]
+        sys.argv = [sys.argv[0], *options, *settings, *HYDRA_QUIET, *folders]
         decorated()
         if sweep:
             _tell(Path(scratch))
@@ -84,6 +87,10 @@ def _job(
         write_text(outcomes / f"{number:05d}.{'failed' if message else 'done'}", f"{overrides}: {message}")
 
     return job
+
+
+def _is_setting(argument: str) -> bool:
+    return "=" in argument and not argument.startswith("-")
 
 
 def _tell(outcomes: Path) -> None:

@@ -7,7 +7,7 @@ import pickle
 import re
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from sklearn.datasets import load_digits
 from torchvision.datasets import CIFAR10, MNIST
 
@@ -280,3 +280,17 @@ def test_an_unknown_name_tells_the_nearest(data_config):
 def test_mean_and_deviation_must_fit(data_config, settings, message):
     with pytest.raises(UserError, match=message):
         load_dataset(data_config("digits", **settings))
+
+
+def test_cifar10_as_one_file(data_config: Callable[..., DictConfig], tmp_path: Path) -> None:
+    """Its presets and flips apply to the pictures whatever file they come in; another number of classes is refused."""
+    labels = np.arange(40) % 10
+    pictures = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
+    content = {"x_train": pictures, "y_train": labels, "x_test": pictures[:20], "y_test": labels[:20]}
+    np.savez(tmp_path / "c.npz", **content)
+    found = load_dataset(data_config("cifar10", file=str(tmp_path / "c.npz")))
+    np.testing.assert_array_equal(found.train.labels, labels)
+    assert found.mean[0] == pytest.approx(0.4914, abs=1e-4)
+    np.savez(tmp_path / "d.npz", **{**content, "y_train": labels % 5, "y_test": labels[:20] % 5})
+    with pytest.raises(UserError, match=r"d\.npz: labels of 5 classes, data=cifar10 has 10"):
+        load_dataset(data_config("cifar10", file=str(tmp_path / "d.npz")))
