@@ -43,7 +43,7 @@ def by_normalised_pair(run: Run) -> Place | None:
 
 def by_normalisation(run: Run) -> Place:
     """Whether the loss is a normalised one."""
-    return Place(1, "normalised") if setting(run, "loss.name") in NORMALISED else Place(0, "as it is")
+    return Place(1, "normalised") if setting(run, "loss.name") in NORMALISED else Place(0, "not normalised")
 
 
 def parts_of_pair(run: Run) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from seg_anl.reporting.names import LOSS_NAMES, loss_name, noise_order, number
@@ -76,9 +77,10 @@ def by_method(run: Run) -> Place:
 
 def by_condition(run: Run) -> Place:
     """Data set and noise."""
-    return Place((run.data_name, noise_order(run.config)), f"{run.data_name}, {run.noise_name}")
+    return Place((run.data_name, noise_order(run.config)), f"{data_text(run)}, {run.noise_name}")
 
 
-def by_noise(run: Run) -> Place:
-    """The noise alone."""
-    return Place(noise_order(run.config), run.noise_name)
+def data_text(run: Run) -> str:
+    """The data set's name; of files and folders of one's own the last part of their path."""
+    name, _, place = run.data_name.partition(" ")
+    return PurePath(place).name if name in ("arrays", "folder", "imagefolder") and place else run.data_name

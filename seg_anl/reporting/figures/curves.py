@@ -128,7 +128,8 @@ class Curves:
         finish_panels(grid, "epoch")
         legend_above(drawing, *self._legend(styles))
         conditions = "; ".join(dict.fromkeys(place.text for place in split_by(selection.runs, by_condition)))
-        caption(drawing, f"{conditions}. {seeds_text(counts)}")
+        # Without an axis of their own, the panels' titles name data set and noise already.
+        caption(drawing, seeds_text(counts) if self.columns is None else f"{conditions}. {seeds_text(counts)}")
         return Composed(drawing, notes)
 
     @property

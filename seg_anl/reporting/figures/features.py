@@ -6,17 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from seg_anl.records import UserError
 from seg_anl.reporting.runs import Run
 
-from .axes import Place, by_method, by_noise
+from .axes import by_condition, by_method
 from .figure import Composed, Figure
 from .recorded import FEATURES, lacks_record, read_epoch, recorded_epochs
 from .selection import seeds_of_one_setting, select, split_by
-from .style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION, caption, legend_above, panels
+from .style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION, caption, panels
 
 KIND = "features"
 WANTED = "classification runs with record=[features]"
@@ -36,12 +35,11 @@ def feature_maps(runs: Sequence[Run]) -> Composed:
     """
     selection = select(runs, lambda run: lacks_record(run, KIND), WANTED)
     notes = list(selection.notes)
-    columns = list(split_by(selection.runs, lambda run: Place((run.data_name, by_noise(run).order), _column(run))))
+    columns = list(split_by(selection.runs, by_condition))
     rows = split_by(selection.runs, by_method)
-    drawing, grid = panels(len(rows), len(columns), height=min(2.4, 7.0 / len(columns)), extra=0.8)
-    most = 0
+    drawing, grid = panels(len(rows), len(columns), height=min(2.1, 6.6 / len(columns)), extra=0.45)
     for line, (method, some) in zip(grid, rows.items(), strict=True):
-        cells = {_column(run): [other for other in some if _column(other) == _column(run)] for run in some}
+        cells = split_by(some, by_condition)
         for axes, column in zip(line, columns, strict=True):
             axes.set_xticks([])
             axes.set_yticks([])
@@ -49,16 +47,12 @@ def feature_maps(runs: Sequence[Run]) -> Composed:
                 axes.set_ylabel(method.text)
             if axes.get_subplotspec().is_first_row():
                 axes.set_title(column.text)
-            if column.text not in cells:
+            if column not in cells:
                 continue
-            seeds = seeds_of_one_setting(cells[column.text], f"the panel {method.text!r}, {column.text!r}")
-            most = max(most, _draw(axes, seeds[0]))
+            seeds = seeds_of_one_setting(cells[column], f"the panel {method.text!r}, {column.text!r}")
+            _draw(axes, seeds[0])
             if len(seeds) > 1:
                 notes.append(f"{method.text}, {column.text}: seed {seeds[0].seed} of {len(seeds)} is shown")
-    handles = [
-        Line2D([], [], linestyle="none", marker=f"${k}$", color=CLASS_COLOURS[k], markersize=5) for k in range(most)
-    ]
-    legend_above(drawing, handles, [f"class {k}" for k in range(most)])
     caption(
         drawing,
         f"t-SNE (perplexity {PERPLEXITY:g}) of the last layer's inputs on the test set at the end; numerals are "
@@ -76,12 +70,8 @@ def embedded(features: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.asarray(plan.fit_transform(features.astype(np.float64)))
 
 
-def _column(run: Run) -> str:
-    return f"{run.data_name}, {run.noise_name}"
-
-
-def _draw(axes: Axes, run: Run) -> int:
-    """Draw the map of one run; returns how many classes it shows."""
+def _draw(axes: Axes, run: Run) -> None:
+    """Draw the map of one run."""
     epoch = recorded_epochs(run, KIND)[-1]
     record = read_epoch(run, KIND, epoch, FEATURES)
     kept = np.flatnonzero(record["labels"] < MOST_CLASSES)
@@ -93,7 +83,6 @@ def _draw(axes: Axes, run: Run) -> int:
     for k in np.unique(labels):
         x, y = places[labels == k].T
         axes.scatter(x, y, s=size, marker=f"${k}$", color=CLASS_COLOURS[k], linewidths=0.2, label=str(k))
-    return int(labels.max()) + 1
 
 
 FEATURE_FIGURES = {

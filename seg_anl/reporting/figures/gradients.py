@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from seg_anl.reporting.runs import Run
 
-from .axes import Place, by_condition, by_method
+from .axes import by_condition, by_method
 from .figure import Composed, Figure
 from .recorded import GRADIENTS, lacks_record, read_epoch, recorded_epochs, wrong_labels
 from .selection import seeds_of_one_setting, select, split_by
@@ -38,34 +38,38 @@ def nnce_gradients(runs: Sequence[Run]) -> Composed:
         UserError: when no run has the record, a record is damaged, or runs of one panel differ in more than the seed.
     """
     selection = select(runs, lambda run: lacks_record(run, KIND), WANTED)
-    cells = split_by(selection.runs, lambda run: Place(by_condition(run).order, _title(run)))
+    conditions = split_by(selection.runs, by_condition)
+    cells = {
+        (condition, method): of_method
+        for condition, some in conditions.items()
+        for method, of_method in split_by(some, by_method).items()
+    }
     width = min(len(cells), WIDEST)
     drawing, grid = panels(-(-len(cells) // width), width, height=2.1, sharey=True)
     for axes in grid.flat[len(cells) :]:
         axes.set_axis_off()
     counts = []
     boxes: list[Box] = []
-    for axes, (place, some) in zip(grid.flat, cells.items(), strict=False):
-        seeds = seeds_of_one_setting(some, f"the panel {place.text!r}")
+    for axes, ((condition, method), some) in zip(grid.flat, cells.items(), strict=False):
+        title = f"{method.text}\n{condition.text}" if len(conditions) > 1 else method.text
+        seeds = seeds_of_one_setting(some, f"the panel {title!r}")
         counts.append(len(seeds))
-        axes.set_title(place.text)
+        axes.set_title(title)
         boxes += _draw(axes, seeds)
         if axes.get_subplotspec().is_first_col():
             axes.set_ylabel(r"$\max_{j \neq y}\ \partial\,\mathrm{NNCE}\,/\,\partial\,p_j$")
     _scale(grid[0, 0], boxes)
     handles = [Patch(facecolor=fill, edgecolor=edge) for fill, edge, _ in LOOKS.values()]
     legend_above(drawing, handles, list(LOOKS))
-    pooled = f" {min(counts)} to {max(counts)} seeds pooled." if max(counts) > 1 else ""
+    numbers = " or ".join(str(count) for count in sorted(set(counts)))
+    pooled = f" {numbers} seeds pooled." if max(counts) > 1 else ""
+    told = "; ".join(condition.text for condition in conditions)
     caption(
         drawing,
-        "Boxes: quartiles; whiskers: within 1.5 times the box; triangles: means; outliers not drawn. "
-        f"Training samples, not augmented.{pooled}",
+        f"{told}. Training samples, not augmented.{pooled} Boxes: quartiles; whiskers: within 1.5 times the box; "
+        "triangles: means; outliers not drawn.",
     )
     return Composed(drawing, selection.notes)
-
-
-def _title(run: Run) -> str:
-    return f"{by_method(run).text}\n{by_condition(run).text}"
 
 
 def _draw(axes: Axes, runs: Sequence[Run]) -> list[Box]:
@@ -105,10 +109,10 @@ def _draw(axes: Axes, runs: Sequence[Run]) -> list[Box]:
 
 def _scale(axes: Axes, boxes: Sequence[Box]) -> None:
     """Take a logarithmic scale, linear around 0, where a linear one would flatten all boxes."""
-    middle = max(box["med"] for box in boxes)
-    if max(max(box["mean"], box["whishi"]) for box in boxes) <= 20 * middle:
+    middle = min(box["med"] for box in boxes)
+    if max(max(box["mean"], box["whishi"]) for box in boxes) <= 50 * middle:
         return
-    lowest = min((box["q1"] for box in boxes if box["q1"] > 0), default=middle)
+    lowest = min((box["q1"] for box in boxes if box["q1"] > 0), default=1.0)
     axes.set_yscale("symlog", linthresh=10.0 ** np.floor(np.log10(lowest)), linscale=0.4)
     axes.set_ylim(0, 2.5 * max(max(box["mean"], box["whishi"]) for box in boxes))
 

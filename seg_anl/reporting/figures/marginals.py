@@ -104,7 +104,8 @@ def _draw(axes: Axes, groups: dict[str, NDArray[np.float64]], order: Sequence[st
         colour = LIGHT_GREY if place == 0 else COLOURS[(place - 1) % len(COLOURS)]
         x = np.arange(values.shape[1]) + (i - (len(groups) - 1) / 2) * width
         mean = 100 * values.mean(axis=0)
-        spread = 100 * np.stack((values.mean(axis=0) - values.min(axis=0), values.max(axis=0) - values.mean(axis=0)))
+        # The mean of equal values may lie beside them by a rounding error.
+        spread = np.maximum((mean - 100 * values.min(axis=0), 100 * values.max(axis=0) - mean), 0)
         if values.shape[1] > MOST_BARS:
             (handles[name],) = axes.plot(x, mean, color=colour, linestyle="none", marker="os^DvP"[place % 6])
         else:

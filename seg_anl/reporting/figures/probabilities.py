@@ -55,22 +55,24 @@ def target_probabilities(runs: Sequence[Run]) -> Composed:
             epoch = epoch_nearest(recorded_epochs(seeds[0], KIND), MIDDLE * seeds[0].epochs - 1)
             shown.add(epoch + 1)
             records = [read_epoch(run, KIND, epoch, PROBABILITIES) for run in seeds]
-            axes.set_title(f"{method.text}, epoch {epoch + 1}")
-            axes.set_ylabel(f"{condition.text}\ndensity" if len(conditions) > 1 else "density")
+            axes.set_title(method.text)
             _draw_densities(axes, records)
             if is_pointwise(str(setting(seeds[0], "loss.name"))):
                 _draw_step(line[-1], gradient_density(seeds[0], records), **_plain(styles[method]))
             else:
                 notes.append(f"{method.text}: no gradient density, its loss is more than a function of the softmax")
-        line[-1].set_title("gradient density")
+        line[0].set_ylabel(f"{condition.text}\ndensity" if len(conditions) > 1 else "density")
+        line[-1].set_title("gradient")
         line[-1].set_ylabel(r"density $\times\ \|\partial L / \partial z\|_1$")
-    finish_panels(grid, r"probability $p_y$ of the given label", whole=False)
+    finish_panels(grid, "$p_y$", whole=False)
     entries = {**SPLIT, **{f"gradient, {method.text}": _plain(style) for method, style in styles.items()}}
     legend_above(drawing, [Line2D([], [], **style) for style in entries.values()], list(entries))
+    told = "; ".join(place.text for place in conditions)
+    epochs = " or ".join(str(epoch) for epoch in sorted(shown))
     caption(
         drawing,
-        f"{'; '.join(place.text for place in conditions)}. Training samples, not augmented. The densities of right and "
-        "of wrong labels each have area 1.",
+        f"{told}, epoch {epochs}. $p_y$: probability of the given label; training samples, not augmented. "
+        "The densities of right and of wrong labels each have area 1.",
     )
     return Composed(drawing, notes)
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from seg_anl.records import UserError, written_aside
 
 COLUMN, PAGE = 3.5, 7.16  # inches: the width of one column, and of both
-DPI = 200
+DPI = 160
 SMALL = 8.0  # points
 
 BLACK, BLUE, VERMILLION, GREEN = "#000000", "#0072B2", "#D55E00", "#009E73"
@@ -82,18 +82,25 @@ def styled() -> Iterator[None]:
 
 
 def panels(
-    rows: int, columns: int, *, height: float = 1.75, extra: float = 0.75, width: float | None = None, **shared: Any
+    rows: int,
+    columns: int,
+    *,
+    height: float | None = None,
+    extra: float = 0.75,
+    width: float | None = None,
+    **shared: Any,
 ) -> tuple[Drawing, NDArray[Any]]:
     """A drawing with a grid of axes ``(rows, columns)``.
 
     Args:
         rows, columns: of the grid.
-        height: of a row, in inches.
+        height: of a row, in inches; None: lower for many panels than for one.
         extra: room for legend and caption, in inches.
         width: of the drawing, in inches; None: one column of the paper for a single panel, else both.
         shared: ``sharex``, ``sharey``, ``width_ratios``.
     """
     width = width or (COLUMN if columns == 1 else PAGE)
+    height = height or (1.75 if rows * columns > 1 else 2.2)
     drawing = Drawing(figsize=(width, height * rows + extra), layout="constrained", dpi=DPI)
     FigureCanvasAgg(drawing)
     return drawing, drawing.subplots(rows, columns, squeeze=False, **shared)
@@ -119,7 +126,7 @@ def _legend_width(labels: Sequence[str], columns: int) -> float:
 
 def caption(drawing: Drawing, text: str) -> None:
     """What a reader must know besides, in small type below the panels."""
-    letters = int(drawing.get_figwidth() * 17)
+    letters = int(drawing.get_figwidth() * 18)
     drawing.supxlabel(textwrap.fill(text, letters), fontsize=SMALL, color="#404040", x=0.01, ha="left")
 
 

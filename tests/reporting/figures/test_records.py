@@ -91,6 +91,22 @@ def test_bars_are_label_shares_and_the_last_predicted_marginals(
     assert lines(axes) == [[40, 40, 20]]
 
 
+def test_bars_of_seeds_are_means_with_a_line_from_lowest_to_highest(
+    make_run: MakeRun, write_confusion: Callable[[Run, list[list[int]]], None]
+) -> None:
+    runs = []
+    for seed, shift in ((1, 0.0), (2, 0.0), (3, 0.3)):
+        predicted = {("train", f"marginal_{k}"): [0.0, value] for k, value in enumerate((0.1 + shift, 0.9 - shift))}
+        runs.append(make_run(f"s{seed}", {**BESIDE, **predicted}, epochs=2, seed=seed))
+        write_confusion(runs[-1], [[10, 0], [20, 70]])
+    (axes,) = drawn_panels("marginals", runs)
+    given, predicted_bars = axes.containers[0], axes.containers[2]
+    assert [bar.get_height() for bar in given] == pytest.approx([30, 70])
+    assert [bar.get_height() for bar in predicted_bars] == pytest.approx([20, 80])
+    low_and_high = [segment[:, 1].tolist() for segment in axes.collections[-1].get_segments()]
+    assert np.array(low_and_high) == pytest.approx(np.array([[10, 40], [60, 90]]))
+
+
 def test_marginals_need_the_confusion_of_the_noise(
     make_run: MakeRun, write_confusion: Callable[[Run, list[list[int]]], None]
 ) -> None:
