@@ -19,7 +19,7 @@ from .published import PublishedTable, find_table
 from .runs import Run, find_runs, read_run
 from .tables import Table, build_tables
 
-INDEX, PAGE = "report.md", "report.html"
+INDEX, PAGE = "tables.md", "report.html"
 
 
 @dataclass(frozen=True)

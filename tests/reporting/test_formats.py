@@ -194,4 +194,4 @@ def test_a_damaged_run_changes_no_table(write_run, tmp_path):
     for path in (tmp_path / "before").glob("cifar10*"):
         assert path.read_bytes() == (tmp_path / "after" / path.name).read_bytes()
     assert str(broken) in (tmp_path / "after" / "report.html").read_text(encoding="utf-8")
-    assert "last line is cut off" in (tmp_path / "after" / "report.md").read_text(encoding="utf-8")
+    assert "last line is cut off" in (tmp_path / "after" / "tables.md").read_text(encoding="utf-8")
