@@ -26,25 +26,37 @@ RUN_FILES = ("config.yaml", "environment.json", "metrics.csv", "summary.json", "
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Give every folder of recorded runs that has no page of its own a generated one."""
+    """Give the folder of results, and every folder in it that has no page of its own, a generated one."""
     root = Path(config["docs_dir"])
-    for folder in sorted(path for path in (root / RESULTS).glob("*") if path.is_dir()):
+    folders = sorted(path for path in (root / RESULTS).glob("*") if path.is_dir())
+    for folder in folders:
         page = f"{RESULTS}/{folder.name}/index.md"
         if not any((folder / name).is_file() for name in ("index.md", "README.md")):
             files.append(File.generated(config, page, content=results_page(folder)))
+    listed = "\n".join(f"- [{folder.name}]({folder.name})" for folder in folders)
+    files.append(File.generated(config, f"{RESULTS}/index.md", content=f"# Recorded runs and reports\n\n{listed}\n"))
     return files
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Put curves where a page asks for them, and send links to a folder to the folder's page."""
+    """Put curves where a page asks for them, and send links to where the site has what they name.
+
+    A folder has its page. A report is there as Markdown and as a page of the same name, of which the site has the page.
+    """
     here = Path(page.file.src_uri).parent
     root = Path(config["docs_dir"])
 
-    def folder_page(match: re.Match[str]) -> str:
+    def on_site(match: re.Match[str]) -> str:
         target = match.group(1).rstrip("/")
-        return f"]({target}/index.md)" if (root / here / target).is_dir() else match.group(0)
+        path = root / here / target
+        if path.is_dir():
+            page = "README.md" if (path / "README.md").is_file() else "index.md"
+            return f"]({target}/{page})"
+        if path.suffix == ".md" and path.with_suffix(".html").is_file():
+            return f"]({target.removesuffix('.md')}.html)"
+        return match.group(0)
 
-    markdown = LINK.sub(folder_page, markdown)
+    markdown = LINK.sub(on_site, markdown)
     return CURVE.sub(lambda match: curve_figure(match.group(1)), markdown)
 
 
@@ -87,7 +99,10 @@ def results_page(folder: Path) -> str:
     if runs:
         lines += ["| run | status | headline | mean of the last k epochs | k | files |", "|---|---|---|---|---|---|"]
     for run in runs:
-        summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+        try:
+            summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+        except ValueError:
+            summary = {"status": "damaged"}
         headline = summary.get("headline", "")
         mean = summary.get("metrics", {}).get(headline, {}).get("last_k_mean")
         name = run.relative_to(folder).as_posix()
