@@ -126,7 +126,7 @@ def _legend_width(labels: Sequence[str], columns: int) -> float:
 
 def caption(drawing: Drawing, text: str) -> None:
     """What a reader must know besides, in small type below the panels."""
-    letters = int(drawing.get_figwidth() * 18)
+    letters = int(drawing.get_figwidth() * 16.5)
     drawing.supxlabel(textwrap.fill(text, letters), fontsize=SMALL, color="#404040", x=0.01, ha="left")
 
 
