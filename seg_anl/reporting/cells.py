@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from .names import noise_order
-from .runs import FINISHED, Run
+from .runs import Run
 from .settings import described, differing, fingerprint, flat_settings, telling
 from .statistics import mean, sample_std
 
@@ -75,11 +75,11 @@ class Cell:
 
 
 class Average(NamedTuple):
-    """Mean and sample standard deviation (None for one run) over ``count`` runs."""
+    """Mean and sample standard deviation (None for one run) over ``seeds`` runs."""
 
     mean: float
     std: float | None
-    count: int
+    seeds: int
 
 
 def average(values: Sequence[float]) -> Average:
@@ -96,7 +96,7 @@ def gather(runs: Iterable[Run]) -> tuple[list[Cell], list[Notice]]:
     notices: list[Notice] = []
     methods: dict[tuple[DataKey, str], list[Run]] = defaultdict(list)
     for run in sorted(runs, key=lambda run: run.path):
-        if run.status != FINISHED:
+        if run.status == "unfinished" or run.status == "damaged":
             notices.append(Notice(run.status, (str(run.path),), run.reason))
             continue
         methods[DataKey(run.task, run.data_name), run.method_name].append(run)

@@ -53,7 +53,7 @@ def write_table_csv(table: Table, path: Path) -> None:
             if entry.average and entry.cell:
                 row |= {
                     "last_k": entry.cell.k(f"{column.split}/{table.metric}"),
-                    "seeds": entry.average.count,
+                    "seeds": entry.average.seeds,
                     "mean": entry.average.mean,
                     "std": entry.average.std,
                     "best": int(entry.best),

@@ -109,7 +109,7 @@ def _ours(table: Table, entry: Entry) -> str:
         return "--"
     if entry.best:
         text = rf"{{\boldmath\bfseries {text}}}"
-    if entry.average and entry.average.count == 1:
+    if entry.average and entry.average.seeds == 1:
         text += " (1 seed)"
     mark = table.mark(entry)
     return text + (rf"\rlap{{\textsuperscript{{{mark}}}}}" if mark else "")  # beside the number, not part of it

@@ -81,7 +81,7 @@ def _column(table: Table, column: Column) -> list[str]:
     rows = []
     for key, entry in entries:
         ours = _bold(average_text(entry.average, table.decimals), entry)
-        cells = [escaped(str(key)), ours or "no runs", str(entry.average.count) if entry.average else ""]
+        cells = [escaped(str(key)), ours or "no runs", str(entry.average.seeds) if entry.average else ""]
         if beside:
             published = published_text(entry.published, table.decimals)
             cells += [published, signed(entry.difference, table.decimals), errors_text(entry), table.mark(entry)]

@@ -9,7 +9,7 @@ from pathlib import Path
 from .cells import NOT_AVERAGED, Cell, Notice
 from .curves import chart, colour, over_seeds, shown_metrics
 from .names import noise_order
-from .page_tables import column_table, head_cell, notes, overview
+from .page_tables import column_table, head_cell, notes, overview, reservations
 from .pictures import data_uri, picture_of
 from .runs import FINISHED, Run
 from .tables import Column, Table
@@ -80,6 +80,7 @@ def _section(table: Table) -> str:
         f"<h2>{escape(table.title)}</h2>",
         f'<p class="source">{escape(table.key.data)}{escape(beside)}</p>',
         f'<p class="measured">{escape(what_is_measured(table))} The best of ours stands out.</p>',
+        reservations(table),
     ]
     if len(table.columns) > 1:
         parts.append(overview(table))

@@ -73,7 +73,7 @@ def column_table(table: Table, column: Column) -> str:
         cells = [
             row_label(key, run=entry.average is not None),
             _cell(_mean(entry.average), _ours(table, entry)),
-            _cell(entry.average.count if entry.average else None, str(entry.average.count) if entry.average else ""),
+            _cell(entry.average.seeds if entry.average else None, str(entry.average.seeds) if entry.average else ""),
         ]
         if beside:
             cells += _comparison(table, entry)
@@ -87,7 +87,8 @@ def column_table(table: Table, column: Column) -> str:
 
 def _comparison(table: Table, entry: Entry) -> list[str]:
     far = entry.difference_in_errors is not None and abs(entry.difference_in_errors) >= FAR
-    emphasis = "far" if far else ""
+    # Runs of another protocol are expected to differ: no reason to shout.
+    emphasis = "unlike" if entry.departures else "far" if far else ""
     published = f'<span class="published-cell">{_spread(entry.published, table.decimals)}</span>'
     return [
         _cell(entry.published_mean, published),
@@ -110,7 +111,7 @@ def _ours(table: Table, entry: Entry) -> str:
     mark = table.mark(entry)
     note = f'<sup><a href="#{table.name}-{mark}">{mark}</a></sup>' if mark else ""
     kind = "best" if entry.best else "ours-cell"
-    one = ' <span class="spread">one seed</span>' if entry.average.count == 1 else ""
+    one = ' <span class="spread">one seed</span>' if entry.average.seeds == 1 else ""
     return f'<span class="{kind}">{_spread(entry.average, table.decimals)}</span>{one}{note}'
 
 
@@ -136,16 +137,20 @@ def _table(heads: str, rows: Iterable[str]) -> str:
     )
 
 
-def notes(table: Table) -> str:
-    """What the marks mean, how numbers are compared, what is missing, and with which settings the runs were made."""
-    parts = [
-        f'<p id="{table.name}-{mark}"><b>{mark}</b>  Not the published protocol: '
+def reservations(table: Table) -> str:
+    """What the marks mean: in what the runs are not what was published. Stands above the numbers."""
+    return "".join(
+        f'<p class="callout" id="{table.name}-{mark}"><b>{mark}</b> Not the published protocol: '
         f"{escape(departures_text(departed))}.</p>"
         for departed, mark in table.marks.items()
-    ]
-    parts += [f"<p><b>Not alike.</b> {escape(notice.text)}.</p>" for notice in table.notices]
+    )
+
+
+def notes(table: Table) -> str:
+    """How numbers are compared, what is missing, and with which settings the runs were made."""
+    parts = [f"<p><b>Not alike.</b> {escape(notice.text)}.</p>" for notice in table.notices]
     if is_beside_published(table):
-        parts.append(f"<p>{escape(how_compared(table))} Two standard errors or more are bold.</p>")
+        parts.append(f"<p>{escape(how_compared(table))} Two standard errors or more are bold, unless marked.</p>")
     parts += [f"<p>{escape(text)}</p>" for text in (missing_text(table), others_text(table)) if text]
     return f'<div class="notes">{"".join(parts)}{_settings(table)}</div>'
 

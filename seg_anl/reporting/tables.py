@@ -72,7 +72,7 @@ class Entry:
         """The difference over its standard error; None with one seed, or where nothing varies at all."""
         if self.average is None or self.published is None or self.difference is None:
             return None
-        error = standard_error(self.average.std, self.average.count, self.published.std, self.published_runs)
+        error = standard_error(self.average.std, self.average.seeds, self.published.std, self.published_runs)
         return self.difference / error if error else None
 
 
@@ -140,7 +140,9 @@ def build_tables(cells: Sequence[Cell], wanted: Sequence[PublishedTable]) -> tup
     for (key, headline), some in sorted(groups.items()):
         fitting = fitting_tables(key, some)
         chosen: list[PublishedTable | None] = [
-            table for table in wanted if is_of_dataset(key, some, table) and headline.endswith(f"/{table.metric}")
+            table
+            for table in wanted
+            if is_of_dataset(key, some, table, asked=True) and headline.endswith(f"/{table.metric}")
         ]
         if not wanted:
             chosen = [fitting[0][0] if fitting else None]
@@ -260,11 +262,11 @@ def _with_best(
 ) -> dict[RowKey, dict[Column, Entry]]:
     for column in columns:
         averages = {key: row[column].average for key, row in rows.items() if column in row}
-        several = any(average.count > 1 for average in averages.values() if average)
+        several = any(average.seeds > 1 for average in averages.values() if average)
         shown = {
             key: round(average.mean, decimals)
             for key, average in averages.items()
-            if average and (average.count > 1 or not several)
+            if average and (average.seeds > 1 or not several)
         }
         best = (min if lower else max)(shown.values(), default=None)
         for key, value in shown.items():

@@ -39,7 +39,7 @@ def _block(table: Table, column: Column) -> Iterator[str]:
             [
                 str(key),
                 ours,
-                str(entry.average.count) if entry.average else "",
+                str(entry.average.seeds) if entry.average else "",
                 published_text(entry.published, table.decimals),
                 signed(entry.difference, table.decimals),
                 errors_text(entry),

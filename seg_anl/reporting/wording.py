@@ -58,7 +58,7 @@ def errors_text(entry: Entry) -> str:
     """The difference in standard errors; why there is none for one seed."""
     if entry.difference is None or entry.average is None:
         return ""
-    if entry.average.count == 1:
+    if entry.average.seeds == 1:
         return "one seed"
     return signed(entry.difference_in_errors, 1) or "no spread"
 
@@ -135,7 +135,7 @@ def others_text(table: Table) -> str:
 
 def seeds_text(table: Table) -> str:
     """``3 seeds``, ``1 to 3 seeds``."""
-    counts = sorted({entry.average.count for row in table.rows.values() for entry in row.values() if entry.average})
+    counts = sorted({entry.average.seeds for row in table.rows.values() for entry in row.values() if entry.average})
     if not counts:
         return "no seeds"
     if len(counts) == 1:

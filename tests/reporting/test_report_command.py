@@ -75,7 +75,7 @@ def test_nothing_finished_is_no_table_but_no_error(command, write_run, tmp_path)
         ([__file__], "is a file"),
         (["."], "no run directory in ."),
         ([RESULTS, "--table", "ISIC-IV"], "did you mean 'ISIC-VI'"),
-        ([RESULTS, "--table", "CIFAR10-II"], "no finished run; there are runs on"),
+        ([RESULTS / "demo", "--table", "CIFAR10-II"], "no finished run; there are runs on"),
         ([RESULTS, "--figure", "accuracy"], "did you mean 'accuracies'"),
         ([RESULTS, "--colour"], "unrecognized arguments: --colour"),
     ],

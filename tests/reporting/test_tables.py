@@ -175,10 +175,28 @@ def test_no_two_published_numbers_claim_the_same_place(table):
         ("fashion_mnist", "mnist", False),
         ("mnist", "mnist", True),
         ("cifar10/digits/mine.npz", "cifar10", False),
+        ("folder ISIC", "isic2017", True),
+        ("ISIC-2018", "isic2017", False),
     ],
 )
 def test_data_sets_are_told_by_their_names(data, dataset, fits):
     assert names_dataset(data, dataset) is fits
+
+
+def test_data_of_ones_own_under_any_name_fit_the_table_that_is_asked_for(write_run, tmp_path):
+    settings = {"metric": "dice", "loss": {"name": "gce"}}
+    write_run("a", data={"name": "folder", "root": "lesions"}, **settings)
+    (table,) = _report(tmp_path).tables
+    assert table.published is None
+    (table,) = _report(tmp_path, "ISIC-VI").tables
+    entry = _entries(table, "α 0.7, β 0.7")["GCE"]
+    assert "data folder lesions (published: isic2017)" in [str(departure) for departure in entry.departures]
+
+
+def test_data_of_ones_own_that_are_known_to_be_other_data_do_not_fit(write_run, tmp_path):
+    write_run("a", data={"name": "arrays", "file": "photos.npz"})
+    write_run("b", data={"name": "arrays", "file": "cifar100.npz"})
+    assert [table.key.data for table in _report(tmp_path, "CIFAR10-II").tables] == ["arrays photos.npz"]
 
 
 def test_data_of_ones_own_are_known_by_their_place_too(write_run, tmp_path):
