@@ -55,7 +55,13 @@ def command_lines(page: Path) -> Iterator[str]:
     # An indented block may as well show a folder's content.
     indented = re.findall(r"^ {4}((?:python|make|seg-anl-|nnUNetv2_).*)$", without_blocks(page), flags=re.MULTILINE)
     for code in fenced + indented:
-        for line in re.sub(r"\\\n\s*|\n\s+(?=\[)", " ", code).splitlines():
+        joined = re.sub(r"\\\n\s*|\n\s+(?=\[)", " ", code)
+        # A variable that the block sets for itself, over several lines perhaps, stands for its value.
+        own = dict(re.findall(r'^(\w+)="([^"]*)"$', joined, flags=re.MULTILINE))
+        joined = re.sub(r'^\w+="[^"]*"$', "", joined, flags=re.MULTILINE)
+        for name, value in own.items():
+            joined = re.sub(rf"\${name}\b", lambda _, value=value: " ".join(value.split()), joined)  # type: ignore[misc]
+        for line in joined.splitlines():
             yield from re.findall(r"\$\((seg-anl-[^)]*)\)", line)
             line = re.sub(r"(^|\s+)#\s.*$", "", re.sub(r"\$\([^)]*\)", "VALUE", line)).strip()
             if line:
