@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 from torch import Tensor
 
-from seg_anl.records import UserError, make_directory, nearest_names, written_aside
+from seg_anl.engine import checked_records
+from seg_anl.records import make_directory, written_aside
 
 RECORDS = ("features", "gradients", "probabilities")
 SMALLEST_PROBABILITY = 1e-7  # NNCE's p_min
@@ -32,7 +33,7 @@ class Recorder:
     def __init__(
         self, folder: Path, config: DictConfig, labels: NDArray[np.int64], clean: NDArray[np.int64] | None
     ) -> None:
-        self.folder, self.wanted = folder, checked_records(config)
+        self.folder, self.wanted = folder, checked_records(config, RECORDS)
         self.every, self.epochs = int(config.record_every), int(config.epochs)
         self.samples: dict[str, NDArray[Any]] = {"labels": labels}
         if clean is not None:
@@ -79,20 +80,6 @@ class Recorder:
         make_directory(self.folder / name)
         with written_aside(self.folder / name / f"epoch_{epoch:04d}.npz") as aside, open(aside, "wb") as file:
             np.savez_compressed(file, **arrays)
-
-
-def checked_records(config: DictConfig) -> set[str]:
-    """The records that the setting ``record`` asks for.
-
-    Raises:
-        UserError: for a name that is none.
-    """
-    wanted = config.record if config.record is not None else []
-    names = [wanted] if isinstance(wanted, str) else [str(name) for name in wanted]
-    for name in names:
-        if name not in RECORDS:
-            raise UserError(f"record={name}: {nearest_names(name, RECORDS)}")
-    return set(names)
 
 
 def largest_nnce_gradient(log_probs: Tensor, labels: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from seg_anl.engine import (
     check_batch_size,
     check_tuning_share,
     check_whole_numbers,
+    checked_records,
     fit,
     hydra_command,
     is_main_process,
@@ -41,7 +42,7 @@ from .evaluation import evaluation_scores, predict, training_scores
 from .methods import Method, build_method
 from .models import build_model, penultimate_features
 from .noise import check_noise_settings, noise_name, read_noise, write_noise
-from .recording import Recorder, checked_records
+from .recording import RECORDS, Recorder
 
 HELP = """
 seg-anl-classify: train a classification network through wrong labels.
@@ -170,7 +171,7 @@ def _check(config: DictConfig) -> None:
     check_whole_numbers(config, 0, "seed", "noise.seed", "evaluation.train_every", "workers")
     check_whole_numbers(config, 1, "evaluation.last_k", "evaluation.batch_size", "record_every")
     check_tuning_share(config)
-    checked_records(config)
+    checked_records(config, RECORDS)
     _check_preset(config)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from omegaconf import DictConfig, OmegaConf
 
 from seg_anl.losses import RobustLoss, build_loss
-from seg_anl.records import UserError
+from seg_anl.records import UserError, nearest_names
 
 
 def check_whole_numbers(config: DictConfig, lowest: int, *settings: str) -> None:
@@ -21,6 +23,20 @@ def check_tuning_share(config: DictConfig) -> None:
     tuning = config.data.tuning
     if isinstance(tuning, bool) or not isinstance(tuning, (int, float)) or not 0 <= tuning < 1:
         raise UserError(f"data.tuning must be from 0 to below 1, got {tuning!r}")
+
+
+def checked_records(config: DictConfig, known: Collection[str]) -> set[str]:
+    """The records that the setting ``record`` asks for: a name, or a list of names.
+
+    Raises:
+        UserError: for a name that is not ``known``.
+    """
+    wanted = config.record if config.record is not None else []
+    names = [wanted] if isinstance(wanted, str) else [str(name) for name in wanted]
+    for name in names:
+        if name not in known:
+            raise UserError(f"record={name}: {nearest_names(name, known)}")
+    return set(names)
 
 
 def loss_from_config(config: DictConfig, *others: str) -> RobustLoss:

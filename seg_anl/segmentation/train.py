@@ -23,6 +23,7 @@ from seg_anl.engine import (
     check_batch_size,
     check_tuning_share,
     check_whole_numbers,
+    checked_records,
     fit,
     hydra_command,
     is_main_process,
@@ -41,6 +42,7 @@ from .evaluation import dice_scores, predict_labels
 from .models import build_model
 from .noise import check_noise_settings, noisy_masks
 from .picture import save_report, worst_and_best
+from .recording import RECORDS, record_masks
 from .sources import find_pairs
 
 HELP = """
@@ -60,6 +62,7 @@ Settings (SETTING=VALUE; command line over preset over default):
   model=dynunet | monai                 model.base_filters, model.max_filters, model.stages, model.deep_supervision
   optim=adam | sgd                      optim.lr, optim.weight_decay, optim.schedule, optim.l1, optim.clip_norm, ...
   preset=default | small | isic2017
+  record=[masks]                        training images with wrong masks and predictions, for seg-anl-report --figure masks
   seed epochs batch_size precision compile channels_last device workers run_root run_dir
 
 data=folder finds: images/ and masks/ below data.root (or images/train, images/test and masks/...; train/images, ...;
@@ -171,6 +174,7 @@ def _check(config: DictConfig) -> None:
     check_whole_numbers(config, 0, "seed", "noise.seed")
     check_whole_numbers(config, 1, "evaluation.last_k", "evaluation.train_every", "workers")
     check_tuning_share(config)
+    checked_records(config, RECORDS)
 
 
 def _tuning_items(items: list[str], config: DictConfig) -> set[str]:
@@ -249,6 +253,8 @@ def _finish(
     noise = f"alpha {config.noise.alpha}, beta {config.noise.beta}"
     title = f"{config.loss.name}, {config.data.name}, {noise}, seed {config.seed}"
     save_report(run.path / "report.png", title, groups, rows)
+    if "masks" in checked_records(config, RECORDS):
+        record_masks(run.path / "records", prepared.clean, prepared.noisy, train, prepared.noise_items)
     loss = OmegaConf.to_container(config.loss, resolve=True)
     assert isinstance(loss, dict)
     run.write_summary(

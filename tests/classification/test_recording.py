@@ -9,7 +9,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from classification.recording import Recorder, checked_records, largest_nnce_gradient
+from classification.recording import RECORDS, Recorder, largest_nnce_gradient
+from seg_anl.engine import checked_records
 from seg_anl.records import UserError
 
 SETTINGS = OmegaConf.create({"record": ["probabilities", "gradients"], "record_every": 2, "epochs": 5})
@@ -71,4 +72,4 @@ def test_nothing_is_recorded_unasked(tmp_path: Path) -> None:
 
 def test_unknown_record() -> None:
     with pytest.raises(UserError, match=r"record=gradient: .*gradients"):
-        checked_records(OmegaConf.create({"record": ["gradient"]}))
+        checked_records(OmegaConf.create({"record": ["gradient"]}), RECORDS)

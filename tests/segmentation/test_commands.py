@@ -50,7 +50,7 @@ def test_train_predict_and_look(make_folder: Callable[..., Path], tmp_path: Path
         "noise.alpha=0.5",
         "data.tuning=0.2",
     ]
-    settings += ["model.deep_supervision=true", "loss.dice_weight=0.5", "run_dir=run"]
+    settings += ["model.deep_supervision=true", "loss.dice_weight=0.5", "run_dir=run", "record=[masks]"]
     code, out, err = run("train", *settings, cwd=tmp_path)
     assert (code, err) == (0, "")
     assert "test/dice" in out
@@ -64,6 +64,11 @@ def test_train_predict_and_look(make_folder: Callable[..., Path], tmp_path: Path
     assert picture.std() > 20
     manifest = list(csv.DictReader((tmp_path / "run/noise/manifest.csv").open()))
     assert sum(row["kind"] != "none" for row in manifest) == round(0.5 * len(manifest))
+    with np.load(tmp_path / "run/records/masks.npz", allow_pickle=False) as record:
+        assert (record["noisy"] != record["truth"]).any(axis=(1, 2)).all()
+        assert record["images"].shape == (*record["predicted"].shape, 3)
+        kinds = {row["item"]: row["kind"] for row in manifest}
+        assert [kinds[item] for item in record["items"]] == list(record["kinds"])
 
     code, out, _ = run("train", *settings, cwd=tmp_path)
     assert code == 0
