@@ -62,7 +62,7 @@ Settings (SETTING=VALUE; command line over preset over default):
   model=dynunet | monai                 model.base_filters, model.max_filters, model.stages, model.deep_supervision
   optim=adam | sgd                      optim.lr, optim.weight_decay, optim.schedule, optim.l1, optim.clip_norm, ...
   preset=default | small | isic2017
-  record=[masks]                        training images with wrong masks and predictions, for seg-anl-report --figure masks
+  record=[masks]                        images, wrong masks and predictions, for `seg-anl-report --figure masks`
   seed epochs batch_size precision compile channels_last device workers run_root run_dir
 
 data=folder finds: images/ and masks/ below data.root (or images/train, images/test and masks/...; train/images, ...;
