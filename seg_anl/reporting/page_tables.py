@@ -55,7 +55,8 @@ def _overview_cell(table: Table, entry: Entry) -> str:
     published = ""
     if entry.published:
         published = f'<small class="published-cell">{_spread(entry.published, table.decimals)}</small>'
-    return f'<td data-v="{value}">{_ours(table, entry)}{published}</td>'
+    ours = _ours(table, entry) if entry.average else '<span class="none" title="no runs">–</span>'
+    return f'<td data-v="{value}">{ours}{published}</td>'
 
 
 def column_table(table: Table, column: Column) -> str:

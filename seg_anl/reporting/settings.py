@@ -40,8 +40,10 @@ _SPOKEN_FIRST = ("preset", "epochs", "data.", "model.", "loss.", "method.", "opt
 def flat_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that decide a run's numbers, by dotted name; lists stay whole.
 
+    A setting of null counts as one that is not there: settings that a later version adds, off, set no old runs apart.
+
     >>> flat_settings({"seed": 1, "data": {"name": "digits", "limit": None}, "device": "cpu"})
-    {'data.name': 'digits', 'data.limit': None}
+    {'data.name': 'digits'}
     """
     flat: dict[str, Any] = {}
     _flatten(config, "", flat)
@@ -54,7 +56,7 @@ def _flatten(group: Mapping[str, Any], prefix: str, flat: dict[str, Any]) -> Non
         name = f"{prefix}{key}"
         if isinstance(value, Mapping):
             _flatten(value, f"{name}.", flat)
-        elif name not in _IGNORED:
+        elif name not in _IGNORED and value is not None:
             flat[name] = value
 
 

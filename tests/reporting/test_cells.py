@@ -88,6 +88,7 @@ def test_each_setting_that_decides_numbers_keeps_runs_apart(write_run, tmp_path,
     [
         {"noise": {"kind": "symmetric", "rate": 0.4, "counts": "cell", "seed": 7}},
         {"data": {"name": "cifar10", "root": "elsewhere", "limit": None}},
+        {"augmentation": {"added_by_a_later_version": None}},
         {"record": ["features"], "record_every": 5, "checkpoint_every": 10},
         {"evaluation": {"last_k": 1, "train_every": 5, "batch_size": 64}},
     ],
