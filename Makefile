@@ -25,7 +25,7 @@ docs: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[nnunet,test,docs]'
+	$(BIN)/python -m pip install --quiet --editable '.[nnunet,cluster,docs,test]'
 	touch $@
 
 clean:
