@@ -64,6 +64,7 @@ def predicted_masks(runs: Sequence[Run]) -> Composed:
             axes.set_xticks([])
             axes.set_yticks([])
             axes.grid(visible=False)
+            axes.spines[:].set_visible(False)
         column[0].imshow(record["images"][i])
         column[0].set_title(KINDS[str(record["kinds"][i])])
         for axes, name in zip(column[1:], ("truth", "noisy", "predicted"), strict=True):
