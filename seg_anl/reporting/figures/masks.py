@@ -65,7 +65,7 @@ def predicted_masks(runs: Sequence[Run]) -> Composed:
             axes.set_yticks([])
             axes.grid(visible=False)
             axes.spines[:].set_visible(False)
-        column[0].imshow(record["images"][i])
+        column[0].imshow(record["images"][i], interpolation="nearest")
         column[0].set_title(KINDS[str(record["kinds"][i])])
         for axes, name in zip(column[1:], ("truth", "noisy", "predicted"), strict=True):
             axes.imshow(record[name][i] > 0, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
