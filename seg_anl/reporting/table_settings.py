@@ -12,8 +12,11 @@ from .settings import differing, value_text
 _COMMON = (
     "preset",
     "model.name",
+    "model.patch_size",
     "epochs",
+    "iterations",
     "batch_size",
+    "model.batch_size",
     "optim.name",
     "optim.lr",
     "optim.schedule",
@@ -28,7 +31,8 @@ _COMMON = (
     "evaluation.last_k",
 )
 # Rows of one table that differ here cannot be compared. Regularisers and rates belong to a method, as losses do.
-_MUST_AGREE = ("epochs", "data.", "model.", "evaluation.", "noise.", "batch_size", "precision")
+_MUST_AGREE = ("epochs", "iterations", "data.", "model.", "evaluation.", "noise.", "batch_size", "precision")
+_NAMES_THE_LOSS = "model.trainer"  # of nnU-Net: has to differ between rows; it stands among their settings
 # Follows from the kind of noise, or is named in the column.
 _OF_THE_NOISE = ("noise.rate", "noise.alpha", "noise.beta", "noise.kind", "noise.kinds", "noise.dataset")
 
@@ -59,7 +63,9 @@ def unlike_rows(key: DataKey, cells: Sequence[Cell]) -> tuple[Notice, ...]:
         names.update(
             (name, None)
             for name in differing([cell.settings for cell in some])
-            if name.startswith(_MUST_AGREE) and not any(f"{name} " in cell.variant for cell in some)
+            if name.startswith(_MUST_AGREE)
+            and name != _NAMES_THE_LOSS
+            and not any(f"{name} " in cell.variant for cell in some)
         )
     if not names:
         return ()

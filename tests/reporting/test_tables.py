@@ -57,6 +57,7 @@ def test_departures_from_the_protocol_are_named_one_by_one(write_run, tmp_path):
     one_by_one = {
         "epochs 12 (published: 100)": {"values": [0.7] * 12, "epochs": 12},
         "image size 64 (published: 256)": {"data": {**PROTOCOL["data"], "size": 64}},
+        "patch size 64, 64 (published: 256, 256)": {"model": {"name": "nnunet", "patch_size": [64, 64]}},
         "network dynunet (published: nnunet)": {"model": {"name": "dynunet"}},
         "noise mode corrected (published: official)": {
             "noise": {"alpha": 0.7, "beta": 0.7, "mode": "corrected", "seed": 0}
@@ -139,6 +140,25 @@ def test_rows_that_are_not_alike_are_told(write_run, tmp_path):
     (notice,) = report.warnings
     assert notice.kind == "unlike rows"
     assert "epochs 2 (CE), 3 (GCE)" in notice.text
+
+
+def test_trainers_of_nnunet_are_alike_but_not_when_their_epochs_are_of_other_lengths(write_run, tmp_path):
+    for loss, iterations in (("CE", 30), ("GCE", 30), ("MAE", 60)):
+        for seed in (1, 2):
+            model = {"name": "nnunet", "trainer": f"nnUNetTrainer{loss}", "patch_size": [64, 64], "batch_size": 4}
+            settings = {"loss": {"name": loss.lower()}, "model": model, "iterations": iterations, "seed": seed}
+            write_run(f"{iterations}/{loss}{seed}", [0.1, 0.6], metric="dice", **settings)
+    alike = make_report(read_runs([tmp_path / "30"]))
+    assert alike.warnings == ()
+    (table,) = alike.tables
+    common = dict(table.settings.common)
+    assert (common["iterations"], common["model.patch_size"], common["model.batch_size"]) == ("30", "64, 64", "4")
+    assert dict(table.settings.own)["model.trainer"] == (("nnUNetTrainerCE", "CE"), ("nnUNetTrainerGCE", "GCE"))
+    (notice,) = _report(tmp_path).warnings
+    assert notice.kind == "unlike rows"
+    assert "iterations 30 (" in notice.text
+    assert "60 (MAE)" in notice.text
+    assert "trainer" not in notice.text
 
 
 def test_runs_of_other_data_are_not_of_the_table_and_are_told(write_run, tmp_path):
