@@ -28,6 +28,14 @@ class TrainingBatches:
     steps: int
 
 
+def check_augmentation(data: Dataset, config: DictConfig) -> None:
+    """Refuse ``augmentation`` settings that cannot be, for the kind of images that ``data`` has."""
+    if isinstance(data.train.images, FileImages):
+        FileTransforms.from_config(config.augmentation, data.mean, data.std)
+    else:
+        Augmentation.from_config(config.augmentation)
+
+
 def training_batches(data: Dataset, config: DictConfig, process: Process) -> TrainingBatches:
     """Batches of ``data.train``, from device memory where its images are tensors, else decoded by worker processes."""
     if isinstance(data.train.images, FileImages):

@@ -27,8 +27,16 @@ def check_noise_settings(noise: DictConfig) -> None:
     Raises:
         UserError: naming the setting that is out of range.
     """
-    if noise.kind != NO_NOISE and noise.kind not in KINDS:
-        raise UserError(f"noise.kind={noise.kind}: {nearest_names(str(noise.kind), [NO_NOISE, *KINDS])}")
+    kind = noise.get("kind")
+    if kind is None:
+        raise UserError(f"noise: not one of class labels, which have a kind: {', '.join([NO_NOISE, *KINDS])}")
+    if kind != NO_NOISE and kind not in KINDS:
+        raise UserError(f"noise.kind={kind}: {nearest_names(str(kind), [NO_NOISE, *KINDS])}")
+    # noise.kind=... in the place of noise=... leaves the settings of another kind.
+    files = {"human": ("file", "labels"), "matrix": ("matrix",), "prediction_error": ("softmax",)}
+    for setting in files.get(str(kind), ()):
+        if noise.get(setting) is None:
+            raise UserError(f"noise={kind} needs noise.{setting}")
     rate = noise.get("rate", 0.0)
     if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate <= 1:
         raise UserError(f"noise.rate must be from 0 to 1, got {rate!r}")

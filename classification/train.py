@@ -21,6 +21,7 @@ from seg_anl.engine import (
     RunDirectory,
     Task,
     check_batch_size,
+    check_switches,
     check_tuning_share,
     check_whole_numbers,
     checked_records,
@@ -36,7 +37,7 @@ from seg_anl.engine.randomness import epoch_generator, seed_everything
 from seg_anl.records import MetricRow, UserError, chosen_items, config_folder
 from seg_anl.records.runs import summarise
 
-from .batches import Samples, evaluation_samples, training_batches
+from .batches import Samples, check_augmentation, evaluation_samples, training_batches
 from .datasets import Dataset, FileImages, Split, load_dataset
 from .evaluation import evaluation_scores, predict, training_scores
 from .methods import Method, build_method
@@ -112,7 +113,7 @@ def train(config: DictConfig) -> RunDirectory:
         checkpoint_every=config.checkpoint_every,
         progress=bool(config.progress),
     )
-    optim = OptimSettings(**OmegaConf.to_container(config.optim, resolve=True))  # type: ignore[arg-type]
+    optim = OptimSettings.from_config(config.optim)
     loss = loss_from_config(config.loss)
     method = build_method(config.method, str(config.loss.name))
     _check(config)
@@ -130,6 +131,8 @@ def train(config: DictConfig) -> RunDirectory:
         model = method.network(lambda: _network(config, data))
         held_out = _tuning_items(len(data.train), config)
         check_batch_size(config.batch_size, len(data.train) - len(held_out), process.world_size)
+        _check_batch_norm(model, config.batch_size // process.world_size)
+        check_augmentation(data, config)
         if process.is_main:
             run.create(config)
         with run.locked() if process.is_main else nullcontext():
@@ -170,6 +173,8 @@ def _check(config: DictConfig) -> None:
     check_noise_settings(config.noise)
     check_whole_numbers(config, 0, "seed", "noise.seed", "evaluation.train_every", "workers")
     check_whole_numbers(config, 1, "evaluation.last_k", "evaluation.batch_size", "record_every")
+    check_switches(config, "channels_last", "compile", "progress", "data.download", "augmentation.random_crop")
+    check_switches(config, "noise.reflip", "noise.bidirectional", "noise.pairs")
     check_tuning_share(config)
     checked_records(config, RECORDS)
     _check_preset(config)
@@ -184,6 +189,12 @@ def _check_preset(config: DictConfig) -> None:
             f"preset={config.preset} has no settings for data={config.data.name}; "
             + (f"it has them for {known}" if known else "it is not a preset of seg-anl-classify")
         )
+
+
+def _check_batch_norm(model: nn.Module, share: int) -> None:
+    """Batch norm over feature vectors has no deviation of one sample."""
+    if share == 1 and any(isinstance(module, nn.BatchNorm1d) for module in model.modules()):
+        raise UserError("this network has batch norm: batch_size must be 2 or more for every process")
 
 
 def _network(config: DictConfig, data: Dataset) -> nn.Module:
@@ -210,7 +221,7 @@ def _file_image_size(config: DictConfig) -> tuple[int, int]:
 
 def _tuning_items(count: int, config: DictConfig) -> set[int]:
     """Positions of the training samples held out for tuning, with their noisy labels."""
-    seed = config.noise.get("seed") or config.seed
+    seed = config.noise.get("seed", config.seed)
     held_out = {int(item) for item in chosen_items(map(str, range(count)), config.data.tuning, seed, "tuning")}
     if config.data.tuning and not held_out:
         raise UserError(f"data.tuning={config.data.tuning} of {count} images is none")

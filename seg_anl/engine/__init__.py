@@ -6,7 +6,7 @@ from .distribution import Process, is_main_process, started
 from .loop import LoopSettings, Metrics, Task, fit
 from .optimisation import OptimSettings
 from .run_directory import RunDirectory, run_path, settings_digest
-from .settings import check_tuning_share, check_whole_numbers, checked_records, loss_from_config
+from .settings import check_switches, check_tuning_share, check_whole_numbers, checked_records, loss_from_config
 
 __all__ = [
     "LoopSettings",
@@ -17,6 +17,7 @@ __all__ = [
     "RunDirectory",
     "Task",
     "check_batch_size",
+    "check_switches",
     "check_tuning_share",
     "check_whole_numbers",
     "checked_records",

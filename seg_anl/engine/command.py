@@ -38,7 +38,7 @@ def hydra_command(program: str, config_name: str, help_text: str, task: Callable
         return
 
     def checked(config: DictConfig) -> None:
-        _refuse_missing(config)
+        _refuse_incomplete(config, config_name)
         task(config)
 
     run_command(program, lambda: run_with_hydra(program, config_folder(), config_name, arguments, checked))
@@ -56,13 +56,22 @@ def compose(config_name: str, overrides: list[str]) -> DictConfig:
         try:
             config = hydra.compose(config_name, overrides)
             OmegaConf.resolve(config)
-        except (HydraException, OmegaConfBaseException) as error:
+        except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: a group that is no name
             raise UserError(_explained(error, folder, config_name, overrides)) from error
-    _refuse_missing(config)
+    _refuse_incomplete(config, config_name)
     return config
 
 
-def _refuse_missing(config: DictConfig) -> None:
+def _refuse_incomplete(config: DictConfig, config_name: str) -> None:
+    """Refuse settings without a value, and groups that the command line took out or put one value in the place of."""
+    written = OmegaConf.load(config_folder() / f"{config_name}.yaml")
+    assert isinstance(written, DictConfig)
+    for name in (str(key) for key in written if key != "defaults"):
+        if name not in config:
+            raise UserError(f"the setting {name} is needed")
+        if OmegaConf.is_dict(written[name]) and not OmegaConf.is_dict(config[name]):
+            example = f"{name}.{next(iter(written[name]))}"
+            raise UserError(f"{name} is a group of settings, such as {example}; got {config[name]!r}")
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise UserError(f"the setting {missing[0]} is needed: add {missing[0]}=VALUE to the command")
@@ -80,13 +89,17 @@ def _explained(error: Exception, folder: Path, config_name: str, overrides: list
             settings.append((text, override))
             continue
         groups.append(text)
-        value = override.get_value_element_as_str() if override.value() is not None else ""
+        value = text.partition("=")[2]
+        if override.is_sweep_override():
+            return f"{text}: several values at once need -m, which makes a run of each"
         options = sorted(path.stem for path in (folder / override.key_or_group).glob("*.yaml"))
         if value not in options:
             return f"{text}: unknown {override.key_or_group} {value!r}; {nearest_names(value, options)}"
     known = set(_dotted_names("", hydra.compose(config_name, groups)))
     for text, override in settings:
         key = override.key_or_group
+        if override.is_sweep_override():
+            return f"{text}: several values at once need -m, which makes a run of each"
         if not override.is_add() and key not in known:
             return f"{text}: unknown setting {key!r}; {_nearest_setting(key, known)}"
     return str(error).splitlines()[0]

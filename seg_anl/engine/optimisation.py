@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.optim import lr_scheduler
 
@@ -50,6 +51,22 @@ class OptimSettings:
     jacobian: float = 0.0
     loss_lr: float = 1e-3
 
+    @classmethod
+    def from_config(cls, config: DictConfig) -> OptimSettings:
+        """The ``optim`` group, checked.
+
+        Raises:
+            UserError: naming the setting that is unknown, missing or out of range.
+        """
+        known = {field.name for field in fields(cls)}
+        for setting in map(str, config):
+            if setting not in known:
+                raise UserError(f"optim.{setting}: no such setting; {nearest_names(setting, known)}")
+        for needed in ("name", "lr"):
+            if needed not in config:
+                raise UserError(f"the setting optim.{needed} is needed")
+        return cls(**OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
+
     def __post_init__(self) -> None:
         for setting, value, known in (
             ("optim.name", self.name, OPTIMISERS),
@@ -60,12 +77,19 @@ class OptimSettings:
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name in ("lr", "gamma", "step_size", "loss_lr", "clip_norm"):
-                if value is not None and not (_is_number(value) and value > 0):
+                none = value is None and field.name == "clip_norm"
+                if not none and not (_is_number(value) and value > 0):
                     raise UserError(f"optim.{field.name} must be a number > 0, got {value!r}")
             elif field.name in ("weight_decay", "momentum", "eta_min", "l1", "jacobian") and not (
                 _is_number(value) and value >= 0
             ):
                 raise UserError(f"optim.{field.name} must be a number >= 0, got {value!r}")
+        if not isinstance(self.step_size, int):
+            raise UserError(f"optim.step_size must be a whole number of epochs, got {self.step_size!r}")
+        if not isinstance(self.nesterov, bool):
+            raise UserError(f"optim.nesterov must be true or false, got {self.nesterov!r}")
+        if self.nesterov and self.name == "sgd" and self.momentum == 0:
+            raise UserError("optim.nesterov=true needs optim.momentum > 0")
         if not _are_rising_epochs(self.milestones):
             raise UserError(f"optim.milestones must be a list of rising epochs > 0, got {self.milestones}")
 

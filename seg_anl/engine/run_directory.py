@@ -139,6 +139,11 @@ def run_path(config: DictConfig, noise: str) -> Path:
         config: with task, data.name, loss.name, preset, seed, run_root and run_dir; perhaps method.name.
         noise: the noise in a word, ``symmetric0.4``.
     """
+    for setting in ("run_root", "run_dir"):
+        if not str(config[setting]).strip():  # a shell variable that is not set; the path would be the current folder
+            raise UserError(f"{setting} is empty: name a folder")
+    if config.run_root is None:
+        raise UserError("run_root must name a folder, got null")
     if config.run_dir is not None:
         return Path(str(config.run_dir)).expanduser()
     method = str(OmegaConf.select(config, "method.name", default="plain"))

@@ -18,6 +18,14 @@ def check_whole_numbers(config: DictConfig, lowest: int, *settings: str) -> None
             raise UserError(f"{setting} must be a whole number >= {lowest}, got {value!r}")
 
 
+def check_switches(config: DictConfig, *settings: str) -> None:
+    """Refuse any of ``settings`` (dotted names) that is there and neither true nor false; null is for "not said"."""
+    for setting in settings:
+        value = OmegaConf.select(config, setting)
+        if value is not None and not isinstance(value, bool):
+            raise UserError(f"{setting} must be true or false, got {value!r}")
+
+
 def check_tuning_share(config: DictConfig) -> None:
     """Refuse a ``data.tuning`` that is not a share of the training set."""
     tuning = config.data.tuning
@@ -32,7 +40,7 @@ def checked_records(config: DictConfig, known: Collection[str]) -> set[str]:
         UserError: for a name that is not ``known``.
     """
     wanted = config.record if config.record is not None else []
-    names = [wanted] if isinstance(wanted, str) else [str(name) for name in wanted]
+    names = [str(name) for name in wanted] if OmegaConf.is_list(wanted) or wanted == [] else [str(wanted)]
     for name in names:
         if name not in known:
             raise UserError(f"record={name}: {nearest_names(name, known)}")

@@ -110,7 +110,7 @@ def train(config: DictConfig) -> RunDirectory:
         checkpoint_every=config.checkpoint_every,
         progress=bool(config.progress),
     )
-    optim = OptimSettings(**OmegaConf.to_container(config.optim, resolve=True))  # type: ignore[arg-type]
+    optim = OptimSettings.from_config(config.optim)
     augmentation = Augmentation.from_config(config.augmentation)
     criterion = build_criterion(config.loss)
     _check(config)

@@ -199,6 +199,23 @@ def test_killed_and_started_again_ends_as_if_undisturbed(tmp_path: Path) -> None
         (["optim.jacobian=1", "compile=true"], "optim.jacobian works in one process without compilation"),
         (["optim.schedule=milestones", "optim.milestones=[3,2]"], "optim.milestones must be a list of rising epochs"),
         (["noise=human", "noise.file=nowhere.pt"], "nowhere.pt"),
+        (["noise=mask"], "noise: not one of class labels"),
+        (["noise.kind=human"], "noise=human needs noise.file"),
+        (["noise=prediction_error", "noise.softmax=null"], "noise=prediction_error needs noise.softmax"),
+        (["+noise.reflip=abc"], "noise.reflip must be true or false, got 'abc'"),
+        (["compile=maybe"], "compile must be true or false, got 'maybe'"),
+        (["record=7"], "record=7"),
+        (["optim=null"], "optim=null: unknown optim 'null'"),
+        (["optim=3"], "optim=3: unknown optim '3'"),
+        (["~optim.name"], "the setting optim.name is needed"),
+        (["+optim.foo=1"], "optim.foo: no such setting"),
+        (["seed=1,2"], "seed=1,2: several values at once need -m"),
+        (["loss=ce,gce"], "loss=ce,gce: several values at once need -m"),
+        (["~epochs"], "the setting epochs is needed"),
+        (["augmentation=null"], "augmentation is a group of settings, such as augmentation.crop_padding"),
+        (["batch_size=1"], "batch_size must be 2 or more"),
+        (["augmentation.flip=2"], "augmentation.flip must be from 0 to 1"),
+        (["run_dir="], "run_dir is empty"),
         (["noise=matrix", "noise.matrix=nowhere.csv"], "nowhere.csv: cannot be read"),
     ],
 )
@@ -208,6 +225,23 @@ def test_settings_that_cannot_be(tmp_path: Path, settings: list[str], message: s
     assert message in str(error.value)
     assert "\n" not in str(error.value)
     assert not list(tmp_path.rglob("checkpoints/*"))
+
+
+@pytest.mark.parametrize("setting", ["augmentation.crop_padding=-1", "batch_size=1", "augmentation.rotation=far"])
+def test_settings_that_cannot_be_leave_no_folder(tmp_path: Path, setting: str) -> None:
+    with pytest.raises(UserError):
+        trained(tmp_path / "runs", setting)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_is_held_out_follows_the_noise_seed_also_when_that_is_nought(tmp_path: Path) -> None:
+    settings = ["data.tuning=0.2", "epochs=1", "record=probabilities", "noise.seed=0"]
+    labels = []
+    for seed in (1, 2):
+        run = trained(tmp_path, *settings, f"seed={seed}")
+        with np.load(run.path / "records/probabilities/epoch_0000.npz") as archive:
+            labels.append(archive["labels"])
+    np.testing.assert_array_equal(*labels)
 
 
 @pytest.mark.parametrize(

@@ -194,6 +194,10 @@ def test_schedules(schedule: dict, expected: list[float]) -> None:
         ({"milestones": [2, 1]}, r"optim.milestones must be a list of rising epochs > 0, got \[2, 1\]"),
         ({"milestones": 3}, "optim.milestones must be a list of rising epochs > 0, got 3"),
         ({"l1": -1}, "optim.l1 must be a number >= 0, got -1"),
+        ({"lr": None}, "optim.lr must be a number > 0, got None"),
+        ({"step_size": 1.5}, "optim.step_size must be a whole number of epochs, got 1.5"),
+        ({"nesterov": "abc"}, "optim.nesterov must be true or false, got 'abc'"),
+        ({"nesterov": True, "momentum": 0}, "optim.nesterov=true needs optim.momentum > 0"),
         ({"clip_norm": "big"}, "optim.clip_norm must be a number > 0, got 'big'"),
     ],
 )
