@@ -13,7 +13,9 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from seg_anl.records import UserError, exit_with_error, make_directory, write_text
 
@@ -49,7 +51,11 @@ def run_with_hydra(
         options = [argument for argument in arguments if not _is_setting(argument)]
         settings = [argument for argument in arguments if _is_setting(argument)]
         sys.argv = [sys.argv[0], *options, *settings, *HYDRA_QUIET, *folders]
-        decorated()
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints complaints of many lines and ends the process with 1
+        try:
+            decorated()
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(str(error).splitlines()[0]) from error
         if sweep:
             _tell(Path(scratch))
 

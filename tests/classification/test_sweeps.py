@@ -81,6 +81,15 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
     assert before.items() <= after.items()
 
 
+@pytest.mark.parametrize(("settings", "name"), [("loss=ce,cee", "loss/cee"), ("optim.lrr=1,2", "optim.lrr")])
+def test_a_sweep_of_what_there_is_not_says_so_in_one_line(tmp_path: Path, settings: str, name: str) -> None:
+    out, err = (swept := start("-m", settings, cwd=tmp_path)).communicate(timeout=200)
+    assert (swept.returncode, out) == (2, "")
+    assert err.startswith("seg-anl-classify: error: ")
+    assert name in err
+    assert err.count("\n") == 1
+
+
 def test_a_crash_does_not_stop_the_others_and_is_listed(tmp_path: Path) -> None:
     """Not a person's mistake: a run whose folder turns out to be a file when it is about to train."""
     (tmp_path / "runs/classification/digits/symmetric0.4").mkdir(parents=True)
