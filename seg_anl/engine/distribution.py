@@ -6,12 +6,15 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
 from seg_anl.records import UserError
+
+LONGEST_WAIT = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,12 @@ class Process:
             dist.all_reduce(parameter.grad)
             parameter.grad /= self.world_size
 
+    def share_buffers(self, model: nn.Module) -> None:
+        """Give every process the main process's buffers: batch norm's statistics, which each has of its own share."""
+        if self.world_size > 1:
+            for buffer in model.buffers():
+                dist.broadcast(buffer, src=0)
+
     def wait(self) -> None:
         """Wait until all processes are here."""
         if self.world_size > 1:
@@ -73,7 +82,8 @@ def started(device: str) -> Iterator[Process]:
     if chosen.type == "cuda":
         chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(chosen)
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    # All wait for the main process while it evaluates, which is longer than the usual limit of minutes.
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=LONGEST_WAIT)
     try:
         yield Process(chosen, dist.get_rank(), world_size)
     finally:

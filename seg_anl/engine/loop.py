@@ -148,6 +148,7 @@ def fit(
             schedule.step()
             model.eval()
             if task.after_epoch is not None:
+                process.share_buffers(model)  # else each would see another network, and decide otherwise
                 progress.update(task.after_epoch(model, epoch))
             if process.is_main:
                 with torch.inference_mode(), torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
