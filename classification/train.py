@@ -127,12 +127,12 @@ def train(config: DictConfig) -> RunDirectory:
     with started(str(config.device)) as process:
         data = load_dataset(config.data)
         say(f"{data.remark}; {len(data.train)} to train on")
+        check_augmentation(data, config)
         seed_everything(config.seed)
         model = method.network(lambda: _network(config, data))
         held_out = _tuning_items(len(data.train), config)
         check_batch_size(config.batch_size, len(data.train) - len(held_out), process.world_size)
         _check_batch_norm(model, config.batch_size // process.world_size)
-        check_augmentation(data, config)
         if process.is_main:
             run.create(config)
         with run.locked() if process.is_main else nullcontext():

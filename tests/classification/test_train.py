@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from classification.train import train
 from seg_anl.engine import RunDirectory, compose
@@ -231,6 +232,17 @@ def test_settings_that_cannot_be(tmp_path: Path, settings: list[str], message: s
 def test_settings_that_cannot_be_leave_no_folder(tmp_path: Path, setting: str) -> None:
     with pytest.raises(UserError):
         trained(tmp_path / "runs", setting)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_crop_of_files_that_is_no_number(tmp_path: Path) -> None:
+    for part in ("training", "testing"):
+        (tmp_path / "data" / part).mkdir(parents=True)
+        for label in range(10):
+            Image.new("RGB", (16, 16), (label, 0, 0)).save(tmp_path / "data" / part / f"{label}_{label}.jpg")
+    folder = ["data=animal10n", f"data.root={tmp_path}/data", "data.limit=null", "data.test_limit=null", "noise=none"]
+    with pytest.raises(UserError, match=r"augmentation\.crop"):
+        trained(tmp_path / "runs", *folder, "augmentation.crop=abc", "batch_size=5")
     assert not (tmp_path / "runs").exists()
 
 
