@@ -13,7 +13,7 @@ MOST_MARGINALS = 100  # classes up to which metrics.csv has a column for each
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Predictions for N samples by H networks (H = 1, but for methods that train several).
+    """Predictions for N samples by H networks (H = 1, but for methods that train several), in the host's memory.
 
     Attributes:
         classes: most probable class, ``(N, H)``.
@@ -37,16 +37,17 @@ def predict(model: nn.Module, batches: Iterable[Tensor], *, keep_log_probs: bool
         sums.append(probs.sum(dim=0))
         if keep_log_probs:
             kept.append(log_probs.squeeze(1) if log_probs.shape[1] == 1 else probs.log())
-    found = torch.cat(classes)
-    marginals = torch.stack(sums).sum(dim=0) / len(found)
-    return Predictions(found, marginals, torch.cat(kept) if kept else None)
+    # Not every device knows float64, which the shares are taken in.
+    found = torch.cat(classes).cpu()
+    marginals = torch.stack(sums).sum(dim=0).cpu() / len(found)
+    return Predictions(found, marginals, torch.cat(kept).cpu() if kept else None)
 
 
 def evaluation_scores(predictions: Predictions, labels: Tensor) -> dict[str, float]:
     """``accuracy`` and the marginal probability of each class; of several networks the mean accuracy.
 
     Args:
-        labels: ``(N,)`` on the device of the predictions.
+        labels: ``(N,)``.
     """
     return _listed({"accuracy": _accuracy(predictions, labels)}, predictions)
 
@@ -59,7 +60,7 @@ def training_scores(predictions: Predictions, labels: Tensor, clean: Tensor | No
     ``accuracy_true`` is against the true labels of all.
 
     Args:
-        labels: given labels ``(N,)`` on the device of the predictions.
+        labels: given labels ``(N,)``.
         clean: true labels ``(N,)``, or None where nobody knows them.
     """
     scores = {"accuracy": _accuracy(predictions, labels)}
@@ -82,5 +83,5 @@ def _accuracy(predictions: Predictions, labels: Tensor, among: Tensor | None = N
 def _listed(scores: dict[str, Tensor], predictions: Predictions) -> dict[str, float]:
     if len(predictions.marginals) <= MOST_MARGINALS:
         scores |= {f"marginal_{k}": value for k, value in enumerate(predictions.marginals.double())}
-    values = torch.stack(list(scores.values())).tolist()  # one synchronisation for all
+    values = torch.stack(list(scores.values())).tolist()
     return {name: value for name, value in zip(scores, values, strict=True) if value == value}

@@ -45,8 +45,8 @@ class Recorder:
         return on and bool(self.wanted & set(names))
 
     def training(self, epoch: int, log_probs: Tensor) -> None:
-        """Record probabilities and gradients of the training set: ``log_probs`` ``(N, K)``, not augmented."""
-        labels = torch.from_numpy(self.samples["labels"]).to(log_probs.device)
+        """Record what the network says of the training set, not augmented: ``log_probs`` ``(N, K)`` on the host."""
+        labels = torch.from_numpy(self.samples["labels"])
         if self.due(epoch, "probabilities"):
             probs = log_probs.exp()
             of_label = probs.gather(1, labels.unsqueeze(1)).squeeze(1)

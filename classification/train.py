@@ -251,12 +251,12 @@ def _told(prepared: Prepared) -> str:
 def _task(
     prepared: Prepared, config: DictConfig, method: Method, samples: Samples, recorder: Recorder, process: Process
 ) -> Task:
-    data, device = prepared.data, process.device
+    data = prepared.data
     batches = training_batches(data, config, process)
-    given = torch.from_numpy(data.train.labels).to(device)
-    clean = None if prepared.clean is None else torch.from_numpy(prepared.clean).to(device)
+    given = torch.from_numpy(data.train.labels)
+    clean = None if prepared.clean is None else torch.from_numpy(prepared.clean)
     tests = {**data.tests, **({} if prepared.tuning is None else {"tuning": prepared.tuning})}
-    truths = {name: torch.from_numpy(split.labels).to(device) for name, split in tests.items()}
+    truths = {name: torch.from_numpy(split.labels) for name, split in tests.items()}
     train_every = config.evaluation.train_every
 
     def drawn(epoch: int, count: int) -> Iterator[Tensor]:

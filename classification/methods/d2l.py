@@ -128,7 +128,7 @@ class DimensionalityDriven(Method):
         """Mean LID within batches of training samples; where there is none to measure, the last one stands."""
         with torch.inference_mode():
             features = torch.cat([penultimate_features(model, images) for images in samples(epoch, BATCH * BATCHES)])
-        batches = [batch for batch in features.split(BATCH) if len(batch) > NEIGHBOURS]
+        batches = [batch for batch in features.cpu().split(BATCH) if len(batch) > NEIGHBOURS]
         found = torch.cat([local_intrinsic_dimensionality(batch) for batch in batches]) if batches else features[:0, 0]
         mean = found.nanmean().item()
         if math.isfinite(mean):
