@@ -90,8 +90,7 @@ def fit(
     """Train ``model`` to the end, from the beginning or from the run's last checkpoint; returns all metric rows.
 
     Raises:
-        UserError: when the loss is no longer finite; the checkpoint of the epoch before stays. For settings that do
-            not go together.
+        UserError: settings that do not go together; a loss that is no longer finite (the last checkpoint stays).
     """
     _check_together(settings, optim, process)
     device = process.device
@@ -103,15 +102,8 @@ def fit(
     dtype = PRECISIONS[settings.precision]
     # Only half precision can underflow; bfloat16 has float32's range.
     scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
-    parts: dict[str, Any] = {
-        "model": model,
-        "loss": loss,
-        "optimiser": optimiser,
-        "schedule": schedule,
-        "scaler": scaler,
-    }
-    parts.update(task.state)
-    ledger = _Ledger(task, settings, run, process, parts)
+    parts: dict[str, Any] = {"model": model, "loss": loss, "optimiser": optimiser, "schedule": schedule}
+    ledger = _Ledger(task, settings, run, process, {**parts, "scaler": scaler, **task.state})
     process.wait()
     trained = process.wrapped(model)
 
