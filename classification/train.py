@@ -140,7 +140,7 @@ def train(config: DictConfig) -> RunDirectory:
                 write_noise(data, config.noise, run.path / "noise")
             process.wait()
             prepared = _prepare(data, read_noise(data, config.noise, run.path / "noise"), held_out)
-            say(f"{_told(prepared)}\n{run.path}", "resumes" if run.last.exists() else "begins")
+            say(f"{_told(prepared, config.noise)}\n{run.path}", "resumes" if run.last.exists() else "begins")
             samples = evaluation_samples(prepared.data, config, process.device)
             if first is not None:
                 method.learn(_probabilities(first, _network(config, data), samples(prepared.data.train), process))
@@ -240,12 +240,15 @@ def _prepare(data: Dataset, labels: NDArray[np.int64], held_out: set[int]) -> Pr
     )
 
 
-def _told(prepared: Prepared) -> str:
+def _told(prepared: Prepared, noise: DictConfig) -> str:
     """How wrong the labels are, for the person."""
     wrong, total = prepared.mislabelled, len(prepared.data.train)
     if wrong is None:
         return "the labels are noisy as they come; nobody knows which are wrong"
-    return f"{wrong} of {total} training labels are wrong ({wrong / total:.2%})"
+    told = f"{wrong} of {total} training labels are wrong ({wrong / total:.2%})"
+    if wrong == 0 and noise.get("rate", 0) > 0 and noise.get("counts") == "cell":
+        told += "; counts of so few samples are rounded down to none: noise.counts=iid draws for each sample"
+    return told
 
 
 def _task(

@@ -295,3 +295,10 @@ def test_errors_of_the_command_are_one_line(tmp_path: Path) -> None:
     code, out, _ = command("--help", cwd=tmp_path)
     assert code == 0
     assert "seg-anl-classify data=cifar10" in out
+
+
+def test_noise_that_is_rounded_away_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trained(tmp_path, "data.limit=100", "batch_size=20", "noise.rate=0.4", "epochs=1")
+    assert "0 of 100 training labels are wrong (0.00%); counts of so few samples" in capsys.readouterr().out
+    trained(tmp_path, "data.limit=100", "batch_size=20", "noise.rate=0.4", "noise.counts=iid", "epochs=1")
+    assert "rounded down" not in capsys.readouterr().out
