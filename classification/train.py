@@ -105,14 +105,7 @@ def train(config: DictConfig) -> RunDirectory:
     Raises:
         UserError: for bad settings or files; nothing is written before the settings have been checked.
     """
-    settings = LoopSettings(
-        epochs=config.epochs,
-        precision=str(config.precision),
-        channels_last=bool(config.channels_last),
-        compile=bool(config.compile),
-        checkpoint_every=config.checkpoint_every,
-        progress=bool(config.progress),
-    )
+    settings = LoopSettings.from_config(config)
     optim = OptimSettings.from_config(config.optim)
     loss = loss_from_config(config.loss)
     method = build_method(config.method, str(config.loss.name))

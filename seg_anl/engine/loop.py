@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
@@ -46,6 +47,18 @@ class LoopSettings:
     compile: bool = False
     checkpoint_every: int = 1
     progress: bool = True
+
+    @classmethod
+    def from_config(cls, config: DictConfig) -> LoopSettings:
+        """The settings of that name in a trainer's configuration."""
+        return cls(
+            epochs=config.epochs,
+            precision=str(config.precision),
+            channels_last=bool(config.channels_last),
+            compile=bool(config.compile),
+            checkpoint_every=config.checkpoint_every,
+            progress=bool(config.progress),
+        )
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
