@@ -18,7 +18,13 @@ PointwiseFunction = Callable[..., Tensor]
 
 
 class ScheduledLoss(nn.Module):
-    """A criterion that is told when an epoch begins, whether or not it has a schedule."""
+    """A criterion that is told when an epoch begins, whether or not it has a schedule.
+
+    Attributes:
+        draws: whether it draws random numbers, from torch's generator.
+    """
+
+    draws = False
 
     def set_epoch(self, epoch: int) -> None:
         """``epoch`` (from 0) begins; criteria without a schedule ignore it."""

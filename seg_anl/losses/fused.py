@@ -3,7 +3,7 @@
 Written with autograd, ANL-CE's ten operations on every pixel cost five times cross entropy, most of it in allocating
 their intermediates. Here value and gradient of some samples at a time are made together, in place. ``anl_ce`` in the
 registry stays the definition: this file must equal it (a test holds it to that), and it takes over under
-``torch.compile``, for second derivatives and for the variant without the clamp.
+``torch.compile`` and ``torch.func``, for second and forward-mode derivatives and for the variant without the clamp.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from .base import PointwiseFunction
-from .inputs import LOWEST_LOG_PROB, labelled_log_probs
+from .inputs import LOWEST_LOG_PROB, labelled_log_probs, under_transform
 from .negative import check_floor
 
 
@@ -31,10 +32,17 @@ def fused_anl_ce(
     exact_official: bool,
 ) -> Tensor:
     """What ``definition`` gives for the log-probabilities of ``logits`` ``(B, K, *E)`` and ``labels`` ``(B, *E)``."""
-    if not exact_official:
-        return definition(labelled_log_probs(logits, labels), alpha=alpha, beta=beta, p_min=p_min, exact_official=False)
+    if not exact_official or _differentiated_elsewhere(logits, labels):
+        pred = labelled_log_probs(logits, labels)
+        return definition(pred, alpha=alpha, beta=beta, p_min=p_min, exact_official=exact_official)
     check_floor(p_min, logits.shape[1])
     return _FusedANLCE.apply(logits, labels, alpha, beta, p_min, definition)
+
+
+def _differentiated_elsewhere(logits: Tensor, labels: Tensor) -> bool:
+    """Whether something other than the backward pass asks for derivatives, or ``vmap`` for many batches at once."""
+    forward_mode = forward_ad.unpack_dual(logits).tangent is not None
+    return forward_mode or under_transform(logits) or under_transform(labels)
 
 
 # As many samples at a time as stay in a processor's cache and are still worth starting its threads for.

@@ -75,12 +75,13 @@ def labelled_logits(
         activation: ``"softmax"`` or ``"sigmoid"``.
 
     Raises:
-        ValueError: for shapes that do not fit, naming both; on the CPU in eager mode also for labels out of range.
+        ValueError: for shapes that do not fit, naming both; on the CPU in eager mode also for labels out of range,
+            unless ``torch.func.vmap`` runs over them.
     """
     sigmoid = activation == "sigmoid"
     _check_shapes(logits, target, sigmoid)
     logits = logits if logits.dtype == torch.float64 else logits.float()
-    checked = logits.device.type == "cpu" and not torch.compiler.is_compiling()
+    checked = logits.device.type == "cpu" and not torch.compiler.is_compiling() and _has_values(target)
     if sigmoid:
         if target.ndim < logits.ndim:
             target = target.unsqueeze(1)
@@ -99,6 +100,29 @@ def labelled_logits(
             hint = "" if ignore_index is not None else "; if a value marks unlabelled elements, pass it as ignore_index"
             raise ValueError(f"target holds values from {lowest} to {highest}, expected {expected}{hint}")
     return LabelledLogits(logits, labels, counted, sigmoid)
+
+
+def under_transform(tensor: Tensor) -> bool:
+    """Whether ``torch.func`` (``vmap``, ``grad``, ``jvp`` and what is made of them) runs over ``tensor``.
+
+    torch has no public question for it. But such a tensor wraps another and has no memory of its own, and says so.
+    """
+    try:
+        tensor.data_ptr()
+    except RuntimeError:
+        return True
+    return False
+
+
+def _has_values(tensor: Tensor) -> bool:
+    """Whether the values of ``tensor`` may be looked at. Not under ``vmap``, where it stands for many."""
+    if not under_transform(tensor):
+        return True
+    try:
+        tensor.sum().item()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _check_shapes(logits: Tensor, target: Tensor, sigmoid: bool) -> None:

@@ -26,6 +26,7 @@ class NegativeLearningLoss(RobustLoss):
     Reference: Kim et al., NLNL: Negative Learning for Noisy Labels, ICCV 2019, Eq. 2 and Algorithm 1.
     """
 
+    draws = True
     stage: Tensor
 
     def __init__(
