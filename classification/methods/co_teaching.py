@@ -45,6 +45,7 @@ class CrossedSmallLoss(ScheduledLoss):
         super().__init__()
         loss.reduction = "none"
         self.loss, self.forget_rate, self.gradual_epochs = loss, forget_rate, gradual_epochs
+        self.draws = loss.draws
         self.kept = 1.0
 
     def set_epoch(self, epoch: int) -> None:

@@ -3,7 +3,8 @@
 from .batches import ResidentBatches, check_batch_size
 from .command import compose, hydra_command
 from .distribution import Process, is_main_process, started
-from .loop import LoopSettings, Metrics, Task, fit
+from .ledger import Metrics
+from .loop import LoopSettings, Task, Training, fit, fit_together
 from .optimisation import OptimSettings
 from .run_directory import RunDirectory, run_path, settings_digest
 from .settings import check_switches, check_tuning_share, check_whole_numbers, checked_records, loss_from_config
@@ -16,6 +17,7 @@ __all__ = [
     "ResidentBatches",
     "RunDirectory",
     "Task",
+    "Training",
     "check_batch_size",
     "check_switches",
     "check_tuning_share",
@@ -23,6 +25,7 @@ __all__ = [
     "checked_records",
     "compose",
     "fit",
+    "fit_together",
     "hydra_command",
     "is_main_process",
     "loss_from_config",

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Iterable, Mapping
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from seg_anl.losses import ScheduledLoss
 from seg_anl.records import MetricRow, UserError, nearest_names
 
-from .checkpoint import load_checkpoint, save_checkpoint
 from .distribution import Process
 from .jacobian import squared_jacobian_norm
+from .ledger import Ledger, Metrics
 from .optimisation import OptimSettings, add_l1_subgradient, build_optimiser, build_schedule
 from .run_directory import RunDirectory
+from .stack import NetworkStack
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-Metrics = dict[str, dict[str, float]]
-"""Split -> metric -> value."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,16 @@ class Task:
     state: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, eq=False)
+class Training:
+    """A network to be trained on a loss, with what feeds it and where it is written down."""
+
+    model: nn.Module
+    loss: ScheduledLoss
+    task: Task
+    run: RunDirectory
+
+
 def fit(
     model: nn.Module,
     loss: ScheduledLoss,
@@ -105,135 +115,186 @@ def fit(
     Raises:
         UserError: settings that do not go together; a loss that is no longer finite (the last checkpoint stays).
     """
-    _check_together(settings, optim, process)
-    device = process.device
-    memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
-    model.to(device).to(memory_format=memory_format)
-    loss.to(device)
-    optimiser = build_optimiser(optim, model, loss)
-    schedule = build_schedule(optim, optimiser, settings.epochs)
-    dtype = PRECISIONS[settings.precision]
-    # Only half precision can underflow; bfloat16 has float32's range.
-    scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
-    parts: dict[str, Any] = {"model": model, "loss": loss, "optimiser": optimiser, "schedule": schedule}
-    ledger = _Ledger(task, settings, run, process, {**parts, "scaler": scaler, **task.state})
-    process.wait()
-    trained = process.wrapped(model)
-
-    def objective(inputs: Tensor, target: Tensor) -> Tensor:
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-            output = trained(inputs)
-        value: Tensor = loss(output, target)
-        if optim.jacobian:
-            value = value + optim.jacobian / 2 * squared_jacobian_norm(inputs, output)
-        return value
-
-    step_objective = torch.compile(objective) if settings.compile else objective
-    with ledger:
-        for epoch in range(ledger.first_epoch, settings.epochs):
-            loss.set_epoch(epoch)
-            trained.train()
-            total = torch.zeros((), device=device)
-            for inputs, target in task.batches(epoch):
-                optimiser.zero_grad(set_to_none=True)
-                inputs = inputs.contiguous(memory_format=memory_format).requires_grad_(optim.jacobian > 0)
-                value = step_objective(inputs, target)
-                scaler.scale(value).backward()
-                scaler.unscale_(optimiser)
-                process.average_gradients(loss.parameters())
-                add_l1_subgradient(model.parameters(), optim.l1)
-                if optim.clip_norm is not None:
-                    nn.utils.clip_grad_norm_(model.parameters(), optim.clip_norm)
-                scaler.step(optimiser)
-                scaler.update()
-                total += value.detach()
-                ledger.bar.update()
-            progress = {"loss": total.item() / max(task.steps_per_epoch, 1), "lr": optimiser.param_groups[0]["lr"]}
-            _refuse_divergence(progress["loss"], epoch, run)
-            schedule.step()
-            model.eval()
-            if task.after_epoch is not None:
-                process.share_buffers(model)  # else each would see another network, and decide otherwise
-                progress.update(task.after_epoch(model, epoch))
-            if process.is_main:
-                with torch.inference_mode(), torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-                    metrics = task.evaluate(model, epoch)
-                metrics.setdefault("train", {}).update(progress)
-                ledger.close_epoch(epoch, metrics)
-            process.wait()
-    return ledger.rows
+    (outcome,) = fit_together([Training(model, loss, task, run)], settings, optim, process)
+    if isinstance(outcome, UserError):
+        raise outcome
+    return outcome
 
 
-class _Ledger:
-    """What is kept of a run: metric rows, checkpoints, TensorBoard's events and the progress bar.
+def fit_together(
+    trainings: Sequence[Training], settings: LoopSettings, optim: OptimSettings, process: Process
+) -> list[list[MetricRow] | UserError]:
+    """Train several networks of one architecture at once, each as :func:`fit` would train it alone, up to rounding.
 
-    Made before training, it restores ``parts`` from the last checkpoint. Only the main process writes.
+    Only the passes through the networks are one; losses, penalties, clipping, optimisers and checkpoints are each
+    network's own. A run that its last checkpoint left behind the others catches up first; one whose loss is no longer
+    finite is left out from then on.
+
+    Returns:
+        For each training its metric rows, or why it was left out.
+
+    Raises:
+        UserError: settings that do not go together.
     """
+    _check_together(trainings, settings, optim, process)
+    learners = [_Learner(training, settings, optim, process, alone=len(trainings) == 1) for training in trainings]
+    process.wait()
+    objective, learning = None, learners[:0]
+    with ExitStack() as closing:
+        for learner in learners:
+            closing.callback(learner.ledger.close)
+        bar = closing.enter_context(_bar(learners, settings, process))
+        for epoch in range(min(learner.ledger.first_epoch for learner in learners), settings.epochs):
+            present = [learner for learner in learners if learner.learns_in(epoch)]
+            if not present:
+                continue
+            if objective is None or present != learning:
+                objective, learning = _objective(present, settings, optim, process), present
+            for learner in present:
+                learner.begin(epoch)
+            for batches in zip(*(learner.task.batches(epoch) for learner in present), strict=True):
+                for learner in present:
+                    learner.optimiser.zero_grad(set_to_none=True)
+                inputs = [
+                    images.contiguous(memory_format=learner.memory_format).requires_grad_(optim.jacobian > 0)
+                    for learner, (images, _) in zip(present, batches, strict=True)
+                ]
+                values = objective(inputs, [target for _, target in batches])
+                scaled = [learner.scaler.scale(value) for learner, value in zip(present, values, strict=True)]
+                functools.reduce(torch.add, scaled).backward()
+                for learner, value in zip(present, values, strict=True):
+                    learner.scaler.unscale_(learner.optimiser)
+                    process.average_gradients(learner.loss.parameters())
+                    add_l1_subgradient(learner.model.parameters(), optim.l1)
+                    if optim.clip_norm is not None:
+                        nn.utils.clip_grad_norm_(learner.model.parameters(), optim.clip_norm)
+                    learner.scaler.step(learner.optimiser)
+                    learner.scaler.update()
+                    learner.total += value.detach()
+                bar.update()
+            for learner in present:
+                learner.finish(epoch, settings, process)
+            process.wait()
+            _tell(bar, present, epoch + 1, settings)
+    return [learner.ledger.rows if learner.failure is None else learner.failure for learner in learners]
+
+
+class _Learner:
+    """A training with what the loop adds to it: its optimiser and, once it goes wrong, why."""
 
     def __init__(
-        self, task: Task, settings: LoopSettings, run: RunDirectory, process: Process, parts: Mapping[str, Any]
+        self, training: Training, settings: LoopSettings, optim: OptimSettings, process: Process, *, alone: bool
     ) -> None:
-        self.settings, self.run, self.parts = settings, run, parts
-        self.split, self.metric = task.headline
-        self.first_epoch = 0
-        self.rows: list[MetricRow] = []
-        if run.last.exists():
-            self.first_epoch, self.rows = load_checkpoint(run.last, device=process.device, parts=parts)
-        self.best = max(
-            (row.values.get(self.metric, -math.inf) for row in self.rows if row.split == self.split), default=-math.inf
-        )
-        self.board = None
-        if process.is_main:
-            run.write_environment(process, resumed_at=self.first_epoch)
-            run.write_metrics(self.rows)
-            self.board = SummaryWriter(str(run.path / "tb"), purge_step=self.first_epoch)
-        self.bar = tqdm(
-            desc=f"epoch {self.first_epoch + 1}/{settings.epochs}",
-            total=settings.epochs * task.steps_per_epoch,
-            initial=self.first_epoch * task.steps_per_epoch,
-            disable=not (settings.progress and process.is_main),
-            unit="step",
-            dynamic_ncols=True,
-        )
+        self.model, self.loss, self.task, self.run = training.model, training.loss, training.task, training.run
+        device, dtype = process.device, PRECISIONS[settings.precision]
+        # A stack lays the channels of all its networks side by side, which is another format altogether.
+        self.memory_format = torch.channels_last if settings.channels_last and alone else torch.contiguous_format
+        self.model.to(device).to(memory_format=self.memory_format)
+        self.loss.to(device)
+        self.optimiser = build_optimiser(optim, self.model, self.loss)
+        self.schedule = build_schedule(optim, self.optimiser, settings.epochs)
+        # Only half precision can underflow; bfloat16 has float32's range.
+        self.scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
+        self.total = torch.zeros((), device=device)
+        self.told = {"loss": math.nan, " ".join(self.task.headline): math.nan}
+        self.failure: UserError | None = None
+        parts = {"model": self.model, "loss": self.loss, "optimiser": self.optimiser, "schedule": self.schedule}
+        parts = {**parts, "scaler": self.scaler, **self.task.state}
+        self.ledger = Ledger(self.run, self.task.headline, parts, process)
 
-    def __enter__(self) -> None:
-        return None
+    def learns_in(self, epoch: int) -> bool:
+        return self.ledger.first_epoch <= epoch and self.failure is None
 
-    def __exit__(self, *_: object) -> None:
-        self.bar.close()
-        if self.board is not None:
-            self.board.close()
+    def begin(self, epoch: int) -> None:
+        self.loss.set_epoch(epoch)
+        self.model.train()
+        self.total.zero_()
 
-    def close_epoch(self, epoch: int, metrics: Metrics) -> None:
-        """Write down a finished epoch: rows, events, and checkpoints where they are due."""
-        assert self.board is not None
-        done = epoch + 1
-        self.rows.extend(MetricRow(epoch, split, values) for split, values in metrics.items())
-        for split, values in metrics.items():
-            for name, value in values.items():
-                self.board.add_scalar(f"{split}/{name}", value, epoch)
-        headline = metrics.get(self.split, {}).get(self.metric, -math.inf)
-        if headline > self.best:
-            self.best = headline
-            save_checkpoint(self.run.best, epoch=done, rows=self.rows, parts=self.parts)
-        if done % self.settings.checkpoint_every == 0 or done == self.settings.epochs:
-            save_checkpoint(self.run.last, epoch=done, rows=self.rows, parts=self.parts)
-        self.run.write_metrics(self.rows)
-        self.bar.set_description(f"epoch {min(done + 1, self.settings.epochs)}/{self.settings.epochs}", refresh=False)
-        self.bar.set_postfix(
-            {"loss": f"{metrics['train']['loss']:.4f}", f"{self.split} {self.metric}": f"{headline:.4f}"}
-        )
+    def finish(self, epoch: int, settings: LoopSettings, process: Process) -> None:
+        """Evaluate the network and write the epoch down."""
+        device, dtype = process.device, PRECISIONS[settings.precision]
+        loss = self.total.item() / max(self.task.steps_per_epoch, 1)
+        if not math.isfinite(loss):
+            self.failure = UserError(
+                f"{self.run.path}: the training loss became {loss} in epoch {epoch + 1}; "
+                "lower optim.lr, or use precision=bf16 or fp32 in the place of fp16"
+            )
+            return
+        progress = {"loss": loss, "lr": self.optimiser.param_groups[0]["lr"]}
+        self.schedule.step()
+        self.model.eval()
+        if self.task.after_epoch is not None:
+            process.share_buffers(self.model)  # else each would see another network, and decide otherwise
+            progress.update(self.task.after_epoch(self.model, epoch))
+        if not process.is_main:
+            return
+        with torch.inference_mode(), torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+            metrics = self.task.evaluate(self.model, epoch)
+        metrics.setdefault("train", {}).update(progress)
+        due = (epoch + 1) % settings.checkpoint_every == 0 or epoch + 1 == settings.epochs
+        headline = self.ledger.close_epoch(epoch, metrics, checkpoint=due)
+        self.told = {"loss": loss, " ".join(self.task.headline): headline}
 
 
-def _check_together(settings: LoopSettings, optim: OptimSettings, process: Process) -> None:
+def _objective(
+    learners: Sequence[_Learner], settings: LoopSettings, optim: OptimSettings, process: Process
+) -> Callable[[list[Tensor], list[Tensor]], list[Tensor]]:
+    """Inputs and targets of each learner to the value that it is to make small."""
+    device, dtype = process.device, PRECISIONS[settings.precision]
+    networks: Callable[[list[Tensor]], Sequence[Tensor]]
+    if len(learners) == 1:
+        network = process.wrapped(learners[0].model)
+        networks = lambda inputs: [network(inputs[0])]  # noqa: E731
+    else:
+        networks = NetworkStack([learner.model for learner in learners])
+
+    def objective(inputs: list[Tensor], targets: list[Tensor]) -> list[Tensor]:
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+            outputs = networks(inputs)
+        values = [
+            learner.loss(output, target) for learner, output, target in zip(learners, outputs, targets, strict=True)
+        ]
+        if optim.jacobian:
+            norms = [squared_jacobian_norm(images, output) for images, output in zip(inputs, outputs, strict=True)]
+            values = [value + optim.jacobian / 2 * norm for value, norm in zip(values, norms, strict=True)]
+        return values
+
+    return torch.compile(objective) if settings.compile else objective
+
+
+def _check_together(
+    trainings: Sequence[Training], settings: LoopSettings, optim: OptimSettings, process: Process
+) -> None:
     if optim.jacobian and (settings.compile or process.world_size > 1):
         # Neither compiled graphs nor DistributedDataParallel differentiate a gradient.
         raise UserError("optim.jacobian works in one process without compilation: use compile=false, without torchrun")
-
-
-def _refuse_divergence(loss: float, epoch: int, run: RunDirectory) -> None:
-    if not math.isfinite(loss):
+    if len(trainings) == 1:
+        return
+    if process.world_size > 1:
+        raise UserError("runs_per_device works in one process: use runs_per_device=1 with torchrun")
+    if optim.jacobian or any(training.loss.draws for training in trainings):
+        # From one generator for all: what a run draws would depend on its neighbours.
         raise UserError(
-            f"{run.path}: the training loss became {loss} in epoch {epoch + 1}; "
-            "lower optim.lr, or use precision=bf16 or fp32 in the place of fp16"
+            "a loss or penalty that draws random numbers (nlnl, optim.jacobian) cannot be trained beside others: "
+            "use runs_per_device=1"
         )
+
+
+def _bar(learners: Sequence[_Learner], settings: LoopSettings, process: Process) -> tqdm[None]:
+    steps = learners[0].task.steps_per_epoch
+    first = min(learner.ledger.first_epoch for learner in learners)
+    return tqdm(
+        desc=f"epoch {first + 1}/{settings.epochs}",
+        total=settings.epochs * steps,
+        initial=first * steps,
+        disable=not (settings.progress and process.is_main),
+        unit="step",
+        dynamic_ncols=True,
+    )
+
+
+def _tell(bar: tqdm[None], learners: Sequence[_Learner], done: int, settings: LoopSettings) -> None:
+    """Show the means over ``learners`` beside the bar."""
+    bar.set_description(f"epoch {min(done + 1, settings.epochs)}/{settings.epochs}", refresh=False)
+    told = [learner.told for learner in learners]
+    bar.set_postfix({name: f"{statistics.fmean(each[name] for each in told):.4f}" for name in told[0]})

@@ -1,0 +1,72 @@
+"""What is kept of a run while it trains: metric rows, checkpoints and TensorBoard's events."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+from seg_anl.records import MetricRow
+
+from .checkpoint import load_checkpoint, save_checkpoint
+from .distribution import Process
+from .run_directory import RunDirectory
+
+Metrics = dict[str, dict[str, float]]
+"""Split -> metric -> value."""
+
+
+class Ledger:
+    """The books of one run. Made before training, it restores ``parts`` from the last checkpoint.
+
+    Only the main process writes.
+
+    Args:
+        headline: split and metric that ``best.pt`` goes by; higher is better.
+        parts: what a checkpoint holds, by name.
+
+    Attributes:
+        first_epoch: the epoch (from 0) to train next.
+        rows: of all finished epochs.
+    """
+
+    def __init__(
+        self, run: RunDirectory, headline: tuple[str, str], parts: Mapping[str, Any], process: Process
+    ) -> None:
+        self.run, self.parts = run, parts
+        self.split, self.metric = headline
+        self.first_epoch = 0
+        self.rows: list[MetricRow] = []
+        if run.last.exists():
+            self.first_epoch, self.rows = load_checkpoint(run.last, device=process.device, parts=parts)
+        self.best = max(
+            (row.values.get(self.metric, -math.inf) for row in self.rows if row.split == self.split), default=-math.inf
+        )
+        self.board = None
+        if process.is_main:
+            run.write_environment(process, resumed_at=self.first_epoch)
+            run.write_metrics(self.rows)
+            self.board = SummaryWriter(str(run.path / "tb"), purge_step=self.first_epoch)
+
+    def close_epoch(self, epoch: int, metrics: Metrics, *, checkpoint: bool) -> float:
+        """Write down a finished epoch, with a ``checkpoint`` to resume from where it is due; returns the headline."""
+        assert self.board is not None
+        self.rows.extend(MetricRow(epoch, split, values) for split, values in metrics.items())
+        for split, values in metrics.items():
+            for name, value in values.items():
+                self.board.add_scalar(f"{split}/{name}", value, epoch)
+        headline = metrics.get(self.split, {}).get(self.metric, -math.inf)
+        if headline > self.best:
+            self.best = headline
+            save_checkpoint(self.run.best, epoch=epoch + 1, rows=self.rows, parts=self.parts)
+        if checkpoint:
+            save_checkpoint(self.run.last, epoch=epoch + 1, rows=self.rows, parts=self.parts)
+        self.run.write_metrics(self.rows)
+        return headline
+
+    def close(self) -> None:
+        """Write out what TensorBoard still holds back."""
+        if self.board is not None:
+            self.board.close()
