@@ -19,7 +19,8 @@ from PIL import Image, ImageSequence, UnidentifiedImageError
 
 from seg_anl.records import UserError, item_id, written_aside
 
-IGNORED_NAMES = ("Thumbs.db", "desktop.ini")
+from .pairing import IGNORED_NAMES
+
 PARTIAL_PREFIX = ".partial-"  # of seg_anl.records.written_aside
 _ONE_CHANNEL_MODES = ("1", "L", "P", "I", "I;16", "I;16B", "F")
 
@@ -50,6 +51,8 @@ def mask_paths(root: Path, pattern: str = "*") -> list[Path]:
     """
     if not root.is_dir():
         raise UserError(f"{root} is not a folder")
+    if not pattern:
+        raise UserError("the pattern of names is empty; '*' takes all files")
     found: list[Path] = []
     _collect(root, (), pattern, found)
     if not found:
@@ -85,6 +88,8 @@ def _collect(folder: Path, above: tuple[str, ...], pattern: str, found: list[Pat
         if is_folder:
             _collect(path, (*above, resolved), pattern, found)
         elif path.match(pattern):
+            if any("\ud800" <= letter <= "\udfff" for letter in str(path)):  # seeds and manifests are made of names
+                raise UserError(f"{ascii(entry.name)} in {ascii(str(folder))}: the name is not UTF-8; rename it")
             if mask_suffix(path) is None:
                 raise UserError(
                     f"{path} is no mask (known: {' '.join(_READERS)}); take it away or choose files with --only '*.png'"
@@ -139,7 +144,9 @@ def _read_picture(path: Path) -> LoadedMask:
                     "save its labels as a grey picture"
                 )
             mode, kind, palette = picture.mode, picture.format, picture.getpalette() if picture.mode == "P" else None
-            info = {key: picture.info[key] for key in ("compression", "dpi", "transparency") if key in picture.info}
+            # Pillow turns a TIFF by its orientation when it reads it, a PNG not: there the tag has to stay.
+            kept = ("compression", "dpi", "transparency", *(["exif"] if kind == "PNG" else []))
+            info = {key: picture.info[key] for key in kept if key in picture.info}
             frames = [np.array(frame) for frame in ImageSequence.Iterator(picture)]
     except UnidentifiedImageError as error:
         raise UserError(f"{path}: not a picture, or a damaged one") from error
@@ -184,16 +191,36 @@ def _read_nifti(path: Path) -> LoadedMask:
     scaled = not (np.isnan(proxy.slope) or (proxy.slope == 1 and proxy.inter == 0))
     stored = np.dtype(image.get_data_dtype())
     array = np.asarray(proxy if scaled else proxy.get_unscaled())
-    zooms = tuple(float(zoom) for zoom in image.header.get_zooms()[: array.ndim])
+    if scaled:
+        _check_background(path, stored, proxy.slope, proxy.inter)
 
     def save(changed: NDArray[Any], target: Path) -> None:
-        # The affine as read equals the header's best one, so nibabel leaves qform, sform and their codes as they are.
-        header = image.header.copy()
-        copy = type(image)(changed.astype(stored) if scaled else changed, image.affine, header)
+        # Without an affine of its own the copy leaves the header's as they are: qform, sform, codes, even damaged ones.
+        copy = type(image)(changed, None, image.header.copy())
+        if scaled:  # the stored numbers under the same scaling: the labels themselves may not fit the stored type
+            raw = (changed - proxy.inter) / proxy.slope
+            copy = type(image)((np.rint(raw) if stored.kind in "iu" else raw).astype(stored), None, image.header.copy())
+            copy.header.set_slope_inter(proxy.slope, proxy.inter)
         copy.set_data_dtype(stored)
         nibabel.save(copy, target)
 
-    return LoadedMask(array, zooms if all(zoom > 0 for zoom in zooms) else None, save)
+    return LoadedMask(array, _millimetres(image, array.ndim), save)
+
+
+def _check_background(path: Path, stored: np.dtype[Any], slope: float, inter: float) -> None:
+    """What a label gives up becomes 0, which scaled numbers need not be able to say; its labels they can."""
+    zero = -inter / slope
+    if stored.kind in "iu" and not (np.iinfo(stored).min <= zero <= np.iinfo(stored).max and zero == round(zero)):
+        raise UserError(
+            f"{path}: its {stored} numbers, scaled by {slope:g} and shifted by {inter:g}, cannot be 0, which is "
+            "background; save the labels unscaled"
+        )
+
+
+def _millimetres(image: nibabel.Nifti1Pair, dimensions: int) -> tuple[float, ...] | None:
+    zooms = [float(zoom) for zoom in image.header.get_zooms()[:dimensions]]
+    in_mm = {"meter": 1000.0, "micron": 0.001}.get(image.header.get_xyzt_units()[0], 1.0)
+    return tuple(zoom * in_mm for zoom in zooms) if all(0 < zoom < np.inf for zoom in zooms) else None
 
 
 def _read_with_simpleitk(path: Path) -> LoadedMask:
