@@ -141,6 +141,28 @@ def test_low_precision_learns(tmp_path: Path, precision: str) -> None:
     assert losses[-1] < 0.5 * losses[0]
 
 
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_steps_skipped_on_overflow_leave_no_trace(name: str) -> None:
+    """Half precision overflows in its first steps; what follows is as if they had not been."""
+    optim = OptimSettings(name, lr=0.1)
+
+    def after(gradients: list[float]) -> Tensor:
+        freed = [torch.full((64,), math.nan) for _ in range(50)]  # for an optimiser that takes the memory it finds
+        del freed
+        model = nn.Linear(64, 1, bias=False)
+        nn.init.ones_(model.weight)
+        optimiser = build_optimiser(optim, model, build_loss("ce"))
+        scaler = torch.amp.GradScaler("cpu")
+        for gradient in gradients:
+            model.weight.grad = scaler.scale(torch.full_like(model.weight, gradient))
+            scaler.unscale_(optimiser)
+            scaler.step(optimiser)
+            scaler.update()
+        return model.weight.detach()
+
+    assert torch.equal(after([math.inf, 1.0, 2.0, math.inf, 3.0]), after([1.0, 2.0, 3.0]))
+
+
 def test_l1_reaches_biases_and_batch_norm() -> None:
     model = network()
     for parameter in model.parameters():
