@@ -19,6 +19,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from seg_anl.records import UserError, chosen_items, run_command, written_aside
+from seg_anl.records.seeds import MASK_SUFFIX
+
+from .isic2017 import official_folders
 
 SIZE = 96
 SEED = 2017
@@ -33,8 +36,7 @@ def make_embedded(root: Path, out: Path) -> None:
     """Write the archive ``out`` from the official folders below ``root``."""
     with written_aside(out) as aside, zipfile.ZipFile(aside, "w", zipfile.ZIP_STORED) as archive:
         for split, official in SPLITS.items():
-            images = root / f"ISIC-2017_{official}_Data"
-            masks = root / f"ISIC-2017_{official}_Part1_GroundTruth"
+            images, masks = official_folders(root, official)
             names = {path.stem for path in images.glob("ISIC_*.jpg")} - DUPLICATES
             if not names:
                 raise UserError(f"no ISIC_*.jpg in {images}; expected the official ISIC-2017 layout")
@@ -43,7 +45,7 @@ def make_embedded(root: Path, out: Path) -> None:
             for name in tqdm(sorted(names), desc=split, unit="pair"):
                 image = Image.open(images / f"{name}.jpg").convert("RGB").resize((SIZE, SIZE), Image.Resampling.BOX)
                 mask = (
-                    Image.open(masks / f"{name}_segmentation.png")
+                    Image.open(masks / f"{name}{MASK_SUFFIX}.png")
                     .convert("L")
                     .resize((SIZE, SIZE), Image.Resampling.BOX)
                 )

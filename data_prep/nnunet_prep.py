@@ -9,20 +9,25 @@ from pathlib import Path
 
 from seg_anl.records import UserError, make_directory
 
-from .isic2017 import find_isic2017
+from .folders import TRAINING, find_usual
+from .isic2017 import find_isic2017, is_official
 from .nnunet_raw import write_description
-from .pairs import Found, Pair, each, read_pair, report_problems, write_png
+from .pairing import Found, Pair
+from .pairs import each, read_pair, report_problems, write_png
 
 READER = "NaturalImage2DIO"  # nnU-Net's reader of PNG files: one file per case, all channels in it
-_TRAINING = "train"
 
 
 def find_pairs(source: Path) -> Found:
-    """The pairs of a folder with split.csv (as ``seg-anl-prep isic2017`` writes it), or of the official ISIC-2017
-    folders."""
+    """The pairs of a folder with split.csv (as ``seg-anl-prep isic2017`` writes it), of the official ISIC-2017 folders,
+    or of a folder in one of the usual layouts.
+
+    Raises:
+        UserError: when the table cannot be read, or there is no pair.
+    """
     table = source / "split.csv"
     if not table.is_file():
-        return find_isic2017(source)
+        return find_isic2017(source) if is_official(source) else find_usual(source)
     try:
         with open(table, newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
@@ -64,7 +69,7 @@ def write_raw_dataset(
     Raises:
         UserError: when something is missing or broken and ``skip_broken`` is False, or nothing is left to train on.
     """
-    sides = {"Tr" if pair.split == _TRAINING else "Ts" for pair in found.pairs}
+    sides = {"Tr" if pair.split == TRAINING else "Ts" for pair in found.pairs}
     for part in sorted(f"{what}{side}" for what in ("images", "labels") for side in sides):
         make_directory(folder / part)
     problems, written = list(found.problems), Counter[str]()
@@ -75,7 +80,7 @@ def write_raw_dataset(
             problems.append(outcome)
     report_problems(problems, folder, skip_broken=skip_broken)
     if written["Tr"] == 0:
-        raise UserError(f"{folder}: no training case; nnU-Net needs the split {_TRAINING!r}")
+        raise UserError(f"{folder}: no training case; nnU-Net needs the split {TRAINING!r}")
     write_description(
         folder,
         name=name,
@@ -89,7 +94,9 @@ def write_raw_dataset(
 
 
 def _write_case(pair: Pair, folder: Path, size: int | None) -> str:
-    side = "Tr" if pair.split == _TRAINING else "Ts"
+    if "/" in pair.item:
+        raise UserError(f"{pair.image} lies in a sub-folder, but nnU-Net has its cases side by side; move it up")
+    side = "Tr" if pair.split == TRAINING else "Ts"
     decoded = read_pair(pair, size, colour=True)
     write_png(folder / f"images{side}" / f"{pair.item}_0000.png", decoded.image)
     write_png(folder / f"labels{side}" / f"{pair.item}.png", decoded.mask)

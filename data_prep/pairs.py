@@ -1,58 +1,30 @@
 """Pairs of image and mask: reading them with every fault named, and writing them to a clean folder.
 
-What a dataset's folders look like is told by :mod:`data_prep.isic2017` and :mod:`data_prep.shenzhen`; here a pair is
-a pair.
+Which image belongs to which mask is told by :mod:`data_prep.pairing`; here a pair is a pair.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from tqdm import tqdm
 
 from seg_anl.records import UserError, make_directory, write_csv, write_text, written_aside
 
 from .duplicates import Duplicate, Fingerprint, find_duplicates, fingerprint
+from .pairing import Found, Pair
+from .pictures import Picture, check_size, read_image, read_labels, two_valued
 
 SPLIT_COLUMNS = ("id", "split", "image", "mask", "source_width", "source_height", "foreground", "duplicate_of")
 PROBLEMS = "problems.txt"
-Picture = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One image with its mask, and the split it belongs to."""
-
-    item: str
-    split: str
-    image: Path
-    mask: Path
-
-
-@dataclass(frozen=True)
-class Found:
-    """What lies in a dataset's folders.
-
-    Attributes:
-        pairs: complete ones.
-        problems: one line for each image without a mask, mask without an image and the like.
-        remarks: what a person should know but need not mend.
-        colour: whether images are colour pictures.
-    """
-
-    pairs: list[Pair]
-    problems: list[str] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
-    colour: bool = True
 
 
 @dataclass(frozen=True)
@@ -76,15 +48,11 @@ def read_pair(pair: Pair, size: int | None, *, colour: bool) -> Decoded:
     Raises:
         UserError: naming the file that is damaged, has another size than its partner, or is no two-valued mask.
     """
-    image = _decoded(pair.image, "RGB" if colour else "L")
-    mask = _decoded(pair.mask, "L")
-    height, width = image.shape[:2]
-    if mask.shape != (height, width):
-        raise UserError(f"{pair.mask} is {mask.shape[1]} x {mask.shape[0]}, its image {width} x {height}")
-    values = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
-    if values.size > 2 or (values.size == 2 and values[0] != 0):
-        raise UserError(f"{pair.mask} holds {values.size} grey values, expected black and one other")
-    binary = (mask > 0).astype(np.uint8)
+    image, _ = read_image(pair.image, str(pair.image), "RGB" if colour else "L")
+    labels = read_labels(pair.mask, str(pair.mask))
+    check_size(labels, image, str(pair.mask))
+    binary = two_valued(labels, str(pair.mask))
+    height, width = binary.shape
     if size is not None:
         image = np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
         binary = np.asarray(cv2.resize(binary, (size, size), interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
@@ -125,9 +93,6 @@ def convert(
     Raises:
         UserError: when something is missing or broken (all of it stands in problems.txt) and ``skip_broken`` is False.
     """
-    for split in {pair.split for pair in found.pairs}:
-        make_directory(target / "images" / split)
-        make_directory(target / "masks" / split)
     work = partial(_convert_one, target=target, size=size, colour=found.colour)
     rows, prints, problems = [], [], list(found.problems)
     for outcome in each(work, found.pairs, workers, "prepare"):
@@ -177,6 +142,8 @@ def report_problems(problems: Sequence[str], target: Path, *, skip_broken: bool)
 def _convert_one(pair: Pair, target: Path, size: int | None, colour: bool) -> tuple[dict[str, Any], Fingerprint]:
     decoded = read_pair(pair, size, colour=colour)
     image, mask = f"images/{pair.split}/{pair.item}.png", f"masks/{pair.split}/{pair.item}.png"
+    for name in (image, mask):  # an item may lie in a sub-folder
+        make_directory((target / name).parent)
     write_png(target / image, decoded.image)
     write_png(target / mask, decoded.mask * np.uint8(255))
     row = {
@@ -189,13 +156,3 @@ def _convert_one(pair: Pair, target: Path, size: int | None, colour: bool) -> tu
         "foreground": round(float(decoded.mask.mean()), 6),
     }
     return row, fingerprint(pair.item, pair.split, pair.image, decoded.image)
-
-
-def _decoded(path: Path, mode: str) -> Picture:
-    try:
-        with Image.open(path) as picture:
-            return np.array(picture.convert(mode))
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{path}: damaged or not a picture ({error})") from error

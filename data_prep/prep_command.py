@@ -14,7 +14,8 @@ from .duplicates import Duplicate
 from .isic2017 import find_isic2017
 from .nnunet_prep import find_pairs, write_raw_dataset
 from .noise_run import refuse_overlap
-from .pairs import Found, convert, new_folder
+from .pairing import Found
+from .pairs import convert, new_folder
 from .shenzhen import find_shenzhen
 
 PROGRAM = "seg-anl-prep"
@@ -23,7 +24,7 @@ Turn public datasets as they are downloaded into clean folders. Nothing is dropp
 unreadable file is named, duplicates are listed in duplicates.csv."""
 _DATASETS = {
     "isic2017": "the official ISIC-2017 Part 1 folders to images/, masks/ and split.csv",
-    "nnunet": "the same folders, or a folder that isic2017 or shenzhen made, to an nnU-Net raw dataset",
+    "nnunet": "the same folders, what isic2017 or shenzhen made, or images/ and masks/, to an nnU-Net raw dataset",
     "shenzhen": "the Shenzhen chest X-rays with lung masks, split as in the T-Loss paper",
 }
 _EXAMPLE = """\

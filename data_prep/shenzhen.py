@@ -1,8 +1,8 @@
 """The Shenzhen chest X-rays with lung masks, the second dataset of the T-Loss paper.
 
 Images: Jaeger et al., Two public chest X-ray datasets for computer-aided screening of pulmonary diseases, 2014. Masks
-    for
-a part of them: Stirenko et al., 2018. The split is that of the published script (Gonzalez-Jimenez et al., MICCAI 2023).
+for a part of them: Stirenko et al., 2018. The split is that of the published script (Gonzalez-Jimenez et al., MICCAI
+2023).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from seg_anl.records import UserError
 
-from .pairs import Found, Pair
+from .pairing import Found, Pair, no_image
 
 MASK = "_mask"
 TEST_SHARE = 0.3
@@ -44,9 +44,7 @@ def find_shenzhen(root: Path, seed: int = 0) -> Found:
         for path in sorted(masks.glob(f"*{MASK}.png"))
         if not path.name.startswith(".")
     }
-    problems = [
-        f"{path}: no image {images.name}/{item}.png" for item, path in segmentations.items() if item not in pictures
-    ]
+    problems = [no_image(path, images) for item, path in segmentations.items() if item not in pictures]
     names = sorted(segmentations)
     test = set(random.Random(seed).sample(names, round(len(names) * TEST_SHARE)))
     pairs = [

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 from torch import Tensor
 
+from data_prep.pictures import check_size, read_image
 from seg_anl.records import UserError
 
-from .images import read_image, read_mask
+from .images import read_mask
 from .sources import Pair
 
 
@@ -75,11 +76,7 @@ class LoadPair(Transform):
     def _read(self, data: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8], str]:
         image, mode = read_image(data.image.open(), data.image.name)
         mask = read_mask(data.mask.open(), data.mask.name, classes=self.classes, threshold=self.threshold)
-        if image.shape[:2] != mask.shape:
-            (height, width), (mask_height, mask_width) = image.shape[:2], mask.shape
-            raise UserError(
-                f"{data.mask.name}: a mask of {mask_width} x {mask_height} pixels, but its image has {width} x {height}"
-            )
+        check_size(mask, image, data.mask.name)
         return image, mask, mode
 
 

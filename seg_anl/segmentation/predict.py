@@ -13,12 +13,13 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from data_prep.pairing import IMAGE_SUFFIXES, image_files
+from data_prep.pictures import read_image
 from seg_anl.engine import RunDirectory, started
 from seg_anl.records import UserError, make_directory, run_command, written_aside
 
 from .augmentation import normalised
 from .datasets import image_size
-from .images import IMAGE_SUFFIXES, read_image
 from .picture import overlay as drawn_overlay
 from .train import load_run_model
 
@@ -111,7 +112,7 @@ def _images(path: Path) -> list[tuple[Path, Path]]:
         return [(path, Path(path.stem + ".png"))]
     if not path.is_dir():
         raise UserError(f"{path}: no such file or folder")
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
+    files = image_files(path)
     if not files:
         raise UserError(f"{path}: no images in it ({', '.join(IMAGE_SUFFIXES)})")
     targets: dict[Path, Path] = {}

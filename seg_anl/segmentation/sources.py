@@ -7,18 +7,17 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from omegaconf import DictConfig
 
-from seg_anl.records import UserError, chosen_items, item_id, nearest_names
+from data_prep.folders import usual_folders
+from data_prep.isic2017 import official_folders
+from data_prep.pairing import Matched, first_of, match
+from seg_anl.records import UserError, chosen_items, nearest_names
 
-from .images import IMAGE_SUFFIXES
-
-MASK_ENDINGS = ("_segmentation", "_mask", "_seg", "_label")
-NOT_IMAGES = ("_superpixels",)  # lie beside the images in the official ISIC folders
+_Folders = tuple[Path, Path]  # of images and of masks
 
 
 @dataclass(frozen=True)
@@ -100,111 +99,67 @@ def _embedded(data: DictConfig, seed: int) -> Pairs:
 
 
 def _isic2017(root: Path) -> Pairs:
-    def folders(official: str) -> tuple[Path, Path]:
-        return root / f"ISIC-2017_{official}_Data", root / f"ISIC-2017_{official}_Part1_GroundTruth"
-
-    images, masks = folders("Training")
+    images, masks = official_folders(root, "Training")
     if not images.is_dir():
-        raise UserError(
-            f"{root}: no folder ISIC-2017_Training_Data in it; expected the official ISIC-2017 Part 1 layout"
-        )
+        raise UserError(f"{root} holds no folder {images.name}; expected the official ISIC-2017 Part 1 layout")
     for official in ("Test_v2", "Validation"):
-        test_images, test_masks = folders(official)
+        test_images, test_masks = official_folders(root, official)
         if test_images.is_dir():
-            return Pairs(_matched(images, masks), _matched(test_images, test_masks), f"ISIC-2017: tested on {official}")
+            return _divided((images, masks), (test_images, test_masks), f"ISIC-2017: tested on {official}")
     raise UserError(f"{root}: neither ISIC-2017_Test_v2_Data nor ISIC-2017_Validation_Data to test on")
 
 
 def _folder(data: DictConfig, seed: int) -> Pairs:
     root = _root(data)
-    if data.images is None and (root / "ISIC-2017_Training_Data").is_dir():
+    if data.images is None and official_folders(root, "Training")[0].is_dir():
         return _isic2017(root)
-    images, masks, test_images, test_masks = _layout(root, data)
-    train = _matched(images, masks)
-    if test_images is not None and test_masks is not None:
-        return Pairs(train, _matched(test_images, test_masks), f"{root}: tested on {test_images.name}")
+    train_folders, test_folders = _folders(root, data)
+    if test_folders is not None:
+        return _divided(train_folders, test_folders, f"{train_folders[0]}: tested on {test_folders[0]}")
+    matched = match(*train_folders, "train")
+    pairs = _usable(matched)
     share = _share(data.test_share, "data.test_share")
-    held_out = chosen_items([pair.item for pair in train], share, seed, "test")
-    test = [pair for pair in train if pair.item in held_out]
-    train = [pair for pair in train if pair.item not in held_out]
+    held_out = chosen_items([pair.item for pair in pairs], share, seed, "test")
+    test = [pair for pair in pairs if pair.item in held_out]
+    train = [pair for pair in pairs if pair.item not in held_out]
     if not train or not test:
-        raise UserError(
-            f"data.test_share={data.test_share} of {len(train) + len(test)} images leaves nothing to train or test on"
-        )
-    return Pairs(
-        train, test, f"{root}: no test folder, so tested on {len(test)} images held out (data.test_share={share})"
-    )
+        raise UserError(f"data.test_share={data.test_share} of {len(pairs)} images leaves nothing to train or test on")
+    remark = f"{root}: no test folder, so tested on {len(test)} images held out (data.test_share={share})"
+    return Pairs(train, test, remark + _left_out(matched))
 
 
-def _layout(root: Path, data: DictConfig) -> tuple[Path, Path, Path | None, Path | None]:
-    """Folders of images, masks, test images, test masks: as told, or one of the usual layouts."""
-    if data.images is not None:
-        named: dict[str, Path | None] = {}
-        for key in ("images", "masks", "test_images", "test_masks"):
-            named[key] = None if data[key] is None else root / str(data[key])
-            if named[key] is not None and not named[key].is_dir():  # type: ignore[union-attr]
-                raise UserError(f"data.{key}: {named[key]} is not a folder")
-        if named["masks"] is None or (named["test_images"] is None) != (named["test_masks"] is None):
-            raise UserError("data.images needs data.masks beside it, and data.test_images data.test_masks")
-        return named["images"], named["masks"], named["test_images"], named["test_masks"]  # type: ignore[return-value]
-    for train, test in (
-        ("images/train", "images/test"),
-        ("images/train", "images/validation"),
-        ("train/images", "test/images"),
-    ):
-        if (root / train).is_dir() and (root / test).is_dir():
-            return root / train, _masks_of(root, train), root / test, _masks_of(root, test)
-    if (root / "images").is_dir() and (root / "masks").is_dir():
-        return root / "images", root / "masks", None, None
-    return root, root, None, None
+def _folders(root: Path, data: DictConfig) -> tuple[_Folders, _Folders | None]:
+    """Folders of images and masks to train on, and to test on where there are any: as told, or of a usual layout."""
+    if data.images is None:
+        splits = usual_folders(root)
+        return splits["train"], splits.get("test", splits.get("validation"))
+    named = {
+        key: root / str(data[key]) for key in ("images", "masks", "test_images", "test_masks") if data[key] is not None
+    }
+    for key, folder in named.items():
+        if not folder.is_dir():
+            raise UserError(f"data.{key}: {folder} is not a folder")
+    if "masks" not in named or ("test_images" in named) != ("test_masks" in named):
+        raise UserError("data.images needs data.masks beside it, and data.test_images data.test_masks")
+    test = (named["test_images"], named["test_masks"]) if "test_images" in named else None
+    return (named["images"], named["masks"]), test
 
 
-def _masks_of(root: Path, images: str) -> Path:
-    return root / images.replace("images", "masks")
+def _divided(train_folders: _Folders, test_folders: _Folders, remark: str) -> Pairs:
+    train, test = match(*train_folders, "train"), match(*test_folders, "test")
+    return Pairs(_usable(train), _usable(test), remark + _left_out(train, test))
 
 
-def _matched(images: Path, masks: Path) -> list[Pair]:
-    """Pairs by stem; a mask may end in ``_segmentation``, ``_mask``, ``_seg`` or ``_label``."""
-    together = images == masks
-    mask_files: dict[str, Path] = {}
-    for path in _image_files(masks):
-        if not together or _is_mask_name(path):
-            mask_files.setdefault(_stem(path, masks), path)
-    pairs, without = [], []
-    for path in _image_files(images):
-        if path.stem.endswith(NOT_IMAGES) or (together and _is_mask_name(path)):
-            continue
-        item = item_id(path, images)
-        if item in mask_files:
-            pairs.append(Pair(item, Source(str(path)), Source(str(mask_files[item]))))
-        else:
-            without.append(path)
-    if without:
-        others = f" (and {len(without) - 1} more)" if len(without) > 1 else ""
-        raise UserError(f"{without[0]}: no mask for it in {masks}{others}; expected {without[0].stem}.png or the like")
-    if not pairs:
-        raise UserError(f"{images}: no images in it ({', '.join(IMAGE_SUFFIXES)})")
-    twice = {a.item for a, b in pairwise(pairs) if a.item == b.item}
-    if twice:
-        raise UserError(f"{images}: two images of the stem {sorted(twice)[0]!r}")
-    return pairs
+def _usable(matched: Matched) -> list[Pair]:
+    if matched.faults:
+        raise UserError(first_of(matched.faults))
+    return [Pair(pair.item, Source(str(pair.image)), Source(str(pair.mask))) for pair in matched.pairs]
 
 
-def _image_files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder")
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
-
-
-def _is_mask_name(path: Path) -> bool:
-    return path.stem.endswith(MASK_ENDINGS)
-
-
-def _stem(path: Path, root: Path) -> str:
-    item = item_id(path, root)
-    for ending in MASK_ENDINGS:
-        item = item.removesuffix(ending)
-    return item
+def _left_out(*parts: Matched) -> str:
+    """What to say of masks that are not used."""
+    spare = [line for matched in parts for line in matched.spare]
+    return f"; masks left out: {first_of(spare)}" if spare else ""
 
 
 def _root(data: DictConfig) -> Path:

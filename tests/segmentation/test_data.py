@@ -13,11 +13,12 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
+from data_prep.pictures import read_image
 from seg_anl.engine import compose
 from seg_anl.records import UserError
 from seg_anl.segmentation.augmentation import Augmentation, normalised
 from seg_anl.segmentation.datasets import ImageSet, load_images
-from seg_anl.segmentation.images import read_image, read_mask
+from seg_anl.segmentation.images import read_mask
 from seg_anl.segmentation.sources import find_pairs
 
 MakeFolder = Callable[..., Path]

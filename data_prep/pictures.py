@@ -1,0 +1,91 @@
+"""Reading one image or mask from a file, and saying in one line what is wrong with it.
+
+Masks of more formats, with everything that belongs to them kept for writing: :mod:`data_prep.mask_files`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from seg_anl.records import UserError
+
+Picture = NDArray[np.uint8]
+
+
+def read_image(source: Path | BinaryIO, name: str, mode: Literal["RGB", "L"] = "RGB") -> tuple[Picture, str]:
+    """An image as RGB ``(H, W, 3)`` or grey ``(H, W)``, and the mode it was stored in (``"RGB"``, ``"P"``, ...).
+
+    Raises:
+        UserError: naming the file, when it is missing, damaged or has more than 8 bits per channel.
+    """
+    with _opened(source, name) as image:
+        stored = image.mode
+        if stored in ("I", "F") or stored.startswith("I;"):
+            raise UserError(
+                f"{name}: an image with more than 8 bits per channel (mode {stored}); convert it to 8-bit RGB"
+            )
+        if stored == "P" and "transparency" in image.info:
+            image = image.convert("RGBA")
+        return np.array(image.convert(mode)), stored
+
+
+def read_labels(source: Path | BinaryIO, name: str) -> NDArray[Any]:
+    """A mask's values ``(H, W)`` as stored: palette indices are labels, colours become grey.
+
+    Raises:
+        UserError: naming the file, when it is missing or damaged.
+    """
+    with _opened(source, name) as image:
+        values = np.array(image if len(image.getbands()) == 1 else image.convert("L"))
+    return values.astype(np.uint8) if values.dtype == np.bool_ else values
+
+
+def label_values(labels: NDArray[Any]) -> NDArray[Any]:
+    """The distinct values of a mask, rising."""
+    if labels.dtype == np.uint8:
+        return np.flatnonzero(np.bincount(labels.ravel(), minlength=256))  # without sorting every pixel
+    return np.unique(labels)
+
+
+def two_valued(labels: NDArray[Any], name: str) -> Picture:
+    """A mask of 0 and one other value (0/1, 0/255, ...) as 0 and 1.
+
+    Raises:
+        UserError: naming the file, when it has more values than that.
+    """
+    found = label_values(labels)
+    if np.count_nonzero(found) > 1:
+        raise UserError(
+            f"{name}: a mask with {len(found)} values ({found[0]} to {found[-1]}), expected 0 and one other"
+        )
+    return (labels != 0).astype(np.uint8)
+
+
+def check_size(mask: NDArray[Any], image: Picture, name: str) -> None:
+    """Raise a UserError, naming the mask's file, unless ``mask`` (H, W) is as large as ``image`` (H, W, ...)."""
+    (height, width), (mask_height, mask_width) = image.shape[:2], mask.shape
+    if mask.shape != image.shape[:2]:
+        raise UserError(f"{name}: a mask of {mask_width} x {mask_height} pixels, but its image has {width} x {height}")
+
+
+@contextmanager
+def _opened(source: Path | BinaryIO, name: str) -> Iterator[Image.Image]:
+    """The decoded picture; what Pillow raises here or in the body, converting it, becomes a UserError."""
+    try:
+        with Image.open(source) as image:
+            image.load()
+            yield image
+    except FileNotFoundError as error:
+        raise UserError(f"{name}: no such file") from error
+    except UnidentifiedImageError as error:
+        raise UserError(f"{name}: cannot be read: not an image") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"{name}: cannot be read: {reason}") from error
