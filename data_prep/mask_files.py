@@ -89,7 +89,7 @@ def _collect(folder: Path, above: tuple[str, ...], pattern: str, found: list[Pat
             _collect(path, (*above, resolved), pattern, found)
         elif path.match(pattern):
             if any("\ud800" <= letter <= "\udfff" for letter in str(path)):  # seeds and manifests are made of names
-                raise UserError(f"{ascii(entry.name)} in {ascii(str(folder))}: the name is not UTF-8; rename it")
+                raise UserError(f"{entry.name!a} in {str(folder)!a}: the name is not UTF-8; rename it")
             if mask_suffix(path) is None:
                 raise UserError(
                     f"{path} is no mask (known: {' '.join(_READERS)}); take it away or choose files with --only '*.png'"

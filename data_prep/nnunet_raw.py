@@ -15,10 +15,12 @@ from typing import Any
 
 from seg_anl.records import UserError, make_directory, write_json, written_aside
 
-from .noise_run import MaskNoiseSettings
+from .exclusive import LOCK
+from .noise_run import JOURNAL, MANIFEST, PREVIEW, MaskNoiseSettings
 
 LABELS = "labelsTr"
 DESCRIPTION = "dataset.json"
+_OF_THE_COMMAND = (MANIFEST, "manifest.csv", PREVIEW, JOURNAL, LOCK)  # not part of a dataset that is noisy itself
 
 
 def is_nnunet_dataset(folder: Path) -> bool:
@@ -37,10 +39,22 @@ def read_description(folder: Path) -> dict[str, Any]:
         description = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
-    for key in ("labels", "file_ending"):
-        if not isinstance(description, dict) or key not in description:
+    for key, kind in (("labels", dict), ("file_ending", str)):
+        if not isinstance(description, dict) or not isinstance(description.get(key), kind):
             raise UserError(f"{path}: no {key!r}; expected the dataset.json of an nnU-Net (version 2) raw dataset")
+    for name, value in description["labels"].items():
+        try:
+            _label_values(value)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{path}: label {name!r} is {value!r}, not a whole number or a list") from error
+    entries = description.get("dataset", {})
+    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
+        raise UserError(f"{path}: 'dataset' is no group of cases")
     return description
+
+
+def _label_values(value: Any) -> set[int]:
+    return {int(one) for one in (value if isinstance(value, list) else [value])}
 
 
 def prepared_noisy_dataset(source: Path) -> str:
@@ -48,21 +62,27 @@ def prepared_noisy_dataset(source: Path) -> str:
     description = read_description(source)
     entries = description.get("dataset", {})
     for case, entry in entries.items():
-        label = Path(entry["label"])
+        label = Path(str(entry.get("label")))
         if label.is_absolute() or LABELS not in label.parts:
             raise UserError(f"{source / DESCRIPTION}: the label of {case!r} lies outside {LABELS}: {label}")
     return f"*{description['file_ending']}"
 
 
 def noise_labels(source: Path, settings: MaskNoiseSettings) -> MaskNoiseSettings:
-    """The settings with every label of the dataset but background and nnU-Net's ignore label."""
+    """The settings with every label of the dataset but background and nnU-Net's ignore label, unless they name some.
+
+    Raises:
+        UserError: when they name the ignore label.
+    """
     labels = read_description(source)["labels"]
-    values: set[int] = set()
-    for name, value in labels.items():
-        if name != "ignore":
-            values.update(value if isinstance(value, list) else [int(value)])
     if "ignore" not in labels:
         return settings
+    ignored = _label_values(labels["ignore"])
+    if settings.labels is not None:
+        for value in ignored.intersection(settings.labels):
+            raise UserError(f"--labels: {value} is the ignore label of {source}, which carries no annotation to change")
+        return settings
+    values = set().union(*(_label_values(value) for name, value in labels.items() if name != "ignore"))
     return replace(settings, labels=tuple(sorted(values - {0})))
 
 
@@ -78,7 +98,7 @@ def complete_noisy_dataset(source: Path, target: Path, settings: MaskNoiseSettin
             if here.parts[:1] == (LABELS,):
                 continue
             for name in names:
-                if here != Path(".") or name not in (DESCRIPTION, "manifest.json", "manifest.csv", "preview.png"):
+                if here != Path(".") or name not in (DESCRIPTION, *_OF_THE_COMMAND):
                     make_directory(target / here)
                     place(source / here / name, target / here / name, copy=copy)
         description = read_description(source)

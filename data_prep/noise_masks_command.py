@@ -17,7 +17,7 @@ from .command_line import positive_int
 from .kinds import DEFAULT_KINDS, KINDS, checked_kinds
 from .mask_noise import check_share
 from .nnunet_raw import complete_noisy_dataset, is_nnunet_dataset, noise_labels, prepared_noisy_dataset
-from .noise_run import MaskNoiseSettings, run_mask_noise
+from .noise_run import PREVIEW, MaskNoiseSettings, run_mask_noise
 from .preview import write_preview
 
 _DESCRIPTION = """\
@@ -72,12 +72,13 @@ def run(arguments: Namespace) -> None:
     source, target = arguments.source, arguments.target
     settings = _settings(arguments)
     nnunet = is_nnunet_dataset(source)
-    folders, pattern = (source, target), arguments.only
+    folders, pattern, picture = (source, target), arguments.only, target / PREVIEW
+    if arguments.preview and not nnunet and (source / PREVIEW).exists():
+        raise UserError(f"{source / PREVIEW} has the name of what --preview writes into {target}; rename it")
     if nnunet:
         pattern = prepared_noisy_dataset(source)
         folders = (source / "labelsTr", target / "labelsTr")
-        if settings.labels is None:
-            settings = noise_labels(source, settings)
+        settings = noise_labels(source, settings)
     records = run_mask_noise(
         *folders,
         settings,
@@ -88,10 +89,13 @@ def run(arguments: Namespace) -> None:
     )
     if nnunet:
         complete_noisy_dataset(source, target, settings, copy=arguments.images == "copy")
-    if arguments.preview:
-        write_preview(*folders, records, target / "preview.png", pattern)
     print(summary(records, settings))
     print(f"manifest: {target / 'manifest.csv'}")
+    if arguments.preview and not any(record.realised > 0 for record in records):
+        print("no preview: no mask was changed")
+    elif arguments.preview:
+        write_preview(*folders, records, picture, pattern)
+        print(f"preview: {picture}")
 
 
 def _settings(arguments: Namespace) -> MaskNoiseSettings:

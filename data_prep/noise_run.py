@@ -13,7 +13,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -29,11 +29,13 @@ from seg_anl import __version__
 from seg_anl.records import NoiseRecord, UserError, item_id, make_directory, write_manifest, written_aside
 
 from .distances import distances
+from .exclusive import LOCK, alone_in
 from .mask_files import PARTIAL_PREFIX, mask_paths, mask_suffix, read_mask, write_mask
 from .mask_noise import ItemNoise, apply_noise, plan_noise
 
 JOURNAL = ".seg-anl-noise.jsonl"
 MANIFEST = "manifest.json"
+PREVIEW = "preview.png"
 _ERRORS_SHOWN = 5
 
 
@@ -103,32 +105,51 @@ def run_mask_noise(
     except ValueError as error:
         raise UserError(str(error)) from error
     identity = _identity(settings, ids)
-    finished = _finished(manifest_folder, target, identity, overwrite, {path.relative_to(source) for path in paths})
-    tasks = [
-        _Task(path, target / path.relative_to(source), item, settings)
-        for path, item in zip(paths, plan, strict=True)
-        if item.item not in finished or not _is_newer(target / path.relative_to(source), path)
+    all_tasks = [
+        _Task(path, target / path.relative_to(source), item, settings) for path, item in zip(paths, plan, strict=True)
     ]
-    if not tasks and (manifest_folder / MANIFEST).is_file() and not (manifest_folder / JOURNAL).exists():
+    own = {path.relative_to(source) for path in paths}
+    finished = _finished(manifest_folder, target, identity, overwrite, own)
+    whole = (manifest_folder / MANIFEST).is_file() and not (manifest_folder / JOURNAL).exists()
+    if whole and not _still_to_do(all_tasks, finished):
         return [finished[item] for item in sorted(ids)]
     make_directory(manifest_folder)
-    for folder in sorted({task.target.parent for task in tasks}):
-        make_directory(folder)
-        for leftover in folder.glob(f"{PARTIAL_PREFIX}*"):
-            leftover.unlink()
-    finished = {item: record for item, record in finished.items() if item not in {task.plan.item for task in tasks}}
-    errors = _do(tasks, manifest_folder / JOURNAL, identity, finished, workers)
-    if errors:
-        more = f"; and {len(errors) - _ERRORS_SHOWN} more" if len(errors) > _ERRORS_SHOWN else ""
-        raise UserError(f"{len(errors)} of {len(paths)} masks failed: {'; '.join(errors[:_ERRORS_SHOWN])}{more}")
-    records = [finished[item] for item in sorted(ids)]
-    _write_or_explain(manifest_folder, identity, records)
+    with alone_in(manifest_folder):
+        # Looked at again: until now another process may have been at work here.
+        finished = _finished(manifest_folder, target, identity, overwrite, own)
+        if overwrite:
+            for name in (JOURNAL, MANIFEST, "manifest.csv", PREVIEW):
+                (manifest_folder / name).unlink(missing_ok=True)
+        tasks = _still_to_do(all_tasks, finished)
+        for folder in sorted({task.target.parent for task in tasks}):
+            make_directory(folder)
+            for leftover in folder.glob(f"{PARTIAL_PREFIX}*"):
+                leftover.unlink()
+        again = {task.plan.item for task in tasks}
+        finished = {item: record for item, record in finished.items() if item not in again}
+        errors = _do(tasks, manifest_folder / JOURNAL, identity, finished, workers)
+        if errors:
+            more = f"; and {len(errors) - _ERRORS_SHOWN} more" if len(errors) > _ERRORS_SHOWN else ""
+            raise UserError(f"{len(errors)} of {len(paths)} masks failed: {'; '.join(errors[:_ERRORS_SHOWN])}{more}")
+        records = [finished[item] for item in sorted(ids)]
+        _write_or_explain(manifest_folder, identity, records)
     return records
 
 
+def _still_to_do(tasks: Sequence[_Task], finished: Collection[str]) -> list[_Task]:
+    return [task for task in tasks if task.plan.item not in finished or not _is_newer(task.target, task.source)]
+
+
 def _is_newer(target: Path, source: Path) -> bool:
-    """Whether ``target`` is there and was written after ``source`` was last changed."""
-    return target.is_file() and target.stat().st_mtime_ns >= source.stat().st_mtime_ns
+    """Whether ``target`` is there and was written after ``source`` last changed, or came to stand where it does.
+
+    A file that is moved or copied in the place of another may carry an old time of modification (``cp -p``, ``mv``,
+    ``rsync``); that of its inode, or of a link's, is new.
+    """
+    if not target.is_file() or not source.is_file():
+        return False
+    state, link = source.stat(), source.lstat()
+    return target.stat().st_mtime_ns >= max(state.st_mtime_ns, state.st_ctime_ns, link.st_ctime_ns)
 
 
 def refuse_overlap(source: Path, target: Path) -> None:
@@ -151,7 +172,7 @@ def _finished(
     """The records of an earlier, equal run in ``folder``; an error when something else is there."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; expected a folder")
-    if not folder.exists() or not any(folder.iterdir()):
+    if not folder.exists() or not {path.name for path in folder.iterdir()} - {LOCK}:
         return {}
     earlier = _earlier_run(folder)
     if earlier is not None and earlier[0] == identity and not overwrite:
@@ -165,13 +186,11 @@ def _finished(
     foreign = sorted({path.relative_to(target) for path in _masks_in(target)} - own)
     if foreign:
         raise UserError(f"{target} holds {foreign[0]}, which this run would not replace; choose another folder")
-    for name in (JOURNAL, MANIFEST, "manifest.csv", "preview.png"):
-        (folder / name).unlink(missing_ok=True)
     return {}
 
 
 def _masks_in(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if mask_suffix(path) and path.is_file() and path.name != "preview.png"]
+    return [path for path in folder.rglob("*") if mask_suffix(path) and path.is_file() and path.name != PREVIEW]
 
 
 def _earlier_run(folder: Path) -> tuple[dict[str, Any], dict[str, NoiseRecord]] | None:

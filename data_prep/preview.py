@@ -75,7 +75,7 @@ def _spread(records: Sequence[NoiseRecord], kind: str) -> list[NoiseRecord]:
 
 
 def _outlines(axis: Any, clean: NDArray[Any], noisy: NDArray[Any]) -> None:
-    flat_clean, flat_noisy = _most_changed_slice(clean.squeeze(), noisy.squeeze())
+    flat_clean, flat_noisy = _most_changed_slice(*map(_without_flat_axes, (clean, noisy)))
     axis.imshow(flat_clean != 0, cmap="gray", vmin=-2, vmax=3, interpolation="nearest")
     for mask, colour in ((flat_clean, CLEAN_COLOUR), (flat_noisy, NOISY_COLOUR)):
         for value in np.unique(mask)[:12]:
@@ -83,6 +83,12 @@ def _outlines(axis: Any, clean: NDArray[Any], noisy: NDArray[Any]) -> None:
             if value and inside.any():
                 rows, columns = (np.arange(length) - 1 for length in inside.shape)
                 axis.contour(columns, rows, inside, levels=[0.5], colors=colour, linewidths=1.0)
+
+
+def _without_flat_axes(mask: NDArray[Any]) -> NDArray[Any]:
+    """The mask without axes of length one, but never with fewer than two: a single row is a picture still."""
+    shape = [length for length in mask.shape if length != 1]
+    return mask.reshape([1] * (2 - len(shape)) + shape)
 
 
 def _most_changed_slice(clean: NDArray[Any], noisy: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:

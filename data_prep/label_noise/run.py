@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from seg_anl.records import UserError, array_digest, make_directory, write_bytes, write_csv, write_json, written_aside
 
+from ..exclusive import alone_in
 from ..mask_files import PARTIAL_PREFIX
 from .kinds import LabelNoiseInputs, LabelNoiseSettings, apply_label_noise
 from .report import LabelReport
@@ -65,7 +66,8 @@ def run_label_noise(
         _refuse_foreign_files(target, data.getvalue())
     make_directory(target)
     try:
-        _write_folder(target, source, labels, noisy, data.getvalue(), identity, report)
+        with alone_in(target):
+            _write_folder(target, source, labels, noisy, data.getvalue(), identity, report)
     except OSError as error:
         raise UserError(f"cannot write into {target}: {error.strerror or error}") from error
     return report

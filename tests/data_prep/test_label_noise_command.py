@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import data_prep.label_noise.run
+from data_prep.exclusive import alone_in
 from data_prep.label_noise import KINDS, part_dependent, prediction_error, symmetric
 from data_prep.noise_command import main
 from seg_anl.records import array_digest
@@ -336,3 +337,13 @@ def test_real_cifar10_and_its_human_labels(tmp_path, command):
         status, said, _ = command(main, "labels", source, tmp_path / str(number), *options)
         assert status == 0
         assert expected in said
+
+
+def test_two_at_once_in_one_folder_one_is_told(source, tmp_path, command):
+    target = tmp_path / "noisy"
+    target.mkdir()
+    with alone_in(target):
+        status, _, said = command(main, "labels", source, target, *SYMMETRIC)
+    assert (status, said.count("\n")) == (2, 1)
+    assert "another process is writing there" in said
+    assert command(main, "labels", source, target, *SYMMETRIC)[0] == 0
