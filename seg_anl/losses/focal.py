@@ -18,7 +18,7 @@ def focal(pred: LabelledLogProbs, *, gamma: NonNegative = 0.5, detach_modulation
 
     Reference: Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, Eq. 4.
     """
-    return -modulation(pred.target_log_prob, gamma, detach_modulation) * pred.target_log_prob
+    return -modulation(pred.miss(), gamma, detach_modulation) * pred.target_log_prob
 
 
 def nfl(pred: LabelledLogProbs, *, gamma: NonNegative = 0.5, detach_modulation: bool = True) -> Tensor:
@@ -26,13 +26,12 @@ def nfl(pred: LabelledLogProbs, *, gamma: NonNegative = 0.5, detach_modulation: 
 
     Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 3.
     """
-    focal_of_all = -modulation(pred.log_probs, gamma, detach_modulation) * pred.log_probs
+    focal_of_all = -modulation(pred.misses(), gamma, detach_modulation) * pred.log_probs
     return focal(pred, gamma=gamma, detach_modulation=detach_modulation) / focal_of_all.sum(dim=1)
 
 
-def modulation(log_prob: Tensor, gamma: float, detach: bool) -> Tensor:
-    """(1 - p)^gamma, with a finite derivative also at p = 1 when gamma < 1."""
+def modulation(miss: Tensor, gamma: float, detach: bool) -> Tensor:
+    """(1 - p)^gamma of ``miss`` = 1 - p, with a finite derivative also at p = 1 when gamma < 1."""
     if detach:
-        return positive_power(-torch.expm1(log_prob.detach()), gamma)
-    miss = -torch.expm1(log_prob)
+        return positive_power(miss.detach(), gamma)
     return positive_power(miss.clamp(min=torch.finfo(miss.dtype).tiny), gamma)

@@ -53,6 +53,12 @@ class LabelledLogProbs:
         """1 - p of the labelled class, ``(B, *E)``, accurate also where p is close to 1."""
         return -torch.expm1(self.target_log_prob)
 
+    def misses(self) -> Tensor:
+        """1 - p of every class, ``(B, K, *E)``, accurate also where p is close to 1."""
+        if self.num_classes == 2:  # what one class misses the other has; compiled, exp takes a fraction of expm1's time
+            return self.log_probs.flip(1).exp()
+        return -torch.expm1(self.log_probs)
+
 
 def labelled_log_probs(logits: Tensor, labels: Tensor) -> LabelledLogProbs:
     """One ``log_softmax`` over dimension 1 and one gather, shared by everything a loss is made of."""

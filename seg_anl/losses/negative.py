@@ -55,14 +55,15 @@ def nnfl(
     check_floor(p_min, pred.num_classes)
     highest_modulation = (1 - p_min) ** gamma
 
-    def reward(log_prob: Tensor) -> Tensor:
+    def reward(log_prob: Tensor, miss: Tensor) -> Tensor:
         floored = floor_log_prob(log_prob, p_min, exact_official)
         if not exact_official:
-            return modulation(floored, gamma, detach_modulation) * floored
+            return modulation(-torch.expm1(floored), gamma, detach_modulation) * floored
         # The same, from the modulation that NFL has computed already when the two are one loss and compiled.
-        return modulation(log_prob, gamma, detach_modulation).clamp(max=highest_modulation) * floored
+        return modulation(miss, gamma, detach_modulation).clamp(max=highest_modulation) * floored
 
-    return flipped_share(reward(pred.target_log_prob), reward(pred.log_probs), -highest_modulation * math.log(p_min))
+    target_reward, rewards = reward(pred.target_log_prob, pred.miss()), reward(pred.log_probs, pred.misses())
+    return flipped_share(target_reward, rewards, -highest_modulation * math.log(p_min))
 
 
 def flipped_share(target_reward: Tensor, rewards: Tensor, highest: float) -> Tensor:
