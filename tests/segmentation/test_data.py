@@ -13,6 +13,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
+from data_prep import nnunet_prep
 from data_prep.pictures import read_image
 from seg_anl.engine import compose
 from seg_anl.records import UserError
@@ -122,6 +123,8 @@ def test_usual_layouts_are_found(make_folder: MakeFolder, tmp_path: Path, layout
     assert len(pairs.test) == (2 if layout in ("images masks", "flat") else 3)
     for pair in pairs.train + pairs.test:
         assert Path(pair.image.name).stem in Path(pair.mask.name).stem
+    prepared = {(str(pair.image), str(pair.mask)) for pair in nnunet_prep.find_pairs(root).pairs}
+    assert prepared == {(pair.image.name, pair.mask.name) for pair in pairs.train + pairs.test}
 
 
 def test_limit_and_exclude_choose_by_name_not_by_order(make_folder: MakeFolder) -> None:

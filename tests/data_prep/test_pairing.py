@@ -1,0 +1,161 @@
+"""Which image belongs to which mask, whatever the files are called, and what is said of those left over."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from data_prep.folders import usual_folders
+from data_prep.nnunet_prep import find_pairs
+from data_prep.pairing import MASK_ENDINGS, image_files, match
+from data_prep.pictures import label_values, read_image, read_labels, two_valued
+from data_prep.prep_command import main
+from seg_anl.records import UserError
+
+GREY = np.full((6, 8), 90, np.uint8)
+SQUARE = np.pad(np.full((2, 2), 255, np.uint8), ((2, 2), (3, 3)))
+
+
+def put(folder, *names, picture=GREY):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(path)
+
+
+def found(root, images="images", masks="masks"):
+    matched = match(root / images, root / masks, "train")
+    return {pair.item: pair.mask.relative_to(root / masks).as_posix() for pair in matched.pairs}, matched
+
+
+@pytest.mark.parametrize("ending", ["", "_segmentation", "_mask", "_seg", "_label"])
+@pytest.mark.parametrize("suffix", [".png", ".PNG", ".bmp", ".tif"])
+def test_a_mask_is_found_under_any_usual_name(tmp_path, ending, suffix):
+    put(tmp_path / "images", "a.jpg", "b.jpg")
+    put(tmp_path / "masks", f"a{ending}{suffix}", f"b{ending}{suffix}")
+    pairs, matched = found(tmp_path)
+    assert pairs == {item: f"{item}{ending}{suffix}" for item in "ab"}
+    assert (matched.faults, matched.spare, matched.foreign) == ([], [], [])
+
+
+@pytest.mark.parametrize("ending", MASK_ENDINGS)
+def test_side_by_side_the_ending_tells_a_mask_from_an_image(tmp_path, ending):
+    put(tmp_path, "a.png", f"a{ending}.png", "a_superpixels.png", "deeper/a.png", f"deeper/a{ending}.png")
+    pairs, matched = found(tmp_path, ".", ".")
+    assert pairs == {"a": f"a{ending}.png", "deeper/a": f"deeper/a{ending}.png"}
+    assert (matched.images, matched.superpixels) == (2, 1)
+
+
+def test_an_image_that_is_itself_called_like_a_mask_keeps_its_own(tmp_path):
+    put(tmp_path / "images", "scan.png", "scan_label.png")
+    put(tmp_path / "masks", "scan_mask.png", "scan_label.png")
+    assert found(tmp_path)[0] == {"scan": "scan_mask.png", "scan_label": "scan_label.png"}
+
+
+def test_what_systems_leave_behind_is_passed_over(tmp_path):
+    put(tmp_path / "images", "a.png", "._a.png", ".hidden/b.png")
+    put(tmp_path / "masks", "a.png", "._a.png")
+    for name in ("Thumbs.db", ".DS_Store", "metadata.csv"):
+        (tmp_path / "images" / name).write_text("")
+    pairs, matched = found(tmp_path)
+    assert pairs == {"a": "a.png"}
+    assert (matched.faults, matched.spare, matched.foreign) == ([], [], [])
+    put(tmp_path / "images", "a_superpixels.png")
+    assert image_files(tmp_path / "images") == [tmp_path / "images/a.png"]
+
+
+def test_everything_that_has_no_partner_is_named(tmp_path):
+    put(tmp_path / "images", "a.jpg", "a.k.png", "a.png", "alone.png")
+    put(tmp_path / "masks", "a.png", "a_seg.png", "a.k.png", "orphan.png")
+    (tmp_path / "masks/notes.txt").write_text("")
+    pairs, matched = found(tmp_path)
+    assert pairs == {"a": "a.png", "a.k": "a.k.png"}
+    alone, same = matched.faults
+    assert alone.startswith(f"{tmp_path}/images/alone.png: no mask for it in {tmp_path}/masks; expected alone.png")
+    assert same == f"{tmp_path}/images/a.jpg and {tmp_path}/images/a.png have the same id 'a'; rename one"
+    assert matched.spare == [
+        f"{tmp_path}/masks/a.png and {tmp_path}/masks/a_seg.png have the same id 'a'; rename one",
+        f"{tmp_path}/masks/orphan.png: no image for it in {tmp_path}/images",
+    ]
+    assert [line.split(": ")[0] for line in matched.foreign] == [f"{tmp_path}/masks/notes.txt"]
+
+
+def test_missing_and_empty_folders_are_faults(tmp_path):
+    assert match(tmp_path / "i", tmp_path / "m", "train").faults == [
+        f"{tmp_path}/{folder}: no such folder" for folder in "im"
+    ]
+    (tmp_path / "i").mkdir()
+    (tmp_path / "m").mkdir()
+    assert match(tmp_path / "i", tmp_path / "m", "train").faults[0].startswith(f"{tmp_path}/i: no images in it")
+
+
+@pytest.mark.parametrize("pattern", ["images/{}", "{}/images"])
+@pytest.mark.parametrize("splits", [["train", "test"], ["train", "validation"], ["train", "validation", "test"]])
+def test_a_divided_folder_is_found_in_both_orders(tmp_path, pattern, splits):
+    for split in splits:
+        put(tmp_path / pattern.format(split), "a.png")
+        put(tmp_path / pattern.replace("images", "masks").format(split), "a.png", picture=SQUARE)
+    assert list(usual_folders(tmp_path)) == splits
+    assert [(pair.split, pair.item) for pair in find_pairs(tmp_path).pairs] == [(split, "a") for split in splits]
+
+
+def test_nnunet_takes_a_folder_of_ones_own(tmp_path, command):
+    put(tmp_path / "own/images", "a.png", "b.png")
+    put(tmp_path / "own/masks", "a_mask.png", "b_mask.png", picture=SQUARE)
+    (tmp_path / "own/images/licence.txt").write_text("")
+    status, said, _ = command(main, "nnunet", tmp_path / "own", tmp_path / "raw", "--id", 9, "--name", "Own")
+    assert status == 0
+    assert "train: 2 images; 1 files left out that are no pictures" in said
+    label = np.array(Image.open(tmp_path / "raw/Dataset009_Own/labelsTr/b.png"))
+    np.testing.assert_array_equal(label, SQUARE // 255)
+
+
+def test_nnunet_has_no_sub_folders_but_a_clean_folder_may(tmp_path, command):
+    root = tmp_path / "isic"
+    put(root / "ISIC-2017_Training_Data", "a.jpg", "deeper/b.jpg")
+    put(root / "ISIC-2017_Training_Part1_GroundTruth", "a_segmentation.png", "deeper/b_segmentation.png")
+    assert command(main, "isic2017", root, tmp_path / "out", "--size", "original")[0] == 0
+    assert (tmp_path / "out/masks/train/deeper/b.png").is_file()
+    status, _, said = command(main, "nnunet", root, tmp_path / "raw", "--id", 9, "--name", "Own")
+    assert status == 2
+    assert "deeper/b.jpg lies in a sub-folder" in said
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "I", "I;16"])
+def test_a_mask_means_the_same_in_every_mode(tmp_path, mode):
+    black_and_white = Image.fromarray(SQUARE)
+    if mode == "I;16":
+        picture = Image.fromarray(SQUARE.astype(np.uint16))
+    elif mode == "P":
+        picture = Image.fromarray(np.minimum(SQUARE, 1))
+        picture.putpalette([0, 0, 0, 0, 0, 1])  # as grey this colour is black
+    else:
+        picture = black_and_white.convert(mode)
+    path = tmp_path / ("m.tif" if mode == "I" else "m.png")
+    picture.save(path)
+    assert Image.open(path).mode == mode
+    np.testing.assert_array_equal(two_valued(read_labels(path, "m"), "m"), SQUARE > 0)
+
+
+@given(st.lists(st.integers(0, 255), min_size=1, max_size=30))
+def test_a_mask_has_at_most_one_value_beside_zero(values):
+    labels = np.array([values], np.uint8)
+    assert label_values(labels).tolist() == sorted(set(values)) == label_values(labels.astype(np.int64)).tolist()
+    if len(set(values) - {0}) > 1:
+        with pytest.raises(UserError, match=f"^m: a mask with {len(set(values))} values"):
+            two_valued(labels, "m")
+    else:
+        assert two_valued(labels, "m").tolist() == [[int(value > 0) for value in values]]
+
+
+def test_what_pillow_cannot_convert_is_one_line(tmp_path):
+    Image.new("LAB", (4, 4)).save(tmp_path / "lab.tif")
+    with pytest.raises(UserError, match=r"^lab: cannot be read: .*LAB"):
+        read_image(tmp_path / "lab.tif", "lab", "L")
+    with pytest.raises(UserError, match=r"^lab: cannot be read: .*LAB"):
+        read_labels(tmp_path / "lab.tif", "lab")
+    with pytest.raises(UserError, match=r"^x: no such file$"):
+        read_image(Path("nowhere.png"), "x")
