@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from data_prep.label_noise import KINDS, LabelNoiseInputs, LabelNoiseSettings, read_human_labels
 from data_prep.label_noise.files import read_array, read_matrix
 from data_prep.label_noise.run import LABELS, run_label_noise
-from seg_anl.records import UserError, nearest_names
+from seg_anl.records import UserError, array_digest, nearest_names
 
 from .datasets import Dataset, FileImages
 
@@ -47,6 +47,15 @@ def noise_name(noise: DictConfig) -> str:
     if noise.kind == "human":
         return f"human-{noise.labels}"
     return f"{noise.kind}{noise.get('rate', '')}"
+
+
+def noise_fingerprints(data: Dataset, noise: DictConfig) -> dict[str, str]:
+    """Digests of what the noise is made from beyond ``data``, by the name of the setting that names its file."""
+    if noise.kind == NO_NOISE:
+        return {}
+    arrays = {"softmax": "noise.softmax", "matrix": "noise.matrix", "human": "noise.file"}
+    inputs = vars(_inputs(noise, data))
+    return {setting: array_digest(inputs[name]) for name, setting in arrays.items() if inputs[name] is not None}
 
 
 def write_noise(data: Dataset, noise: DictConfig, folder: Path) -> None:

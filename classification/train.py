@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
@@ -20,29 +18,33 @@ from seg_anl.engine import (
     Process,
     RunDirectory,
     Task,
+    Training,
     check_batch_size,
     check_switches,
     check_tuning_share,
     check_whole_numbers,
     checked_records,
-    fit,
+    fit_together,
     hydra_command,
     is_main_process,
     loss_from_config,
+    of_each_seed,
     run_path,
     started,
 )
 from seg_anl.engine.checkpoint import load_model
 from seg_anl.engine.randomness import epoch_generator, seed_everything
-from seg_anl.records import MetricRow, UserError, chosen_items, config_folder
+from seg_anl.losses import RobustLoss
+from seg_anl.records import MetricRow, UserError, config_folder
 from seg_anl.records.runs import summarise
 
 from .batches import Samples, check_augmentation, evaluation_samples, training_batches
-from .datasets import Dataset, FileImages, Split, load_dataset
+from .datasets import Dataset, fingerprints, load_dataset
 from .evaluation import evaluation_scores, predict, training_scores
 from .methods import Method, build_method
-from .models import build_model, penultimate_features
-from .noise import check_noise_settings, noise_name, read_noise, write_noise
+from .models import penultimate_features
+from .noise import check_noise_settings, noise_fingerprints, noise_name, read_noise, write_noise
+from .preparation import Prepared, build_network, check_batch_norm, prepare, tuning_items
 from .recording import RECORDS, Recorder
 
 HELP = """
@@ -75,17 +77,23 @@ one alone. It ends with a table, RUN/summary.json and RUN/metrics.csv; seg-anl-r
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
-    """The data of a run as the trainer sees them: ``data.train`` has the given labels, ``clean`` the true ones."""
+class Job:
+    """One seed's run, as far as it follows from the settings alone."""
 
-    data: Dataset
-    clean: NDArray[np.int64] | None
-    tuning: Split | None
+    config: DictConfig
+    run: RunDirectory
+    method: Method
+    loss: RobustLoss
 
-    @property
-    def mislabelled(self) -> int | None:
-        """How many training labels are wrong, where that is known."""
-        return None if self.clean is None else int((self.clean != self.data.train.labels).sum())
+
+@dataclass(frozen=True, eq=False)
+class Begun:
+    """A run that is ready for the loop."""
+
+    job: Job
+    prepared: Prepared
+    recorder: Recorder
+    training: Training
 
 
 def main() -> None:
@@ -94,58 +102,87 @@ def main() -> None:
 
 
 def _train_and_tell(config: DictConfig) -> None:
-    run = train(config)
+    runs = train(config)
     if is_main_process():
-        print_result(run)
+        for run in runs:
+            print_result(run)
 
 
-def train(config: DictConfig) -> RunDirectory:
-    """Run a configuration to its end, or find that it has been; returns its run directory.
+def train(config: DictConfig) -> list[RunDirectory]:
+    """Run a configuration to its end, or find that it has been; returns the run directory of each of its seeds.
 
     Raises:
-        UserError: for bad settings or files; nothing is written before the settings have been checked.
+        UserError: for bad settings or files, before anything is written; for runs that diverged, after all have ended.
     """
     settings = LoopSettings.from_config(config)
     optim = OptimSettings.from_config(config.optim)
-    loss = loss_from_config(config.loss)
-    method = build_method(config.method, str(config.loss.name))
-    _check(config)
-    run = RunDirectory(run_path(config, noise_name(config.noise)))
+    jobs = [_job(one) for one in of_each_seed(config)]
     say = print if is_main_process() else _silent
-    run.check(config)
-    if run.finished:
-        say(f"{run.path}: finished already, left alone")
-        return run
-    first = _first_run(config, run, method)
+    for job in jobs:
+        job.run.check(job.config)
+        if job.run.finished:
+            say(f"{job.run.path}: finished already, left alone")
+    waiting = [job for job in jobs if not job.run.finished]
+    if not waiting:
+        return [job.run for job in jobs]
+    first_runs = _first_runs(config, waiting)
+    failures: list[UserError] = []
     with started(str(config.device)) as process:
         data = load_dataset(config.data)
         say(f"{data.remark}; {len(data.train)} to train on")
         check_augmentation(data, config)
-        seed_everything(config.seed)
-        model = method.network(lambda: _network(config, data))
-        held_out = _tuning_items(len(data.train), config)
-        check_batch_size(config.batch_size, len(data.train) - len(held_out), process.world_size)
-        _check_batch_norm(model, config.batch_size // process.world_size)
-        if process.is_main:
-            run.create(config)
-        with run.locked() if process.is_main else nullcontext():
-            if process.is_main:
-                write_noise(data, config.noise, run.path / "noise")
-            process.wait()
-            prepared = _prepare(data, read_noise(data, config.noise, run.path / "noise"), held_out)
-            say(f"{_told(prepared, config.noise)}\n{run.path}", "resumes" if run.last.exists() else "begins")
-            samples = evaluation_samples(prepared.data, config, process.device)
-            if first is not None:
-                method.learn(_probabilities(first, _network(config, data), samples(prepared.data.train), process))
-            criterion = method.criterion(loss, epochs=settings.epochs)
-            recorder = Recorder(run.path / "records", config, prepared.data.train.labels, prepared.clean)
-            task = _task(prepared, config, method, samples, recorder, process)
-            rows = fit(model, criterion, task, settings, optim, run, process)
-            if process.is_main:
-                recorder.finish()
-                _finish(run, config, criterion, rows, prepared)
-            process.wait()
-    return run
+        for at_once in _groups(waiting, config.runs_per_device):
+            with ExitStack() as locks:
+                begun = [_begin(job, data, first_runs.get(job.config.seed), process, locks) for job in at_once]
+                outcomes = fit_together([one.training for one in begun], settings, optim, process)
+                for one, outcome in zip(begun, outcomes, strict=True):
+                    if isinstance(outcome, UserError):
+                        failures.append(outcome)
+                    elif process.is_main:
+                        _finish(one, outcome)
+                process.wait()
+    if failures:
+        raise UserError("; ".join(map(str, failures)))
+    return [job.run for job in jobs]
+
+
+def _job(config: DictConfig) -> Job:
+    loss = loss_from_config(config.loss)
+    method = build_method(config.method, str(config.loss.name))
+    _check(config)
+    return Job(config, RunDirectory(run_path(config, noise_name(config.noise))), method, loss)
+
+
+def _groups(jobs: list[Job], size: int) -> list[list[Job]]:
+    return [jobs[start : start + size] for start in range(0, len(jobs), size)]
+
+
+def _begin(job: Job, data: Dataset, first: RunDirectory | None, process: Process, locks: ExitStack) -> Begun:
+    """Build the network and open the run directory, which ``locks`` hold from then on."""
+    config, run, method = job.config, job.run, job.method
+    seed_everything(config.seed)
+    model = method.network(lambda: build_network(config, data))
+    held_out = tuning_items(len(data.train), config)
+    check_batch_size(config.batch_size, len(data.train) - len(held_out), process.world_size)
+    check_batch_norm(model, config.batch_size // process.world_size)
+    noise_folder = run.path / "noise"
+    if process.is_main:
+        locks.enter_context(run.locked())
+        inputs = {**fingerprints(data), **noise_fingerprints(data, config.noise)}
+        run.check_inputs(inputs)
+        write_noise(data, config.noise, noise_folder)
+        run.create(config, inputs)
+    process.wait()
+    prepared = prepare(data, read_noise(data, config.noise, noise_folder), held_out)
+    if process.is_main:
+        print(f"{prepared.told(config.noise)}\n{run.path}", "resumes" if run.last.exists() else "begins")
+    samples = evaluation_samples(prepared.data, config, process.device)
+    if first is not None:
+        method.learn(_probabilities(first, build_network(config, data), samples(prepared.data.train), process))
+    criterion = method.criterion(job.loss, epochs=config.epochs)
+    recorder = Recorder(run.path / "records", config, prepared.data.train.labels, prepared.clean)
+    task = _task(prepared, config, method, samples, recorder, process)
+    return Begun(job, prepared, recorder, Training(model, criterion, task, run))
 
 
 def print_result(run: RunDirectory) -> None:
@@ -165,7 +202,7 @@ def _check(config: DictConfig) -> None:
     """Settings that no part checks when it is built."""
     check_noise_settings(config.noise)
     check_whole_numbers(config, 0, "seed", "noise.seed", "evaluation.train_every", "workers")
-    check_whole_numbers(config, 1, "evaluation.last_k", "evaluation.batch_size", "record_every")
+    check_whole_numbers(config, 1, "evaluation.last_k", "evaluation.batch_size", "record_every", "runs_per_device")
     check_switches(config, "channels_last", "compile", "progress", "data.download", "augmentation.random_crop")
     check_switches(config, "noise.reflip", "noise.bidirectional", "noise.pairs")
     check_tuning_share(config)
@@ -182,66 +219,6 @@ def _check_preset(config: DictConfig) -> None:
             f"preset={config.preset} has no settings for data={config.data.name}; "
             + (f"it has them for {known}" if known else "it is not a preset of seg-anl-classify")
         )
-
-
-def _check_batch_norm(model: nn.Module, share: int) -> None:
-    """Batch norm over feature vectors has no deviation of one sample."""
-    if share == 1 and any(isinstance(module, nn.BatchNorm1d) for module in model.modules()):
-        raise UserError("this network has batch norm: batch_size must be 2 or more for every process")
-
-
-def _network(config: DictConfig, data: Dataset) -> nn.Module:
-    images = data.train.images
-    if isinstance(images, FileImages):
-        channels, size = 3, _file_image_size(config)
-    else:
-        channels, size = images.shape[1], (images.shape[2], images.shape[3])
-    weights = config.model.get("weights")
-    return build_model(
-        str(config.model.name), data.num_classes, channels, size, None if weights is None else str(weights)
-    )
-
-
-def _file_image_size(config: DictConfig) -> tuple[int, int]:
-    """Rows and columns of images in files, as the network gets them."""
-    crop, resize = config.augmentation.crop, config.augmentation.resize
-    if crop is not None:
-        return int(crop), int(crop)
-    if OmegaConf.is_list(resize) and len(resize) == 2:
-        return int(resize[0]), int(resize[1])
-    raise UserError("images of one size are needed: set augmentation.crop, or augmentation.resize=[ROWS,COLUMNS]")
-
-
-def _tuning_items(count: int, config: DictConfig) -> set[int]:
-    """Positions of the training samples held out for tuning, with their noisy labels."""
-    seed = config.noise.get("seed", config.seed)
-    held_out = {int(item) for item in chosen_items(map(str, range(count)), config.data.tuning, seed, "tuning")}
-    if config.data.tuning and not held_out:
-        raise UserError(f"data.tuning={config.data.tuning} of {count} images is none")
-    return held_out
-
-
-def _prepare(data: Dataset, labels: NDArray[np.int64], held_out: set[int]) -> Prepared:
-    clean = data.train.labels if data.labels_are_clean else None
-    train = data.train.with_labels(labels)
-    if not held_out:
-        return Prepared(replace(data, train=train), clean, None)
-    aside = np.array(sorted(held_out))
-    kept = np.setdiff1d(np.arange(len(train)), aside)
-    return Prepared(
-        replace(data, train=train.subset(kept)), None if clean is None else clean[kept], train.subset(aside)
-    )
-
-
-def _told(prepared: Prepared, noise: DictConfig) -> str:
-    """How wrong the labels are, for the person."""
-    wrong, total = prepared.mislabelled, len(prepared.data.train)
-    if wrong is None:
-        return "the labels are noisy as they come; nobody knows which are wrong"
-    told = f"{wrong} of {total} training labels are wrong ({wrong / total:.2%})"
-    if wrong == 0 and noise.get("rate", 0) > 0 and noise.get("counts") == "cell":
-        told += "; counts of so few samples are rounded down to none: noise.counts=iid draws for each sample"
-    return told
 
 
 def _task(
@@ -290,14 +267,16 @@ def _task(
     )
 
 
-def _first_run(config: DictConfig, run: RunDirectory, method: Method) -> RunDirectory | None:
-    """Train the network that a method learns from: a plain run of its own, the one that the same command would make."""
+def _first_runs(config: DictConfig, jobs: list[Job]) -> dict[int, RunDirectory]:
+    """Train the networks that a method learns from, by seed: plain runs, those that the same command would make."""
+    method = jobs[0].method
     if method.first_loss is None:
-        return None
+        return {}
     first = config.copy()
     first.loss, first.method = {"name": method.first_loss}, {"name": "plain"}
-    first.run_dir = None if config.run_dir is None else str(run.path / "first_network")
-    return train(first)
+    first.seed = [job.config.seed for job in jobs]
+    first.run_dir = None if config.run_dir is None else str(jobs[0].run.path / "first_network")
+    return dict(zip(first.seed, train(first), strict=True))
 
 
 def _probabilities(first: RunDirectory, model: nn.Module, images: Iterator[Tensor], process: Process) -> Tensor:
@@ -309,10 +288,10 @@ def _probabilities(first: RunDirectory, model: nn.Module, images: Iterator[Tenso
     return log_probs.exp()
 
 
-def _finish(
-    run: RunDirectory, config: DictConfig, criterion: nn.Module, rows: list[MetricRow], prepared: Prepared
-) -> None:
+def _finish(begun: Begun, rows: list[MetricRow]) -> None:
     """Write the summary, last of all: it says that the run is finished."""
+    config, run, prepared, criterion = begun.job.config, begun.job.run, begun.prepared, begun.training.loss
+    begun.recorder.finish()
     groups: dict[str, Any] = {
         name: OmegaConf.to_container(config[name], resolve=True)
         for name in ("data", "model", "loss", "noise", "method", "optim")

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from seg_anl.records import array_digest
+
 
 @dataclass(frozen=True, eq=False)
 class FileImages:
@@ -88,3 +90,18 @@ class Dataset:
     def num_classes(self) -> int:
         """K."""
         return len(self.classes)
+
+
+def fingerprints(data: Dataset) -> dict[str, str]:
+    """Digests of what a run trains and is measured on, by name; of images in files, of the files' names."""
+    found = {"training images": _images_digest(data.train.images), "training labels": array_digest(data.train.labels)}
+    for name, split in data.tests.items():
+        found |= {f"{name} images": _images_digest(split.images), f"{name} labels": array_digest(split.labels)}
+    return found
+
+
+def _images_digest(images: Tensor | FileImages) -> str:
+    if isinstance(images, FileImages):
+        names = "\n".join(path.name for path in images.paths)
+        return array_digest(np.frombuffer(names.encode(), dtype=np.uint8))
+    return array_digest(images.numpy())

@@ -7,7 +7,14 @@ from .ledger import Metrics
 from .loop import LoopSettings, Task, Training, fit, fit_together
 from .optimisation import OptimSettings
 from .run_directory import RunDirectory, run_path, settings_digest
-from .settings import check_switches, check_tuning_share, check_whole_numbers, checked_records, loss_from_config
+from .settings import (
+    check_switches,
+    check_tuning_share,
+    check_whole_numbers,
+    checked_records,
+    loss_from_config,
+    of_each_seed,
+)
 
 __all__ = [
     "LoopSettings",
@@ -29,6 +36,7 @@ __all__ = [
     "hydra_command",
     "is_main_process",
     "loss_from_config",
+    "of_each_seed",
     "run_path",
     "settings_digest",
     "started",

@@ -45,7 +45,7 @@ def hydra_command(program: str, config_name: str, help_text: str, task: Callable
 
 
 def compose(config_name: str, overrides: list[str]) -> DictConfig:
-    """The configuration of ``config_name`` with ``overrides`` (``loss=gce``, ``optim.lr=0.01``), resolved.
+    """The configuration of ``config_name`` with ``overrides`` (``loss=gce``, ``optim.lr=0.01``).
 
     Raises:
         UserError: for an unknown setting, option or a value that cannot be read, with the nearest known names.
@@ -55,7 +55,7 @@ def compose(config_name: str, overrides: list[str]) -> DictConfig:
     with hydra.initialize_config_dir(str(folder), version_base="1.3"):
         try:
             config = hydra.compose(config_name, overrides)
-            OmegaConf.resolve(config)
+            OmegaConf.resolve(config.copy())  # what refers to the seed must follow each of several
         except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: a group that is no name
             raise UserError(_explained(error, folder, config_name, overrides)) from error
     _refuse_incomplete(config, config_name)

@@ -72,10 +72,20 @@ def started(device: str) -> Iterator[Process]:
         device: ``"auto"`` (CUDA, else Apple's MPS, else the CPU), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
 
     Raises:
-        UserError: when the device is not there.
+        UserError: when the device is not there, or its memory is full.
     """
+    try:
+        with _joined(_device(device)) as process:
+            yield process
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"device={device}: its memory is full; lower batch_size (or runs_per_device), or use precision=bf16"
+        ) from error
+
+
+@contextmanager
+def _joined(chosen: torch.device) -> Iterator[Process]:
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    chosen = _device(device)
     if world_size == 1:
         yield Process(chosen)
         return

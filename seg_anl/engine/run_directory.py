@@ -21,7 +21,8 @@ from seg_anl.records.runs import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, SU
 from .distribution import Process
 
 # Settings that say where and how fast, not what: they neither name a run nor stand in the way of resuming it.
-PLACE_SETTINGS = ("run_root", "run_dir", "device", "workers", "progress")
+PLACE_SETTINGS = ("run_root", "run_dir", "device", "workers", "runs_per_device", "progress")
+INPUTS_FILE, LOCK_FILE = "inputs.json", ".lock"
 PACKAGES = ("seg-anl", "torch", "torchvision", "monai", "numpy", "scipy", "scikit-image", "opencv-python-headless")
 
 
@@ -96,21 +97,57 @@ class RunDirectory:
                 "choose another run_dir, or delete that folder"
             )
 
-    def create(self, config: DictConfig) -> None:
-        """Create the folder with its configuration (without where and how fast), unless it is there."""
+    def check_inputs(self, fingerprints: dict[str, str]) -> None:
+        """Check that a run that resumes is made from what it began with.
+
+        Args:
+            fingerprints: digests by name, such as "training images".
+
+        Raises:
+            UserError: naming what has changed.
+        """
+        path = self.path / INPUTS_FILE
+        if not path.exists():
+            return
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+            changed = [name for name, digest in fingerprints.items() if before.get(name) != digest]
+        except (OSError, ValueError, AttributeError) as error:
+            raise UserError(f"{path}: damaged: {error}; delete the run's folder to begin anew") from error
+        if changed:
+            raise UserError(
+                f"{self.path}: the {' and the '.join(changed)} are not those that this run began with; "
+                "bring them back, or delete the run's folder to begin anew"
+            )
+
+    def create(self, config: DictConfig, fingerprints: dict[str, str] | None = None) -> None:
+        """Write what the run is made from, unless it is there: the configuration (without where and how fast), and
+        the ``fingerprints`` of its inputs."""
         make_directory(self.path / "checkpoints")
+        if not (self.path / INPUTS_FILE).exists():
+            write_json(self.path / INPUTS_FILE, fingerprints or {})
         if not (self.path / CONFIG_FILE).exists():
             what = OmegaConf.masked_copy(config, [str(key) for key in config if key not in PLACE_SETTINGS])
             write_text(self.path / CONFIG_FILE, OmegaConf.to_yaml(what, resolve=True))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the run against a second process that would train in the same folder."""
+        """Hold the run against a second process that would train in the same folder, which is made where missing."""
+        lock = make_directory(self.path) / LOCK_FILE
         try:
-            with FileLock(self.path / ".lock", timeout=0):
-                yield
+            with FileLock(lock, timeout=0):
+                try:
+                    yield
+                finally:
+                    self._forget_if_empty(lock)
         except Timeout as error:
             raise UserError(f"{self.path}: another process is training in this folder") from error
+
+    def _forget_if_empty(self, lock: Path) -> None:
+        """A run that was refused before it wrote anything leaves no folder."""
+        if [path.name for path in self.path.iterdir()] == [lock.name]:
+            lock.unlink()
+            self.path.rmdir()
 
     def write_environment(self, process: Process, *, resumed_at: int = 0) -> None:
         """Write environment.json; a run resumed at an epoch > 0 adds its environment to the list ``resumed``."""

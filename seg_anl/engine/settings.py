@@ -18,6 +18,25 @@ def check_whole_numbers(config: DictConfig, lowest: int, *settings: str) -> None
             raise UserError(f"{setting} must be a whole number >= {lowest}, got {value!r}")
 
 
+def of_each_seed(config: DictConfig) -> list[DictConfig]:
+    """The configuration of each of its runs: ``seed`` is a number or a list of numbers.
+
+    Raises:
+        UserError: for a list that is empty or names a seed twice, and for several seeds in one ``run_dir``.
+    """
+    if not OmegaConf.is_list(config.seed):
+        return [config]
+    seeds = list(config.seed)
+    if not seeds or len(set(map(str, seeds))) < len(seeds):
+        raise UserError(f"seed must be a whole number, or a list of different ones; got {seeds}")
+    if len(seeds) > 1 and config.run_dir is not None:
+        raise UserError("run_dir is the folder of one run: name run_root for several seeds")
+    configs = [config.copy() for _ in seeds]
+    for one, seed in zip(configs, seeds, strict=True):
+        one.seed = seed
+    return configs
+
+
 def check_switches(config: DictConfig, *settings: str) -> None:
     """Refuse any of ``settings`` (dotted names) that is there and neither true nor false; null is for "not said"."""
     for setting in settings:

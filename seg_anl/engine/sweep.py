@@ -13,6 +13,7 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -50,6 +51,8 @@ def run_with_hydra(
         # Hydra's parser wants its options on one side of the settings; people put -m anywhere.
         options = [argument for argument in arguments if not _is_setting(argument)]
         settings = [argument for argument in arguments if _is_setting(argument)]
+        if sweep:
+            settings = seeds_together(settings)
         sys.argv = [sys.argv[0], *options, *settings, *HYDRA_QUIET, *folders]
         os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints complaints of many lines and ends the process with 1
         try:
@@ -93,6 +96,26 @@ def _job(
         write_text(outcomes / f"{number:05d}.{'failed' if message else 'done'}", f"{overrides}: {message}")
 
     return job
+
+
+def seeds_together(settings: list[str]) -> list[str]:
+    """The settings of a sweep with its seeds in lists of ``runs_per_device``, each list one job of the launcher.
+
+    ``runs_per_device=2 seed=1,2,3`` becomes ``runs_per_device=2 seed=[1,2],[3]``.
+    """
+    parser = OverridesParser.create()
+    try:
+        given = {override.key_or_group: override for override in parser.parse_overrides(settings)}
+    except HydraException:
+        return settings  # Hydra itself will say what is wrong
+    if not {"seed", "runs_per_device"} <= given.keys() or not given["seed"].is_sweep_override():
+        return settings
+    size, values = given["runs_per_device"].value(), [str(value) for value in given["seed"].sweep_iterator()]
+    if not isinstance(size, int) or size < 1 or any(value.startswith("[") for value in values):
+        return settings
+    lists = [",".join(values[start : start + size]) for start in range(0, len(values), size)]
+    grouped = f"seed={','.join(f'[{each}]' for each in lists)}"
+    return [grouped if setting.partition("=")[0] == "seed" else setting for setting in settings]
 
 
 def _is_setting(argument: str) -> bool:

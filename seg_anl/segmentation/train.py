@@ -32,7 +32,7 @@ from seg_anl.engine import (
 )
 from seg_anl.engine.checkpoint import load_model
 from seg_anl.engine.randomness import epoch_generator, seed_everything
-from seg_anl.records import MetricRow, UserError, chosen_items
+from seg_anl.records import MetricRow, UserError, array_digest, chosen_items
 from seg_anl.records.runs import summarise
 
 from .augmentation import Augmentation
@@ -125,11 +125,12 @@ def train(config: DictConfig) -> RunDirectory:
                 say(f"{count} {name} image(s) stored as {mode} were converted to RGB")
         held_out = _tuning_items(clean.items, config)
         check_batch_size(config.batch_size, len(clean) - len(held_out), process.world_size)
-        if process.is_main:
-            run.create(config)
         with run.locked() if process.is_main else nullcontext():
             if process.is_main:
+                inputs = {**_fingerprints("training", clean), **_fingerprints("test", test)}
+                run.check_inputs(inputs)
                 noisy_masks(clean, config.noise, run.path / "noise")
+                run.create(config, inputs)
             process.wait()
             prepared = _prepare(clean, test, held_out, config, run.path / "noise")
             say(run.path, "resumes" if run.last.exists() else "begins")
@@ -176,6 +177,10 @@ def _tuning_items(items: list[str], config: DictConfig) -> set[str]:
     if config.data.tuning and not held_out:
         raise UserError(f"data.tuning={config.data.tuning} of {len(items)} images is none")
     return held_out
+
+
+def _fingerprints(split: str, data: ImageSet) -> dict[str, str]:
+    return {f"{split} images": array_digest(data.images.numpy()), f"{split} masks": array_digest(data.masks.numpy())}
 
 
 def _prepare(clean: ImageSet, test: ImageSet, held_out: set[str], config: DictConfig, noise_folder: Path) -> Prepared:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from seg_anl.engine import sweep
-from seg_anl.records import UserError
+from seg_anl.records import UserError, read_metrics
 
 TINY = ["data.limit=60", "data.test_limit=20", "batch_size=20", "epochs=1", "device=cpu", "progress=false"]
 
@@ -106,3 +106,39 @@ def test_a_launcher_that_is_not_there(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setitem(sweep.LAUNCHER_PACKAGES, "ray", "no_such_plugin")
     with pytest.raises(UserError, match=r"hydra/launcher=ray needs .* pip install 'seg-anl\[cluster\]'"):
         sweep.run_with_hydra("x", tmp_path, "classification", ["-m", "hydra/launcher=ray"], lambda config: None)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("runs_per_device=2 seed=1,2,3 loss=ce,mae", "runs_per_device=2 seed=[1,2],[3] loss=ce,mae"),
+        ("seed=range(1,6) runs_per_device=3", "seed=[1,2,3],[4,5] runs_per_device=3"),
+        ("seed=1,2,3 loss=ce", "seed=1,2,3 loss=ce"),
+        ("seed=[1,2],[3] runs_per_device=2", "seed=[1,2],[3] runs_per_device=2"),
+        ("seed=4 runs_per_device=2", "seed=4 runs_per_device=2"),
+    ],
+)
+def test_seeds_that_are_trained_at_once_are_one_job(given: str, expected: str) -> None:
+    assert " ".join(sweep.seeds_together(given.split())) == expected
+
+
+def test_a_sweep_of_seeds_trained_at_once(tmp_path: Path) -> None:
+    """Three seeds, two at once, under two losses: six whole runs, equal to those of the sweep one by one."""
+    for folder, more in (("together", ["runs_per_device=2"]), ("apart", [])):
+        swept = start("-m", "loss=anl_ce,gce", "seed=1,2,3", f"run_root={folder}", *more, cwd=tmp_path)
+        out, err = swept.communicate(timeout=400)
+        assert swept.returncode == 0, err
+        assert f"sweep: {4 if more else 6} run(s) finished, 0 failed" in out
+    runs = {path.relative_to(tmp_path / "together").parent for path in finished(tmp_path / "together")}
+    assert runs == {path.relative_to(tmp_path / "apart").parent for path in finished(tmp_path / "apart")}
+    assert len(runs) == 6
+    for run in runs:
+        files = [{file.name for file in (tmp_path / root / run).iterdir()} for root in ("together", "apart")]
+        assert files[0] == files[1]
+        for name in ("config.yaml", "inputs.json", "noise/labels.npy"):
+            assert (tmp_path / "together" / run / name).read_bytes() == (tmp_path / "apart" / run / name).read_bytes()
+        together, apart = (read_metrics(tmp_path / root / run / "metrics.csv") for root in ("together", "apart"))
+        for one, other in zip(together, apart, strict=True):
+            assert (one.epoch, one.split) == (other.epoch, other.split)
+            if one.split == "train":
+                assert one.values["loss"] == pytest.approx(other.values["loss"], rel=1e-5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,7 +25,8 @@ QUICK = ["data.limit=300", "data.test_limit=100", "batch_size=50", "epochs=2", "
 
 
 def trained(folder: Path, *settings: str) -> RunDirectory:
-    return train(compose("classification", [*QUICK, f"run_root={folder}", *settings]))
+    (run,) = train(compose("classification", [*QUICK, f"run_root={folder}", *settings]))
+    return run
 
 
 def start(*arguments: str, cwd: Path, program: tuple[str, ...] = ("-m", "classification.train")) -> subprocess.Popen:
@@ -302,3 +304,88 @@ def test_noise_that_is_rounded_away_is_told(tmp_path: Path, capsys: pytest.Captu
     assert "0 of 100 training labels are wrong (0.00%); counts of so few samples" in capsys.readouterr().out
     trained(tmp_path, "data.limit=100", "batch_size=20", "noise.rate=0.4", "noise.counts=iid", "epochs=1")
     assert "rounded down" not in capsys.readouterr().out
+
+
+def test_methods_train_several_seeds_at_once(tmp_path: Path) -> None:
+    """Each as it would alone: the first networks of forward, the pair of co-teaching, what D2L remembers."""
+    for method in ("forward", "co_teaching", "d2l"):
+        settings = [*QUICK, f"method={method}", "loss=ce", "noise.rate=0.4"]
+        if method == "d2l":
+            settings += ["method.init_epochs=0", "method.window=2", "epochs=4"]
+        together = train(
+            compose("classification", [*settings, f"run_root={tmp_path}", "seed=[1,2]", "runs_per_device=2"])
+        )
+        alone = trained(tmp_path / "alone", *settings, "seed=2")
+        assert [run.summary["seed"] for run in together] == [1, 2]
+        losses = [
+            [row.values["loss"] for row in read_metrics(run.path / "metrics.csv") if row.split == "train"]
+            for run in (together[1], alone)
+        ]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_seeds_one_after_the_other_are_runs_of_their_own(tmp_path: Path) -> None:
+    runs = train(compose("classification", [*QUICK, f"run_root={tmp_path / 'list'}", "seed=[3,1]"]))
+    for run, seed in zip(runs, (3, 1), strict=True):
+        alone = trained(tmp_path / "alone", f"seed={seed}")
+        assert run.path.name == alone.path.name
+        for name in ("metrics.csv", "config.yaml", "summary.json"):
+            assert (run.path / name).read_bytes() == (alone.path / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["seed=[1,1]"], "different ones"),
+        (["seed=[]"], "different ones"),
+        (["seed=[1,x]"], "seed must be a whole number >= 0"),
+        (["seed=[1,2]", "run_dir=RUN"], "run_root for several seeds"),
+        (["runs_per_device=0"], "runs_per_device must be a whole number >= 1"),
+        (["runs_per_device=2", "seed=[1,2]", "loss=nlnl"], "runs_per_device=1"),
+    ],
+)
+def test_seeds_that_cannot_be(tmp_path: Path, settings: list[str], message: str) -> None:
+    settings = [setting.replace("RUN", str(tmp_path / "run")) for setting in settings]
+    with pytest.raises(UserError, match=re.escape(message)):
+        trained(tmp_path, *settings)
+
+
+def test_inputs_exchanged_while_a_run_stood_still(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Same labels, other pictures; and another softmax: neither goes unnoticed, and what is there stays as it is."""
+    file, softmax = arrays(tmp_path / "set.npz"), tmp_path / "softmax.npy"
+    np.save(softmax, np.full((120, 3), 1 / 3, dtype=np.float32))
+    settings = ["data=arrays", f"data.file={file}", "data.limit=null", "data.test_limit=null", "batch_size=20"]
+    settings += ["noise=prediction_error", f"noise.softmax={softmax}", "noise.rate=0.2", "loss=ce"]
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("classification.train.fit_together", stop)
+        with pytest.raises(KeyboardInterrupt):
+            trained(tmp_path, *settings)
+    (run,) = {path.parent for path in tmp_path.rglob("config.yaml")}
+    before = {path: path.read_bytes() for path in run.rglob("*.*") if path.is_file()}
+    original = {path: path.read_bytes() for path in (file, softmax)}
+    with np.load(file) as content:
+        arrays(file, x_test=content["x_test"][::-1])
+    with pytest.raises(UserError, match="the test images are not those that this run began with"):
+        trained(tmp_path, *settings)
+    file.write_bytes(original[file])
+    np.save(softmax, np.eye(3, dtype=np.float32)[np.arange(120) % 3])
+    with pytest.raises(UserError, match=r"the noise\.softmax are not those"):
+        trained(tmp_path, *settings)
+    assert {path: path.read_bytes() for path in run.rglob("*.*") if path.is_file()} == before
+    softmax.write_bytes(original[softmax])
+    assert trained(tmp_path, *settings).finished
+
+
+def test_noise_that_cannot_be_made_leaves_no_folder(tmp_path: Path) -> None:
+    """The corrected command can use the same run_dir."""
+    softmax = tmp_path / "softmax.npy"
+    np.save(softmax, np.full((7, 10), 0.1, dtype=np.float32))
+    settings = ["noise=prediction_error", f"noise.softmax={softmax}", "noise.rate=0.2", f"run_dir={tmp_path / 'run'}"]
+    with pytest.raises(UserError):
+        trained(tmp_path, *settings)
+    assert not (tmp_path / "run").exists()
+    assert trained(tmp_path, "noise=none", f"run_dir={tmp_path / 'run'}").finished
