@@ -27,6 +27,7 @@ LOSS_NAMES = {
     "anl_ce_er": "ANL-CE*",
     "anl_fl_er": "ANL-FL*",
 }
+PENALTY_NAMES = {"l1": "L1", "weight_decay": "L2", "jacobian": "Jacobian"}  # of the network's weights, below ``optim``
 TRAINING_NAMES = {"co_teaching": "Co-teaching", "d2l": "D2L", "forward": "Forward"}
 NOISE_NAMES = {
     "symmetric": "symmetric",
@@ -66,6 +67,12 @@ def loss_name(loss: Mapping[str, Any]) -> str:
         parts = (loss.get("active"), loss.get("passive", loss.get("negative")))
         return "+".join(LOSS_NAMES.get(str(part), str(part).upper()) for part in parts)
     return LOSS_NAMES.get(name, name.upper().replace("_", "+"))
+
+
+def loss_order(loss: Mapping[str, Any]) -> float:
+    """What losses are sorted by, whatever their parameters: single losses, then the papers' pairs, theirs last."""
+    known, name = list(LOSS_NAMES), str(loss.get("name"))
+    return float(known.index(name)) if name in known else known.index("t_loss") + 0.5
 
 
 def noise_name(config: Mapping[str, Any]) -> str:
@@ -134,6 +141,16 @@ def data_name(config: Mapping[str, Any]) -> str:
     if data.get("fold") is not None:
         return f"{name}, fold {data['fold']}"
     return name
+
+
+def short_data_name(config: Mapping[str, Any]) -> str:
+    """The data set; of a folder or file of one's own its name alone.
+
+    >>> short_data_name({"data": {"name": "folder", "root": "/data/isic"}})
+    'isic'
+    """
+    place = data_place(config)
+    return PurePath(place).name if place else data_name(config)
 
 
 def data_place(config: Mapping[str, Any]) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from seg_anl.reporting.names import number
+from seg_anl.reporting.names import PENALTY_NAMES, loss_name, number
 from seg_anl.reporting.runs import Run
 
 from .axes import (
-    PENALTIES,
     Axis,
     Place,
     amount,
@@ -37,7 +36,7 @@ def by_normalised_pair(run: Run) -> Place | None:
     pairs = {value: key for key, value in NORMALISED.items()}
     if plain not in pairs:
         return None
-    names = " / ".join(loss.upper().replace("FOCAL", "FL") for loss in (plain, pairs[plain]))
+    names = " / ".join(loss_name({"name": loss}) for loss in (plain, pairs[plain]))
     return Place(list(pairs).index(plain), names)
 
 
@@ -65,7 +64,7 @@ def scaled_loss(run: Run) -> tuple[str, float] | None:
 def by_scaled_loss(run: Run) -> Place | None:
     """Which loss is scaled."""
     found = scaled_loss(run)
-    return Place(SCALED.index(found[0]), found[0].upper()) if found else None
+    return Place(SCALED.index(found[0]), loss_name({"name": found[0]})) if found else None
 
 
 def by_scale(run: Run) -> Place | None:
@@ -89,7 +88,7 @@ def by_combination(run: Run) -> Place | None:
 def by_penalty(run: Run) -> Place | None:
     """Which one regulariser of the weights is on."""
     on = list(penalties(run))
-    return Place(list(PENALTIES).index(on[0]), PENALTIES[on[0]]) if len(on) == 1 else None
+    return Place(list(PENALTY_NAMES).index(on[0]), PENALTY_NAMES[on[0]]) if len(on) == 1 else None
 
 
 def by_strength(run: Run) -> Place | None:
@@ -114,7 +113,7 @@ def sharpened(lam_is_zero: bool, axis: Axis) -> Axis:
     return lambda run: axis(run) if (amount(run, "loss.lam") == 0) == lam_is_zero else None
 
 
-_REGULARISERS = tuple(f"optim.{penalty}" for penalty in PENALTIES)
+_REGULARISERS = tuple(f"optim.{penalty}" for penalty in PENALTY_NAMES)
 
 CURVES: dict[str, Figure] = {
     "accuracies": Figure(

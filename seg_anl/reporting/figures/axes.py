@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import PurePath
 from typing import Any, NamedTuple
 
-from seg_anl.reporting.names import LOSS_NAMES, loss_name, noise_order, number
+from seg_anl.reporting.names import PENALTY_NAMES, loss_name, loss_order, noise_order, number, short_data_name
 from seg_anl.reporting.runs import Run
-
-PENALTIES = {"l1": "L1", "weight_decay": "L2", "jacobian": "Jacobian"}
 
 
 class Place(NamedTuple):
@@ -53,23 +50,20 @@ def by_amount(name: str, symbol: str) -> Axis:
 
 def penalties(run: Run) -> dict[str, float]:
     """Which regularisers of the network's weights are on: setting below ``optim`` to its strength."""
-    return {name: amount(run, f"optim.{name}") for name in PENALTIES if amount(run, f"optim.{name}") > 0}
+    return {name: amount(run, f"optim.{name}") for name in PENALTY_NAMES if amount(run, f"optim.{name}") > 0}
 
 
 def by_loss(run: Run) -> Place:
-    """The loss by its name alone, whatever its parameters: single losses, then the papers' pairs, theirs last."""
-    name = str(setting(run, "loss.name"))
-    text = loss_name(setting(run, "loss", {}))
-    known = list(LOSS_NAMES)
-    order = known.index(name) if name in known else known.index("t_loss") + 0.5
-    return Place(float(order), text)
+    """The loss by its name alone, whatever its parameters."""
+    loss = setting(run, "loss", {})
+    return Place(loss_order(loss), loss_name(loss))
 
 
 def by_method(run: Run) -> Place:
     """Loss and training method; for active negative losses the regulariser too, which is part of their definition."""
     order, text = by_loss(run).order, run.method_name
     if str(setting(run, "loss.name")).startswith(("anl_", "active_negative")):
-        used = " and ".join(PENALTIES[penalty] for penalty in penalties(run))
+        used = " and ".join(PENALTY_NAMES[penalty] for penalty in penalties(run))
         text += f" (w/ {used})" if used else ""
         order += 0.1 * ("weight_decay" not in penalties(run))  # with L2 first, as the papers have it
     return Place(order, text)
@@ -77,10 +71,4 @@ def by_method(run: Run) -> Place:
 
 def by_condition(run: Run) -> Place:
     """Data set and noise."""
-    return Place((run.data_name, noise_order(run.config)), f"{data_text(run)}, {run.noise_name}")
-
-
-def data_text(run: Run) -> str:
-    """The data set's name; of files and folders of one's own the last part of their path."""
-    name, _, place = run.data_name.partition(" ")
-    return PurePath(place).name if name in ("arrays", "folder", "imagefolder") and place else run.data_name
+    return Place((run.data_name, noise_order(run.config)), f"{short_data_name(run.config)}, {run.noise_name}")
