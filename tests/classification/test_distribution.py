@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
+
+from tests.processes import run_groups
 
 PROGRAM = """
 import sys
@@ -32,24 +30,7 @@ train(compose("classification", [*settings, "run_dir=" + sys.argv[1]]))
 
 
 def test_two_processes_train_like_one(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-
-    def start(folder: str, rank: int, world_size: int) -> subprocess.Popen:
-        ranks = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world_size)}
-        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(tmp_path / folder)],
-            env={**os.environ, **ranks, **address},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    processes = [start("two", 0, 2), start("two", 1, 2), start("one", 0, 1)]
-    for process in processes:
-        _, errors = process.communicate(timeout=240)
-        assert process.returncode == 0, errors
+    run_groups(PROGRAM, (2, [str(tmp_path / "two")]), (1, [str(tmp_path / "one")]))
     one, two = (torch.load(tmp_path / name / "checkpoints/last.pt", weights_only=True) for name in ("one", "two"))
     for key, value in one["model"].items():
         torch.testing.assert_close(value, two["model"][key], rtol=1e-5, atol=1e-6)

@@ -1,15 +1,13 @@
-"""Two processes equal one: real gloo processes, started as torchrun starts them."""
+"""Two processes equal one, through the loop."""
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+
+from tests.processes import run_groups
 
 PROGRAM = """
 import sys, torch
@@ -48,30 +46,9 @@ with started("cpu") as process:
 """
 
 
-def train_together(folder: Path, loss: str, layers: str, *runs: tuple[str, int, int]) -> None:
-    """Run the program as each of ``runs``, (folder, rank, number of processes), at the same time."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-
-    def start(name: str, rank: int, world_size: int) -> subprocess.Popen:
-        ranks = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world_size)}
-        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(folder / name), loss, layers],
-            env={**os.environ, **ranks, **address},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    for process in [start(*run) for run in runs]:
-        _, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, errors
-
-
 @pytest.mark.parametrize("loss", ["anl_ce", "t_loss"])
 def test_two_processes_train_like_one(tmp_path: Path, loss: str) -> None:
-    train_together(tmp_path, loss, "plain", ("two", 0, 2), ("two", 1, 2), ("one", 0, 1))
+    run_groups(PROGRAM, *((n, [str(tmp_path / name), loss, "plain"]) for n, name in ((2, "two"), (1, "one"))))
     one, two = (torch.load(tmp_path / name / "checkpoints/last.pt", weights_only=True) for name in ("one", "two"))
     for part in ("model", "loss"):
         assert one[part].keys() == two[part].keys()
@@ -80,7 +57,7 @@ def test_two_processes_train_like_one(tmp_path: Path, loss: str) -> None:
 
 
 def test_what_follows_an_epoch_sees_the_same_statistics_in_every_process(tmp_path: Path) -> None:
-    train_together(tmp_path, "ce", "normalised", ("two", 0, 2), ("two", 1, 2))
+    run_groups(PROGRAM, (2, [str(tmp_path / "two"), "ce", "normalised"]))
     for epoch in range(3):
         first, second = (torch.load(tmp_path / f"two/mean{rank}-{epoch}.pt", weights_only=True) for rank in (0, 1))
         assert torch.equal(first, second)

@@ -1,11 +1,9 @@
-import subprocess
-import sys
-
 import pytest
 import torch
 
 from seg_anl.losses import build_loss
 from seg_anl.nnunet.loss_optimiser import LossOptimiser
+from tests.processes import run_groups
 
 
 def one_step(scaler=None, spoil: bool = False) -> float:
@@ -40,23 +38,16 @@ def test_a_step_that_the_scaler_skips_is_skipped():
 
 
 WORKER = """
-import sys, torch
+import torch
 from torch import distributed, nn
 from seg_anl.nnunet.loss_optimiser import average_gradients
-rank, file = int(sys.argv[1]), sys.argv[2]
-distributed.init_process_group("gloo", init_method="file://" + file, rank=rank, world_size=2)
+distributed.init_process_group("gloo")
 parameter = nn.Parameter(torch.zeros(()))
-parameter.grad = torch.tensor([1.0, 4.0][rank])
+parameter.grad = torch.tensor([1.0, 4.0][distributed.get_rank()])
 average_gradients([parameter])
 print(parameter.grad.item())
 """
 
 
-def test_gradients_are_averaged_over_processes(tmp_path):
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(rank), str(tmp_path / "meeting")], stdout=subprocess.PIPE, text=True
-        )
-        for rank in (0, 1)
-    ]
-    assert [worker.communicate(timeout=60)[0].strip() for worker in workers] == ["2.5", "2.5"]
+def test_gradients_are_averaged_over_processes():
+    assert [output.strip() for output in run_groups(WORKER, (2, []))[0]] == ["2.5", "2.5"]

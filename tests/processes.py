@@ -1,0 +1,54 @@
+"""Real gloo processes on this machine, started as torchrun starts them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+
+TIMEOUT = 240  # seconds
+
+
+def run_groups(program: str, *groups: tuple[int, Sequence[str]]) -> list[list[str]]:
+    """Run Python code in groups of processes, all at the same time; each group can form a process group of its own.
+
+    Args:
+        program: passed to ``python -c``; finds RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT.
+        groups: the number of processes and the arguments they all get.
+
+    Returns:
+        What every process of every group wrote on its standard output, by rank. One that fails fails the test with
+        what it wrote on its standard error; none is left running.
+    """
+    started = [_started(program, world_size, arguments) for world_size, arguments in groups]
+    try:
+        return [[_output(process) for process in group] for group in started]
+    finally:
+        for process in (process for group in started for process in group):
+            process.kill()
+            process.wait()
+
+
+def _started(program: str, world_size: int, arguments: Sequence[str]) -> list[subprocess.Popen[str]]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = {"WORLD_SIZE": str(world_size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    return [
+        subprocess.Popen(
+            [sys.executable, "-c", program, *arguments],
+            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(world_size)
+    ]
+
+
+def _output(process: subprocess.Popen[str]) -> str:
+    output, errors = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 0, errors
+    return output
