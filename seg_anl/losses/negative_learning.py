@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .base import RobustLoss
-from .inputs import LabelledLogits, LabelledLogProbs
+from .inputs import LOWEST_LOG_PROB, LabelledLogits
 from .parameters import Count, EpochCount, Fraction
 
 
@@ -61,25 +62,36 @@ class NegativeLearningLoss(RobustLoss):
 
     def evaluate(self, batch: LabelledLogits) -> tuple[Tensor, Tensor | None]:
         """The stage's values; which elements count depends on the stage's threshold."""
-        pred = batch.log_probs()
         # All stages are evaluated and one is chosen, so that a compiled step is the same in every epoch.
         positive = self.stage == 3
-        values = torch.where(positive, -pred.target_log_prob, self._negative(pred))
-        probability = pred.target_log_prob.detach().exp()
-        selnl = 1 / pred.num_classes if self.selnl_threshold is None else self.selnl_threshold
+        target_log_prob, negative = self._positive_and_negative(batch)
+        values = torch.where(positive, -target_log_prob, negative)
+        selnl = 1 / batch.logits.shape[1] if self.selnl_threshold is None else self.selnl_threshold
         threshold = torch.where(positive, self.selpl_threshold, selnl)
-        counted = (self.stage == 1) | (probability > threshold)
+        counted = (self.stage == 1) | (target_log_prob.detach().exp() > threshold)
         return values, counted if batch.counted is None else counted & batch.counted
 
-    def _negative(self, pred: LabelledLogProbs) -> Tensor:
-        if pred.num_classes == 2:  # no choice: what is not the complementary class is the label
-            return -pred.target_log_prob
-        total = torch.zeros_like(pred.target_log_prob)
-        classes = torch.arange(pred.num_classes, device=total.device).view(-1, *(1,) * (pred.labels.ndim - 1))
+    def _positive_and_negative(self, batch: LabelledLogits) -> tuple[Tensor, Tensor]:
+        """log p_y, and -log(1 - p_c) averaged over random complementary classes c, both ``(B, *E)``.
+
+        With r the log-sum-exp of all logits z but z_c: log(1 - p_c) = logsigmoid(r - z_c), finite also where p_c rounds
+        to 1, and log p_y = z_y - r + log(1 - p_c). So one sum over the classes gives both.
+        """
+        logits, labels = batch.logits, batch.labels
+        num_classes = logits.shape[1]
+        if num_classes == 2:  # no choice: what is not the complementary class is the label
+            target_log_prob = batch.log_probs().target_log_prob
+            return target_log_prob, -target_log_prob
+        # A shift of all logits changes nothing; without it, r would keep few of the digits of the smaller ones.
+        logits = (logits - logits.detach().amax(dim=1, keepdim=True)).clamp(min=LOWEST_LOG_PROB)
+        classes = torch.arange(num_classes, device=logits.device).view(-1, *(1,) * (labels.ndim - 1))
+        target_logit = logits.gather(1, labels.unsqueeze(1)).squeeze(1)
+        total = torch.zeros_like(target_logit)
         for _ in range(self.complements):
-            shift = torch.randint(1, pred.num_classes, pred.labels.shape, device=total.device)
-            complement = ((pred.labels + shift) % pred.num_classes).unsqueeze(1)
-            # log(1 - p_c) as the log of what the other classes hold together: finite also where p_c rounds to 1.
-            others = pred.log_probs.masked_fill(classes == complement, float("-inf"))
-            total = total - torch.logsumexp(others, dim=1)
-        return total / self.complements
+            shift = torch.randint(1, num_classes, labels.shape, device=logits.device)
+            complement = ((labels + shift) % num_classes).unsqueeze(1)
+            rest = torch.logsumexp(logits.masked_fill(classes == complement, float("-inf")), dim=1)
+            gap = rest - logits.gather(1, complement).squeeze(1)
+            log_miss = F.logsigmoid(gap.clamp(min=LOWEST_LOG_PROB))
+            total = total - log_miss
+        return (target_logit - rest + log_miss).clamp(min=LOWEST_LOG_PROB), total / self.complements

@@ -145,6 +145,16 @@ def test_thresholds_are_settable() -> None:
     assert torch.equal(negative_learning(3, selpl_threshold=0.9)(logits, labels) > 0, p > 0.9)
 
 
+@pytest.mark.parametrize("stage", [1, 3])
+def test_large_logits_of_negative_learning_keep_their_digits(stage: int, evaluate: Any) -> None:
+    logits, labels = 1000 + 5 * torch.randn(400, 5), torch.randint(5, (400,))
+    loss = negative_learning(stage, selpl_threshold=0.0)
+    value, gradient = evaluate(loss, logits, labels)
+    exact, exact_gradient = evaluate(loss, logits.double(), labels)
+    torch.testing.assert_close(value.double(), exact, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(gradient.double(), exact_gradient, rtol=1e-5, atol=1e-6)
+
+
 def test_torchs_generator_decides() -> None:
     logits, labels = torch.randn(100, 5), torch.randint(5, (100,))
     loss = negative_learning(1)
