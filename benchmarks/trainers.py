@@ -4,12 +4,14 @@
     python benchmarks/trainers.py --size 256 --base-filters 32 --batch 16 --precision bf16 --device cuda
     python benchmarks/trainers.py --task classification --rounds 5
     python benchmarks/trainers.py --task classification --model resnet34 --steps 390 --workers 8 --device cuda
+    python benchmarks/trainers.py --task classification --model cnn4 --runs-per-device 4 --device cuda
 
-Three loops, timed in turn, round after round, so that a drifting machine meets all:
+The loops are timed in turn, round after round, so that a drifting machine meets all:
 
 bare    forward, cross entropy and backward on one batch that stays where it is: no optimiser, no data
 ours    the loop of seg-anl-train or seg-anl-classify: batches, augmentation, ANL-CE, optimiser
 usual   transforms per sample in a DataLoader (of MONAI, of torchvision), then the same step
+4 runs  as ours, with so many networks at once (--runs-per-device); the images of all are counted
 
 Segmentation runs over the embedded ISIC-2017 images; classification over random images of CIFAR-10's number and size,
 with crop, flip, L1 penalty and clipping as published for ANL-CE.
@@ -22,9 +24,10 @@ import itertools
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,13 +51,15 @@ from seg_anl.engine import (
     ResidentBatches,
     RunDirectory,
     Task,
+    Training,
     compose,
-    fit,
+    fit_together,
     loss_from_config,
 )
 from seg_anl.engine.loop import PRECISIONS
 from seg_anl.engine.randomness import epoch_generator
 from seg_anl.losses import ScheduledLoss
+from seg_anl.records import UserError
 from seg_anl.segmentation.augmentation import Augmentation
 from seg_anl.segmentation.criterion import build_criterion
 from seg_anl.segmentation.datasets import load_images
@@ -63,7 +68,8 @@ from seg_anl.segmentation.sources import find_pairs
 
 CIFAR10_IMAGES = 50_000
 
-Batches = Callable[[int], Iterator[tuple[Tensor, Tensor]]]
+Pairs = Iterator[Any]
+Batches = Callable[[int], Pairs]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +85,7 @@ class Subject:
     target: Tensor
     ours: Batches
     usual: Batches
+    finish: Callable[[Sequence[Any]], Sequence[tuple[Tensor, Tensor]]] = list
 
 
 def segmentation(args: argparse.Namespace, device: torch.device) -> Subject:
@@ -209,6 +216,7 @@ def classification(args: argparse.Namespace, device: torch.device) -> Subject:
         torch.randint(0, 10, (batch,)),
         lambda epoch: itertools.islice(resident.epoch(epoch), args.steps),
         usual,
+        resident.finish,
     )
 
 
@@ -263,26 +271,35 @@ class Bench:
         """The project's loop."""
         return self._fit(self.subject.ours)
 
+    def at_once(self, runs: int) -> float:
+        """The project's loop over several networks."""
+        return self._fit(self.subject.ours, runs)
+
     def usual(self) -> float:
         """The same loop fed by a DataLoader that transforms sample by sample."""
         return self._fit(self.subject.usual)
 
-    def _fit(self, batches: Batches) -> float:
+    def _fit(self, batches: Batches, runs: int = 1) -> float:
         """One epoch of the real loop; the time is of its steps, without evaluation and checkpoint."""
         watch = Stopwatch(self.device)
+        trainings = [
+            self._training(watch.around if first else iter, batches) for first in [True] + [False] * (runs - 1)
+        ]
+        settings = LoopSettings(1, self.precision, self.channels_last, progress=False)
+        for outcome in fit_together(trainings, settings, self.subject.optim, Process(self.device)):
+            if isinstance(outcome, UserError):
+                raise outcome
+        return runs * self.images / watch.seconds[0]
+
+    def _training(self, timed: Callable[[Pairs], Pairs], batches: Batches) -> Training:
         self.runs += 1
         run = RunDirectory(self.folder / str(self.runs))
         run.create(self.subject.config)
-        fit(
-            self.subject.network(),
-            self.subject.criterion(),
-            Task(lambda epoch: watch.around(batches(epoch)), self.steps, lambda m, e: {"test": {}}, ("test", "none")),
-            LoopSettings(1, self.precision, self.channels_last, progress=False),
-            self.subject.optim,
-            run,
-            Process(self.device),
+        finish = self.subject.finish if batches is self.subject.ours else list
+        task = Task(
+            lambda epoch: timed(batches(epoch)), self.steps, lambda m, e: {"test": {}}, ("test", "none"), finish=finish
         )
-        return self.images / watch.seconds[0]
+        return Training(self.subject.network(), self.subject.criterion(), task, run)
 
 
 def main() -> None:
@@ -302,12 +319,15 @@ def main() -> None:
     only.add_argument("--max-filters", type=int, default=128)
     only = parser.add_argument_group("classification")
     only.add_argument("--model", choices=sorted(MODELS), default="cnn8")
+    only.add_argument("--runs-per-device", type=int, default=1, help="networks trained at once in a fourth loop")
     args = parser.parse_args()
     device = torch.device(args.device)
     subject = TASKS[args.task](args, device)
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(subject, args.steps, device, Path(folder))
         loops = {"bare": bench.bare, "ours": bench.ours, "usual": bench.usual}
+        if args.runs_per_device > 1:
+            loops[f"{args.runs_per_device} runs"] = lambda: bench.at_once(args.runs_per_device)
         for loop in loops.values():
             loop()  # warm up
         rates: dict[str, list[float]] = {name: [] for name in loops}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from omegaconf import DictConfig
@@ -12,7 +13,7 @@ from torch import Tensor
 from seg_anl.engine import Process, ResidentBatches
 from seg_anl.engine.randomness import epoch_generator
 
-from .augmentation import Augmentation, normalised
+from .augmentation import Augmentation, Draws, apply, normalised
 from .datasets import Dataset, FileImages, Split
 from .streaming import FileBatches, FileEvaluation, FileTransforms
 
@@ -22,9 +23,16 @@ Samples = Callable[[Split], Iterator[Tensor]]
 
 @dataclass(frozen=True, eq=False)
 class TrainingBatches:
-    """An epoch's batches: normalised images ``(B, C, H, W)`` and labels ``(B,)``, this process's share."""
+    """An epoch's batches, this process's share, in the two parts that the loop knows.
 
-    epoch: Callable[[int], Iterator[tuple[Tensor, Tensor]]]
+    Attributes:
+        epoch: epoch -> batches as they are drawn.
+        finish: such batches, one of each run -> normalised images ``(B, C, H, W)`` and labels ``(B,)`` of each.
+        steps: batches of an epoch.
+    """
+
+    epoch: Callable[[int], Iterator[Any]]
+    finish: Callable[[Sequence[Any]], Sequence[tuple[Tensor, Tensor]]]
     steps: int
 
 
@@ -41,7 +49,7 @@ def training_batches(data: Dataset, config: DictConfig, process: Process) -> Tra
     if isinstance(data.train.images, FileImages):
         transforms = FileTransforms.from_config(config.augmentation, data.mean, data.std)
         files = FileBatches(data.train, transforms, config.batch_size, config.seed, process, workers=config.workers)
-        return TrainingBatches(files.epoch, len(files))
+        return TrainingBatches(files.epoch, list, len(files))
     augmentation = Augmentation.from_config(config.augmentation)
     batches = ResidentBatches(
         data.train.images,
@@ -54,12 +62,18 @@ def training_batches(data: Dataset, config: DictConfig, process: Process) -> Tra
     )
 
     # Augmentation draws on the CPU: the same on every device, and no synchronisation to read it back.
-    def epoch(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(epoch: int) -> Iterator[tuple[Tensor, Tensor, Draws]]:
         generator = epoch_generator(config.seed, epoch, f"augmentation {process.rank}")
         for images, labels in batches.epoch(epoch):
-            yield normalised(augmentation(images, generator), data.mean, data.std), labels
+            yield images, labels, augmentation.draw(len(images), generator)
 
-    return TrainingBatches(epoch, len(batches))
+    def finish(drawn: Sequence[tuple[Tensor, Tensor, Draws]]) -> Sequence[tuple[Tensor, Tensor]]:
+        images, labels, draws = zip(*drawn, strict=True)
+        together = images[0] if len(images) == 1 else torch.cat(images)
+        augmented = normalised(apply(together, Draws.of_all(draws)), data.mean, data.std)
+        return list(zip(augmented.chunk(len(images)), labels, strict=True))
+
+    return TrainingBatches(epoch, finish, len(batches))
 
 
 def evaluation_samples(data: Dataset, config: DictConfig, device: torch.device) -> Samples:

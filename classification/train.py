@@ -264,6 +264,7 @@ def _task(
         headline=(next(iter(tests)), "accuracy"),
         after_epoch=after_epoch,
         state=method.state,
+        finish=batches.finish,
     )
 
 

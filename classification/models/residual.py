@@ -18,13 +18,15 @@ class PaddedIdentity(nn.Module):
 
     def __init__(self, channels: int, width: int, stride: int) -> None:
         super().__init__()
-        self.stride = stride
+        self.channels, self.stride = channels, stride
         self.before = (width - channels) // 2
         self.after = width - channels - self.before
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, channels, H, W)`` to ``(B, width, ceil(H / stride), ceil(W / stride))``."""
-        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.before, self.after))
+        # By groups of channels: several networks may lie side by side.
+        fewer = x[:, :, :: self.stride, :: self.stride].unflatten(1, (-1, self.channels))
+        return F.pad(fewer, (0, 0, 0, 0, self.before, self.after)).flatten(1, 2)
 
 
 class Projection(nn.Sequential):

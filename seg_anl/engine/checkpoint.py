@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from seg_anl.records import MetricRow, UserError, written_aside
 
@@ -25,7 +25,7 @@ def save_checkpoint(path: Path, *, epoch: int, rows: list[MetricRow], parts: Map
         "epoch": epoch,
         "rows": [asdict(row) for row in rows],
         "random": random_states(),
-        **{name: part.state_dict() for name, part in parts.items()},
+        **{name: _owned(part.state_dict()) for name, part in parts.items()},
     }
     with written_aside(path) as aside:
         torch.save(state, aside)
@@ -75,6 +75,15 @@ def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
         raise UserError(f"{path}: not a readable checkpoint: {_first_line(error)}") from error
     if not isinstance(state, dict) or state.get("schema") != CHECKPOINT_SCHEMA:
         raise UserError(f"{path}: not a checkpoint of this project (schema {CHECKPOINT_SCHEMA} expected)")
+    return state
+
+
+def _owned(state: Any) -> Any:
+    """``state`` with copies in the place of tensors that are parts of larger ones, which would be saved whole."""
+    if isinstance(state, Tensor):
+        return state.clone() if state.untyped_storage().nbytes() > state.nbytes else state
+    if isinstance(state, Mapping):
+        return {key: _owned(value) for key, value in state.items()}
     return state
 
 

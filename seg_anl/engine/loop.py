@@ -23,7 +23,7 @@ from .jacobian import squared_jacobian_norm
 from .ledger import Ledger, Metrics
 from .optimisation import OptimSettings, add_l1_subgradient, build_optimiser, build_schedule
 from .run_directory import RunDirectory
-from .stack import NetworkStack
+from .stack import LossStack, Stack
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -60,6 +60,11 @@ class LoopSettings:
             progress=bool(config.progress),
         )
 
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """How images and weights lie in memory."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise UserError(f"precision={self.precision}: {nearest_names(str(self.precision), PRECISIONS)}")
@@ -74,21 +79,25 @@ class Task:
     """What a trainer brings to the loop.
 
     Attributes:
-        batches: epoch (from 0) -> batches ``(inputs, target)`` on the device, augmented, this process's share only.
+        batches: epoch (from 0) -> batches, this process's share only: ``(inputs, target)`` on the device, or what
+            ``finish`` makes them from.
         steps_per_epoch: how many there are.
         evaluate: (network in eval mode, epoch) -> metrics; called by the main process after every epoch.
         headline: split and metric that ``best.pt`` and the progress bar go by; higher is better.
         after_epoch: (network in eval mode, epoch) -> metrics of the training, in every process before evaluation; may
             change the network. The rest of what a method remembers is in ``state``.
         state: what else a checkpoint holds, by name: objects with ``state_dict`` and ``load_state_dict``.
+        finish: one batch of each task that is trained at once -> ``(inputs, target)`` of each; does for all of them in
+            one go what need not be done for each (augmentation). The tasks have this function in common.
     """
 
-    batches: Callable[[int], Iterable[tuple[Tensor, Tensor]]]
+    batches: Callable[[int], Iterable[Any]]
     steps_per_epoch: int
     evaluate: Callable[[nn.Module, int], Metrics]
     headline: tuple[str, str]
     after_epoch: Callable[[nn.Module, int], dict[str, float]] | None = None
     state: Mapping[str, Any] = field(default_factory=dict)
+    finish: Callable[[Sequence[Any]], Sequence[tuple[Tensor, Tensor]]] = list
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,9 +146,9 @@ def fit_together(
         UserError: settings that do not go together.
     """
     _check_together(trainings, settings, optim, process)
-    learners = [_Learner(training, settings, optim, process, alone=len(trainings) == 1) for training in trainings]
+    learners = [_Learner(training, settings, optim, process) for training in trainings]
     process.wait()
-    objective, learning = None, learners[:0]
+    objective, learning, memory_format = None, learners[:0], settings.memory_format
     with ExitStack() as closing:
         for learner in learners:
             closing.callback(learner.ledger.close)
@@ -149,17 +158,18 @@ def fit_together(
             if not present:
                 continue
             if objective is None or present != learning:
-                objective, learning = _objective(present, settings, optim, process), present
+                objective, learning = _objective(present, epoch, settings, optim, process), present
             for learner in present:
                 learner.begin(epoch)
             for batches in zip(*(learner.task.batches(epoch) for learner in present), strict=True):
                 for learner in present:
                     learner.optimiser.zero_grad(set_to_none=True)
+                finished = present[0].task.finish(batches)
                 inputs = [
-                    images.contiguous(memory_format=learner.memory_format).requires_grad_(optim.jacobian > 0)
-                    for learner, (images, _) in zip(present, batches, strict=True)
+                    images.contiguous(memory_format=memory_format).requires_grad_(optim.jacobian > 0)
+                    for images, _ in finished
                 ]
-                values = objective(inputs, [target for _, target in batches])
+                values = objective(inputs, [target for _, target in finished])
                 scaled = [learner.scaler.scale(value) for learner, value in zip(present, values, strict=True)]
                 functools.reduce(torch.add, scaled).backward()
                 for learner, value in zip(present, values, strict=True):
@@ -182,14 +192,10 @@ def fit_together(
 class _Learner:
     """A training with what the loop adds to it: its optimiser and, once it goes wrong, why."""
 
-    def __init__(
-        self, training: Training, settings: LoopSettings, optim: OptimSettings, process: Process, *, alone: bool
-    ) -> None:
+    def __init__(self, training: Training, settings: LoopSettings, optim: OptimSettings, process: Process) -> None:
         self.model, self.loss, self.task, self.run = training.model, training.loss, training.task, training.run
         device, dtype = process.device, PRECISIONS[settings.precision]
-        # A stack lays the channels of all its networks side by side, which is another format altogether.
-        self.memory_format = torch.channels_last if settings.channels_last and alone else torch.contiguous_format
-        self.model.to(device).to(memory_format=self.memory_format)
+        self.model.to(device).to(memory_format=settings.memory_format)
         self.loss.to(device)
         self.optimiser = build_optimiser(optim, self.model, self.loss)
         self.schedule = build_schedule(optim, self.optimiser, settings.epochs)
@@ -237,23 +243,26 @@ class _Learner:
 
 
 def _objective(
-    learners: Sequence[_Learner], settings: LoopSettings, optim: OptimSettings, process: Process
-) -> Callable[[list[Tensor], list[Tensor]], list[Tensor]]:
+    learners: Sequence[_Learner], epoch: int, settings: LoopSettings, optim: OptimSettings, process: Process
+) -> Callable[[Sequence[Tensor], Sequence[Tensor]], Sequence[Tensor]]:
     """Inputs and targets of each learner to the value that it is to make small."""
     device, dtype = process.device, PRECISIONS[settings.precision]
-    networks: Callable[[list[Tensor]], Sequence[Tensor]]
+    networks: Callable[[Sequence[Tensor]], Sequence[Tensor]]
+    losses: Callable[[Sequence[Tensor], Sequence[Tensor]], Sequence[Tensor]]
     if len(learners) == 1:
-        network = process.wrapped(learners[0].model)
+        network, loss = process.wrapped(learners[0].model), learners[0].loss
         networks = lambda inputs: [network(inputs[0])]  # noqa: E731
+        losses = lambda outputs, targets: [loss(outputs[0], targets[0])]  # noqa: E731
     else:
-        networks = NetworkStack([learner.model for learner in learners])
+        networks = stack = Stack([learner.model for learner in learners])
+        losses = LossStack([learner.loss for learner in learners])
+        examples = learners[0].task.finish([next(iter(learner.task.batches(epoch))) for learner in learners])
+        stack.check([inputs for inputs, _ in examples])
 
-    def objective(inputs: list[Tensor], targets: list[Tensor]) -> list[Tensor]:
+    def objective(inputs: Sequence[Tensor], targets: Sequence[Tensor]) -> Sequence[Tensor]:
         with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
             outputs = networks(inputs)
-        values = [
-            learner.loss(output, target) for learner, output, target in zip(learners, outputs, targets, strict=True)
-        ]
+        values = losses(outputs, targets)
         if optim.jacobian:
             norms = [squared_jacobian_norm(images, output) for images, output in zip(inputs, outputs, strict=True)]
             values = [value + optim.jacobian / 2 * norm for value, norm in zip(values, norms, strict=True)]

@@ -1,12 +1,12 @@
-"""Several networks of one architecture run as one: each layer's work for all of them is one call to the device.
+"""Several networks of one architecture run as one network: a layer's work in all of them is one call to the device.
 
-For networks so small that a device waits for the next call more than it computes.
+For networks so small that a device waits for the next call longer than it computes.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,42 +14,157 @@ from torch.func import functional_call, vmap
 
 from seg_anl.records import UserError
 
+ALONE = "use runs_per_device=1"
 
-class NetworkStack:
-    """K networks, called with K batches of one shape; returns their K outputs.
 
-    Parameters are stacked anew in every call, as a step of the graph: gradients arrive at each network's own, and
-    optimisers, clipping and checkpoints see K networks as if each were alone. Batch norm's statistics are written back.
-    Outputs equal those of the networks alone up to rounding.
+class Stack:
+    """K networks side by side: the channels of one beside those of the next, in every layer.
+
+    Their weights and statistics move into the layers of one wide network, and those of the K networks become windows
+    onto them: what changes in the one place changes in the other. Gradients arrive at the K networks. Optimisers,
+    clipping, evaluation and checkpoints see K networks as if each were alone; outputs and gradients equal those of the
+    networks alone up to rounding.
+
+    Args:
+        networks: of one architecture, made of convolutions, batch norm, linear layers and what treats every channel
+            alike. They must be trained for equal numbers of steps.
 
     Raises:
-        UserError: for networks that draw random numbers in training, which would then depend on one another.
+        UserError: for other layers, and for dropout, whose draws would depend on the neighbours.
     """
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
-        first = networks[0]
-        if any(isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0 for module in first.modules()):
-            raise UserError("a network with dropout cannot be trained beside others: use runs_per_device=1")
-        self.first = first
-        self.structure = copy.deepcopy(first).to("meta")
-        self.parameters = _by_name([dict(network.named_parameters()) for network in networks])
-        self.buffers = _by_name([dict(network.named_buffers()) for network in networks])
+        self.networks = networks
+        self.wide = _side_by_side(networks)
+        self.counters = [
+            part.num_batches_tracked
+            for network in networks
+            for part in network.modules()
+            if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.num_batches_tracked is not None
+        ]
 
     def __call__(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Outputs of each network for its own inputs; training or evaluation mode is that of the first network."""
-        self.structure.train(self.first.training)
-        parameters = {name: torch.stack(each) for name, each in self.parameters.items()}
-        buffers = {name: torch.stack(each) for name, each in self.buffers.items()}
-        outputs: Tensor = vmap(self._one, randomness="error")(parameters, buffers, torch.stack(tuple(inputs)))
-        if self.first.training:
-            for name, each in self.buffers.items():
-                torch._foreach_copy_(each, buffers[name].unbind())
-        return outputs.unbind()
+        """Outputs ``(B, ..., D)`` of each network for its own inputs ``(B, C, ...)``, in the first network's mode."""
+        self.wide.train(self.networks[0].training)
+        if self.counters and self.wide.training:
+            torch._foreach_add_(self.counters, 1)
+        output: Tensor = self.wide(torch.cat([*inputs], dim=1))
+        return output.chunk(len(self.networks), dim=-1)
 
-    def _one(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor) -> Tensor:
-        output: Tensor = functional_call(self.structure, (parameters, buffers), (inputs,))
-        return output
+    @torch.no_grad()
+    def check(self, inputs: Sequence[Tensor]) -> None:
+        """Check that the networks do not mix: that side by side each says of its ``inputs`` what it says alone.
+
+        Raises:
+            UserError: when they do, which is so for networks whose ``forward`` treats channels by their number.
+        """
+        training = self.networks[0].training
+        for network in self.networks:
+            network.eval()
+        for found, network, images in zip(self(inputs), self.networks, inputs, strict=True):
+            expected = network(images)
+            if found.shape != expected.shape or not torch.allclose(found, expected, rtol=1e-2, atol=1e-3):
+                raise UserError(f"networks of this architecture cannot be trained side by side: {ALONE}")
+        for network in self.networks:
+            network.train(training)
 
 
-def _by_name(tensors: Sequence[dict[str, Tensor]]) -> dict[str, list[Tensor]]:
-    return {name: [each[name] for each in tensors] for name in tensors[0]}
+class LossStack:
+    """K losses that differ in nothing but parameters and buffers, evaluated as one; each keeps its own, as above."""
+
+    def __init__(self, losses: Sequence[nn.Module]) -> None:
+        self.loss, self.state = losses[0], {}
+        for name, _ in losses[0].named_parameters():
+            self.state[name] = _joined([loss.get_parameter(name) for loss in losses], torch.stack, torch.unbind)
+        for name, _ in losses[0].named_buffers():
+            self.state[name] = _joined([loss.get_buffer(name) for loss in losses], torch.stack, torch.unbind)
+
+    def __call__(self, outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The scalar of each loss for its own output and target."""
+        values: Tensor = vmap(self._one, randomness="error")(
+            self.state, torch.stack([*outputs]), torch.stack([*targets])
+        )
+        return values.unbind()
+
+    def _one(self, state: dict[str, Tensor], output: Tensor, target: Tensor) -> Tensor:
+        value: Tensor = functional_call(self.loss, state, (output, target))
+        return value
+
+
+class WideLinear(nn.Module):
+    """K linear layers, each on its share of the features: ``(B, K * in_features)`` to ``(B, K * out_features)``."""
+
+    def __init__(self, parts: Sequence[nn.Linear]) -> None:
+        super().__init__()
+        self.count = len(parts)
+        self.weight = _beside([part.weight for part in parts])
+        self.bias = None if parts[0].bias is None else _beside([part.bias for part in parts])
+
+    def forward(self, features: Tensor) -> Tensor:
+        """One batched matrix product for all."""
+        each = features.unflatten(-1, (self.count, -1)).transpose(0, 1)
+        weight = self.weight.unflatten(0, (self.count, -1)).transpose(1, 2)
+        if self.bias is None:
+            product = torch.bmm(each, weight)
+        else:
+            product = torch.baddbmm(self.bias.view(self.count, 1, -1), each, weight)
+        return product.transpose(0, 1).flatten(1)
+
+
+def _side_by_side(networks: Sequence[nn.Module]) -> nn.Module:
+    """One network whose layers hold those of all ``networks``."""
+    held = [nn.Sequential(network) for network in networks]  # so that no layer is without a parent
+    wide = nn.Sequential(copy.deepcopy(networks[0]))
+    for name, layer in list(wide.named_modules()):
+        if isinstance(layer, nn.modules.dropout._DropoutNd) and layer.p > 0:
+            raise UserError(f"a network with dropout cannot be trained beside others: {ALONE}")
+        if layer._parameters or layer._buffers:
+            parent, _, last = name.rpartition(".")
+            setattr(wide.get_submodule(parent), last, _wide_layer([one.get_submodule(name) for one in held]))
+    return wide
+
+
+def _wide_layer(parts: Sequence[nn.Module]) -> nn.Module:
+    first, count = parts[0], len(parts)
+    if type(first) is nn.Linear:
+        return WideLinear(parts)  # type: ignore[arg-type]
+    wide = copy.deepcopy(first)
+    if isinstance(wide, nn.Conv2d):
+        wide.in_channels, wide.out_channels = count * wide.in_channels, count * wide.out_channels
+        wide.groups *= count
+    elif isinstance(wide, (nn.BatchNorm1d, nn.BatchNorm2d)):
+        wide.num_features *= count
+        wide.register_buffer("num_batches_tracked", None)  # counted in the parts
+    else:
+        raise UserError(f"networks with {type(first).__name__} layers cannot be trained side by side: {ALONE}")
+    for name in [*wide._parameters, *wide._buffers]:
+        if getattr(wide, name) is not None:
+            setattr(wide, name, _beside([getattr(part, name) for part in parts]))
+    return wide
+
+
+def _beside(tensors: Sequence[Tensor]) -> Tensor:
+    count = len(tensors)
+    return _joined(tensors, torch.cat, lambda joined: joined.chunk(count))
+
+
+def _joined(
+    tensors: Sequence[Tensor], join: Callable[[list[Tensor]], Tensor], part: Callable[[Tensor], Sequence[Tensor]]
+) -> Tensor:
+    """One tensor of which ``tensors`` become parts; as a parameter it hands its gradient out to them."""
+    joined = join([tensor.detach() for tensor in tensors])
+    for tensor, its_part in zip(tensors, part(joined), strict=True):
+        tensor.data = its_part
+    if not isinstance(tensors[0], nn.Parameter):
+        return joined
+    parameter = nn.Parameter(joined, requires_grad=tensors[0].requires_grad)
+
+    def hand_out(parameter: Tensor) -> None:
+        assert parameter.grad is not None
+        for tensor, gradient in zip(tensors, part(parameter.grad), strict=True):
+            tensor.grad = gradient
+        parameter.grad = None
+
+    if parameter.requires_grad:
+        parameter.register_post_accumulate_grad_hook(hand_out)
+    return parameter

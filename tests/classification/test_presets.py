@@ -325,7 +325,7 @@ def test_the_command_line_comes_before_the_preset() -> None:
     ],
 )
 def test_noise_as_each_source_makes_it(preset: str, data: str, noise: str, realised: Any) -> None:
-    given = OmegaConf.to_container(composed(preset, data, f"noise={noise}", "noise.rate=0.4").noise)
+    given = OmegaConf.to_container(composed(preset, data, f"noise={noise}", "noise.rate=0.4").noise, resolve=True)
     assert isinstance(given, dict)
     classes = {"cifar10": 10, "cifar100": 100}[data]
     labels = np.arange(50_000) % classes

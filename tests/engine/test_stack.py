@@ -27,7 +27,7 @@ from seg_anl.engine import (
 )
 from seg_anl.engine.checkpoint import read_checkpoint
 from seg_anl.engine.randomness import epoch_generator
-from seg_anl.engine.stack import NetworkStack
+from seg_anl.engine.stack import LossStack, Stack
 from seg_anl.losses import RobustLoss, build_loss
 from seg_anl.records import UserError, read_metrics
 
@@ -101,13 +101,17 @@ def test_together_is_alone_up_to_rounding(tmp_path: Path, loss: str, optim: Opti
 def test_half_precision_scales_each_run_by_its_own(tmp_path: Path) -> None:
     """A run whose first gradients overflow skips steps; its neighbour takes them all, as it would alone."""
     settings = replace(SETTINGS, precision="fp16", epochs=1)
-    reductions = {1: "sum", 2: "mean"}  # the sum's gradients leave half precision's range
-    losses = {seed: build_loss("ce", reduction=reduction) for seed, reduction in reductions.items()}
-    together = [training(tmp_path / "together", seed, loss) for seed, loss in losses.items()]
+
+    def pair(folder: Path) -> list[Training]:
+        loud, quiet = training(folder, 1), training(folder, 2)
+        with torch.no_grad():
+            loud.model[-1].weight *= 1000
+        return [loud, quiet]
+
+    together, lone = pair(tmp_path / "together"), pair(tmp_path / "alone")
     fit_together(together, settings, OPTIM, CPU)
     scales = []
-    for one, (seed, loss) in zip(together, losses.items(), strict=True):
-        expected = training(tmp_path / "alone", seed, loss)
+    for one, expected in zip(together, lone, strict=True):
         alone(expected, settings)
         states = [read_checkpoint(run.last, CPU.device)["scaler"] for run in (one.run, expected.run)]
         assert states[0] == states[1]
@@ -189,25 +193,69 @@ def test_a_run_of_a_stack_goes_on_alone(tmp_path: Path) -> None:
     assert metrics(resumed.run) == pytest.approx(metrics(whole.run), rel=1e-4)
 
 
-def test_outputs_gradients_and_statistics_reach_each_network() -> None:
+def test_values_gradients_and_statistics_are_each_networks_own() -> None:
     networks, lone = [network(seed).double() for seed in SEEDS], [network(seed).double() for seed in SEEDS]
-    inputs = list(torch.randn(3, 6, 3, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
-    outputs = NetworkStack(networks)(inputs)
-    sum(output.square().sum() for output in outputs).backward()
-    for stacked, one, output, images in zip(networks, lone, outputs, inputs, strict=True):
-        expected = one(images)
-        expected.square().sum().backward()
-        torch.testing.assert_close(output, expected)
-        for found, parameter in zip(stacked.parameters(), one.parameters(), strict=True):
-            torch.testing.assert_close(found.grad, parameter.grad)
-        for found, buffer in zip(stacked.buffers(), one.buffers(), strict=True):
-            torch.testing.assert_close(found, buffer)
+    losses, lone_losses = ([build_loss("t_loss", nu=1.0 + seed) for seed in SEEDS] for _ in range(2))
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(3, 6, 3, 8, 8, generator=generator, dtype=torch.float64)
+    targets = torch.randint(0, 5, (3, 6), generator=generator)
+    values = LossStack(losses)(Stack(networks)(inputs), targets)
+    sum(values).backward()
+    for number, (one, loss) in enumerate(zip(lone, lone_losses, strict=True)):
+        expected = loss(one(inputs[number]), targets[number])
+        expected.backward()
+        torch.testing.assert_close(values[number], expected)
+        found = [*networks[number].parameters(), *losses[number].parameters()]
+        for here, there in zip(found, [*one.parameters(), *loss.parameters()], strict=True):
+            torch.testing.assert_close(here.grad, there.grad)
+        for here, there in zip(networks[number].buffers(), one.buffers(), strict=True):
+            torch.testing.assert_close(here, there)
+
+
+class Scaled(nn.Module):
+    """Divides by the number of channels: what lies beside a network would change it."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images / images.shape[1]
+
+
+def test_networks_that_would_mix_are_refused() -> None:
+    inputs = list(torch.randn(2, 4, 3, 8, 8))
+    plain = [network(seed) for seed in (1, 2)]
+    Stack(plain).check(inputs)
+    assert all(module.training for module in plain)
+    with pytest.raises(UserError, match="side by side: use runs_per_device=1"):
+        Stack([nn.Sequential(Scaled(), one) for one in plain]).check(inputs)
+    with pytest.raises(UserError, match="networks with GroupNorm layers"):
+        Stack([nn.Sequential(nn.GroupNorm(1, 3), one) for one in plain])
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_low_precision_reaches_the_layers(precision: torch.dtype) -> None:
+    found = []
+    stack = Stack([network(seed) for seed in SEEDS])
+    for layer in stack.wide.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_hook(lambda _, __, output: found.append(output.dtype))
+    with torch.autocast("cpu", dtype=precision):
+        outputs = stack(list(torch.randn(3, 6, 3, 8, 8)))
+    assert found == [precision]
+    assert outputs[0].dtype == precision
+
+
+def test_a_checkpoint_holds_its_own_run_alone(tmp_path: Path) -> None:
+    """Weights that are part of a stack must not take the stack with them onto the disk."""
+    many = [training(tmp_path / "together", seed) for seed in range(16)]
+    fit_together(many, replace(SETTINGS, epochs=1), OPTIM, CPU)
+    lone = training(tmp_path / "alone", 1)
+    alone(lone, replace(SETTINGS, epochs=1))
+    assert many[1].run.last.stat().st_size == pytest.approx(lone.run.last.stat().st_size, rel=0.02)
 
 
 def test_what_would_depend_on_its_neighbours_is_refused(tmp_path: Path) -> None:
     dropout = [nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5)) for _ in range(2)]
     with pytest.raises(UserError, match="dropout"):
-        NetworkStack(dropout)
+        Stack(dropout)
     for loss, optim in (("nlnl", OPTIM), ("ce", replace(OPTIM, jacobian=0.1))):
         runs = [training(tmp_path / loss, seed, build_loss(loss)) for seed in SEEDS]
         with pytest.raises(UserError, match="runs_per_device=1"):
