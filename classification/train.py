@@ -55,6 +55,7 @@ seg-anl-classify: train a classification network through wrong labels.
   seg-anl-classify data=cifar10 noise=asymmetric loss=anl_ce_er preset=anl2024 seed=2
   seg-anl-classify data=arrays data.file=MINE.npz noise=none loss=gce loss.q=0.5
   seg-anl-classify -m data=cifar10 loss=ce,gce,anl_ce noise.rate=0.2,0.8 seed=1,2,3 preset=anl2024
+  seg-anl-classify -m loss=ce,anl_ce seed=1,2,3 runs_per_device=3          three seeds at a time in one process
   torchrun --nproc-per-node 4 -m classification.train data=webvision data.root=W preset=anl2024
 
 Settings (SETTING=VALUE; command line over preset over default):
@@ -69,7 +70,8 @@ Settings (SETTING=VALUE; command line over preset over default):
   preset=default | anl2023 | anl2024 | apl2020 | alf2021 | sr2021 | sr2021_imbalance | el2021 |
          re2024
   record=[probabilities,gradients,features]  record_every    what some figures of seg-anl-report need
-  seed epochs batch_size precision compile channels_last device workers run_root run_dir
+  seed=N | [N,M,...]  runs_per_device   several seeds, so many of them at once
+  epochs batch_size precision compile channels_last device workers run_root run_dir
 
 The run directory follows from the settings. The same command on it resumes a run that was stopped and leaves a finished
 one alone. It ends with a table, RUN/summary.json and RUN/metrics.csv; seg-anl-report makes tables of many runs.

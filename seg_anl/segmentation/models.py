@@ -27,7 +27,7 @@ def build_model(config: DictConfig, data: DictConfig) -> nn.Module:
         return _dynunet(config, image_size(data.size), data.classes)
     if config.name == "monai":
         arguments = {"spatial_dims": 2, "in_channels": 3, "out_channels": data.classes}
-        settings = {k: v for k, v in OmegaConf.to_container(config).items() if k != "name"}  # type: ignore[union-attr]
+        settings = {k: v for k, v in OmegaConf.to_container(config, resolve=True).items() if k != "name"}  # type: ignore[union-attr]
         try:
             model = hydra.utils.instantiate(settings, **arguments)
         except Exception as error:  # whatever a foreign constructor raises is about the settings given here

@@ -14,6 +14,7 @@ import torchvision
 from torch import Tensor, nn
 
 from classification.models import MODELS, build_model, penultimate_features
+from seg_anl.engine.stack import Stack
 from seg_anl.records import UserError
 
 # Name -> images it is meant for, its classes there, width of its penultimate layer.
@@ -254,3 +255,21 @@ def test_imagenet_weights_come_from_torchs_folder_or_end_in_one_line(
     torch.save(source.state_dict(), tmp_path / "checkpoints" / "resnet50-0676ba61.pth")
     loaded = build_model("resnet50", 14, 3, (224, 224), "imagenet")
     assert torch.equal(loaded.state_dict()["layer4.2.conv3.weight"], source.layer4[2].conv3.weight)
+
+
+@pytest.mark.parametrize("name", sorted(set(PUBLISHED) - {"resnet101", "vgg19_bn"}))
+def test_networks_side_by_side_are_the_networks(name: str) -> None:
+    """What ``runs_per_device`` trains at once, for training mode's outputs and statistics."""
+    shape = PUBLISHED[name][0]
+    images = list(torch.randn(2, 3, *shape, generator=torch.Generator().manual_seed(0)))
+    stack = Stack([built(name, seed).train() for seed in (1, 2)])
+    for found, part, batch, seed in zip(stack(images), stack.networks, images, (1, 2), strict=True):
+        alone = built(name, seed).train()
+        torch.testing.assert_close(found, alone(batch), rtol=1e-3, atol=1e-4)
+        for (key, here), there in zip(part.state_dict().items(), alone.state_dict().values(), strict=True):
+            torch.testing.assert_close(here, there, rtol=1e-4, atol=1e-5, msg=key)
+
+
+def test_dropout_is_not_trained_side_by_side() -> None:
+    with pytest.raises(UserError, match="dropout cannot be trained beside others"):
+        Stack([built("vgg19_bn") for _ in range(2)])
