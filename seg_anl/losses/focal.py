@@ -18,7 +18,8 @@ def focal(pred: LabelledLogProbs, *, gamma: NonNegative = 0.5, detach_modulation
 
     Reference: Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, Eq. 4.
     """
-    return -modulation(pred.miss(), gamma, detach_modulation) * pred.target_log_prob
+    known = pred.detach() if detach_modulation else pred
+    return -modulation(known.miss(), gamma, detach_modulation) * pred.target_log_prob
 
 
 def nfl(pred: LabelledLogProbs, *, gamma: NonNegative = 0.5, detach_modulation: bool = True) -> Tensor:
@@ -26,7 +27,8 @@ def nfl(pred: LabelledLogProbs, *, gamma: NonNegative = 0.5, detach_modulation: 
 
     Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 3.
     """
-    focal_of_all = -modulation(pred.misses(), gamma, detach_modulation) * pred.log_probs
+    known = pred.detach() if detach_modulation else pred
+    focal_of_all = -modulation(known.misses(), gamma, detach_modulation) * pred.log_probs
     return focal(pred, gamma=gamma, detach_modulation=detach_modulation) / focal_of_all.sum(dim=1)
 
 

@@ -49,6 +49,10 @@ class LabelledLogProbs:
         """K."""
         return self.log_probs.shape[1]
 
+    def detach(self) -> LabelledLogProbs:
+        """The same values without their history."""
+        return LabelledLogProbs(self.log_probs.detach(), self.labels, self.target_log_prob.detach())
+
     def miss(self) -> Tensor:
         """1 - p of the labelled class, ``(B, *E)``, accurate also where p is close to 1."""
         return -torch.expm1(self.target_log_prob)

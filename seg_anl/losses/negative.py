@@ -62,7 +62,8 @@ def nnfl(
         # The same, from the modulation that NFL has computed already when the two are one loss and compiled.
         return modulation(miss, gamma, detach_modulation).clamp(max=highest_modulation) * floored
 
-    target_reward, rewards = reward(pred.target_log_prob, pred.miss()), reward(pred.log_probs, pred.misses())
+    known = pred.detach() if detach_modulation else pred
+    target_reward, rewards = reward(pred.target_log_prob, known.miss()), reward(pred.log_probs, known.misses())
     return flipped_share(target_reward, rewards, -highest_modulation * math.log(p_min))
 
 
