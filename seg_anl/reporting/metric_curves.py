@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from seg_anl.records import METRICS_KEYS, UserError, read_metrics
 
+_LAST_EPOCH = 10**9  # a greater number is a damaged cell
+
 Curves = dict[tuple[str, str], "Curve"]
 
 
@@ -33,7 +35,7 @@ def read_curves(path: Path) -> Curves:
         if text and not text.endswith("\n"):
             raise UserError(f"{path}: the last line is cut off")
         curves = _regular(text)
-    except (OSError, UnicodeDecodeError, ValueError):
+    except (OSError, UnicodeDecodeError, ValueError, OverflowError):
         curves = _strict(path)  # says what is wrong with the file, and where
     for (split, name), curve in curves.items():
         if (np.diff(curve.epochs) <= 0).any():
@@ -73,6 +75,8 @@ def _regular(text: str) -> Curves:
 def _strict(path: Path) -> Curves:
     points: dict[tuple[str, str], list[tuple[int, float]]] = {}
     for row in read_metrics(path):
+        if row.epoch > _LAST_EPOCH:
+            raise UserError(f"{path}: damaged: epoch {row.epoch}")
         for name, value in row.values.items():
             points.setdefault((row.split, name), []).append((row.epoch, value))
     return {

@@ -12,6 +12,7 @@ import pytest
 
 from seg_anl.records import UserError, read_metrics
 from seg_anl.reporting.metric_curves import read_curves
+from seg_anl.reporting.report import make_report, read_runs
 from seg_anl.reporting.runs import find_runs, read_run
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
@@ -110,6 +111,14 @@ DAMAGE = {
         lambda f: (f / "metrics.csv").write_text((f / "metrics.csv").read_text().replace("0.3", "good")),
         "damaged",
     ),
+    "an epoch beyond counting": (
+        lambda f: (f / "metrics.csv").write_text((f / "metrics.csv").read_text().replace("\n2,", f"\n{10**30},")),
+        "epoch 1000",
+    ),
+    "a headline over no number of epochs": (
+        lambda f: (f / "summary.json").write_text((f / "summary.json").read_text().replace('"k": 1', '"k": Infinity')),
+        "no headline value",
+    ),
     "epochs out of order": (
         lambda f: (f / "metrics.csv").write_text((f / "metrics.csv").read_text().replace("\n1,", "\n7,")),
         "do not rise",
@@ -129,6 +138,27 @@ def test_a_damaged_run_is_known_as_such_and_why(write_run, damage):
     assert str(folder) not in run.reason  # the path stands beside the reason already
     with pytest.raises(ValueError, match="damaged"):
         _ = run.headline
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"model": "cnn8"},
+        {"method": [1, 2]},
+        {"noise": {"kind": "symmetric", "rate": "most", "seed": 1}},
+        {"noise": {"kind": "symmetric", "rate": 0.4, "seed": [1]}},
+        {"noise": {"alpha": 0.7, "beta": 0.7, "kinds": 3}},
+        {"noise": {"alpha": 0.7, "beta": 0.7, "kinds": [[1]]}},
+    ],
+    ids=str,
+)
+def test_a_setting_of_another_kind_spoils_its_run_and_not_the_report(write_run, tmp_path, settings):
+    write_run("runs/good", [0.1, 0.2], seed=1)
+    write_run("runs/bad", [0.1, 0.2], seed=2, **settings)
+    report = make_report(read_runs([tmp_path / "runs"]), [])
+    assert [run.status for run in report.runs] == ["damaged", "finished"]
+    assert [table.rows for table in report.tables]
+    assert "not of its kind" in report.runs[0].reason or "not a list of names" in report.runs[0].reason
 
 
 def test_a_diverged_run_is_not_a_number_to_average(write_run):

@@ -64,7 +64,7 @@ def read_archive(path: Path, kind: str, shapes: Shapes) -> Arrays:
             if missing:
                 raise UserError(f"{path}: has no array {missing[0]!r}, only {', '.join(archive.files)}; {again}")
             arrays = {name: archive[name] for name in shapes}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path}: damaged ({error}); {again}") from error
     _check_shapes(path, arrays, shapes, again)
     return arrays
