@@ -36,13 +36,32 @@ def first_folder(root: Path, *names: str) -> Path | None:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """All images in ``folder`` and below, folder by folder in the order of the alphabet, as torchvision lists them."""
+    """All images in ``folder`` and below, folder by folder in the order of the alphabet, as torchvision lists them.
+
+    Hidden files and folders (``.ipynb_checkpoints`` holds copies of images) are left out; links are followed.
+
+    Raises:
+        UserError: a folder that cannot be listed, or a link to a folder above it, whose images would count many times.
+    """
+    found: list[tuple[str, list[str]]] = []
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=_refuse_unlisted):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in folders:
+            inner = Path(parent, name)
+            if inner.is_symlink() and Path(os.path.realpath(parent)).is_relative_to(os.path.realpath(inner)):
+                raise UserError(f"{inner} is a link to a folder above it, a loop without end")
+        found.append((parent, names))
     return [
         Path(parent, name)
-        for parent, _, names in sorted(os.walk(folder, followlinks=True))
+        for parent, names in sorted(found)
         for name in sorted(names)
         if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
     ]
+
+
+def _refuse_unlisted(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):  # a class without a folder is told by who asks for it
+        raise UserError(f"cannot list {error.filename}: {error.strerror}") from error
 
 
 def class_folders(folder: Path) -> list[str]:
@@ -80,7 +99,7 @@ def read_lines(path: Path) -> list[str]:
         UserError: where it is missing or no text.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()  # with the mark that Windows puts first, or without
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; half downloaded or unpacked?") from error
     except (OSError, UnicodeDecodeError) as error:

@@ -110,8 +110,11 @@ def _synsets_of_images(root: Path, home: Path, all_synsets: Sequence[str]) -> di
 
 
 def _solution(path: Path) -> dict[str, str]:
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error
     try:
         return {f"{row['ImageId']}.JPEG": row["PredictionString"].split()[0] for row in rows}
     except (KeyError, IndexError, AttributeError) as error:

@@ -77,7 +77,7 @@ def read_matrix(path: Path) -> NDArray[Any]:
     if path.suffix.lower() not in (".csv", ".txt"):
         return read_array(path)[0]
     try:
-        lines = path.read_text(encoding="utf-8").replace(",", " ").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").replace(",", " ").splitlines()  # Excel puts a mark first
         rows = [[float(cell) for cell in line.split()] for line in lines if line.strip()]
         return np.array(rows, dtype=np.float64)
     except OSError as error:

@@ -143,6 +143,51 @@ def test_any_folder_of_images(layout, data_config):
     assert {name: split.labels.tolist() for name, split in alone.tests.items()} == {"test": [0, 1]}
 
 
+def test_copies_in_hidden_folders_are_no_images(layout, data_config):
+    settings = layout("imagefolder")
+    before = names(load_dataset(data_config("imagefolder", **settings)))
+    for path in sorted(Path(settings["root"], "train").rglob("*.*")):
+        (path.parent / ".ipynb_checkpoints").mkdir(exist_ok=True)
+        shutil.copy(path, path.parent / ".ipynb_checkpoints" / f"{path.stem}-checkpoint{path.suffix}")
+    assert names(load_dataset(data_config("imagefolder", **settings))) == before
+
+
+def test_a_folder_linked_into_itself_is_refused(layout, data_config):
+    settings = layout("imagefolder")
+    before = names(load_dataset(data_config("imagefolder", **settings)))
+    loop = Path(settings["root"], "train", "benign", "again")
+    loop.symlink_to(loop.parent)
+    with pytest.raises(UserError, match="again is a link to a folder above it"):
+        load_dataset(data_config("imagefolder", **settings))
+    loop.unlink()
+    # A link to anywhere else is followed.
+    elsewhere = Path(settings["root"]).parent / "elsewhere"
+    loop.parent.rename(elsewhere)
+    loop.parent.symlink_to(elsewhere)
+    assert names(load_dataset(data_config("imagefolder", **settings))) == before
+
+
+@pytest.mark.parametrize("content", [b"ImageId,PredictionString\n\xff\xfe,n01\n", b"ImageId\n" + b"x" * 200_000])
+def test_a_damaged_list_of_kaggle_is_named(layout, data_config, content):
+    settings = layout("imagenet")
+    root = Path(settings["root"])
+    for path in sorted((root / "val").glob("*/*")):
+        shutil.move(path, root / "val" / path.name)
+        path.parent.rmdir()
+    (root / "LOC_val_solution.csv").write_bytes(content)
+    with pytest.raises(UserError, match=r"LOC_val_solution\.csv: cannot be read") as caught:
+        load_dataset(data_config("imagenet", **settings))
+    assert "\n" not in str(caught.value)
+
+
+def test_lists_saved_by_windows_are_read(layout, data_config):
+    settings = layout("webvision")
+    expected = names(load_dataset(data_config("webvision", **settings)))
+    path = Path(settings["root"], "info/train_filelist_google.txt")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert names(load_dataset(data_config("webvision", **settings))) == expected
+
+
 def test_limits_of_files(layout, data_config):
     data = load_dataset(data_config("animal10n", **layout("animal10n"), limit=10, test_limit=3))
     assert data.train.labels.tolist() == sorted(data.train.labels.tolist())

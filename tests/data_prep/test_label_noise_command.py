@@ -168,6 +168,14 @@ def test_pixels_softmaxes_and_matrices_come_from_files(source, labels, tmp_path,
     assert set((noisy.astype(int) - labels)[noisy != labels] % 10) == {2}
 
 
+def test_a_matrix_saved_by_excel_is_read(source, tmp_path, command):
+    rows = "\r\n".join(",".join("1" if i == 9 - j else "0" for j in range(10)) for i in range(10))
+    (tmp_path / "matrix.csv").write_bytes(b"\xef\xbb\xbf" + rows.encode())
+    arguments = ["--kind", "matrix", "--matrix", tmp_path / "matrix.csv"]
+    assert command(main, "labels", source, tmp_path / "noisy", *arguments)[0] == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "noisy" / "labels.npy"), 9 - np.load(source)["y_train"])
+
+
 def human_arrays(labels):
     random = np.random.RandomState(3)
     worse = np.where(random.random_sample(len(labels)) < 0.4, random.randint(0, 10, len(labels)), labels)
