@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from seg_anl.engine import started
+from seg_anl.records import UserError
 from tests.processes import run_groups
 
 PROGRAM = """
@@ -62,3 +64,8 @@ def test_what_follows_an_epoch_sees_the_same_statistics_in_every_process(tmp_pat
         first, second = (torch.load(tmp_path / f"two/mean{rank}-{epoch}.pt", weights_only=True) for rank in (0, 1))
         assert torch.equal(first, second)
         assert first.abs().max() > 0
+
+
+def test_a_full_device_is_one_line_with_what_to_do() -> None:
+    with pytest.raises(UserError, match="memory is full; lower batch_size"), started("cpu"):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")

@@ -98,6 +98,15 @@ def test_together_is_alone_up_to_rounding(tmp_path: Path, loss: str, optim: Opti
     assert len({metrics(one.run)[2, "train", "loss"] for one in together}) == len(SEEDS)
 
 
+def test_compiled_is_not_compiled_up_to_rounding(tmp_path: Path) -> None:
+    for compiled in (True, False):
+        runs = [training(tmp_path / str(compiled), seed) for seed in SEEDS]
+        fit_together(runs, replace(SETTINGS, compile=compiled), OPTIM, CPU)
+    for seed in SEEDS:
+        found, expected = (metrics(RunDirectory(tmp_path / name / str(seed))) for name in ("True", "False"))
+        assert found == pytest.approx(expected, rel=1e-4)
+
+
 def test_half_precision_scales_each_run_by_its_own(tmp_path: Path) -> None:
     """A run whose first gradients overflow skips steps; its neighbour takes them all, as it would alone."""
     settings = replace(SETTINGS, precision="fp16", epochs=1)
