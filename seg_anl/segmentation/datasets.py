@@ -108,7 +108,7 @@ def load_images(pairs: Sequence[Pair], data: DictConfig, *, workers: int, progre
 
 def image_size(size: Any) -> tuple[int, int]:
     """``data.size`` as (height, width): one number, or two."""
-    numbers = [size, size] if isinstance(size, int) else list(size)
+    numbers = list(size) if isinstance(size, Sequence) else [size, size]
     if len(numbers) != 2 or any(isinstance(n, bool) or not isinstance(n, int) or n < 8 for n in numbers):
         raise UserError(f"data.size must be one or two whole numbers >= 8 (pixels), got {size!r}")
     return numbers[0], numbers[1]
