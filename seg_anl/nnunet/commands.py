@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from data_prep.command_line import OneLineParser
 from seg_anl.records import UserError, run_command
 
 from . import trainer_folder
@@ -54,8 +55,8 @@ def _run(arguments: Sequence[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        PROGRAM,
+    parser = OneLineParser(
+        prog=PROGRAM,
         description="Train nnU-Net v2 with noise-robust losses.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -100,7 +101,7 @@ def _plan(options: argparse.Namespace) -> None:
     median = add_to_plans_file(path, options.name, options.base, options.batch_size, options.patch_size)
     patch = " x ".join(map(str, options.patch_size))
     print(f"{path}: configuration {options.name}: {options.base} with batch {options.batch_size}, patch {patch}")
-    if list(median) != list(map(float, options.patch_size)):
+    if median and list(median) != list(map(float, options.patch_size)):
         print(f"note: the images' median size is {' x '.join(f'{size:g}' for size in median)}, not {patch}")
 
 

@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import io
 import os
+import traceback
 import warnings
 from collections.abc import Iterator
 from importlib import metadata
@@ -68,15 +69,21 @@ def look_up(name: str) -> Any:
     try:
         with quiet():
             return recursive_find_trainer_class_by_name(name)
-    except RuntimeError as error:
+    except Exception as error:  # nnU-Net imports every module of every folder; any of them may raise anything
+        if not _is_of_nnunet(error):
+            raise UserError(
+                f"nnU-Net's search for {name!r} ended with {type(error).__name__}: {error}; is there a broken module "
+                f"in {EXTERNAL_VARIABLE}={value}?"
+            ) from error
         hint = nearest_names(name, trainers())
         place = f"{EXTERNAL_VARIABLE}={value}" if value else f"{EXTERNAL_VARIABLE} is not set"
         raise UserError(f"nnU-Net finds no trainer {name!r} ({place}); {hint}") from error
-    except Exception as error:  # nnU-Net imports every module of every folder; any of them may raise anything
-        raise UserError(
-            f"nnU-Net's search for {name!r} ended with {type(error).__name__}: {error}; is there a broken module in "
-            f"{EXTERNAL_VARIABLE}={value}?"
-        ) from error
+
+
+def _is_of_nnunet(error: Exception) -> bool:
+    """Whether this is how nnU-Net says that it found nothing; a module that it imported may raise the same type."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return isinstance(error, RuntimeError) and str(frame.f_globals.get("__name__")).startswith("nnunetv2.")
 
 
 def check(names: list[str]) -> list[str]:

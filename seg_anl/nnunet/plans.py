@@ -17,8 +17,12 @@ def dataset_folder(root: Path, dataset: str) -> Path:
     Raises:
         UserError: when there is none, or more than one of that number.
     """
-    pattern = f"Dataset{int(dataset):03d}_*" if dataset.isdigit() else dataset
-    found = sorted(path for path in root.glob(pattern) if path.is_dir()) if root.is_dir() else []
+    if dataset.isdecimal():
+        pattern = f"Dataset{int(dataset):03d}_*"
+        found = sorted(path for path in root.glob(pattern) if path.is_dir()) if root.is_dir() else []
+    else:
+        pattern = dataset
+        found = [root / dataset] if (root / dataset).is_dir() else []
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
         raise UserError(f"{root}: expected one folder {pattern}, found {names}; run nnUNetv2_plan_and_preprocess first")
@@ -64,7 +68,7 @@ def add_to_plans_file(path: Path, name: str, base: str, batch_size: int, patch_s
         changed = add_configuration(plans, name, base, batch_size, patch_size)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such plans; run nnUNetv2_plan_and_preprocess first") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not a plans file of nnU-Net: {error!r}") from error
     if changed != plans:
         write_json(path, changed)

@@ -90,6 +90,7 @@ def test_check_without_the_variable_is_one_line(empty: NNUNet):
         ("{tmp}/empty", "nnUNetTrainerMAE", "finds no trainer 'nnUNetTrainerMAE'"),
         ("{tmp}/same_name:{ours}", "nnUNetTrainerMAE", "another class of the name nnUNetTrainerMAE, in a_copy"),
         ("{tmp}/broken:{ours}", "nnUNetTrainerMAE", "ended with ModuleNotFoundError.* is there a broken module"),
+        ("{tmp}/raising:{ours}", "nnUNetTrainerMAE", "ended with RuntimeError: no licence; is there a broken module"),
     ],
 )
 def test_check_says_what_is_wrong(tmp_path: Path, monkeypatch, folders: str, name: str, message: str):
@@ -98,12 +99,21 @@ def test_check_says_what_is_wrong(tmp_path: Path, monkeypatch, folders: str, nam
         "same_name": "from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer\n"
         "class nnUNetTrainerMAE(nnUNetTrainer): pass\n",
         "broken": "import a_module_that_is_not_there\n",
+        "raising": "raise RuntimeError('no licence')\n",  # the type by which nnU-Net says that it found nothing
     }.items():
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "a_copy.py").write_text(text)
     monkeypatch.setenv("nnUNet_extTrainer", folders.format(ours=trainer_folder(), tmp=tmp_path))
     with pytest.raises(UserError, match=message):
         check([name])
+
+
+@pytest.mark.parametrize("arguments", [[], ["foo"], ["plan"], ["plan", "501", "--batch-size", "x"]])
+def test_a_mistake_in_the_command_is_one_line(arguments, capsys):
+    with pytest.raises(SystemExit) as leaving:
+        commands._run(arguments)
+    assert leaving.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_training_with_a_bad_value_is_one_line(empty: NNUNet):

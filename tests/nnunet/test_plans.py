@@ -59,6 +59,30 @@ def test_files(tmp_path):
     assert json.loads(path.read_text())["configurations"]["mine"]["batch_size"] == 16
 
 
+@pytest.mark.parametrize(
+    "configuration",
+    [
+        [],
+        {"patch_size": [64, 64], "architecture": []},
+        {"patch_size": [64, 64], "architecture": {"arch_kwargs": {"strides": [[1]]}}},
+    ],
+    ids=str,
+)
+def test_damaged_plans_are_one_line_and_stay_as_they_are(tmp_path, configuration):
+    path = tmp_path / "nnUNetPlans.json"
+    path.write_text(json.dumps({"configurations": {"2d": configuration}}))
+    before = path.read_bytes()
+    with pytest.raises(UserError, match="not a plans file"):
+        add_to_plans_file(path, "mine", "2d", 16, [64, 64])
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["²", "/nowhere", "Dataset5[0", "**"])
+def test_datasets_of_no_name(tmp_path, name):
+    with pytest.raises(UserError, match="found none"):
+        dataset_folder(tmp_path, name)
+
+
 def test_datasets_by_number_or_name(tmp_path):
     (tmp_path / "Dataset007_A").mkdir()
     assert dataset_folder(tmp_path, "7") == dataset_folder(tmp_path, "Dataset007_A") == tmp_path / "Dataset007_A"
