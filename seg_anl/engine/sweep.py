@@ -7,6 +7,7 @@ import importlib.util
 import os
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from seg_anl.records import UserError, exit_with_error, make_directory, write_te
 # Hydra's own records of a run; run directories hold ours.
 HYDRA_QUIET = ["hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"]
 SWEEP_FLAGS = {"-m", "--multirun"}
+RAY_PRINTS_AFTER_S = 0.5  # how late Ray hands on what its workers print, by its own wait at exit
 LAUNCHER_PACKAGES = {"ray": "hydra_ray_launcher", "submitit": "hydra_submitit_launcher"}
 
 
@@ -60,7 +62,16 @@ def run_with_hydra(
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(str(error).splitlines()[0]) from error
         if sweep:
+            _leave_ray()
             _tell(Path(scratch))
+
+
+def _leave_ray() -> None:
+    """Let what Ray's workers printed come first: a thread of Ray prints it here, late, and would print after us."""
+    ray = sys.modules.get("ray")
+    if ray is not None and ray.is_initialized():
+        time.sleep(RAY_PRINTS_AFTER_S)
+        ray.shutdown()
 
 
 def _job(
