@@ -102,13 +102,13 @@ def segmentation(args: argparse.Namespace, device: torch.device) -> Subject:
     config = compose("segmentation", settings)
     data = load_images(find_pairs(config.data, 0).train, config.data, workers=2, progress=False)
     data = data.subset(set(data.items[: args.steps * batch]))
-    resident = ResidentBatches(data.images, data.masks, batch, 1, device)
+    resident = ResidentBatches(data.images, data.masks, batch, 1, Process(device))
     augmentation = Augmentation()
 
     def ours(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         generator = epoch_generator(1, epoch, "augmentation")
         for images, masks in resident.epoch(epoch):
-            yield augmentation(images, masks, generator)
+            yield augmentation(images, masks, augmentation.draw(len(images), generator))
 
     transform = Compose(
         [

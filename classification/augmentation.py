@@ -32,6 +32,12 @@ class Draws:
     mirrored: Tensor | None
     angle: Tensor | None
 
+    def part(self, index: slice) -> Draws:
+        """What was drawn for some of the images."""
+        return Draws(
+            *(None if drawn is None else drawn[..., index] for drawn in (self.offset, self.mirrored, self.angle))
+        )
+
     @staticmethod
     def of_all(draws: Sequence[Draws]) -> Draws:
         """What was drawn for several batches of one augmentation, as for one batch."""

@@ -56,16 +56,15 @@ def training_batches(data: Dataset, config: DictConfig, process: Process) -> Tra
         torch.from_numpy(data.train.labels),
         config.batch_size,
         config.seed,
-        process.device,
-        process.rank,
-        process.world_size,
+        process,
     )
 
-    # Augmentation draws on the CPU: the same on every device, and no synchronisation to read it back.
+    # Augmentation draws on the CPU, for the whole batch: the same on every device and with any number of processes, and
+    # no synchronisation to read it back.
     def epoch(epoch: int) -> Iterator[tuple[Tensor, Tensor, Draws]]:
-        generator = epoch_generator(config.seed, epoch, f"augmentation {process.rank}")
+        generator = epoch_generator(config.seed, epoch, "augmentation 0")
         for images, labels in batches.epoch(epoch):
-            yield images, labels, augmentation.draw(len(images), generator)
+            yield images, labels, augmentation.draw(config.batch_size, generator).part(process.of_batch)
 
     def finish(drawn: Sequence[tuple[Tensor, Tensor, Draws]]) -> Sequence[tuple[Tensor, Tensor]]:
         images, labels, draws = zip(*drawn, strict=True)

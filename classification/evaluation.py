@@ -8,6 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from seg_anl.engine import Process
+
+from .batches import Samples
+from .datasets import Split
+
 MOST_MARGINALS = 100  # classes up to which metrics.csv has a column for each
 
 
@@ -25,6 +30,17 @@ class Predictions:
     marginals: Tensor
     log_probs: Tensor | None
 
+    def gathered(self, count: int, process: Process) -> Predictions:
+        """The predictions for all ``count`` samples, of which each process has made those for its share."""
+        if process.world_size == 1:
+            return self
+        weight = len(self.classes) * process.world_size / count
+        return Predictions(
+            process.gathered(self.classes, count),
+            process.mean(self.marginals.to(process.device) * weight).cpu(),
+            None if self.log_probs is None else process.gathered(self.log_probs, count),
+        )
+
 
 def predict(model: nn.Module, batches: Iterable[Tensor], *, keep_log_probs: bool = False) -> Predictions:
     """Run ``model`` over ``batches``; its output is ``(B, K)``, or ``(B, H, K)`` of H networks."""
@@ -41,6 +57,14 @@ def predict(model: nn.Module, batches: Iterable[Tensor], *, keep_log_probs: bool
     found = torch.cat(classes).cpu()
     marginals = torch.stack(sums).sum(dim=0).cpu() / len(found)
     return Predictions(found, marginals, torch.cat(kept).cpu() if kept else None)
+
+
+def predict_split(
+    model: nn.Module, split: Split, samples: Samples, process: Process, *, keep_log_probs: bool = False
+) -> Predictions:
+    """What ``model`` says of all samples of ``split``, known to every process; each runs over its share."""
+    part = split.part(process.share(len(split)))
+    return predict(model, samples(part), keep_log_probs=keep_log_probs).gathered(len(split), process)
 
 
 def evaluation_scores(predictions: Predictions, labels: Tensor) -> dict[str, float]:

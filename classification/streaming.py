@@ -37,7 +37,7 @@ class FileBatches:
         transforms: how images are cropped, augmented and normalised.
         batch_size: samples of a step, over all training processes.
         seed: of order and augmentation.
-        process: every process takes each ``world_size``-th sample of a batch.
+        process: whose device it is, and whose part of every batch.
         workers: processes that decode; 0: none, this one does.
 
     Raises:
@@ -51,7 +51,7 @@ class FileBatches:
         assert isinstance(split.images, FileImages)
         self.labels = torch.from_numpy(split.labels).to(process.device)
         self.transforms, self.seed, self.device = transforms, seed, process.device
-        self._order = _Order(len(split), batch_size, seed, process.rank, process.world_size)
+        self._order = _Order(len(split), batch_size, seed, process.of_batch)
         self._loader = _loader(_Decoded(split.images, transforms, seed), self._order, workers, process.device)
 
     def __len__(self) -> int:
@@ -101,8 +101,8 @@ class _Key(NamedTuple):
 class _Order(Sampler[list[_Key]]):
     """The keys of this process's share of an epoch's batches."""
 
-    def __init__(self, count: int, batch_size: int, seed: int, rank: int, world_size: int) -> None:
-        self.count, self.batch_size, self.seed, self.rank, self.world_size = count, batch_size, seed, rank, world_size
+    def __init__(self, count: int, batch_size: int, seed: int, of_batch: slice) -> None:
+        self.count, self.batch_size, self.seed, self.of_batch = count, batch_size, seed, of_batch
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -111,7 +111,7 @@ class _Order(Sampler[list[_Key]]):
     def __iter__(self) -> Iterator[list[_Key]]:
         order = torch.randperm(self.count, generator=epoch_generator(self.seed, self.epoch, "order"))
         for start in range(0, len(self) * self.batch_size, self.batch_size):
-            share = order[start + self.rank : start + self.batch_size : self.world_size]
+            share = order[start : start + self.batch_size][self.of_batch]
             yield [_Key(self.epoch, position) for position in share.tolist()]
 
 

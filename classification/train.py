@@ -39,8 +39,8 @@ from seg_anl.records import MetricRow, UserError, config_folder
 from seg_anl.records.runs import summarise
 
 from .batches import Samples, check_augmentation, evaluation_samples, training_batches
-from .datasets import Dataset, fingerprints, load_dataset
-from .evaluation import evaluation_scores, predict, training_scores
+from .datasets import Dataset, Split, fingerprints, load_dataset
+from .evaluation import evaluation_scores, predict_split, training_scores
 from .methods import Method, build_method
 from .models import penultimate_features
 from .noise import check_noise_settings, noise_fingerprints, noise_name, read_noise, write_noise
@@ -180,8 +180,8 @@ def _begin(job: Job, data: Dataset, first: RunDirectory | None, process: Process
         print(f"{prepared.told(config.noise)}\n{run.path}", "resumes" if run.last.exists() else "begins")
     samples = evaluation_samples(prepared.data, config, process.device)
     if first is not None:
-        method.learn(_probabilities(first, build_network(config, data), samples(prepared.data.train), process))
-    criterion = method.criterion(job.loss, epochs=config.epochs)
+        method.learn(_probabilities(first, build_network(config, data), prepared.data.train, samples, process))
+    criterion = method.criterion(job.loss, epochs=config.epochs, process=process)
     recorder = Recorder(run.path / "records", config, prepared.data.train.labels, prepared.clean)
     task = _task(prepared, config, method, samples, recorder, process)
     return Begun(job, prepared, recorder, Training(model, criterion, task, run))
@@ -231,6 +231,8 @@ def _task(
     given = torch.from_numpy(data.train.labels)
     clean = None if prepared.clean is None else torch.from_numpy(prepared.clean)
     tests = {**data.tests, **({} if prepared.tuning is None else {"tuning": prepared.tuning})}
+    for split in tests.values():
+        process.share(len(split))  # too few samples for the processes are refused now rather than after an epoch
     truths = {name: torch.from_numpy(split.labels) for name, split in tests.items()}
     train_every = config.evaluation.train_every
 
@@ -240,20 +242,23 @@ def _task(
 
     def evaluate(model: nn.Module, epoch: int) -> Metrics:
         metrics = {
-            name: evaluation_scores(predict(model, samples(split)), truths[name]) for name, split in tests.items()
+            name: evaluation_scores(predict_split(model, split, samples, process), truths[name])
+            for name, split in tests.items()
         }
         recording = recorder.due(epoch, "probabilities", "gradients")
         scoring = train_every and ((epoch + 1) % train_every == 0 or epoch + 1 == config.epochs)
         if scoring or recording:
-            predictions = predict(model, samples(data.train), keep_log_probs=recording)
+            predictions = predict_split(model, data.train, samples, process, keep_log_probs=recording)
             if scoring:
                 metrics["train"] = training_scores(predictions, given, clean)
-            if predictions.log_probs is not None:
+            if predictions.log_probs is not None and process.is_main:
                 recorder.training(epoch, predictions.log_probs)
         if recorder.due(epoch, "features"):
             test = next(iter(data.tests.values()))
-            found = torch.cat([penultimate_features(model, images) for images in samples(test)])
-            recorder.features(epoch, found, test.labels)
+            part = samples(test.part(process.share(len(test))))
+            found = process.gathered(torch.cat([penultimate_features(model, images) for images in part]), len(test))
+            if process.is_main:
+                recorder.features(epoch, found, test.labels)
         return metrics
 
     def after_epoch(model: nn.Module, epoch: int) -> dict[str, float]:
@@ -282,11 +287,12 @@ def _first_runs(config: DictConfig, jobs: list[Job]) -> dict[int, RunDirectory]:
     return dict(zip(first.seed, train(first), strict=True))
 
 
-def _probabilities(first: RunDirectory, model: nn.Module, images: Iterator[Tensor], process: Process) -> Tensor:
-    """What the network of a finished run says of ``images``: ``(N, K)``."""
+def _probabilities(first: RunDirectory, model: nn.Module, split: Split, samples: Samples, process: Process) -> Tensor:
+    """What the network of a finished run says of ``split``: ``(N, K)``."""
     load_model(first.last, model, process.device)
     with torch.inference_mode():
-        log_probs = predict(model.to(process.device).eval(), images, keep_log_probs=True).log_probs
+        model.to(process.device).eval()
+        log_probs = predict_split(model, split, samples, process, keep_log_probs=True).log_probs
     assert log_probs is not None
     return log_probs.exp()
 

@@ -43,6 +43,13 @@ class Split:
             return Split(FileImages(tuple(self.images.paths[i] for i in index)), self.labels[index])
         return Split(self.images[index], self.labels[index])
 
+    def part(self, share: slice) -> Split:
+        """The samples of ``share``; images in memory are not copied."""
+        images = self.images
+        return Split(
+            FileImages(images.paths[share]) if isinstance(images, FileImages) else images[share], self.labels[share]
+        )
+
     def with_labels(self, labels: NDArray[np.int64]) -> Split:
         """The same images under other labels."""
         return Split(self.images, labels)

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from seg_anl.engine import Process
 from seg_anl.losses import RobustLoss, ScheduledLoss
 
 SampleBatches = Callable[[int, int], Iterator[Tensor]]
@@ -32,7 +33,7 @@ class Method:
     def learn(self, probabilities: Tensor) -> None:
         """Take the ``(N, K)`` probabilities of the first network."""
 
-    def criterion(self, loss: RobustLoss, *, epochs: int) -> ScheduledLoss:
+    def criterion(self, loss: RobustLoss, *, epochs: int, process: Process) -> ScheduledLoss:
         """What it is trained on."""
         return loss
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from seg_anl.engine import Process
 from seg_anl.losses import RobustLoss, ScheduledLoss
 
 from .base import Method
@@ -33,6 +34,7 @@ class CrossedSmallLoss(ScheduledLoss):
         loss: any loss of the registry; its reduction is taken over.
         forget_rate: the noise rate, as far as it is known, in [0, 1).
         gradual_epochs: T_k of the paper.
+        process: where it is one of several, the losses of the whole batch are compared, over all of them.
 
     Shape:
         - output: logits ``(B, 2, K)``; target: ``(B,)``.
@@ -41,11 +43,11 @@ class CrossedSmallLoss(ScheduledLoss):
     2018, Algorithm 1.
     """
 
-    def __init__(self, loss: RobustLoss, *, forget_rate: float, gradual_epochs: int) -> None:
+    def __init__(self, loss: RobustLoss, *, forget_rate: float, gradual_epochs: int, process: Process) -> None:
         super().__init__()
         loss.reduction = "none"
         self.loss, self.forget_rate, self.gradual_epochs = loss, forget_rate, gradual_epochs
-        self.draws = loss.draws
+        self.process, self.draws = process, loss.draws
         self.kept = 1.0
 
     def set_epoch(self, epoch: int) -> None:
@@ -56,11 +58,17 @@ class CrossedSmallLoss(ScheduledLoss):
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         """The scalar criterion of both networks; their gradients do not mix."""
         first, second = (self.loss(output[:, network], target) for network in (0, 1))
-        count = max(1, int(self.kept * len(target)))
-        easy_for_first, easy_for_second = (
-            values.detach().topk(count, largest=False, sorted=False).indices for values in (first, second)
-        )
-        return first[easy_for_second].mean() + second[easy_for_first].mean()
+        size = len(target) * self.process.world_size
+        count = max(1, int(self.kept * size))
+        easy_for_first, easy_for_second = (self._smallest(values.detach(), count, size) for values in (first, second))
+        total = first.where(easy_for_second, 0).sum() + second.where(easy_for_first, 0).sum()
+        return total * self.process.world_size / count  # the processes' gradients are averaged
+
+    def _smallest(self, values: Tensor, count: int, size: int) -> Tensor:
+        """Which of this process's samples are among the ``count`` of the smallest values of all ``size``."""
+        batch = self.process.gathered(values, size)
+        indices = batch.topk(count, largest=False, sorted=False).indices
+        return torch.zeros_like(batch, dtype=torch.bool).scatter(0, indices, True)[self.process.share(size)]
 
 
 class CoTeaching(Method):
@@ -80,6 +88,6 @@ class CoTeaching(Method):
         """Two networks that start from different weights."""
         return NetworkPair(build(), build())
 
-    def criterion(self, loss: RobustLoss, *, epochs: int) -> ScheduledLoss:
+    def criterion(self, loss: RobustLoss, *, epochs: int, process: Process) -> ScheduledLoss:
         """The crossed small-loss criterion over ``loss``."""
-        return CrossedSmallLoss(loss, forget_rate=self.forget_rate, gradual_epochs=self.gradual_epochs)
+        return CrossedSmallLoss(loss, forget_rate=self.forget_rate, gradual_epochs=self.gradual_epochs, process=process)

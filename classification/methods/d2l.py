@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seg_anl.engine import Process
 from seg_anl.losses import RobustLoss, ScheduledLoss
 from seg_anl.losses.inputs import LabelledLogits
 
@@ -93,7 +94,7 @@ class DimensionalityDriven(Method):
         self.memory = _Memory()
         self.epochs = 1
 
-    def criterion(self, loss: RobustLoss, *, epochs: int) -> ScheduledLoss:
+    def criterion(self, loss: RobustLoss, *, epochs: int, process: Process) -> ScheduledLoss:
         """Cross entropy whose labels are paced."""
         self.epochs = epochs
         return self.paced

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from seg_anl.engine import Process
 from seg_anl.losses import RobustLoss, ScheduledLoss, build_loss
 
 from .base import Method
@@ -46,6 +47,6 @@ class ForwardEstimated(Method):
         """Estimate the transition."""
         self.transition = estimated_transition(probabilities.cpu(), self.percentile)
 
-    def criterion(self, loss: RobustLoss, *, epochs: int) -> ScheduledLoss:
+    def criterion(self, loss: RobustLoss, *, epochs: int, process: Process) -> ScheduledLoss:
         """Cross entropy, corrected."""
         return build_loss("forward", transition=self.transition)

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import io
 import json
+import os
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_anl.records import UserError, array_digest, make_directory, write_bytes, write_csv, write_json, written_aside
+from seg_anl.records import UserError, array_digest, make_directory, write_bytes, write_json, write_text, written_aside
 
 from ..exclusive import alone_in
 from ..mask_files import PARTIAL_PREFIX
@@ -50,23 +53,22 @@ def run_label_noise(
     Raises:
         UserError: bad input, or a target that is another run's.
     """
-    for path in (source, *other_files):
-        if path.resolve() in [(target / name).resolve() for name in OUTPUTS]:
-            raise UserError(f"{path} lies in {target} under a name that is written there: name another folder")
-    identity = _identity(labels, settings, inputs)
-    if not overwrite:
-        _refuse_other_settings(target, identity)
+    files = (source, *other_files)
+    _refuse_own_input(target, files)
     try:
         noisy, report = apply_label_noise(labels, settings, inputs)
     except ValueError as error:
-        raise UserError(f"{source}: {error}") from error
+        raise UserError(f"{' with '.join(map(str, files))}: {error}") from error
     data = io.BytesIO()
     np.save(data, noisy, allow_pickle=False)
-    if not overwrite:
-        _refuse_foreign_files(target, data.getvalue())
+    identity = _identity(labels, settings, inputs)
     make_directory(target)
     try:
-        with alone_in(target):
+        with alone_in(target):  # asked only now: another run may have ended here a moment ago
+            _refuse_folders(target)
+            if not overwrite:
+                _refuse_other_settings(target, identity)
+                _refuse_foreign_files(target, data.getvalue())
             _write_folder(target, source, labels, noisy, data.getvalue(), identity, report)
     except OSError as error:
         raise UserError(f"cannot write into {target}: {error.strerror or error}") from error
@@ -84,17 +86,19 @@ def _write_folder(
 ) -> None:
     (target / MANIFEST).unlink(missing_ok=True)
     for leftover in target.glob(f"{PARTIAL_PREFIX}*"):
-        leftover.unlink()
+        if leftover.is_file():
+            leftover.unlink()
     write_bytes(target / LABELS, data)
-    rows = [{"index": i, "clean": c, "noisy": n} for i, (c, n) in enumerate(zip(labels, noisy, strict=True))]
-    write_csv(target / TABLE, ["index", "clean", "noisy"], rows)
-    columns = ["clean", *(str(label) for label in range(len(report.confusion)))]
-    cells = [[label, *row] for label, row in enumerate(report.confusion.tolist())]
-    write_csv(target / CONFUSION, columns, [dict(zip(columns, row, strict=True)) for row in cells])
+    rows = zip(range(len(labels)), labels.tolist(), noisy.tolist(), strict=True)
+    write_text(target / TABLE, _table(["index", "clean", "noisy"], rows))
+    classes = range(len(report.confusion))
+    cells = ([label, *row.tolist()] for label, row in enumerate(report.confusion))
+    write_text(target / CONFUSION, _table(["clean", *map(str, classes)], cells))
     draw_confusion(report, target / PICTURE)
     manifest = {
         "schema": SCHEMA,
-        "source": source.name,
+        # A name that is no text would be no JSON either.
+        "source": os.fsencode(source.name).decode("utf-8", "replace"),
         **identity,
         "samples": len(labels),
         "changed": int(np.count_nonzero(labels != noisy)),
@@ -103,6 +107,11 @@ def _write_folder(
         "result_sha256": array_digest(noisy),
     }
     write_json(target / MANIFEST, manifest)
+
+
+def _table(columns: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
+    """Whole numbers as CSV, a row at a time: a table may have as many as 25 million."""
+    return "".join(f"{','.join(map(str, row))}\n" for row in chain([columns], rows))
 
 
 def draw_confusion(report: LabelReport, picture: Path) -> None:
@@ -142,6 +151,19 @@ def _identity(labels: NDArray[Any], settings: LabelNoiseSettings, inputs: LabelN
     }
 
 
+def _refuse_own_input(target: Path, files: Iterable[Path]) -> None:
+    written = {os.path.realpath(target / name) for name in OUTPUTS}
+    for path in files:
+        if os.path.realpath(path) in written:
+            raise UserError(f"{path} lies in {target} under a name that is written there: name another folder")
+
+
+def _refuse_folders(target: Path) -> None:
+    for name in OUTPUTS:
+        if (target / name).is_dir():
+            raise UserError(f"{target / name} is a folder, where a file of this name is written: name another folder")
+
+
 def _refuse_other_settings(target: Path, identity: dict[str, Any]) -> None:
     path = target / MANIFEST
     if not path.exists():
@@ -149,7 +171,7 @@ def _refuse_other_settings(target: Path, identity: dict[str, Any]) -> None:
     try:
         there = json.loads(path.read_text(encoding="utf-8"))
         same = all(there.get(name) == value for name, value in identity.items())
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: not a manifest of this command ({error}); --overwrite replaces it") from error
     if not same:
         different = "settings" if there.get("settings") != identity["settings"] else "sources"

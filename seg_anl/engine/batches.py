@@ -10,6 +10,7 @@ from torch import Tensor
 
 from seg_anl.records import UserError
 
+from .distribution import Process
 from .randomness import epoch_generator
 
 # The share of a GPU's free memory that the data may take; beyond it they stay in the host's memory.
@@ -27,13 +28,14 @@ def check_batch_size(batch_size: Any, count: int, world_size: int = 1) -> None:
 class ResidentBatches:
     """Batches of images and targets, the same for the same seed and epoch whatever came before.
 
-    Both lie on the training device where they fit, else in (pinned) host memory. Each process takes every
-    ``world_size``-th sample of a batch.
+    Both lie on the training device where they fit, else in (pinned) host memory. Each process takes
+    :attr:`Process.of_batch`.
 
     Args:
         images: ``(N, ...)`` uint8.
         targets: ``(N, ...)``.
         batch_size: samples of a step, over all processes.
+        process: whose device it is, and whose part of every batch.
     """
 
     def __init__(
@@ -42,15 +44,13 @@ class ResidentBatches:
         targets: Tensor,
         batch_size: int,
         seed: int,
-        device: torch.device,
-        rank: int = 0,
-        world_size: int = 1,
+        process: Process,
     ) -> None:
-        check_batch_size(batch_size, len(images), world_size)
-        self.batch_size, self.seed, self.device = batch_size, seed, device
-        self.rank, self.world_size = rank, world_size
-        resident = _fits(images, device)
-        place = device if resident else torch.device("cpu")
+        check_batch_size(batch_size, len(images), process.world_size)
+        self.batch_size, self.seed, self.device = batch_size, seed, process.device
+        self.of_batch = process.of_batch
+        resident = _fits(images, self.device)
+        place = self.device if resident else torch.device("cpu")
         self.images, self.targets = images.to(place), targets.to(place)
         if not resident:
             self.images, self.targets = self.images.pin_memory(), self.targets.pin_memory()
@@ -63,7 +63,7 @@ class ResidentBatches:
         order = torch.randperm(len(self.images), generator=epoch_generator(self.seed, epoch, "order"))
         order = order.to(self.images.device)
         for start in range(0, len(self) * self.batch_size, self.batch_size):
-            index = order[start + self.rank : start + self.batch_size : self.world_size]
+            index = order[start : start + self.batch_size][self.of_batch]
             yield (
                 self.images[index].to(self.device, non_blocking=True),
                 self.targets[index].to(self.device, non_blocking=True),

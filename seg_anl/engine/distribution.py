@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 from seg_anl.records import UserError
 
@@ -30,6 +31,11 @@ class Process:
         """Whether this process writes files and talks to the person."""
         return self.rank == 0
 
+    @property
+    def of_batch(self) -> slice:
+        """This process's part of the samples of a batch: every ``world_size``-th."""
+        return slice(self.rank, None, self.world_size)
+
     def wrapped(self, model: nn.Module) -> nn.Module:
         """``model``, in DistributedDataParallel where there are several processes."""
         if self.world_size == 1:
@@ -46,6 +52,36 @@ class Process:
                 parameter.grad = torch.zeros_like(parameter)
             dist.all_reduce(parameter.grad)
             parameter.grad /= self.world_size
+
+    def mean(self, value: Tensor) -> Tensor:
+        """The mean of ``value`` over the processes."""
+        if self.world_size == 1:
+            return value
+        total = value.clone()
+        dist.all_reduce(total)
+        return total / self.world_size
+
+    def share(self, count: int) -> slice:
+        """This process's part of ``count`` items: neighbours, as many as every other process has, or one more.
+
+        Raises:
+            UserError: fewer items than processes.
+        """
+        if count < self.world_size:
+            raise UserError(f"{count} image(s) to evaluate are too few for {self.world_size} processes")
+        return slice(count * self.rank // self.world_size, count * (self.rank + 1) // self.world_size)
+
+    def gathered(self, part: Tensor, count: int) -> Tensor:
+        """All ``count`` items in order, in every process; ``part`` is this one's :meth:`share` of them."""
+        if self.world_size == 1:
+            return part
+        ends = [count * rank // self.world_size for rank in range(self.world_size + 1)]
+        lengths = [end - start for start, end in itertools.pairwise(ends)]
+        padded = part.new_zeros(max(lengths), *part.shape[1:], device=self.device)  # all must send the same shape
+        padded[: len(part)] = part
+        parts = [torch.empty_like(padded) for _ in lengths]
+        dist.all_gather(parts, padded)
+        return torch.cat([each[:length] for each, length in zip(parts, lengths, strict=True)]).to(part.device)
 
     def share_buffers(self, model: nn.Module) -> None:
         """Give every process the main process's buffers: batch norm's statistics, which each has of its own share."""
@@ -92,7 +128,7 @@ def _joined(chosen: torch.device) -> Iterator[Process]:
     if chosen.type == "cuda":
         chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(chosen)
-    # All wait for the main process while it evaluates, which is longer than the usual limit of minutes.
+    # All wait for the main process while it makes the noise, which can be longer than the usual limit of minutes.
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=LONGEST_WAIT)
     try:
         yield Process(chosen, dist.get_rank(), world_size)

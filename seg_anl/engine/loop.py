@@ -82,7 +82,8 @@ class Task:
         batches: epoch (from 0) -> batches, this process's share only: ``(inputs, target)`` on the device, or what
             ``finish`` makes them from.
         steps_per_epoch: how many there are.
-        evaluate: (network in eval mode, epoch) -> metrics; called by the main process after every epoch.
+        evaluate: (network in eval mode, epoch) -> metrics, the same in every process; called in each after every epoch,
+            so that each can take its share of the work.
         headline: split and metric that ``best.pt`` and the progress bar go by; higher is better.
         after_epoch: (network in eval mode, epoch) -> metrics of the training, in every process before evaluation; may
             change the network. The rest of what a method remembers is in ``state``.
@@ -219,7 +220,7 @@ class _Learner:
     def finish(self, epoch: int, settings: LoopSettings, process: Process) -> None:
         """Evaluate the network and write the epoch down."""
         device, dtype = process.device, PRECISIONS[settings.precision]
-        loss = self.total.item() / max(self.task.steps_per_epoch, 1)
+        loss = process.mean(self.total).item() / max(self.task.steps_per_epoch, 1)
         if not math.isfinite(loss):
             self.failure = UserError(
                 f"{self.run.path}: the training loss became {loss} in epoch {epoch + 1}; "
@@ -229,13 +230,13 @@ class _Learner:
         progress = {"loss": loss, "lr": self.optimiser.param_groups[0]["lr"]}
         self.schedule.step()
         self.model.eval()
+        process.share_buffers(self.model)  # else each would see another network, and decide otherwise
         if self.task.after_epoch is not None:
-            process.share_buffers(self.model)  # else each would see another network, and decide otherwise
             progress.update(self.task.after_epoch(self.model, epoch))
-        if not process.is_main:
-            return
         with torch.inference_mode(), torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
             metrics = self.task.evaluate(self.model, epoch)
+        if not process.is_main:
+            return
         metrics.setdefault("train", {}).update(progress)
         due = (epoch + 1) % settings.checkpoint_every == 0 or epoch + 1 == settings.epochs
         headline = self.ledger.close_epoch(epoch, metrics, checkpoint=due)

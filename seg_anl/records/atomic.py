@@ -24,7 +24,8 @@ def make_directory(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        in_the_way = next((p for p in (path, *path.parents) if p.exists() and not p.is_dir()), None)
+        # os.path, as a Path's own questions fail where a name is too long or a folder closed
+        in_the_way = next((p for p in (path, *path.parents) if os.path.lexists(p) and not os.path.isdir(p)), None)
         reason = f"{in_the_way} is a file" if in_the_way else error.strerror
         raise UserError(f"cannot create the folder {path}: {reason}") from error
     return path

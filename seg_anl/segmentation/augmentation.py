@@ -38,9 +38,17 @@ class Augmentation:
             raise UserError(f"augmentation.gamma must be two numbers, 0 < lowest <= highest; got {bounds}")
         return cls(float(config.flip), (float(bounds[0]), float(bounds[1])), float(config.gamma_probability))
 
-    def __call__(self, images: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Images ``(B, 3, H, W)`` and masks ``(B, H, W)``, uint8, to images in [-1, 1] and masks, changed alike."""
-        draws = torch.rand(5, len(images), generator=generator, device=generator.device).to(images.device)
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """Uniform numbers for ``count`` images, ``(5, count)``: what happens to an image is decided by its column."""
+        return torch.rand(5, count, generator=generator, device=generator.device)
+
+    def __call__(self, images: Tensor, masks: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
+        """Images ``(B, 3, H, W)`` and masks ``(B, H, W)``, uint8, to images in [-1, 1] and masks, changed alike.
+
+        Args:
+            draws: ``(5, B)``, of :meth:`draw`.
+        """
+        draws = draws.to(images.device, non_blocking=True)
         for axis in (1, 2):
             mirror = draws[axis - 1] < self.flip
             images = torch.where(mirror[:, None, None, None], images.flip(axis + 1), images)

@@ -197,22 +197,22 @@ def _task(prepared: Prepared, config: DictConfig, augmentation: Augmentation, pr
         prepared.noisy.masks,
         config.batch_size,
         config.seed,
-        process.device,
-        process.rank,
-        process.world_size,
+        process,
     )
 
-    # Augmentation draws on the CPU: the same on every device, and no synchronisation to read it back.
+    # Augmentation draws on the CPU, for the whole batch: the same on every device and with any number of processes, and
+    # no synchronisation to read it back.
     def augmented(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        generator = epoch_generator(config.seed, epoch, f"augmentation {process.rank}")
+        generator = epoch_generator(config.seed, epoch, "augmentation 0")
         for images, masks in batches.epoch(epoch):
-            yield augmentation(images, masks, generator)
+            yield augmentation(images, masks, augmentation.draw(config.batch_size, generator)[:, process.of_batch])
 
     def evaluate(model: nn.Module, epoch: int) -> Metrics:
         classes = prepared.classes
 
         def scores(data: ImageSet) -> tuple[Tensor, dict[str, float]]:
-            predicted = predict_labels(model, data.images, process.device)
+            part = predict_labels(model, data.images[process.share(len(data))], process.device)
+            predicted = process.gathered(part, len(data))
             return predicted, dice_scores(predicted, data.masks, classes)
 
         metrics = {"test": scores(prepared.test)[1]}

@@ -14,8 +14,11 @@ from classification.methods import build_method
 from classification.methods.co_teaching import CrossedSmallLoss, NetworkPair
 from classification.methods.d2l import DimensionalityDriven, local_intrinsic_dimensionality
 from classification.methods.forward import estimated_transition
+from seg_anl.engine import Process
 from seg_anl.losses import build_loss
 from seg_anl.records import UserError
+
+ALONE = Process(torch.device("cpu"))
 
 
 def test_co_teaching_learns_from_what_the_other_network_finds_easy() -> None:
@@ -24,7 +27,7 @@ def test_co_teaching_learns_from_what_the_other_network_finds_easy() -> None:
     first = torch.tensor([[9.0, 0], [9, 0], [0, 9], [0, 9]])  # finds samples 0 and 1 easy
     second = torch.tensor([[0.0, 9], [9, 0], [9, 0], [0, 9]])  # finds samples 1 and 2 easy
     output = torch.stack([first, second], dim=1).requires_grad_()
-    criterion = CrossedSmallLoss(build_loss("ce"), forget_rate=0.5, gradual_epochs=1)
+    criterion = CrossedSmallLoss(build_loss("ce"), forget_rate=0.5, gradual_epochs=1, process=ALONE)
     criterion.set_epoch(5)
     criterion(output, target).backward()
     assert output.grad is not None
@@ -35,7 +38,7 @@ def test_co_teaching_learns_from_what_the_other_network_finds_easy() -> None:
 
 
 def test_co_teaching_forgets_gradually() -> None:
-    criterion = CrossedSmallLoss(build_loss("ce"), forget_rate=0.4, gradual_epochs=5)
+    criterion = CrossedSmallLoss(build_loss("ce"), forget_rate=0.4, gradual_epochs=5, process=ALONE)
     kept = []
     for epoch in range(7):
         criterion.set_epoch(epoch)
@@ -46,7 +49,7 @@ def test_co_teaching_forgets_gradually() -> None:
 def test_co_teaching_without_forgetting_is_two_plain_losses() -> None:
     output = torch.randn(6, 2, 3, generator=torch.Generator().manual_seed(0))
     target = torch.arange(6) % 3
-    criterion = CrossedSmallLoss(build_loss("ce"), forget_rate=0.0, gradual_epochs=3)
+    criterion = CrossedSmallLoss(build_loss("ce"), forget_rate=0.0, gradual_epochs=3, process=ALONE)
     plain = build_loss("ce")
     torch.testing.assert_close(criterion(output, target), plain(output[:, 0], target) + plain(output[:, 1], target))
 
@@ -83,7 +86,7 @@ def test_forward_trains_on_the_matrix_it_learnt() -> None:
     output, target = torch.randn(8, 3, generator=torch.Generator().manual_seed(1)), torch.arange(8) % 3
     matrix = torch.eye(3) * 0.7 + 0.1
     expected = -(output.softmax(dim=1) @ matrix)[torch.arange(8), target].log().mean()
-    criterion = method.criterion(build_loss("ce"), epochs=3)
+    criterion = method.criterion(build_loss("ce"), epochs=3, process=ALONE)
     torch.testing.assert_close(criterion(output, target), expected)
     assert abs(criterion(output, target) - build_loss("ce")(output, target)) > 1e-2
 
@@ -120,7 +123,7 @@ def no_samples(epoch: int, count: int) -> Iterator[Tensor]:
 def test_d2l_turns_back_and_paces_the_labels() -> None:
     method = Scripted(init_epochs=1, window=3)
     method.script = (8.0, 4.0, 3.0, 3.1, 2.9, 6.0, 5.8)
-    criterion = method.criterion(build_loss("ce"), epochs=10)
+    criterion = method.criterion(build_loss("ce"), epochs=10, process=ALONE)
     model = nn.Linear(2, 2)
     weights = []
     for epoch in range(7):
@@ -143,7 +146,7 @@ def test_d2l_turns_back_and_paces_the_labels() -> None:
 def test_d2l_without_a_turn_is_cross_entropy() -> None:
     method = Scripted(init_epochs=1, window=3)
     method.script = tuple(8.0 - epoch for epoch in range(7))
-    criterion = method.criterion(build_loss("ce"), epochs=7)
+    criterion = method.criterion(build_loss("ce"), epochs=7, process=ALONE)
     for epoch in range(7):
         assert method.after_epoch(nn.Linear(2, 2), epoch, no_samples)["label_weight"] == 1.0
     output = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
@@ -156,7 +159,7 @@ def test_d2l_goes_on_from_its_state() -> None:
     whole, before, after = (Scripted(init_epochs=1, window=3) for _ in range(3))
     for method in (whole, before, after):
         method.script = script
-        method.criterion(build_loss("ce"), epochs=10)
+        method.criterion(build_loss("ce"), epochs=10, process=ALONE)
     model = nn.Linear(2, 2)
     expected = [whole.after_epoch(model, epoch, no_samples) for epoch in range(7)]
     for epoch in range(5):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -355,3 +356,64 @@ def test_two_at_once_in_one_folder_one_is_told(source, tmp_path, command):
     assert (status, said.count("\n")) == (2, 1)
     assert "another process is writing there" in said
     assert command(main, "labels", source, target, *SYMMETRIC)[0] == 0
+
+
+def test_a_run_that_ended_here_in_the_meantime_is_not_written_over(source, tmp_path, command, monkeypatch):
+    target = tmp_path / "noisy"
+    make = data_prep.label_noise.run.apply_label_noise
+
+    def slow(*arguments):
+        with monkeypatch.context() as patch:  # what takes long is the making: another run is faster
+            patch.setattr(data_prep.label_noise.run, "apply_label_noise", make)
+            assert command(main, "labels", source, target, *SYMMETRIC, "--seed", "1")[0] == 0
+        return make(*arguments)
+
+    monkeypatch.setattr(data_prep.label_noise.run, "apply_label_noise", slow)
+    status, _, said = command(main, "labels", source, target, *SYMMETRIC, "--seed", "2")
+    assert (status, said.count("\n")) == (2, 1)
+    assert "other settings; --overwrite" in said
+    assert manifest(target)["settings"]["seed"] == 1
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_a_folder_in_an_output_s_place_is_told_before_anything_is_written(name, source, tmp_path, command):
+    (tmp_path / "noisy" / name).mkdir(parents=True)
+    status, _, said = command(main, "labels", source, tmp_path / "noisy", *SYMMETRIC, "--overwrite")
+    assert (status, said.count("\n")) == (2, 1)
+    assert f"noisy/{name} is a folder" in said
+    assert [path.name for path in (tmp_path / "noisy").iterdir()] == [name]
+
+
+def test_a_folder_named_like_a_half_written_file_is_left_alone(source, tmp_path, command):
+    (tmp_path / "noisy" / ".partial-mine").mkdir(parents=True)
+    assert command(main, "labels", source, tmp_path / "noisy", *SYMMETRIC)[0] == 0
+    assert (tmp_path / "noisy" / ".partial-mine").is_dir()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes")
+def test_a_source_whose_name_is_no_text(labels, tmp_path, command):
+    source = tmp_path / os.fsdecode(b"caf\xe9.npy")
+    np.save(source, labels)
+    assert command(main, "labels", source, tmp_path / "noisy", *SYMMETRIC)[0] == 0
+    assert manifest(tmp_path / "noisy")["source"] == "caf\ufffd.npy"
+
+
+def test_places_where_nothing_can_be_are_one_line(source, tmp_path, command):
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "nowhere").symlink_to("absent")
+    for place in ("x" * 300, "loop", "loop/noisy", "nowhere"):
+        status, _, said = command(main, "labels", source, tmp_path / place, *SYMMETRIC)
+        assert (status, said.count("\n")) == (2, 1), place
+        assert "cannot create the folder" in said
+
+
+def test_the_file_at_fault_is_named(source, labels, tmp_path, command):
+    np.save(tmp_path / "three.npy", np.eye(3))
+    np.save(tmp_path / "few.npy", np.full((5, 10), 0.1))
+    for options, name in (
+        (["--kind", "matrix", "--matrix"], "three.npy"),
+        (["--kind", "prediction_error", "--rate", "0.1", "--softmax"], "few.npy"),
+    ):
+        status, _, said = command(main, "labels", source, tmp_path / "noisy", *options, tmp_path / name)
+        assert status == 2
+        assert f"{name}: the " in said

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from seg_anl.engine import ResidentBatches
+from seg_anl.engine import Process, ResidentBatches
 from seg_anl.records import UserError
 
 CPU = torch.device("cpu")
@@ -13,7 +13,7 @@ INDEX = torch.arange(10, dtype=torch.uint8)
 
 
 def batches(size: int, seed: int, rank: int = 0, world_size: int = 1) -> ResidentBatches:
-    return ResidentBatches(INDEX[:, None].expand(-1, 3), INDEX, size, seed, CPU, rank, world_size)
+    return ResidentBatches(INDEX[:, None].expand(-1, 3), INDEX, size, seed, Process(CPU, rank, world_size))
 
 
 def order(data: ResidentBatches, epoch: int) -> list[int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from seg_anl.engine import started
+from seg_anl.engine import Process, started
 from seg_anl.records import UserError
 from tests.processes import run_groups
 
@@ -17,12 +17,15 @@ from omegaconf import OmegaConf
 from pathlib import Path
 from seg_anl.engine import LoopSettings, OptimSettings, RunDirectory, Task, fit, started
 from seg_anl.losses import build_loss
+from seg_anl.records import UserError
 
 def batches(epoch):
     generator = torch.Generator().manual_seed(epoch)
-    for _ in range(4):
+    for step in range(4):
         inputs = torch.randn(8, 3, 6, 6, generator=generator)
         target = (inputs.mean(dim=1) > 0).long()
+        if sys.argv[3] == "broken" and step == 3:
+            inputs[-1] = torch.inf  # the last of the last batch, which the last process has
         yield inputs[process.rank :: process.world_size], target[process.rank :: process.world_size]
 
 with started("cpu") as process:
@@ -44,7 +47,10 @@ with started("cpu") as process:
 
     task = Task(batches, 4, lambda model, epoch: {"test": {"x": 0.0}}, ("test", "x"), after_epoch)
     optim = OptimSettings("adam", 1e-2, l1=1e-4, clip_norm=1.0)
-    fit(model, loss, task, LoopSettings(3, progress=False), optim, run, process)
+    try:
+        fit(model, loss, task, LoopSettings(3, progress=False), optim, run, process)
+    except UserError as error:
+        print(error)
 """
 
 
@@ -64,6 +70,19 @@ def test_what_follows_an_epoch_sees_the_same_statistics_in_every_process(tmp_pat
         first, second = (torch.load(tmp_path / f"two/mean{rank}-{epoch}.pt", weights_only=True) for rank in (0, 1))
         assert torch.equal(first, second)
         assert first.abs().max() > 0
+
+
+def test_a_loss_that_is_lost_in_one_process_ends_all_of_them(tmp_path: Path) -> None:
+    ((first, second),) = run_groups(PROGRAM, (2, [str(tmp_path / "run"), "ce", "broken"]))
+    assert "the training loss became nan in epoch 1" in first
+    assert second == first
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 7])
+def test_shares_are_disjoint_ordered_and_even(world_size: int) -> None:
+    shares = [list(range(23))[Process(torch.device("cpu"), rank, world_size).share(23)] for rank in range(world_size)]
+    assert [item for share in shares for item in share] == list(range(23))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
 def test_a_full_device_is_one_line_with_what_to_do() -> None:

@@ -210,7 +210,8 @@ def test_image_and_mask_are_mirrored_alike_and_nothing_is_lost() -> None:
     generator = torch.Generator().manual_seed(0)
     masks = torch.randint(0, 2, (64, 6, 8), generator=generator, dtype=torch.uint8)
     images = (masks * 255)[:, None].expand(-1, 3, -1, -1).contiguous()
-    augmented, moved = Augmentation(flip=0.5, gamma_probability=0)(images, masks, generator)
+    mirroring = Augmentation(flip=0.5, gamma_probability=0)
+    augmented, moved = mirroring(images, masks, mirroring.draw(64, generator))
     assert torch.equal((augmented[:, 0] > 0).to(torch.uint8), moved)
     variants = [masks, masks.flip(1), masks.flip(2), masks.flip(1).flip(2)]
     seen = torch.stack([(moved == variant).flatten(1).all(dim=1) for variant in variants])
@@ -222,7 +223,8 @@ def test_gamma_acts_on_zero_to_one_and_stays_in_range() -> None:
     images = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16).expand(200, 3, -1, -1).contiguous()
     masks = torch.zeros(200, 16, 16, dtype=torch.uint8)
     generator = torch.Generator().manual_seed(0)
-    augmented, _ = Augmentation(flip=0, gamma=(0.5, 2.0), gamma_probability=1.0)(images, masks, generator)
+    brightening = Augmentation(flip=0, gamma=(0.5, 2.0), gamma_probability=1.0)
+    augmented, _ = brightening(images, masks, brightening.draw(200, generator))
     unit = (augmented[:, 0].flatten(1) + 1) / 2
     exponents = unit[:, 128].log() / np.log(128 / 255)
     assert 0.49 < exponents.min() < 0.6
@@ -234,7 +236,7 @@ def test_gamma_acts_on_zero_to_one_and_stays_in_range() -> None:
 
 def test_without_augmentation_black_is_minus_one_and_white_one() -> None:
     augmented, _ = Augmentation(0, (1, 1), 0)(
-        torch.tensor([[[[0, 255]]]], dtype=torch.uint8), torch.zeros(1, 1, 2), torch.Generator()
+        torch.tensor([[[[0, 255]]]], dtype=torch.uint8), torch.zeros(1, 1, 2), torch.rand(5, 1)
     )
     assert augmented.tolist() == [[[[-1.0, 1.0]]]]
     assert normalised(torch.tensor([0, 255], dtype=torch.uint8)).tolist() == [-1.0, 1.0]
