@@ -46,7 +46,7 @@ def noise_name(noise: DictConfig) -> str:
     """The noise in a word, for a run's place: ``symmetric0.4``, ``human-worst``, ``none``."""
     if noise.kind == "human":
         return f"human-{noise.labels}"
-    return f"{noise.kind}{noise.get('rate', '')}"
+    return f"{noise.kind}{noise.rate:g}" if "rate" in noise else str(noise.kind)
 
 
 def noise_fingerprints(data: Dataset, noise: DictConfig) -> dict[str, str]:

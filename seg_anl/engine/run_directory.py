@@ -193,12 +193,19 @@ def run_path(config: DictConfig, noise: str) -> Path:
 def settings_digest(config: DictConfig) -> str:
     """Eight hexadecimal digits that tell runs of different settings apart.
 
-    The seed and the place do not enter, nor does a noise seed that follows the seed.
+    The seed and the place do not enter, nor does a noise seed that follows the seed; ``1`` and ``1.0`` are the same.
     """
-    settings = {k: v for k, v in _flat(config).items() if k.split(".")[0] not in (*PLACE_SETTINGS, "seed")}
+    settings = {k: _plain(v) for k, v in _flat(config).items() if k.split(".")[0] not in (*PLACE_SETTINGS, "seed")}
     if config.get("task") == "classification" and settings.get("noise.seed") == config.seed:
         del settings["noise.seed"]
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _plain(value: Any) -> Any:
+    """Whole numbers without a point, also in lists."""
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _flat(config: DictConfig) -> dict[str, Any]:

@@ -144,7 +144,7 @@ def train(config: DictConfig) -> RunDirectory:
 
 def noise_name(config: DictConfig) -> str:
     """The noise's part of a run's place."""
-    return f"alpha{config.noise.alpha}-beta{config.noise.beta}"
+    return f"alpha{config.noise.alpha:g}-beta{config.noise.beta:g}"
 
 
 def print_result(run: RunDirectory) -> None:

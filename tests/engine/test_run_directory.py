@@ -33,6 +33,12 @@ def test_digest_is_of_what_is_trained_not_of_where_or_which_seed() -> None:
     assert settings_digest(config()) != settings_digest(config(optim={"lr": 0.2}))
 
 
+def test_a_whole_number_is_the_same_with_a_point_and_without() -> None:
+    whole, pointed = (config(optim={"lr": one, "milestones": [one, 2]}) for one in (1, 1.0))
+    assert settings_digest(whole) == settings_digest(pointed)
+    assert settings_digest(config(optim={"lr": True})) != settings_digest(whole)
+
+
 def test_a_run_is_held_by_one_process(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
     run.create(config())
