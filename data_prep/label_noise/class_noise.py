@@ -173,9 +173,9 @@ def _by_matrix(
         numbers = (row * len(pool)).astype(np.int64)
         for target in np.flatnonzero(numbers):
             if target != source:
-                chosen = stream.choice(pool, numbers[target], replace=False)
-                pool = np.setdiff1d(pool, chosen, assume_unique=True)
-                noisy[chosen] = target
+                chosen = stream.choice(len(pool), numbers[target], replace=False)
+                noisy[pool[chosen]] = target
+                pool = np.delete(pool, chosen)
     return noisy
 
 
