@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,11 @@ from .label_noise.instance_noise import FEATURES
 from .label_noise.report import checked_labels
 from .label_noise.run import LABELS, run_label_noise
 from .label_noise.transitions import SUPERCLASSES
+
+_SETTINGS = ("rate", "counts", "dataset", "reflip", "bidirectional", "superclass", "pairs", "features", "rate_std")
+_FILES = ("matrix", "softmax", "human")
+_OPTIONS = {"labels": "human-labels"}  # where an option is not called as its setting is
+_CHOICES: dict[str, Iterable[str]] = {"dataset": DATASET_CLASSES, "labels": HUMAN_LABELS}
 
 _DESCRIPTION = """\
 Write a noisy copy of training labels: labels.npy (same data type), manifest.csv and manifest.json (what was done to
@@ -50,7 +56,12 @@ def add_arguments(sub_commands: Any) -> None:
     add("--kind", required=True, metavar="KIND", help="of noise, see below")
     add("--rate", type=float, help="share of labels to change, in [0, 1]; for asymmetric, of each class that flips")
     add("--seed", type=int, default=0, help="default 0")
-    add("--classes", type=positive_int, metavar="K", help="number of classes (default: the greatest label + 1)")
+    add(
+        "--classes",
+        type=positive_int,
+        metavar="K",
+        help="number of classes (default: the greatest label + 1, if no label is missing)",
+    )
     add("--counts", choices=COUNTS, help="exact per pair of classes (default), exact per class, or a draw per sample")
     flips = parser.add_argument_group("asymmetric")
     add = flips.add_argument
@@ -80,16 +91,13 @@ def run(arguments: Namespace) -> None:
     """
     if arguments.kind not in KINDS:
         raise UserError(f"no kind of label noise {arguments.kind!r}; {nearest_names(arguments.kind, KINDS)}")
-    _refuse_foreign_files(arguments)
+    _check_options(arguments)
     source = arguments.source
     labels, _ = read_array(source, "y_train")
     settings = _settings(arguments, labels)
-    try:
-        checked_labels(labels, settings.num_classes)
-    except ValueError as error:
-        raise UserError(f"{source}: {error}") from error
+    _check_labels(source, labels, settings.num_classes, counted=arguments.classes is not None)
     inputs = _inputs(arguments, labels, settings.num_classes)
-    files = tuple(path for path in (arguments.matrix, arguments.softmax, arguments.human) if path is not None)
+    files = tuple(path for path in map(vars(arguments).get, _FILES) if path is not None)
     report = run_label_noise(
         source, labels, arguments.target, settings, inputs, other_files=files, overwrite=arguments.overwrite
     )
@@ -97,13 +105,33 @@ def run(arguments: Namespace) -> None:
     print(f"labels: {arguments.target / LABELS}")
 
 
-def _refuse_foreign_files(arguments: Namespace) -> None:
-    for name in ("matrix", "softmax", "human"):
-        needed = KINDS[arguments.kind].needs == name
-        if needed and getattr(arguments, name) is None:
-            raise UserError(f"--kind {arguments.kind} needs --{name} FILE")
-        if not needed and getattr(arguments, name) is not None:
-            raise UserError(f"--{name} is not for --kind {arguments.kind}")
+def _check_options(arguments: Namespace) -> None:
+    """Refuse options of other kinds, and the lack of one that this kind needs."""
+    kind = KINDS[arguments.kind]
+    required = kind.required | ({kind.needs} & set(_FILES)) | (kind.options & {"labels"})
+    for name in (*_SETTINGS, "labels", *_FILES):
+        option = _OPTIONS.get(name, name.replace("_", "-"))
+        given = getattr(arguments, name) is not None
+        if given and name not in kind.options | {kind.needs}:
+            raise UserError(f"--{option} is not for --kind {arguments.kind}")
+        if name in required and not given:
+            choices = f", one of {', '.join(_CHOICES[name])}" if name in _CHOICES else ""
+            raise UserError(f"--kind {arguments.kind} needs --{option}{' FILE' if name in _FILES else choices}")
+
+
+def _check_labels(source: Path, labels: NDArray[Any], num_classes: int, *, counted: bool) -> None:
+    """Refuse what are no labels, and gaps in them, unless the number of classes was ``counted`` by the person."""
+    try:
+        checked = checked_labels(labels, num_classes)
+    except ValueError as error:
+        raise UserError(f"{source}: {error}") from error
+    absent = np.flatnonzero(np.bincount(checked, minlength=num_classes) == 0)
+    if absent.size and not counted:  # labels from 1, or 255 for "ignore": noise would go into classes that are none
+        others = f" (and {absent.size - 1} more)" if absent.size > 1 else ""
+        raise UserError(
+            f"{source}: no label {absent[0]}{others} in 0..{num_classes - 1}; number the classes from 0 without gaps, "
+            f"or say --classes {num_classes} if there are so many"
+        )
 
 
 def _settings(arguments: Namespace, labels: NDArray[Any]) -> LabelNoiseSettings:
@@ -116,14 +144,12 @@ def _settings(arguments: Namespace, labels: NDArray[Any]) -> LabelNoiseSettings:
     if arguments.dataset == "cifar100":
         defaults["superclass"] = "index"
     values: dict[str, Any] = {}
-    for name in ("rate", "counts", "dataset", "reflip", "bidirectional", "superclass", "pairs", "features", "rate_std"):
+    for name in _SETTINGS:
         value = getattr(arguments, name)
         values[name] = defaults.get(name) if value is None and name in known else value
     if arguments.kind == "human":
-        if arguments.labels is None:
-            raise UserError(f"--kind human needs --human-labels, one of {', '.join(HUMAN_LABELS)}")
         return LabelNoiseSettings("human", classes, labels=arguments.labels, **values)
-    return LabelNoiseSettings(arguments.kind, classes, seed=arguments.seed, labels=arguments.labels, **values)
+    return LabelNoiseSettings(arguments.kind, classes, seed=arguments.seed, **values)
 
 
 def _inputs(arguments: Namespace, labels: NDArray[Any], num_classes: int) -> LabelNoiseInputs:
@@ -150,9 +176,10 @@ def summary(report: LabelReport, settings: LabelNoiseSettings) -> str:
     rates = [rate for rate in report.class_rates if rate is not None]
     lines.append(f"{settings.num_classes} classes, rates of a class {min(rates):.4f} to {max(rates):.4f}")
     if len(rates) < settings.num_classes:
-        lines.append(f"{settings.num_classes - len(rates)} classes have no samples")
+        lines.append(f"no samples in {settings.num_classes - len(rates)} of the classes")
     if settings.rate and not changed:
-        lines.append("too few samples in a class for this rate and these counts: nothing changed")
+        draws = "; --counts iid draws for each sample" if settings.counts else ""
+        lines.append(f"too few samples in a class for this rate: nothing changed{draws}")
     away = report.confusion.astype(np.float64)
     np.fill_diagonal(away, 0)
     if changed:

@@ -28,7 +28,7 @@ _DAMAGED = (
 def read_array(path: Path, *names: str) -> tuple[NDArray[Any], str]:
     """An array out of an ``.npy`` file, or out of an ``.npz`` file under the first of ``names`` that it has.
 
-    Without names, or where the file has none of them, a file with one array gives that.
+    Without names a file with one array gives that.
 
     Returns:
         The array, and the name it had in an ``.npz`` file (empty for ``.npy``).
@@ -45,7 +45,7 @@ def read_array(path: Path, *names: str) -> tuple[NDArray[Any], str]:
             return _numbers(path, loaded), ""
         with loaded:
             known = [name for name in names if name in loaded.files]
-            if not known and (len(loaded.files) != 1 or names):
+            if not known and (names or len(loaded.files) != 1):
                 wanted = f"no array {' or '.join(names)}" if names else "more than one array"
                 raise UserError(f"{path}: {wanted}; it holds {', '.join(loaded.files) or 'nothing'}")
             name = known[0] if known else loaded.files[0]
@@ -82,11 +82,16 @@ def read_matrix(path: Path) -> NDArray[Any]:
         return np.array(rows, dtype=np.float64)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text; save it as CSV in UTF-8") from error
     except ValueError as error:
-        raise UserError(f"{path}: not a table of numbers with rows of one length: {error}") from error
+        reason = "numbers only, a point before decimals, rows of one length and no header"
+        raise UserError(f"{path}: not a table of numbers ({reason}): {error}") from error
 
 
-def _numbers(path: Path, array: NDArray[Any]) -> NDArray[Any]:
+def _numbers(path: Path, array: NDArray[Any] | bytes) -> NDArray[Any]:
+    if isinstance(array, bytes):  # what NumPy makes of a member of the archive that it does not know
+        raise UserError(f"{path}: not an archive of NumPy's arrays")
     if array.dtype.kind not in "biuf":
         raise UserError(f"{path}: expected numbers, found {array.dtype}")
     return array

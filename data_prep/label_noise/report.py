@@ -57,20 +57,32 @@ def checked_labels(labels: NDArray[Any], num_classes: int, name: str = "labels")
     Raises:
         ValueError: saying what was found.
     """
+    if labels.ndim != 1 or not labels.size:
+        raise ValueError(f"{name} must be one non-empty row of numbers, got shape {labels.shape}{_remedy(labels)}")
+    if labels.dtype.kind not in "iu":
+        raise ValueError(f"{name} must be integers, got {labels.dtype}: save them with .astype('int64')")
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0:
+        raise ValueError(f"{name} must count classes from 0, found {low}..{high}")
     if num_classes < 2:
         raise ValueError(f"label noise needs at least 2 classes, got {num_classes}")
-    if labels.ndim != 1 or not labels.size:
-        raise ValueError(f"{name} must be one non-empty row of numbers, got shape {labels.shape}")
-    if labels.dtype.kind not in "iu":
-        raise ValueError(f"{name} must be integers, got {labels.dtype}")
     if num_classes > MAX_CLASSES:
         raise ValueError(f"{num_classes} classes are more than the {MAX_CLASSES} that are allowed: are these labels?")
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= num_classes:
+    if high >= num_classes:
         raise ValueError(f"{name} must lie in 0..{num_classes - 1} for {num_classes} classes, found {low}..{high}")
     if np.iinfo(labels.dtype).max < num_classes - 1:
         raise ValueError(f"{name} of type {labels.dtype} cannot hold {num_classes} classes")
     return labels.astype(np.int64)
+
+
+def _remedy(labels: NDArray[Any]) -> str:
+    """What to do about labels of a shape that other programs write."""
+    if labels.ndim != 2 or not labels.size or labels.dtype.kind not in "biuf":
+        return ""
+    if labels.shape[1] == 1:
+        return ": save labels[:, 0]"
+    one_hot = bool(((labels == labels.max()).sum(axis=1) == 1).all())
+    return ": save labels.argmax(axis=1)" if one_hot else ""
 
 
 def check_rate(rate: float) -> None:

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import subprocess
 import sys
 import zipfile
@@ -259,6 +258,15 @@ def damaged(tmp_path, labels):
     (tmp_path / "rows.csv").write_text("0.5 0.4\n0 1\n")
     (tmp_path / "ragged.csv").write_text("0.5,0.5\n1\n")
     np.save(tmp_path / "two.npy", labels % 2)
+    np.save(tmp_path / "column.npy", labels[:, None])
+    np.save(tmp_path / "one_hot.npy", np.eye(10)[labels])
+    np.save(tmp_path / "from_one.npy", labels + 1)
+    np.save(tmp_path / "ignored.npy", np.where(labels == 3, 255, labels))
+    np.save(tmp_path / "least.npy", np.array([0, -(2**63)]))
+    with zipfile.ZipFile(tmp_path / "members.npz", "w") as archive:
+        archive.writestr("y_train.npy", "no array")
+    (tmp_path / "excel.txt").write_text("0.5\t0.5\n0\t1\n", encoding="utf-16")
+    (tmp_path / "header.csv").write_text("cat,dog\n0.5,0.5\n0,1\n")
 
 
 @pytest.mark.parametrize(
@@ -267,13 +275,13 @@ def damaged(tmp_path, labels):
         ("good.npy OUT --kind symmetric --rate 1.2", "rate must lie in [0, 1], got 1.2"),
         ("good.npy OUT --kind symmetric --rate nan", "got nan"),
         ("good.npy OUT --kind symmetric --rate much", "invalid float"),
-        ("good.npy OUT --kind symmetric", "needs a rate"),
+        ("good.npy OUT --kind symmetric", "--kind symmetric needs --rate"),
         ("good.npy OUT --kind symmetric --rate 0.2 --classes 5", "0..4 for 5 classes, found 0..9"),
         ("good.npy OUT --kind symmetric --rate 0.2 --seed -1", "seed"),
         ("good.npy OUT --kind symetric --rate 0.2", "did you mean 'symmetric'"),
-        ("good.npy OUT --kind symmetric --rate 0.2 --reflip", "no setting reflip"),
+        ("good.npy OUT --kind symmetric --rate 0.2 --reflip", "--reflip is not for --kind symmetric"),
         ("good.npy OUT --kind symmetric --rate 0.2 --matrix rows.csv", "--matrix is not for --kind symmetric"),
-        ("good.npy OUT --kind asymmetric --rate 0.2", "needs a dataset"),
+        ("good.npy OUT --kind asymmetric --rate 0.2", "needs --dataset, one of mnist, cifar10"),
         ("good.npy OUT --kind asymmetric --rate 0.2 --dataset cifar100", "for 100 classes, these labels have 10"),
         ("good.npy OUT --kind asymmetric --rate 0.2 --dataset svhn", "invalid choice"),
         ("good.npy OUT --kind part_dependent --rate 0.2", "needs an .npz with x_train"),
@@ -286,7 +294,7 @@ def damaged(tmp_path, labels):
         ("good.npy OUT --kind matrix --matrix rows.csv", "10 x 10"),
         ("two.npy OUT --kind matrix --matrix ragged.csv", "rows of one length"),
         ("two.npy OUT --kind matrix --matrix absent.csv", "No such file"),
-        ("float.npy OUT --kind symmetric --rate 0.2", "must be integers, got float64"),
+        ("float.npy OUT --kind symmetric --rate 0.2", "must be integers, got float64: save them with .astype"),
         ("huge.npy OUT --kind symmetric --rate 0.2", "2000000001 classes are more than the 5000"),
         ("objects.npy OUT --kind symmetric --rate 0.2", "Python objects, which are not unpickled"),
         ("objects.npz OUT --kind symmetric --rate 0.2", "Python objects, which are not unpickled"),
@@ -301,6 +309,18 @@ def damaged(tmp_path, labels):
         ("absent.npy OUT --kind symmetric --rate 0.2", "No such file"),
         ("rows.csv OUT --kind symmetric --rate 0.2", "expected an .npy or .npz file"),
         ("good.npy rows.csv --kind symmetric --rate 0.2", "rows.csv is a file"),
+        ("good.npy OUT --kind symmetric --rate 0.2 --classes 10.5", "'10.5' is no whole number of at least 1"),
+        ("good.npy OUT --kind symmetric --rate 0.2 --human-labels worst", "--human-labels is not for --kind symmetric"),
+        ("good.npy OUT --kind symmetric --rate 0.2 --rate-std 0.2", "--rate-std is not for --kind symmetric"),
+        ("two.npy OUT --kind matrix --matrix rows.csv --rate 0.2", "--rate is not for --kind matrix"),
+        ("column.npy OUT --kind symmetric --rate 0.2", "got shape (600, 1): save labels[:, 0]"),
+        ("one_hot.npy OUT --kind symmetric --rate 0.2", "got shape (600, 10): save labels.argmax(axis=1)"),
+        ("from_one.npy OUT --kind symmetric --rate 0.2", "no label 0 in 0..10; number the classes from 0"),
+        ("ignored.npy OUT --kind symmetric --rate 0.2", "no label 3 (and 245 more) in 0..255"),
+        ("least.npy OUT --kind symmetric --rate 0.2", "must count classes from 0, found -9223372036854775808..0"),
+        ("members.npz OUT --kind symmetric --rate 0.2", "members.npz: not an archive of NumPy's arrays"),
+        ("two.npy OUT --kind matrix --matrix excel.txt", "excel.txt: not UTF-8 text"),
+        ("two.npy OUT --kind matrix --matrix header.csv", "rows of one length and no header"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(line, message, labels, tmp_path, command, monkeypatch):
@@ -310,6 +330,16 @@ def test_bad_input_is_one_line_and_leaves_nothing(line, message, labels, tmp_pat
     assert (status, error.count("\n")) == (2, 1), error
     assert message in error
     assert not (tmp_path / "OUT").exists()
+
+
+def test_classes_without_samples_are_for_the_person_to_name(labels, tmp_path, command):
+    np.save(tmp_path / "gap.npy", labels[labels != 4])
+    arguments = ["labels", tmp_path / "gap.npy", tmp_path / "noisy", "--kind", "symmetric", "--rate", "0.9"]
+    assert command(main, *arguments)[0] == 2
+    status, said, _ = command(main, *arguments, "--classes", "10")
+    assert status == 0
+    assert "no samples in 1 of the classes" in said
+    assert (np.load(tmp_path / "noisy" / "labels.npy") == 4).sum() == 9 * 6  # 60 of each class, a tenth to each other
 
 
 def test_help_names_every_kind_and_has_an_example(command):
@@ -356,64 +386,3 @@ def test_two_at_once_in_one_folder_one_is_told(source, tmp_path, command):
     assert (status, said.count("\n")) == (2, 1)
     assert "another process is writing there" in said
     assert command(main, "labels", source, target, *SYMMETRIC)[0] == 0
-
-
-def test_a_run_that_ended_here_in_the_meantime_is_not_written_over(source, tmp_path, command, monkeypatch):
-    target = tmp_path / "noisy"
-    make = data_prep.label_noise.run.apply_label_noise
-
-    def slow(*arguments):
-        with monkeypatch.context() as patch:  # what takes long is the making: another run is faster
-            patch.setattr(data_prep.label_noise.run, "apply_label_noise", make)
-            assert command(main, "labels", source, target, *SYMMETRIC, "--seed", "1")[0] == 0
-        return make(*arguments)
-
-    monkeypatch.setattr(data_prep.label_noise.run, "apply_label_noise", slow)
-    status, _, said = command(main, "labels", source, target, *SYMMETRIC, "--seed", "2")
-    assert (status, said.count("\n")) == (2, 1)
-    assert "other settings; --overwrite" in said
-    assert manifest(target)["settings"]["seed"] == 1
-
-
-@pytest.mark.parametrize("name", OUTPUTS)
-def test_a_folder_in_an_output_s_place_is_told_before_anything_is_written(name, source, tmp_path, command):
-    (tmp_path / "noisy" / name).mkdir(parents=True)
-    status, _, said = command(main, "labels", source, tmp_path / "noisy", *SYMMETRIC, "--overwrite")
-    assert (status, said.count("\n")) == (2, 1)
-    assert f"noisy/{name} is a folder" in said
-    assert [path.name for path in (tmp_path / "noisy").iterdir()] == [name]
-
-
-def test_a_folder_named_like_a_half_written_file_is_left_alone(source, tmp_path, command):
-    (tmp_path / "noisy" / ".partial-mine").mkdir(parents=True)
-    assert command(main, "labels", source, tmp_path / "noisy", *SYMMETRIC)[0] == 0
-    assert (tmp_path / "noisy" / ".partial-mine").is_dir()
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes")
-def test_a_source_whose_name_is_no_text(labels, tmp_path, command):
-    source = tmp_path / os.fsdecode(b"caf\xe9.npy")
-    np.save(source, labels)
-    assert command(main, "labels", source, tmp_path / "noisy", *SYMMETRIC)[0] == 0
-    assert manifest(tmp_path / "noisy")["source"] == "caf\ufffd.npy"
-
-
-def test_places_where_nothing_can_be_are_one_line(source, tmp_path, command):
-    (tmp_path / "loop").symlink_to("loop")
-    (tmp_path / "nowhere").symlink_to("absent")
-    for place in ("x" * 300, "loop", "loop/noisy", "nowhere"):
-        status, _, said = command(main, "labels", source, tmp_path / place, *SYMMETRIC)
-        assert (status, said.count("\n")) == (2, 1), place
-        assert "cannot create the folder" in said
-
-
-def test_the_file_at_fault_is_named(source, labels, tmp_path, command):
-    np.save(tmp_path / "three.npy", np.eye(3))
-    np.save(tmp_path / "few.npy", np.full((5, 10), 0.1))
-    for options, name in (
-        (["--kind", "matrix", "--matrix"], "three.npy"),
-        (["--kind", "prediction_error", "--rate", "0.1", "--softmax"], "few.npy"),
-    ):
-        status, _, said = command(main, "labels", source, tmp_path / "noisy", *options, tmp_path / name)
-        assert status == 2
-        assert f"{name}: the " in said
