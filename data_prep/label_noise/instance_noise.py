@@ -16,6 +16,7 @@ from .report import LabelReport, check_rate, checked_labels, random_stream, with
 FEATURES = ("raw", "normalized")
 _BLOCK_VALUES = 1 << 22  # 32 MB of float64 at a time, however many images there are
 _MAX_CHANNELS = 4
+_GREATEST = 1e100  # of a pixel: its square is still a number
 _SOFTMAX_TOLERANCE = 1e-3  # of a row's sum: room for half precision
 
 
@@ -45,14 +46,14 @@ def part_dependent(
             the labels as they are (the published code would still flip 8 %).
         features: ``"raw"``, the values as they are (published), or ``"normalized"`` to mean 0 and deviation 1 for each
             channel of ``images``.
-        rate_std: of the flip rates before the cut, above 0.
+        rate_std: of the flip rates before the cut, in (0, 1].
         seed: in [0, 2**32).
 
     Returns:
         (N,) noisy labels of the same dtype, and the report.
 
     Raises:
-        ValueError: anything out of the above; images that are not numbers or not finite.
+        ValueError: anything out of the above; images that are not numbers, or beyond 1e100.
 
     Reference: Xia et al., Part-dependent Label Noise: Towards Instance-dependent Label Noise, NeurIPS 2020,
     Algorithm 2.
@@ -62,8 +63,8 @@ def part_dependent(
     _check_images(images, len(clean))
     if features not in FEATURES:
         raise ValueError(f"features is one of {', '.join(FEATURES)}, not {features!r}")
-    if not 0 < rate_std < np.inf:
-        raise ValueError(f"rate_std must be above 0, got {rate_std}")
+    if not 0 < rate_std <= 1:
+        raise ValueError(f"rate_std must lie in (0, 1], got {rate_std}")
     stream = random_stream(seed)
     if rate == 0:
         return with_report(labels, clean, num_classes)
@@ -174,8 +175,8 @@ def _check_images(images: NDArray[Any], number: int) -> None:
         raise ValueError(f"images must be one array for each of the {number} labels, got shape {images.shape}")
     if images.dtype.kind not in "fiu":
         raise ValueError(f"images must hold numbers, got {images.dtype}")
-    if images.dtype.kind == "f" and not all(np.isfinite(image).all() for image in images):
-        raise ValueError("images hold values that are not finite")
+    if images.dtype.kind == "f" and not all((np.abs(image) <= _GREATEST).all() for image in images):
+        raise ValueError(f"images hold values that are not finite, or beyond {_GREATEST:g}")
 
 
 def _mean_softmax(softmax: NDArray[Any], number: int, num_classes: int) -> NDArray[np.float64]:
