@@ -16,7 +16,7 @@ from .report import LabelReport, check_rate, checked_labels, random_stream, with
 FEATURES = ("raw", "normalized")
 _BLOCK_VALUES = 1 << 22  # 32 MB of float64 at a time, however many images there are
 _MAX_CHANNELS = 4
-_GREATEST = 1e100  # of a pixel: its square is still a number
+_GREATEST = np.float64(1e100)  # of a pixel: its square is still a number; float64, as in float32 it would be infinite
 _SOFTMAX_TOLERANCE = 1e-3  # of a row's sum: room for half precision
 
 

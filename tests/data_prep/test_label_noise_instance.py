@@ -152,6 +152,7 @@ HALF = np.full((10, 2), 0.5)
         (lambda: part_dependent(TEN, np.ones((9, 4)), 2, 0.2), r"each of the 10 labels, got shape \(9, 4\)"),
         (lambda: part_dependent(TEN, np.ones(10), 2, 0.2), "got shape"),
         (lambda: part_dependent(TEN, np.full((10, 4), np.nan), 2, 0.2), "not finite"),
+        (lambda: part_dependent(TEN, np.full((10, 4), np.inf, np.float32), 2, 0.2), "not finite"),
         (lambda: part_dependent(TEN, np.full((10, 4), "a"), 2, 0.2), "must hold numbers"),
         (lambda: part_dependent(TEN, HALF, 2, 0.2, features="scaled"), "raw, normalized"),
         (lambda: part_dependent(TEN, np.full((10, 4), 1e200), 2, 0.2), "beyond 1e"),
