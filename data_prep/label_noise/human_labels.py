@@ -93,13 +93,10 @@ def read_human_labels(path: Path, which: str, clean: NDArray[Any], num_classes: 
 
 
 def _read_pt(path: Path) -> dict[str, NDArray[Any]]:
+    import torch
+
     try:
-        import torch
-        from torch.serialization import safe_globals
-    except ImportError as error:
-        raise UserError(f"{path}: reading this file needs torch 2.6 or later ({error})") from error
-    try:
-        with safe_globals(_numpy_types()):
+        with torch.serialization.safe_globals(_numpy_types()):
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
@@ -119,8 +116,7 @@ def _numpy_types() -> list[Any]:
     """What a pickled integer array is made of, under the module names of NumPy 1 and 2."""
     import _codecs
 
-    from numpy._core.multiarray import _reconstruct
-
+    rebuild = np.empty(0).__reduce__()[0]
     integers = [type(np.dtype(name)) for name in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32")]
-    rebuilt = [(_reconstruct, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]
+    rebuilt = [(rebuild, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]
     return [*rebuilt, np.ndarray, np.dtype, *integers, _codecs.encode]
