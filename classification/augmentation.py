@@ -14,7 +14,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from seg_anl.records import UserError
+from seg_anl.records import UserError, is_number, is_whole_number
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,11 +68,11 @@ class Augmentation:
     def from_config(cls, config: DictConfig) -> Augmentation:
         """Check the ``augmentation`` settings that concern images in memory."""
         padding = config.crop_padding
-        if isinstance(padding, bool) or not isinstance(padding, int) or padding < 0:
+        if not is_whole_number(padding) or padding < 0:
             raise UserError(f"augmentation.crop_padding must be a whole number of pixels >= 0, got {padding!r}")
         for name, highest in (("flip", 1), ("rotation", 180)):
             value = config[name]
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= highest:
+            if not is_number(value) or not 0 <= value <= highest:
                 raise UserError(f"augmentation.{name} must be from 0 to {highest}, got {value!r}")
         return cls(padding, float(config.flip), float(config.rotation))
 

@@ -7,15 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from seg_anl.engine import Process, ResidentBatches
 from seg_anl.engine.randomness import epoch_generator
+from seg_anl.records import UserError, config_folder
 
 from .augmentation import Augmentation, Draws, apply, normalised
 from .datasets import Dataset, FileImages, Split
 from .streaming import FileBatches, FileEvaluation, FileTransforms
+
+FILE_SETTINGS = ("resize", "crop", "random_crop", "crop_scale", "jitter")
+"""Settings of ``augmentation`` that concern images in files only."""
 
 Samples = Callable[[Split], Iterator[Tensor]]
 """Split -> normalised float32 images ``(B, C, H, W)`` on the device, all of them in order, not augmented."""
@@ -37,11 +41,18 @@ class TrainingBatches:
 
 
 def check_augmentation(data: Dataset, config: DictConfig) -> None:
-    """Refuse ``augmentation`` settings that cannot be, for the kind of images that ``data`` has."""
+    """Refuse ``augmentation`` settings that cannot be, or do nothing, for the kind of images that ``data`` has."""
     if isinstance(data.train.images, FileImages):
         FileTransforms.from_config(config.augmentation, data.mean, data.std)
-    else:
-        Augmentation.from_config(config.augmentation)
+        return
+    Augmentation.from_config(config.augmentation)
+    default = OmegaConf.load(config_folder() / "classification.yaml").augmentation
+    for name in FILE_SETTINGS:
+        if config.augmentation[name] != default[name]:
+            raise UserError(
+                f"augmentation.{name} is for images in files; those of data={config.data.name} lie in memory, where "
+                "crop_padding, flip and rotation are there"
+            )
 
 
 def training_batches(data: Dataset, config: DictConfig, process: Process) -> TrainingBatches:

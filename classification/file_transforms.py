@@ -12,7 +12,7 @@ from PIL.Image import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
-from seg_anl.records import UserError
+from seg_anl.records import UserError, is_number, is_whole_number
 
 
 @dataclass(frozen=True)
@@ -153,12 +153,12 @@ def _numbers(augmentation: DictConfig, name: str, count: int, lowest: float, hig
 
 
 def _number(value: Any, name: str, lowest: float, highest: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not lowest <= value <= highest:
+    if not is_number(value) or not lowest <= value <= highest:
         raise UserError(f"augmentation.{name} must be from {lowest} to {highest}, got {value!r}")
     return float(value)
 
 
 def _whole(value: Any, name: str, lowest: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
+    if not is_whole_number(value) or value < lowest:
         raise UserError(f"augmentation.{name} must be a whole number from {lowest}, got {value!r}")
     return value

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from data_prep.label_noise import KINDS, LabelNoiseInputs, LabelNoiseSettings, read_human_labels
 from data_prep.label_noise.files import read_array, read_matrix
 from data_prep.label_noise.run import LABELS, run_label_noise
-from seg_anl.records import UserError, array_digest, nearest_names
+from seg_anl.records import UserError, array_digest, is_number, nearest_names
 
 from .datasets import Dataset, FileImages
 
@@ -38,7 +38,7 @@ def check_noise_settings(noise: DictConfig) -> None:
         if noise.get(setting) is None:
             raise UserError(f"noise={kind} needs noise.{setting}")
     rate = noise.get("rate", 0.0)
-    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate <= 1:
+    if not is_number(rate) or not 0 <= rate <= 1:
         raise UserError(f"noise.rate must be from 0 to 1, got {rate!r}")
 
 

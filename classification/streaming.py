@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from seg_anl.engine import Process, check_batch_size
 from seg_anl.engine.randomness import epoch_generator
-from seg_anl.records import UserError, item_hash
+from seg_anl.records import UserError, is_whole_number, item_hash
 
 from .augmentation import normalised
 from .datasets import FileImages, Split
@@ -171,7 +171,7 @@ def _collated(samples: list[tuple[int, Tensor] | str]) -> tuple[Tensor, Tensor] 
 def _loader(
     images: _Decoded, keys: Sampler[list[_Key]] | Sequence[list[_Key]], workers: int, device: torch.device
 ) -> DataLoader[Any]:
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
+    if not is_whole_number(workers) or workers < 0:
         raise UserError(f"workers must be a whole number from 0, got {workers!r}")
     return DataLoader(
         images,

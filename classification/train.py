@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from seg_anl.engine import (
@@ -36,7 +35,6 @@ from seg_anl.engine.checkpoint import load_model
 from seg_anl.engine.randomness import epoch_generator, seed_everything
 from seg_anl.losses import RobustLoss
 from seg_anl.records import MetricRow, UserError, config_folder
-from seg_anl.records.runs import summarise
 
 from .batches import Samples, check_augmentation, evaluation_samples, training_batches
 from .datasets import Dataset, Split, fingerprints, load_dataset
@@ -205,7 +203,7 @@ def _check(config: DictConfig) -> None:
     check_noise_settings(config.noise)
     check_whole_numbers(config, 0, "seed", "noise.seed", "evaluation.train_every", "workers")
     check_whole_numbers(config, 1, "evaluation.last_k", "evaluation.batch_size", "record_every", "runs_per_device")
-    check_switches(config, "channels_last", "compile", "progress", "data.download", "augmentation.random_crop")
+    check_switches(config, "data.download", "augmentation.random_crop")
     check_switches(config, "noise.reflip", "noise.bidirectional", "noise.pairs")
     check_tuning_share(config)
     checked_records(config, RECORDS)
@@ -301,27 +299,10 @@ def _finish(begun: Begun, rows: list[MetricRow]) -> None:
     """Write the summary, last of all: it says that the run is finished."""
     config, run, prepared, criterion = begun.job.config, begun.job.run, begun.prepared, begun.training.loss
     begun.recorder.finish()
-    groups: dict[str, Any] = {
-        name: OmegaConf.to_container(config[name], resolve=True)
-        for name in ("data", "model", "loss", "noise", "method", "optim")
-    }
-    state = {name: value.item() for name, value in criterion.state_dict().items() if value.ndim == 0}
-    counts = {"train": len(prepared.data.train), **{name: len(split) for name, split in prepared.data.tests.items()}}
-    run.write_summary(
-        {
-            "status": "finished",
-            "task": config.task,
-            "preset": config.preset,
-            **groups,
-            "loss_state": state,
-            "seed": config.seed,
-            "epochs": config.epochs,
-            "headline": f"{'test' if 'test' in prepared.data.tests else next(iter(prepared.data.tests))}/accuracy",
-            "k": config.evaluation.last_k,
-            "counts": {**counts, "wrong_labels": prepared.mislabelled},
-            "metrics": summarise(rows, config.evaluation.last_k),
-        }
-    )
+    tests = prepared.data.tests
+    counts = {"train": len(prepared.data.train), **{name: len(split) for name, split in tests.items()}}
+    headline = f"{'test' if 'test' in tests else next(iter(tests))}/accuracy"
+    run.write_summary(config, rows, criterion, headline, {**counts, "wrong_labels": prepared.mislabelled})
 
 
 def _silent(*_: object) -> None:

@@ -238,11 +238,11 @@ def label_values(mask: NDArray[Any]) -> list[int]:
     return [int(value) for value in np.unique(mask) if value]
 
 
-def check_share(name: str, value: float) -> None:
+def check_share(name: str, value: object) -> None:
     """Raise a ValueError of one line unless ``value`` lies in [0, 1]."""
-    if not 0 <= value <= 1:
+    if not isinstance(value, int | float | np.floating) or isinstance(value, bool) or not 0 <= value <= 1:
         meaning = {"alpha": "the share of noisy items", "beta": "the strength of the noise"}.get(name, "a share")
-        raise ValueError(f"{name} is {meaning} and lies in [0, 1], not {value}")
+        raise ValueError(f"{name} is {meaning} and lies in [0, 1], not {value!r}")
 
 
 def _corrected_plan(item: str, kinds: tuple[str, ...], seed: int) -> ItemNoise:

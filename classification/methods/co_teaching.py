@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from seg_anl.engine import Process
 from seg_anl.losses import RobustLoss, ScheduledLoss
+from seg_anl.records import is_number, is_whole_number
 
 from .base import Method
 
@@ -78,9 +79,9 @@ class CoTeaching(Method):
     """
 
     def __init__(self, *, forget_rate: float, gradual_epochs: int) -> None:
-        if isinstance(forget_rate, bool) or not isinstance(forget_rate, (int, float)) or not 0 <= forget_rate < 1:
+        if not is_number(forget_rate) or not 0 <= forget_rate < 1:
             raise ValueError(f"method.forget_rate must be from 0 to below 1, got {forget_rate!r}")
-        if isinstance(gradual_epochs, bool) or not isinstance(gradual_epochs, int) or gradual_epochs < 1:
+        if not is_whole_number(gradual_epochs) or gradual_epochs < 1:
             raise ValueError(f"method.gradual_epochs must be a whole number >= 1, got {gradual_epochs!r}")
         self.forget_rate, self.gradual_epochs = float(forget_rate), gradual_epochs
 

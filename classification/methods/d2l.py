@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from seg_anl.engine import Process
 from seg_anl.losses import RobustLoss, ScheduledLoss
 from seg_anl.losses.inputs import LabelledLogits
+from seg_anl.records import is_whole_number
 
 from ..models import penultimate_features
 from .base import Method, SampleBatches
@@ -87,7 +88,7 @@ class DimensionalityDriven(Method):
 
     def __init__(self, *, init_epochs: int, window: int) -> None:
         for name, value, lowest in (("init_epochs", init_epochs, 0), ("window", window, 2)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
+            if not is_whole_number(value) or value < lowest:
                 raise ValueError(f"method.{name} must be a whole number >= {lowest}, got {value!r}")
         self.init_epochs, self.window = init_epochs, window
         self.paced = PacedCrossEntropy()

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from seg_anl.engine import Process
 from seg_anl.losses import RobustLoss, ScheduledLoss, build_loss
+from seg_anl.records import is_number
 
 from .base import Method
 
@@ -38,7 +39,7 @@ class ForwardEstimated(Method):
     loss, first_loss = "ce", "ce"
 
     def __init__(self, *, percentile: float) -> None:
-        if isinstance(percentile, bool) or not isinstance(percentile, (int, float)) or not 0 < percentile <= 100:
+        if not is_number(percentile) or not 0 < percentile <= 100:
             raise ValueError(f"method.percentile must be above 0 and up to 100, got {percentile!r}")
         self.percentile = float(percentile)
         self.transition: Tensor | None = None

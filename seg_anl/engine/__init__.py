@@ -12,6 +12,7 @@ from .settings import (
     check_tuning_share,
     check_whole_numbers,
     checked_records,
+    listed,
     loss_from_config,
     of_each_seed,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "fit_together",
     "hydra_command",
     "is_main_process",
+    "listed",
     "loss_from_config",
     "of_each_seed",
     "run_path",

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seg_anl.records import UserError
+from seg_anl.records import UserError, is_whole_number
 
 from .distribution import Process
 from .randomness import epoch_generator
@@ -19,7 +19,7 @@ RESIDENT_SHARE = 0.25
 
 def check_batch_size(batch_size: Any, count: int, world_size: int = 1) -> None:
     """Refuse a ``batch_size`` that ``count`` images or ``world_size`` processes do not allow."""
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or not 1 <= batch_size <= count:
+    if not is_whole_number(batch_size) or not 1 <= batch_size <= count:
         raise UserError(f"batch_size must be from 1 to {count}, the number of training images; got {batch_size}")
     if batch_size % world_size:
         raise UserError(f"batch_size={batch_size} cannot be shared by {world_size} processes")

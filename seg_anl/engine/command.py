@@ -69,6 +69,8 @@ def _refuse_incomplete(config: DictConfig, config_name: str) -> None:
     for name in (str(key) for key in written if key != "defaults"):
         if name not in config:
             raise UserError(f"the setting {name} is needed")
+        if name == "task" and config[name] != written[name]:
+            raise UserError(f"task={config[name]}: this command's task is {written[name]}, and no setting")
         if OmegaConf.is_dict(written[name]) and not OmegaConf.is_dict(config[name]):
             example = f"{name}.{next(iter(written[name]))}"
             raise UserError(f"{name} is a group of settings, such as {example}; got {config[name]!r}")

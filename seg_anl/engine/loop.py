@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from seg_anl.losses import ScheduledLoss
-from seg_anl.records import MetricRow, UserError, nearest_names
+from seg_anl.records import MetricRow, UserError, is_whole_number, nearest_names
 
 from .distribution import Process
 from .jacobian import squared_jacobian_norm
 from .ledger import Ledger, Metrics
 from .optimisation import OptimSettings, add_l1_subgradient, build_optimiser, build_schedule
 from .run_directory import RunDirectory
+from .settings import check_switches
 from .stack import LossStack, Stack
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -51,6 +52,7 @@ class LoopSettings:
     @classmethod
     def from_config(cls, config: DictConfig) -> LoopSettings:
         """The settings of that name in a trainer's configuration."""
+        check_switches(config, "channels_last", "compile", "progress")
         return cls(
             epochs=config.epochs,
             precision=str(config.precision),
@@ -70,7 +72,7 @@ class LoopSettings:
             raise UserError(f"precision={self.precision}: {nearest_names(str(self.precision), PRECISIONS)}")
         for name in ("epochs", "checkpoint_every"):
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            if not is_whole_number(value) or value < 1:
                 raise UserError(f"{name} must be a whole number >= 1, got {value!r}")
 
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.optim import lr_scheduler
 
-from seg_anl.records import UserError, nearest_names
+from seg_anl.records import UserError, is_number, is_whole_number, nearest_names
 
 OPTIMISERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "exponential", "cosine", "step", "milestones")
@@ -79,13 +79,13 @@ class OptimSettings:
             value = getattr(self, field.name)
             if field.name in ("lr", "gamma", "step_size", "loss_lr", "clip_norm"):
                 none = value is None and field.name == "clip_norm"
-                if not none and not (_is_number(value) and value > 0):
+                if not none and not (is_number(value) and value > 0):
                     raise UserError(f"optim.{field.name} must be a number > 0, got {value!r}")
             elif field.name in ("weight_decay", "momentum", "eta_min", "l1", "jacobian") and not (
-                _is_number(value) and value >= 0
+                is_number(value) and value >= 0
             ):
                 raise UserError(f"optim.{field.name} must be a number >= 0, got {value!r}")
-        if not isinstance(self.step_size, int):
+        if not is_whole_number(self.step_size):
             raise UserError(f"optim.step_size must be a whole number of epochs, got {self.step_size!r}")
         if not isinstance(self.nesterov, bool):
             raise UserError(f"optim.nesterov must be true or false, got {self.nesterov!r}")
@@ -152,9 +152,5 @@ def add_l1_subgradient(parameters: Iterable[nn.Parameter], delta: float) -> None
 def _are_rising_epochs(value: Any) -> bool:
     if not isinstance(value, (list, tuple)):
         return False
-    whole = all(isinstance(epoch, int) and not isinstance(epoch, bool) and epoch > 0 for epoch in value)
+    whole = all(is_whole_number(epoch) and epoch > 0 for epoch in value)
     return whole and list(value) == sorted(set(value))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ import torch
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
+from seg_anl.losses import ScheduledLoss
 from seg_anl.records import MetricRow, UserError, make_directory, write_json, write_metrics, write_text
 from seg_anl.records.provenance import provenance, write_environment
-from seg_anl.records.runs import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, SUMMARY_FILE, SUMMARY_SCHEMA
+from seg_anl.records.runs import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, SUMMARY_FILE, finished_summary
 
 from .distribution import Process
 
@@ -164,9 +165,26 @@ class RunDirectory:
         """Write metrics.csv anew from all rows."""
         write_metrics(self.path / METRICS_FILE, rows)
 
-    def write_summary(self, content: dict[str, Any]) -> None:
-        """Write summary.json."""
-        write_json(self.path / SUMMARY_FILE, {"schema": SUMMARY_SCHEMA, **content})
+    def write_summary(
+        self,
+        config: DictConfig,
+        rows: list[MetricRow],
+        loss: ScheduledLoss,
+        headline: str,
+        counts: Mapping[str, int | None],
+    ) -> None:
+        """Write summary.json, last of all: it says that the run is finished."""
+        settings = OmegaConf.to_container(config, resolve=True)
+        assert isinstance(settings, dict)
+        content = finished_summary(
+            {str(name): value for name, value in settings.items()},
+            rows,
+            headline=headline,
+            k=config.evaluation.last_k,
+            counts=counts,
+            loss_state=loss.numbers(),
+        )
+        write_json(self.path / SUMMARY_FILE, content)
 
 
 def run_path(config: DictConfig, noise: str) -> Path:

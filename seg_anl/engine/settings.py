@@ -7,14 +7,14 @@ from collections.abc import Collection
 from omegaconf import DictConfig, OmegaConf
 
 from seg_anl.losses import RobustLoss, build_loss
-from seg_anl.records import UserError, nearest_names
+from seg_anl.records import UserError, is_number, is_whole_number, nearest_names
 
 
 def check_whole_numbers(config: DictConfig, lowest: int, *settings: str) -> None:
     """Refuse any of ``settings`` (dotted names) that is there and not a whole number >= ``lowest``."""
     for setting in settings:
         value = OmegaConf.select(config, setting, default=lowest)
-        if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
+        if not is_whole_number(value) or value < lowest:
             raise UserError(f"{setting} must be a whole number >= {lowest}, got {value!r}")
 
 
@@ -48,8 +48,16 @@ def check_switches(config: DictConfig, *settings: str) -> None:
 def check_tuning_share(config: DictConfig) -> None:
     """Refuse a ``data.tuning`` that is not a share of the training set."""
     tuning = config.data.tuning
-    if isinstance(tuning, bool) or not isinstance(tuning, (int, float)) or not 0 <= tuning < 1:
+    if not is_number(tuning) or not 0 <= tuning < 1:
         raise UserError(f"data.tuning must be from 0 to below 1, got {tuning!r}")
+
+
+def listed(config: DictConfig, setting: str) -> list[str]:
+    """What a setting names: nothing (null), one thing, or a list."""
+    value = OmegaConf.select(config, setting)
+    if value is None:
+        return []
+    return [str(each) for each in value] if OmegaConf.is_list(value) else [str(value)]
 
 
 def checked_records(config: DictConfig, known: Collection[str]) -> set[str]:
@@ -58,8 +66,7 @@ def checked_records(config: DictConfig, known: Collection[str]) -> set[str]:
     Raises:
         UserError: for a name that is not ``known``.
     """
-    wanted = config.record if config.record is not None else []
-    names = [str(name) for name in wanted] if OmegaConf.is_list(wanted) or wanted == [] else [str(wanted)]
+    names = listed(config, "record")
     for name in names:
         if name not in known:
             raise UserError(f"record={name}: {nearest_names(name, known)}")

@@ -29,6 +29,10 @@ class ScheduledLoss(nn.Module):
     def set_epoch(self, epoch: int) -> None:
         """``epoch`` (from 0) begins; criteria without a schedule ignore it."""
 
+    def numbers(self) -> dict[str, float]:
+        """Parameters and buffers that are a single number, such as T-Loss's ``log_nu``, by name."""
+        return {name: value.item() for name, value in self.state_dict().items() if value.ndim == 0}
+
 
 class RobustLoss(ScheduledLoss):
     """Base of all losses.

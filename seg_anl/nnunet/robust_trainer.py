@@ -206,7 +206,7 @@ class RobustLossTrainer(nnUNetTrainer):
         """nnU-Net's pseudo Dice and, in the last epochs, Dice on the test folder, before a checkpoint is written."""
         super().on_validation_epoch_end(val_outputs)
         if self.loss_optimiser is not None:
-            learnt = ", ".join(f"{name} {value:.6f}" for name, value in self._loss_state().items())
+            learnt = ", ".join(f"{name} {value:.6f}" for name, value in self.robust_loss.numbers().items())
             self.print_to_log_file(f"seg_anl: {learnt}")
         if self.test_set is None:
             return
@@ -227,7 +227,7 @@ class RobustLossTrainer(nnUNetTrainer):
         super().on_train_end()
         if self.record is not None and self.test_set is not None:
             counts = {"train": len(self.do_split()[0]), "test": len(self.test_set)}
-            self.record.finish(self.metric_rows, counts, self._loss_state())
+            self.record.finish(self.metric_rows, counts, self.robust_loss.numbers())
 
     def save_checkpoint(self, filename: str) -> None:
         """nnU-Net's checkpoint with the loss's choice and state in it, whole on the disk or not there."""
@@ -316,9 +316,6 @@ class RobustLossTrainer(nnUNetTrainer):
 
     def _logged(self, key: str) -> float:
         return float(self.logger.get_value(key, step=-1))
-
-    def _loss_state(self) -> dict[str, float]:
-        return {name: value.item() for name, value in self.robust_loss.state_dict().items() if value.ndim == 0}
 
     def _chosen(self) -> dict[str, Any]:
         return {"loss": self.loss_choice.settings(), "training": self.train_choice.given()}

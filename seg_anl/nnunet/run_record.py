@@ -10,14 +10,13 @@ import torch
 from omegaconf import OmegaConf
 
 from seg_anl.records import (
-    SUMMARY_SCHEMA,
     MetricRow,
     write_json,
     write_metrics,
     write_text,
 )
 from seg_anl.records.provenance import provenance, write_environment
-from seg_anl.records.runs import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, SUMMARY_FILE, summarise
+from seg_anl.records.runs import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, SUMMARY_FILE, finished_summary
 
 LAST_K = 10
 PACKAGES = ("seg-anl", "nnunetv2", "dynamic_network_architectures", "batchgeneratorsv2", "torch", "numpy")
@@ -42,20 +41,10 @@ class RunRecord:
 
     def finish(self, rows: Sequence[MetricRow], counts: dict[str, int], loss_state: dict[str, float]) -> None:
         """Write summary.json, last, because it says that the run is finished."""
-        described = ("task", "data", "model", "preset", "loss", "noise", "seed", "epochs")
-        write_json(
-            self.folder / SUMMARY_FILE,
-            {
-                "schema": SUMMARY_SCHEMA,
-                "status": "finished",
-                **{key: self.config[key] for key in described},
-                "loss_state": loss_state,
-                "headline": "test/dice",
-                "k": LAST_K,
-                "counts": counts,
-                "metrics": summarise(rows, LAST_K),
-            },
+        content = finished_summary(
+            self.config, rows, headline="test/dice", k=LAST_K, counts=counts, loss_state=loss_state
         )
+        write_json(self.folder / SUMMARY_FILE, content)
 
 
 def environment(device: torch.device, processes: int) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from seg_anl.losses import build_loss, loss_parameters
-from seg_anl.records import UserError, nearest_names
+from seg_anl.records import UserError, is_number, is_whole_number, nearest_names
 
 LOSS_VARIABLE = "SEG_ANL_LOSS"
 TRAIN_VARIABLE = "SEG_ANL_TRAIN"
@@ -70,11 +70,7 @@ def loss_choice(name: str, parameters: Mapping[str, Any], dice_weight: float = 0
     Raises:
         UserError: for an unknown loss or parameter, or a value out of range.
     """
-    if (
-        isinstance(dice_weight, bool)
-        or not isinstance(dice_weight, (int, float))
-        or not 0 <= dice_weight < float("inf")
-    ):
+    if not is_number(dice_weight) or not 0 <= dice_weight < float("inf"):
         raise UserError(f"dice_weight must be a number >= 0, got {dice_weight!r}")
     try:
         build_loss(name, **parameters)
@@ -129,7 +125,7 @@ def chosen_training(text: str | None) -> TrainChoice:
             least = 0 if name == "seed" else 1
             if name not in (known := [field.name for field in fields(TrainChoice)]):
                 raise UserError(f"unknown setting {name!r}; {nearest_names(name, known)}")
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            if not is_whole_number(value) or value < least:
                 raise UserError(f"{name} must be a whole number >= {least}, got {value!r}")
     except UserError as error:
         raise UserError(f"{TRAIN_VARIABLE}={text!r}: {error}") from error

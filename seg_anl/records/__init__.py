@@ -6,6 +6,7 @@ from .errors import UserError, exit_with_error, nearest_names, run_command
 from .manifest import NoiseRecord, array_digest, write_manifest
 from .runs import METRICS_KEYS, SUMMARY_SCHEMA, MetricRow, metric_summary, read_metrics, write_metrics
 from .seeds import chosen_items, item_generator, item_hash, item_id
+from .values import is_number, is_whole_number
 
 __all__ = [
     "METRICS_KEYS",
@@ -17,6 +18,8 @@ __all__ = [
     "chosen_items",
     "config_folder",
     "exit_with_error",
+    "is_number",
+    "is_whole_number",
     "item_generator",
     "item_hash",
     "item_id",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from .errors import UserError
 
 METRICS_KEYS = ("epoch", "split")
 SUMMARY_SCHEMA = 1
+# Of the configuration, what a summary repeats.
+DESCRIBED = ("task", "preset", "data", "model", "loss", "noise", "method", "optim", "seed", "epochs")
 
 CONFIG_FILE = "config.yaml"
 ENVIRONMENT_FILE = "environment.json"
@@ -91,6 +93,36 @@ def metric_summary(
         "last_k_mean": mean,
         "last_k_std": spread,
         "k": len(tail),
+    }
+
+
+def finished_summary(
+    config: Mapping[str, Any],
+    rows: Sequence[MetricRow],
+    *,
+    headline: str,
+    k: int,
+    counts: Mapping[str, int | None],
+    loss_state: Mapping[str, float],
+) -> dict[str, Any]:
+    """What summary.json holds of a run that is finished.
+
+    Args:
+        config: the run's, of which the parts in :data:`DESCRIBED` are taken over, as far as they are there.
+        headline: ``split/metric`` that the run is judged by.
+        k: last epochs that means and spreads are over.
+        counts: samples of each split, and how many annotations are wrong (None where nobody knows).
+        loss_state: numbers that the loss has learnt.
+    """
+    return {
+        "schema": SUMMARY_SCHEMA,
+        "status": "finished",
+        **{name: config[name] for name in DESCRIBED if name in config},
+        "loss_state": dict(loss_state),
+        "headline": headline,
+        "k": k,
+        "counts": dict(counts),
+        "metrics": summarise(rows, k),
     }
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
+from seg_anl.records import is_number
+
 LOSS_NAMES = {
     "ce": "CE",
     "focal": "FL",
@@ -166,7 +168,7 @@ def number(value: Any) -> str:
     >>> number(0.70), number(5.0), number(5e-06), number("worst")
     ('0.7', '5', '5e-6', 'worst')
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if not is_number(value):
         return str(value)
     mantissa, exponential, exponent = f"{value:.6g}".partition("e")
     return f"{mantissa}e{int(exponent)}" if exponential else mantissa

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from seg_anl.records import UserError
+from seg_anl.records import UserError, is_number
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Augmentation:
     def from_config(cls, config: DictConfig) -> Augmentation:
         """Check the ``augmentation`` settings."""
         for name in ("flip", "gamma_probability"):
-            if not isinstance(config[name], (int, float)) or not 0 <= config[name] <= 1:
+            if not is_number(config[name]) or not 0 <= config[name] <= 1:
                 raise UserError(f"augmentation.{name} must be from 0 to 1, got {config[name]!r}")
-        bounds = list(config.gamma)
-        if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1]:
-            raise UserError(f"augmentation.gamma must be two numbers, 0 < lowest <= highest; got {bounds}")
+        bounds = list(config.gamma) if OmegaConf.is_list(config.gamma) else []
+        if len(bounds) != 2 or not all(map(is_number, bounds)) or not 0 < bounds[0] <= bounds[1]:
+            raise UserError(f"augmentation.gamma must be two numbers, 0 < lowest <= highest; got {config.gamma}")
         return cls(float(config.flip), (float(bounds[0]), float(bounds[1])), float(config.gamma_probability))
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:

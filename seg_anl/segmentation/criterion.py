@@ -8,7 +8,7 @@ from torch import Tensor
 
 from seg_anl.engine import loss_from_config
 from seg_anl.losses import RobustLoss, ScheduledLoss
-from seg_anl.records import UserError
+from seg_anl.records import UserError, is_number
 
 
 class SegmentationCriterion(ScheduledLoss):
@@ -50,6 +50,6 @@ def build_criterion(config: DictConfig) -> SegmentationCriterion:
         UserError: for an unknown loss or parameter (with the nearest names) or a value out of range.
     """
     dice_weight = config.dice_weight
-    if isinstance(dice_weight, bool) or not isinstance(dice_weight, (int, float)) or dice_weight < 0:
+    if not is_number(dice_weight) or dice_weight < 0:
         raise UserError(f"loss.dice_weight must be a number >= 0, got {dice_weight!r}")
     return SegmentationCriterion(loss_from_config(config, "dice_weight"), float(dice_weight))

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from data_prep.pictures import check_size, read_image
-from seg_anl.records import UserError
+from seg_anl.records import UserError, is_number, is_whole_number
 
 from .images import read_mask
 from .sources import Pair
@@ -86,12 +86,12 @@ def load_images(pairs: Sequence[Pair], data: DictConfig, *, workers: int, progre
     Raises:
         UserError: naming the first file that is damaged or does not fit.
     """
-    size = image_size(data.size)
-    classes = data.classes
-    if isinstance(classes, bool) or not isinstance(classes, int) or not 2 <= classes <= 255:
-        raise UserError(f"data.classes must be a whole number from 2 to 255, got {classes!r}")
-    transform = LoadPair(size, classes, data.get("threshold"))
-    cached = CacheDataset(list(pairs), transform, num_workers=max(1, workers), progress=progress, copy_cache=False)
+    threshold = data.get("threshold")
+    if threshold is not None and not is_number(threshold):
+        raise UserError(f"data.threshold must be the grey value above which a pixel is foreground, got {threshold!r}")
+    transform = LoadPair(image_size(data.size), class_count(data.classes), threshold)
+    threads = max(1, min(workers, len(pairs)))
+    cached = CacheDataset(list(pairs), transform, num_workers=threads, progress=progress, copy_cache=False)
     samples = [cached[i] for i in range(len(cached))]
     errors = [sample["error"] for sample in samples if "error" in sample]
     if errors:
@@ -106,9 +106,16 @@ def load_images(pairs: Sequence[Pair], data: DictConfig, *, workers: int, progre
     )
 
 
+def class_count(classes: Any) -> int:
+    """``data.classes``, background among them; masks hold them in one byte, where 255 is free."""
+    if not is_whole_number(classes) or not 2 <= classes <= 255:
+        raise UserError(f"data.classes must be a whole number from 2 to 255, got {classes!r}")
+    return int(classes)
+
+
 def image_size(size: Any) -> tuple[int, int]:
     """``data.size`` as (height, width): one number, or two."""
     numbers = list(size) if isinstance(size, Sequence) else [size, size]
-    if len(numbers) != 2 or any(isinstance(n, bool) or not isinstance(n, int) or n < 8 for n in numbers):
+    if len(numbers) != 2 or any(not is_whole_number(n) or n < 8 for n in numbers):
         raise UserError(f"data.size must be one or two whole numbers >= 8 (pixels), got {size!r}")
     return numbers[0], numbers[1]

@@ -9,9 +9,10 @@ from monai.networks.nets import DynUNet
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from seg_anl.records import UserError, nearest_names
+from seg_anl.engine import check_switches
+from seg_anl.records import UserError, is_whole_number, nearest_names
 
-from .datasets import image_size
+from .datasets import class_count, image_size
 
 SMALLEST_FEATURE_MAP = 4  # pixels; nnU-Net's limit
 MOST_STAGES = 7
@@ -24,9 +25,9 @@ def build_model(config: DictConfig, data: DictConfig) -> nn.Module:
         UserError: for a size that the network cannot halve often enough, or a network that cannot be built.
     """
     if config.name == "dynunet":
-        return _dynunet(config, image_size(data.size), data.classes)
+        return _dynunet(config, image_size(data.size), class_count(data.classes))
     if config.name == "monai":
-        arguments = {"spatial_dims": 2, "in_channels": 3, "out_channels": data.classes}
+        arguments = {"spatial_dims": 2, "in_channels": 3, "out_channels": class_count(data.classes)}
         settings = {k: v for k, v in OmegaConf.to_container(config, resolve=True).items() if k != "name"}  # type: ignore[union-attr]
         try:
             model = hydra.utils.instantiate(settings, **arguments)
@@ -50,7 +51,7 @@ def planned_stages(size: tuple[int, int], asked: int | None) -> int:
                 f"data.size={list(size)} can be halved {most - 1} times only; take a multiple of 32, or of 8"
             )
         return most
-    if isinstance(asked, bool) or not isinstance(asked, int) or not 3 <= asked <= most:
+    if not is_whole_number(asked) or not 3 <= asked <= most:
         raise UserError(f"model.stages must be from 3 to {most} for data.size={list(size)}, got {asked!r}")
     return asked
 
@@ -58,8 +59,9 @@ def planned_stages(size: tuple[int, int], asked: int | None) -> int:
 def _dynunet(config: DictConfig, size: tuple[int, int], classes: int) -> DynUNet:
     stages = planned_stages(size, config.stages)
     for name in ("base_filters", "max_filters"):
-        if isinstance(config[name], bool) or not isinstance(config[name], int) or config[name] < 1:
+        if not is_whole_number(config[name]) or config[name] < 1:
             raise UserError(f"model.{name} must be a whole number >= 1, got {config[name]!r}")
+    check_switches(config, "deep_supervision")
     strides = [1] + [2] * (stages - 1)
     return DynUNet(
         spatial_dims=2,

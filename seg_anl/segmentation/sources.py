@@ -15,7 +15,8 @@ from omegaconf import DictConfig
 from data_prep.folders import usual_folders
 from data_prep.isic2017 import official_folders
 from data_prep.pairing import Matched, first_of, match
-from seg_anl.records import UserError, chosen_items, nearest_names
+from seg_anl.engine import listed
+from seg_anl.records import UserError, chosen_items, is_number, is_whole_number, nearest_names
 
 _Folders = tuple[Path, Path]  # of images and of masks
 
@@ -65,9 +66,9 @@ def find_pairs(data: DictConfig, seed: int) -> Pairs:
     if name not in readers:
         raise UserError(f"data.name={name}: {nearest_names(name, readers)}")
     pairs = readers[name](data, seed)
-    train = _without(pairs.train, [str(item) for item in data.get("exclude") or ()])
+    train = _without(pairs.train, listed(data, "exclude"))
     if data.limit is not None:
-        if not isinstance(data.limit, int) or not 1 <= data.limit <= len(train):
+        if not is_whole_number(data.limit) or not 1 <= data.limit <= len(train):
             raise UserError(
                 f"data.limit must be from 1 to {len(train)}, the number of training images; got {data.limit}"
             )
@@ -170,6 +171,6 @@ def _root(data: DictConfig) -> Path:
 
 
 def _share(value: Any, setting: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
+    if not is_number(value) or not 0 < value < 1:
         raise UserError(f"{setting} must be between 0 and 1, got {value!r}")
     return float(value)

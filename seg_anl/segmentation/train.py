@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from seg_anl.engine import (
@@ -33,7 +33,6 @@ from seg_anl.engine import (
 from seg_anl.engine.checkpoint import load_model
 from seg_anl.engine.randomness import epoch_generator, seed_everything
 from seg_anl.records import MetricRow, UserError, array_digest, chosen_items
-from seg_anl.records.runs import summarise
 
 from .augmentation import Augmentation
 from .criterion import SegmentationCriterion, build_criterion
@@ -253,28 +252,8 @@ def _finish(
     save_report(run.path / "report.png", title, groups, rows)
     if "masks" in checked_records(config, RECORDS):
         record_masks(run.path / "records", prepared.clean, prepared.noisy, train, prepared.noise_items)
-    loss = OmegaConf.to_container(config.loss, resolve=True)
-    assert isinstance(loss, dict)
-    run.write_summary(
-        {
-            "status": "finished",
-            "task": config.task,
-            "data": OmegaConf.to_container(config.data, resolve=True),
-            "model": OmegaConf.to_container(config.model, resolve=True),
-            "preset": config.preset,
-            "loss": loss,
-            "loss_state": {
-                name: value.item() for name, value in criterion.loss.state_dict().items() if value.ndim == 0
-            },
-            "noise": OmegaConf.to_container(config.noise, resolve=True),
-            "seed": config.seed,
-            "epochs": config.epochs,
-            "headline": "test/dice",
-            "k": config.evaluation.last_k,
-            "counts": {"train": len(prepared.noisy), "test": len(prepared.test), "wrong_masks": len(wrong)},
-            "metrics": summarise(rows, config.evaluation.last_k),
-        }
-    )
+    counts = {"train": len(prepared.noisy), "test": len(prepared.test), "wrong_masks": len(wrong)}
+    run.write_summary(config, rows, criterion.loss, "test/dice", counts)
 
 
 def load_run_model(run: RunDirectory, checkpoint: Path, device: torch.device) -> tuple[nn.Module, DictConfig]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from seg_anl.records import is_number
 from seg_anl.reporting.names import PENALTY_NAMES, loss_name, loss_order, noise_order, number, short_data_name
 from seg_anl.reporting.runs import Run
 
@@ -33,7 +34,7 @@ def setting(run: Run, name: str, default: Any = None) -> Any:
 def amount(run: Run, name: str) -> float:
     """A setting that is a number; 0 where it is not set."""
     value = setting(run, name)
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else 0.0
+    return float(value) if is_number(value) else 0.0
 
 
 def by_amount(name: str, symbol: str) -> Axis:
@@ -41,7 +42,7 @@ def by_amount(name: str, symbol: str) -> Axis:
 
     def place(run: Run) -> Place | None:
         value = setting(run, name)
-        if not isinstance(value, (int, float)) or isinstance(value, bool):
+        if not is_number(value):
             return None
         return Place(float(value), f"{symbol} = {number(value)}")
 
