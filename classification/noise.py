@@ -16,6 +16,7 @@ from data_prep.label_noise.run import LABELS, run_label_noise
 from seg_anl.records import UserError, array_digest, is_number, nearest_names
 
 from .datasets import Dataset, FileImages
+from .paths import configured_path
 
 NO_NOISE = "none"
 FILE_SETTINGS = ("softmax", "matrix", "file")  # of the noise group: not settings of a generator but files it reads
@@ -37,9 +38,10 @@ def check_noise_settings(noise: DictConfig) -> None:
     for setting in files.get(str(kind), ()):
         if noise.get(setting) is None:
             raise UserError(f"noise={kind} needs noise.{setting}")
-    rate = noise.get("rate", 0.0)
-    if not is_number(rate) or not 0 <= rate <= 1:
-        raise UserError(f"noise.rate must be from 0 to 1, got {rate!r}")
+    for setting in ("rate", "rate_std"):
+        value = noise.get(setting, 0.0)
+        if not is_number(value) or not 0 <= value <= 1:
+            raise UserError(f"noise.{setting} must be from 0 to 1, got {value!r}")
 
 
 def noise_name(noise: DictConfig) -> str:
@@ -102,15 +104,15 @@ def _inputs(noise: DictConfig, data: Dataset) -> LabelNoiseInputs:
             raise UserError(f"noise={noise.kind} needs images in memory; this data set's are decoded as they are used")
         return LabelNoiseInputs(images=data.train.images.movedim(1, -1).numpy())
     if needs == "softmax":
-        softmax = read_array(Path(str(noise.softmax)).expanduser(), "softmax")[0]
+        softmax = read_array(configured_path(noise.softmax, "noise.softmax"), "softmax")[0]
         total = softmax.shape[-2] if softmax.ndim > 1 else 0
         if total == len(data.found_labels):
             softmax = softmax[..., data.kept, :]
         return LabelNoiseInputs(softmax=softmax)
     if needs == "matrix":
-        return LabelNoiseInputs(matrix=read_matrix(Path(str(noise.matrix)).expanduser()))
+        return LabelNoiseInputs(matrix=read_matrix(configured_path(noise.matrix, "noise.matrix")))
     if needs == "human":
-        path = Path(str(noise.file)).expanduser()
+        path = configured_path(noise.file, "noise.file")
         labels = read_human_labels(path, str(noise.labels), data.found_labels, data.num_classes)
         return LabelNoiseInputs(human=labels[data.kept])
     return LabelNoiseInputs()

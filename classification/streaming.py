@@ -18,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from data_prep.pictures import refuse_depth
 from seg_anl.engine import Process, check_batch_size
 from seg_anl.engine.randomness import epoch_generator
 from seg_anl.records import UserError, is_whole_number, item_hash
@@ -130,7 +131,10 @@ class _Decoded(Dataset[Any]):
         path = Path(os.fsdecode(self.paths[key.position]))
         try:
             with Image.open(path) as file:
+                refuse_depth(file.mode, str(path))
                 image = file.convert("RGB")
+        except UserError as error:
+            return str(error)
         except Exception as error:  # decoders of damaged files fail in any way
             return f"{path}: an image that cannot be read: {_reason(error)}"
         try:

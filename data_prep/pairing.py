@@ -13,7 +13,7 @@ from pathlib import Path
 from seg_anl.records import item_id
 from seg_anl.records.seeds import MASK_SUFFIX
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 MASK_ENDINGS = (MASK_SUFFIX, "_mask", "_seg", "_label")  # of a mask's name, which is its image's otherwise
 SUPERPIXELS = "_superpixels"  # pictures that lie beside the images in the official ISIC folders
 IGNORED_NAMES = ("Thumbs.db", "desktop.ini")

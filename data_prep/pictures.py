@@ -27,13 +27,20 @@ def read_image(source: Path | BinaryIO, name: str, mode: Literal["RGB", "L"] = "
     """
     with _opened(source, name) as image:
         stored = image.mode
-        if stored in ("I", "F") or stored.startswith("I;"):
-            raise UserError(
-                f"{name}: an image with more than 8 bits per channel (mode {stored}); convert it to 8-bit RGB"
-            )
+        refuse_depth(stored, name)
         if stored == "P" and "transparency" in image.info:
             image = image.convert("RGBA")
         return np.array(image.convert(mode)), stored
+
+
+def refuse_depth(stored: str, name: str) -> None:
+    """Refuse modes of more than 8 bits per channel: Pillow cuts their values at 255 where it makes RGB of them.
+
+    Raises:
+        UserError: naming the file.
+    """
+    if stored in ("I", "F") or stored.startswith("I;"):
+        raise UserError(f"{name}: an image with more than 8 bits per channel (mode {stored}); convert it to 8-bit RGB")
 
 
 def read_labels(source: Path | BinaryIO, name: str) -> NDArray[Any]:

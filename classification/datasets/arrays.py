@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from data_prep.label_noise.files import read_array
 from seg_anl.records import UserError
 
+from ..paths import configured_path
 from .split import Found, Split
 
 CHANNELS = (1, 3)
@@ -29,7 +30,7 @@ def arrays(data: DictConfig) -> Found:
         UserError: a file that is missing, damaged or of pickled objects, an array that is missing, of another shape or
             type.
     """
-    path = Path(str(data.file)).expanduser()
+    path = configured_path(data.file, "data.file")
     train, test = _split(path, "train"), _split(path, "test")
     if train.images.shape[1:] != test.images.shape[1:]:  # type: ignore[union-attr]
         shapes = [" x ".join(str(n) for n in split.images.shape[1:]) for split in (train, test)]  # type: ignore[union-attr]
@@ -46,19 +47,20 @@ def _split(path: Path, split: str) -> Split:
     what = f"{path}: x_{split}"
     if images.dtype != np.uint8:
         raise UserError(f"{what}: images of type {images.dtype}; expected uint8 (0 to 255)")
+    if not images.size:
+        raise UserError(f"{what}: no images in it, its shape is {images.shape}")
     channels_first = _channels_first(images, what)
     _check_labels(labels, len(images), f"{path}: y_{split}")
     return Split(torch.from_numpy(channels_first), labels.astype(np.int64))
 
 
 def _channels_first(images: NDArray[np.uint8], what: str) -> NDArray[np.uint8]:
-    if 0 not in images.shape:
-        if images.ndim == 3:
-            return images[:, None]
-        if images.ndim == 4 and images.shape[3] in CHANNELS:
-            return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
-        if images.ndim == 4 and images.shape[1] in CHANNELS:
-            return images
+    if images.ndim == 3:
+        return images[:, None]
+    if images.ndim == 4 and images.shape[3] in CHANNELS:
+        return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    if images.ndim == 4 and images.shape[1] in CHANNELS:
+        return images
     raise UserError(
         f"{what}: images of shape {images.shape}; expected (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3"
     )

@@ -96,7 +96,7 @@ def _patience(seconds: float) -> Iterator[None]:
 
 def _state(archives: Sequence[Archive]) -> str:
     missing = [path for archive in archives for path in archive.missing()]
-    damaged = [path for path in missing if path.exists()]
+    damaged = [path for path in missing if os.path.exists(path)]
     path = (damaged or missing)[0]
     others = f" (and {len(missing) - 1} more files)" if len(missing) > 1 else ""
     return f"{path}: {'not whole: its checksum or length is wrong' if damaged else 'not there'}{others}"

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig
 
+from data_prep.pairing import IMAGE_SUFFIXES
 from seg_anl.records import UserError
 
+from ..paths import configured_path
 from .split import FileImages, Split
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
 
 def root_folder(data: DictConfig, setting: str = "root") -> Path:
@@ -22,17 +22,17 @@ def root_folder(data: DictConfig, setting: str = "root") -> Path:
     Raises:
         UserError: where it is not a folder, or has nothing in it.
     """
-    root = Path(str(data[setting])).expanduser()
-    if not root.is_dir():
+    root = configured_path(data[setting], f"data.{setting}")
+    if not os.path.isdir(root):
         raise UserError(f"data.{setting}: {root} is not a folder")
-    if not any(root.iterdir()):
+    if not _listed(root):
         raise UserError(f"data.{setting}: {root} is empty")
     return root
 
 
 def first_folder(root: Path, *names: str) -> Path | None:
     """The first of the sub-folders ``names`` that is there."""
-    return next((root / name for name in names if (root / name).is_dir()), None)
+    return next((root / name for name in names if os.path.isdir(root / name)), None)
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -59,6 +59,13 @@ def image_files(folder: Path) -> list[Path]:
     ]
 
 
+def _listed(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError as error:
+        raise UserError(f"cannot list {folder}: {error.strerror}") from error
+
+
 def _refuse_unlisted(error: OSError) -> None:
     if not isinstance(error, FileNotFoundError):  # a class without a folder is told by who asks for it
         raise UserError(f"cannot list {error.filename}: {error.strerror}") from error
@@ -66,7 +73,7 @@ def _refuse_unlisted(error: OSError) -> None:
 
 def class_folders(folder: Path) -> list[str]:
     """Names of the sub-folders, sorted; hidden ones are left out."""
-    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(name for name in _listed(folder) if not name.startswith(".") and os.path.isdir(folder / name))
 
 
 def labelled_folders(folder: Path, classes: Sequence[str]) -> Split:
@@ -80,7 +87,7 @@ def labelled_folders(folder: Path, classes: Sequence[str]) -> Split:
     for label, name in enumerate(classes):
         found = image_files(folder / name)
         if not found:
-            reason = "no images in it" if (folder / name).is_dir() else "no such folder"
+            reason = f"no images in it ({' '.join(IMAGE_SUFFIXES)})" if (folder / name).is_dir() else "no such folder"
             raise UserError(f"{folder / name}: {reason}; half downloaded or unpacked?")
         paths += found
         labels += [label] * len(found)
@@ -132,7 +139,7 @@ def refuse_missing(paths: Iterable[Path], source: Path) -> None:
     total, missing = 0, []
     for path in paths:
         if path.parent not in listed:
-            listed[path.parent] = set(os.listdir(path.parent)) if path.parent.is_dir() else set()
+            listed[path.parent] = set(_listed(path.parent)) if os.path.isdir(path.parent) else set()
         total += 1
         if path.name not in listed[path.parent]:
             missing.append(path)

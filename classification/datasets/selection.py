@@ -108,9 +108,9 @@ def _is_whole(value: Any) -> bool:
 
 def _check_whole(value: Any, setting: str, lowest: int, highest: int, meaning: str) -> None:
     if not _is_whole(value) or not lowest <= value <= highest:
-        reason = ", one of each class" if lowest > 1 else ""
+        reason = " (one of each class)" if lowest > 1 else ""
         raise UserError(
-            f"{setting} must be a whole number from {lowest}{reason}, to {highest}, the {meaning}; got {value}"
+            f"{setting} must be a whole number from {lowest}{reason} to {highest}, the {meaning}; got {value!r}"
         )
 
 

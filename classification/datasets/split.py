@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,6 +110,6 @@ def fingerprints(data: Dataset) -> dict[str, str]:
 
 def _images_digest(images: Tensor | FileImages) -> str:
     if isinstance(images, FileImages):
-        names = "\n".join(path.name for path in images.paths)
-        return array_digest(np.frombuffer(names.encode(), dtype=np.uint8))
+        names = b"\n".join(os.fsencode(path.name) for path in images.paths)  # a name may be no text
+        return array_digest(np.frombuffer(names, dtype=np.uint8))
     return array_digest(images.numpy())

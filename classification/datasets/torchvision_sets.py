@@ -7,6 +7,7 @@ the checksum of every one of them is the published one.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from torchvision.datasets.utils import check_integrity
 
 from seg_anl.records import UserError
 
+from ..paths import configured_path
 from .download import Archive, default_root, fetch
 from .split import Found, Split
 
@@ -105,7 +107,7 @@ def _mnist(kind: type[MNIST], data: DictConfig) -> Found:
 
 def _is_whole_idx(path: Path) -> bool:
     """Whether a file of the IDX format is as long as its header says; torchvision itself does not look."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         return False
     with path.open("rb") as file:
         magic = file.read(4)
@@ -116,7 +118,7 @@ def _is_whole_idx(path: Path) -> bool:
 
 
 def _root(data: DictConfig) -> Path:
-    return default_root(str(data.name)) if data.root is None else Path(str(data.root)).expanduser()
+    return default_root(str(data.name)) if data.root is None else configured_path(data.root, "data.root")
 
 
 def _int64(labels: list[int] | NDArray[np.int64]) -> NDArray[np.int64]:

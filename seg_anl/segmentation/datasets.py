@@ -116,6 +116,6 @@ def class_count(classes: Any) -> int:
 def image_size(size: Any) -> tuple[int, int]:
     """``data.size`` as (height, width): one number, or two."""
     numbers = list(size) if isinstance(size, Sequence) else [size, size]
-    if len(numbers) != 2 or any(not is_whole_number(n) or n < 8 for n in numbers):
-        raise UserError(f"data.size must be one or two whole numbers >= 8 (pixels), got {size!r}")
+    if len(numbers) != 2 or any(not is_whole_number(n) or not 8 <= n <= 8192 for n in numbers):
+        raise UserError(f"data.size must be one or two whole numbers from 8 to 8192 (pixels), got {size!r}")
     return numbers[0], numbers[1]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from torchvision.datasets import ImageFolder
 
-from classification.datasets import Dataset, FileImages, load_dataset
+from classification.datasets import Dataset, FileImages, fingerprints, load_dataset
+from data_prep.pairing import IMAGE_SUFFIXES
 from seg_anl.records import UserError
 
 
@@ -288,3 +291,31 @@ def test_a_foreign_file_among_the_animals(layout, data_config):
 def test_statistics_of_files_must_be_given(layout, data_config):
     with pytest.raises(UserError, match="must be given for images in files"):
         load_dataset(data_config("animal10n", **layout("animal10n"), mean=None, std=None))
+
+
+def test_a_root_that_cannot_be(data_config):
+    for name in sorted(DAMAGE):
+        for root, message in (("", "data.root must be a path, got ''"), ("x" * 300, "is not a folder")):
+            with pytest.raises(UserError, match=message):
+                load_dataset(data_config(name, root=root))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes")
+def test_pictures_whose_names_are_no_text(layout, data_config):
+    settings = layout("imagefolder")
+    folder = Path(settings["root"], "train", "benign")
+    before = fingerprints(load_dataset(data_config("imagefolder", **settings)))
+    shutil.copy(folder / "0.jpg", os.path.join(os.fsencode(folder), b"caf\xe9.jpg"))
+    data = load_dataset(data_config("imagefolder", **settings))
+    assert len(data.train) == 9
+    assert fingerprints(data)["training images"] != before["training images"]
+
+
+def test_kinds_of_pictures_are_those_of_the_other_commands(layout, data_config):
+    settings = layout("imagefolder")
+    folder = Path(settings["root"], "train", "benign")
+    for suffix in IMAGE_SUFFIXES:
+        shutil.copy(folder / "0.jpg", folder / f"other{suffix.upper()}")
+    shutil.copy(folder / "0.jpg", folder / "other.txt")
+    assert len(load_dataset(data_config("imagefolder", **settings)).train) == 8 + len(IMAGE_SUFFIXES)
+    assert ".ppm" in IMAGE_SUFFIXES  # of traffic signs and other old sets

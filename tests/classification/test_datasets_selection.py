@@ -80,10 +80,10 @@ def test_imbalance_thins_what_the_limit_left(data_config):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"limit": 9}, "from 10, one of each class, to 1437"),
+        ({"limit": 9}, r"from 10 \(one of each class\) to 1437"),
         ({"limit": 1438}, "to 1437"),
         ({"limit": 0.5}, "whole number"),
-        ({"test_limit": 0}, "data.test_limit"),
+        ({"test_limit": 0}, "data.test_limit must be a whole number from 1 to 360"),
         ({"imbalance": "longtailed"}, "did you mean 'long_tailed'"),
         ({"imbalance": "step", "imbalance_ratio": 10}, r"in \(0, 1\]"),
         ({"limit": 100, "subset_seed": "a"}, "data.subset_seed"),

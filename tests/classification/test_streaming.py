@@ -157,6 +157,17 @@ def test_a_damaged_image_is_named(split, damage, workers):
         list(whole.epoch(0))
 
 
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+def test_pictures_of_more_than_8_bits_are_told_and_not_made_white(split, dtype):
+    """A 12-bit radiograph: as RGB, Pillow would show what is above 255 as white."""
+    path = split.images.paths[3]
+    deep = Image.fromarray(np.arange(0, 4096, dtype=dtype).reshape(64, 64))
+    deep.save(path, format="PNG" if dtype == np.uint16 else "TIFF")
+    with pytest.raises(UserError, match=r"more than 8 bits per channel \(mode .*convert it to 8-bit") as caught:
+        list(FileEvaluation(split.images, settings(), 4, CPU.device, workers=0))
+    assert str(path) in str(caught.value)
+
+
 def test_a_worker_that_is_killed_is_no_mystery(split, monkeypatch):
     monkeypatch.setattr(Image, "open", lambda path: os.kill(os.getpid(), signal.SIGKILL))  # workers inherit it
     with pytest.raises(UserError, match="lower workers=1"):

@@ -129,6 +129,10 @@ def test_killed_in_an_epoch_and_started_again_ends_as_if_undisturbed(tmp_path: P
         (["data=folder"], "the setting data.root is needed"),
         (["device=cuda:99"], "device=cuda:99: not available"),
         (["loss"], "expected SETTING=VALUE"),
+        (["preset=[1]"], "unknown preset '[1]'"),
+        (["task=classification"], "this command's task is segmentation"),
+        (["data.size=100000"], "data.size must be one or two whole numbers from 8 to 8192"),
+        (["noise.kinds=erodee"], "unknown kind of noise 'erodee': did you mean 'erode'"),
     ],
 )
 def test_bad_settings_are_one_line_and_leave_nothing(
