@@ -91,7 +91,7 @@ def test_arrays_in_any_order_of_axes(tmp_path, data_config, form):
 BAD_ARRAYS = {
     "flat images": ({"x_train": np.zeros((4, 9), np.uint8)}, "x_train: images of shape (4, 9)"),
     "four channels": ({"x_train": np.zeros((4, 3, 5, 4), np.uint8)[:, :2]}, "with C 1 or 3"),
-    "no images": ({"x_train": np.zeros((0, 3, 3), np.uint8), "y_train": np.zeros(0, int)}, "x_train: images of shape"),
+    "no images": ({"x_train": np.zeros((0, 3, 3), np.uint8), "y_train": np.zeros(0, int)}, "x_train: no images in it"),
     "float images": ({"x_train": np.zeros((4, 3, 3))}, "images of type float64; expected uint8"),
     "float labels": ({"y_train": np.zeros(4)}, "y_train: labels of type float64; expected integers"),
     "one-hot labels": ({"y_train": np.eye(4, dtype=int)}, "labels of shape (4, 4); expected (4,)"),
