@@ -15,6 +15,7 @@ from classification.datasets import DATASETS
 from classification.train import main
 
 NOISY = ("webvision", "animal10n", "clothing1m")  # as they come
+IN_MEMORY = ("arrays", "cifar10", "cifar100", "digits", "fashion_mnist", "mnist")
 SPLITS = {"webvision": {"test": 4, "ilsvrc12": 4}, "clothing1m": {"validation": 6, "test": 3}}
 TRAIN = {
     "animal10n": 20,
@@ -38,7 +39,9 @@ def classify(tmp_path, monkeypatch) -> Callable[..., Path]:
     def run(name: str, settings: dict[str, Any], *overrides: str) -> Path:
         arguments = [f"data={name}", *(f"data.{key}={value}" for key, value in settings.items())]
         arguments += ["noise=none" if name in NOISY else "noise.rate=0.4", "loss=ce", "model=cnn4", "epochs=1"]
-        arguments += ["batch_size=4", "augmentation.resize=20", "augmentation.crop=16", "workers=0"]
+        arguments += ["batch_size=4", "workers=0"]
+        if name not in IN_MEMORY:
+            arguments += ["augmentation.resize=20", "augmentation.crop=16"]
         arguments += ["device=cpu", "progress=false", f"run_dir={tmp_path / 'run'}", *overrides]
         if name == "clothing1m":
             arguments.append("model.weights=null")  # ImageNet's do not fit the small network
