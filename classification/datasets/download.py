@@ -54,8 +54,16 @@ def fetch(archives: Sequence[Archive], download: bool) -> None:
     start at the same time wait for the one that does so.
 
     Raises:
-        UserError: with the recipe, where files are missing and ``download`` is off or fails.
+        UserError: with the recipe, where files are missing and ``download`` is off or fails; files or a folder that may
+            not be read or written.
     """
+    try:
+        _fetch(archives, download)
+    except OSError as error:
+        raise UserError(f"{error.filename or archives[0].folder}: cannot be used: {error.strerror or error}") from error
+
+
+def _fetch(archives: Sequence[Archive], download: bool) -> None:
     wanting = [archive for archive in archives if archive.missing()]
     if not wanting:
         return

@@ -209,6 +209,12 @@ def test_without_a_network_the_recipe_is_told(data_config, tmp_path, monkeypatch
             assert str(tmp_path / name) in message
 
 
+def test_a_folder_that_takes_no_files_is_one_line(data_config, tmp_path):
+    (tmp_path / ".download.lock").mkdir()  # as a folder that is closed to this person, also for one who may do anything
+    with pytest.raises(UserError, match=r"\.download\.lock: cannot be used: "):
+        load_dataset(data_config("cifar10", root=str(tmp_path), download=True))
+
+
 def test_half_unpacked_cifar_is_named_and_repaired(layout, data_config):
     settings = layout("cifar10")
     load_dataset(data_config("cifar10", **settings))
