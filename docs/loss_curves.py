@@ -17,7 +17,8 @@ from seg_anl.losses import build_loss
 CLASSES = 10
 POINTS = 101
 LOWEST, HIGHEST = 0.005, 0.995
-# T-Loss looks at a whole image: one of its pixels is varied, the others are predicted with this probability.
+# These look at a whole image: one of its pixels is varied, the others are predicted with this probability.
+PER_IMAGE = ("nr_dice", "t_loss")
 IMAGE_PIXELS, OTHER_PIXELS = 64 * 64, 0.9
 
 # What a loss cannot do without, or what makes it a function of p_y alone; the pages say so.
@@ -32,11 +33,11 @@ WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 230, 130, 46, 8, 24, 34
 
 @dataclass(frozen=True)
 class Curve:
-    """A loss at default parameters, C = 10, the other nine classes equally probable (T-Loss: C = 2).
+    """A loss at default parameters, C = 10, the other nine classes equally probable (per image: C = 2).
 
     Attributes:
         probability: p_y, the horizontal axis.
-        value: the loss of one element; T-Loss: of the image.
+        value: the loss of one element, or of the image.
         pull: -dL/dz_y, what a step of gradient descent adds to the labelled logit.
     """
 
@@ -49,7 +50,7 @@ def loss_curve(name: str) -> Curve:
     """Value and pull of a loss over p_y, in float64."""
     probability = torch.linspace(LOWEST, HIGHEST, POINTS, dtype=torch.float64)
     loss = build_loss(name, reduction="none", **SETTINGS.get(name, {}))
-    value, pull = (_image_of_pixels if name == "t_loss" else _batch_of_elements)(loss, probability)
+    value, pull = (_image_of_pixels if name in PER_IMAGE else _batch_of_elements)(loss, probability)
     return Curve(probability.tolist(), value.tolist(), pull.tolist())
 
 

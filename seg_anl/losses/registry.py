@@ -21,6 +21,7 @@ from .fused import fused_anl_ce
 from .generalised_cross_entropy import gce, ngce
 from .negative import nnce, nnce_cut, nnfl
 from .negative_learning import NegativeLearningLoss
+from .noise_robust_dice import NoiseRobustDice
 from .parameters import Count, NonNegative, Positive, checked_parameters, keyword_parameters
 from .sparse_regularisation import SparseRegularisedLoss
 from .t_loss import TLoss
@@ -170,6 +171,7 @@ LOSSES: dict[str, Builder] = {
     "gce_sr": sparse_regularised(gce),
     "forward": ForwardCorrectedLoss,
     "nlnl": NegativeLearningLoss,
+    "nr_dice": NoiseRobustDice,
     "t_loss": TLoss,
     "active_passive": any_pair(("active", "passive"), ("nce", "mae"), weight=1.0),
     "active_negative": any_pair(("active", "negative"), ("nce", "nnce"), weight=5.0),

@@ -70,6 +70,12 @@ class nnUNetTrainerTLoss(RobustLossTrainer):
     loss_parameters = {"per_pixel": True}  # noqa: RUF012
 
 
+class nnUNetTrainerNRDice(RobustLossTrainer):
+    """Noise-robust Dice, over each process's batch."""
+
+    loss_name = "nr_dice"
+
+
 class nnUNetTrainerCESR(RobustLossTrainer):
     """Sparse regularisation; over 1000 epochs its weight grows as the published code lets it over 120."""
 

@@ -23,6 +23,7 @@ LOSS_NAMES = {
     "nlnl": "NLNL",
     "el": "EL",
     "el_lsr": "LSR+EL",
+    "nr_dice": "NR-Dice",
     "t_loss": "T-Loss",
     "anl_ce": "ANL-CE",
     "anl_fl": "ANL-FL",

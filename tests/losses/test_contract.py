@@ -13,6 +13,7 @@ from monai.utils import LossReduction
 from seg_anl.losses import build_loss, list_losses
 
 NAMES = list_losses()
+PER_IMAGE = ("nr_dice", "t_loss")
 SPATIAL = [(), (7,), (4, 5), (2, 3, 4)]
 FORMS = ["long", "int32", "uint8", "float", "channel", "channel_float", "one_hot", "one_hot_float", "one_hot_bool"]
 
@@ -42,7 +43,7 @@ def test_all_target_forms_agree(
     loss = make_loss(name, classes, reduction="none")
     value, gradient = evaluate(loss, logits, labels)
 
-    assert value.shape == ((4,) if name == "t_loss" else (4, *spatial))
+    assert value.shape == ((4,) if name in PER_IMAGE else (4, *spatial))
     assert value.dtype == torch.float32
     assert gradient.isfinite().all()
     for form in FORMS:
@@ -60,7 +61,7 @@ def test_reductions_agree(name: str, make_loss: Any, evaluate: Any) -> None:
         return evaluate(make_loss(name, reduction=reduction, ignore_index=255), logits, labels)[0]
 
     each = reduced("none")
-    counted = len(each) if name == "t_loss" else (labels != 255).sum()
+    counted = len(each) if name in PER_IMAGE else (labels != 255).sum()
     torch.testing.assert_close(reduced("sum"), each.sum())
     torch.testing.assert_close(reduced("mean"), each.sum() / counted)
     for reduction in LossReduction:
@@ -85,7 +86,7 @@ def test_ignored_pixels_are_as_if_they_were_not_there(
     torch.testing.assert_close(value, kept_value)
     torch.testing.assert_close(gradient[:, :, keep[0]], kept_gradient, atol=1e-7, rtol=1e-5)
     assert torch.equal(gradient[:, :, ~keep[0]], torch.zeros(1, classes, int((~keep).sum())))
-    if name != "t_loss":
+    if name not in PER_IMAGE:
         each, _ = evaluate(make_loss(name, classes, ignore_index=ignore_index, reduction="none"), logits, labels)
         assert torch.equal(each[~keep], torch.zeros(int((~keep).sum())))
 
@@ -120,7 +121,7 @@ def test_ignored_pixels_of_a_one_hot_target(
     assert torch.equal(gradient, expected_gradient)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "t_loss"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in PER_IMAGE])
 @pytest.mark.parametrize("spatial", [(), (4, 5)], ids=["0D", "2D"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_sigmoid_is_two_classes_per_channel(

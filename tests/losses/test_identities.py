@@ -39,7 +39,7 @@ NOT_SYMMETRIC = [
     *("nce_agce", "nce_aul", "nce_ael", "nfl_agce", "nfl_aul", "nfl_ael"),
 ]
 # Losses in which what one element is worth depends on the others, or on chance.
-NOT_PER_ELEMENT = {"t_loss", "anl_ce_er", "anl_fl_er", "nlnl"}
+NOT_PER_ELEMENT = {"t_loss", "nr_dice", "anl_ce_er", "anl_fl_er", "nlnl"}
 PER_ELEMENT = [name for name in list_losses() if name not in NOT_PER_ELEMENT]
 
 
@@ -67,7 +67,7 @@ def test_other_losses_are_not_symmetric(name: str, make_loss: Any) -> None:
 
 
 def test_every_loss_is_on_one_side() -> None:
-    assert sorted([*SUM_OVER_LABELS, *NOT_SYMMETRIC, "nlnl", "t_loss"]) == list_losses()
+    assert sorted([*SUM_OVER_LABELS, *NOT_SYMMETRIC, "nlnl", "nr_dice", "t_loss"]) == list_losses()
 
 
 @pytest.mark.parametrize(
