@@ -16,6 +16,10 @@ def check_labels(found: Found) -> None:
         UserError: naming the split, the label or the class.
     """
     number = len(found.classes)
+    if number < 2:
+        raise UserError(
+            f"{found.remark}: {'one class only' if number else 'no classes'}; there is nothing to tell apart"
+        )
     for name, split in {"train": found.train, **found.tests}.items():
         if not len(split):
             raise UserError(f"{found.remark}: no images in the split {name!r}")
@@ -26,8 +30,6 @@ def check_labels(found: Found) -> None:
                 f"{found.remark}: label {wrong} in the split {name!r}; "
                 f"the {number} classes of the training set are 0 to {number - 1}"
             )
-    if number < 2:
-        raise UserError(f"{found.remark}: one class only; there is nothing to tell apart")
     counts = np.bincount(found.train.labels, minlength=number)
     if (counts == 0).any():
         absent = np.flatnonzero(counts == 0)

@@ -15,6 +15,8 @@ from seg_anl.records import UserError
 from ..paths import configured_path
 from .split import FileImages, Split
 
+_DIGITS = 18  # of a label at most; beyond, it is no number of 64 bits
+
 
 def root_folder(data: DictConfig, setting: str = "root") -> Path:
     """The folder of ``data.SETTING``.
@@ -123,7 +125,7 @@ def read_labelled(path: Path) -> list[tuple[str, int]]:
     rows = []
     for number, line in enumerate(read_lines(path), start=1):
         name, label = [*line.rsplit(maxsplit=1), ""][:2]
-        if not label.isdecimal():
+        if not label.isdecimal() or len(label) > _DIGITS:
             raise UserError(f"{path}: line {number} is {line[:60]!r}; expected a file name and a label")
         rows.append((name, int(label)))
     return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -50,7 +51,7 @@ def _split(root: Path, file_list: str, folders: tuple[str, ...], number: int) ->
     if not rows:
         raise UserError(f"{root / file_list}: no images of the first {number} classes")
     # Where the archives were unpacked differs; the first image tells.
-    folder = next((root / name for name in folders if (root / name / rows[0][0]).is_file()), root / folders[0])
+    folder = next((root / name for name in folders if os.path.isfile(root / name / rows[0][0])), root / folders[0])
     paths = [folder / name for name, _ in rows]
     refuse_missing(paths, root / file_list)
     return file_split(paths, [label for _, label in rows])

@@ -266,8 +266,11 @@ def test_empty_folders_of_classes(layout, data_config):
         ("webvision", "info/train_filelist_google.txt", "google/q0001/image_0.jpg", "line 1 is"),
         ("webvision", "info/train_filelist_google.txt", "google/q0001/image_0.jpg -1", "line 1 is"),
         ("webvision", "info/train_filelist_google.txt", "google/q0001/image_0.jpg 77", "no images of the first 2"),
+        ("webvision", "info/train_filelist_google.txt", f"google/q0001/image_0.jpg {'9' * 5000}", "line 1 is"),
+        ("webvision", "info/train_filelist_google.txt", f"{'x' * 300} 0", "x: not there; 1 of the 1 images"),
+        ("clothing1m", "category_names_eng.txt", "", "no classes; there is nothing to tell apart"),
         ("clothing1m", "noisy_train_key_list.txt", "images/0/00/other.jpg", "no label for images/0/00/other.jpg"),
-        ("clothing1m", "category_names_eng.txt", "T-Shirt", "label 2 in the split 'train'"),
+        ("clothing1m", "category_names_eng.txt", "T-Shirt\nShirt", "label 2 in the split 'train'"),
     ],
 )
 def test_lists_with_bad_lines(layout, data_config, name, path, line, message):
