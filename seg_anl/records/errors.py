@@ -7,12 +7,15 @@ into one line on the standard error and exit status 2. A traceback therefore alw
 from __future__ import annotations
 
 import difflib
+import io
+import os
 import sys
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+EXIT_UNREAD = 141  # as the shell tells that who read the output has left
 
 
 class UserError(Exception):
@@ -41,11 +44,32 @@ def exit_with_error(program: str, message: object) -> NoReturn:
 
 
 def run_command(program: str, main: Callable[[], None]) -> None:
-    """Run a command's body; a :class:`UserError` becomes one line and status 2, Ctrl-C status 130."""
+    """Run a command's body; a :class:`UserError` becomes one line and status 2, Ctrl-C status 130.
+
+    A name that the terminal cannot show is written with escapes. Where the output is read no further (``| head``), the
+    command ends quietly with status 141.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         main()
+        print(end="", flush=True)
     except UserError as error:
         exit_with_error(program, error)
     except KeyboardInterrupt:
         print(f"{program}: interrupted; the same command carries on from the last finished step", file=sys.stderr)
         raise SystemExit(EXIT_INTERRUPTED) from None
+    except BrokenPipeError:
+        if not _output_is_unread():
+            raise
+        raise SystemExit(EXIT_UNREAD) from None
+
+
+def _output_is_unread() -> bool:
+    """Whether the standard output has no reader; what is still to be written then goes nowhere."""
+    try:
+        print(flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python would complain as it ends
+        return True
+    return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -39,6 +40,39 @@ def test_success_returns() -> None:
     ran = []
     run_command("seg-anl-train", lambda: ran.append(True))
     assert ran == [True]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of the shell")
+@pytest.mark.parametrize("environment", [{"PYTHONUNBUFFERED": ""}, {"PYTHONUNBUFFERED": "1"}])
+@pytest.mark.parametrize("lines", [1, 100_000])
+def test_output_that_is_read_no_further_ends_quietly(lines: int, environment: dict[str, str]) -> None:
+    body = f"sys.stdin.read(), [print('a line') for _ in range({lines})]"  # begins when nobody reads any more
+    code = f"import sys; from seg_anl.records import run_command; run_command('seg-anl', lambda: ({body}))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **environment},
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    process.stdout = None
+    _, said = process.communicate(b"", timeout=60)
+    assert (process.returncode, said) == (141, b"")
+
+
+def test_a_broken_pipe_of_another_kind_is_not_swallowed() -> None:
+    with pytest.raises(BrokenPipeError):
+        run_command("seg-anl-train", lambda: failing(BrokenPipeError()))
+
+
+def test_a_name_that_the_terminal_cannot_show_is_escaped() -> None:
+    code = "from seg_anl.records import run_command; run_command('seg-anl', lambda: print('caf\\xe9 \\udcff'))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}
+    )
+    assert (done.returncode, done.stdout) == (0, b"caf\\xe9 \\udcff\n")
 
 
 @pytest.mark.parametrize(
