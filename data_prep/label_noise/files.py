@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_anl.records import UserError
-
-_DAMAGED = (
-    ValueError,
-    EOFError,
-    zipfile.BadZipFile,
-    zlib.error,
-    NotImplementedError,
-    KeyError,
-    SyntaxError,
-    MemoryError,
-    OverflowError,
-)
 
 
 def read_array(path: Path, *names: str) -> tuple[NDArray[Any], str]:
@@ -50,9 +37,11 @@ def read_array(path: Path, *names: str) -> tuple[NDArray[Any], str]:
                 raise UserError(f"{path}: {wanted}; it holds {', '.join(loaded.files) or 'nothing'}")
             name = known[0] if known else loaded.files[0]
             return _numbers(path, loaded[name]), name
+    except UserError:
+        raise
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except _DAMAGED as error:
+    except Exception as error:  # NumPy parses headers as Python, which damaged ones end in any way
         if str(error).startswith("Object arrays"):
             raise UserError(f"{path}: holds Python objects, which are not unpickled; save plain arrays") from error
         if "allow_pickle" in str(error):  # what NumPy says of anything it does not know
@@ -62,10 +51,13 @@ def read_array(path: Path, *names: str) -> tuple[NDArray[Any], str]:
 
 def has_array(path: Path, name: str) -> bool:
     """Whether ``path`` is an ``.npz`` file with an array of this name."""
-    if path.suffix.lower() != ".npz" or not zipfile.is_zipfile(path):
+    if path.suffix.lower() != ".npz":
         return False
-    with zipfile.ZipFile(path) as archive:
-        return f"{name}.npy" in archive.namelist()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return f"{name}.npy" in archive.namelist()
+    except Exception:  # a damaged one is told by who reads it
+        return False
 
 
 def read_matrix(path: Path) -> NDArray[Any]:

@@ -82,7 +82,8 @@ def read_human_labels(path: Path, which: str, clean: NDArray[Any], num_classes: 
     except ValueError as error:
         raise UserError(str(error)) from error
     if theirs.shape != clean.shape or chosen.shape != clean.shape:
-        raise UserError(f"{path}: holds labels of shape {chosen.shape}, the source has {len(clean)}")
+        shapes = f"{clean_key} of shape {theirs.shape} and {key} of shape {chosen.shape}"
+        raise UserError(f"{path}: holds {shapes}, the source's labels have {clean.shape}")
     different = int(np.count_nonzero(theirs != clean))
     if different:
         raise UserError(
@@ -98,14 +99,15 @@ def _read_pt(path: Path) -> dict[str, NDArray[Any]]:
     try:
         with torch.serialization.safe_globals(_numpy_types()):
             loaded = torch.load(path, map_location="cpu", weights_only=True)
+        if isinstance(loaded, dict):
+            return {str(name): np.asarray(value) for name, value in loaded.items() if _is_array(value)}
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
     except Exception as error:  # the unpickler takes bytes as they come, and fails on damaged ones in any way
-        reason = next(iter(str(error).splitlines()), "")[:120]
-        raise UserError(f"{path}: not a whole file of NumPy arrays: {type(error).__name__}: {reason}") from error
-    if not isinstance(loaded, dict):
-        raise UserError(f"{path}: expected a dictionary of labels, found {type(loaded).__name__}")
-    return {str(name): np.asarray(value) for name, value in loaded.items() if _is_array(value)}
+        found = str(error).rpartition("WeightsUnpickler error: ")[2]  # torch's own advice comes before it
+        reason = next(iter(found.strip().splitlines()), "")[:160]
+        raise UserError(f"{path}: not a whole file of integer arrays: {type(error).__name__}: {reason}") from error
+    raise UserError(f"{path}: expected a dictionary of labels, found {type(loaded).__name__}")
 
 
 def _is_array(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Masks and folders that several tests use."""
+"""Masks, labels and folders that several tests use."""
 
 import sys
 
@@ -41,3 +41,18 @@ def command(monkeypatch, capsys):
         return status, captured.out, captured.err
 
     return run
+
+
+@pytest.fixture
+def labels():
+    return np.random.RandomState(0).permutation(np.arange(600) % 10).astype(np.uint8)
+
+
+@pytest.fixture
+def source(tmp_path, labels):
+    """An .npz as the classification data sets have it, with test labels that nothing may touch."""
+    random = np.random.RandomState(1)
+    path = tmp_path / "data.npz"
+    pictures = random.randint(0, 256, (600, 6, 6, 3)).astype(np.uint8)
+    np.savez(path, x_train=pictures, y_train=labels, x_test=pictures[:50], y_test=labels[:50])
+    return path

@@ -22,21 +22,6 @@ SYMMETRIC = ["--kind", "symmetric", "--rate", "0.4"]
 OUTPUTS = ["confusion.csv", "confusion.png", "labels.npy", "manifest.csv", "manifest.json"]
 
 
-@pytest.fixture
-def labels():
-    return np.random.RandomState(0).permutation(np.arange(600) % 10).astype(np.uint8)
-
-
-@pytest.fixture
-def source(tmp_path, labels):
-    """An .npz as the classification data sets have it, with test labels that nothing may touch."""
-    random = np.random.RandomState(1)
-    path = tmp_path / "data.npz"
-    pictures = random.randint(0, 256, (600, 6, 6, 3)).astype(np.uint8)
-    np.savez(path, x_train=pictures, y_train=labels, x_test=pictures[:50], y_test=labels[:50])
-    return path
-
-
 def content(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -174,72 +159,6 @@ def test_a_matrix_saved_by_excel_is_read(source, tmp_path, command):
     arguments = ["--kind", "matrix", "--matrix", tmp_path / "matrix.csv"]
     assert command(main, "labels", source, tmp_path / "noisy", *arguments)[0] == 0
     np.testing.assert_array_equal(np.load(tmp_path / "noisy" / "labels.npy"), 9 - np.load(source)["y_train"])
-
-
-def human_arrays(labels):
-    random = np.random.RandomState(3)
-    worse = np.where(random.random_sample(len(labels)) < 0.4, random.randint(0, 10, len(labels)), labels)
-    return {"clean_label": labels.astype(np.int64), "worse_label": worse.astype(np.int64)}
-
-
-def saved_by_numpy_1(path):
-    """The same .pt file as NumPy 1, with which the published ones were made, would have written it."""
-    with zipfile.ZipFile(path) as archive:
-        parts = {name: archive.read(name) for name in archive.namelist()}
-    parts = {name: part.replace(b"numpy._core.multiarray", b"numpy.core.multiarray") for name, part in parts.items()}
-    assert any(b"numpy.core.multiarray" in part for part in parts.values())
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, part in parts.items():
-            archive.writestr(name, part)
-
-
-@pytest.mark.parametrize("form", ["pt", "old pt", "npz"])
-def test_human_labels_are_checked_against_the_clean_ones(form, source, labels, tmp_path, command):
-    arrays = human_arrays(labels)
-    path = tmp_path / ("human.npz" if form == "npz" else "human.pt")
-    if form == "npz":
-        np.savez(path, **arrays)
-    else:
-        torch = pytest.importorskip("torch")
-        torch.save(arrays, path)
-        if form == "old pt":
-            saved_by_numpy_1(path)
-    options = ["--kind", "human", "--human", path, "--human-labels"]
-    status, said, error = command(main, "labels", source, tmp_path / "noisy", *options, "worst")
-    assert (status, error) == (0, "")
-    np.testing.assert_array_equal(np.load(tmp_path / "noisy" / "labels.npy"), arrays["worse_label"])
-    assert f"{(arrays['worse_label'] != labels).mean():.4f}" in said
-    status, _, error = command(main, "labels", source, tmp_path / "other", *options, "noisy")
-    assert (status, error.count("\n")) == (2, 1)
-    assert "no array noisy_label" in error or "no labels noisy_label" in error
-    shuffled = tmp_path / "shuffled.npy"
-    np.save(shuffled, labels[::-1])
-    status, _, error = command(main, "labels", shuffled, tmp_path / "other", *options, "worst")
-    assert status == 2
-    assert "another order of the samples" in error
-    assert not (tmp_path / "other").exists()
-
-
-class Harmful:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (Path.touch, (self.path,))
-
-
-def test_a_pt_file_that_is_damaged_or_holds_code_is_refused(source, tmp_path, command):
-    torch = pytest.importorskip("torch")
-    torch.save({"clean_label": Harmful(tmp_path / "touched")}, tmp_path / "code.pt")
-    (tmp_path / "text.pt").write_bytes(b"hello")
-    (tmp_path / "half.pt").write_bytes((tmp_path / "code.pt").read_bytes()[:200])
-    torch.save([1, 2], tmp_path / "list.pt")
-    for path in (*sorted(tmp_path.glob("*.pt")), tmp_path / "absent.pt"):
-        options = ["--kind", "human", "--human", path, "--human-labels", "worst"]
-        status, _, error = command(main, "labels", source, tmp_path / "noisy", *options)
-        assert (status, error.count("\n")) == (2, 1), path
-        assert path.name in error
-    assert not (tmp_path / "touched").exists()
 
 
 def damaged(tmp_path, labels):

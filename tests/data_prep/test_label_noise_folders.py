@@ -14,13 +14,6 @@ from data_prep.noise_command import main
 SYMMETRIC = ["--kind", "symmetric", "--rate", "0.4"]
 
 
-@pytest.fixture
-def source(tmp_path):
-    path = tmp_path / "labels of mine.npy"
-    np.save(path, np.random.RandomState(0).permutation(np.arange(600) % 10).astype(np.uint8))
-    return path
-
-
 def manifest(folder):
     return json.loads((folder / "manifest.json").read_text())
 
@@ -59,9 +52,9 @@ def test_a_folder_named_like_a_half_written_file_is_left_alone(source, tmp_path,
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes")
 def test_a_source_whose_name_is_no_text(source, tmp_path, command):
-    source = source.rename(tmp_path / os.fsdecode(b"caf\xe9.npy"))
+    source = source.rename(tmp_path / os.fsdecode(b"caf\xe9.npz"))
     assert command(main, "labels", source, tmp_path / "noisy", *SYMMETRIC)[0] == 0
-    assert manifest(tmp_path / "noisy")["source"] == "caf\ufffd.npy"
+    assert manifest(tmp_path / "noisy")["source"] == "caf\ufffd.npz"
 
 
 def test_places_where_nothing_can_be_are_one_line(source, tmp_path, command):
