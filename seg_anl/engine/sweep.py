@@ -15,6 +15,7 @@ from pathlib import Path
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -54,7 +55,7 @@ def run_with_hydra(
         options = [argument for argument in arguments if not _is_setting(argument)]
         settings = [argument for argument in arguments if _is_setting(argument)]
         if sweep:
-            settings = seeds_together(settings)
+            settings = with_their_groups(seeds_together(settings))
         sys.argv = [sys.argv[0], *options, *settings, *HYDRA_QUIET, *folders]
         os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints complaints of many lines and ends the process with 1
         try:
@@ -114,11 +115,7 @@ def seeds_together(settings: list[str]) -> list[str]:
 
     ``runs_per_device=2 seed=1,2,3`` becomes ``runs_per_device=2 seed=[1,2],[3]``.
     """
-    parser = OverridesParser.create()
-    try:
-        given = {override.key_or_group: override for override in parser.parse_overrides(settings)}
-    except HydraException:
-        return settings  # Hydra itself will say what is wrong
+    given = _parsed(settings)
     if not {"seed", "runs_per_device"} <= given.keys() or not given["seed"].is_sweep_override():
         return settings
     size, values = given["runs_per_device"].value(), [str(value) for value in given["seed"].sweep_iterator()]
@@ -127,6 +124,33 @@ def seeds_together(settings: list[str]) -> list[str]:
     lists = [",".join(values[start : start + size]) for start in range(0, len(values), size)]
     grouped = f"seed={','.join(f'[{each}]' for each in lists)}"
     return [grouped if setting.partition("=")[0] == "seed" else setting for setting in settings]
+
+
+def with_their_groups(settings: list[str]) -> list[str]:
+    """The settings of a sweep with those of a group that is swept over in the form of a sweep over one value.
+
+    Hydra tries all others on the group's default first: ``data=cifar10,cifar100 data.root=DATA`` would be refused where
+    the default data set has no root. ``data.root=choice(DATA)`` is tried on each data set.
+    """
+    given = _parsed(settings)
+    swept = {name for name, override in given.items() if override.is_sweep_override()}
+
+    def tried_later(setting: str) -> bool:
+        name, _, value = setting.partition("=")
+        return bool(value) and name in given and name not in swept and name.partition(".")[0] in swept
+
+    return [
+        f"{setting.partition('=')[0]}=choice({setting.partition('=')[2]})" if tried_later(setting) else setting
+        for setting in settings
+    ]
+
+
+def _parsed(settings: list[str]) -> dict[str, Override]:
+    """The settings by name; none where one cannot be read, of which Hydra itself will say what is wrong."""
+    try:
+        return {override.key_or_group: override for override in OverridesParser.create().parse_overrides(settings)}
+    except HydraException:
+        return {}
 
 
 def _is_setting(argument: str) -> bool:

@@ -61,7 +61,8 @@ def test_eight_runs_on_ray_one_broken_one_finished_before(tmp_path: Path) -> Non
 
 
 def test_a_killed_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
-    settings = ["-m", "loss=ce,mae,gce", "seed=1,2"]
+    # q is a parameter of these losses, and not of the default one.
+    settings = ["-m", "loss=gce,ngce,gce_sr", "loss.q=0.4", "seed=1,2"]
     swept = start(*settings, cwd=tmp_path)
     deadline = time.monotonic() + 200
     while len(finished(tmp_path)) < 2:
@@ -81,9 +82,12 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
     assert before.items() <= after.items()
 
 
-@pytest.mark.parametrize(("settings", "name"), [("loss=ce,cee", "loss/cee"), ("optim.lrr=1,2", "optim.lrr")])
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [("loss=ce,cee", "loss/cee"), ("optim.lrr=1,2", "optim.lrr"), ("loss=ce,gce loss.qq=1", "loss.qq")],
+)
 def test_a_sweep_of_what_there_is_not_says_so_in_one_line(tmp_path: Path, settings: str, name: str) -> None:
-    out, err = (swept := start("-m", settings, cwd=tmp_path)).communicate(timeout=200)
+    out, err = (swept := start("-m", *settings.split(), cwd=tmp_path)).communicate(timeout=200)
     assert (swept.returncode, out) == (2, "")
     assert err.startswith("seg-anl-classify: error: ")
     assert name in err
@@ -120,6 +124,20 @@ def test_a_launcher_that_is_not_there(tmp_path: Path, monkeypatch: pytest.Monkey
 )
 def test_seeds_that_are_trained_at_once_are_one_job(given: str, expected: str) -> None:
     assert " ".join(sweep.seeds_together(given.split())) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("data=cifar10,cifar100 data.root=A", "data=cifar10,cifar100 data.root=choice(A)"),
+        ("data.root='A,B' data=cifar10,cifar100", "data.root=choice('A,B') data=cifar10,cifar100"),
+        ("data=cifar10 data.root=A loss=ce,mae", "data=cifar10 data.root=A loss=ce,mae"),
+        ("loss=ce,gce loss.q=0.1,0.5 optim.lr=1", "loss=ce,gce loss.q=0.1,0.5 optim.lr=1"),
+        ("loss=ce,gce loss.q=", "loss=ce,gce loss.q="),
+    ],
+)
+def test_settings_of_a_group_that_is_swept_over_wait_for_it(given: str, expected: str) -> None:
+    assert " ".join(sweep.with_their_groups(given.split())) == expected
 
 
 def test_a_sweep_of_seeds_trained_at_once(tmp_path: Path) -> None:
