@@ -32,9 +32,6 @@ def arrays(data: DictConfig) -> Found:
     """
     path = configured_path(data.file, "data.file")
     train, test = _split(path, "train"), _split(path, "test")
-    if train.images.shape[1:] != test.images.shape[1:]:  # type: ignore[union-attr]
-        shapes = [" x ".join(str(n) for n in split.images.shape[1:]) for split in (train, test)]  # type: ignore[union-attr]
-        raise UserError(f"{path}: training images of {shapes[0]} (channels, rows, columns), test images of {shapes[1]}")
     # With a gap below the highest label, the class that is missing is named by the checks of all data sets.
     number = int(train.labels.max()) + 1
     return Found(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from torch import Tensor
 
 from seg_anl.records import UserError
 
@@ -38,3 +39,18 @@ def check_labels(found: Found) -> None:
             f"{found.remark}: no training image of class {absent[0]} ({found.classes[absent[0]]}){others}; "
             f"labels must be 0 to {number - 1} without gaps"
         )
+
+
+def check_sizes(found: Found) -> None:
+    """Refuse images in memory that are of another size for evaluation than for training.
+
+    Raises:
+        UserError: naming both sizes.
+    """
+    for name, split in found.tests.items():
+        if isinstance(split.images, Tensor) and isinstance(found.train.images, Tensor):
+            train, other = (" x ".join(map(str, images.shape[1:])) for images in (found.train.images, split.images))
+            if train != other:
+                raise UserError(
+                    f"{found.remark}: training images of {train} (channels, rows, columns), {name} images of {other}"
+                )

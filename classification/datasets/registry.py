@@ -11,7 +11,7 @@ from seg_anl.records import UserError, nearest_names
 
 from .animal10n import animal10n
 from .arrays import arrays
-from .checks import check_labels
+from .checks import check_labels, check_sizes
 from .clothing1m import clothing1m
 from .digits import digits
 from .image_folder import image_folder
@@ -53,6 +53,7 @@ def load_dataset(data: DictConfig) -> Dataset:
         raise UserError(f"data.name={name}: {nearest_names(name, DATASETS)}")
     found = DATASETS[name](data) if data.get("file") is None else arrays(data)
     check_labels(found)
+    check_sizes(found)
     number = len(found.classes)
     if number != CLASSES_IN_ARRAYS.get(name, number):
         raise UserError(f"{found.remark}: labels of {number} classes, data={name} has {CLASSES_IN_ARRAYS[name]}")

@@ -7,6 +7,7 @@ the checksum of every one of them is the published one.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -80,7 +81,8 @@ def _mnist(kind: type[MNIST], data: DictConfig) -> Found:
     folder = _root(data) / kind.__name__ / "raw"
 
     def missing_file(path: Path) -> Callable[[], list[Path]]:
-        return lambda: [] if _is_whole_idx(path) else [path]
+        axes = 3 if "images" in path.name else 1
+        return lambda: [] if _is_whole_idx(path, axes) else [path]
 
     archives = [
         Archive(
@@ -105,16 +107,15 @@ def _mnist(kind: type[MNIST], data: DictConfig) -> Found:
     return Found(splits[0], {"test": splits[1]}, tuple(kind.classes), labels_are_clean=True, remark=str(folder))
 
 
-def _is_whole_idx(path: Path) -> bool:
-    """Whether a file of the IDX format is as long as its header says; torchvision itself does not look."""
+def _is_whole_idx(path: Path, axes: int) -> bool:
+    """Whether a file of the IDX format has so many axes and is as long as its header says, which torchvision trusts."""
     if not os.path.isfile(path):
         return False
     with path.open("rb") as file:
-        magic = file.read(4)
-        if len(magic) < 4 or magic[:3] != b"\0\0\x08":  # two zero bytes, then the code of unsigned bytes
+        if file.read(4) != bytes([0, 0, 8, axes]):  # two zero bytes, the code of unsigned bytes, the number of axes
             return False
-        sizes = np.frombuffer(file.read(4 * magic[3]), dtype=">u4").astype(np.int64)
-    return len(sizes) == magic[3] and path.stat().st_size == 4 + 4 * magic[3] + int(sizes.prod())
+        sizes = np.frombuffer(file.read(4 * axes), dtype=">u4").tolist()
+    return len(sizes) == axes and 0 not in sizes and path.stat().st_size == 4 + 4 * axes + math.prod(sizes)
 
 
 def _root(data: DictConfig) -> Path:

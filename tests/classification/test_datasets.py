@@ -239,6 +239,24 @@ def test_half_unpacked_mnist_is_named_and_repaired(layout, data_config):
     assert labels.read_bytes() == whole
 
 
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        ("train-images-idx3-ubyte", (30,), "not whole"),
+        ("train-labels-idx1-ubyte", (30, 28, 28), "not whole"),
+        ("train-labels-idx1-ubyte", (0,), "not whole"),
+        ("t10k-images-idx3-ubyte", (10, 20, 28), "training images of 1 x 28 x 28 .*, test images of 1 x 20 x 28"),
+    ],
+)
+def test_whole_files_in_the_place_of_others_are_named(layout, data_config, name, shape, message):
+    settings = layout("mnist")
+    load_dataset(data_config("mnist", **settings))
+    header = bytes([0, 0, 8, len(shape)]) + np.array(shape, dtype=">u4").tobytes()
+    Path(settings["root"], "MNIST/raw", name).write_bytes(header + bytes(int(np.prod(shape))))
+    with pytest.raises(UserError, match=message):
+        load_dataset(data_config("mnist", **settings, download=False))
+
+
 @pytest.mark.parametrize("name", ["data_batch_2", "batches.meta"])
 def test_a_batch_of_another_checksum_is_not_unpickled(layout, data_config, tmp_path, name):
     settings = layout("cifar10")
