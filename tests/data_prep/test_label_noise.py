@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import chi2
 
 from data_prep.label_noise import (
     LabelNoiseSettings,
@@ -113,6 +114,25 @@ def test_a_draw_per_sample_is_binomial():
     assert ((away - expected) ** 2 / expected).sum() < 90 + 6 * math.sqrt(
         180
     )  # chi square, about 90 degrees of freedom
+
+
+@pytest.mark.parametrize("classes", [2, 3, 60])
+def test_draws_per_sample_go_evenly_into_the_other_classes(classes):
+    labels = np.random.RandomState(1).randint(0, classes, 30_000)
+    confusion = symmetric(labels, classes, 0.37, counts="iid", seed=5)[1].confusion
+    share = np.full((classes, classes), 0.37 / (classes - 1))
+    np.fill_diagonal(share, 0.63)
+    expected = share * confusion.sum(axis=1, keepdims=True)
+    freedom = classes * (classes - 1)
+    assert 1e-3 < chi2.sf(((confusion - expected) ** 2 / expected).sum(), freedom) < 1 - 1e-3
+
+
+def test_a_thousand_classes_of_one_sample_each():
+    labels = np.random.RandomState(2).permutation(1000)
+    assert symmetric(labels, 1000, 1.0)[1].realised == 0  # each cell is less than a sample
+    for counts in ("class", "iid"):
+        assert symmetric(labels, 1000, 1.0, counts=counts)[1].realised == 1
+    np.testing.assert_array_equal(pair_flip(labels, 1000, 1.0)[0], (labels + 1) % 1000)
 
 
 @pytest.mark.parametrize(

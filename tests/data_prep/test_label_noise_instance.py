@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from scipy.stats import truncnorm
 
 from data_prep.label_noise import part_dependent, prediction_error
 from data_prep.label_noise.instance_noise import _cut_normal
@@ -71,6 +72,16 @@ def test_cut_normal_has_the_mean_of_the_formula(rate, mean):
     assert draws.mean() == pytest.approx(mean, abs=2e-4)
     assert draws.min() >= 0
     assert draws.max() <= 1
+
+
+@pytest.mark.parametrize("classes", [2, 40])
+@pytest.mark.parametrize("rate", [0.1, 0.5, 1.0])
+def test_part_dependent_realises_the_mean_of_the_cut_normal_for_any_number_of_classes(classes, rate):
+    random = np.random.RandomState(classes)
+    labels, features = random.randint(0, classes, 20_000), random.standard_normal((20_000, 5))
+    _, report = part_dependent(labels, features, classes, rate, seed=2)
+    mean = truncnorm(-rate / 0.1, (1 - rate) / 0.1, loc=rate, scale=0.1).mean()
+    assert report.realised == pytest.approx(mean, abs=4 * math.sqrt(mean * (1 - mean) / 20_000))
 
 
 def test_part_dependent_for_pictures_rows_and_other_scales(pictures):
