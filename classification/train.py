@@ -49,12 +49,12 @@ HELP = """
 seg-anl-classify: train a classification network through wrong labels.
 
   seg-anl-classify noise.rate=0.6                                          scikit-learn's digits, no download
-  seg-anl-classify data=cifar10 noise.rate=0.8 loss=anl_ce preset=anl2024  a cell of a published table, exactly
+  seg-anl-classify data=cifar10 noise.rate=0.8 loss=anl_ce preset=anl2024  a cell of a published table
   seg-anl-classify data=cifar10 noise=asymmetric loss=anl_ce_er preset=anl2024 seed=2
   seg-anl-classify data=arrays data.file=MINE.npz noise=none loss=gce loss.q=0.5
   seg-anl-classify -m data=cifar10 loss=ce,gce,anl_ce noise.rate=0.2,0.8 seed=1,2,3 preset=anl2024
   seg-anl-classify -m loss=ce,anl_ce seed=1,2,3 runs_per_device=3          three seeds at a time in one process
-  torchrun --nproc-per-node 4 -m classification.train data=webvision data.root=W preset=anl2024
+  torchrun --nproc-per-node 4 -m classification.train data=webvision data.root=W preset=anl2024 noise=none
 
 Settings (SETTING=VALUE; command line over preset over default):
   data=digits | mnist | fashion_mnist | cifar10 | cifar100 | webvision | animal10n | clothing1m | imagenet | arrays |

@@ -9,7 +9,7 @@ from .published import PublishedTable
 from .runs import Run
 from .settings import value_text
 
-# How many runs a mean was taken over: "3 random runs" (002, 003, 004), "4 random runs" (001); 000 does not say.
+# How many runs a mean was taken over, as the papers say; the reproducibility report does not.
 PUBLISHED_RUNS = {"ye2024": 3, "ma2020": 3, "zhou2021": 3, "cui2022": 4}
 # Our presets that follow a paper; a run with one of them has the paper's optimiser and loss parameters.
 PRESETS = {
@@ -24,8 +24,8 @@ _MNIST = {"epochs": 50, "counts.train": 60000, "counts.test": 10000}
 _CIFAR10 = {"epochs": 120, "batch_size": 128, "counts.train": 50000, "counts.test": 10000}
 _CIFAR100 = {"epochs": 200, "batch_size": 128, "counts.train": 50000, "counts.test": 10000}
 _WEBVISION = {"epochs": 250, "batch_size": 512}
-# 002: Section VI-B. 003: Section 5.2; batch as in its code. 004 leaves it to its supplement and 001 says nothing of
-# epochs and batch: only what the data sets themselves fix stands here. 000: Section 3.
+# ye2024: Section VI-B. ma2020: Section 5.2; batch as in its code. zhou2021 leaves it to its supplement and cui2022 says
+# nothing of epochs and batch: only what the data sets themselves fix stands here. kasimoglu2024: Section 3.
 PROTOCOLS: dict[tuple[str, str], dict[str, Any]] = {
     ("ye2024", "cifar10"): _CIFAR10,
     ("ye2024", "cifar100"): _CIFAR100,
