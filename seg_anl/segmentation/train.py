@@ -48,7 +48,7 @@ HELP = """
 seg-anl-train: train a segmentation network through wrong masks.
 
   seg-anl-train loss=anl_ce noise.alpha=0.7 noise.beta=0.7 preset=small         the embedded ISIC-2017 images
-  seg-anl-train data=isic2017 data.root=ISIC loss=t_loss preset=isic2017 seed=2  the paper's protocol
+  seg-anl-train data=isic2017 data.root=ISIC preset=isic2017 noise.alpha=0.7 noise.mode=official  as in the paper
   seg-anl-train data=folder data.root=DATA data.size=128 loss=gce loss.q=0.5     your own images
   seg-anl-train -m loss=ce,anl_ce seed=1,2,3 noise.alpha=0.7 preset=small        a sweep, one run after the other
 
