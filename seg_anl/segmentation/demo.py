@@ -2,7 +2,7 @@
 
     python -m seg_anl.segmentation.demo [FOLDER]
 
-Trains both on the embedded ISIC-2017 images at 64 pixels, 70 % of them with a mask that is wrong by 70 % of the
+Trains both on 200 of the embedded ISIC-2017 images at 64 pixels, 70 % of them with a mask that is wrong by 70 % of the
 lesion's area, and compares them on the 150 validation images with clean masks. Seeded; some minutes on two cores.
 """
 
@@ -27,8 +27,9 @@ from .sources import find_pairs
 from .train import load_run_model, train
 
 LOSSES = {"ce": "cross entropy", "anl_ce": "ANL-CE"}
-# The constant rate was chosen after a cosine to 0 had cross entropy ahead; docs/isic2017.md has both, and more seeds.
-SETTINGS = ["noise.alpha=0.7", "noise.beta=0.7", "preset=small", "optim.schedule=constant"]
+# Few images, often seen: here wrong masks are learnt by heart. With all 600 images for 20 epochs the losses come out the
+# same; docs/isic2017.md has both, and more seeds.
+SETTINGS = ["noise.alpha=0.7", "noise.beta=0.7", "preset=small", "data.limit=200", "epochs=60"]
 QUANTILES = (0.05, 0.2, 0.4, 0.6, 0.8, 0.95)
 
 
