@@ -46,6 +46,9 @@ def check_augmentation(data: Dataset, config: DictConfig) -> None:
         FileTransforms.from_config(config.augmentation, data.mean, data.std)
         return
     Augmentation.from_config(config.augmentation)
+    side = min(data.train.images.shape[2:])
+    if config.augmentation.crop_padding >= side:
+        raise UserError(f"augmentation.crop_padding={config.augmentation.crop_padding} leaves nothing of {side} pixels")
     default = OmegaConf.load(config_folder() / "classification.yaml").augmentation
     for name in FILE_SETTINGS:
         if config.augmentation[name] != default[name]:

@@ -62,11 +62,15 @@ class FileTransforms:
             )
         if scale is not None and not augmentation.random_crop:
             raise UserError("augmentation.crop_scale is of a random crop: it does not go with random_crop=false")
+        resize = _resize(augmentation.resize)
+        smallest = min(resize) if isinstance(resize, tuple) else resize
+        if smallest is not None and is_whole_number(crop) and crop > smallest:
+            raise UserError(f"augmentation.crop={crop} is more than augmentation.resize={augmentation.resize} leaves")
         jitter = _numbers(augmentation, "jitter", 4, 0, 100)
         if jitter[3] > 0.5:
             raise UserError(f"augmentation.jitter: the last number, for the hue, is at most 0.5; got {jitter[3]}")
         return cls(
-            resize=_resize(augmentation.resize),
+            resize=resize,
             crop=None if crop is None else _whole(crop, "crop", 1),
             random_crop=bool(augmentation.random_crop),
             crop_padding=_whole(augmentation.crop_padding, "crop_padding", 0),

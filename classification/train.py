@@ -19,6 +19,7 @@ from seg_anl.engine import (
     Task,
     Training,
     check_batch_size,
+    check_seeds_and_workers,
     check_switches,
     check_tuning_share,
     check_whole_numbers,
@@ -201,7 +202,8 @@ def print_result(run: RunDirectory) -> None:
 def _check(config: DictConfig) -> None:
     """Settings that no part checks when it is built."""
     check_noise_settings(config.noise)
-    check_whole_numbers(config, 0, "seed", "noise.seed", "evaluation.train_every", "workers")
+    check_seeds_and_workers(config, 0)
+    check_whole_numbers(config, 0, "evaluation.train_every")
     check_whole_numbers(config, 1, "evaluation.last_k", "evaluation.batch_size", "record_every", "runs_per_device")
     check_switches(config, "data.download", "augmentation.random_crop")
     check_switches(config, "noise.reflip", "noise.bidirectional", "noise.pairs")

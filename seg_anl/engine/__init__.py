@@ -8,6 +8,7 @@ from .loop import LoopSettings, Task, Training, fit, fit_together
 from .optimisation import OptimSettings
 from .run_directory import RunDirectory, run_path, settings_digest
 from .settings import (
+    check_seeds_and_workers,
     check_switches,
     check_tuning_share,
     check_whole_numbers,
@@ -27,6 +28,7 @@ __all__ = [
     "Task",
     "Training",
     "check_batch_size",
+    "check_seeds_and_workers",
     "check_switches",
     "check_tuning_share",
     "check_whole_numbers",

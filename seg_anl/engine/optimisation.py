@@ -85,6 +85,8 @@ class OptimSettings:
                 is_number(value) and value >= 0
             ):
                 raise UserError(f"optim.{field.name} must be a number >= 0, got {value!r}")
+        if self.momentum >= 1:
+            raise UserError(f"optim.momentum must be below 1, got {self.momentum!r}")
         if not is_whole_number(self.step_size):
             raise UserError(f"optim.step_size must be a whole number of epochs, got {self.step_size!r}")
         if not isinstance(self.nesterov, bool):

@@ -199,6 +199,9 @@ def run_path(config: DictConfig, noise: str) -> Path:
             raise UserError(f"{setting} is empty: name a folder")
     if config.run_root is None:
         raise UserError("run_root must name a folder, got null")
+    for setting in ("run_root", "run_dir"):
+        if OmegaConf.is_config(config[setting]):
+            raise UserError(f"{setting} must name a folder, got {config[setting]!r}")
     if config.run_dir is not None:
         return Path(str(config.run_dir)).expanduser()
     method = str(OmegaConf.select(config, "method.name", default="plain"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 
 from omegaconf import DictConfig, OmegaConf
@@ -9,13 +10,23 @@ from omegaconf import DictConfig, OmegaConf
 from seg_anl.losses import RobustLoss, build_loss
 from seg_anl.records import UserError, is_number, is_whole_number, nearest_names
 
+LARGEST_SEED = 2**32 - 1  # NumPy's
+MOST_WORKERS = 512
 
-def check_whole_numbers(config: DictConfig, lowest: int, *settings: str) -> None:
-    """Refuse any of ``settings`` (dotted names) that is there and not a whole number >= ``lowest``."""
+
+def check_whole_numbers(config: DictConfig, lowest: int, *settings: str, highest: float = math.inf) -> None:
+    """Refuse any of ``settings`` (dotted names) that is there and not a whole number from ``lowest`` to ``highest``."""
     for setting in settings:
         value = OmegaConf.select(config, setting, default=lowest)
-        if not is_whole_number(value) or value < lowest:
-            raise UserError(f"{setting} must be a whole number >= {lowest}, got {value!r}")
+        if not is_whole_number(value) or not lowest <= value <= highest:
+            bounds = f">= {lowest}" if highest == math.inf else f"from {lowest} to {highest}"
+            raise UserError(f"{setting} must be a whole number {bounds}, got {value!r}")
+
+
+def check_seeds_and_workers(config: DictConfig, fewest_workers: int) -> None:
+    """Refuse a ``seed``, ``noise.seed`` or number of ``workers`` that cannot be."""
+    check_whole_numbers(config, 0, "seed", "noise.seed", highest=LARGEST_SEED)
+    check_whole_numbers(config, fewest_workers, "workers", highest=MOST_WORKERS)
 
 
 def of_each_seed(config: DictConfig) -> list[DictConfig]:

@@ -60,7 +60,7 @@ def write_environment(path: Path, now: dict[str, Any], *, resumed_at: int = 0) -
     if resumed_at and path.exists():
         try:
             first = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             raise UserError(f"{path}: damaged: {error}; delete it to go on") from error
         first.setdefault("resumed", []).append({"epoch": resumed_at, **now})
         now = first

@@ -27,8 +27,8 @@ from .sources import find_pairs
 from .train import load_run_model, train
 
 LOSSES = {"ce": "cross entropy", "anl_ce": "ANL-CE"}
-# Few images, often seen: here wrong masks are learnt by heart. With all 600 images for 20 epochs the losses come out the
-# same; docs/isic2017.md has both, and more seeds.
+# Few images, often seen: here wrong masks are learnt by heart. With all 600 images for 20 epochs the losses come out
+# the same; docs/isic2017.md has both, and more seeds.
 SETTINGS = ["noise.alpha=0.7", "noise.beta=0.7", "preset=small", "data.limit=200", "epochs=60"]
 QUANTILES = (0.05, 0.2, 0.4, 0.6, 0.8, 0.95)
 

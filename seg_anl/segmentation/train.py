@@ -21,6 +21,7 @@ from seg_anl.engine import (
     RunDirectory,
     Task,
     check_batch_size,
+    check_seeds_and_workers,
     check_tuning_share,
     check_whole_numbers,
     checked_records,
@@ -48,7 +49,7 @@ HELP = """
 seg-anl-train: train a segmentation network through wrong masks.
 
   seg-anl-train loss=anl_ce noise.alpha=0.7 noise.beta=0.7 preset=small         the embedded ISIC-2017 images
-  seg-anl-train data=isic2017 data.root=ISIC preset=isic2017 noise.alpha=0.7 noise.mode=official  as in the paper
+  seg-anl-train data=isic2017 data.root=ISIC preset=isic2017 noise.alpha=0.7     as in the paper
   seg-anl-train data=folder data.root=DATA data.size=128 loss=gce loss.q=0.5     your own images
   seg-anl-train -m loss=ce,anl_ce seed=1,2,3 noise.alpha=0.7 preset=small        a sweep, one run after the other
 
@@ -164,8 +165,8 @@ def print_result(run: RunDirectory) -> None:
 def _check(config: DictConfig) -> None:
     """Settings that no part checks when it is built."""
     check_noise_settings(config.noise)
-    check_whole_numbers(config, 0, "seed", "noise.seed")
-    check_whole_numbers(config, 1, "evaluation.last_k", "evaluation.train_every", "workers")
+    check_seeds_and_workers(config, 1)
+    check_whole_numbers(config, 1, "evaluation.last_k", "evaluation.train_every")
     check_tuning_share(config)
     checked_records(config, RECORDS)
 

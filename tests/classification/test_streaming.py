@@ -178,7 +178,7 @@ def test_images_smaller_than_the_crop_are_named(split):
     with pytest.raises(UserError, match=r"0\.jpg: 44 x 30 pixels, smaller than augmentation.crop=32"):
         list(FileEvaluation(split.images, settings(resize=None, crop=32), 4, CPU.device, workers=0))
     with pytest.raises(UserError, match=r"smaller than augmentation.crop=64"):
-        list(FileBatches(split, settings(crop=64), 4, 1, CPU, workers=0).epoch(0))
+        list(FileBatches(split, settings(resize=None, crop=64), 4, 1, CPU, workers=0).epoch(0))
 
 
 def test_images_without_a_crop_must_be_of_one_size(split):
@@ -195,6 +195,7 @@ def test_images_without_a_crop_must_be_of_one_size(split):
         ({"crop": 0}, "augmentation.crop must be a whole number from 1"),
         ({"resize": [1, 2, 3]}, "augmentation.resize must be one whole number"),
         ({"resize": 22.5}, "augmentation.resize"),
+        ({"resize": [24, 16], "crop": 20}, "augmentation.crop=20 is more than augmentation.resize"),
         ({"crop_scale": [1, 0.1]}, "augmentation.crop_scale"),
         ({"crop_scale": [0.1, 1], "crop": None}, "needs augmentation.crop"),
         ({"crop_scale": [0.1, 1], "random_crop": False}, "does not go with random_crop=false"),

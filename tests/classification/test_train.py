@@ -219,6 +219,12 @@ def test_killed_and_started_again_ends_as_if_undisturbed(tmp_path: Path) -> None
         (["batch_size=1"], "batch_size must be 2 or more"),
         (["augmentation.flip=2"], "augmentation.flip must be from 0 to 1"),
         (["run_dir="], "run_dir is empty"),
+        (["run_dir=[a]"], "run_dir must name a folder, got ['a']"),
+        (["seed=99999999999999999999"], "seed must be a whole number from 0 to 4294967295"),
+        (["workers=100000"], "workers must be a whole number from 0 to 512"),
+        (["optim.momentum=2"], "optim.momentum must be below 1"),
+        (["augmentation.crop_padding=8"], "augmentation.crop_padding=8 leaves nothing of 8 pixels"),
+        (["augmentation.jitter=[0.4,0.4,0.4,0.2]"], "augmentation.jitter is for images in files"),
         (["noise=matrix", "noise.matrix=nowhere.csv"], "nowhere.csv: cannot be read"),
     ],
 )
@@ -338,7 +344,7 @@ def test_seeds_one_after_the_other_are_runs_of_their_own(tmp_path: Path) -> None
     [
         (["seed=[1,1]"], "different ones"),
         (["seed=[]"], "different ones"),
-        (["seed=[1,x]"], "seed must be a whole number >= 0"),
+        (["seed=[1,x]"], "seed must be a whole number from 0"),
         (["seed=[1,2]", "run_dir=RUN"], "run_root for several seeds"),
         (["runs_per_device=0"], "runs_per_device must be a whole number >= 1"),
         (["runs_per_device=2", "seed=[1,2]", "loss=nlnl"], "runs_per_device=1"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -76,6 +77,19 @@ def test_departures_from_the_protocol_are_named_one_by_one(write_run, tmp_path):
         "training images 50000 (published: 2000)",
         "test images 10000 (published: 600)",
     ]
+
+
+def test_an_imbalanced_run_is_the_published_one_with_what_images_it_has(write_run, tmp_path):
+    data = {"name": "cifar10", "imbalance": "step", "imbalance_ratio": 0.1, "limit": None}
+    settings = {"data": data, "noise": {"kind": "none"}, "loss": {"name": "ce"}, "preset": "sr2021_imbalance"}
+    folder = write_run("run", [0.7] * 120, **settings)
+    summary = json.loads((folder / "summary.json").read_text())
+    summary["counts"]["train"] = 27500
+    (folder / "summary.json").write_text(json.dumps(summary))
+    (table,) = _report(tmp_path, "cifar10-sr-5").tables
+    entry = _entries(table, "clean, step imbalance 0.1")["CE"]
+    assert entry.published.mean == 79.35
+    assert entry.departures == ()
 
 
 def test_a_part_of_cifar10_stands_beside_the_paper_with_a_mark(write_run, tmp_path):
