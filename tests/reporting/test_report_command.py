@@ -75,7 +75,7 @@ def test_nothing_finished_is_no_table_but_no_error(command, write_run, tmp_path)
         ([__file__], "is a file"),
         (["."], "no run directory in ."),
         ([RESULTS, "--table", "ISIC-IV"], "did you mean 'ISIC-VI'"),
-        ([RESULTS / "demo", "--table", "CIFAR10-II"], "no finished run; there are runs on"),
+        ([RESULTS / "embedded-200", "--table", "CIFAR10-II"], "no finished run; there are runs on"),
         ([RESULTS, "--figure", "accuracy"], "did you mean 'accuracies'"),
         ([RESULTS, "--colour"], "unrecognized arguments: --colour"),
     ],
@@ -91,7 +91,7 @@ def test_a_persons_mistake_is_one_line_and_leaves_nothing(command, arguments, wo
 
 def test_a_file_in_the_place_of_the_folder_is_named(command):
     Path("report").write_text("mine")
-    status, _, err = command(RESULTS / "demo")
+    status, _, err = command(RESULTS / "embedded-200")
     assert status == 2
     assert "report is a file" in err
     assert Path("report").read_text() == "mine"
@@ -125,7 +125,7 @@ def test_a_figure_gets_the_runs_and_its_place_and_says_what_it_left_out(command,
 def test_reading_and_writing_tables_needs_neither_torch_nor_matplotlib(tmp_path):
     code = (
         "import sys; from pathlib import Path; from seg_anl.reporting.report import *;"
-        f"write_report(make_report(read_runs([Path({str(RESULTS / 'demo')!r})])), Path(sys.argv[1]));"
+        f"write_report(make_report(read_runs([Path({str(RESULTS / 'embedded-200')!r})])), Path(sys.argv[1]));"
         "print([name for name in ('torch', 'monai', 'matplotlib', 'pandas') if name in sys.modules])"
     )
 

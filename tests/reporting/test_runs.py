@@ -32,7 +32,7 @@ def test_a_finished_run_says_what_it_was(write_run):
     assert run.records == run.path / "records"
 
 
-@pytest.mark.parametrize("folder", ["demo/ce-seed1", "isic2017-400/t_loss-seed2"])
+@pytest.mark.parametrize("folder", ["embedded-200/ce-seed1", "isic2017-400/t_loss-seed2"])
 def test_runs_of_the_trainers_themselves_are_whole(folder):
     run = read_run(RESULTS / folder)
     assert (run.status, run.reason) == ("finished", "")
