@@ -13,9 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 from data_prep.label_noise import KINDS, LabelNoiseInputs, LabelNoiseSettings, read_human_labels
 from data_prep.label_noise.files import read_array, read_matrix
 from data_prep.label_noise.run import LABELS, run_label_noise
+from seg_anl.engine import RunDirectory
 from seg_anl.records import UserError, array_digest, is_number, nearest_names
 
-from .datasets import Dataset, FileImages
+from .datasets import Dataset, FileImages, fingerprints
 from .paths import configured_path
 
 NO_NOISE = "none"
@@ -96,6 +97,17 @@ def _settings(noise: DictConfig, num_classes: int) -> LabelNoiseSettings:
     return LabelNoiseSettings(num_classes=num_classes, **values)
 
 
+def _check_recorded_on(softmax: Path, data: Dataset) -> None:
+    """Refuse a run's ``RUN/records/softmax.npy`` of other images: as many may be others, or in another order."""
+    name = "training images"
+    recorded = (RunDirectory(softmax.parent.parent).inputs or {}).get(name)
+    if recorded is not None and recorded != fingerprints(data)[name]:
+        raise UserError(
+            f"{softmax}: recorded on other training images than these; give the data settings of that run "
+            "(data.limit, data.subset_seed, data.imbalance)"
+        )
+
+
 def _inputs(noise: DictConfig, data: Dataset) -> LabelNoiseInputs:
     """The arrays a kind needs. Files are about the whole training set; the run may use a part of it."""
     needs = KINDS[noise.kind].needs
@@ -104,8 +116,11 @@ def _inputs(noise: DictConfig, data: Dataset) -> LabelNoiseInputs:
             raise UserError(f"noise={noise.kind} needs images in memory; this data set's are decoded as they are used")
         return LabelNoiseInputs(images=data.train.images.movedim(1, -1).numpy())
     if needs == "softmax":
-        softmax = read_array(configured_path(noise.softmax, "noise.softmax"), "softmax")[0]
+        path = configured_path(noise.softmax, "noise.softmax")
+        softmax = read_array(path, "softmax")[0]
         total = softmax.shape[-2] if softmax.ndim > 1 else 0
+        if total == len(data.train):
+            _check_recorded_on(path, data)
         if total == len(data.found_labels):
             softmax = softmax[..., data.kept, :]
         return LabelNoiseInputs(softmax=softmax)

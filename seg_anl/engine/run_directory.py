@@ -98,6 +98,21 @@ class RunDirectory:
                 "choose another run_dir, or delete that folder"
             )
 
+    @property
+    def inputs(self) -> dict[str, Any] | None:
+        """Digests of what the run was made from, by name; None where nothing is recorded.
+
+        Raises:
+            UserError: when the record is damaged.
+        """
+        path = self.path / INPUTS_FILE
+        if not path.exists():
+            return None
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(f"{path}: damaged: {error}; delete the run's folder to begin anew") from error
+
     def check_inputs(self, fingerprints: dict[str, str]) -> None:
         """Check that a run that resumes is made from what it began with.
 
@@ -107,14 +122,10 @@ class RunDirectory:
         Raises:
             UserError: naming what has changed.
         """
-        path = self.path / INPUTS_FILE
-        if not path.exists():
+        before = self.inputs
+        if before is None:
             return
-        try:
-            before = json.loads(path.read_text(encoding="utf-8"))
-            changed = [name for name, digest in fingerprints.items() if before.get(name) != digest]
-        except (OSError, ValueError, AttributeError) as error:
-            raise UserError(f"{path}: damaged: {error}; delete the run's folder to begin anew") from error
+        changed = [name for name, digest in fingerprints.items() if before.get(name) != digest]
         if changed:
             raise UserError(
                 f"{self.path}: the {' and the '.join(changed)} are not those that this run began with; "

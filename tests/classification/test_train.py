@@ -136,11 +136,13 @@ def test_records_make_prediction_error_noise(tmp_path: Path) -> None:
     np.testing.assert_allclose(softmax.sum(axis=1), 1, atol=1e-3)
     with np.load(run.path / "records/features/epoch_0001.npz") as archive:
         assert archive["features"].shape == (100, 128)
-    noisy = trained(
-        tmp_path, "noise=prediction_error", f"noise.softmax={run.path}/records/softmax.npy", "noise.rate=0.2"
-    )
+    noise = ["noise=prediction_error", f"noise.softmax={run.path}/records/softmax.npy", "noise.rate=0.2"]
+    noisy = trained(tmp_path, *noise)
     assert noisy.summary is not None
     assert noisy.summary["counts"]["wrong_labels"] == 60
+    # As many images, but others: by their number alone nobody would notice.
+    with pytest.raises(UserError, match=r"softmax\.npy: recorded on other training images than these"):
+        trained(tmp_path / "others", *noise, "data.subset_seed=1")
 
 
 def test_human_labels_of_a_part_of_the_set(tmp_path: Path) -> None:
