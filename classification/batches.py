@@ -74,7 +74,7 @@ def training_batches(data: Dataset, config: DictConfig, process: Process) -> Tra
     )
 
     # Augmentation draws on the CPU, for the whole batch: the same on every device and with any number of processes, and
-    # no synchronisation to read it back.
+    # no synchronisation to read it back. The 0 is of the stream that the recorded runs drew from.
     def epoch(epoch: int) -> Iterator[tuple[Tensor, Tensor, Draws]]:
         generator = epoch_generator(config.seed, epoch, "augmentation 0")
         for images, labels in batches.epoch(epoch):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from seg_anl.records import UserError
+from seg_anl.records import UserError, is_whole_number
 
 from .files import (
     class_folders,
@@ -63,7 +63,7 @@ def class_count(asked: object, available: int) -> int:
     """
     if asked is None:
         return available
-    if isinstance(asked, bool) or not isinstance(asked, int) or not 2 <= asked <= available:
+    if not is_whole_number(asked) or not 2 <= asked <= available:
         raise UserError(f"data.classes must be a whole number from 2 to {available}, all classes; got {asked}")
     return asked
 

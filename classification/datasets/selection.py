@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
-from seg_anl.records import UserError, item_generator, nearest_names
+from seg_anl.records import UserError, is_number, is_whole_number, item_generator, nearest_names
 
 from .split import Split
 
@@ -42,7 +42,7 @@ def training_part(labels: NDArray[np.int64], num_classes: int, data: DictConfig)
 
 def evaluation_part(split: Split, num_classes: int, data: DictConfig) -> Split:
     """``data.test_limit`` images of an evaluation split, as evenly over the classes as they allow; null: all."""
-    if data.test_limit is None or (_is_whole(data.test_limit) and data.test_limit >= len(split)):
+    if data.test_limit is None or (is_whole_number(data.test_limit) and data.test_limit >= len(split)):
         return split
     _check_whole(data.test_limit, "data.test_limit", 1, len(split), "number of test images")
     counts = even_counts(np.bincount(split.labels, minlength=num_classes), data.test_limit)
@@ -102,12 +102,8 @@ def drawn(labels: NDArray[np.int64], counts: NDArray[np.int64], seed: int) -> ND
     return np.sort(np.concatenate(chosen)).astype(np.int64)
 
 
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 def _check_whole(value: Any, setting: str, lowest: int, highest: int, meaning: str) -> None:
-    if not _is_whole(value) or not lowest <= value <= highest:
+    if not is_whole_number(value) or not lowest <= value <= highest:
         reason = " (one of each class)" if lowest > 1 else ""
         raise UserError(
             f"{setting} must be a whole number from {lowest}{reason} to {highest}, the {meaning}; got {value!r}"
@@ -115,12 +111,12 @@ def _check_whole(value: Any, setting: str, lowest: int, highest: int, meaning: s
 
 
 def _seed(value: Any) -> int:
-    if not _is_whole(value):
+    if not is_whole_number(value):
         raise UserError(f"data.subset_seed must be a whole number, got {value!r}")
     return int(value)
 
 
 def _ratio(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
+    if not is_number(value) or not 0 < value <= 1:
         raise UserError(f"data.imbalance_ratio (smallest class over largest) must be in (0, 1], got {value!r}")
     return float(value)

@@ -56,12 +56,8 @@ def compose(config_name: str, overrides: list[str]) -> DictConfig:
         try:
             config = hydra.compose(config_name, overrides)
             OmegaConf.resolve(config.copy())  # what refers to the seed must follow each of several
-        except (
-            HydraException,
-            OmegaConfBaseException,
-            ValueError,
-            TypeError,
-        ) as error:  # the last: a group that is no name
+        # The last two: a group that is no name.
+        except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
             raise UserError(_explained(error, folder, config_name, overrides)) from error
     _refuse_incomplete(config, config_name)
     return config

@@ -201,11 +201,14 @@ def _task(prepared: Prepared, config: DictConfig, augmentation: Augmentation, pr
     )
 
     # Augmentation draws on the CPU, for the whole batch: the same on every device and with any number of processes, and
-    # no synchronisation to read it back.
+    # no synchronisation to read it back. The 0 is of the stream that the recorded runs drew from.
     def augmented(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         generator = epoch_generator(config.seed, epoch, "augmentation 0")
         for images, masks in batches.epoch(epoch):
             yield augmentation(images, masks, augmentation.draw(config.batch_size, generator)[:, process.of_batch])
+
+    for data in filter(None, (prepared.test, prepared.tuning)):
+        process.share(len(data))  # too few images for the processes are refused now rather than after an epoch
 
     def evaluate(model: nn.Module, epoch: int) -> Metrics:
         classes = prepared.classes
