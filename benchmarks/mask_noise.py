@@ -133,8 +133,8 @@ def lesions(count: int) -> list[BoolArray]:
         area = np.exp(generator.uniform(np.log(500), np.log(20000)))
         stretch = generator.uniform(0.7, 1.4)
         radius = np.sqrt(area / np.pi)
-        centre = generator.uniform(100, 156, 2)
-        squares = ((rows - centre[0]) / (radius * stretch)) ** 2 + ((columns - centre[1]) / (radius / stretch)) ** 2
+        center = generator.uniform(100, 156, 2)
+        squares = ((rows - center[0]) / (radius * stretch)) ** 2 + ((columns - center[1]) / (radius / stretch)) ** 2
         made.append(squares <= 1)
     return made
 

@@ -25,7 +25,7 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from seg_anl.records import SUMMARY_SCHEMA, MetricRow, write_json, write_metrics, write_text
-from seg_anl.records.runs import CONFIG_FILE, METRICS_FILE, SUMMARY_FILE, summarise
+from seg_anl.records.runs import CONFIG_FILE, METRICS_FILE, SUMMARY_FILE, summarize
 
 LIMIT = 10.0  # seconds
 CLASSES = 10
@@ -76,7 +76,7 @@ def make_run(folder: Path, given: dict[str, Any], seed: int) -> None:
         "headline": "test/accuracy",
         "k": 1,
         "counts": {"train": 50000, "test": 10000, "wrong_labels": None},
-        "metrics": summarise(rows, 1),
+        "metrics": summarize(rows, 1),
     }
     write_json(folder / SUMMARY_FILE, summary)
 

@@ -8,8 +8,8 @@
 
 The loops are timed in turn, round after round, so that a drifting machine meets all:
 
-bare    forward, cross entropy and backward on one batch that stays where it is: no optimiser, no data
-ours    the loop of seg-anl-train or seg-anl-classify: batches, augmentation, ANL-CE, optimiser
+bare    forward, cross entropy and backward on one batch that stays where it is: no optimizer, no data
+ours    the loop of seg-anl-train or seg-anl-classify: batches, augmentation, ANL-CE, optimizer
 usual   transforms per sample in a DataLoader (of MONAI, of torchvision), then the same step
 4 runs  as ours, with so many networks at once (--runs-per-device); the images of all are counted
 

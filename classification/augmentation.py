@@ -56,7 +56,7 @@ class Augmentation:
     Attributes:
         crop_padding: black pixels put around an image before a crop of its own size, ``RandomCrop(size, padding)``.
         flip: probability of mirroring left and right, ``RandomHorizontalFlip``.
-        rotation: degrees; the angle is uniform from minus to plus so much, ``RandomRotation``: nearest neighbour, the
+        rotation: degrees; the angle is uniform from minus to plus so much, ``RandomRotation``: nearest neighbor, the
             same size, black where nothing was.
     """
 
@@ -136,7 +136,7 @@ def _rotated(angle: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     return row.round().long(), column.round().long()
 
 
-def normalised(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+def normalized(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """uint8 images ``(B, C, H, W)`` to float32: ``(images / 255 - mean) / std``, channel by channel."""
     scale = torch.tensor([1 / (255 * s) for s in std]).to(images.device, non_blocking=True)
     shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]).to(images.device, non_blocking=True)

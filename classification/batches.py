@@ -14,7 +14,7 @@ from seg_anl.engine import Process, ResidentBatches
 from seg_anl.engine.randomness import epoch_generator
 from seg_anl.records import UserError, config_folder
 
-from .augmentation import Augmentation, Draws, apply, normalised
+from .augmentation import Augmentation, Draws, apply, normalized
 from .datasets import Dataset, FileImages, Split
 from .streaming import FileBatches, FileEvaluation, FileTransforms
 
@@ -22,7 +22,7 @@ FILE_SETTINGS = ("resize", "crop", "random_crop", "crop_scale", "jitter")
 """Settings of ``augmentation`` that concern images in files only."""
 
 Samples = Callable[[Split], Iterator[Tensor]]
-"""Split -> normalised float32 images ``(B, C, H, W)`` on the device, all of them in order, not augmented."""
+"""Split -> normalized float32 images ``(B, C, H, W)`` on the device, all of them in order, not augmented."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class TrainingBatches:
 
     Attributes:
         epoch: epoch -> batches as they are drawn.
-        finish: such batches, one of each run -> normalised images ``(B, C, H, W)`` and labels ``(B,)`` of each.
+        finish: such batches, one of each run -> normalized images ``(B, C, H, W)`` and labels ``(B,)`` of each.
         steps: batches of an epoch.
     """
 
@@ -74,7 +74,7 @@ def training_batches(data: Dataset, config: DictConfig, process: Process) -> Tra
     )
 
     # Augmentation draws on the CPU, for the whole batch: the same on every device and with any number of processes, and
-    # no synchronisation to read it back. The 0 is of the stream that the recorded runs drew from.
+    # no synchronization to read it back. The 0 is of the stream that the recorded runs drew from.
     def epoch(epoch: int) -> Iterator[tuple[Tensor, Tensor, Draws]]:
         generator = epoch_generator(config.seed, epoch, "augmentation 0")
         for images, labels in batches.epoch(epoch):
@@ -83,7 +83,7 @@ def training_batches(data: Dataset, config: DictConfig, process: Process) -> Tra
     def finish(drawn: Sequence[tuple[Tensor, Tensor, Draws]]) -> Sequence[tuple[Tensor, Tensor]]:
         images, labels, draws = zip(*drawn, strict=True)
         together = images[0] if len(images) == 1 else torch.cat(images)
-        augmented = normalised(apply(together, Draws.of_all(draws)), data.mean, data.std)
+        augmented = normalized(apply(together, Draws.of_all(draws)), data.mean, data.std)
         return list(zip(augmented.chunk(len(images)), labels, strict=True))
 
     return TrainingBatches(epoch, finish, len(batches))
@@ -99,6 +99,6 @@ def evaluation_samples(data: Dataset, config: DictConfig, device: torch.device) 
             yield from FileEvaluation(split.images, transforms, size, device, workers=config.workers)
             return
         for batch in split.images.split(size):
-            yield normalised(batch.to(device, non_blocking=True), data.mean, data.std)
+            yield normalized(batch.to(device, non_blocking=True), data.mean, data.std)
 
     return samples

@@ -1,4 +1,4 @@
-"""What a network says of a split, and the shares it gets right: of all samples, of the clean and of the mislabelled."""
+"""What a network says of a split, and the shares it gets right: of all samples, of the clean and of the mislabeled."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def training_scores(predictions: Predictions, labels: Tensor, clean: Tensor | No
     """Accuracies on the training set, as far as they are defined.
 
     ``accuracy`` is against the given labels; ``accuracy_clean`` the same among samples whose label is right;
-    ``accuracy_mislabelled`` among those whose label is wrong: the share of wrong labels learnt by heart;
+    ``accuracy_mislabelled`` among those whose label is wrong: the share of wrong labels learned by heart;
     ``accuracy_true`` is against the true labels of all.
 
     Args:

@@ -17,10 +17,10 @@ from seg_anl.records import UserError, is_number, is_whole_number
 
 @dataclass(frozen=True)
 class FileTransforms:
-    """Cropping, augmentation and normalisation of images in files.
+    """Cropping, augmentation and normalization of images in files.
 
     Training: ``resize``, random (or central) crop of ``crop`` pixels after ``crop_padding``; or, with ``crop_scale``, a
-    random resized crop of the whole image in the place of these. Then flip, rotation and colour jitter. Evaluation:
+    random resized crop of the whole image in the place of these. Then flip, rotation and color jitter. Evaluation:
     ``resize`` and central crop.
 
     Attributes:
@@ -30,7 +30,7 @@ class FileTransforms:
         crop_padding: black pixels put around before the random crop.
         crop_scale: lowest and highest share of the area; None: no random resized crop.
         flip: probability of a horizontal flip.
-        rotation: within plus and minus so many degrees, nearest neighbour.
+        rotation: within plus and minus so many degrees, nearest neighbor.
         jitter: brightness, contrast, saturation, hue, as torchvision's ColorJitter takes them.
         mean, std: per channel, on a scale where white is 1.
     """

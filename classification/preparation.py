@@ -24,13 +24,13 @@ class Prepared:
     tuning: Split | None
 
     @property
-    def mislabelled(self) -> int | None:
+    def mislabeled(self) -> int | None:
         """How many training labels are wrong, where that is known."""
         return None if self.clean is None else int((self.clean != self.data.train.labels).sum())
 
     def told(self, noise: DictConfig) -> str:
         """How wrong the labels are, for the person."""
-        wrong, total = self.mislabelled, len(self.data.train)
+        wrong, total = self.mislabeled, len(self.data.train)
         if wrong is None:
             return "the labels are noisy as they come; nobody knows which are wrong"
         told = f"{wrong} of {total} training labels are wrong ({wrong / total:.2%})"

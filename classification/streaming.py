@@ -1,4 +1,4 @@
-"""Batches of images in files: decoded and augmented by worker processes, normalised on the training device.
+"""Batches of images in files: decoded and augmented by worker processes, normalized on the training device.
 
 The draws of a sample are a function of seed, epoch and the sample's position alone: a batch is the same with any number
 of workers or of training processes, and after a resume.
@@ -23,7 +23,7 @@ from seg_anl.engine import Process, check_batch_size
 from seg_anl.engine.randomness import epoch_generator
 from seg_anl.records import UserError, is_whole_number, item_hash
 
-from .augmentation import normalised
+from .augmentation import normalized
 from .datasets import FileImages, Split
 from .file_transforms import FileTransforms
 
@@ -35,7 +35,7 @@ class FileBatches:
 
     Args:
         split: its images are :class:`FileImages`.
-        transforms: how images are cropped, augmented and normalised.
+        transforms: how images are cropped, augmented and normalized.
         batch_size: samples of a step, over all training processes.
         seed: of order and augmentation.
         process: whose device it is, and whose part of every batch.
@@ -59,16 +59,16 @@ class FileBatches:
         return len(self._order)
 
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Normalised float32 images ``(B, 3, H, W)`` and int64 labels ``(B,)``; a last, smaller batch is left out."""
+        """Normalized float32 images ``(B, 3, H, W)`` and int64 labels ``(B,)``; a last, smaller batch is left out."""
         self._order.epoch = epoch
         for positions, images in _batches(self._loader):
             labels = self.labels[positions.to(self.device, non_blocking=True)]
             on_device = images.to(self.device, non_blocking=True)
-            yield normalised(on_device, self.transforms.mean, self.transforms.std), labels
+            yield normalized(on_device, self.transforms.mean, self.transforms.std), labels
 
 
 class FileEvaluation:
-    """All images of a split in order, not augmented: normalised float32 batches ``(B, 3, H, W)`` on ``device``.
+    """All images of a split in order, not augmented: normalized float32 batches ``(B, 3, H, W)`` on ``device``.
 
     Raises:
         UserError: while it is iterated over, an image that cannot be read, by name.
@@ -91,7 +91,7 @@ class FileEvaluation:
 
     def __iter__(self) -> Iterator[Tensor]:
         for _, images in _batches(self._loader):
-            yield normalised(images.to(self.device, non_blocking=True), self.transforms.mean, self.transforms.std)
+            yield normalized(images.to(self.device, non_blocking=True), self.transforms.mean, self.transforms.std)
 
 
 class _Key(NamedTuple):

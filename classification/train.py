@@ -304,7 +304,7 @@ def _finish(begun: Begun, rows: list[MetricRow]) -> None:
     tests = prepared.data.tests
     counts = {"train": len(prepared.data.train), **{name: len(split) for name, split in tests.items()}}
     headline = f"{'test' if 'test' in tests else next(iter(tests))}/accuracy"
-    run.write_summary(config, rows, criterion, headline, {**counts, "wrong_labels": prepared.mislabelled})
+    run.write_summary(config, rows, criterion, headline, {**counts, "wrong_labels": prepared.mislabeled})
 
 
 def _silent(*_: object) -> None:

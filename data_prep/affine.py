@@ -37,7 +37,7 @@ def affine(
 ) -> NDArray[Any]:
     """Rotate a binary mask about its centroid and shift it so that about ``ratio`` of its area disagrees.
 
-    The angle is uniform in +-``max_angle`` (3-D: about a random axis), the direction one of the 8 (26) neighbours. When
+    The angle is uniform in +-``max_angle`` (3-D: about a random axis), the direction one of the 8 (26) neighbors. When
     the rotation alone disagrees by more than ``ratio``, its angle is halved until it does not. Disagreement is the
     exclusive or of old and new over the old area; of the two shifts around the wanted value the nearer is taken.
 
@@ -181,18 +181,18 @@ class _Placed:
         scale = np.ones(ndim) if spacing is None else np.asarray(spacing, dtype=float)
         forward = rotation * scale[None, :] / scale[:, None]
         backward = rotation.T * scale[None, :] / scale[:, None]
-        centre = self._centroid()
-        corners = np.array(list(itertools.product(*((0, size - 1) for size in self.part.shape)))) - centre
-        turned = corners @ forward.T + centre
+        center = self._centroid()
+        corners = np.array(list(itertools.product(*((0, size - 1) for size in self.part.shape)))) - center
+        turned = corners @ forward.T + center
         low = np.floor(turned.min(axis=0)).astype(int)
         high = np.ceil(turned.max(axis=0)).astype(int)
-        lines = [np.arange(first, last + 1) - middle for first, last, middle in zip(low, high, centre, strict=True)]
+        lines = [np.arange(first, last + 1) - middle for first, last, middle in zip(low, high, center, strict=True)]
         framed = np.pad(self.part, 1)  # the frame answers for everything outside
         flat = np.zeros((), dtype=np.int32)
         for axis, size in enumerate(framed.shape):
             # Rounding to the nearest element is cutting off after adding a half; one more for the frame.
             position = _outer_sum(
-                [backward[axis, other] * line for other, line in enumerate(lines)], centre[axis] + 1.5
+                [backward[axis, other] * line for other, line in enumerate(lines)], center[axis] + 1.5
             )
             np.clip(position, 0, size - 1, out=position)
             flat = flat * np.int32(size) + position.astype(np.int32)
@@ -201,11 +201,11 @@ class _Placed:
 
     def _centroid(self) -> NDArray[np.float64]:
         ndim = self.part.ndim
-        centre = []
+        center = []
         for axis in range(ndim):
             profile = np.count_nonzero(self.part, axis=tuple(other for other in range(ndim) if other != axis))
-            centre.append(float(profile @ np.arange(profile.size)) / float(profile.sum()))
-        return np.array(centre)
+            center.append(float(profile @ np.arange(profile.size)) / float(profile.sum()))
+        return np.array(center)
 
 
 def _outer_sum(lines: list[NDArray[np.float64]], constant: float) -> NDArray[np.float64]:

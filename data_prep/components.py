@@ -44,17 +44,17 @@ def without_components(
 ) -> tuple[BoolArray, dict[str, Any], str]:
     """Leave out components: in random order, each that brings the share of the area gone nearer to ``ratio``.
 
-    At least one is left out (the smallest, where all are too large) and at least one stays. Neighbours over a corner
+    At least one is left out (the smallest, where all are too large) and at least one stays. Neighbors over a corner
     belong together.
     """
     box = bounding_box(inside)
-    labelled, count = scipy.ndimage.label(inside[box], structure=np.ones((3,) * inside.ndim))
+    labeled, count = scipy.ndimage.label(inside[box], structure=np.ones((3,) * inside.ndim))
     order = generator.permutation(count)
     if ratio == 0:
         return inside.copy(), {"components": count, "left_out": 0}, ""
     if count < 2:
         return inside.copy(), {"components": count, "left_out": 0}, "unchanged: only one component, which must stay"
-    sizes = np.bincount(labelled.ravel(), minlength=count + 1)[1:]
+    sizes = np.bincount(labeled.ravel(), minlength=count + 1)[1:]
     left_out: list[int] = []
     wanted, gone = ratio * int(sizes.sum()), 0
     for component in order:
@@ -64,7 +64,7 @@ def without_components(
             left_out.append(int(component))
     if not left_out:
         left_out = [int(np.argmin(sizes))]
-    missing = np.isin(labelled, np.array(left_out) + 1)
+    missing = np.isin(labeled, np.array(left_out) + 1)
     return pasted(inside.shape, box, inside[box] & ~missing), {"components": count, "left_out": len(left_out)}, ""
 
 
@@ -77,7 +77,7 @@ def with_spurious(
 ) -> tuple[BoolArray, dict[str, Any], str]:
     """Add one ellipsoidal component of ``int(A * ratio)`` elements somewhere in the background, apart from the mask.
 
-    Its centre is drawn from the places with room for it; where there is none it stands as far off as it can and may be
+    Its center is drawn from the places with room for it; where there is none it stands as far off as it can and may be
     smaller than asked.
     """
     wanted = int(np.count_nonzero(inside) * ratio)
@@ -93,18 +93,18 @@ def with_spurious(
     clearance = clearance[(slice(1, -1),) * inside.ndim].ravel()
     room = np.flatnonzero(clearance > wanted ** (1 / inside.ndim) / 2 * _MAX_STRETCH)
     flat = int(room[int(place * room.size)]) if room.size else int(np.argmax(clearance))
-    centre = [int(coordinate) for coordinate in np.unravel_index(flat, inside.shape)]
+    center = [int(coordinate) for coordinate in np.unravel_index(flat, inside.shape)]
     steps = (1.0,) * inside.ndim if spacing is None else spacing
     grids = np.ogrid[tuple(slice(length) for length in inside.shape)]
     radius = np.zeros(inside.shape)
-    for grid, middle, step, factor in zip(grids, centre, steps, stretch, strict=True):
+    for grid, middle, step, factor in zip(grids, center, steps, stretch, strict=True):
         radius = radius + ((grid - middle) * (step / factor)) ** 2
     radius[~allowed] = np.inf
     available = int(np.count_nonzero(allowed))
     taken = min(wanted, available)
     added = radius <= np.partition(radius, taken - 1, axis=None)[taken - 1]
     note = f"less than asked: only {available} elements of background are free" if taken < wanted else ""
-    return inside | added, {"centre": centre}, note
+    return inside | added, {"centre": center}, note
 
 
 def exchanged(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 THUMBNAIL = 32
-# Of 2150 ISIC-2017 images six pairs lie above; each is one photograph, stored twice, brightened or with other colours.
+# Of 2150 ISIC-2017 images six pairs lie above; each is one photograph, stored twice, brightened or with other colors.
 # Different photographs reach 0.98.
 NEAR = 0.99
 _BLOCK = 1024
@@ -21,7 +21,7 @@ _BLOCK = 1024
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What tells pictures apart: the file's SHA-256 and a normalised thumbnail (zero mean, unit length)."""
+    """What tells pictures apart: the file's SHA-256 and a normalized thumbnail (zero mean, unit length)."""
 
     item: str
     split: str
@@ -58,15 +58,15 @@ class Duplicate:
 
 def fingerprint(item: str, split: str, file: Path, image: NDArray[np.uint8]) -> Fingerprint:
     """The fingerprint of an image (H, W) or (H, W, 3) that was read from ``file``."""
-    grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    small = cv2.resize(grey, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
+    gray = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    small = cv2.resize(gray, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
     small -= small.mean()
     length = float(np.linalg.norm(small))
     return Fingerprint(item, split, hashlib.sha256(file.read_bytes()).hexdigest(), small / max(length, 1e-6))
 
 
 def find_duplicates(prints: Sequence[Fingerprint]) -> list[Duplicate]:
-    """All pairs that are equal files or whose thumbnails correlate by at least 0.99; pictures of one colour never
+    """All pairs that are equal files or whose thumbnails correlate by at least 0.99; pictures of one color never
     do."""
     if not prints:
         return []

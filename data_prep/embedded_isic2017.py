@@ -26,7 +26,7 @@ from .isic2017 import official_folders
 SIZE = 96
 SEED = 2017
 TRAINING_PAIRS = 600
-# What `seg-anl-prep isic2017` reports: copies of the validation images ISIC_0012127 and ISIC_0015124 (recoloured), and
+# What `seg-anl-prep isic2017` reports: copies of the validation images ISIC_0012127 and ISIC_0015124 (recolored), and
 # of the training images ISIC_0012672, ISIC_0012290, ISIC_0012756 and ISIC_0000222.
 DUPLICATES = {"ISIC_0012970", "ISIC_0000171", "ISIC_0012673", "ISIC_0013594", "ISIC_0013184", "ISIC_0014846"}
 SPLITS = {"train": "Training", "validation": "Validation"}

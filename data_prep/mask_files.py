@@ -141,7 +141,7 @@ def _read_picture(path: Path) -> LoadedMask:
             if picture.mode not in _ONE_CHANNEL_MODES:
                 raise UserError(
                     f"{path} has {len(picture.getbands())} channels ({picture.mode}), a mask has one; "
-                    "save its labels as a grey picture"
+                    "save its labels as a gray picture"
                 )
             mode, kind, palette = picture.mode, picture.format, picture.getpalette() if picture.mode == "P" else None
             # Pillow turns a TIFF by its orientation when it reads it, a PNG not: there the tag has to stay.
@@ -204,7 +204,7 @@ def _read_nifti(path: Path) -> LoadedMask:
         copy.set_data_dtype(stored)
         nibabel.save(copy, target)
 
-    return LoadedMask(array, _millimetres(image, array.ndim), save)
+    return LoadedMask(array, _millimeters(image, array.ndim), save)
 
 
 def _check_background(path: Path, stored: np.dtype[Any], slope: float, inter: float) -> None:
@@ -217,7 +217,7 @@ def _check_background(path: Path, stored: np.dtype[Any], slope: float, inter: fl
         )
 
 
-def _millimetres(image: nibabel.Nifti1Pair, dimensions: int) -> tuple[float, ...] | None:
+def _millimeters(image: nibabel.Nifti1Pair, dimensions: int) -> tuple[float, ...] | None:
     zooms = [float(zoom) for zoom in image.header.get_zooms()[:dimensions]]
     in_mm = {"meter": 1000.0, "micron": 0.001}.get(image.header.get_xyzt_units()[0], 1.0)
     return tuple(zoom * in_mm for zoom in zooms) if all(0 < zoom < np.inf for zoom in zooms) else None

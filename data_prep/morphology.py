@@ -1,6 +1,6 @@
 """Erosion and dilation to a wanted area, from one distance transform instead of step after step.
 
-k steps with the 3 x 3 cross (3-D: the 6-neighbour cross) reach exactly the elements at a city-block distance of at most
+k steps with the 3 x 3 cross (3-D: the 6-neighbor cross) reach exactly the elements at a city-block distance of at most
 k, so the areas after every number of steps are one cumulative histogram of distances. The published generators iterate
 (Gonzalez-Jimenez et al., Robust T-Loss for Medical Image Segmentation, MICCAI 2023); the results are equal bit for bit,
 its rule for the number of steps included.

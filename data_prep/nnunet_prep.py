@@ -97,7 +97,7 @@ def _write_case(pair: Pair, folder: Path, size: int | None) -> str:
     if "/" in pair.item:
         raise UserError(f"{pair.image} lies in a sub-folder, but nnU-Net has its cases side by side; move it up")
     side = "Tr" if pair.split == TRAINING else "Ts"
-    decoded = read_pair(pair, size, colour=True)
+    decoded = read_pair(pair, size, color=True)
     write_png(folder / f"images{side}" / f"{pair.item}_0000.png", decoded.image)
     write_png(folder / f"labels{side}" / f"{pair.item}.png", decoded.mask)
     return side

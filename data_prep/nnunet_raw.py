@@ -1,4 +1,4 @@
-"""nnU-Net raw datasets (format version 2): recognising one, completing a noisy copy of one, writing a new one.
+"""nnU-Net raw datasets (format version 2): recognizing one, completing a noisy copy of one, writing a new one.
 
 Only files: nnU-Net itself is not imported.
 """

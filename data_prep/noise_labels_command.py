@@ -75,7 +75,7 @@ def add_arguments(sub_commands: Any) -> None:
     others = parser.add_argument_group("other kinds")
     add = others.add_argument
     add("--matrix", type=Path, metavar="FILE", help="matrix: .npy, .npz, .csv or .txt; row clean, column noisy")
-    add("--features", choices=FEATURES, help="part_dependent: pixels as they are (default, published) or normalised")
+    add("--features", choices=FEATURES, help="part_dependent: pixels as they are (default, published) or normalized")
     add("--rate-std", type=float, metavar="STD", help="part_dependent: spread of the samples' flip rates (default 0.1)")
     add("--softmax", type=Path, metavar="FILE", help="prediction_error: .npy or .npz, (N, K) or (epochs, N, K)")
     add("--human", type=Path, metavar="FILE", help="human: CIFAR-10_human.pt, CIFAR-100_human.pt, or an .npz")

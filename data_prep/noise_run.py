@@ -46,7 +46,7 @@ class MaskNoiseSettings:
     Attributes:
         alpha, beta, kinds, mode, seed: as in :func:`data_prep.mask_noise.noisy_dataset`.
         labels: the values that may change; None: all.
-        mm: erode, dilate and turn in millimetres instead of elements.
+        mm: erode, dilate and turn in millimeters instead of elements.
         distances: measure Dice and surface distances of every noisy mask.
     """
 

@@ -38,13 +38,13 @@ class Found:
         pairs: complete ones.
         problems: one line for each image without a mask, mask without an image and the like.
         remarks: what a person should know but need not mend.
-        colour: whether images are colour pictures.
+        color: whether images are color pictures.
     """
 
     pairs: list[Pair]
     problems: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
-    colour: bool = True
+    color: bool = True
 
 
 @dataclass(frozen=True)

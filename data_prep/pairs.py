@@ -37,18 +37,18 @@ class Decoded:
     height: int
 
 
-def read_pair(pair: Pair, size: int | None, *, colour: bool) -> Decoded:
+def read_pair(pair: Pair, size: int | None, *, color: bool) -> Decoded:
     """Read and resize a pair as the published scripts do: image bilinear without antialiasing, mask by nearest element.
 
     Args:
         pair: where the files are.
         size: of the result, square (the image is squashed); None: as it is.
-        colour: (H, W, 3) RGB, or (H, W) grey.
+        color: (H, W, 3) RGB, or (H, W) gray.
 
     Raises:
         UserError: naming the file that is damaged, has another size than its partner, or is no two-valued mask.
     """
-    image, _ = read_image(pair.image, str(pair.image), "RGB" if colour else "L")
+    image, _ = read_image(pair.image, str(pair.image), "RGB" if color else "L")
     labels = read_labels(pair.mask, str(pair.mask))
     check_size(labels, image, str(pair.mask))
     binary = two_valued(labels, str(pair.mask))
@@ -93,7 +93,7 @@ def convert(
     Raises:
         UserError: when something is missing or broken (all of it stands in problems.txt) and ``skip_broken`` is False.
     """
-    work = partial(_convert_one, target=target, size=size, colour=found.colour)
+    work = partial(_convert_one, target=target, size=size, color=found.color)
     rows, prints, problems = [], [], list(found.problems)
     for outcome in each(work, found.pairs, workers, "prepare"):
         if isinstance(outcome, str):
@@ -139,8 +139,8 @@ def report_problems(problems: Sequence[str], target: Path, *, skip_broken: bool)
         raise UserError(f"{len(problems)} problems, all in {path} (--skip-broken goes on without): {shown}")
 
 
-def _convert_one(pair: Pair, target: Path, size: int | None, colour: bool) -> tuple[dict[str, Any], Fingerprint]:
-    decoded = read_pair(pair, size, colour=colour)
+def _convert_one(pair: Pair, target: Path, size: int | None, color: bool) -> tuple[dict[str, Any], Fingerprint]:
+    decoded = read_pair(pair, size, color=color)
     image, mask = f"images/{pair.split}/{pair.item}.png", f"masks/{pair.split}/{pair.item}.png"
     for name in (image, mask):  # an item may lie in a sub-folder
         make_directory((target / name).parent)

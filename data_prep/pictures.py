@@ -20,7 +20,7 @@ Picture = NDArray[np.uint8]
 
 
 def read_image(source: Path | BinaryIO, name: str, mode: Literal["RGB", "L"] = "RGB") -> tuple[Picture, str]:
-    """An image as RGB ``(H, W, 3)`` or grey ``(H, W)``, and the mode it was stored in (``"RGB"``, ``"P"``, ...).
+    """An image as RGB ``(H, W, 3)`` or gray ``(H, W)``, and the mode it was stored in (``"RGB"``, ``"P"``, ...).
 
     Raises:
         UserError: naming the file, when it is missing, damaged or has more than 8 bits per channel.
@@ -44,7 +44,7 @@ def refuse_depth(stored: str, name: str) -> None:
 
 
 def read_labels(source: Path | BinaryIO, name: str) -> NDArray[Any]:
-    """A mask's values ``(H, W)`` as stored: palette indices are labels, colours become grey.
+    """A mask's values ``(H, W)`` as stored: palette indices are labels, colors become gray.
 
     Raises:
         UserError: naming the file, when it is missing or damaged.

@@ -16,8 +16,8 @@ from .regions import bounding_box, widened
 
 COLUMNS = 6
 _NAME_SHOWN = 26  # characters, counted from the end, which tells items apart
-# Blue and orange of Okabe & Ito: told apart by colour-blind readers and in grey.
-CLEAN_COLOUR, NOISY_COLOUR = "#0072B2", "#D55E00"
+# Blue and orange of Okabe & Ito: told apart by color-blind readers and in gray.
+CLEAN_COLOR, NOISY_COLOR = "#0072B2", "#D55E00"
 
 
 def write_preview(
@@ -54,7 +54,7 @@ def write_preview(
             noisy = read_mask(target / paths[record.item].relative_to(source)).array
             _outlines(axis, clean, noisy)
             axis.set_title(f"{kind} {record.realised:.2f}\n{record.item[-_NAME_SHOWN:]}", fontsize=7)
-    handles = [Line2D([], [], color=CLEAN_COLOUR), Line2D([], [], color=NOISY_COLOUR)]
+    handles = [Line2D([], [], color=CLEAN_COLOR), Line2D([], [], color=NOISY_COLOR)]
     figure.legend(handles, ["clean", "noisy"], loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     try:
         with written_aside(picture) as aside:
@@ -77,12 +77,12 @@ def _spread(records: Sequence[NoiseRecord], kind: str) -> list[NoiseRecord]:
 def _outlines(axis: Any, clean: NDArray[Any], noisy: NDArray[Any]) -> None:
     flat_clean, flat_noisy = _most_changed_slice(*map(_without_flat_axes, (clean, noisy)))
     axis.imshow(flat_clean != 0, cmap="gray", vmin=-2, vmax=3, interpolation="nearest")
-    for mask, colour in ((flat_clean, CLEAN_COLOUR), (flat_noisy, NOISY_COLOUR)):
+    for mask, color in ((flat_clean, CLEAN_COLOR), (flat_noisy, NOISY_COLOR)):
         for value in np.unique(mask)[:12]:
             inside = np.pad(mask == value, 1)  # so that a mask that touches the edge has an outline there
             if value and inside.any():
                 rows, columns = (np.arange(length) - 1 for length in inside.shape)
-                axis.contour(columns, rows, inside, levels=[0.5], colors=colour, linewidths=1.0)
+                axis.contour(columns, rows, inside, levels=[0.5], colors=color, linewidths=1.0)
 
 
 def _without_flat_axes(mask: NDArray[Any]) -> NDArray[Any]:

@@ -56,7 +56,7 @@ def find_shenzhen(root: Path, seed: int = 0) -> Found:
     remarks = [f"{len(pairs)} pairs, {len(test)} of them for testing (704 and 211 in the published set)"]
     if alone:
         remarks.append(f"{alone} images have no mask and are left out, as in the published set")
-    return Found(pairs, problems, remarks, colour=False)
+    return Found(pairs, problems, remarks, color=False)
 
 
 def _folder(root: Path, names: tuple[str, ...], pattern: str, what: str) -> Path:

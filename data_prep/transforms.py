@@ -30,7 +30,7 @@ class RandMaskNoise(RandomizableTransform):
         beta: strength, one number or a range to draw from; what it means is told by :data:`data_prep.kinds.KINDS`.
         kinds: names of noise kinds, one of which is drawn for each mask.
         labels: change these values only. Default: all.
-        spacing: mm per element along each spatial axis, for noise in millimetres. Default: in elements.
+        spacing: mm per element along each spatial axis, for noise in millimeters. Default: in elements.
 
     Raises:
         ValueError: ``prob`` or ``beta`` out of [0, 1], or an unknown kind.

@@ -1,7 +1,7 @@
-"""Drawings of the losses for their pages: value, and pull at the labelled logit, against the label's probability.
+"""Drawings of the losses for their pages: value, and pull at the labeled logit, against the label's probability.
 
 Everything is computed from the registry when the site is built, so a drawing cannot disagree with the code. The curves
-are inline SVG in the colours of the page: no file, no script, legible in the light and the dark scheme.
+are inline SVG in the colors of the page: no file, no script, legible in the light and the dark scheme.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Curve:
     Attributes:
         probability: p_y, the horizontal axis.
         value: the loss of one element, or of the image.
-        pull: -dL/dz_y, what a step of gradient descent adds to the labelled logit.
+        pull: -dL/dz_y, what a step of gradient descent adds to the labeled logit.
     """
 
     probability: list[float]
@@ -55,11 +55,11 @@ def loss_curve(name: str) -> Curve:
 
 
 def _batch_of_elements(loss: torch.nn.Module, probability: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    # Every point once with every label: the batch's mean prediction is uniform, where entropy regularisation is nil.
+    # Every point once with every label: the batch's mean prediction is uniform, where entropy regularization is nil.
     labels = torch.arange(CLASSES).repeat(len(probability))
     logits = torch.zeros(len(labels), CLASSES, dtype=torch.float64)
-    labelled = (probability / (1 - probability)).log() + math.log(CLASSES - 1)
-    logits[torch.arange(len(labels)), labels] = labelled.repeat_interleave(CLASSES)
+    labeled = (probability / (1 - probability)).log() + math.log(CLASSES - 1)
+    logits[torch.arange(len(labels)), labels] = labeled.repeat_interleave(CLASSES)
     logits.requires_grad_()
     values = loss(logits, labels)
     (gradient,) = torch.autograd.grad(values.sum(), logits)

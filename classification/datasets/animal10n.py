@@ -1,4 +1,4 @@
-"""Animal-10N: ten animals in five pairs that look alike, labelled by people, about 8 % wrongly."""
+"""Animal-10N: ten animals in five pairs that look alike, labeled by people, about 8 % wrongly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clothing1M: a million pictures from shops, labelled by the words beside them, nearly 40 % wrongly."""
+"""Clothing1M: a million pictures from shops, labeled by the words beside them, nearly 40 % wrongly."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from seg_anl.records import UserError
 
-from .files import file_split, read_labelled, read_lines, refuse_missing, root_folder
+from .files import file_split, read_labeled, read_lines, refuse_missing, root_folder
 from .split import Found, Split
 
 
@@ -27,7 +27,7 @@ def clothing1m(data: DictConfig) -> Found:
     """
     root = root_folder(data)
     lists = root if (root / "noisy_train_key_list.txt").is_file() else root / "annotations"
-    noisy, clean = (dict(read_labelled(lists / f"{kind}_label_kv.txt")) for kind in ("noisy", "clean"))
+    noisy, clean = (dict(read_labeled(lists / f"{kind}_label_kv.txt")) for kind in ("noisy", "clean"))
     names = read_lines(lists / "category_names_eng.txt")
     return Found(
         _split(root, lists / "noisy_train_key_list.txt", noisy),

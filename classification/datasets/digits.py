@@ -14,9 +14,9 @@ _SPLIT_SEED = 0
 
 
 def digits(data: DictConfig) -> Found:
-    """1437 training and 360 test images of 8 x 8 grey pixels, ten classes.
+    """1437 training and 360 test images of 8 x 8 gray pixels, ten classes.
 
-    The set has no published split: 36 images of each class, drawn once and for all, are the test set. The 17 grey
+    The set has no published split: 36 images of each class, drawn once and for all, are the test set. The 17 gray
     levels of the original are spread over 0 to 255.
 
     Reference: Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998

@@ -78,7 +78,7 @@ def class_folders(folder: Path) -> list[str]:
     return sorted(name for name in _listed(folder) if not name.startswith(".") and os.path.isdir(folder / name))
 
 
-def labelled_folders(folder: Path, classes: Sequence[str]) -> Split:
+def labeled_folders(folder: Path, classes: Sequence[str]) -> Split:
     """The images of ``folder/CLASS`` for each of ``classes``; other folders are left alone.
 
     Raises:
@@ -116,7 +116,7 @@ def read_lines(path: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
-def read_labelled(path: Path) -> list[tuple[str, int]]:
+def read_labeled(path: Path) -> list[tuple[str, int]]:
     """A file of ``NAME LABEL`` lines.
 
     Raises:

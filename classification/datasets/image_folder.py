@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from seg_anl.records import UserError
 
-from .files import class_folders, first_folder, labelled_folders, root_folder
+from .files import class_folders, first_folder, labeled_folders, root_folder
 from .split import Found, Split
 
 
@@ -36,7 +36,7 @@ def image_folder(data: DictConfig) -> Found:
         raise UserError(f"{train}: no folders of classes in it; expected ROOT/train/CLASS/IMAGE")
     folders = {"validation": validation, "test": test} if validation and test else {"test": test or validation}
     return Found(
-        labelled_folders(train, classes),
+        labeled_folders(train, classes),
         {name: _evaluation(folder, classes) for name, folder in folders.items() if folder is not None},
         classes,
         labels_are_clean=True,
@@ -51,5 +51,5 @@ def _evaluation(folder: Path, classes: Sequence[str]) -> Split:
         raise UserError(f"{folder / foreign[0]}: no such class in the training set")
     if not there:
         raise UserError(f"{folder}: no folders of classes in it; expected {folder}/CLASS/IMAGE")
-    found = labelled_folders(folder, there)
+    found = labeled_folders(folder, there)
     return found.with_labels(np.searchsorted(classes, there)[found.labels])

@@ -15,8 +15,8 @@ from .files import (
     file_split,
     first_folder,
     image_files,
-    labelled_folders,
-    read_labelled,
+    labeled_folders,
+    read_labeled,
     refuse_missing,
     root_folder,
 )
@@ -47,7 +47,7 @@ def imagenet(data: DictConfig) -> Found:
     chosen = synsets[: class_count(data.classes, len(synsets))]
     test = validation_split(root, chosen, synsets)
     return Found(
-        labelled_folders(train, chosen),
+        labeled_folders(train, chosen),
         {"test": test},
         tuple(chosen),
         labels_are_clean=True,
@@ -87,7 +87,7 @@ def validation_split(root: Path, synsets: Sequence[str], all_synsets: Sequence[s
     if folder is None:
         raise UserError(f"{root}: no folder val in it; expected ROOT/val/SYNSET/*.JPEG")
     if class_folders(folder):
-        return labelled_folders(folder, synsets)
+        return labeled_folders(folder, synsets)
     if not image_files(folder):
         raise UserError(f"{folder}: no images in it; half downloaded or unpacked?")
     synset_of = _synsets_of_images(root, home, all_synsets)
@@ -122,7 +122,7 @@ def _solution(path: Path) -> dict[str, str]:
 
 
 def _label_list(path: Path, all_synsets: Sequence[str]) -> dict[str, str]:
-    rows = read_labelled(path)
+    rows = read_labeled(path)
     highest = max((label for _, label in rows), default=0)
     if highest >= len(all_synsets):
         raise UserError(f"{path}: label {highest}, but {len(all_synsets)} synsets are known")

@@ -78,7 +78,7 @@ class Dataset:
         labels_are_clean: False where the training labels come noisy (WebVision, Animal-10N, Clothing1M): nobody knows
             which are wrong, and no noise can be made from them.
         remark: a line for the person: what was found, where.
-        mean, std: per channel, on a scale where white is 1; what images are normalised by.
+        mean, std: per channel, on a scale where white is 1; what images are normalized by.
         found_labels: labels of the whole training set, before ``data.limit`` and ``data.imbalance`` took a part of it.
         kept: positions in it of the images of ``train``, ascending: what files about the whole training set (human
             labels, recorded softmaxes) are read by.

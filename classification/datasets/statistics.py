@@ -1,4 +1,4 @@
-"""By which mean and standard deviation images are normalised."""
+"""By which mean and standard deviation images are normalized."""
 
 from __future__ import annotations
 

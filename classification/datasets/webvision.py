@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from seg_anl.records import UserError
 
-from .files import class_folders, file_split, read_labelled, read_lines, refuse_missing, root_folder
+from .files import class_folders, file_split, read_labeled, read_lines, refuse_missing, root_folder
 from .imagenet import class_count, validation_split
 from .split import Found, Split
 
@@ -47,7 +47,7 @@ def webvision(data: DictConfig) -> Found:
 
 
 def _split(root: Path, file_list: str, folders: tuple[str, ...], number: int) -> Split:
-    rows = [(name, label) for name, label in read_labelled(root / file_list) if label < number]
+    rows = [(name, label) for name, label in read_labeled(root / file_list) if label < number]
     if not rows:
         raise UserError(f"{root / file_list}: no images of the first {number} classes")
     # Where the archives were unpacked differs; the first image tells.

@@ -11,7 +11,7 @@ from seg_anl.engine import Process
 from seg_anl.losses import RobustLoss, ScheduledLoss
 
 SampleBatches = Callable[[int, int], Iterator[Tensor]]
-"""(epoch, count) -> so many training images, or all there are, drawn for the epoch: normalised, not augmented."""
+"""(epoch, count) -> so many training images, or all there are, drawn for the epoch: normalized, not augmented."""
 
 
 class Method:

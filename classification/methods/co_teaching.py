@@ -52,7 +52,7 @@ class CrossedSmallLoss(ScheduledLoss):
         self.kept = 1.0
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the share of samples that are learnt from in ``epoch``."""
+        """Set the share of samples that are learned from in ``epoch``."""
         self.loss.set_epoch(epoch)
         self.kept = 1 - self.forget_rate * min(1.0, epoch / max(self.gradual_epochs - 1, 1))
 
@@ -73,7 +73,7 @@ class CrossedSmallLoss(ScheduledLoss):
 
 
 class CoTeaching(Method):
-    """Trains a :class:`NetworkPair` on :class:`CrossedSmallLoss`; the loop and the optimiser serve both networks.
+    """Trains a :class:`NetworkPair` on :class:`CrossedSmallLoss`; the loop and the optimizer serve both networks.
 
     A bound on the gradient's norm (``optim.clip_norm``) holds for both together.
     """

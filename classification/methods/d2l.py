@@ -11,24 +11,24 @@ from torch import Tensor, nn
 
 from seg_anl.engine import Process
 from seg_anl.losses import RobustLoss, ScheduledLoss
-from seg_anl.losses.inputs import LabelledLogits
+from seg_anl.losses.inputs import LabeledLogits
 from seg_anl.records import is_whole_number
 
 from ..models import penultimate_features
 from .base import Method, SampleBatches
 
-BATCH, BATCHES, NEIGHBOURS = 128, 10, 20  # of the published estimate
+BATCH, BATCHES, NEIGHBORS = 128, 10, 20  # of the published estimate
 
 
-def local_intrinsic_dimensionality(features: Tensor, neighbours: int = NEIGHBOURS) -> Tensor:
-    """Maximum-likelihood estimate of the dimension of the space around each sample, from its nearest neighbours.
+def local_intrinsic_dimensionality(features: Tensor, neighbors: int = NEIGHBORS) -> Tensor:
+    """Maximum-likelihood estimate of the dimension of the space around each sample, from its nearest neighbors.
 
-    With r_i the distance to the i-th of k neighbours, -1 / mean_i log(r_i / r_k). Samples that coincide with their
-    neighbours have none and give NaN.
+    With r_i the distance to the i-th of k neighbors, -1 / mean_i log(r_i / r_k). Samples that coincide with their
+    neighbors have none and give NaN.
 
     Args:
         features: ``(B, D)``.
-        neighbours: k, fewer than B.
+        neighbors: k, fewer than B.
 
     Returns:
         ``(B,)``.
@@ -37,7 +37,7 @@ def local_intrinsic_dimensionality(features: Tensor, neighbours: int = NEIGHBOUR
     """
     distances = torch.cdist(features.double(), features.double())
     distances.fill_diagonal_(math.inf)
-    nearest = distances.topk(neighbours, largest=False).values
+    nearest = distances.topk(neighbors, largest=False).values
     mean = (nearest / nearest[:, -1:]).log().mean(dim=1)
     return torch.where(mean.isfinite() & (mean < 0), -1 / mean, math.nan)
 
@@ -51,7 +51,7 @@ class PacedCrossEntropy(RobustLoss):
         super().__init__()
         self.register_buffer("alpha", torch.tensor(1.0))
 
-    def evaluate(self, batch: LabelledLogits) -> tuple[Tensor, Tensor | None]:
+    def evaluate(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | None]:
         """Hard bootstrapping with the alpha of the epoch."""
         pred = batch.log_probs()
         most_probable = pred.log_probs.max(dim=1).values
@@ -81,7 +81,7 @@ class DimensionalityDriven(Method):
     before; from then on alpha = exp(-(epoch / epochs) LID / lowest LID so far).
 
     Reference: Ma et al., ICML 2018, Section 4 and Algorithm 1; the authors' repository for the window, the size of the
-    estimate (10 batches of 128 samples, 20 neighbours) and the weights that are put back.
+    estimate (10 batches of 128 samples, 20 neighbors) and the weights that are put back.
     """
 
     loss = "ce"
@@ -130,7 +130,7 @@ class DimensionalityDriven(Method):
         """Mean LID within batches of training samples; where there is none to measure, the last one stands."""
         with torch.inference_mode():
             features = torch.cat([penultimate_features(model, images) for images in samples(epoch, BATCH * BATCHES)])
-        batches = [batch for batch in features.cpu().split(BATCH) if len(batch) > NEIGHBOURS]
+        batches = [batch for batch in features.cpu().split(BATCH) if len(batch) > NEIGHBORS]
         found = torch.cat([local_intrinsic_dimensionality(batch) for batch in batches]) if batches else features[:0, 0]
         mean = found.nanmean().item()
         if math.isfinite(mean):

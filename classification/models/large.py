@@ -14,24 +14,24 @@ from seg_anl.records import UserError
 
 def resnet50(num_classes: int, in_channels: int, image_size: tuple[int, int]) -> nn.Module:
     """ResNet-50: WebVision, Clothing1M, ImageNet."""
-    _check_colour("resnet50", in_channels)
+    _check_color("resnet50", in_channels)
     return torchvision.models.resnet50(num_classes=num_classes)
 
 
 def resnet101(num_classes: int, in_channels: int, image_size: tuple[int, int]) -> nn.Module:
     """ResNet-101: ImageNet."""
-    _check_colour("resnet101", in_channels)
+    _check_color("resnet101", in_channels)
     return torchvision.models.resnet101(num_classes=num_classes)
 
 
 def vgg19_bn(num_classes: int, in_channels: int, image_size: tuple[int, int]) -> nn.Module:
     """VGG-19 with batch norm: Animal-10N."""
-    _check_colour("vgg19_bn", in_channels)
+    _check_color("vgg19_bn", in_channels)
     return torchvision.models.vgg19_bn(num_classes=num_classes)
 
 
-def _check_colour(name: str, in_channels: int) -> None:
+def _check_color(name: str, in_channels: int) -> None:
     if in_channels != 3:
         raise UserError(
-            f"model.name={name} takes colour images, the data have {in_channels} channel(s); take cnn8, resnet18, ..."
+            f"model.name={name} takes color images, the data have {in_channels} channel(s); take cnn8, resnet18, ..."
         )

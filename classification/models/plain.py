@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from .initialisation import initialise
+from .initialization import initialize
 
 
 class PlainNetwork(nn.Module):
@@ -51,7 +51,7 @@ class PlainNetwork(nn.Module):
             nn.Linear(channels * height * width, hidden), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True)
         )
         self.head = nn.Linear(hidden, num_classes)
-        initialise(self)
+        initialize(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(B, num_classes)``."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .initialisation import initialise
+from .initialization import initialize
 
 
 class PaddedIdentity(nn.Module):
@@ -95,7 +95,7 @@ class ResidualNetwork(nn.Module):
                 channels = width
         self.stages = nn.Sequential(*stages)
         self.head = nn.Linear(channels, num_classes)
-        initialise(self)
+        initialize(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(B, num_classes)``."""

@@ -55,7 +55,7 @@ def read_human_labels(path: Path, which: str, clean: NDArray[Any], num_classes: 
         path: ``CIFAR-10_human.pt`` or ``CIFAR-100_human.pt`` (needs torch, which unpickles nothing but NumPy arrays),
             or an ``.npz`` with the same names, where the clean labels may be called ``y_train``.
         which: a name of :data:`HUMAN_LABELS`; ``"noisy"`` is CIFAR-100N's.
-        clean: (N,) clean labels of the samples to be labelled, in their order.
+        clean: (N,) clean labels of the samples to be labeled, in their order.
         num_classes: K.
 
     Returns:

@@ -36,13 +36,13 @@ def part_dependent(
     softmax over the other classes of ``x @ W[y]``, W standard normal.
 
     The scale of the pixels is not in the paper, but decides the noise: raw ones share a large mean, so most flips of a
-    class go to one other class, almost as in pair flip; normalised ones spread.
+    class go to one other class, almost as in pair flip; normalized ones spread.
 
     Args:
         labels: (N,) integers in ``[0, num_classes)``.
         images: (N, ...) numbers; pictures as (N, H, W), (N, H, W, C) or (N, C, H, W), or feature vectors (N, d).
         num_classes: K.
-        rate: in [0, 1]; the centre of the flip rates. Being cut shifts their mean: 0.1 gives 0.129, 0.2 0.206. 0 leaves
+        rate: in [0, 1]; the center of the flip rates. Being cut shifts their mean: 0.1 gives 0.129, 0.2 0.206. 0 leaves
             the labels as they are (the published code would still flip 8 %).
         features: ``"raw"``, the values as they are (published), or ``"normalized"`` to mean 0 and deviation 1 for each
             channel of ``images``.
@@ -117,10 +117,10 @@ def prediction_error(
     return with_report(labels, noisy, num_classes)
 
 
-def _cut_normal(uniform: NDArray[np.float64], centre: float, deviation: float) -> NDArray[np.float64]:
+def _cut_normal(uniform: NDArray[np.float64], center: float, deviation: float) -> NDArray[np.float64]:
     """Draws of a normal distribution cut to [0, 1], by its inverse distribution function."""
-    low, high = ndtr((0 - centre) / deviation), ndtr((1 - centre) / deviation)
-    return np.clip(centre + deviation * ndtri(low + uniform * (high - low)), 0.0, 1.0)
+    low, high = ndtr((0 - center) / deviation), ndtr((1 - center) / deviation)
+    return np.clip(center + deviation * ndtri(low + uniform * (high - low)), 0.0, 1.0)
 
 
 def _projected_softmax(

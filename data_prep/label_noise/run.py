@@ -135,9 +135,9 @@ def draw_confusion(report: LabelReport, picture: Path) -> None:
     axis.set_yticks(range(0, number, step))
     if number <= _NUMBERS_SHOWN:
         for row, column in np.argwhere(shares >= 0.005):  # what is not rounded to zero
-            colour = "black" if shares[row, column] > 0.6 else "white"
+            color = "black" if shares[row, column] > 0.6 else "white"
             text = f"{shares[row, column]:.2f}".lstrip("0")
-            axis.text(column, row, text, ha="center", va="center", color=colour, fontsize=8 if number <= 10 else 5)
+            axis.text(column, row, text, ha="center", va="center", color=color, fontsize=8 if number <= 10 else 5)
     with written_aside(picture) as aside:
         figure.savefig(aside, dpi=110, metadata={"Software": None})
 

@@ -5,7 +5,7 @@ from .command import compose, hydra_command
 from .distribution import Process, is_main_process, started
 from .ledger import Metrics
 from .loop import LoopSettings, Task, Training, fit, fit_together
-from .optimisation import OptimSettings
+from .optimization import OptimSettings
 from .run_directory import RunDirectory, run_path, settings_digest
 from .settings import (
     check_seeds_and_workers,

@@ -19,7 +19,7 @@ CHECKPOINT_SCHEMA = 1
 
 
 def save_checkpoint(path: Path, *, epoch: int, rows: list[MetricRow], parts: Mapping[str, Any]) -> None:
-    """Write the state of ``parts`` (model, loss, optimiser, ...), the generators, finished epochs and rows."""
+    """Write the state of ``parts`` (model, loss, optimizer, ...), the generators, finished epochs and rows."""
     state = {
         "schema": CHECKPOINT_SCHEMA,
         "epoch": epoch,

@@ -62,7 +62,7 @@ class Process:
         return total / self.world_size
 
     def share(self, count: int) -> slice:
-        """This process's part of ``count`` items: neighbours, as many as every other process has, or one more.
+        """This process's part of ``count`` items: neighbors, as many as every other process has, or one more.
 
         Raises:
             UserError: fewer items than processes.

@@ -21,7 +21,7 @@ from seg_anl.records import MetricRow, UserError, is_whole_number, nearest_names
 from .distribution import Process
 from .jacobian import squared_jacobian_norm
 from .ledger import Ledger, Metrics
-from .optimisation import OptimSettings, add_l1_subgradient, build_optimiser, build_schedule
+from .optimization import OptimSettings, add_l1_subgradient, build_optimizer, build_schedule
 from .run_directory import RunDirectory
 from .settings import check_switches
 from .stack import LossStack, Stack
@@ -138,7 +138,7 @@ def fit_together(
 ) -> list[list[MetricRow] | UserError]:
     """Train several networks of one architecture at once, each as :func:`fit` would train it alone, up to rounding.
 
-    Only the passes through the networks are one; losses, penalties, clipping, optimisers and checkpoints are each
+    Only the passes through the networks are one; losses, penalties, clipping, optimizers and checkpoints are each
     network's own. A run that its last checkpoint left behind the others catches up first; one whose loss is no longer
     finite is left out from then on.
 
@@ -166,7 +166,7 @@ def fit_together(
                 learner.begin(epoch)
             for batches in zip(*(learner.task.batches(epoch) for learner in present), strict=True):
                 for learner in present:
-                    learner.optimiser.zero_grad(set_to_none=True)
+                    learner.optimizer.zero_grad(set_to_none=True)
                 finished = present[0].task.finish(batches)
                 inputs = [
                     images.contiguous(memory_format=memory_format).requires_grad_(optim.jacobian > 0)
@@ -176,12 +176,12 @@ def fit_together(
                 scaled = [learner.scaler.scale(value) for learner, value in zip(present, values, strict=True)]
                 functools.reduce(torch.add, scaled).backward()
                 for learner, value in zip(present, values, strict=True):
-                    learner.scaler.unscale_(learner.optimiser)
+                    learner.scaler.unscale_(learner.optimizer)
                     process.average_gradients(learner.loss.parameters())
                     add_l1_subgradient(learner.model.parameters(), optim.l1)
                     if optim.clip_norm is not None:
                         nn.utils.clip_grad_norm_(learner.model.parameters(), optim.clip_norm)
-                    learner.scaler.step(learner.optimiser)
+                    learner.scaler.step(learner.optimizer)
                     learner.scaler.update()
                     learner.total += value.detach()
                 bar.update()
@@ -193,21 +193,21 @@ def fit_together(
 
 
 class _Learner:
-    """A training with what the loop adds to it: its optimiser and, once it goes wrong, why."""
+    """A training with what the loop adds to it: its optimizer and, once it goes wrong, why."""
 
     def __init__(self, training: Training, settings: LoopSettings, optim: OptimSettings, process: Process) -> None:
         self.model, self.loss, self.task, self.run = training.model, training.loss, training.task, training.run
         device, dtype = process.device, PRECISIONS[settings.precision]
         self.model.to(device).to(memory_format=settings.memory_format)
         self.loss.to(device)
-        self.optimiser = build_optimiser(optim, self.model, self.loss)
-        self.schedule = build_schedule(optim, self.optimiser, settings.epochs)
+        self.optimizer = build_optimizer(optim, self.model, self.loss)
+        self.schedule = build_schedule(optim, self.optimizer, settings.epochs)
         # Only half precision can underflow; bfloat16 has float32's range.
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
         self.total = torch.zeros((), device=device)
         self.told = {"loss": math.nan, " ".join(self.task.headline): math.nan}
         self.failure: UserError | None = None
-        parts = {"model": self.model, "loss": self.loss, "optimiser": self.optimiser, "schedule": self.schedule}
+        parts = {"model": self.model, "loss": self.loss, "optimiser": self.optimizer, "schedule": self.schedule}
         parts = {**parts, "scaler": self.scaler, **self.task.state}
         self.ledger = Ledger(self.run, self.task.headline, parts, process)
 
@@ -229,7 +229,7 @@ class _Learner:
                 "lower optim.lr, or use precision=bf16 or fp32 in the place of fp16"
             )
             return
-        progress = {"loss": loss, "lr": self.optimiser.param_groups[0]["lr"]}
+        progress = {"loss": loss, "lr": self.optimizer.param_groups[0]["lr"]}
         self.schedule.step()
         self.model.eval()
         process.share_buffers(self.model)  # else each would see another network, and decide otherwise
@@ -285,7 +285,7 @@ def _check_together(
     if process.world_size > 1:
         raise UserError("runs_per_device works in one process: use runs_per_device=1 with torchrun")
     if optim.jacobian or any(training.loss.draws for training in trainings):
-        # From one generator for all: what a run draws would depend on its neighbours.
+        # From one generator for all: what a run draws would depend on its neighbors.
         raise UserError(
             "a loss or penalty that draws random numbers (nlnl, optim.jacobian) cannot be trained beside others: "
             "use runs_per_device=1"

@@ -21,7 +21,7 @@ class Stack:
     """K networks side by side: the channels of one beside those of the next, in every layer.
 
     Their weights and statistics move into the layers of one wide network, and those of the K networks become windows
-    onto them: what changes in the one place changes in the other. Gradients arrive at the K networks. Optimisers,
+    onto them: what changes in the one place changes in the other. Gradients arrive at the K networks. Optimizers,
     clipping, evaluation and checkpoints see K networks as if each were alone; outputs and gradients equal those of the
     networks alone up to rounding.
 
@@ -30,7 +30,7 @@ class Stack:
             alike. They must be trained for equal numbers of steps.
 
     Raises:
-        UserError: for other layers, and for dropout, whose draws would depend on the neighbours.
+        UserError: for other layers, and for dropout, whose draws would depend on the neighbors.
     """
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:

@@ -6,13 +6,14 @@ import math
 
 from torch import Tensor
 
-from .inputs import LabelledLogProbs
-from .parameters import Negative
+from seg_anl.records.ranges import Negative
+
+from .inputs import LabeledLogProbs
 
 LOG_ZERO = math.log(1e-4)
 
 
-def mae(pred: LabelledLogProbs) -> Tensor:
+def mae(pred: LabeledLogProbs) -> Tensor:
     """Mean absolute error as the published code has it: 1 - p_y, half of the L1 distance to the one-hot label.
 
     Reference: Ghosh et al., Robust Loss Functions under Label Noise for Deep Neural Networks, AAAI 2017.
@@ -20,15 +21,15 @@ def mae(pred: LabelledLogProbs) -> Tensor:
     return pred.miss()
 
 
-def nmae(pred: LabelledLogProbs) -> Tensor:
-    """Normalised MAE: (1 - p_y) / (C - 1).
+def nmae(pred: LabeledLogProbs) -> Tensor:
+    """Normalized MAE: (1 - p_y) / (C - 1).
 
     Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 4.
     """
     return pred.miss() / (pred.num_classes - 1)
 
 
-def rce(pred: LabelledLogProbs, *, log_zero: Negative = LOG_ZERO) -> Tensor:
+def rce(pred: LabeledLogProbs, *, log_zero: Negative = LOG_ZERO) -> Tensor:
     """Reverse cross entropy, -sum_k p_k log q_k with log 0 := ``log_zero``: MAE times -log_zero.
 
     Reference: Wang et al., Symmetric Cross Entropy for Robust Learning with Noisy Labels, ICCV 2019, Eq. 6. The paper
@@ -37,8 +38,8 @@ def rce(pred: LabelledLogProbs, *, log_zero: Negative = LOG_ZERO) -> Tensor:
     return -log_zero * pred.miss()
 
 
-def nrce(pred: LabelledLogProbs) -> Tensor:
-    """Normalised RCE: the constant cancels, (1 - p_y) / (C - 1), the same as NMAE.
+def nrce(pred: LabeledLogProbs) -> Tensor:
+    """Normalized RCE: the constant cancels, (1 - p_y) / (C - 1), the same as NMAE.
 
     Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 5.
     """

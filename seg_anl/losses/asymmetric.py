@@ -8,21 +8,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from seg_anl.records.ranges import AboveOne, Positive
+
 from .elementary import positive_power
-from .inputs import LabelledLogProbs
-from .parameters import AboveOne, Positive
+from .inputs import LabeledLogProbs
 
 
-def agce(pred: LabelledLogProbs, *, a: Positive = 1.0, q: Positive = 2.0) -> Tensor:
-    """Asymmetric generalised cross entropy: ((a + 1)^q - (a + p_y)^q) / q."""
+def agce(pred: LabeledLogProbs, *, a: Positive = 1.0, q: Positive = 2.0) -> Tensor:
+    """Asymmetric generalized cross entropy: ((a + 1)^q - (a + p_y)^q) / q."""
     return ((a + 1) ** q - positive_power(a + pred.target_log_prob.exp(), q)) / q
 
 
-def aul(pred: LabelledLogProbs, *, a: AboveOne = 1.5, q: Positive = 0.9) -> Tensor:
+def aul(pred: LabeledLogProbs, *, a: AboveOne = 1.5, q: Positive = 0.9) -> Tensor:
     """Asymmetric unhinged loss: ((a - p_y)^q - (a - 1)^q) / q."""
     return (positive_power(a - 1 + pred.miss(), q) - (a - 1) ** q) / q
 
 
-def ael(pred: LabelledLogProbs, *, a: Positive = 3.0) -> Tensor:
+def ael(pred: LabeledLogProbs, *, a: Positive = 3.0) -> Tensor:
     """Asymmetric exponential loss: exp(-p_y / a); not shifted, so its minimum is exp(-1 / a)."""
     return torch.exp(-pred.target_log_prob.exp() / a)

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .inputs import LabelledLogits, LabelledLogProbs, labelled_logits
+from .inputs import LabeledLogits, LabeledLogProbs, labeled_logits
 
 REDUCTIONS = ("mean", "sum", "none")
 ACTIVATIONS = ("softmax", "sigmoid")
 
 PointwiseFunction = Callable[..., Tensor]
-"""``function(pred: LabelledLogProbs, *, parameter=default, ...) -> (B, *E)``: one value per element, not reduced."""
+"""``function(pred: LabeledLogProbs, *, parameter=default, ...) -> (B, *E)``: one value per element, not reduced."""
 
 
 class ScheduledLoss(nn.Module):
@@ -61,7 +61,7 @@ class RobustLoss(ScheduledLoss):
         self.ignore_index = ignore_index
         self.hyperparameters: dict[str, Any] = {}
 
-    def evaluate(self, batch: LabelledLogits) -> tuple[Tensor, Tensor | None]:
+    def evaluate(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | None]:
         """One value per element, and the mask of those that count (None: all)."""
         raise TypeError(f"{type(self).__name__} does not say how it is evaluated")
 
@@ -69,7 +69,7 @@ class RobustLoss(ScheduledLoss):
         """The loss of ``input`` (logits) against ``target``; shapes as in the class."""
         # Autocast would send matrix products of a loss to half precision.
         with torch.autocast(device_type=input.device.type, enabled=False):
-            batch = labelled_logits(input, target, ignore_index=self.ignore_index, activation=self.activation)
+            batch = labeled_logits(input, target, ignore_index=self.ignore_index, activation=self.activation)
             values, counted = self.evaluate(batch)
             return reduce_values(values, counted, self.reduction)
 
@@ -98,7 +98,7 @@ class PointwiseLoss(RobustLoss):
         self.fused = fused
         self.hyperparameters = hyperparameters
 
-    def evaluate(self, batch: LabelledLogits) -> tuple[Tensor, Tensor | None]:
+    def evaluate(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | None]:
         """The function's value at every element."""
         if self.fused is not None and not torch.compiler.is_compiling():
             return self.fused(batch.logits, batch.labels, **self.hyperparameters), batch.counted
@@ -125,4 +125,4 @@ def _one_of(setting: str, value: str, choices: tuple[str, ...]) -> str:
     return value
 
 
-__all__ = ["LabelledLogProbs", "PointwiseLoss", "RobustLoss", "ScheduledLoss", "reduce_values"]
+__all__ = ["LabeledLogProbs", "PointwiseLoss", "RobustLoss", "ScheduledLoss", "reduce_values"]

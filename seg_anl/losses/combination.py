@@ -7,9 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
+from seg_anl.records.ranges import NonNegative, keyword_parameters
+
 from .base import PointwiseFunction
-from .inputs import LabelledLogProbs
-from .parameters import NonNegative, keyword_parameters
+from .inputs import LabeledLogProbs
 
 
 class WeightedSum:
@@ -37,12 +38,12 @@ class WeightedSum:
         self.__doc__ = f"alpha * {first.__name__} + beta * {second.__name__}."
         self.__signature__ = inspect.Signature(
             [
-                inspect.Parameter("pred", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=LabelledLogProbs),
+                inspect.Parameter("pred", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=LabeledLogProbs),
                 *{**weights, **first_own, **second_own}.values(),
             ]
         )
 
-    def __call__(self, pred: LabelledLogProbs, **parameters: Any) -> Tensor:
+    def __call__(self, pred: LabeledLogProbs, **parameters: Any) -> Tensor:
         """The value at every element; a parameter that is not given has its default."""
         first = self.first(pred, **{name: parameters[name] for name in self.first_names if name in parameters})
         second = self.second(pred, **{name: parameters[name] for name in self.second_names if name in parameters})

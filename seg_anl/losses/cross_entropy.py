@@ -1,4 +1,4 @@
-"""Cross entropy and the losses that bend it: normalised, smoothed, bootstrapped, huberised, truncated, equalised."""
+"""Cross entropy and the losses that bend it: normalized, smoothed, bootstrapped, huberized, truncated, equalized."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ import math
 import torch
 from torch import Tensor
 
-from .inputs import LabelledLogProbs
-from .parameters import AboveOne, Count, Fraction, NonNegative
+from seg_anl.records.ranges import AboveOne, Count, Fraction, NonNegative
+
+from .inputs import LabeledLogProbs
 
 
-def ce(pred: LabelledLogProbs) -> Tensor:
+def ce(pred: LabeledLogProbs) -> Tensor:
     """Cross entropy: -log p_y. Fits fast, and fits wrong labels just as well."""
     return -pred.target_log_prob
 
 
-def nce(pred: LabelledLogProbs) -> Tensor:
-    """Normalised cross entropy: the share of the labelled class in the total surprise.
+def nce(pred: LabeledLogProbs) -> Tensor:
+    """Normalized cross entropy: the share of the labeled class in the total surprise.
 
     NCE = log p_y / sum_k log p_k, in [0, 1]; symmetric, so noise tolerant below a noise rate of (C - 1) / C.
     Underfits alone: pair it with a passive or a negative loss.
@@ -27,18 +28,18 @@ def nce(pred: LabelledLogProbs) -> Tensor:
     return pred.target_log_prob / pred.log_probs.sum(dim=1)
 
 
-def lsr(pred: LabelledLogProbs, *, smoothing: Fraction = 0.1) -> Tensor:
-    """Label-smoothing regularisation: cross entropy against (1 - s) one-hot + s / C.
+def lsr(pred: LabeledLogProbs, *, smoothing: Fraction = 0.1) -> Tensor:
+    """Label-smoothing regularization: cross entropy against (1 - s) one-hot + s / C.
 
     Reference: Szegedy et al., Rethinking the Inception Architecture, CVPR 2016, Section 7.
     """
     return (1 - smoothing) * ce(pred) - smoothing * pred.log_probs.mean(dim=1)
 
 
-def bootstrap_soft(pred: LabelledLogProbs, *, beta: Fraction = 0.95) -> Tensor:
+def bootstrap_soft(pred: LabeledLogProbs, *, beta: Fraction = 0.95) -> Tensor:
     """Soft bootstrapping: cross entropy against beta * label + (1 - beta) * prediction.
 
-    The gradient flows through both places of the prediction, which makes it entropy regularisation, as in the source.
+    The gradient flows through both places of the prediction, which makes it entropy regularization, as in the source.
 
     Reference: Reed et al., Training Deep Neural Networks on Noisy Labels with Bootstrapping, ICLR workshop 2015, Eq. 6.
     """
@@ -46,7 +47,7 @@ def bootstrap_soft(pred: LabelledLogProbs, *, beta: Fraction = 0.95) -> Tensor:
     return beta * ce(pred) + (1 - beta) * entropy
 
 
-def bootstrap_hard(pred: LabelledLogProbs, *, beta: Fraction = 0.8) -> Tensor:
+def bootstrap_hard(pred: LabeledLogProbs, *, beta: Fraction = 0.8) -> Tensor:
     """Hard bootstrapping: cross entropy against beta * label + (1 - beta) * the most probable class.
 
     Reference: Reed et al., Training Deep Neural Networks on Noisy Labels with Bootstrapping, ICLR workshop 2015, Eq. 7.
@@ -54,8 +55,8 @@ def bootstrap_hard(pred: LabelledLogProbs, *, beta: Fraction = 0.8) -> Tensor:
     return beta * ce(pred) - (1 - beta) * pred.log_probs.max(dim=1).values
 
 
-def phuber_ce(pred: LabelledLogProbs, *, tau: AboveOne = 2.0) -> Tensor:
-    """Partially Huberised cross entropy: linear in p_y below 1 / tau, so that no sample pulls harder than tau.
+def phuber_ce(pred: LabeledLogProbs, *, tau: AboveOne = 2.0) -> Tensor:
+    """Partially Huberized cross entropy: linear in p_y below 1 / tau, so that no sample pulls harder than tau.
 
     -log p_y where p_y > 1 / tau, else -tau p_y + log tau + 1.
 
@@ -65,7 +66,7 @@ def phuber_ce(pred: LabelledLogProbs, *, tau: AboveOne = 2.0) -> Tensor:
     return torch.where(pred.target_log_prob > -math.log(tau), ce(pred), linear)
 
 
-def taylor_ce(pred: LabelledLogProbs, *, t: Count = 2) -> Tensor:
+def taylor_ce(pred: LabeledLogProbs, *, t: Count = 2) -> Tensor:
     """Taylor cross entropy: the first t terms of -log p_y around p_y = 1; t = 1 is MAE, t -> infinity CE.
 
     Reference: Feng et al., Can Cross Entropy Loss Be Robust to Label Noise?, IJCAI 2020, Eq. 5.
@@ -77,7 +78,7 @@ def taylor_ce(pred: LabelledLogProbs, *, t: Count = 2) -> Tensor:
     return total
 
 
-def el(pred: LabelledLogProbs, *, epsilon: NonNegative = 0.1) -> Tensor:
+def el(pred: LabeledLogProbs, *, epsilon: NonNegative = 0.1) -> Tensor:
     """Equal loss: cross entropy of (p_y + epsilon) / (1 + epsilon), times 1 + epsilon.
 
     Weighs CE's gradient by p_y / (p_y + epsilon); epsilon = 0 is CE, epsilon -> infinity MAE.
@@ -87,7 +88,7 @@ def el(pred: LabelledLogProbs, *, epsilon: NonNegative = 0.1) -> Tensor:
     return _equal(pred.target_log_prob, epsilon)
 
 
-def el_lsr(pred: LabelledLogProbs, *, epsilon: NonNegative = 0.1, smoothing: Fraction = 0.1) -> Tensor:
+def el_lsr(pred: LabeledLogProbs, *, epsilon: NonNegative = 0.1, smoothing: Fraction = 0.1) -> Tensor:
     """Equal loss against smoothed labels: (1 - s) EL(p_y) + s / C sum_k EL(p_k).
 
     Reference: Equal Loss: A Simple Loss Function for Noise Robust Learning, Table 3 (LSR + EL).

@@ -1,16 +1,17 @@
-"""Focal loss and its normalised form."""
+"""Focal loss and its normalized form."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from seg_anl.records.ranges import NonNegative
+
 from .elementary import positive_power
-from .inputs import LabelledLogProbs
-from .parameters import NonNegative
+from .inputs import LabeledLogProbs
 
 
-def focal(pred: LabelledLogProbs, *, gamma: NonNegative = 0.5, detach_modulation: bool = True) -> Tensor:
+def focal(pred: LabeledLogProbs, *, gamma: NonNegative = 0.5, detach_modulation: bool = True) -> Tensor:
     """Focal loss: -(1 - p_y)^gamma log p_y.
 
     ``detach_modulation`` stops the gradient through (1 - p_y)^gamma, as all published noisy-label code does; False is
@@ -22,8 +23,8 @@ def focal(pred: LabelledLogProbs, *, gamma: NonNegative = 0.5, detach_modulation
     return -modulation(known.miss(), gamma, detach_modulation) * pred.target_log_prob
 
 
-def nfl(pred: LabelledLogProbs, *, gamma: NonNegative = 0.5, detach_modulation: bool = True) -> Tensor:
-    """Normalised focal loss: focal loss of the label over its sum for all labels, in [0, 1]; symmetric.
+def nfl(pred: LabeledLogProbs, *, gamma: NonNegative = 0.5, detach_modulation: bool = True) -> Tensor:
+    """Normalized focal loss: focal loss of the label over its sum for all labels, in [0, 1]; symmetric.
 
     Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 3.
     """

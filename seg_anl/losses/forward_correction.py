@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .base import RobustLoss
-from .inputs import LOWEST_LOG_PROB, LabelledLogits
+from .inputs import LOWEST_LOG_PROB, LabeledLogits
 
 
 class ForwardCorrectedLoss(RobustLoss):
@@ -47,7 +47,7 @@ class ForwardCorrectedLoss(RobustLoss):
         self.register_buffer("transition", matrix)
         self.hyperparameters = {"transition": matrix}
 
-    def evaluate(self, batch: LabelledLogits) -> tuple[Tensor, Tensor | None]:
+    def evaluate(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | None]:
         """-log of the corrected probability of the label."""
         log_probs = batch.log_probs().log_probs
         if len(self.transition) != log_probs.shape[1]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from .base import PointwiseFunction
-from .inputs import LOWEST_LOG_PROB, labelled_log_probs, under_transform
+from .inputs import LOWEST_LOG_PROB, labeled_log_probs, under_transform
 from .negative import check_floor
 
 
@@ -33,7 +33,7 @@ def fused_anl_ce(
 ) -> Tensor:
     """What ``definition`` gives for the log-probabilities of ``logits`` ``(B, K, *E)`` and ``labels`` ``(B, *E)``."""
     if not exact_official or _differentiated_elsewhere(logits, labels):
-        pred = labelled_log_probs(logits, labels)
+        pred = labeled_log_probs(logits, labels)
         return definition(pred, alpha=alpha, beta=beta, p_min=p_min, exact_official=exact_official)
     check_floor(p_min, logits.shape[1])
     return _FusedANLCE.apply(logits, labels, alpha, beta, p_min, definition)
@@ -79,7 +79,7 @@ class _FusedANLCE(torch.autograd.Function):
     def backward(ctx: Any, grad_values: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         logits, labels, gradient = ctx.saved_tensors
         if torch.is_grad_enabled():  # create_graph=True: the derivative must itself be differentiable
-            values = ctx.definition(labelled_log_probs(logits, labels), **ctx.parameters)
+            values = ctx.definition(labeled_log_probs(logits, labels), **ctx.parameters)
             (grad,) = torch.autograd.grad(values, logits, grad_values, create_graph=True)
         else:
             grad = gradient * grad_values.unsqueeze(1)

@@ -19,7 +19,7 @@ LOWEST_LOG_PROB = -1e30
 
 
 @dataclass(frozen=True)
-class LabelledLogits:
+class LabeledLogits:
     """Logits ``(B, K, *E)`` in float32 or float64, labels ``(B, *E)`` in ``[0, K)`` and which elements count.
 
     ``counted`` is a boolean mask ``(B, *E)``, or None when every element counts. Labels of elements that do not count
@@ -31,14 +31,14 @@ class LabelledLogits:
     counted: Tensor | None
     sigmoid: bool
 
-    def log_probs(self) -> LabelledLogProbs:
+    def log_probs(self) -> LabeledLogProbs:
         """The same batch seen as log-probabilities."""
-        return labelled_log_probs(self.logits, self.labels)
+        return labeled_log_probs(self.logits, self.labels)
 
 
 @dataclass(frozen=True)
-class LabelledLogProbs:
-    """Log-probabilities ``(B, K, *E)``, labels ``(B, *E)`` and the labelled class's log-probability ``(B, *E)``."""
+class LabeledLogProbs:
+    """Log-probabilities ``(B, K, *E)``, labels ``(B, *E)`` and the labeled class's log-probability ``(B, *E)``."""
 
     log_probs: Tensor
     labels: Tensor
@@ -49,12 +49,12 @@ class LabelledLogProbs:
         """K."""
         return self.log_probs.shape[1]
 
-    def detach(self) -> LabelledLogProbs:
+    def detach(self) -> LabeledLogProbs:
         """The same values without their history."""
-        return LabelledLogProbs(self.log_probs.detach(), self.labels, self.target_log_prob.detach())
+        return LabeledLogProbs(self.log_probs.detach(), self.labels, self.target_log_prob.detach())
 
     def miss(self) -> Tensor:
-        """1 - p of the labelled class, ``(B, *E)``, accurate also where p is close to 1."""
+        """1 - p of the labeled class, ``(B, *E)``, accurate also where p is close to 1."""
         return -torch.expm1(self.target_log_prob)
 
     def misses(self) -> Tensor:
@@ -64,16 +64,16 @@ class LabelledLogProbs:
         return -torch.expm1(self.log_probs)
 
 
-def labelled_log_probs(logits: Tensor, labels: Tensor) -> LabelledLogProbs:
+def labeled_log_probs(logits: Tensor, labels: Tensor) -> LabeledLogProbs:
     """One ``log_softmax`` over dimension 1 and one gather, shared by everything a loss is made of."""
     log_probs = F.log_softmax(logits, dim=1).clamp(min=LOWEST_LOG_PROB)
     target_log_prob = log_probs.gather(1, labels.unsqueeze(1)).squeeze(1)
-    return LabelledLogProbs(log_probs, labels, target_log_prob)
+    return LabeledLogProbs(log_probs, labels, target_log_prob)
 
 
-def labelled_logits(
+def labeled_logits(
     logits: Tensor, target: Tensor, *, ignore_index: int | None = None, activation: str = "softmax"
-) -> LabelledLogits:
+) -> LabeledLogits:
     """Bring logits and target into the one form the losses work on.
 
     Args:
@@ -107,9 +107,9 @@ def labelled_logits(
         lowest, highest = (int(bound) for bound in labels.aminmax())
         if lowest < 0 or highest >= logits.shape[1]:
             expected = "0 or 1 per channel" if sigmoid else f"classes 0 to {logits.shape[1] - 1}"
-            hint = "" if ignore_index is not None else "; if a value marks unlabelled elements, pass it as ignore_index"
+            hint = "" if ignore_index is not None else "; if a value marks unlabeled elements, pass it as ignore_index"
             raise ValueError(f"target holds values from {lowest} to {highest}, expected {expected}{hint}")
-    return LabelledLogits(logits, labels, counted, sigmoid)
+    return LabeledLogits(logits, labels, counted, sigmoid)
 
 
 def under_transform(tensor: Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""Normalised negative losses: an active loss flipped upside down, applied to the classes that are not labelled."""
+"""Normalized negative losses: an active loss flipped upside down, applied to the classes that are not labeled."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import math
 import torch
 from torch import Tensor
 
+from seg_anl.records.ranges import NonNegative, OpenFraction
+
 from .focal import modulation
-from .inputs import LabelledLogProbs
-from .parameters import NonNegative, OpenFraction
+from .inputs import LabeledLogProbs
 
 P_MIN = 1e-7
 LOG_P_MAX = math.log1p(-1e-7)
 
 
-def nnce(pred: LabelledLogProbs, *, p_min: OpenFraction = P_MIN, exact_official: bool = True) -> Tensor:
-    """Normalised negative cross entropy: pushes the other classes down, hardest where the label is already believed.
+def nnce(pred: LabeledLogProbs, *, p_min: OpenFraction = P_MIN, exact_official: bool = True) -> Tensor:
+    """Normalized negative cross entropy: pushes the other classes down, hardest where the label is already believed.
 
     NNCE = 1 - (A + log p_y) / sum_k (A + log p_k) with A = -log p_min, in [0, 1]; symmetric.
 
@@ -30,23 +31,23 @@ def nnce(pred: LabelledLogProbs, *, p_min: OpenFraction = P_MIN, exact_official:
     return flipped_share(floored_target, floor_log_prob(pred.log_probs, p_min, exact_official), -math.log(p_min))
 
 
-def nnce_cut(pred: LabelledLogProbs, *, p_min: OpenFraction = P_MIN, exact_official: bool = True) -> Tensor:
+def nnce_cut(pred: LabeledLogProbs, *, p_min: OpenFraction = P_MIN, exact_official: bool = True) -> Tensor:
     """NNCE as the published code of ANL-CE* has it: probabilities also stop at 1 - 1e-7, where the gradient is cut."""
     if exact_official:
         log_probs, target_log_prob = (part.clamp(max=LOG_P_MAX) for part in (pred.log_probs, pred.target_log_prob))
-        pred = LabelledLogProbs(log_probs, pred.labels, target_log_prob)
+        pred = LabeledLogProbs(log_probs, pred.labels, target_log_prob)
     return nnce(pred, p_min=p_min, exact_official=exact_official)
 
 
 def nnfl(
-    pred: LabelledLogProbs,
+    pred: LabeledLogProbs,
     *,
     gamma: NonNegative = 0.5,
     detach_modulation: bool = True,
     p_min: OpenFraction = P_MIN,
     exact_official: bool = True,
 ) -> Tensor:
-    """Normalised negative focal loss: as NNCE, with the focal loss in the place of cross entropy.
+    """Normalized negative focal loss: as NNCE, with the focal loss in the place of cross entropy.
 
     A is the focal loss at ``p_min``: (1 - p_min)^gamma (-log p_min).
 
@@ -68,12 +69,12 @@ def nnfl(
 
 
 def flipped_share(target_reward: Tensor, rewards: Tensor, highest: float) -> Tensor:
-    """1 - (A - L_y) / sum_k (A - L_k), the normalised negative form of a loss L = -reward with maximum A (Eq. 7)."""
+    """1 - (A - L_y) / sum_k (A - L_k), the normalized negative form of a loss L = -reward with maximum A (Eq. 7)."""
     return 1 - (highest + target_reward) / (rewards.shape[1] * highest + rewards.sum(dim=1))
 
 
 def check_floor(p_min: float, num_classes: int) -> None:
-    """Refuse a floor that a uniform prediction would fall below: the normaliser would be 0."""
+    """Refuse a floor that a uniform prediction would fall below: the normalizer would be 0."""
     if p_min * num_classes >= 1:
         raise ValueError(f"p_min must be below 1 / C, got {p_min} for {num_classes} classes")
 

@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seg_anl.records.ranges import Count, Fraction, WholeNumber
+
 from .base import RobustLoss
-from .inputs import LOWEST_LOG_PROB, LabelledLogits
-from .parameters import Count, EpochCount, Fraction
+from .inputs import LOWEST_LOG_PROB, LabeledLogits
 
 
 class NegativeLearningLoss(RobustLoss):
@@ -33,8 +34,8 @@ class NegativeLearningLoss(RobustLoss):
     def __init__(
         self,
         *,
-        nl_epochs: EpochCount = 720,
-        selnl_epochs: EpochCount = 720,
+        nl_epochs: WholeNumber = 720,
+        selnl_epochs: WholeNumber = 720,
         selnl_threshold: Fraction | None = None,
         selpl_threshold: Fraction = 0.5,
         complements: Count = 1,
@@ -60,7 +61,7 @@ class NegativeLearningLoss(RobustLoss):
         """Enter the stage of ``epoch`` (from 0)."""
         self.stage.fill_(1 + (epoch >= self.nl_epochs) + (epoch >= self.nl_epochs + self.selnl_epochs))
 
-    def evaluate(self, batch: LabelledLogits) -> tuple[Tensor, Tensor | None]:
+    def evaluate(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | None]:
         """The stage's values; which elements count depends on the stage's threshold."""
         # All stages are evaluated and one is chosen, so that a compiled step is the same in every epoch.
         positive = self.stage == 3
@@ -71,7 +72,7 @@ class NegativeLearningLoss(RobustLoss):
         counted = (self.stage == 1) | (target_log_prob.detach().exp() > threshold)
         return values, counted if batch.counted is None else counted & batch.counted
 
-    def _positive_and_negative(self, batch: LabelledLogits) -> tuple[Tensor, Tensor]:
+    def _positive_and_negative(self, batch: LabeledLogits) -> tuple[Tensor, Tensor]:
         """log p_y, and -log(1 - p_c) averaged over random complementary classes c, both ``(B, *E)``.
 
         With r the log-sum-exp of all logits z but z_c: log(1 - p_c) = logsigmoid(r - z_c), finite also where p_c rounds

@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
+from seg_anl.records.ranges import Interval
+
 from .base import RobustLoss
-from .inputs import LabelledLogits
-from .parameters import Interval
+from .inputs import LabeledLogits
 
 SMALLEST_AREA = 1e-5  # pixels; a class that is neither there nor predicted costs nothing
 
@@ -45,7 +46,7 @@ class NoiseRobustDice(RobustLoss):
         self.gamma, self.areas, self.include_background = gamma, areas, include_background
         self.hyperparameters = {"gamma": gamma, "areas": areas, "include_background": include_background}
 
-    def evaluate(self, batch: LabelledLogits) -> tuple[Tensor, Tensor | None]:
+    def evaluate(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | None]:
         """One value per image, ``(B,)``."""
         logits, labels, counted = batch.logits, batch.labels, batch.counted
         if not batch.sigmoid:  # under sigmoid the channels stand there already

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
 from seg_anl.records.errors import nearest_names
+from seg_anl.records.ranges import Count, NonNegative, Positive, complaint, keyword_parameters
 
 from .absolute_error import mae, nmae, nrce, rce
 from .asymmetric import ael, agce, aul
 from .base import PointwiseFunction, PointwiseLoss, RobustLoss
 from .combination import WeightedSum
 from .cross_entropy import bootstrap_hard, bootstrap_soft, ce, el, el_lsr, lsr, nce, phuber_ce, taylor_ce
-from .entropy_regularisation import EntropyRegularisedLoss
+from .entropy_regularization import EntropyRegularizedLoss
 from .focal import focal, nfl
 from .forward_correction import ForwardCorrectedLoss
 from .fused import fused_anl_ce
-from .generalised_cross_entropy import gce, ngce
+from .generalized_cross_entropy import gce, ngce
 from .negative import nnce, nnce_cut, nnfl
 from .negative_learning import NegativeLearningLoss
 from .noise_robust_dice import NoiseRobustDice
-from .parameters import Count, NonNegative, Positive, checked_parameters, keyword_parameters
-from .sparse_regularisation import SparseRegularisedLoss
+from .sparse_regularization import SparseRegularizedLoss
 from .t_loss import TLoss
 
 COMMON = ("reduction", "ignore_index", "activation")
@@ -43,18 +43,18 @@ def pointwise(function: PointwiseFunction, fused: PointwiseFunction | None = Non
     return _described(build, own, function)
 
 
-def entropy_regularised(function: PointwiseFunction, *, lam: float) -> Builder:
-    """ANL*: ``function`` plus the entropy regulariser of the batch's marginal prediction."""
+def entropy_regularized(function: PointwiseFunction, *, lam: float) -> Builder:
+    """ANL*: ``function`` plus the entropy regularizer of the batch's marginal prediction."""
     own = keyword_parameters(function)
 
     def build(*, lam: NonNegative = lam, **keywords: Any) -> RobustLoss:
         parameters = {name: keywords.pop(name) for name in own}
-        return EntropyRegularisedLoss(function, parameters, lam=lam, **keywords)
+        return EntropyRegularizedLoss(function, parameters, lam=lam, **keywords)
 
-    return _described(build, {**own, **keyword_parameters(build)}, EntropyRegularisedLoss)
+    return _described(build, {**own, **keyword_parameters(build)}, EntropyRegularizedLoss)
 
 
-def sparse_regularised(function: PointwiseFunction) -> Builder:
+def sparse_regularized(function: PointwiseFunction) -> Builder:
     """SR: ``function`` of sharpened outputs plus their weighted lp-norm."""
     own = keyword_parameters(function)
 
@@ -72,7 +72,7 @@ def sparse_regularised(function: PointwiseFunction) -> Builder:
         given = {"exact_official": exact_official, **keywords}
         parameters = {name: given[name] for name in own}
         common = {name: value for name, value in keywords.items() if name not in own}
-        return SparseRegularisedLoss(
+        return SparseRegularizedLoss(
             function,
             parameters,
             tau=tau,
@@ -85,7 +85,7 @@ def sparse_regularised(function: PointwiseFunction) -> Builder:
             **common,
         )
 
-    return _described(build, {**own, **keyword_parameters(build)}, SparseRegularisedLoss)
+    return _described(build, {**own, **keyword_parameters(build)}, SparseRegularizedLoss)
 
 
 def any_pair(roles: tuple[str, str], names: tuple[str, str], *, weight: float) -> Builder:
@@ -164,11 +164,11 @@ POINTWISE: dict[str, PointwiseFunction] = {
 LOSSES: dict[str, Builder] = {
     **{name: pointwise(function) for name, function in POINTWISE.items()},
     "anl_ce": pointwise(_anl_ce, fused=partial(fused_anl_ce, _anl_ce)),
-    "anl_ce_er": entropy_regularised(WeightedSum(nce, nnce_cut, alpha=5.0, beta=5.0), lam=2.0),
-    "anl_fl_er": entropy_regularised(_anl_fl, lam=2.0),
-    "ce_sr": sparse_regularised(ce),
-    "fl_sr": sparse_regularised(focal),
-    "gce_sr": sparse_regularised(gce),
+    "anl_ce_er": entropy_regularized(WeightedSum(nce, nnce_cut, alpha=5.0, beta=5.0), lam=2.0),
+    "anl_fl_er": entropy_regularized(_anl_fl, lam=2.0),
+    "ce_sr": sparse_regularized(ce),
+    "fl_sr": sparse_regularized(focal),
+    "gce_sr": sparse_regularized(gce),
     "forward": ForwardCorrectedLoss,
     "nlnl": NegativeLearningLoss,
     "nr_dice": NoiseRobustDice,
@@ -228,3 +228,21 @@ def _own_parameters(name: str) -> dict[str, inspect.Parameter]:
     if name not in LOSSES:
         raise ValueError(f"unknown loss {name!r}; {nearest_names(name, LOSSES)}")
     return {key: value for key, value in keyword_parameters(LOSSES[name]).items() if key not in COMMON}
+
+
+def checked_parameters(
+    owner: str, known: Mapping[str, inspect.Parameter], given: Mapping[str, Any], common: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Defaults overlaid with what was given; ``common`` are keywords taken elsewhere, named where they come near.
+
+    Raises:
+        ValueError: for an unknown name, with the nearest valid ones, or a value outside what the annotation allows.
+    """
+    for name, value in given.items():
+        if name not in known:
+            hint = nearest_names(name, [*known, *common])
+            raise ValueError(f"loss {owner!r} has no parameter {name!r}; {hint}")
+        wrong = complaint(name, known[name].annotation, value)
+        if wrong:
+            raise ValueError(f"loss {owner!r}: {wrong}")
+    return {name: given.get(name, parameter.default) for name, parameter in known.items()}

@@ -1,4 +1,4 @@
-"""T-Loss: the negative log-likelihood of a Student-t distribution over all pixels of an image, with a learnt tail."""
+"""T-Loss: the negative log-likelihood of a Student-t distribution over all pixels of an image, with a learned tail."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from seg_anl.records.ranges import Number
+
 from .base import RobustLoss
-from .inputs import LabelledLogits
-from .parameters import Number
+from .inputs import LabeledLogits
 
 
 class TLoss(RobustLoss):
@@ -44,7 +45,7 @@ class TLoss(RobustLoss):
         self.per_pixel = per_pixel
         self.hyperparameters = {"nu": nu, "sigma": sigma, "per_pixel": per_pixel}
 
-    def evaluate(self, batch: LabelledLogits) -> tuple[Tensor, Tensor | None]:
+    def evaluate(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | None]:
         """One value per image, ``(B,)``."""
         pixels, counted = batch.labels, batch.counted
         probs = torch.softmax(batch.logits, dim=1)
@@ -80,7 +81,7 @@ def t_loss(
 
 
 def student_t_nll(squared_distance: Tensor, dimensions: Tensor, log_nu: Tensor, *, sigma: str) -> Tensor:
-    """-log density of a D-dimensional Student-t with nu degrees of freedom at a squared distance from its centre.
+    """-log density of a D-dimensional Student-t with nu degrees of freedom at a squared distance from its center.
 
     All arguments ``(B,)`` or scalar. Evaluated in float64 where the device has it: two log-gamma values of the order of
     D log D are subtracted.

@@ -1,6 +1,6 @@
 """A robust loss on what nnU-Net hands its losses: one resolution's logits and target, of labels or of regions.
 
-nnU-Net marks what is not labelled by a label of its own (the highest plus one), and for region-based data, whose
+nnU-Net marks what is not labeled by a label of its own (the highest plus one), and for region-based data, whose
 targets are multi-hot, by a last channel. Deep supervision stays with nnU-Net's wrapper.
 """
 
@@ -13,7 +13,7 @@ from seg_anl.losses import build_loss
 
 from .settings import LossChoice
 
-UNLABELLED_REGION = -1  # beside the 0 and 1 of a multi-hot target
+UNLABELED_REGION = -1  # beside the 0 and 1 of a multi-hot target
 
 
 class NNUNetCriterion(nn.Module):
@@ -43,7 +43,7 @@ class NNUNetCriterion(nn.Module):
         self.dice_weight = choice.dice_weight
         ignore_index = ignore_label
         if has_regions and ignore_label is not None:
-            ignore_index = UNLABELLED_REGION
+            ignore_index = UNLABELED_REGION
         self.loss = build_loss(
             choice.name,
             ignore_index=ignore_index,
@@ -53,10 +53,10 @@ class NNUNetCriterion(nn.Module):
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """The criterion of one resolution."""
-        known = self._labelled(target)
+        known = self._labeled(target)
         if self.has_regions:
             target = target if known is None else target[:, :-1]
-            robust_target = target.long() if known is None else torch.where(known, target.long(), UNLABELLED_REGION)
+            robust_target = target.long() if known is None else torch.where(known, target.long(), UNLABELED_REGION)
         else:
             robust_target = target
         value = self.loss(logits, robust_target)
@@ -76,8 +76,8 @@ class NNUNetCriterion(nn.Module):
         with torch.random.fork_rng(devices=[]):  # some losses draw
             self.loss(torch.zeros(1, channels, 2), target)
 
-    def _labelled(self, target: Tensor) -> Tensor | None:
-        """Which pixels are labelled, ``(B, 1, *spatial)``; None: all."""
+    def _labeled(self, target: Tensor) -> Tensor | None:
+        """Which pixels are labeled, ``(B, 1, *spatial)``; None: all."""
         if self.ignore_label is None:
             return None
         return target[:, -1:] == 0 if self.has_regions else target != self.ignore_label

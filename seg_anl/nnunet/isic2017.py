@@ -1,4 +1,4 @@
-"""The published ISIC-2017 setting: optimiser, schedule and length (the plans configuration is in :mod:`.plans`)."""
+"""The published ISIC-2017 setting: optimizer, schedule and length (the plans configuration is in :mod:`.plans`)."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class ISIC2017Protocol(RobustLossTrainer):
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, LRScheduler]:
         """Adam (weight decay as L2, as torch's Adam has it) and its schedule."""
-        optimiser = torch.optim.Adam(self.network.parameters(), self.initial_lr, weight_decay=self.weight_decay)
-        return optimiser, DecayPerEpoch(optimiser, DECAY)
+        optimizer = torch.optim.Adam(self.network.parameters(), self.initial_lr, weight_decay=self.weight_decay)
+        return optimizer, DecayPerEpoch(optimizer, DECAY)
 
     def on_train_start(self) -> None:
         """Count the batches of one pass, which needs the fold's split."""

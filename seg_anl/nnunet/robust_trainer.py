@@ -26,7 +26,7 @@ from seg_anl.records import MetricRow, UserError, exit_with_error, written_aside
 
 from .criterion import NNUNetCriterion
 from .evaluation_set import EvaluationSet, find_cases
-from .loss_optimiser import LossOptimiser
+from .loss_optimizer import LossOptimizer
 from .run_record import LAST_K, RunRecord
 from .scores import dice_scores
 from .settings import (
@@ -98,7 +98,7 @@ class RobustLossTrainer(nnUNetTrainer):
             if value is not None:
                 setattr(self, attribute, value)
         self.metric_rows: list[MetricRow] = []
-        self.loss_optimiser: LossOptimiser | None = None
+        self.loss_optimizer: LossOptimizer | None = None
         self.robust_loss: RobustLoss
         self.record: RunRecord | None = None
         self.test_set: EvaluationSet | None = None
@@ -140,13 +140,13 @@ class RobustLossTrainer(nnUNetTrainer):
         self._output_folder_base = path
 
     def initialize(self) -> None:
-        """Network, optimiser and loss, and the optimiser of what the loss learns."""
+        """Network, optimizer and loss, and the optimizer of what the loss learns."""
         if self.train_choice.seed is not None:
             for start in (random.seed, np.random.seed, torch.manual_seed):
                 start(self.train_choice.seed)
         super().initialize()
         if any(True for _ in self.robust_loss.parameters()):
-            self.loss_optimiser = LossOptimiser(
+            self.loss_optimizer = LossOptimizer(
                 self.robust_loss,
                 self.optimizer,
                 learning_rate=self.loss_learning_rate,
@@ -197,17 +197,17 @@ class RobustLossTrainer(nnUNetTrainer):
         super().on_train_epoch_start()
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """nnU-Net's step; the loss's own parameters follow the network's optimiser."""
-        if self.loss_optimiser is not None:
-            self.loss_optimiser.zero_grad()
+        """nnU-Net's step; the loss's own parameters follow the network's optimizer."""
+        if self.loss_optimizer is not None:
+            self.loss_optimizer.zero_grad()
         return super().train_step(batch)
 
     def on_validation_epoch_end(self, val_outputs: list[dict[str, Any]]) -> None:
         """nnU-Net's pseudo Dice and, in the last epochs, Dice on the test folder, before a checkpoint is written."""
         super().on_validation_epoch_end(val_outputs)
-        if self.loss_optimiser is not None:
-            learnt = ", ".join(f"{name} {value:.6f}" for name, value in self.robust_loss.numbers().items())
-            self.print_to_log_file(f"seg_anl: {learnt}")
+        if self.loss_optimizer is not None:
+            learned = ", ".join(f"{name} {value:.6f}" for name, value in self.robust_loss.numbers().items())
+            self.print_to_log_file(f"seg_anl: {learned}")
         if self.test_set is None:
             return
         values = {
@@ -240,7 +240,7 @@ class RobustLossTrainer(nnUNetTrainer):
             checkpoint[CHECKPOINT_KEY] = {
                 **self._chosen(),
                 "loss_state": self.robust_loss.state_dict(),
-                "loss_optimiser": None if self.loss_optimiser is None else self.loss_optimiser.state_dict(),
+                "loss_optimiser": None if self.loss_optimizer is None else self.loss_optimizer.state_dict(),
                 "rows": [asdict(row) for row in self.metric_rows],
             }
             torch.save(checkpoint, aside)
@@ -259,8 +259,8 @@ class RobustLossTrainer(nnUNetTrainer):
             self._refuse_other_settings(own, str(filename_or_checkpoint))
         super().load_checkpoint(filename_or_checkpoint)
         self.robust_loss.load_state_dict(own["loss_state"])
-        if self.loss_optimiser is not None:
-            self.loss_optimiser.load_state_dict(own["loss_optimiser"])
+        if self.loss_optimizer is not None:
+            self.loss_optimizer.load_state_dict(own["loss_optimiser"])
         self.metric_rows = [MetricRow(**row) for row in own["rows"]]
 
     def configuration_record(self) -> dict[str, Any]:

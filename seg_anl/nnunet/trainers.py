@@ -28,7 +28,7 @@ class nnUNetTrainerANLFL(RobustLossTrainer):
 
 
 class nnUNetTrainerANLCEER(RobustLossTrainer):
-    """ANL-CE with entropy regularisation (ANL-CE*)."""
+    """ANL-CE with entropy regularization (ANL-CE*)."""
 
     loss_name = "anl_ce_er"
 
@@ -46,7 +46,7 @@ class nnUNetTrainerNCEAGCE(RobustLossTrainer):
 
 
 class nnUNetTrainerGCE(RobustLossTrainer):
-    """Generalised cross entropy."""
+    """Generalized cross entropy."""
 
     loss_name = "gce"
 
@@ -77,7 +77,7 @@ class nnUNetTrainerNRDice(RobustLossTrainer):
 
 
 class nnUNetTrainerCESR(RobustLossTrainer):
-    """Sparse regularisation; over 1000 epochs its weight grows as the published code lets it over 120."""
+    """Sparse regularization; over 1000 epochs its weight grows as the published code lets it over 120."""
 
     loss_name = "ce_sr"
     loss_parameters = {"every": 8}  # noqa: RUF012

@@ -112,7 +112,7 @@ def finished_summary(
         headline: ``split/metric`` that the run is judged by.
         k: last epochs that means and spreads are over.
         counts: samples of each split, and how many annotations are wrong (None where nobody knows).
-        loss_state: numbers that the loss has learnt.
+        loss_state: numbers that the loss has learned.
     """
     return {
         "schema": SUMMARY_SCHEMA,
@@ -122,11 +122,11 @@ def finished_summary(
         "headline": headline,
         "k": k,
         "counts": dict(counts),
-        "metrics": summarise(rows, k),
+        "metrics": summarize(rows, k),
     }
 
 
-def summarise(rows: Sequence[MetricRow], k: int) -> dict[str, dict[str, Any]]:
+def summarize(rows: Sequence[MetricRow], k: int) -> dict[str, dict[str, Any]]:
     """:func:`metric_summary` of every ``split/metric`` in ``rows``; learning rates are left out."""
     series = dict.fromkeys((row.split, name) for row in rows for name in row.values if name != "lr")
     return {

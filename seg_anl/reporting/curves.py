@@ -20,7 +20,7 @@ Key = tuple[str, str]
 
 WIDTH, HEIGHT = 4000, 2300
 LEFT, RIGHT, TOP, BOTTOM = 400, 130, 60, 330
-# What a person asks of a run first; train metrics tell learning from memorising.
+# What a person asks of a run first; train metrics tell learning from memorizing.
 TITLES: dict[Key, str] = {
     ("train", "dice"): "Training Dice to the given masks",
     ("train", "dice_clean"): "Training Dice to the clean masks",
@@ -29,13 +29,13 @@ TITLES: dict[Key, str] = {
     ("train", "accuracy_true"): "Training accuracy on the true labels",
     ("train", "accuracy"): "Training accuracy on the given labels",
 }
-_COLOURS = 8  # in page.css
+_COLORS = 8  # in page.css
 _WORDS = {"dice": "Dice", "accuracy": "accuracy"}
 
 
-def colour(series: int) -> str:
-    """The classes of a series: colours first, then the same colours dashed, then dotted."""
-    return f"s{series % _COLOURS} d{min(series // _COLOURS, 2)}"
+def color(series: int) -> str:
+    """The classes of a series: colors first, then the same colors dashed, then dotted."""
+    return f"s{series % _COLORS} d{min(series // _COLORS, 2)}"
 
 
 class Seeds(NamedTuple):
@@ -79,7 +79,7 @@ def _at(curve: Curve, epochs: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def chart(title: str, lines: Mapping[int, Seeds], names: Sequence[str], *, percent: bool = True) -> str:
-    """One picture; ``lines`` by the number of the series, which is its colour and its place in ``names``."""
+    """One picture; ``lines`` by the number of the series, which is its color and its place in ``names``."""
     scale = 100.0 if percent else 1.0
     low = min(float(seeds.low.min()) for seeds in lines.values()) * scale
     high = max(float(seeds.high.max()) for seeds in lines.values()) * scale
@@ -99,7 +99,7 @@ def chart(title: str, lines: Mapping[int, Seeds], names: Sequence[str], *, perce
     parts = [_axes(ticks, low, high, first, last)]
     for series, seeds in sorted(lines.items()):
         x, middle = across(seeds.epochs), up(seeds.mean)
-        parts.append(f'<g class="{colour(series)}" data-series="{series}" data-name="{escape(names[series])}">')
+        parts.append(f'<g class="{color(series)}" data-series="{series}" data-name="{escape(names[series])}">')
         if (seeds.low < seeds.high).any():
             edge = np.concatenate([up(seeds.high), up(seeds.low)[::-1]])
             parts.append(f'<path class="band" d="{_path(np.concatenate([x, x[::-1]]), edge)}z"/>')

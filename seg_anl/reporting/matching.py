@@ -12,7 +12,7 @@ from .names import data_place, noise_name
 from .protocols import PRESETS
 from .published import PublishedCell, PublishedTable, list_tables, read_table
 
-# How a data set is recognised in the name of a run's data or the last folders of its place.
+# How a data set is recognized in the name of a run's data or the last folders of its place.
 _DATASETS = {
     "mnist": r"(?<!fashion.)mnist",
     "cifar10": r"cifar.?10(?!0)",

@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 
 from .cells import NOT_AVERAGED, Cell, Notice
-from .curves import chart, colour, over_seeds, shown_metrics
+from .curves import chart, color, over_seeds, shown_metrics
 from .names import noise_order
 from .page_tables import column_table, head_cell, notes, overview, reservations
 from .pictures import data_uri, picture_of
@@ -92,7 +92,7 @@ def _section(table: Table) -> str:
 
 
 def _curves(table: Table, column: Column) -> str:
-    """Training curves of one noise, a legend above all of them; each method has the same colour in every noise."""
+    """Training curves of one noise, a legend above all of them; each method has the same color in every noise."""
     run = {key: row for key, row in table.rows.items() if any(entry.cell for entry in row.values())}
     cells: dict[int, Cell] = {
         series: row[column].cell  # type: ignore[misc]
@@ -110,7 +110,7 @@ def _curves(table: Table, column: Column) -> str:
     if not drawn:
         return ""
     legend = "".join(
-        f'<button type="button" aria-pressed="true" data-series="{series}" class="{colour(series)}">'
+        f'<button type="button" aria-pressed="true" data-series="{series}" class="{color(series)}">'
         '<svg viewBox="0 0 22 10" aria-hidden="true"><path d="M0 5H22" stroke="currentColor" stroke-width="3"/></svg>'
         f'<span style="color:var(--ink)">{escape(names[series])}</span></button>'
         for series in cells

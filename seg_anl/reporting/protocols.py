@@ -11,7 +11,7 @@ from .settings import value_text
 
 # How many runs a mean was taken over, as the papers say; the reproducibility report does not.
 PUBLISHED_RUNS = {"ye2024": 3, "ma2020": 3, "zhou2021": 3, "cui2022": 4}
-# Our presets that follow a paper; a run with one of them has the paper's optimiser and loss parameters.
+# Our presets that follow a paper; a run with one of them has the paper's optimizer and loss parameters.
 PRESETS = {
     "ye2024": ("anl2024", "anl2023", "isic2017"),
     "ma2020": ("apl2020",),

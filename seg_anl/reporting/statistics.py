@@ -23,8 +23,8 @@ def sample_std(values: Sequence[float]) -> float | None:
     """
     if len(values) < 2:
         return None
-    centre = mean(values)
-    return math.sqrt(math.fsum((value - centre) ** 2 for value in values) / (len(values) - 1))
+    center = mean(values)
+    return math.sqrt(math.fsum((value - center) ** 2 for value in values) / (len(values) - 1))
 
 
 def standard_error(ours: float | None, seeds: int, published: float | None, published_runs: int | None) -> float | None:

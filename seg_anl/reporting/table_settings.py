@@ -30,7 +30,7 @@ _COMMON = (
     "noise.counts",
     "evaluation.last_k",
 )
-# Rows of one table that differ here cannot be compared. Regularisers and rates belong to a method, as losses do.
+# Rows of one table that differ here cannot be compared. Regularizers and rates belong to a method, as losses do.
 _MUST_AGREE = ("epochs", "iterations", "data.", "model.", "evaluation.", "noise.", "batch_size", "precision")
 _NAMES_THE_LOSS = "model.trainer"  # of nnU-Net: has to differ between rows; it stands among their settings
 # Follows from the kind of noise, or is named in the column.

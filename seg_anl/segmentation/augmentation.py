@@ -64,6 +64,6 @@ class Augmentation:
         return torch.where(side < 0.5, low + (1 - low) * position, 1 + (high - 1) * position)
 
 
-def normalised(images: Tensor) -> Tensor:
+def normalized(images: Tensor) -> Tensor:
     """uint8 images to float in [-1, 1], without augmentation."""
     return images.float().div_(127.5).sub_(1)

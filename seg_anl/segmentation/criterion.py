@@ -15,7 +15,7 @@ class SegmentationCriterion(ScheduledLoss):
     """``loss`` plus ``dice_weight`` times MONAI's Dice loss (softmax, foreground only).
 
     Takes logits ``(B, C, H, W)``, or of all heads ``(B, heads, C, H, W)`` with the full resolution first; heads are
-    weighted 1, 1/2, 1/4, ..., normalised to a sum of 1.
+    weighted 1, 1/2, 1/4, ..., normalized to a sum of 1.
     """
 
     def __init__(self, loss: RobustLoss, dice_weight: float = 0.0) -> None:

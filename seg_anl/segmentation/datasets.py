@@ -88,7 +88,7 @@ def load_images(pairs: Sequence[Pair], data: DictConfig, *, workers: int, progre
     """
     threshold = data.get("threshold")
     if threshold is not None and not is_number(threshold):
-        raise UserError(f"data.threshold must be the grey value above which a pixel is foreground, got {threshold!r}")
+        raise UserError(f"data.threshold must be the gray value above which a pixel is foreground, got {threshold!r}")
     transform = LoadPair(image_size(data.size), class_count(data.classes), threshold)
     threads = max(1, min(workers, len(pairs)))
     cached = CacheDataset(list(pairs), transform, num_workers=threads, progress=progress, copy_cache=False)

@@ -22,12 +22,12 @@ from seg_anl.records.runs import METRICS_FILE
 from .datasets import ImageSet, load_images
 from .evaluation import dice_per_image, predict_labels
 from .noise import noisy_masks
-from .picture import CLEAN_COLOUR, NOISY_COLOUR, PREDICTED_COLOUR, draw_curve, draw_panel, save_figure
+from .picture import CLEAN_COLOR, NOISY_COLOR, PREDICTED_COLOR, draw_curve, draw_panel, save_figure
 from .sources import find_pairs
 from .train import load_run_model, train
 
 LOSSES = {"ce": "cross entropy", "anl_ce": "ANL-CE"}
-# Few images, often seen: here wrong masks are learnt by heart. With all 600 images for 20 epochs the losses come out
+# Few images, often seen: here wrong masks are learned by heart. With all 600 images for 20 epochs the losses come out
 # the same; docs/isic2017.md has both, and more seeds.
 SETTINGS = ["noise.alpha=0.7", "noise.beta=0.7", "preset=small", "data.limit=200", "epochs=60"]
 QUANTILES = (0.05, 0.2, 0.4, 0.6, 0.8, 0.95)
@@ -84,13 +84,13 @@ def _draw(path: Path, runs: dict[str, RunDirectory]) -> None:
         axes.set_ylabel("" if column else "test image,\nclean outline", fontsize=9)
         for row, loss in enumerate(runs, start=2):
             axes = figure.add_subplot(grid[row, column])
-            draw_panel(axes, test.images[index], (predictions[loss][index], PREDICTED_COLOUR), test.masks[index])
+            draw_panel(axes, test.images[index], (predictions[loss][index], PREDICTED_COLOR), test.masks[index])
             axes.set_title(f"Dice {dice[loss][index]:.2f}", fontsize=8)
             axes.set_ylabel("" if column else LOSSES[loss], fontsize=9)
     curve = figure.add_subplot(grid[lines - 1, :])
-    for (loss, run), colour in zip(runs.items(), (NOISY_COLOUR, CLEAN_COLOUR), strict=True):
+    for (loss, run), color in zip(runs.items(), (NOISY_COLOR, CLEAN_COLOR), strict=True):
         rows = read_metrics(run.path / METRICS_FILE)
-        draw_curve(curve, rows, "test", "dice", label=f"{LOSSES[loss]}, 150 test images", color=colour)
+        draw_curve(curve, rows, "test", "dice", label=f"{LOSSES[loss]}, 150 test images", color=color)
     save_figure(figure, path)
 
 
@@ -105,7 +105,7 @@ def _draw_noise(panels: list[Axes], clean: ImageSet, runs: dict[str, RunDirector
             by_kind.setdefault(record["kind"], []).append(index)
     examples = [(kind, index) for kind in sorted(by_kind) for index in by_kind[kind][:2]]
     for axes, (kind, index) in zip(panels, examples, strict=False):
-        draw_panel(axes, clean.images[index], (noisy.masks[index], NOISY_COLOUR), clean.masks[index])
+        draw_panel(axes, clean.images[index], (noisy.masks[index], NOISY_COLOR), clean.masks[index])
         axes.set_title(kind, fontsize=8)
     panels[0].set_ylabel("trained on\n(orange)", fontsize=9)
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from monai.metrics import compute_dice
 from torch import Tensor, nn
 
-from .augmentation import normalised
+from .augmentation import normalized
 
 BATCH_SIZE = 32
 
@@ -16,7 +16,7 @@ def predict_labels(model: nn.Module, images: Tensor, device: torch.device) -> Te
     """Class indices ``(N, H, W)`` uint8, on ``device``, of uint8 images ``(N, 3, H, W)``."""
     parts = []
     for batch in images.split(BATCH_SIZE):
-        logits = model(normalised(batch.to(device, non_blocking=True)))
+        logits = model(normalized(batch.to(device, non_blocking=True)))
         parts.append(logits.argmax(dim=1).to(torch.uint8))
     return torch.cat(parts)
 

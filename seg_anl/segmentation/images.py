@@ -31,7 +31,7 @@ def read_mask(
             return two_valued(labels, name)
         except UserError as error:
             raise UserError(
-                f"{error}; for a grey mask (a JPEG, say) set data.threshold=127, for several classes data.classes"
+                f"{error}; for a gray mask (a JPEG, say) set data.threshold=127, for several classes data.classes"
             ) from error
     found = label_values(labels)
     if found[0] < 0 or found[-1] >= classes:

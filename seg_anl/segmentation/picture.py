@@ -25,8 +25,8 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from matplotlib.ticker import MaxNLocator
 
-# Blue and orange of Okabe & Ito: told apart by colour-blind readers and in grey.
-CLEAN_COLOUR, NOISY_COLOUR, PREDICTED_COLOUR = "#0072B2", "#D55E00", "#F0E442"
+# Blue and orange of Okabe & Ito: told apart by color-blind readers and in gray.
+CLEAN_COLOR, NOISY_COLOR, PREDICTED_COLOR = "#0072B2", "#D55E00", "#F0E442"
 CASES = 3
 
 
@@ -81,13 +81,13 @@ def save_report(path: Path, title: str, groups: Sequence[Cases], rows: Sequence[
     for group in groups:
         line = _draw_cases(figure, grid, line, group)
     curves = (
-        ("test", "dice", "test images, clean masks", CLEAN_COLOUR, "-"),
-        ("train", "dice", "training images, the noisy masks", NOISY_COLOUR, "--"),
+        ("test", "dice", "test images, clean masks", CLEAN_COLOR, "-"),
+        ("train", "dice", "training images, the noisy masks", NOISY_COLOR, "--"),
         ("train", "dice_clean", "training images, clean masks", "#009E73", ":"),
     )
     axes = figure.add_subplot(grid[len(heights), :])
-    for split, name, label, colour, style in curves:
-        draw_curve(axes, rows, split, name, label=label, color=colour, linestyle=style)
+    for split, name, label, color, style in curves:
+        draw_curve(axes, rows, split, name, label=label, color=color, linestyle=style)
     save_figure(figure, path)
 
 
@@ -101,16 +101,16 @@ def save_figure(figure: Figure, path: Path) -> None:
 def draw_panel(
     axes: Axes, image: Tensor, filled: tuple[Tensor, str] | None = None, outline: Tensor | None = None
 ) -> None:
-    """An image ``(3, H, W)``; a mask ``(H, W)`` laid over it in a colour, the outline of another in blue."""
+    """An image ``(3, H, W)``; a mask ``(H, W)`` laid over it in a color, the outline of another in blue."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.imshow(image.permute(1, 2, 0).numpy())
     if filled is not None and filled[0].any():
-        mask, colour = filled[0].numpy() > 0, filled[1]
-        axes.contourf(mask, levels=[0.5, 1.5], colors=[colour], alpha=0.35)
-        axes.contour(mask, levels=[0.5], colors=[colour], linewidths=1.4)
+        mask, color = filled[0].numpy() > 0, filled[1]
+        axes.contourf(mask, levels=[0.5, 1.5], colors=[color], alpha=0.35)
+        axes.contour(mask, levels=[0.5], colors=[color], linewidths=1.4)
     if outline is not None and outline.any():
-        axes.contour(outline.numpy() > 0, levels=[0.5], colors=[CLEAN_COLOUR], linewidths=1.0)
+        axes.contour(outline.numpy() > 0, levels=[0.5], colors=[CLEAN_COLOR], linewidths=1.0)
 
 
 def draw_curve(axes: Axes, rows: Sequence[MetricRow], split: str, name: str, **style: Any) -> None:
@@ -141,11 +141,11 @@ def overlay(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uin
 def _draw_cases(figure: Figure, grid: GridSpec, line: int, group: Cases) -> int:
     panels: list[tuple[str, tuple[Tensor, str] | None]] = [
         ("image", None),
-        ("clean mask", (group.clean.masks, CLEAN_COLOUR)),
+        ("clean mask", (group.clean.masks, CLEAN_COLOR)),
     ]
     if group.noisy is not None:
-        panels.append(("noisy mask\n(trained on)", (group.noisy.masks, NOISY_COLOUR)))
-    panels.append(("prediction", (group.predicted, PREDICTED_COLOUR)))
+        panels.append(("noisy mask\n(trained on)", (group.noisy.masks, NOISY_COLOR)))
+    panels.append(("prediction", (group.predicted, PREDICTED_COLOR)))
     for row, (name, layer) in enumerate(panels):
         for column in range(len(group.dice)):
             axes = figure.add_subplot(grid[line + row, column])

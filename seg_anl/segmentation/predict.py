@@ -22,7 +22,7 @@ from data_prep.pictures import read_image
 from seg_anl.engine import RunDirectory, started
 from seg_anl.records import UserError, make_directory, run_command, written_aside
 
-from .augmentation import normalised
+from .augmentation import normalized
 from .datasets import image_size
 from .picture import overlay as drawn_overlay
 from .train import load_run_model
@@ -111,7 +111,7 @@ def predict_mask(
     """Class indices ``(H, W)`` of an RGB image ``(H, W, 3)``; logits are resized back before the class is chosen."""
     tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None].to(device)
     small = _resized(tensor.float(), size).round().clamp(0, 255).to(torch.uint8)
-    logits = _resized(model(normalised(small)), image.shape[:2])
+    logits = _resized(model(normalized(small)), image.shape[:2])
     return logits.argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
 
 

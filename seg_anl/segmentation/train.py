@@ -201,7 +201,7 @@ def _task(prepared: Prepared, config: DictConfig, augmentation: Augmentation, pr
     )
 
     # Augmentation draws on the CPU, for the whole batch: the same on every device and with any number of processes, and
-    # no synchronisation to read it back. The 0 is of the stream that the recorded runs drew from.
+    # no synchronization to read it back. The 0 is of the stream that the recorded runs drew from.
     def augmented(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         generator = epoch_generator(config.seed, epoch, "augmentation 0")
         for images, masks in batches.epoch(epoch):

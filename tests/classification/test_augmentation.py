@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import Normalize, RandomHorizontalFlip, RandomRotation, ToTensor
 
-from classification.augmentation import Augmentation, Draws, apply, normalised
+from classification.augmentation import Augmentation, Draws, apply, normalized
 from seg_anl.records import UserError
 
 
@@ -155,12 +155,12 @@ def test_whole_transform_is_a_function_of_the_generator() -> None:
     assert torch.equal(certain, RandomHorizontalFlip(p=1.0)(images))
 
 
-def test_normalised_equals_to_tensor_and_normalize() -> None:
+def test_normalized_equals_to_tensor_and_normalize() -> None:
     mean, std = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
     images = torch.arange(256, dtype=torch.uint8).repeat(3).view(1, 3, 16, 16).expand(2, -1, -1, -1)
     one = Image.fromarray(images[0].permute(1, 2, 0).numpy())
     expected = Normalize(mean, std)(ToTensor()(one))
-    result = normalised(images, mean, std)
+    result = normalized(images, mean, std)
     assert result.dtype == torch.float32
     torch.testing.assert_close(result, torch.stack([expected, expected]), rtol=0, atol=1e-6)
 
@@ -191,8 +191,8 @@ def test_a_gpu_is_never_waited_for_and_agrees_with_the_cpu() -> None:
     mode = torch.cuda.get_sync_debug_mode()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        result = normalised(augmentation(resident, torch.Generator().manual_seed(1)), (0.5,) * 3, (0.25,) * 3)
+        result = normalized(augmentation(resident, torch.Generator().manual_seed(1)), (0.5,) * 3, (0.25,) * 3)
     finally:
         torch.cuda.set_sync_debug_mode(mode)
-    expected = normalised(augmentation(images, torch.Generator().manual_seed(1)), (0.5,) * 3, (0.25,) * 3)
+    expected = normalized(augmentation(images, torch.Generator().manual_seed(1)), (0.5,) * 3, (0.25,) * 3)
     assert (result.cpu() != expected).float().mean() < 1e-4

@@ -34,8 +34,8 @@ def counted(model, batches, **options):
     return predict(model, held, **options)
 
 evaluation.predict = counted
-MODELS["unnormalised"] = Architecture(network, 0)
-settings = ["model.name=unnormalised", "data.limit=241", "data.test_limit=61", "batch_size=40", "epochs=3"]
+MODELS["unnormalized"] = Architecture(network, 0)
+settings = ["model.name=unnormalized", "data.limit=241", "data.test_limit=61", "batch_size=40", "epochs=3"]
 settings += ["optim.clip_norm=1.0", "optim.l1=1e-4", "noise.rate=0.4", "progress=false", "device=cpu"]
 settings += ["augmentation.crop_padding=1", "augmentation.flip=0.5", "record=[probabilities,features]"]
 train(compose("classification", [*settings, "run_dir=" + sys.argv[1], *sys.argv[2:]]))

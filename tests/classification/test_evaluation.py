@@ -20,13 +20,13 @@ def logits(*classes: int) -> Tensor:
     return torch.nn.functional.one_hot(torch.tensor(classes), 3).float() * 50
 
 
-def test_accuracies_of_clean_and_mislabelled_samples() -> None:
+def test_accuracies_of_clean_and_mislabeled_samples() -> None:
     predicted = predict(Answers(), [logits(0, 1, 2), logits(2, 1)])
     labels, clean = torch.tensor([0, 1, 1, 2, 0]), torch.tensor([0, 1, 2, 0, 1])
     scores = training_scores(predicted, labels, clean)
-    assert scores["accuracy"] == pytest.approx(3 / 5)  # samples 0, 1, 3 match what they are labelled
-    assert scores["accuracy_clean"] == pytest.approx(1.0)  # samples 0 and 1 are labelled right
-    assert scores["accuracy_mislabelled"] == pytest.approx(1 / 3)  # only sample 3 has learnt its wrong label
+    assert scores["accuracy"] == pytest.approx(3 / 5)  # samples 0, 1, 3 match what they are labeled
+    assert scores["accuracy_clean"] == pytest.approx(1.0)  # samples 0 and 1 are labeled right
+    assert scores["accuracy_mislabelled"] == pytest.approx(1 / 3)  # only sample 3 has learned its wrong label
     assert scores["accuracy_true"] == pytest.approx(4 / 5)
     assert [scores[f"marginal_{k}"] for k in range(3)] == pytest.approx([1 / 5, 2 / 5, 2 / 5])
 

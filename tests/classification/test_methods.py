@@ -31,7 +31,7 @@ def test_co_teaching_learns_from_what_the_other_network_finds_easy() -> None:
     criterion.set_epoch(5)
     criterion(output, target).backward()
     assert output.grad is not None
-    # Sample 1 is learnt and pulls no more. Selecting for oneself would teach neither of them sample 0 or 2.
+    # Sample 1 is learned and pulls no more. Selecting for oneself would teach neither of them sample 0 or 2.
     taught = output.grad.abs().sum(dim=2) > 1e-3
     assert taught[:, 0].tolist() == [False, False, True, False]
     assert taught[:, 1].tolist() == [True, False, False, False]
@@ -64,7 +64,7 @@ def test_co_teaching_networks_differ() -> None:
 
 
 def test_transition_is_found_again() -> None:
-    """A network that has learnt the noisy posterior exactly, of samples that are nearly pure, gives back the matrix."""
+    """A network that has learned the noisy posterior exactly, of samples almost pure, gives back the matrix."""
     transition = torch.tensor([[0.7, 0.3, 0.0], [0.0, 0.6, 0.4], [0.2, 0.0, 0.8]])
     pure = torch.full((300, 3), 1e-4)
     pure[torch.arange(300), torch.arange(300) % 3] = 1 - 2e-4
@@ -80,7 +80,7 @@ def test_transition_leaves_outliers_out() -> None:
     torch.testing.assert_close(estimated_transition(probabilities, 100)[0], outlier[0])
 
 
-def test_forward_trains_on_the_matrix_it_learnt() -> None:
+def test_forward_trains_on_the_matrix_it_learned() -> None:
     method = build_method(OmegaConf.create({"name": "forward", "percentile": 100}), "ce")
     method.learn(torch.eye(3).repeat(5, 1) * 0.7 + 0.1)
     output, target = torch.randn(8, 3, generator=torch.Generator().manual_seed(1)), torch.arange(8) % 3
@@ -136,7 +136,7 @@ def test_d2l_turns_back_and_paces_the_labels() -> None:
     assert [alpha for _, alpha in weights[:5]] == [1.0] * 5
     assert weights[5][1] == pytest.approx(math.exp(-6 / 10 * 6.0 / 2.9), rel=1e-5)
     assert weights[6][1] == pytest.approx(math.exp(-7 / 10 * 5.8 / 2.9), rel=1e-5)
-    # What is learnt now is mostly the network's own opinion.
+    # What is learned now is mostly the network's own opinion.
     output, target = torch.tensor([[3.0, 0.0]]), torch.tensor([1])
     alpha = weights[6][1]
     log_probs = output.log_softmax(dim=1)[0]

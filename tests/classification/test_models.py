@@ -70,7 +70,7 @@ def test_features_leave_no_hook_and_keep_gradients() -> None:
 
 
 def test_sizes_of_the_plain_networks() -> None:
-    # Convolutions with bias, two numbers per normalised channel, linear layers with bias.
+    # Convolutions with bias, two numbers per normalized channel, linear layers with bias.
     cnn4 = (9 * 1 * 32 + 32) + (9 * 32 * 64 + 64) + 2 * (32 + 64) + (7 * 7 * 64 * 128 + 128) + 2 * 128 + 129 * 10
     assert size(built("cnn4")) == cnn4 == 422_090
     channels = [3, 64, 64, 128, 128, 196, 196]
@@ -170,7 +170,7 @@ def test_bad_requests_name_what_would_do() -> None:
         build_model("resnet_34", 10, 3, (32, 32))
     with pytest.raises(UserError, match="fitting: cnn4, cnn8, resnet18, resnet34, resnet44"):
         build_model("vgg19_bn", 10, 3, (31, 31))
-    with pytest.raises(UserError, match=r"colour images, the data have 1 channel"):
+    with pytest.raises(UserError, match=r"color images, the data have 1 channel"):
         build_model("resnet50", 10, 1, (64, 64))
 
 

@@ -15,7 +15,7 @@ from classification.models import MODELS
 from data_prep.label_noise import LabelNoiseSettings, apply_label_noise
 from seg_anl.engine import OptimSettings
 from seg_anl.engine.command import compose
-from seg_anl.engine.optimisation import build_optimiser, build_schedule
+from seg_anl.engine.optimization import build_optimizer, build_schedule
 from seg_anl.losses import build_loss, list_losses
 from seg_anl.records import config_folder
 from seg_anl.reporting.published import list_tables, read_table
@@ -237,7 +237,7 @@ SPOT_CHECKS = {
     # ALFs, config.py: "NCEandAUL": NCEandAUE(alpha=10, beta=0.015, num_classes=100, a=6, q=3)
     ("alf2021", "cifar100", "loss=nce_aul"): {"loss.alpha": 10, "loss.beta": 0.015, "loss.a": 6, "loss.q": 3},
     ("alf2021", "cifar100", "loss=nce_rce"): {"loss.alpha": 10, "loss.beta": 1},
-    # lnl_sr, config.py: MNIST 'GCE+SR': (0.5, 0.1, 3, 2, 5), GCE q 0.01; main.py: not normalised on MNIST
+    # lnl_sr, config.py: MNIST 'GCE+SR': (0.5, 0.1, 3, 2, 5), GCE q 0.01; main.py: not normalized on MNIST
     ("sr2021", "mnist", "loss=gce_sr"): {
         "loss.tau": 0.5,
         "loss.p": 0.1,
@@ -345,12 +345,12 @@ def test_clothing1m_trains_five_epochs_at_each_rate() -> None:
     config = composed("anl2024", "clothing1m")
     optim = OptimSettings(**OmegaConf.to_container(config.optim))  # type: ignore[arg-type]
     model = torch.nn.Linear(1, 1)
-    optimiser = build_optimiser(optim, model, torch.nn.Identity())
-    schedule = build_schedule(optim, optimiser, config.epochs)
+    optimizer = build_optimizer(optim, model, torch.nn.Identity())
+    schedule = build_schedule(optim, optimizer, config.epochs)
     rates = []
     for _ in range(config.epochs):
-        rates.append(optimiser.param_groups[0]["lr"])
-        optimiser.step()
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
         schedule.step()
     assert rates == pytest.approx([1e-3] * 5 + [1e-4] * 5)
 
@@ -361,14 +361,14 @@ def trained(loss: Any, scale: float, lr: float, weight_decay: float, l1: float, 
     images = torch.randn(32, 6, generator=generator, dtype=torch.float64) * 20  # large enough to be clipped
     labels = torch.randint(0, 4, (32,), generator=generator)
     weight = torch.randn(6, 4, generator=generator, dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.SGD([weight], lr=lr, momentum=0.9, weight_decay=weight_decay)
+    optimizer = torch.optim.SGD([weight], lr=lr, momentum=0.9, weight_decay=weight_decay)
     for _ in range(10):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         (scale * loss(images @ weight, labels)).backward()
         assert weight.grad is not None
         weight.grad += l1 * weight.detach().sign()
         torch.nn.utils.clip_grad_norm_([weight], clip_norm)
-        optimiser.step()
+        optimizer.step()
     return weight.detach()
 
 

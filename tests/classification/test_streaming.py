@@ -31,7 +31,7 @@ def settings(**changes: Any) -> FileTransforms:
 
 @pytest.fixture
 def split(tmp_path: Path) -> Split:
-    """Eleven pictures of several sizes; among them a grey one, one with a palette and one with transparency."""
+    """Eleven pictures of several sizes; among them a gray one, one with a palette and one with transparency."""
     generator = np.random.default_rng(0)
     paths = []
     for i in range(11):

@@ -72,7 +72,7 @@ def test_a_run_from_beginning_to_end(tmp_path: Path) -> None:
     for row in rows:
         assert sum(row.values[f"marginal_{k}"] for k in range(10)) == pytest.approx(1, abs=1e-5)
     last = next(row.values for row in reversed(rows) if row.split == "train")
-    # Accuracy against given labels is the mixture of what holds for clean and mislabelled samples.
+    # Accuracy against given labels is the mixture of what holds for clean and mislabeled samples.
     wrong = summary["counts"]["wrong_labels"] / 270
     mixed = (1 - wrong) * last["accuracy_clean"] + wrong * last["accuracy_mislabelled"]
     assert last["accuracy"] == pytest.approx(mixed, abs=1e-9)

@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 
 
-def ellipse(shape, radii, centre=None):
+def ellipse(shape, radii, center=None):
     """A filled ellipse or ellipsoid as booleans."""
-    centre = [(length - 1) / 2 for length in shape] if centre is None else centre
+    center = [(length - 1) / 2 for length in shape] if center is None else center
     grid = np.ogrid[tuple(slice(length) for length in shape)]
-    return sum(((g - c) / r) ** 2 for g, c, r in zip(grid, centre, radii, strict=True)) <= 1
+    return sum(((g - c) / r) ** 2 for g, c, r in zip(grid, center, radii, strict=True)) <= 1
 
 
 @pytest.fixture

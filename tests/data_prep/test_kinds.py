@@ -92,24 +92,24 @@ def test_holes_leave_the_rim():
 
 def test_whole_components_go_and_one_always_stays():
     mask = np.zeros((40, 90), bool)
-    for centre, radius in ((15, 12), (42, 8), (62, 5), (78, 3)):
-        mask |= ellipse(mask.shape, (radius, radius), (20, centre))
-    labelled, count = scipy.ndimage.label(mask)
+    for center, radius in ((15, 12), (42, 8), (62, 5), (78, 3)):
+        mask |= ellipse(mask.shape, (radius, radius), (20, center))
+    labeled, count = scipy.ndimage.label(mask)
     assert count == 4
     for seed in range(12):
         for ratio in (0.01, 0.3, 0.9, 1.0):
             noisy, parameters, _ = without_components(mask, ratio, generator(seed))
-            left = {value for value in range(1, 5) if noisy[labelled == value].any()}
-            assert all(noisy[labelled == value].all() for value in left)
+            left = {value for value in range(1, 5) if noisy[labeled == value].any()}
+            assert all(noisy[labeled == value].all() for value in left)
             assert len(left) == 4 - parameters["left_out"]
             assert 1 <= len(left) <= 3
-    sizes = np.bincount(labelled.ravel())[1:]
+    sizes = np.bincount(labeled.ravel())[1:]
     noisy, _, _ = without_components(mask, 0.5, generator(1))
     assert abs(changed(noisy, mask) / mask.sum() - 0.5) < sizes.max() / mask.sum() / 2
-    large_and_small = (labelled == 1) | (labelled == 4)
+    large_and_small = (labeled == 1) | (labeled == 4)
     for seed in range(6):
         noisy, _, _ = without_components(large_and_small, 0.4, generator(seed))
-        np.testing.assert_array_equal(noisy, labelled == 1)  # losing the large one would overshoot
+        np.testing.assert_array_equal(noisy, labeled == 1)  # losing the large one would overshoot
     alone, _, note = without_components(LESION, 0.5, generator())
     np.testing.assert_array_equal(alone, LESION)
     assert "only one component" in note

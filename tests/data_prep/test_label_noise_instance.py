@@ -39,7 +39,7 @@ def concentration(report):
     return away.max(axis=1) / away.sum(axis=1)
 
 
-def test_raw_pixels_make_almost_a_pair_flip_and_normalised_ones_do_not(pictures):
+def test_raw_pixels_make_almost_a_pair_flip_and_normalized_ones_do_not(pictures):
     images, labels = pictures
     for seed in range(2):
         raw = concentration(part_dependent(labels, images, 10, 0.4, seed=seed)[1])
@@ -91,7 +91,7 @@ def test_part_dependent_for_pictures_rows_and_other_scales(pictures):
     assert last.dtype == labels.dtype
     assert (part_dependent(labels, images, 10, 0.3, seed=5)[0] != last).any()
     np.testing.assert_array_equal(part_dependent(labels, images, 10, 0.0, seed=4)[0], labels)
-    # Normalising undoes any scale and offset of the pixels.
+    # Normalizing undoes any scale and offset of the pixels.
     even, _ = part_dependent(labels, images, 10, 0.3, features="normalized", seed=4)
     shifted = images.astype(np.float64) * 0.25 - 7
     np.testing.assert_array_equal(even, part_dependent(labels, shifted, 10, 0.3, features="normalized", seed=4)[0])

@@ -78,7 +78,7 @@ def test_a_damaged_affine_is_carried_over_and_stops_nothing(tmp_path, command):
 
 
 @pytest.mark.parametrize(("unit", "in_mm"), [(0, 1.0), (1, 1000.0), (2, 1.0), (3, 0.001)])  # unknown, m, mm, micron
-def test_voxel_sizes_are_millimetres_whatever_the_file_counts_in(tmp_path, unit, in_mm):
+def test_voxel_sizes_are_millimeters_whatever_the_file_counts_in(tmp_path, unit, in_mm):
     path = nifti(tmp_path / "case.nii", volume(), [(UNITS, bytes([unit]))])
     assert read_mask(path).spacing == pytest.approx((0.5 * in_mm, 0.5 * in_mm, 2.0 * in_mm))
 

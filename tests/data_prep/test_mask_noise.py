@@ -29,10 +29,10 @@ def golden():
     }
 
 
-def ball(shape, radii, centre=None):
-    centre = [(n - 1) / 2 for n in shape] if centre is None else centre
+def ball(shape, radii, center=None):
+    center = [(n - 1) / 2 for n in shape] if center is None else center
     grid = np.ogrid[tuple(slice(n) for n in shape)]
-    return sum(((g - c) / r) ** 2 for g, c, r in zip(grid, centre, radii, strict=True)) <= 1
+    return sum(((g - c) / r) ** 2 for g, c, r in zip(grid, center, radii, strict=True)) <= 1
 
 
 def iterated(mask, ratio, step, target_sign):
@@ -92,7 +92,7 @@ def test_distances_beyond_eight_bits_count():
     assert dilated(mask, 0.9)[0].sum() == 350 * 10 + 315 * 10
 
 
-def test_a_ball_in_millimetres_is_round_in_space():
+def test_a_ball_in_millimeters_is_round_in_space():
     spacing = (5.0, 1.0, 1.0)
     mask = ball((15, 61, 61), (2, 10, 10))
     grown, parameters = dilated(mask, 1.0, spacing)
@@ -157,11 +157,11 @@ def test_displacement_of_a_volume_turns_it_in_space():
 def test_rotation_agrees_with_scipy():
     mask = ball((81, 81), (30, 12)) | ball((81, 81), (6, 6), (22, 46))
     moved, parameters = displaced(mask, 1.0, np.random.default_rng(5))
-    centre = np.array(scipy.ndimage.center_of_mass(mask))
+    center = np.array(scipy.ndimage.center_of_mass(mask))
     turn = np.deg2rad(parameters["angle"])
     backward = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
-    target = centre + np.array(parameters["direction"]) * parameters["shift"]
-    expected = scipy.ndimage.affine_transform(mask.astype(np.uint8), backward, centre - backward @ target, order=0)
+    target = center + np.array(parameters["direction"]) * parameters["shift"]
+    expected = scipy.ndimage.affine_transform(mask.astype(np.uint8), backward, center - backward @ target, order=0)
     np.testing.assert_array_equal(moved, expected.astype(bool))
 
 
@@ -260,8 +260,8 @@ def test_an_encoding_as_255_or_as_a_single_slice_gets_the_same_noise(mode):
 
 def four_labels(dtype=np.int16):
     labels = np.zeros((20, 48, 48), dtype)
-    for value, centre in zip((1, 2, 5, 9), ((16, 16), (16, 30), (30, 16), (32, 33)), strict=True):
-        labels[ball(labels.shape, (7, 8, 8), (10, *centre)) & (labels == 0)] = value
+    for value, center in zip((1, 2, 5, 9), ((16, 16), (16, 30), (30, 16), (32, 33)), strict=True):
+        labels[ball(labels.shape, (7, 8, 8), (10, *center)) & (labels == 0)] = value
     return labels
 
 

@@ -197,12 +197,12 @@ def picture(path, array, mode=None, **options):
 @pytest.mark.parametrize(
     ("name", "write", "mode"),
     [
-        ("grey.png", lambda p: picture(p, LABELS), "L"),
+        ("gray.png", lambda p: picture(p, LABELS), "L"),
         ("palette.png", lambda p: picture(p, LABELS, "P"), "P"),
         ("bits.png", lambda p: picture(p, (LABELS == 1).astype(np.uint8) * 255, "1"), "1"),
         ("deep.png", lambda p: picture(p, LABELS.astype(np.uint16) * 300), "I;16"),
-        ("grey.tif", lambda p: picture(p, LABELS, compression="tiff_lzw"), "L"),
-        ("grey.bmp", lambda p: picture(p, LABELS), "L"),
+        ("gray.tif", lambda p: picture(p, LABELS, compression="tiff_lzw"), "L"),
+        ("gray.bmp", lambda p: picture(p, LABELS), "L"),
     ],
 )
 def test_pictures_keep_their_mode_size_and_values(tmp_path, command, name, write, mode):
@@ -255,8 +255,8 @@ def oblique():
 @pytest.mark.parametrize("name", ["case.nii.gz", "case.1.nii"])
 def test_nifti_keeps_affine_header_and_codes(tmp_path, command, name):
     volume = np.zeros((40, 44, 12), np.int16)
-    for value, centre in ((1, (12, 12, 6)), (2, (12, 30, 6)), (5, (28, 13, 5)), (9, (28, 31, 6))):
-        volume[ellipse(volume.shape, (8, 8, 4), centre)] = value
+    for value, center in ((1, (12, 12, 6)), (2, (12, 30, 6)), (5, (28, 13, 5)), (9, (28, 31, 6))):
+        volume[ellipse(volume.shape, (8, 8, 4), center)] = value
     image = nibabel.Nifti1Image(volume, oblique())
     image.set_qform(oblique(), code=1)
     image.set_sform(oblique(), code=2)
@@ -382,7 +382,7 @@ def fractions(folder):
     np.save(folder / "f.npy", np.full((9, 9), 0.5))
 
 
-def colour(folder):
+def color(folder):
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(folder / "rgb.png")
 
 
@@ -414,7 +414,7 @@ def emptied(folder):
         (with_text, "notes.txt is no mask"),
         (truncated, "case_1_segmentation.png"),
         (fractions, "f.npy: the mask holds fractions"),
-        (colour, "rgb.png has 3 channels"),
+        (color, "rgb.png has 3 channels"),
         (loop, "loop is a link to a folder above it"),
         (collision, "the same id 'case_1'"),
         (pickled, "p.npy: cannot be read"),

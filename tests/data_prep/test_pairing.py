@@ -15,11 +15,11 @@ from data_prep.pictures import label_values, read_image, read_labels, two_valued
 from data_prep.prep_command import main
 from seg_anl.records import UserError
 
-GREY = np.full((6, 8), 90, np.uint8)
+GRAY = np.full((6, 8), 90, np.uint8)
 SQUARE = np.pad(np.full((2, 2), 255, np.uint8), ((2, 2), (3, 3)))
 
 
-def put(folder, *names, picture=GREY):
+def put(folder, *names, picture=GRAY):
     for name in names:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +105,7 @@ def test_a_divided_folder_is_found_in_both_orders(tmp_path, pattern, splits):
 def test_nnunet_takes_a_folder_of_ones_own(tmp_path, command):
     put(tmp_path / "own/images", "a.png", "b.png")
     put(tmp_path / "own/masks", "a_mask.png", "b_mask.png", picture=SQUARE)
-    (tmp_path / "own/images/licence.txt").write_text("")
+    (tmp_path / "own/images/license.txt").write_text("")
     status, said, _ = command(main, "nnunet", tmp_path / "own", tmp_path / "raw", "--id", 9, "--name", "Own")
     assert status == 0
     assert "train: 2 images; 1 files left out that are no pictures" in said
@@ -131,7 +131,7 @@ def test_a_mask_means_the_same_in_every_mode(tmp_path, mode):
         picture = Image.fromarray(SQUARE.astype(np.uint16))
     elif mode == "P":
         picture = Image.fromarray(np.minimum(SQUARE, 1))
-        picture.putpalette([0, 0, 0, 0, 0, 1])  # as grey this colour is black
+        picture.putpalette([0, 0, 0, 0, 0, 1])  # as gray this color is black
     else:
         picture = black_and_white.convert(mode)
     path = tmp_path / ("m.tif" if mode == "I" else "m.png")

@@ -33,10 +33,10 @@ def test_pulls_are_those_worked_out_by_hand(name: str) -> None:
     assert curve.pull == pytest.approx([PULLS[name](p) for p in curve.probability], rel=1e-9, abs=1e-12)
 
 
-@pytest.mark.parametrize(("regularised", "plain"), [("anl_fl_er", "anl_fl"), ("active_passive", "nce_mae")])
-def test_curves_that_coincide(regularised: str, plain: str) -> None:
-    assert loss_curve(regularised).value == pytest.approx(loss_curve(plain).value)
-    assert loss_curve(regularised).pull == pytest.approx(loss_curve(plain).pull)
+@pytest.mark.parametrize(("regularized", "plain"), [("anl_fl_er", "anl_fl"), ("active_passive", "nce_mae")])
+def test_curves_that_coincide(regularized: str, plain: str) -> None:
+    assert loss_curve(regularized).value == pytest.approx(loss_curve(plain).value)
+    assert loss_curve(regularized).pull == pytest.approx(loss_curve(plain).pull)
 
 
 @pytest.mark.parametrize("name", list_losses())

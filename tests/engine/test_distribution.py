@@ -31,7 +31,7 @@ def batches(epoch):
 with started("cpu") as process:
     torch.manual_seed(0)
     layers = [torch.nn.Conv2d(3, 2, 3, padding=1)]
-    if sys.argv[3] == "normalised":
+    if sys.argv[3] == "normalized":
         layers.append(torch.nn.BatchNorm2d(2))
     model = torch.nn.Sequential(*layers)
     loss = build_loss(sys.argv[2])
@@ -65,7 +65,7 @@ def test_two_processes_train_like_one(tmp_path: Path, loss: str) -> None:
 
 
 def test_what_follows_an_epoch_sees_the_same_statistics_in_every_process(tmp_path: Path) -> None:
-    run_groups(PROGRAM, (2, [str(tmp_path / "two"), "ce", "normalised"]))
+    run_groups(PROGRAM, (2, [str(tmp_path / "two"), "ce", "normalized"]))
     for epoch in range(3):
         first, second = (torch.load(tmp_path / f"two/mean{rank}-{epoch}.pt", weights_only=True) for rank in (0, 1))
         assert torch.equal(first, second)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from seg_anl.engine import LoopSettings, OptimSettings, Process, RunDirectory, Task, fit
 from seg_anl.engine.checkpoint import load_checkpoint, read_checkpoint
-from seg_anl.engine.optimisation import add_l1_subgradient, build_optimiser, build_schedule
+from seg_anl.engine.optimization import add_l1_subgradient, build_optimizer, build_schedule
 from seg_anl.engine.randomness import epoch_generator, random_states, restore_random_states, seed_everything
 from seg_anl.losses import build_loss
 from seg_anl.records import UserError, read_metrics
@@ -147,16 +147,16 @@ def test_steps_skipped_on_overflow_leave_no_trace(name: str) -> None:
     optim = OptimSettings(name, lr=0.1)
 
     def after(gradients: list[float]) -> Tensor:
-        freed = [torch.full((64,), math.nan) for _ in range(50)]  # for an optimiser that takes the memory it finds
+        freed = [torch.full((64,), math.nan) for _ in range(50)]  # for an optimizer that takes the memory it finds
         del freed
         model = nn.Linear(64, 1, bias=False)
         nn.init.ones_(model.weight)
-        optimiser = build_optimiser(optim, model, build_loss("ce"))
+        optimizer = build_optimizer(optim, model, build_loss("ce"))
         scaler = torch.amp.GradScaler("cpu")
         for gradient in gradients:
             model.weight.grad = scaler.scale(torch.full_like(model.weight, gradient))
-            scaler.unscale_(optimiser)
-            scaler.step(optimiser)
+            scaler.unscale_(optimizer)
+            scaler.step(optimizer)
             scaler.update()
         return model.weight.detach()
 
@@ -175,11 +175,11 @@ def test_l1_reaches_biases_and_batch_norm() -> None:
 def test_loss_parameters_have_their_own_rate_without_decay_or_schedule() -> None:
     settings = OptimSettings("adam", lr=0.1, weight_decay=0.5, schedule="exponential", gamma=0.1, loss_lr=0.007)
     loss = build_loss("t_loss")
-    optimiser = build_optimiser(settings, network(), loss)
-    schedule = build_schedule(settings, optimiser, epochs=5)
-    optimiser.step()
+    optimizer = build_optimizer(settings, network(), loss)
+    schedule = build_schedule(settings, optimizer, epochs=5)
+    optimizer.step()
     schedule.step()
-    net, own = optimiser.param_groups
+    net, own = optimizer.param_groups
     assert own["params"] == [loss.log_nu]
     assert (own["lr"], own["weight_decay"]) == (0.007, 0.0)
     assert (net["lr"], net["weight_decay"]) == (pytest.approx(0.01), 0.5)
@@ -197,12 +197,12 @@ def test_loss_parameters_have_their_own_rate_without_decay_or_schedule() -> None
 )
 def test_schedules(schedule: dict, expected: list[float]) -> None:
     settings = OptimSettings("sgd", lr=1.0, **schedule)
-    optimiser = build_optimiser(settings, network(), build_loss("ce"))
-    steps = build_schedule(settings, optimiser, epochs=3)
+    optimizer = build_optimizer(settings, network(), build_loss("ce"))
+    steps = build_schedule(settings, optimizer, epochs=3)
     seen = []
     for _ in range(3):
-        seen.append(optimiser.param_groups[0]["lr"])
-        optimiser.step()
+        seen.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
         steps.step()
     assert seen == pytest.approx(expected)
 

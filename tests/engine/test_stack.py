@@ -82,7 +82,7 @@ def metrics(run: RunDirectory) -> dict[tuple[int, str, str], float]:
 @pytest.mark.parametrize("optim", [OPTIM, replace(OPTIM, name="adam", lr=1e-2)], ids=["sgd", "adam"])
 @pytest.mark.parametrize("loss", ["anl_ce_er", "ce_sr", "t_loss"])
 def test_together_is_alone_up_to_rounding(tmp_path: Path, loss: str, optim: OptimSettings) -> None:
-    """Penalty, clipping, schedules of optimiser and loss, batch norm and a loss's own parameters: each run's own."""
+    """Penalty, clipping, schedules of optimizer and loss, batch norm and a loss's own parameters: each run's own."""
     together = [training(tmp_path / "together", seed, build_loss(loss)) for seed in SEEDS]
     outcomes = fit_together(together, SETTINGS, optim, CPU)
     for seed, found, outcome in zip(SEEDS, together, outcomes, strict=True):
@@ -108,7 +108,7 @@ def test_compiled_is_not_compiled_up_to_rounding(tmp_path: Path) -> None:
 
 
 def test_half_precision_scales_each_run_by_its_own(tmp_path: Path) -> None:
-    """A run whose first gradients overflow skips steps; its neighbour takes them all, as it would alone."""
+    """A run whose first gradients overflow skips steps; its neighbor takes them all, as it would alone."""
     settings = replace(SETTINGS, precision="fp16", epochs=1)
 
     def pair(folder: Path) -> list[Training]:
@@ -261,7 +261,7 @@ def test_a_checkpoint_holds_its_own_run_alone(tmp_path: Path) -> None:
     assert many[1].run.last.stat().st_size == pytest.approx(lone.run.last.stat().st_size, rel=0.02)
 
 
-def test_what_would_depend_on_its_neighbours_is_refused(tmp_path: Path) -> None:
+def test_what_would_depend_on_its_neighbors_is_refused(tmp_path: Path) -> None:
     dropout = [nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5)) for _ in range(2)]
     with pytest.raises(UserError, match="dropout"):
         Stack(dropout)

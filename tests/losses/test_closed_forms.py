@@ -47,7 +47,7 @@ def bootstrapped(beta: float, believed: Callable[[Array], Array]) -> Formula:
     return lambda p, y: -((beta * one_hot(p, y) + (1 - beta) * believed(p)) * np.log(p)).sum(1)
 
 
-def partially_huberised(tau: float) -> Formula:
+def partially_huberized(tau: float) -> Formula:
     def formula(p: Array, y: NDArray[np.int64]) -> Array:
         py = of_label(p, y)
         return np.where(py <= 1 / tau, -tau * py + np.log(tau) + 1, -np.log(py))
@@ -63,11 +63,11 @@ def focal(p: Array, gamma: float) -> Array:
     return -((1 - p) ** gamma) * np.log(p)
 
 
-def normalised_focal(gamma: float) -> Formula:
+def normalized_focal(gamma: float) -> Formula:
     return lambda p, y: focal(of_label(p, y), gamma) / focal(p, gamma).sum(1)
 
 
-def normalised_negative_focal(gamma: float, p_min: float) -> Formula:
+def normalized_negative_focal(gamma: float, p_min: float) -> Formula:
     def formula(p: Array, y: NDArray[np.int64]) -> Array:
         p = np.maximum(p, p_min)
         highest = focal(np.float64(p_min), gamma)
@@ -76,19 +76,19 @@ def normalised_negative_focal(gamma: float, p_min: float) -> Formula:
     return formula
 
 
-def entropy_regularised(formula: Formula, lam: float) -> Formula:
-    def regularised(p: Array, y: NDArray[np.int64]) -> Array:
+def entropy_regularized(formula: Formula, lam: float) -> Formula:
+    def regularized(p: Array, y: NDArray[np.int64]) -> Array:
         marginal = p.mean(0)
         return formula(p, y) + lam * (np.log(p.shape[1]) + (marginal * np.log(marginal)).sum())
 
-    return regularised
+    return regularized
 
 
 def plus(alpha: float, first: Formula, beta: float, second: Formula) -> Formula:
     return lambda p, y: alpha * first(p, y) + beta * second(p, y)
 
 
-ANL_FL = plus(5, normalised_focal(0.5), 5, normalised_negative_focal(0.5, 1e-7))
+ANL_FL = plus(5, normalized_focal(0.5), 5, normalized_negative_focal(0.5, 1e-7))
 
 FORMULAS: list[tuple[str, dict[str, Any], Formula]] = [
     ("nmae", {}, lambda p, y: (1 - of_label(p, y)) / (p.shape[1] - 1)),
@@ -101,8 +101,8 @@ FORMULAS: list[tuple[str, dict[str, Any], Formula]] = [
     ("lsr", {}, smoothed(0.1)),
     ("bootstrap_soft", {}, bootstrapped(0.95, lambda p: p)),
     ("bootstrap_hard", {}, bootstrapped(0.8, lambda p: np.eye(p.shape[1])[p.argmax(1)])),
-    ("phuber_ce", {}, partially_huberised(2.0)),
-    ("phuber_ce", {"tau": 10.0}, partially_huberised(10.0)),
+    ("phuber_ce", {}, partially_huberized(2.0)),
+    ("phuber_ce", {"tau": 10.0}, partially_huberized(10.0)),
     ("taylor_ce", {}, taylor(2)),
     ("taylor_ce", {"t": 6}, taylor(6)),
     ("forward", {"transition": TRANSITION}, lambda p, y: -np.log(of_label(p @ TRANSITION, y))),
@@ -112,9 +112,9 @@ FORMULAS: list[tuple[str, dict[str, Any], Formula]] = [
     ("aul", {}, lambda p, y: ((1.5 - of_label(p, y)) ** 0.9 - 0.5**0.9) / 0.9),
     ("ael", {}, lambda p, y: np.exp(-of_label(p, y) / 3)),
     ("focal", {"gamma": 2.0}, lambda p, y: focal(of_label(p, y), 2.0)),
-    ("nfl", {"gamma": 1.3}, normalised_focal(1.3)),
-    ("nnfl", {"gamma": 2.0, "p_min": 1e-3}, normalised_negative_focal(2.0, 1e-3)),
-    ("anl_fl_er", {"lam": 0.7}, entropy_regularised(ANL_FL, 0.7)),
+    ("nfl", {"gamma": 1.3}, normalized_focal(1.3)),
+    ("nnfl", {"gamma": 2.0, "p_min": 1e-3}, normalized_negative_focal(2.0, 1e-3)),
+    ("anl_fl_er", {"lam": 0.7}, entropy_regularized(ANL_FL, 0.7)),
 ]
 
 
@@ -178,7 +178,7 @@ def test_the_published_clamp_freezes_hopeless_samples_and_its_absence_does_not(e
     assert evaluate(build_loss("gce", exact_official=False), logits, labels)[1][0, 0].abs() > 1e-8
 
 
-def test_sparse_regularisation_is_the_papers() -> None:
+def test_sparse_regularization_is_the_papers() -> None:
     rng = np.random.default_rng(0)
     logits, labels = 3 * rng.standard_normal((40, 5)), rng.integers(5, size=40)
     p = softmax(logits / np.linalg.norm(logits, axis=1, keepdims=True) / 0.3, axis=1)

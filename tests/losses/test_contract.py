@@ -127,7 +127,7 @@ def test_ignored_pixels_of_a_one_hot_target(
 def test_sigmoid_is_two_classes_per_channel(
     name: str, spatial: tuple[int, ...], channels: int, make_loss: Any, evaluate: Any
 ) -> None:
-    # Normalising the logits of a single channel would leave nothing but their sign, so SR does not do it there.
+    # Normalizing the logits of a single channel would leave nothing but their sign, so SR does not do it there.
     own = {"normalize": False} if name.endswith("_sr") else {}
     logits, present = torch.randn(4, channels, *spatial), torch.randint(2, (4, channels, *spatial))
     value, gradient = evaluate(make_loss(name, 2, activation="sigmoid", reduction="none", **own), logits, present)

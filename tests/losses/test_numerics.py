@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from seg_anl.losses import build_loss, labelled_log_probs, list_losses, loss_parameters
+from seg_anl.losses import build_loss, labeled_log_probs, list_losses, loss_parameters
 
 NAMES = list_losses()
 EXTREMES = [
@@ -110,14 +110,14 @@ def test_float32_holds_for_a_thousand_classes(name: str) -> None:
 @pytest.mark.parametrize("classes", [2, 5])
 def test_what_a_class_misses_is_what_the_others_have(classes: int) -> None:
     logits, labels = 3 * torch.randn(50, classes, dtype=torch.float64), torch.randint(classes, (50,))
-    pred, p = labelled_log_probs(logits, labels), torch.softmax(logits, dim=1)
+    pred, p = labeled_log_probs(logits, labels), torch.softmax(logits, dim=1)
     torch.testing.assert_close(pred.misses(), p.sum(dim=1, keepdim=True) - p)
     torch.testing.assert_close(pred.miss(), pred.misses().gather(1, labels.unsqueeze(1)).squeeze(1))
 
 
 def test_what_one_of_two_classes_misses_is_known_where_its_probability_rounds_to_one() -> None:
     logits = torch.tensor([[0.0, -30.0]])
-    missed = labelled_log_probs(logits, torch.tensor([0])).misses()[0, 0]
+    missed = labeled_log_probs(logits, torch.tensor([0])).misses()[0, 0]
     assert missed.item() == pytest.approx(9.357622968839299e-14, rel=1e-5)  # 1 / (1 + e^30)
 
 

@@ -1,4 +1,4 @@
-"""Losses with a state: T-Loss, sparse regularisation, forward correction and negative learning."""
+"""Losses with a state: T-Loss, sparse regularization, forward correction and negative learning."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from scipy.stats import multivariate_t
 
 from seg_anl.losses import RobustLoss, build_loss, t_loss
-from seg_anl.losses.inputs import labelled_log_probs
+from seg_anl.losses.inputs import labeled_log_probs
 
 
 def through_a_file(source: RobustLoss, target: RobustLoss) -> RobustLoss:
@@ -27,16 +27,16 @@ def through_a_file(source: RobustLoss, target: RobustLoss) -> RobustLoss:
 def test_state_of_t_loss() -> None:
     logits, labels = torch.randn(2, 2, 4, 4), torch.randint(2, (2, 4, 4))
     trained = build_loss("t_loss")
-    optimiser = torch.optim.SGD(trained.parameters(), lr=0.1)
+    optimizer = torch.optim.SGD(trained.parameters(), lr=0.1)
     trained(logits, labels).backward()
-    optimiser.step()
+    optimizer.step()
     assert trained.log_nu.item() != 1.0
     restored = through_a_file(trained, build_loss("t_loss"))
     assert torch.equal(restored(logits, labels), trained(logits, labels))
 
 
 @pytest.mark.parametrize("name", ["ce_sr", "fl_sr", "gce_sr"])
-def test_state_of_sparse_regularisation(name: str) -> None:
+def test_state_of_sparse_regularization(name: str) -> None:
     logits, labels = torch.randn(5, 3), torch.randint(3, (5,))
     scheduled = build_loss(name, rho=2.0)
     scheduled.set_epoch(3)
@@ -63,7 +63,7 @@ def test_other_losses_have_no_state(name: str) -> None:
     assert build_loss(name).state_dict() == {}
 
 
-# Sparse regularisation
+# Sparse regularization
 
 
 @pytest.mark.parametrize(("every", "exponents"), [(1, [0, 1, 2, 3, 4]), (2, [0, 0, 1, 1, 2])])
@@ -76,7 +76,7 @@ def test_lambda_grows_by_rho_every_so_many_epochs(every: int, exponents: list[in
     assert loss.lam.item() == pytest.approx(1.2)
 
 
-def test_sparse_regularisation_does_not_see_the_size_of_logits() -> None:
+def test_sparse_regularization_does_not_see_the_size_of_logits() -> None:
     logits, labels = torch.randn(5, 3, 4), torch.randint(3, (5, 4))
     loss = build_loss("ce_sr")
     torch.testing.assert_close(loss(50 * logits, labels), loss(logits, labels))
@@ -188,7 +188,7 @@ def test_t_loss_of_logits_is_scipys_density(classes: int) -> None:
     p = torch.softmax(logits, dim=1)
     distance = (p - F.one_hot(labels, classes).movedim(-1, 1)).square()
     per_image = (distance[:, 1] if classes == 2 else distance.sum(1)).sum((1, 2))
-    # The density depends on the distance from its centre alone: put all of it on the first of D = 12 coordinates.
+    # The density depends on the distance from its center alone: put all of it on the first of D = 12 coordinates.
     for image, squared in enumerate(per_image):
         point = np.zeros(12)
         point[0] = math.sqrt(squared)
@@ -222,23 +222,23 @@ def test_t_loss_leaves_out_ignored_images() -> None:
 
 
 def test_t_loss_learns_its_tail() -> None:
-    """The likelihood picks the degrees of freedom: few for a distance in the tail, many for one at the centre."""
-    learnt = []
+    """The likelihood picks the degrees of freedom: few for a distance in the tail, many for one at the center."""
+    learned = []
     for wrong_pixels in (0, 40):
         loss = build_loss("t_loss", nu=1.0, sigma="identity")
-        optimiser = torch.optim.Adam(loss.parameters(), lr=0.1)
+        optimizer = torch.optim.Adam(loss.parameters(), lr=0.1)
         logits = torch.full((1, 2, 50), 30.0)
         logits[:, 0, :wrong_pixels] = -30.0
         logits[:, 1, wrong_pixels:] = -30.0
         labels = torch.zeros(1, 50, dtype=torch.long)
         before = loss(logits, labels).item()
         for _ in range(20):
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss(logits, labels).backward()
-            optimiser.step()
+            optimizer.step()
         assert loss(logits, labels).item() < before
-        learnt.append(loss.log_nu.item())
-    assert learnt[0] != pytest.approx(learnt[1], abs=0.1)
+        learned.append(loss.log_nu.item())
+    assert learned[0] != pytest.approx(learned[1], abs=0.1)
 
 
 def test_t_loss_of_large_images_is_exact_in_float32() -> None:
@@ -248,8 +248,8 @@ def test_t_loss_of_large_images_is_exact_in_float32() -> None:
     torch.testing.assert_close(single.double(), double, rtol=1e-6, atol=0)
 
 
-def test_labelled_log_probs_are_log_softmax() -> None:
+def test_labeled_log_probs_are_log_softmax() -> None:
     logits, labels = torch.randn(2, 3, 4), torch.randint(3, (2, 4))
-    pred = labelled_log_probs(logits, labels)
+    pred = labeled_log_probs(logits, labels)
     torch.testing.assert_close(pred.log_probs, F.log_softmax(logits, dim=1))
     torch.testing.assert_close(-pred.target_log_prob.mean(), F.cross_entropy(logits, labels))

@@ -90,7 +90,7 @@ def test_check_without_the_variable_is_one_line(empty: NNUNet):
         ("{tmp}/empty", "nnUNetTrainerMAE", "finds no trainer 'nnUNetTrainerMAE'"),
         ("{tmp}/same_name:{ours}", "nnUNetTrainerMAE", "another class of the name nnUNetTrainerMAE, in a_copy"),
         ("{tmp}/broken:{ours}", "nnUNetTrainerMAE", "ended with ModuleNotFoundError.* is there a broken module"),
-        ("{tmp}/raising:{ours}", "nnUNetTrainerMAE", "ended with RuntimeError: no licence; is there a broken module"),
+        ("{tmp}/raising:{ours}", "nnUNetTrainerMAE", "ended with RuntimeError: no license; is there a broken module"),
     ],
 )
 def test_check_says_what_is_wrong(tmp_path: Path, monkeypatch, folders: str, name: str, message: str):
@@ -99,7 +99,7 @@ def test_check_says_what_is_wrong(tmp_path: Path, monkeypatch, folders: str, nam
         "same_name": "from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer\n"
         "class nnUNetTrainerMAE(nnUNetTrainer): pass\n",
         "broken": "import a_module_that_is_not_there\n",
-        "raising": "raise RuntimeError('no licence')\n",  # the type by which nnU-Net says that it found nothing
+        "raising": "raise RuntimeError('no license')\n",  # the type by which nnU-Net says that it found nothing
     }.items():
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "a_copy.py").write_text(text)

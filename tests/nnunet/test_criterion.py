@@ -52,18 +52,18 @@ def test_ce_of_regions_beside_dice_is_nnunets_own_loss(ignore, dtype):
 @pytest.mark.parametrize("regions", [False, True])
 def test_what_lies_under_the_ignore_label_does_not_matter(name, regions):
     logits, target = softmax_batch(ignore=True)
-    unlabelled = target == 3
+    unlabeled = target == 3
     if regions:
         target = torch.cat([(target == label) for label in (1, 2, 3)], dim=1)
         logits = logits[:, :2]
     criterion = NNUNetCriterion(loss_choice(name, {}), has_regions=regions, ignore_label=3)
-    other = torch.where(unlabelled, torch.full_like(logits, 7.0), logits)
+    other = torch.where(unlabeled, torch.full_like(logits, 7.0), logits)
     logits.requires_grad_()
     value = criterion(logits, target)
     torch.testing.assert_close(criterion(other, target), value.detach())
     value.backward()
     assert logits.grad is not None
-    assert (logits.grad * unlabelled).abs().max() == 0
+    assert (logits.grad * unlabeled).abs().max() == 0
     assert logits.grad.abs().max() > 0
 
 

@@ -109,7 +109,7 @@ def test_killed_and_continued_t_loss_keeps_its_nu(isic: NNUNet, isic_folder: Pat
     assert json.loads((folder / "environment.json").read_text())["resumed"][0]["epoch"] == 1
 
 
-def test_three_dimensions_with_regions_and_unlabelled_voxels(tmp_path: Path):
+def test_three_dimensions_with_regions_and_unlabeled_voxels(tmp_path: Path):
     nnunet = NNUNet(tmp_path)
     raw = tmp_path / "raw" / "Dataset502_Balls"
     grid = np.stack(np.meshgrid(*[np.arange(32)] * 3, indexing="ij"))

@@ -21,7 +21,7 @@ Make = Callable[..., Any]
 
 @pytest.fixture
 def make(isic: NNUNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
-    """A function: trainer name, environment -> trainer on dataset 501, not yet initialised."""
+    """A function: trainer name, environment -> trainer on dataset 501, not yet initialized."""
     for name, value in (isic.variables | {"nnUNet_results": str(tmp_path)}).items():
         monkeypatch.setenv(name, value)
     folder = isic.root / "preprocessed" / "Dataset501_ISIC"
@@ -62,7 +62,7 @@ def test_the_loss_of_a_step_is_build_loss_weighted_by_deep_supervision(make: Mak
         heads = trainer.network(batch()["data"])
     loss = build_loss(trainer.loss_name, **trainer.loss_parameters)
     values = [loss(head, target) for head, target in zip(heads, batch()["target"], strict=True)]
-    # nnU-Net's weights: 1, 1/2, 1/4, the lowest resolution left out, normalised to 1.
+    # nnU-Net's weights: 1, 1/2, 1/4, the lowest resolution left out, normalized to 1.
     expected = (4 * values[0] + 2 * values[1] + values[2]) / 7
     assert trainer.train_step(batch())["loss"] == pytest.approx(expected.item(), rel=1e-6)
 

@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from seg_anl.records import SUMMARY_SCHEMA, MetricRow, write_json, write_metrics, write_text
-from seg_anl.records.runs import summarise
+from seg_anl.records.runs import summarize
 
 WriteRun = Callable[..., Path]
 
@@ -55,7 +55,7 @@ def write_run(tmp_path: Path) -> WriteRun:
             "headline": f"test/{metric}",
             "k": k,
             "counts": {"train": 50000, "test": 10000},
-            "metrics": summarise(rows, k),
+            "metrics": summarize(rows, k),
         }
         write_json(folder / "summary.json", summary)
         return folder

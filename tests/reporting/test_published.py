@@ -248,7 +248,7 @@ def test_ma_margins_in_words() -> None:
     assert row["NCE+RCE"] - row["SCE"] >= 4
 
 
-def test_ma_normalised_gce_in_words() -> None:
+def test_ma_normalized_gce_in_words() -> None:
     # "both ... improve the performance of GCE ..., except for NGCE+RCE under 0.4 asymmetric noise"
     for (noise, *_), row in by_setting("CIFAR10-APL-4").items():
         assert row["NGCE+MAE"] > row["GCE"]

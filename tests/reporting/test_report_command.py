@@ -77,7 +77,7 @@ def test_nothing_finished_is_no_table_but_no_error(command, write_run, tmp_path)
         ([RESULTS, "--table", "ISIC-IV"], "did you mean 'ISIC-VI'"),
         ([RESULTS / "embedded-200", "--table", "CIFAR10-II"], "no finished run; there are runs on"),
         ([RESULTS, "--figure", "accuracy"], "did you mean 'accuracies'"),
-        ([RESULTS, "--colour"], "unrecognized arguments: --colour"),
+        ([RESULTS, "--color"], "unrecognized arguments: --color"),
     ],
 )
 def test_a_persons_mistake_is_one_line_and_leaves_nothing(command, arguments, words):

@@ -17,7 +17,7 @@ from data_prep import nnunet_prep
 from data_prep.pictures import read_image
 from seg_anl.engine import compose
 from seg_anl.records import UserError
-from seg_anl.segmentation.augmentation import Augmentation, normalised
+from seg_anl.segmentation.augmentation import Augmentation, normalized
 from seg_anl.segmentation.datasets import ImageSet, load_images
 from seg_anl.segmentation.images import read_mask
 from seg_anl.segmentation.sources import find_pairs
@@ -47,9 +47,9 @@ def test_embedded_masks_cover_the_lesions() -> None:
     """Lesions are darker than the skin around them: true of nearly all ISIC-2017 images, and of no shuffled pairing."""
     config = compose("segmentation", ["data.size=96"]).data
     data = load_images(find_pairs(config, 0).test, config, workers=2, progress=False)
-    grey = data.images.float().mean(dim=1)
-    inside = torch.stack([g[m == 1].mean() for g, m in zip(grey, data.masks, strict=True)])
-    outside = torch.stack([g[m == 0].mean() for g, m in zip(grey, data.masks, strict=True)])
+    gray = data.images.float().mean(dim=1)
+    inside = torch.stack([g[m == 1].mean() for g, m in zip(gray, data.masks, strict=True)])
+    outside = torch.stack([g[m == 0].mean() for g, m in zip(gray, data.masks, strict=True)])
     assert (inside < outside).float().mean() > 0.9
     assert data.masks.unique().tolist() == [0, 1]
 
@@ -73,7 +73,7 @@ def test_resizing_is_opencv_bilinear_and_nearest(make_folder: MakeFolder) -> Non
     assert np.array_equal(train.masks[0].numpy(), cv2.resize(mask, (32, 32), interpolation=cv2.INTER_NEAREST) // 255)
 
 
-def test_grey_rgba_palette_and_other_formats_become_rgb(make_folder: MakeFolder) -> None:
+def test_gray_rgba_palette_and_other_formats_become_rgb(make_folder: MakeFolder) -> None:
     root = make_folder()
     original = Image.open(root / "images/a00.png")
     for i, (mode, suffix) in enumerate([("L", "png"), ("RGBA", "png"), ("P", "png"), ("RGB", "bmp"), ("RGB", "tif")]):
@@ -185,7 +185,7 @@ def test_several_bad_files_are_counted(make_folder: MakeFolder) -> None:
         loaded(config)
 
 
-def test_a_grey_mask_is_cut_at_the_threshold(tmp_path: Path) -> None:
+def test_a_gray_mask_is_cut_at_the_threshold(tmp_path: Path) -> None:
     values = np.array([[0, 100, 127], [128, 200, 255]], np.uint8)
     Image.fromarray(values).save(tmp_path / "m.png")
     assert read_mask(tmp_path / "m.png", "m", threshold=127).tolist() == [[0, 0, 0], [1, 1, 1]]
@@ -239,7 +239,7 @@ def test_without_augmentation_black_is_minus_one_and_white_one() -> None:
         torch.tensor([[[[0, 255]]]], dtype=torch.uint8), torch.zeros(1, 1, 2), torch.rand(5, 1)
     )
     assert augmented.tolist() == [[[[-1.0, 1.0]]]]
-    assert normalised(torch.tensor([0, 255], dtype=torch.uint8)).tolist() == [-1.0, 1.0]
+    assert normalized(torch.tensor([0, 255], dtype=torch.uint8)).tolist() == [-1.0, 1.0]
 
 
 def test_sixteen_bit_images_are_refused(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_both_say_the_same_of_a_fault(make_folder: MakeFolder, tmp_path: Path, h
     problems = said_by_the_preparation(root, tmp_path / "out")
     assert len(problems) == 1
     # The trainer adds the setting that helps, where it has one.
-    assert said_by_the_trainer(root).partition("; for a grey mask")[0] == problems[0]
+    assert said_by_the_trainer(root).partition("; for a gray mask")[0] == problems[0]
     assert "a03" in problems[0]
 
 

@@ -1,6 +1,6 @@
 """The figures of the papers, by name: ``FIGURES[name].draw(runs, path)``."""
 
-from .catalogue import FIGURES
+from .catalog import FIGURES
 from .figure import Composed, Figure
 
 __all__ = ["FIGURES", "Composed", "Figure"]

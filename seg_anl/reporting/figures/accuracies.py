@@ -15,11 +15,11 @@ from .axes import (
     penalties,
     setting,
 )
-from .curves import CLEAN, MISLABELLED, TEST, VALIDATION, Curves
+from .curves import CLEAN, MISLABELED, TEST, VALIDATION, Curves
 from .figure import Figure
 
-# What each normalised loss normalises: the panels of Ma et al., Figs. 1 and 2.
-NORMALISED = {"nce": "ce", "nfl": "focal", "nmae": "mae", "nrce": "rce", "ngce": "gce"}
+# What each normalized loss normalizes: the panels of Ma et al., Figs. 1 and 2.
+NORMALIZED = {"nce": "ce", "nfl": "focal", "nmae": "mae", "nrce": "rce", "ngce": "gce"}
 SCALED = ("nce", "nfl", "mae", "rce")
 COMBINED = ("nce_mae", "nce_rce", "nfl_mae", "nfl_rce")
 
@@ -29,20 +29,20 @@ def only(losses: tuple[str, ...], axis: Axis) -> Axis:
     return lambda run: axis(run) if setting(run, "loss.name") in losses else None
 
 
-def by_normalised_pair(run: Run) -> Place | None:
-    """A loss and its normalised form stand together."""
+def by_normalized_pair(run: Run) -> Place | None:
+    """A loss and its normalized form stand together."""
     name = str(setting(run, "loss.name"))
-    plain = NORMALISED.get(name, name)
-    pairs = {value: key for key, value in NORMALISED.items()}
+    plain = NORMALIZED.get(name, name)
+    pairs = {value: key for key, value in NORMALIZED.items()}
     if plain not in pairs:
         return None
     names = " / ".join(loss_name({"name": loss}) for loss in (plain, pairs[plain]))
     return Place(list(pairs).index(plain), names)
 
 
-def by_normalisation(run: Run) -> Place:
-    """Whether the loss is a normalised one."""
-    return Place(1, "normalised") if setting(run, "loss.name") in NORMALISED else Place(0, "not normalised")
+def by_normalization(run: Run) -> Place:
+    """Whether the loss is a normalized one."""
+    return Place(1, "normalized") if setting(run, "loss.name") in NORMALIZED else Place(0, "not normalized")
 
 
 def parts_of_pair(run: Run) -> dict[str, float]:
@@ -86,26 +86,26 @@ def by_combination(run: Run) -> Place | None:
 
 
 def by_penalty(run: Run) -> Place | None:
-    """Which one regulariser of the weights is on."""
+    """Which one regularizer of the weights is on."""
     on = list(penalties(run))
     return Place(list(PENALTY_NAMES).index(on[0]), PENALTY_NAMES[on[0]]) if len(on) == 1 else None
 
 
 def by_strength(run: Run) -> Place | None:
-    """Delta, the weight of the one regulariser that is on."""
+    """Delta, the weight of the one regularizer that is on."""
     on = list(penalties(run).values())
     return Place(on[0], f"δ = {number(on[0])}") if len(on) == 1 else None
 
 
-def unregularised(*losses: str) -> Axis:
-    """The reference line of a loss without any regulariser."""
-    return only(losses, lambda run: None if penalties(run) else Place(-1, "no regulariser"))
+def unregularized(*losses: str) -> Axis:
+    """The reference line of a loss without any regularizer."""
+    return only(losses, lambda run: None if penalties(run) else Place(-1, "no regularizer"))
 
 
-def _regularised_apl_reference(run: Run) -> Place | None:
+def _regularized_apl_reference(run: Run) -> Place | None:
     if setting(run, "loss.name") == "anl_ce":
         return Place(-2, by_method(run).text)
-    return unregularised("nce_rce")(run)
+    return unregularized("nce_rce")(run)
 
 
 def sharpened(lam_is_zero: bool, axis: Axis) -> Axis:
@@ -113,7 +113,7 @@ def sharpened(lam_is_zero: bool, axis: Axis) -> Axis:
     return lambda run: axis(run) if (amount(run, "loss.lam") == 0) == lam_is_zero else None
 
 
-_REGULARISERS = tuple(f"optim.{penalty}" for penalty in PENALTY_NAMES)
+_REGULARIZERS = tuple(f"optim.{penalty}" for penalty in PENALTY_NAMES)
 
 CURVES: dict[str, Figure] = {
     "accuracies": Figure(
@@ -123,12 +123,12 @@ CURVES: dict[str, Figure] = {
         "seg-anl-classify -m loss=ce,mae,nce_rce,anl_ce noise=symmetric noise.rate=0.6",
         Curves(
             "classification runs under label noise, of any losses",
-            metrics=(TEST, CLEAN, MISLABELLED),
+            metrics=(TEST, CLEAN, MISLABELED),
             columns=by_method,
         ),
     ),
-    "regularisers-anl": Figure(
-        "Test accuracy of ANL-CE by regulariser of the weights and its strength (Ye et al. 2024, Fig. 4)",
+    "regularizers-anl": Figure(
+        "Test accuracy of ANL-CE by regularizer of the weights and its strength (Ye et al. 2024, Fig. 4)",
         "metrics.csv of runs with loss=anl_ce and at most one of optim.l1, optim.weight_decay, optim.jacobian above 0. "
         "seg-anl-classify -m loss=anl_ce optim.weight_decay=0 optim.l1=0,1e-5,1e-4,1e-3 noise.rate=0.8",
         Curves(
@@ -136,12 +136,12 @@ CURVES: dict[str, Figure] = {
             columns=only(("anl_ce",), by_penalty),
             lines=by_strength,
             ordered=True,
-            reference=unregularised("anl_ce"),
-            varied=_REGULARISERS,
+            reference=unregularized("anl_ce"),
+            varied=_REGULARIZERS,
         ),
     ),
-    "regularisers-apl": Figure(
-        "Test accuracy of NCE+RCE by regulariser and its strength, with ANL-CE beside it (Ye et al. 2024, Fig. 5)",
+    "regularizers-apl": Figure(
+        "Test accuracy of NCE+RCE by regularizer and its strength, with ANL-CE beside it (Ye et al. 2024, Fig. 5)",
         "metrics.csv of runs with loss=nce_rce and one of optim.l1, optim.weight_decay, optim.jacobian above 0, and of "
         "loss=anl_ce. seg-anl-classify -m loss=nce_rce optim.weight_decay=0 optim.l1=1e-5,1e-4,1e-3 noise.rate=0.8",
         Curves(
@@ -149,8 +149,8 @@ CURVES: dict[str, Figure] = {
             columns=only(("nce_rce",), by_penalty),
             lines=by_strength,
             ordered=True,
-            reference=_regularised_apl_reference,
-            varied=("loss", *_REGULARISERS),
+            reference=_regularized_apl_reference,
+            varied=("loss", *_REGULARIZERS),
         ),
     ),
     "anl-grid": Figure(
@@ -159,19 +159,19 @@ CURVES: dict[str, Figure] = {
         "loss.alpha=0.1,0.5,1,5,10 loss.beta=0.1,0.5,1,5,10 optim.l1=0 optim.weight_decay=1e-4 noise.rate=0.8",
         Curves(
             "runs with loss=anl_ce of several loss.alpha and loss.beta",
-            metrics=(TEST, CLEAN, MISLABELLED),
+            metrics=(TEST, CLEAN, MISLABELED),
             columns=only(("anl_ce",), by_amount("loss.alpha", "α")),
             rows=by_amount("loss.beta", "β"),
         ),
     ),
-    "normalised": Figure(
-        "Test accuracy of losses as they are and normalised (Ma et al. 2020, Figs. 1 and 2)",
+    "normalized": Figure(
+        "Test accuracy of losses as they are and normalized (Ma et al. 2020, Figs. 1 and 2)",
         "metrics.csv of runs with loss=ce, nce, focal, nfl, mae, nmae, rce, nrce. "
         "seg-anl-classify -m loss=ce,nce,focal,nfl,mae,nmae,rce,nrce noise.rate=0.6",
         Curves(
             "runs with loss=ce, nce, focal, nfl, mae, nmae, rce or nrce",
-            columns=by_normalised_pair,
-            lines=by_normalisation,
+            columns=by_normalized_pair,
+            lines=by_normalization,
         ),
     ),
     "scaled": Figure(
@@ -209,7 +209,7 @@ CURVES: dict[str, Figure] = {
         ),
     ),
     "sr-weight": Figure(
-        "Test accuracy by the weight lambda of sparse regularisation (Zhou et al. 2021, Fig. 2)",
+        "Test accuracy by the weight lambda of sparse regularization (Zhou et al. 2021, Fig. 2)",
         "metrics.csv of runs with loss=ce_sr or fl_sr. seg-anl-classify -m loss=ce_sr loss.tau=1 loss.p=0.1 "
         "loss.rho=1 loss.lam=0.1,1,5,10,20,30 noise.rate=0.6, and loss=fl_sr",
         Curves(
@@ -220,7 +220,7 @@ CURVES: dict[str, Figure] = {
         ),
     ),
     "sr-power": Figure(
-        "Test accuracy by the power p of sparse regularisation's norm (Zhou et al. 2021, Fig. 4a)",
+        "Test accuracy by the power p of sparse regularization's norm (Zhou et al. 2021, Fig. 4a)",
         "metrics.csv of runs with loss=ce_sr. seg-anl-classify -m loss=ce_sr loss.tau=1 loss.lam=5 loss.rho=1 "
         "loss.p=0.01,0.1,0.5,1 noise.rate=0.6",
         Curves(

@@ -50,7 +50,7 @@ def by_amount(name: str, symbol: str) -> Axis:
 
 
 def penalties(run: Run) -> dict[str, float]:
-    """Which regularisers of the network's weights are on: setting below ``optim`` to its strength."""
+    """Which regularizers of the network's weights are on: setting below ``optim`` to its strength."""
     return {name: amount(run, f"optim.{name}") for name in PENALTY_NAMES if amount(run, f"optim.{name}") > 0}
 
 
@@ -61,7 +61,7 @@ def by_loss(run: Run) -> Place:
 
 
 def by_method(run: Run) -> Place:
-    """Loss and training method; for active negative losses the regulariser too, which is part of their definition."""
+    """Loss and training method; for active negative losses the regularizer too, which is part of their definition."""
     order, text = by_loss(run).order, run.method_name
     if str(setting(run, "loss.name")).startswith(("anl_", "active_negative")):
         used = " and ".join(PENALTY_NAMES[penalty] for penalty in penalties(run))

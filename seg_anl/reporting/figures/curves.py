@@ -48,7 +48,7 @@ class Metric:
     Attributes:
         split, name: of the column, whose values are fractions.
         text: for the legend.
-        style: colour, dashes and marker.
+        style: color, dashes and marker.
     """
 
     split: str
@@ -61,10 +61,10 @@ TEST = Metric("test", "accuracy", "test", {"color": BLACK, "linestyle": DASHES[0
 CLEAN = Metric(
     "train", "accuracy_clean", "training, right labels", {"color": BLUE, "linestyle": DASHES[3], "marker": "^"}
 )
-MISLABELLED = Metric(
+MISLABELED = Metric(
     "train",
     "accuracy_mislabelled",
-    "training, wrong labels (memorised)",
+    "training, wrong labels (memorized)",
     {"color": VERMILLION, "linestyle": DASHES[1], "marker": "s"},
 )
 VALIDATION = Metric("tuning", "accuracy", "validation")

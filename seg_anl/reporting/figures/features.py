@@ -1,4 +1,4 @@
-"""Maps of what a network has learnt to tell apart: t-SNE of its features (Zhou et al. 2021, Figs. 1 and 5)."""
+"""Maps of what a network has learned to tell apart: t-SNE of its features (Zhou et al. 2021, Figs. 1 and 5)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WANTED = "classification runs with record=[features]"
 MOST_SAMPLES = 2000  # t-SNE takes seconds for these, minutes for all of MNIST
 MOST_CLASSES = 10
 PERPLEXITY = 30.0
-CLASS_COLOURS = (BLUE, VERMILLION, GREEN, "#000000", PURPLE, ORANGE, SKY, "#767676", "#8c6d31", "#332288")
+CLASS_COLORS = (BLUE, VERMILLION, GREEN, "#000000", PURPLE, ORANGE, SKY, "#767676", "#8c6d31", "#332288")
 
 
 def feature_maps(runs: Sequence[Run]) -> Composed:
@@ -82,12 +82,12 @@ def _draw(axes: Axes, run: Run) -> None:
     size = 14.0 if len(kept) <= 500 else 7.0
     for k in np.unique(labels):
         x, y = places[labels == k].T
-        axes.scatter(x, y, s=size, marker=f"${k}$", color=CLASS_COLOURS[k], linewidths=0.2, label=str(k))
+        axes.scatter(x, y, s=size, marker=f"${k}$", color=CLASS_COLORS[k], linewidths=0.2, label=str(k))
 
 
 FEATURE_FIGURES = {
     "features": Figure(
-        "t-SNE maps of learnt features by method and noise (Zhou et al. 2021, Figs. 1 and 5)",
+        "t-SNE maps of learned features by method and noise (Zhou et al. 2021, Figs. 1 and 5)",
         "records/features. seg-anl-classify -m loss=ce,ce_sr noise.rate=0,0.4,0.8 record=[features]",
         feature_maps,
     )

@@ -1,4 +1,4 @@
-"""How hard NNCE pushes on clean and on mislabelled samples, epoch by epoch (Ye et al. 2024, Fig. 7)."""
+"""How hard NNCE pushes on clean and on mislabeled samples, epoch by epoch (Ye et al. 2024, Fig. 7)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KIND = "gradients"
 MOST_EPOCHS = 8  # pairs of boxes that stay legible in a panel
 WIDEST = 3
 WANTED = "classification runs under label noise with record=[gradients]"
-# Fill and edge: light against dark also in grey.
+# Fill and edge: light against dark also in gray.
 Box = dict[str, Any]
 LOOKS = {"right labels": ("#9ecae8", BLUE, -0.2), "wrong labels": (VERMILLION, "#7a3500", 0.2)}
 

@@ -16,12 +16,12 @@ from seg_anl.reporting.runs import Run
 from .axes import by_condition, by_method
 from .figure import Composed, Figure
 from .selection import seeds_of_one_setting, seeds_text, select, split_by
-from .style import BLACK, COLOURS, PAGE, caption, legend_above, panels
+from .style import BLACK, COLORS, PAGE, caption, legend_above, panels
 
 CONFUSION = "noise/confusion.csv"
 WANTED = "classification runs under label noise, with train/marginal_0 and so on in metrics.csv (up to 100 classes)"
 GIVEN, TRUE = "labels as given", "true labels"
-LIGHT_GREY = "#c8c8c8"
+LIGHT_GRAY = "#c8c8c8"
 HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "++")
 MOST_BARS = 20  # classes; more are too narrow for bars and are drawn as points
 
@@ -101,16 +101,16 @@ def _draw(axes: Axes, groups: dict[str, NDArray[np.float64]], order: Sequence[st
     width = 0.84 / len(groups)
     for i, (name, values) in enumerate(groups.items()):
         place = order.index(name)
-        colour = LIGHT_GREY if place == 0 else COLOURS[(place - 1) % len(COLOURS)]
+        color = LIGHT_GRAY if place == 0 else COLORS[(place - 1) % len(COLORS)]
         x = np.arange(values.shape[1]) + (i - (len(groups) - 1) / 2) * width
         mean = 100 * values.mean(axis=0)
         # The mean of equal values may lie beside them by a rounding error.
         spread = np.maximum((mean - 100 * values.min(axis=0), 100 * values.max(axis=0) - mean), 0)
         if values.shape[1] > MOST_BARS:
-            (handles[name],) = axes.plot(x, mean, color=colour, linestyle="none", marker="os^DvP"[place % 6])
+            (handles[name],) = axes.plot(x, mean, color=color, linestyle="none", marker="os^DvP"[place % 6])
         else:
             hatch = HATCHES[place % len(HATCHES)]
-            handles[name] = axes.bar(x, mean, width, color=colour, hatch=hatch, edgecolor="white", linewidth=0)
+            handles[name] = axes.bar(x, mean, width, color=color, hatch=hatch, edgecolor="white", linewidth=0)
         if len(values) > 1:
             axes.errorbar(x, mean, spread, linestyle="none", ecolor="#303030", elinewidth=0.7)
     axes.grid(axis="x", visible=False)

@@ -26,7 +26,7 @@ WANTED = "classification runs with record=[probabilities]"
 def sparse_rate(probabilities: NDArray[np.floating]) -> float:
     """Share of samples whose output, sharpened with tau = 0.1, has an entry above 0.99.
 
-    The softmax of z / tau is softmax(z) to the power of 1 / tau, normalised, so the recorded softmax is enough. Only
+    The softmax of z / tau is softmax(z) to the power of 1 / tau, normalized, so the recorded softmax is enough. Only
     classes within 0.63 of the largest decide, where float16 is exact to a thousandth.
 
     Args:
@@ -70,11 +70,11 @@ def sparse_rates(runs: Sequence[Run]) -> Composed:
         f"{'; '.join(place.text for place in conditions)}. Sparse rate: share of training samples whose largest "
         f"output, sharpened with τ = 0.1, is above 0.99. {seeds_text(counts)}",
     )
-    normalised = [run for run in selection.runs if setting(run, "loss.normalize") is True]
-    if normalised:
+    normalized = [run for run in selection.runs if setting(run, "loss.normalize") is True]
+    if normalized:
         notes.append(
-            f"{normalised[0].path} was trained on normalised outputs (loss.normalize=true); its sparse rate is that of "
-            "the outputs as they are, which the paper's figure (MNIST, not normalised) is about"
+            f"{normalized[0].path} was trained on normalized outputs (loss.normalize=true); its sparse rate is that of "
+            "the outputs as they are, which the paper's figure (MNIST, not normalized) is about"
         )
     return Composed(drawing, notes)
 
@@ -100,7 +100,7 @@ def _draw(
 
 SPARSE_FIGURES = {
     "sparse-rate": Figure(
-        "Share of one-hot outputs and test accuracy, with and without sparse regularisation (Zhou et al. 2021, Fig. 3)",
+        "Share of one-hot outputs and test accuracy, with and without sparse regularization (Zhou et al. 2021, Fig. 3)",
         "records/probabilities and metrics.csv. seg-anl-classify -m loss=ce,focal,gce noise.rate=0.8 "
         "record=[probabilities] record_every=1; and loss=ce_sr loss.tau=0.1 loss.normalize=false",
         sparse_rates,

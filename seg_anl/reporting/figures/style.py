@@ -1,7 +1,7 @@
-"""How every figure looks: sizes, type, colours, dashes; and how one is written to a file.
+"""How every figure looks: sizes, type, colors, dashes; and how one is written to a file.
 
-Sizes are those of a two-column paper, type is never below 8 points. Colours are those of Okabe & Ito, which
-colour-blind readers tell apart; lines differ in dashes and markers besides, so that a print in grey reads as well.
+Sizes are those of a two-column paper, type is never below 8 points. Colors are those of Okabe & Ito, which
+color-blind readers tell apart; lines differ in dashes and markers besides, so that a print in gray reads as well.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ DPI = 160
 SMALL = 8.0  # points
 
 BLACK, BLUE, VERMILLION, GREEN = "#000000", "#0072B2", "#D55E00", "#009E73"
-PURPLE, ORANGE, SKY, GREY = "#CC79A7", "#E69F00", "#56B4E9", "#767676"
-COLOURS = (BLUE, VERMILLION, GREEN, BLACK, PURPLE, ORANGE, SKY, GREY)
+PURPLE, ORANGE, SKY, GRAY = "#CC79A7", "#E69F00", "#56B4E9", "#767676"
+COLORS = (BLUE, VERMILLION, GREEN, BLACK, PURPLE, ORANGE, SKY, GRAY)
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
@@ -151,7 +151,7 @@ def finish_panels(grid: NDArray[Any], below: str, *, whole: bool = True) -> None
 
 
 def line_style(place: int, count: int, *, ordered: bool = False) -> dict[str, Any]:
-    """Colour, dashes and marker of line ``place`` of ``count``.
+    """Color, dashes and marker of line ``place`` of ``count``.
 
     Args:
         place: from 0.
@@ -163,7 +163,7 @@ def line_style(place: int, count: int, *, ordered: bool = False) -> dict[str, An
         # The lightest sixth of the map is too faint on white paper.
         style["color"] = tuple(matplotlib.colormaps["viridis"](0.86 * place / (count - 1)))
     else:
-        style["color"] = COLOURS[place % len(COLOURS)]
+        style["color"] = COLORS[place % len(COLORS)]
     return style
 
 

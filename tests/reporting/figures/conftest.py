@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from seg_anl.records import MetricRow, write_json, write_metrics, write_text
-from seg_anl.records.runs import summarise
+from seg_anl.records.runs import summarize
 from seg_anl.reporting.runs import Run, read_run
 
 Series = Mapping[tuple[str, str], list[float]]
@@ -77,7 +77,7 @@ def make_run(tmp_path: Path) -> Callable[..., Run]:
                 "epochs": config["epochs"],
                 "headline": "test/accuracy",
                 "k": 1,
-                "metrics": summarise(rows, 1),
+                "metrics": summarize(rows, 1),
             },
         )
         for place, arrays in (records or {}).items():

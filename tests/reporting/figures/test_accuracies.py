@@ -48,17 +48,17 @@ def test_seeds_become_a_mean_with_a_band_from_lowest_to_highest(make_run: MakeRu
         make_run(f"s{seed}", rising(start), loss__name="nce", seed=seed)
         for seed, start in ((1, 0.1), (2, 0.2), (3, 0.6))
     ]
-    (axes,) = panels_of("normalised", runs).values()
+    (axes,) = panels_of("normalized", runs).values()
     assert heights(axes) == [[30, 40, 50, 60]]
     (band,) = axes.collections
     low, high = band.get_paths()[0].get_extents().get_points()[:, 1]
     assert (low, high) == pytest.approx((10, 90))
-    caption = FIGURES["normalised"].compose(runs).drawing.get_supxlabel()
+    caption = FIGURES["normalized"].compose(runs).drawing.get_supxlabel()
     assert "3 seeds" in caption
     assert "lowest to the highest" in caption
 
 
-def test_active_negative_losses_are_told_apart_by_their_regulariser(make_run: MakeRun) -> None:
+def test_active_negative_losses_are_told_apart_by_their_regularizer(make_run: MakeRun) -> None:
     runs = [
         make_run("l1", loss__name="anl_ce", optim__l1=1e-5, optim__weight_decay=0.0),
         make_run("l2", loss__name="anl_ce"),
@@ -72,7 +72,7 @@ def test_each_noise_has_a_row_of_its_own(make_run: MakeRun) -> None:
     assert labels == ["digits, symmetric 0.2\naccuracy (%)", "digits, symmetric 0.8\naccuracy (%)"]
 
 
-def test_regularisers_stand_in_panels_and_no_regulariser_in_all_of_them(make_run: MakeRun) -> None:
+def test_regularizers_stand_in_panels_and_no_regularizer_in_all_of_them(make_run: MakeRun) -> None:
     off = {"optim__weight_decay": 0.0}
     runs = [
         make_run("none", rising(0.5), loss__name="anl_ce", **off),
@@ -82,28 +82,28 @@ def test_regularisers_stand_in_panels_and_no_regulariser_in_all_of_them(make_run
         make_run("jac", rising(0.4), loss__name="anl_ce", optim__jacobian=0.1, **off),
         make_run("both", rising(0.4), loss__name="anl_ce", optim__jacobian=0.1),
     ]
-    panels = panels_of("regularisers-anl", runs)
+    panels = panels_of("regularizers-anl", runs)
     assert {title: heights(axes) for title, axes in panels.items()} == {
         "L1": [[50, 60, 70, 80], [10, 20, 30, 40], [20, 30, 40, 50]],
         "L2": [[50, 60, 70, 80], [30, 40, 50, 60]],
         "Jacobian": [[50, 60, 70, 80], [40, 50, 60, 70]],
     }
-    assert legend_texts("regularisers-anl", runs) == ["no regulariser", "δ = 1e-5", "δ = 0.0001", "δ = 0.01", "δ = 0.1"]
-    (note,) = FIGURES["regularisers-anl"].compose(runs).notes
+    assert legend_texts("regularizers-anl", runs) == ["no regularizer", "δ = 1e-5", "δ = 0.0001", "δ = 0.01", "δ = 0.1"]
+    (note,) = FIGURES["regularizers-anl"].compose(runs).notes
     assert "both" in note
 
 
-def test_anl_stands_beside_every_regulariser_of_apl(make_run: MakeRun) -> None:
+def test_anl_stands_beside_every_regularizer_of_apl(make_run: MakeRun) -> None:
     runs = [
         make_run("anl", rising(0.5), loss__name="anl_ce", optim__l1=1e-5, optim__weight_decay=0.0),
         make_run("apl", rising(0.1), loss__name="nce_rce"),
     ]
-    assert heights(panels_of("regularisers-apl", runs)["L2"]) == [[50, 60, 70, 80], [10, 20, 30, 40]]
+    assert heights(panels_of("regularizers-apl", runs)["L2"]) == [[50, 60, 70, 80], [10, 20, 30, 40]]
 
 
 def test_a_comparison_alone_is_no_figure(make_run: MakeRun) -> None:
     with pytest.raises(UserError, match=r"for comparison only.*nce_rce"):
-        FIGURES["regularisers-apl"].compose([make_run("anl", loss__name="anl_ce")])
+        FIGURES["regularizers-apl"].compose([make_run("anl", loss__name="anl_ce")])
 
 
 def test_the_grid_of_weights_has_beta_downwards_and_alpha_across(make_run: MakeRun) -> None:
@@ -124,9 +124,9 @@ def test_the_grid_of_weights_has_beta_downwards_and_alpha_across(make_run: MakeR
     assert axes[2].get_ylabel().startswith("β = 5\n")
 
 
-def test_normalised_losses_stand_beside_what_they_normalise(make_run: MakeRun) -> None:
+def test_normalized_losses_stand_beside_what_they_normalize(make_run: MakeRun) -> None:
     runs = [make_run(loss, rising(0.1 * i), loss__name=loss) for i, loss in enumerate(["nfl", "mae", "focal", "nce"])]
-    panels = panels_of("normalised", runs)
+    panels = panels_of("normalized", runs)
     assert {title: heights(axes) for title, axes in panels.items()} == {
         "CE / NCE": [[30, 40, 50, 60]],
         "FL / NFL": [[20, 30, 40, 50], [0, 10, 20, 30]],
@@ -171,7 +171,7 @@ def test_the_grid_of_apl_needs_the_tuning_set(make_run: MakeRun) -> None:
     ("name", "varied", "texts"),
     [("sr-weight", "lam", ["λ = 1", "λ = 5"]), ("sr-power", "p", ["p = 1", "p = 5"])],
 )
-def test_parameters_of_sparse_regularisation_are_lines_in_rising_order(
+def test_parameters_of_sparse_regularization_are_lines_in_rising_order(
     make_run: MakeRun, name: str, varied: str, texts: list[str]
 ) -> None:
     loss = {"name": "ce_sr", "tau": 1.0, "p": 0.1, "lam": 5.0}
@@ -190,17 +190,17 @@ def test_the_temperature_is_that_of_runs_without_the_norm(make_run: MakeRun) -> 
 def test_runs_of_other_settings_are_not_averaged(make_run: MakeRun) -> None:
     runs = [make_run("one", seed=1), make_run("two", seed=2, optim__lr=0.1)]
     with pytest.raises(UserError, match=r"one and .*two would share .* differ in optim.lr \(0.01, 0.1\)"):
-        FIGURES["normalised"].compose(runs)
+        FIGURES["normalized"].compose(runs)
 
 
 def test_the_same_run_twice_is_refused(make_run: MakeRun) -> None:
     with pytest.raises(UserError, match="twice"):
-        FIGURES["normalised"].compose([make_run("one"), make_run("copy")])
+        FIGURES["normalized"].compose([make_run("one"), make_run("copy")])
 
 
 def test_lines_of_a_panel_that_differ_in_more_than_the_loss_are_named(make_run: MakeRun) -> None:
     runs = [make_run("a", loss__name="ce"), make_run("b", loss__name="nce", optim__lr=0.5)]
-    (note,) = FIGURES["normalised"].compose(runs).notes
+    (note,) = FIGURES["normalized"].compose(runs).notes
     assert "optim.lr" in note
     assert "CE / NCE" in note
 

@@ -158,7 +158,7 @@ def test_densities_have_area_one_and_cross_entropy_pulls_by_two_minus_two_p(make
     assert float(drawn.get_data().values.sum()) / 25 == pytest.approx(mean_norm, rel=1e-3)
 
 
-def test_a_loss_with_a_batch_regulariser_has_no_gradient_density(make_run: MakeRun) -> None:
+def test_a_loss_with_a_batch_regularizer_has_no_gradient_density(make_run: MakeRun) -> None:
     run = make_run("a", records={"probabilities/epoch_0001": softmaxes()}, loss={"name": "anl_ce_er", "lam": 2.0})
     composed = FIGURES["target-probability"].compose([run])
     assert any("no gradient density" in note for note in composed.notes)
@@ -204,8 +204,8 @@ def test_feature_maps_keep_clusters_apart_and_are_the_same_each_time(make_run: M
     clusters = places()
     assert [len(points) for points in clusters] == [20, 20, 20]
     within = max(float(points.std(axis=0).max()) for points in clusters)
-    centres = np.array([points.mean(axis=0) for points in clusters])
-    between = min(float(np.linalg.norm(centres[i] - centres[j])) for i, j in ((0, 1), (0, 2), (1, 2)))
+    centers = np.array([points.mean(axis=0) for points in clusters])
+    between = min(float(np.linalg.norm(centers[i] - centers[j])) for i, j in ((0, 1), (0, 2), (1, 2)))
     assert between > 2 * within
     for first, second in zip(clusters, places(), strict=True):
         np.testing.assert_array_equal(first, second)

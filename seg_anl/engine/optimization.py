@@ -1,4 +1,4 @@
-"""Optimiser, learning-rate schedule and the L1 penalty, from the ``optim`` settings."""
+"""Optimizer, learning-rate schedule and the L1 penalty, from the ``optim`` settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.optim import lr_scheduler
 
 from seg_anl.records import UserError, is_number, is_whole_number, nearest_names
 
-OPTIMISERS = ("adam", "adamw", "sgd")
+OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "exponential", "cosine", "step", "milestones")
 NOT_NEGATIVE = ("weight_decay", "momentum", "eta_min", "l1", "jacobian")
 
@@ -70,7 +70,7 @@ class OptimSettings:
 
     def __post_init__(self) -> None:
         for setting, value, known in (
-            ("optim.name", self.name, OPTIMISERS),
+            ("optim.name", self.name, OPTIMIZERS),
             ("optim.schedule", self.schedule, SCHEDULES),
         ):
             if value not in known:
@@ -97,8 +97,8 @@ class OptimSettings:
             raise UserError(f"optim.milestones must be a list of rising epochs > 0, got {self.milestones}")
 
 
-def build_optimiser(settings: OptimSettings, model: nn.Module, loss: nn.Module) -> torch.optim.Optimizer:
-    """The optimiser over the network's and, in a group of their own without decay, the loss's parameters."""
+def build_optimizer(settings: OptimSettings, model: nn.Module, loss: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer over the network's and, in a group of their own without decay, the loss's parameters."""
     groups: list[dict[str, Any]] = [{"params": list(model.parameters()), "weight_decay": settings.weight_decay}]
     own = list(loss.parameters())
     if own:
@@ -106,20 +106,20 @@ def build_optimiser(settings: OptimSettings, model: nn.Module, loss: nn.Module) 
     # One kernel in the place of a dozen per parameter: a fifth of the time on a CPU.
     fused = all(parameter.device.type in ("cpu", "cuda") for group in groups for parameter in group["params"])
     if settings.name == "sgd":
-        optimiser = torch.optim.SGD(
+        optimizer = torch.optim.SGD(
             groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.nesterov, fused=fused
         )
         if settings.momentum:
             # A first step that is skipped, because half precision overflowed, would leave fused SGD with momenta of
-            # uninitialised memory. From zero the first step is the same.
-            for parameter in itertools.chain.from_iterable(group["params"] for group in optimiser.param_groups):
-                optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-        return optimiser
+            # uninitialized memory. From zero the first step is the same.
+            for parameter in itertools.chain.from_iterable(group["params"] for group in optimizer.param_groups):
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return optimizer
     kind = torch.optim.Adam if settings.name == "adam" else torch.optim.AdamW
     return kind(groups, lr=settings.lr, fused=fused)
 
 
-def build_schedule(settings: OptimSettings, optimiser: torch.optim.Optimizer, epochs: int) -> lr_scheduler.LRScheduler:
+def build_schedule(settings: OptimSettings, optimizer: torch.optim.Optimizer, epochs: int) -> lr_scheduler.LRScheduler:
     """The schedule, to be stepped once per epoch; the loss's own group keeps its rate."""
 
     def factor(epoch: int) -> float:
@@ -134,15 +134,15 @@ def build_schedule(settings: OptimSettings, optimiser: torch.optim.Optimizer, ep
             return lowest + (1 - lowest) * (1 + math.cos(math.pi * epoch / epochs)) / 2
         return 1.0
 
-    constant = [lambda epoch: 1.0] * (len(optimiser.param_groups) - 1)
-    return lr_scheduler.LambdaLR(optimiser, [factor, *constant])
+    constant = [lambda epoch: 1.0] * (len(optimizer.param_groups) - 1)
+    return lr_scheduler.LambdaLR(optimizer, [factor, *constant])
 
 
 @torch.no_grad()
 def add_l1_subgradient(parameters: Iterable[nn.Parameter], delta: float) -> None:
     """Add delta * sign(theta) to every gradient: the L1 penalty of Ye et al., 2023, over *all* network parameters.
 
-    The published code includes biases and the scales and shifts of normalisation layers; so does this.
+    The published code includes biases and the scales and shifts of normalization layers; so does this.
     """
     if delta == 0:
         return

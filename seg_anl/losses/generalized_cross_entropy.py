@@ -1,4 +1,4 @@
-"""Generalised cross entropy, between CE and MAE, and its normalised form."""
+"""Generalized cross entropy, between CE and MAE, and its normalized form."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import math
 import torch
 from torch import Tensor
 
-from .inputs import LabelledLogProbs
-from .parameters import PositiveFraction
+from seg_anl.records.ranges import PositiveFraction
+
+from .inputs import LabeledLogProbs
 
 LOG_CLAMP = math.log(1e-7)  # all published code clamps probabilities here
 
 
-def gce(pred: LabelledLogProbs, *, q: PositiveFraction = 0.7, exact_official: bool = True) -> Tensor:
-    """Generalised cross entropy: (1 - p_y^q) / q; q -> 0 is CE, q = 1 MAE.
+def gce(pred: LabeledLogProbs, *, q: PositiveFraction = 0.7, exact_official: bool = True) -> Tensor:
+    """Generalized cross entropy: (1 - p_y^q) / q; q -> 0 is CE, q = 1 MAE.
 
     ``exact_official`` clamps p_y at 1e-7 like the published code, so that a sample below gets no gradient at all.
 
@@ -24,8 +25,8 @@ def gce(pred: LabelledLogProbs, *, q: PositiveFraction = 0.7, exact_official: bo
     return _box_cox(pred.target_log_prob, q, exact_official)
 
 
-def ngce(pred: LabelledLogProbs, *, q: PositiveFraction = 0.7, exact_official: bool = True) -> Tensor:
-    """Normalised GCE: GCE of the label over its sum for all labels, in [0, 1]; symmetric.
+def ngce(pred: LabeledLogProbs, *, q: PositiveFraction = 0.7, exact_official: bool = True) -> Tensor:
+    """Normalized GCE: GCE of the label over its sum for all labels, in [0, 1]; symmetric.
 
     Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Section 5.
     """

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from .base import PointwiseFunction, RobustLoss
-from .inputs import LabelledLogits
+from .inputs import LabeledLogits
 
 
-class EntropyRegularisedLoss(RobustLoss):
+class EntropyRegularizedLoss(RobustLoss):
     """A pointwise loss plus ``lam`` times how far the batch's mean prediction is from uniform.
 
     The marginal is taken over the elements of the batch that count, per process (under DDP each rank has its own), for
-    sigmoid per channel. The regulariser is added to every element, so mean, sum and none agree.
+    sigmoid per channel. The regularizer is added to every element, so mean, sum and none agree.
 
     Reference: Ye et al., Active Negative Loss, Eq. 13 and 14.
     """
@@ -30,12 +30,12 @@ class EntropyRegularisedLoss(RobustLoss):
         self.hyperparameters = {**hyperparameters, "lam": lam}
         self._function_parameters = hyperparameters
 
-    def evaluate(self, batch: LabelledLogits) -> tuple[Tensor, Tensor | None]:
-        """The pointwise values, each with the batch's regulariser added."""
+    def evaluate(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | None]:
+        """The pointwise values, each with the batch's regularizer added."""
         pred = batch.log_probs()
-        regulariser = negative_marginal_entropy(pred.log_probs, batch.counted, per_channel=batch.sigmoid)
+        regularizer = negative_marginal_entropy(pred.log_probs, batch.counted, per_channel=batch.sigmoid)
         values = self.function(pred, **self._function_parameters)
-        return values + self.lam * regulariser, batch.counted
+        return values + self.lam * regularizer, batch.counted
 
 
 def negative_marginal_entropy(log_probs: Tensor, counted: Tensor | None, *, per_channel: bool = False) -> Tensor:
@@ -57,8 +57,8 @@ def negative_marginal_entropy(log_probs: Tensor, counted: Tensor | None, *, per_
     else:
         mask = counted.unsqueeze(1).to(probs.dtype)
         total = mask.sum(dim=dims)
-        # With nothing to count any constant will do; the uniform marginal makes the regulariser 0.
+        # With nothing to count any constant will do; the uniform marginal makes the regularizer 0.
         marginal = torch.where(total > 0, (probs * mask).sum(dim=dims) / total.clamp(min=1), 1 / classes)
     tiny = torch.finfo(marginal.dtype).tiny
-    regulariser = math.log(classes) + (marginal * marginal.clamp(min=tiny).log()).sum(dim=0)
-    return regulariser.reshape(-1, *(1,) * (log_probs.ndim - 3)) if per_channel else regulariser
+    regularizer = math.log(classes) + (marginal * marginal.clamp(min=tiny).log()).sum(dim=0)
+    return regularizer.reshape(-1, *(1,) * (log_probs.ndim - 3)) if per_channel else regularizer

@@ -1,4 +1,4 @@
-"""Training what a loss itself learns (T-Loss's nu), in step with an optimiser that does not know of it."""
+"""Training what a loss itself learns (T-Loss's nu), in step with an optimizer that does not know of it."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ import torch
 from torch import distributed, nn
 
 
-class LossOptimiser:
-    """Adam over a loss's parameters; it steps whenever the network's optimiser does.
+class LossOptimizer:
+    """Adam over a loss's parameters; it steps whenever the network's optimizer does.
 
     A second parameter group would not do: nnU-Net's schedule writes one rate into all groups, and SGD without Adam's
     scaling either stands still or leaps, since the gradient of nu grows with the number of pixels.
 
     Args:
         loss: module with at least one parameter.
-        network_optimiser: its steps are followed; one that a gradient scaler skips is skipped here too.
+        network_optimizer: its steps are followed; one that a gradient scaler skips is skipped here too.
         learning_rate: constant. The published T-Loss code trains nu with Adam at 1e-3.
-        scaler: the gradient scaler of the network's optimiser, or None.
+        scaler: the gradient scaler of the network's optimizer, or None.
     """
 
     def __init__(
         self,
         loss: nn.Module,
-        network_optimiser: torch.optim.Optimizer,
+        network_optimizer: torch.optim.Optimizer,
         *,
         learning_rate: float,
         scaler: Any | None = None,
@@ -32,7 +32,7 @@ class LossOptimiser:
         self.parameters = list(loss.parameters())
         self.adam = torch.optim.Adam(self.parameters, lr=learning_rate)
         self.scaler = scaler
-        network_optimiser.register_step_pre_hook(self._follow)
+        network_optimizer.register_step_pre_hook(self._follow)
 
     def zero_grad(self) -> None:
         """Forget the gradients of the last step, also of one that was skipped."""
@@ -51,7 +51,7 @@ class LossOptimiser:
         if self.scaler is None:
             self.adam.step()
         else:
-            self.scaler.step(self.adam)  # a scaler keeps several optimisers apart until its update()
+            self.scaler.step(self.adam)  # a scaler keeps several optimizers apart until its update()
 
 
 def average_gradients(parameters: list[nn.Parameter]) -> None:

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from seg_anl.losses import build_loss
-from seg_anl.nnunet.loss_optimiser import LossOptimiser
+from seg_anl.nnunet.loss_optimizer import LossOptimizer
 from tests.processes import run_groups
 
 
@@ -12,7 +12,7 @@ def one_step(scaler=None, spoil: bool = False) -> float:
     network = torch.nn.Conv2d(1, 2, 1)
     loss = build_loss("t_loss")
     sgd = torch.optim.SGD(network.parameters(), lr=0.1)
-    follower = LossOptimiser(loss, sgd, learning_rate=1e-3, scaler=scaler)
+    follower = LossOptimizer(loss, sgd, learning_rate=1e-3, scaler=scaler)
     follower.zero_grad()
     value = loss(network(torch.ones(2, 1, 4, 4)), torch.zeros(2, 4, 4))
     if scaler is None:
@@ -41,7 +41,7 @@ def test_a_step_that_the_scaler_skips_is_skipped():
 WORKER = """
 import torch
 from torch import distributed, nn
-from seg_anl.nnunet.loss_optimiser import average_gradients
+from seg_anl.nnunet.loss_optimizer import average_gradients
 distributed.init_process_group("gloo")
 parameter = nn.Parameter(torch.zeros(()))
 parameter.grad = torch.tensor([1.0, 4.0][distributed.get_rank()])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 
-def initialise(model: nn.Module) -> None:
+def initialize(model: nn.Module) -> None:
     """Draw weights anew, in place, from torch's global generator; biases and batch norm stay as torch made them.
 
     Convolutions are uniform with variance ``2 / fan_in`` (He et al., Delving Deep into Rectifiers, ICCV 2015), linear

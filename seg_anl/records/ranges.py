@@ -1,0 +1,145 @@
+"""Kinds and ranges of settings: declared once, as the annotation of a parameter or field, and checked by one function.
+
+A loss annotates its keywords (``q: PositiveFraction = 0.7``), a group of settings the fields of its dataclass
+(``lr: Positive``). :func:`complaint` says what is wrong with a value, :func:`checked` reads a whole group.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from numbers import Integral, Real
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+from .errors import UserError, nearest_names
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Finite numbers between bounds: ``above`` and ``below`` exclude the bound, ``least`` and ``most`` include it."""
+
+    above: float = -math.inf
+    least: float = -math.inf
+    below: float = math.inf
+    most: float = math.inf
+    whole: bool = False
+
+    def holds(self, value: Any) -> bool:
+        """Whether ``value`` is a number of the interval."""
+        if isinstance(value, bool) or not isinstance(value, Integral if self.whole else Real):
+            return False
+        try:
+            number = float(value)
+        except OverflowError:
+            return False
+        return math.isfinite(number) and self.above < number < self.below and self.least <= number <= self.most
+
+    def __str__(self) -> str:
+        bounds = [
+            f"{word} {bound:.10g}"
+            for word, bound in ((">", self.above), (">=", self.least), ("<", self.below), ("<=", self.most))
+            if math.isfinite(bound)
+        ]
+        return " ".join(["a whole number" if self.whole else "a number", " and ".join(bounds)]).strip()
+
+
+Number = Annotated[float, Interval()]
+NonNegative = Annotated[float, Interval(least=0)]
+Positive = Annotated[float, Interval(above=0)]
+Negative = Annotated[float, Interval(below=0)]
+AboveOne = Annotated[float, Interval(above=1)]
+Fraction = Annotated[float, Interval(least=0, most=1)]
+PositiveFraction = Annotated[float, Interval(above=0, most=1)]
+OpenFraction = Annotated[float, Interval(above=0, below=1)]
+FractionBelowOne = Annotated[float, Interval(least=0, below=1)]
+Count = Annotated[int, Interval(least=1, whole=True)]
+WholeNumber = Annotated[int, Interval(least=0, whole=True)]
+Seed = Annotated[int, Interval(least=0, most=2**32 - 1, whole=True)]  # NumPy's
+
+
+def complaint(name: str, annotation: Any, value: Any) -> str | None:
+    """What is wrong with ``value`` as the setting ``name``, in one sentence, or None where it fits ``annotation``.
+
+    >>> complaint("optim.lr", Positive, -1)
+    'optim.lr must be a number > 0, got -1'
+    >>> complaint("precision", Literal["fp32", "bf16"], "bf61")
+    "precision=bf61: did you mean 'bf16'?"
+    """
+    choices = get_args(annotation) if get_origin(annotation) is Literal else ()
+    if choices and isinstance(value, str) and all(isinstance(choice, str) for choice in choices):
+        return None if value in choices else f"{name}={value}: {nearest_names(value, choices)}"
+    expected = _expected(annotation, value)
+    return f"{name} must be {expected}, got {value!r}" if expected else None
+
+
+def checked(schema: type[T], given: Mapping[str, Any], group: str = "") -> T:
+    """The dataclass ``schema`` from the settings ``given`` under ``group``.
+
+    Lists become tuples. What concerns several fields at once is checked by the dataclass itself.
+
+    Raises:
+        UserError: naming the setting that is unknown, missing or out of range.
+    """
+    prefix = f"{group}." if group else ""
+    annotations = typing.get_type_hints(schema, include_extras=True)
+    known = {field.name: field for field in fields(schema) if field.init}  # type: ignore[arg-type]
+    for name in given:
+        if name not in known:
+            raise UserError(f"{prefix}{name}: no such setting; {nearest_names(str(name), known)}")
+    values = {}
+    for name, field in known.items():
+        if name not in given:
+            if field.default is MISSING and field.default_factory is MISSING:
+                raise UserError(f"the setting {prefix}{name} is needed")
+            continue
+        value = given[name]
+        wrong = complaint(prefix + name, annotations[name], value)
+        if wrong:
+            raise UserError(wrong)
+        values[name] = tuple(value) if isinstance(value, list) else value
+    return schema(**values)
+
+
+def keyword_parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The keyword-only parameters of a function or class, in the order they are written."""
+    signature = inspect.signature(function, eval_str=True)
+    return {p.name: p for p in signature.parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+def _expected(annotation: Any, value: Any) -> str | None:
+    """What ``value`` should have been, or None where it fits."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        interval = next((extra for extra in arguments[1:] if isinstance(extra, Interval)), None)
+        if interval is None:
+            return _expected(arguments[0], value)
+        return None if interval.holds(value) else str(interval)
+    if origin in (Union, UnionType):
+        tried = [_expected(argument, value) for argument in arguments if argument is not type(None)]
+        if (value is None and type(None) in arguments) or None in tried:
+            return None
+        return " or ".join([*filter(None, tried), *(["null"] if type(None) in arguments else [])])
+    if origin is Literal:
+        return None if value in arguments else "one of " + ", ".join(repr(choice) for choice in arguments)
+    if origin in (tuple, list) or (isinstance(origin, type) and issubclass(origin, Sequence)):
+        return _expected_list(arguments, value)
+    if annotation is bool:
+        return None if isinstance(value, bool) else "true or false"
+    if annotation is str:
+        return None if isinstance(value, str) else "text"
+    return None
+
+
+def _expected_list(arguments: tuple[Any, ...], value: Any) -> str | None:
+    each = arguments[:1] if arguments[1:] in ((), (Ellipsis,)) else arguments
+    if not isinstance(value, (list, tuple)) or (len(each) > 1 and len(value) != len(each)):
+        return f"a list of {len(each)} values" if len(each) > 1 else "a list"
+    pairs = zip(each if len(each) > 1 else each * len(value), value, strict=True)
+    wrong = next(filter(None, (_expected(annotation, entry) for annotation, entry in pairs)), None)
+    return f"a list in which each is {wrong}" if wrong else None
