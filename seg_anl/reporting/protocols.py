@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from .published import PublishedTable
-from .runs import Run
-from .settings import value_text
+from .run_directories import Run
+from .run_settings import value_text
 
 # How many runs a mean was taken over, as the papers say; the reproducibility report does not.
 PUBLISHED_RUNS = {"ye2024": 3, "ma2020": 3, "zhou2021": 3, "cui2022": 4}
