@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable
+from pathlib import PurePath
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -30,7 +31,7 @@ def run_table(runs: Iterable[Run]) -> pd.DataFrame:
     """The finished runs by path, a row each: what they were, and the headline value they are quoted with."""
     columns = ["run", "path", "task", "data", "method", "noise", "seed", "settings", "same", "headline", "value"]
     rows = []
-    for run in sorted((run for run in runs if run.status == FINISHED), key=lambda run: run.path):
+    for run in sorted((run for run in runs if run.status == FINISHED), key=lambda run: PurePath(run.path)):
         settings = flat_settings(run.config)
         what = (run, run.path, run.task, run.data_name, run.method_name, run.noise_name, run.seed)
         rows.append((*what, settings, fingerprint(settings), run.summary["headline"], run.headline.value))
@@ -47,7 +48,7 @@ def gather(runs: Iterable[Run]) -> tuple[pd.DataFrame, list[Notice]]:
         A frame with a row per group: task, data, method, noise, variant, headline, and as objects runs (by seed),
         config, settings; and the notices.
     """
-    runs = sorted(runs, key=lambda run: run.path)
+    runs = sorted(runs, key=lambda run: PurePath(run.path))
     notices = [Notice(run.status, (run.path,), run.reason) for run in runs if run.status in NOT_AVERAGED]
     rows: list[dict[str, object]] = []
     for (task, data, method), of_method in run_table(runs).groupby(["task", "data", "method"]):
@@ -81,7 +82,9 @@ def _mixed(where: str, runs: pd.DataFrame) -> Notice:
 def _without_duplicates(runs: pd.DataFrame, notices: list[Notice]) -> list[Run]:
     """Of runs with the same seeds only the first by path; without seeds, of runs with the very same value."""
     seeds = [(run.seed, (run.config.get("noise") or {}).get("seed")) for run in runs["run"]]
-    identity = [str(seed if seed[0] is not None else (seed, value)) for seed, value in zip(seeds, runs["value"], strict=True)]
+    identity = [
+        str(seed if seed[0] is not None else (seed, value)) for seed, value in zip(seeds, runs["value"], strict=True)
+    ]
     first = runs.groupby(identity)[["path", "value"]].transform("first")
     again = runs["path"] != first["path"]
     for twin, other in zip(runs[again].itertuples(), first[again].itertuples(), strict=True):
@@ -89,7 +92,7 @@ def _without_duplicates(runs: pd.DataFrame, notices: list[Notice]) -> list[Run]:
         same = "the values agree" if twin.value == other.value else same
         text = f"same settings and seed {twin.seed} as {other.path}, which alone is counted; {same}"
         notices.append(Notice("duplicate", (twin.path,), text))
-    return sorted(runs["run"][~again], key=lambda run: (run.seed is None, run.seed, run.path))
+    return sorted(runs["run"][~again], key=lambda run: (run.seed is None, run.seed, PurePath(run.path)))
 
 
 def averages(groups: pd.DataFrame) -> pd.DataFrame:

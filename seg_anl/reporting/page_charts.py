@@ -89,14 +89,14 @@ def over_seeds(groups: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     tidy = tidy_metrics(runs, metrics)
     tidy = tidy[np.isfinite(tidy["value"].astype(float))]
     tidy["group"] = tidy["run"].astype(object).map(group_of)
-    found = tidy.groupby(["group", "split", "metric", "epoch"], observed=True)["value"].agg(["mean", "min", "max", "size"])
+    found = tidy.groupby(["group", "split", "metric", "epoch"], observed=True)["value"].agg(
+        ["mean", "min", "max", "size"]
+    )
     seeds = groups["runs"].map(len).reindex(found.index.get_level_values("group")).to_numpy()
     return found[found["size"] == seeds].drop(columns="size")
 
 
-def training_curves(
-    curves: pd.DataFrame, series: Mapping[Any, Series], split: str, metric: str
-) -> list[Chart]:
+def training_curves(curves: pd.DataFrame, series: Mapping[Any, Series], split: str, metric: str) -> list[Chart]:
     """Charts of one noise: the headline metric first, then what training metrics there are.
 
     Args:
@@ -138,12 +138,23 @@ def _curve_chart(title: str, curves: pd.DataFrame, series: Mapping[Any, Series],
         x = rows.index.to_numpy() + 1
         if (rows["min"] < rows["max"]).any():
             edge = np.column_stack([np.r_[x, x[::-1]], np.r_[rows["max"], rows["min"][::-1]]])
-            band = PolyCollection([edge], facecolors=line.color.light, alpha=0.15, linewidths=0, gid=f"band-{line.number}")
+            band = PolyCollection(
+                [edge], facecolors=line.color.light, alpha=0.15, linewidths=0, gid=f"band-{line.number}"
+            )
             axes.add_collection(band, autolim=False)
         style = {"color": line.color.light, "linestyle": DASHES[line.twins % len(DASHES)], "gid": f"line-{line.number}"}
         axes.add_line(Line2D(x, rows["mean"], linewidth=1.5, marker="o" if len(x) == 1 else "", clip_on=False, **style))
     width, height = (POINTS * inches for inches in SIZE)
-    scale = [LEFT * width, RIGHT * width, first, max(last, first + 1), (1 - BOTTOM) * height, (1 - TOP) * height, low, high]
+    scale = [
+        LEFT * width,
+        RIGHT * width,
+        first,
+        max(last, first + 1),
+        (1 - BOTTOM) * height,
+        (1 - TOP) * height,
+        low,
+        high,
+    ]
     svg = _inline(figure, {line.color.light: line.color for line in drawn})
     names = ", ".join(line.name for line in drawn)
     return Chart(title, f"{title} by epoch: {names}", svg, " ".join(f"{number:.6g}" for number in scale))
@@ -189,9 +200,10 @@ def _inline(figure: Figure, colors: Mapping[str, Color]) -> Markup:
     used = set(re.findall(r'(?:href="|url\()#([\w-]+)', text))  # markers, named after what they look like
     text = re.sub(r' id="([^"]*)"', lambda name: name[0] if name[1] in used else "", text)
     text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", text)  # in the page's own font
-    text = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d)\d+", r"\1", path[0]), text)  # a tenth of a point is enough
+    text = re.sub(
+        r' d="[^"]*"', lambda path: re.sub(r"(\.\d)\d+", r"\1", path[0]), text
+    )  # a tenth of a point is enough
     text = text.replace(INK, "var(--muted)").replace(LINE, "var(--line)")
     for light, color in sorted(colors.items()):
         text = text.replace(light, f"light-dark({color.light}, {color.dark})")
     return Markup(re.sub(r"\s*\n\s*", "\n", text))  # escaped by matplotlib
-

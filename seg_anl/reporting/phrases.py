@@ -6,7 +6,7 @@ import math
 from typing import Any, NamedTuple
 
 from .palette import Color
-from .tables import SIGNIFICANT, Column, Table, entry_p_value, p_value
+from .tables import SIGNIFICANT, Table, entry_p_value, p_value
 
 MINUS = "\N{MINUS SIGN}"
 PAPERS = {
@@ -220,7 +220,6 @@ def _beside_paper(table: Table) -> str:
         f"Of {len(beside)} published numbers beside ours, {len(same)} are of the same protocol; {far} of {len(tested)} that "
         f"can be tested differ (p < {SIGNIFICANT})."
     )
-
 
 
 def is_far(entry: Any) -> bool:

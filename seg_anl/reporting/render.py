@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from PIL import Image
 from seg_anl.records import make_directory, write_text
 
 from . import phrases
-from .aggregate import NOT_AVERAGED
 from .archives import Folder, read_bytes
 from .names import noise_order
 from .report_content import Report
@@ -40,12 +39,37 @@ _LATEX = {
     **{"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", '"': "''"},
     **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"},
     **{"±": r"$\pm$", "²": "$^2$", "×": r"$\times$", phrases.MINUS: "$-$", "ε": r"$\varepsilon$"},
-    **{letter: f"$\\{name}$" for letter, name in zip("αβγδηλνρστ", "alpha beta gamma delta eta lambda nu rho sigma tau".split())},
+    **{
+        letter: f"$\\{name}$"
+        for letter, name in zip(
+            "αβγδηλνρστ", ["alpha", "beta", "gamma", "delta", "eta", "lambda", "nu", "rho", "sigma", "tau"]
+        )
+    },
 }
-_CSV = (
-    "table task data method variant noise split metric last_k seeds mean std best published_method published_mean "
-    "published_std published_runs difference difference_in_standard_errors p_value differs_in runs"
-).split()
+_CSV = [
+    "table",
+    "task",
+    "data",
+    "method",
+    "variant",
+    "noise",
+    "split",
+    "metric",
+    "last_k",
+    "seeds",
+    "mean",
+    "std",
+    "best",
+    "published_method",
+    "published_mean",
+    "published_std",
+    "published_runs",
+    "difference",
+    "difference_in_standard_errors",
+    "p_value",
+    "differs_in",
+    "runs",
+]
 
 
 def markdown_text(value: object) -> str:
@@ -123,7 +147,10 @@ def table_csv(table: Table, groups: pd.DataFrame) -> str:
     """One line per method and noise, numbers in full precision; accuracy and Dice are in percent, as in the papers."""
     entries = table.entries
     run = entries["mean"].notna()
-    runs = ["; ".join(one.path for one in groups["runs"][group]) if group is not None else None for group in entries["group"]]
+    runs = [
+        "; ".join(one.path for one in groups["runs"][group]) if group is not None else None
+        for group in entries["group"]
+    ]
     frame = entries.assign(
         table=table.published.id if table.published else "",
         task=table.task,
@@ -175,7 +202,7 @@ def page_html(report: Report) -> str:
         "report.html",
         report=report,
         sections=sections,
-        runs=[_run_row(run) for run in sorted(report.runs, key=lambda run: run.path)],
+        runs=[_run_row(run) for run in report.runs],
         open_columns=_OPEN_COLUMNS,
         style=Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8")),
         script=Markup((_TEMPLATES / "page.js").read_text(encoding="utf-8")),

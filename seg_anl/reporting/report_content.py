@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 
 import pandas as pd
 
@@ -42,6 +43,7 @@ def make_report(runs: Sequence[Run], table_ids: Iterable[str] = ()) -> Report:
         UserError: for an unknown table, one that holds no results, or one that no run is of the data set of.
     """
     wanted = [_results_table(name) for name in table_ids]
+    runs = sorted(runs, key=lambda run: PurePath(run.path))
     groups, notices = gather(runs)
     tables, left = build_tables(groups, wanted)
     for table in wanted:

@@ -12,7 +12,7 @@ import math
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -180,7 +180,7 @@ def find_runs(places: Iterable[Path]) -> dict[str, Folder | UserError]:
             f"no run directory in {', '.join(map(str, places))}; one holds {CONFIG_FILE}, {METRICS_FILE} and, when "
             f"finished, {SUMMARY_FILE}"
         )
-    return dict(sorted(found.values(), key=lambda item: item[0]))
+    return dict(sorted(found.values(), key=lambda item: PurePath(item[0])))
 
 
 def _runs_at(place: Path) -> Iterator[tuple[str, Folder | UserError]]:

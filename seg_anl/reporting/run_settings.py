@@ -12,18 +12,53 @@ from .names import data_place, number
 
 # Where, how fast, and what is kept: none of it decides a run's numbers. Seeds are what averages run over.
 _IGNORED = frozenset(
-    "seed noise.seed noise.file run_root run_dir device workers progress compile channels_last checkpoint_every record "
-    "record_every evaluation.train_every evaluation.batch_size data.root data.file data.download published_model "
-    "test_folder".split()
+    [
+        "seed",
+        "noise.seed",
+        "noise.file",
+        "run_root",
+        "run_dir",
+        "device",
+        "workers",
+        "progress",
+        "compile",
+        "channels_last",
+        "checkpoint_every",
+        "record",
+        "record_every",
+        "evaluation.train_every",
+        "evaluation.batch_size",
+        "data.root",
+        "data.file",
+        "data.download",
+        "published_model",
+        "test_folder",
+    ]
 )
 # In what order settings are tried to name a variant: first what people compare on purpose.
 _SPOKEN_FIRST = ("preset", "epochs", "data.", "model.", "loss.", "method.", "optim.", "batch_size", "evaluation.")
 # Named where they are the same in all runs; the full list stands in each run's config.yaml.
-_COMMON = (
-    "preset model.name model.patch_size epochs iterations batch_size model.batch_size optim.name optim.lr "
-    "optim.schedule optim.weight_decay optim.l1 precision data.size data.limit data.tuning noise.mode noise.counts "
-    "evaluation.last_k"
-).split()
+_COMMON = [
+    "preset",
+    "model.name",
+    "model.patch_size",
+    "epochs",
+    "iterations",
+    "batch_size",
+    "model.batch_size",
+    "optim.name",
+    "optim.lr",
+    "optim.schedule",
+    "optim.weight_decay",
+    "optim.l1",
+    "precision",
+    "data.size",
+    "data.limit",
+    "data.tuning",
+    "noise.mode",
+    "noise.counts",
+    "evaluation.last_k",
+]
 # Rows of one table that differ here cannot be compared. Regularizers and rates belong to a method, as losses do.
 _MUST_AGREE = ("epochs", "iterations", "data.", "model.", "evaluation.", "noise.", "batch_size", "precision")
 _NAMES_THE_LOSS = "model.trainer"  # of nnU-Net: has to differ between rows
@@ -134,7 +169,10 @@ def listed_settings(groups: pd.DataFrame) -> tuple[Listed, Listed, Listed]:
             if name != "name" and not (name == "dice_weight" and not value):
                 parameters.setdefault(_label(group), {}).setdefault(name, {})[value_text(value)] = None
     texts = [
-        (label, ", ".join(f"{name} {next(iter(found)) if len(found) == 1 else 'by noise'}" for name, found in by.items()))
+        (
+            label,
+            ", ".join(f"{name} {next(iter(found)) if len(found) == 1 else 'by noise'}" for name, found in by.items()),
+        )
         for label, by in parameters.items()
     ]
     return common, own, texts
@@ -164,6 +202,8 @@ def _by_value(name: str, groups: pd.DataFrame, separator: str = "; ") -> str:
 
     def methods(by: dict[str, list[str]]) -> str:
         several = {label for label in by if sum(label in other for other in values.values()) > 1}
-        return ", ".join(f"{label} under {'; '.join(noises)}" if label in several else label for label, noises in by.items())
+        return ", ".join(
+            f"{label} under {'; '.join(noises)}" if label in several else label for label, noises in by.items()
+        )
 
     return separator.join(f"{value} ({methods(by)})" for value, by in values.items())

@@ -111,7 +111,9 @@ def build_tables(groups: pd.DataFrame, wanted: Sequence[PublishedTable]) -> tupl
     for (_, _, headline), some in groups.groupby(["task", "data", "headline"]):
         fitting = fitting_tables(some)
         chosen: list[PublishedTable | None] = [
-            table for table in wanted if headline.endswith(f"/{table.metric}") and is_of_dataset(some, table, asked=True)
+            table
+            for table in wanted
+            if headline.endswith(f"/{table.metric}") and is_of_dataset(some, table, asked=True)
         ]
         if not wanted:
             chosen = [fitting[0][0] if fitting else None]
@@ -216,7 +218,8 @@ def _entries(
     merged["is_published"] = merged["is_published"].notna()
     merged["departures"] = [_departures(groups, row, published) for row in merged.itertuples()]
     merged["color"] = [
-        method_color(_config(row) if math.isnan(row.mean) else groups["config"][row.group]) for row in merged.itertuples()
+        method_color(_config(row) if math.isnan(row.mean) else groups["config"][row.group])
+        for row in merged.itertuples()
     ]
     return merged, missing
 
@@ -250,7 +253,9 @@ def _standard_errors(entry: Any) -> float:
     return entry.difference / math.sqrt(variance) if variance > 0 else math.nan
 
 
-def p_value(mean: float, std: float, seeds: int, other: float, other_std: float | None, other_runs: float | None) -> float:
+def p_value(
+    mean: float, std: float, seeds: int, other: float, other_std: float | None, other_runs: float | None
+) -> float:
     """How likely a difference at least as large is by chance: Welch's t-test, two-sided.
 
     Where nothing is known of how the other mean varies, it is taken as exact (Student's test of one sample).
@@ -270,9 +275,7 @@ def entry_p_value(entry: Any) -> float | None:
     """
     if entry.departures or entry.t is None:
         return None
-    return p_value(
-        entry.mean, entry.std, entry.seeds, entry.published_mean, entry.published_std, entry.published_runs
-    )
+    return p_value(entry.mean, entry.std, entry.seeds, entry.published_mean, entry.published_std, entry.published_runs)
 
 
 def _best(entries: pd.DataFrame, decimals: int, *, lower: bool) -> list[bool]:
