@@ -32,21 +32,11 @@ class Draws:
     mirrored: Tensor | None
     angle: Tensor | None
 
-    def part(self, index: slice) -> Draws:
+    def __getitem__(self, index: slice) -> Draws:
         """What was drawn for some of the images."""
         return Draws(
             *(None if drawn is None else drawn[..., index] for drawn in (self.offset, self.mirrored, self.angle))
         )
-
-    @staticmethod
-    def of_all(draws: Sequence[Draws]) -> Draws:
-        """What was drawn for several batches of one augmentation, as for one batch."""
-
-        def joined(parts: list[Tensor | None]) -> Tensor | None:
-            there = [part for part in parts if part is not None]
-            return torch.cat(there, dim=-1) if there else None
-
-        return Draws(*(joined([getattr(each, name) for each in draws]) for name in ("offset", "mirrored", "angle")))
 
 
 @dataclass(frozen=True)

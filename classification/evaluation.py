@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from seg_anl.engine import Process
+from seg_anl.engine.distribution import Process
 
 from .batches import Samples
 from .datasets import Split

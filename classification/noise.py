@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from data_prep.label_noise import KINDS, LabelNoiseInputs, LabelNoiseSettings, read_human_labels
 from data_prep.label_noise.files import read_array, read_matrix
 from data_prep.label_noise.run import LABELS, run_label_noise
-from seg_anl.engine import RunDirectory
+from seg_anl.engine.run_directory import RunDirectory
 from seg_anl.records import UserError, array_digest, is_number, nearest_names
 
 from .datasets import Dataset, FileImages, fingerprints

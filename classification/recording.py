@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 from torch import Tensor
 
-from seg_anl.engine import checked_records
+from seg_anl.engine.settings import checked_records, plain
 from seg_anl.records import make_directory, written_aside
 
 RECORDS = ("features", "gradients", "probabilities")
@@ -33,7 +33,7 @@ class Recorder:
     def __init__(
         self, folder: Path, config: DictConfig, labels: NDArray[np.int64], clean: NDArray[np.int64] | None
     ) -> None:
-        self.folder, self.wanted = folder, checked_records(config, RECORDS)
+        self.folder, self.wanted = folder, checked_records(plain(config).get("record"), RECORDS)
         self.every, self.epochs = int(config.record_every), int(config.epochs)
         self.samples: dict[str, NDArray[Any]] = {"labels": labels}
         if clean is not None:

@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from data_prep.pictures import refuse_depth
-from seg_anl.engine import Process, check_batch_size
+from seg_anl.engine.batches import check_batch_size
+from seg_anl.engine.distribution import Process
 from seg_anl.engine.randomness import epoch_generator
 from seg_anl.records import UserError, is_whole_number, item_hash
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from seg_anl.engine import Process
+from seg_anl.engine.distribution import Process
 from seg_anl.losses import RobustLoss, ScheduledLoss
 
 SampleBatches = Callable[[int, int], Iterator[Tensor]]

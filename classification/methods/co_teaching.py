@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from seg_anl.engine import Process
+from seg_anl.engine.distribution import Process
 from seg_anl.losses import RobustLoss, ScheduledLoss
 from seg_anl.records import is_number, is_whole_number
 

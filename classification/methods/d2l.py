@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seg_anl.engine import Process
+from seg_anl.engine.distribution import Process
 from seg_anl.losses import RobustLoss, ScheduledLoss
 from seg_anl.losses.inputs import LabeledLogits
 from seg_anl.records import is_whole_number

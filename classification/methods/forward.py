@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from seg_anl.engine import Process
+from seg_anl.engine.distribution import Process
 from seg_anl.losses import RobustLoss, ScheduledLoss, build_loss
 from seg_anl.records import is_number
 

@@ -11,13 +11,13 @@ import torch
 from monai.data import CacheDataset
 from monai.transforms import Resized, Transform
 from numpy.typing import NDArray
-from omegaconf import DictConfig
 from torch import Tensor
 
 from data_prep.pictures import check_size, read_image
-from seg_anl.records import UserError, is_number, is_whole_number
+from seg_anl.records import UserError
 
 from .images import read_mask
+from .settings import DataSettings
 from .sources import Pair
 
 
@@ -80,16 +80,13 @@ class LoadPair(Transform):
         return image, mask, mode
 
 
-def load_images(pairs: Sequence[Pair], data: DictConfig, *, workers: int, progress: bool) -> ImageSet:
+def load_images(pairs: Sequence[Pair], data: DataSettings, *, workers: int, progress: bool) -> ImageSet:
     """Decode and resize all pairs (images bilinear, masks nearest) in ``workers`` threads.
 
     Raises:
         UserError: naming the first file that is damaged or does not fit.
     """
-    threshold = data.get("threshold")
-    if threshold is not None and not is_number(threshold):
-        raise UserError(f"data.threshold must be the gray value above which a pixel is foreground, got {threshold!r}")
-    transform = LoadPair(image_size(data.size), class_count(data.classes), threshold)
+    transform = LoadPair(data.shape, data.classes, data.threshold)
     threads = max(1, min(workers, len(pairs)))
     cached = CacheDataset(list(pairs), transform, num_workers=threads, progress=progress, copy_cache=False)
     samples = [cached[i] for i in range(len(cached))]
@@ -104,18 +101,3 @@ def load_images(pairs: Sequence[Pair], data: DictConfig, *, workers: int, progre
         torch.stack([sample["mask"][0] for sample in samples]),
         {mode: modes.count(mode) for mode in sorted(set(modes))},
     )
-
-
-def class_count(classes: Any) -> int:
-    """``data.classes``, background among them; masks hold them in one byte, where 255 is free."""
-    if not is_whole_number(classes) or not 2 <= classes <= 255:
-        raise UserError(f"data.classes must be a whole number from 2 to 255, got {classes!r}")
-    return int(classes)
-
-
-def image_size(size: Any) -> tuple[int, int]:
-    """``data.size`` as (height, width): one number, or two."""
-    numbers = list(size) if isinstance(size, Sequence) else [size, size]
-    if len(numbers) != 2 or any(not is_whole_number(n) or not 8 <= n <= 8192 for n in numbers):
-        raise UserError(f"data.size must be one or two whole numbers from 8 to 8192 (pixels), got {size!r}")
-    return numbers[0], numbers[1]

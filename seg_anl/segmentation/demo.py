@@ -15,16 +15,18 @@ import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
 
-from seg_anl.engine import RunDirectory, compose
+from seg_anl.engine.command import compose
+from seg_anl.engine.run_directory import RunDirectory
 from seg_anl.records import read_metrics, run_command
 from seg_anl.records.runs import METRICS_FILE
 
 from .datasets import ImageSet, load_images
 from .evaluation import dice_per_image, predict_labels
+from .experiment import load_run_model, train
 from .noise import noisy_masks
 from .picture import CLEAN_COLOR, NOISY_COLOR, PREDICTED_COLOR, draw_curve, draw_panel, save_figure
+from .settings import data_settings
 from .sources import find_pairs
-from .train import load_run_model, train
 
 LOSSES = {"ce": "cross entropy", "anl_ce": "ANL-CE"}
 # Few images, often seen: here wrong masks are learned by heart. With all 600 images for 20 epochs the losses come out
@@ -39,7 +41,7 @@ def demo(folder: Path, overrides: list[str]) -> None:
     for number, (loss, name) in enumerate(LOSSES.items(), start=1):
         print(f"\n[{number}/{len(LOSSES)}] {name}")
         config = compose("segmentation", [*SETTINGS, f"loss={loss}", f"run_root={folder}", *overrides])
-        runs[loss] = train(config)
+        (runs[loss],) = train(config)
     picture = folder / "demo.png"
     _draw(picture, runs)
     print("\nDice on 150 real lesions against clean masks, mean and standard deviation over the last epochs")
@@ -63,8 +65,8 @@ def _draw(path: Path, runs: dict[str, RunDirectory]) -> None:
     device = torch.device("cpu")
     config = next(iter(runs.values())).config()
     pairs = find_pairs(config.data, config.noise.seed)
-    test = load_images(pairs.test, config.data, workers=2, progress=False)
-    clean = load_images(pairs.train, config.data, workers=2, progress=False)
+    test = load_images(pairs.test, data_settings(config), workers=2, progress=False)
+    clean = load_images(pairs.train, data_settings(config), workers=2, progress=False)
     predictions = {}
     with torch.inference_mode():
         for loss, run in runs.items():

@@ -6,37 +6,38 @@ from typing import Any
 
 import hydra
 from monai.networks.nets import DynUNet
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 
-from seg_anl.engine import check_switches
-from seg_anl.records import UserError, is_whole_number, nearest_names
+from seg_anl.engine.settings import plain
+from seg_anl.records import UserError, nearest_names
+from seg_anl.records.ranges import checked
 
-from .datasets import class_count, image_size
+from .settings import DataSettings, DynUNetSettings
 
 SMALLEST_FEATURE_MAP = 4  # pixels; nnU-Net's limit
 MOST_STAGES = 7
 
 
-def build_model(config: DictConfig, data: DictConfig) -> nn.Module:
+def build_model(model: DictConfig, data: DataSettings) -> nn.Module:
     """The network of a ``model`` configuration for images of ``data.size`` and ``data.classes`` classes.
 
     Raises:
         UserError: for a size that the network cannot halve often enough, or a network that cannot be built.
     """
-    if config.name == "dynunet":
-        return _dynunet(config, image_size(data.size), class_count(data.classes))
-    if config.name == "monai":
-        arguments = {"spatial_dims": 2, "in_channels": 3, "out_channels": class_count(data.classes)}
-        settings = {k: v for k, v in OmegaConf.to_container(config, resolve=True).items() if k != "name"}  # type: ignore[union-attr]
+    settings = plain(model)
+    if model.name == "dynunet":
+        return _dynunet(checked(DynUNetSettings, settings, "model"), data)
+    if model.name == "monai":
+        del settings["name"]
         try:
-            model = hydra.utils.instantiate(settings, **arguments)
+            network = hydra.utils.instantiate(settings, spatial_dims=2, in_channels=3, out_channels=data.classes)
         except Exception as error:  # whatever a foreign constructor raises is about the settings given here
-            raise UserError(f"model._target_={config._target_}: cannot be built: {_last_line(error)}") from error
-        if not isinstance(model, nn.Module):
-            raise UserError(f"model._target_={config._target_} is not a network")
-        return model
-    raise UserError(f"model.name={config.name}: {nearest_names(str(config.name), ('dynunet', 'monai'))}")
+            raise UserError(f"model._target_={model._target_}: cannot be built: {_last_line(error)}") from error
+        if not isinstance(network, nn.Module):
+            raise UserError(f"model._target_={model._target_} is not a network")
+        return network
+    raise UserError(f"model.name={model.name}: {nearest_names(str(model.name), ('dynunet', 'monai'))}")
 
 
 def planned_stages(size: tuple[int, int], asked: int | None) -> int:
@@ -51,29 +52,25 @@ def planned_stages(size: tuple[int, int], asked: int | None) -> int:
                 f"data.size={list(size)} can be halved {most - 1} times only; take a multiple of 32, or of 8"
             )
         return most
-    if not is_whole_number(asked) or not 3 <= asked <= most:
+    if not 3 <= asked <= most:
         raise UserError(f"model.stages must be from 3 to {most} for data.size={list(size)}, got {asked!r}")
     return asked
 
 
-def _dynunet(config: DictConfig, size: tuple[int, int], classes: int) -> DynUNet:
-    stages = planned_stages(size, config.stages)
-    for name in ("base_filters", "max_filters"):
-        if not is_whole_number(config[name]) or config[name] < 1:
-            raise UserError(f"model.{name} must be a whole number >= 1, got {config[name]!r}")
-    check_switches(config, "deep_supervision")
+def _dynunet(settings: DynUNetSettings, data: DataSettings) -> DynUNet:
+    stages = planned_stages(data.shape, settings.stages)
     strides = [1] + [2] * (stages - 1)
     return DynUNet(
         spatial_dims=2,
         in_channels=3,
-        out_channels=classes,
+        out_channels=data.classes,
         kernel_size=[3] * stages,
         strides=strides,
         upsample_kernel_size=strides[1:],
-        filters=[min(config.base_filters * 2**i, config.max_filters) for i in range(stages)],
+        filters=[min(settings.base_filters * 2**i, settings.max_filters) for i in range(stages)],
         norm_name=("INSTANCE", {"affine": True}),
         act_name=("leakyrelu", {"inplace": True, "negative_slope": 0.01}),
-        deep_supervision=bool(config.deep_supervision),
+        deep_supervision=settings.deep_supervision,
         deep_supr_num=max(1, stages - 3),
     )
 

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from data_prep.kinds import checked_kinds
 from data_prep.mask_noise import check_share, noisy_dataset
-from seg_anl.engine import listed
+from seg_anl.engine.settings import listed, plain
 from seg_anl.records import UserError, array_digest, make_directory, write_manifest, written_aside
 
 from .datasets import ImageSet
@@ -28,7 +28,7 @@ def check_noise_settings(noise: DictConfig) -> None:
     try:
         for name in ("alpha", "beta"):
             check_share(f"noise.{name}", noise[name])
-        checked_kinds(listed(noise, "kinds"), str(noise.mode))
+        checked_kinds(listed(plain(noise).get("kinds")), str(noise.mode))
     except (ValueError, TypeError) as error:
         raise UserError(str(error)) from error
 
@@ -53,7 +53,7 @@ def _generate(clean: ImageSet, noise: DictConfig, folder: Path) -> None:
             clean.items,
             alpha=settings["alpha"],
             beta=settings["beta"],
-            kinds=tuple(listed(noise, "kinds")),
+            kinds=tuple(listed(plain(noise).get("kinds"))),
             seed=settings["seed"],
             mode=settings["mode"],
         )

@@ -19,13 +19,14 @@ from tqdm import tqdm
 from data_prep.command_line import OneLineParser
 from data_prep.pairing import IMAGE_SUFFIXES, image_files
 from data_prep.pictures import read_image
-from seg_anl.engine import RunDirectory, started
+from seg_anl.engine.distribution import started
+from seg_anl.engine.run_directory import RunDirectory
 from seg_anl.records import UserError, make_directory, run_command, written_aside
 
 from .augmentation import normalized
-from .datasets import image_size
+from .experiment import load_run_model
 from .picture import overlay as drawn_overlay
-from .train import load_run_model
+from .settings import data_settings
 
 EXAMPLE = """
 example:
@@ -93,7 +94,7 @@ def predict(
             raise UserError(f"{there[0]} exists already; give --overwrite or another folder")
     with started(device) as process:
         model, config = _trained(directory, weights, process.device)
-        size = image_size(config.data.size)
+        size = data_settings(config).shape
         for job in tqdm(jobs, unit="image", dynamic_ncols=True):
             image, _ = read_image(job.source, str(job.source))
             mask = predict_mask(model, image, size, process.device)

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from data_prep.folders import usual_folders
 from data_prep.isic2017 import official_folders
 from data_prep.pairing import Matched, first_of, match
-from seg_anl.engine import listed
+from seg_anl.engine.settings import listed, plain
 from seg_anl.records import UserError, chosen_items, is_number, is_whole_number, nearest_names
 
 _Folders = tuple[Path, Path]  # of images and of masks
@@ -66,7 +66,7 @@ def find_pairs(data: DictConfig, seed: int) -> Pairs:
     if name not in readers:
         raise UserError(f"data.name={name}: {nearest_names(name, readers)}")
     pairs = readers[name](data, seed)
-    train = _without(pairs.train, listed(data, "exclude"))
+    train = _without(pairs.train, listed(plain(data).get("exclude")))
     if data.limit is not None:
         if not is_whole_number(data.limit) or not 1 <= data.limit <= len(train):
             raise UserError(
@@ -77,7 +77,7 @@ def find_pairs(data: DictConfig, seed: int) -> Pairs:
     return Pairs(train, pairs.test, pairs.remark)
 
 
-def _without(pairs: list[Pair], excluded: list[str]) -> list[Pair]:
+def _without(pairs: list[Pair], excluded: tuple[str, ...]) -> list[Pair]:
     items = [pair.item for pair in pairs]
     for item in excluded:
         if item not in items:

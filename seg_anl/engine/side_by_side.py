@@ -1,20 +1,111 @@
-"""Several networks of one architecture run as one network: a layer's work in all of them is one call to the device.
+"""Several networks of one architecture trained as one wide network (``runs_per_device``): one call a layer for all.
 
-For networks so small that a device waits for the next call longer than it computes.
+For networks so small that a device waits for the next call longer than it computes. The plain loop knows nothing of it.
 """
 
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from seg_anl.records import UserError
+from seg_anl.losses import ScheduledLoss
+from seg_anl.records import MetricRow, UserError
+
+from .distribution import Process
+from .loop import Learner, Task, progress_bar, show_progress
+from .run_directory import RunDirectory
+from .settings import LoopSettings, OptimSettings
 
 ALONE = "use runs_per_device=1"
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """A network to be trained on a loss, with what feeds it and where it is written down."""
+
+    model: nn.Module
+    loss: ScheduledLoss
+    task: Task
+    run: RunDirectory
+
+
+def fit_together(
+    trainings: Sequence[Training], settings: LoopSettings, optim: OptimSettings, process: Process
+) -> list[list[MetricRow] | UserError]:
+    """Train each network as :func:`~seg_anl.engine.loop.fit` would train it alone, up to rounding.
+
+    Only the passes through the networks are one; losses, penalties, clipping, optimizers and checkpoints are each
+    network's own. A run that its last checkpoint left behind the others catches up first; one whose loss is no longer
+    finite is left out from then on.
+
+    Returns:
+        For each training its metric rows, or why it was left out.
+
+    Raises:
+        UserError: settings that do not go together.
+    """
+    if process.world_size > 1:
+        raise UserError("runs_per_device works in one process: use runs_per_device=1 with torchrun")
+    if optim.jacobian or any(training.loss.draws for training in trainings):
+        # From one generator for all: what a run draws would depend on its neighbors.
+        raise UserError(
+            f"a loss or penalty that draws random numbers (nlnl, optim.jacobian) needs a process of its own: {ALONE}"
+        )
+    learners = [Learner(one.model, one.loss, one.task, settings, optim, one.run, process) for one in trainings]
+    present: list[Learner] = []
+    with ExitStack() as books:
+        for learner in learners:
+            books.callback(learner.ledger.close)
+        bar = books.enter_context(progress_bar(learners))
+        for epoch in range(min(learner.ledger.first_epoch for learner in learners), settings.epochs):
+            before, present = present, [one for one in learners if _learns_in(one, epoch)]
+            if not present:
+                continue
+            if present != before:
+                objective = _objective(present, epoch)
+            for learner in present:
+                learner.begin(epoch)
+            for batches in zip(*(learner.task.batches(epoch) for learner in present), strict=True):
+                for learner in present:
+                    learner.optimizer.zero_grad(set_to_none=True)
+                inputs = [learner.formatted(images) for learner, (images, _) in zip(present, batches, strict=True)]
+                values = objective(inputs, [target for _, target in batches])
+                scaled = [learner.scaler.scale(value) for learner, value in zip(present, values, strict=True)]
+                functools.reduce(torch.add, scaled).backward()
+                for learner, value in zip(present, values, strict=True):
+                    learner.step(value)
+                bar.update()
+            for learner in present:
+                learner.finish(epoch)
+            show_progress(bar, present, epoch + 1)
+    return [learner.ledger.rows if learner.failure is None else learner.failure for learner in learners]
+
+
+def _learns_in(learner: Learner, epoch: int) -> bool:
+    return learner.ledger.first_epoch <= epoch and learner.failure is None
+
+
+def _objective(
+    learners: Sequence[Learner], epoch: int
+) -> Callable[[Sequence[Tensor], Sequence[Tensor]], Sequence[Tensor]]:
+    """Inputs and targets of each learner to the value that it minimizes."""
+    networks = Stack([learner.model for learner in learners])
+    losses = LossStack([learner.loss for learner in learners])
+    networks.check([next(iter(learner.task.batches(epoch)))[0] for learner in learners])
+
+    def objective(inputs: Sequence[Tensor], targets: Sequence[Tensor]) -> Sequence[Tensor]:
+        with learners[0].autocast():
+            outputs = networks(inputs)
+        return losses(outputs, targets)
+
+    return torch.compile(objective) if learners[0].settings.compile else objective
 
 
 class Stack:

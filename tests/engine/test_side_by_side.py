@@ -14,20 +14,14 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from seg_anl.engine import (
-    LoopSettings,
-    Metrics,
-    OptimSettings,
-    Process,
-    RunDirectory,
-    Task,
-    Training,
-    fit,
-    fit_together,
-)
 from seg_anl.engine.checkpoint import read_checkpoint
+from seg_anl.engine.distribution import Process
+from seg_anl.engine.ledger import Metrics
+from seg_anl.engine.loop import Task, fit
 from seg_anl.engine.randomness import epoch_generator
-from seg_anl.engine.stack import LossStack, Stack
+from seg_anl.engine.run_directory import RunDirectory
+from seg_anl.engine.settings import LoopSettings, OptimSettings
+from seg_anl.engine.side_by_side import LossStack, Stack, Training, fit_together
 from seg_anl.losses import RobustLoss, build_loss
 from seg_anl.records import UserError, read_metrics
 

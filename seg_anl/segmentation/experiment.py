@@ -1,0 +1,186 @@
+"""A segmentation run: what ``seg-anl-train`` brings to the skeleton in :mod:`seg_anl.engine.experiment`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from seg_anl.engine.batches import ResidentBatches, check_batch_size
+from seg_anl.engine.checkpoint import load_model
+from seg_anl.engine.distribution import Process, is_main_process
+from seg_anl.engine.experiment import Experiment, print_result, run_experiments
+from seg_anl.engine.ledger import Metrics
+from seg_anl.engine.loop import Task
+from seg_anl.engine.run_directory import RunDirectory, run_path
+from seg_anl.engine.settings import of_each_seed
+from seg_anl.losses import ScheduledLoss
+from seg_anl.records import MetricRow, UserError, array_digest, chosen_items
+
+from .augmentation import Augmentation
+from .criterion import build_criterion
+from .datasets import ImageSet, load_images
+from .evaluation import dice_scores, predict_labels
+from .models import build_model
+from .noise import check_noise_settings, noisy_masks
+from .picture import save_report, worst_and_best
+from .recording import record_masks
+from .settings import data_settings, read_settings
+from .sources import find_pairs
+
+Splits = tuple[ImageSet, ImageSet]
+"""Training and test images under their clean masks."""
+NoisyMasks = tuple[ImageSet, list[dict[str, Any]]]
+"""The training images under their noisy masks, and the items of the noise's manifest."""
+
+
+def train(config: DictConfig) -> list[RunDirectory]:
+    """Run a configuration to its end, or find that it has been; returns the run directory of each of its seeds.
+
+    Raises:
+        UserError: for bad settings or files; nothing is written before the settings have been checked.
+    """
+    return run_experiments([SegmentationExperiment(one) for one in of_each_seed(config)])
+
+
+def train_and_print(config: DictConfig) -> None:
+    """Train, then print each run's result table."""
+    for run in train(config):
+        if is_main_process():
+            picture, predict = run.path / "report.png", f"seg-anl-predict {run.path} IMAGES OUT --overlay"
+            print_result(run, f"picture   {picture}", f"predict   {predict}")
+
+
+class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
+    """ISIC-style images to a network, evaluated by Dice."""
+
+    headline = "test/dice"
+
+    def __init__(self, config: DictConfig) -> None:
+        given = read_settings(config)
+        self.config, self.settings, self.optim = config, given.run, given.optim
+        self.data, self.evaluation, self.records = given.data, given.evaluation, given.records
+        self.augmentation = Augmentation(given.augmentation)
+        self.criterion = build_criterion(config.loss, given.criterion.dice_weight)
+        check_noise_settings(config.noise)
+        self.run = RunDirectory(run_path(config, noise_name(config)))
+
+    def load(self) -> tuple[Splits, list[str]]:
+        """Decode the training and test pairs."""
+        if self.config.model.name != "dynunet":
+            build_model(self.config.model, self.data)  # refused now rather than after all images are decoded
+        pairs = find_pairs(self.config.data, self.config.noise.seed)
+        remarks = [f"{pairs.remark}; {len(pairs.train)} to train on"]
+        loaded = []
+        for name, split in (("training", pairs.train), ("test", pairs.test)):
+            images = load_images(split, self.data, workers=self.settings.workers, progress=self.settings.progress)
+            remarks += [
+                f"{count} {name} image(s) stored as {mode} were converted to RGB"
+                for mode, count in images.conversions.items()
+            ]
+            loaded.append(images)
+        return (loaded[0], loaded[1]), remarks
+
+    def network(self, data: Splits, process: Process) -> nn.Module:
+        """The network of the ``model`` group."""
+        clean, test = data
+        kept = len(clean) - len(self._held_out(clean))
+        check_batch_size(self.settings.batch_size, kept, process.world_size)
+        process.share(len(test))  # too few images for the processes are refused now rather than after an epoch
+        return build_model(self.config.model, self.data)
+
+    def fingerprints(self, data: Splits) -> dict[str, str]:
+        """Digests of images and masks."""
+        return {
+            f"{name} {part}": array_digest(getattr(images, part).numpy())
+            for name, images in zip(("training", "test"), data, strict=True)
+            for part in ("images", "masks")
+        }
+
+    def noisy(self, data: Splits) -> NoisyMasks:
+        """The noisy masks in RUN/noise."""
+        return noisy_masks(data[0], self.config.noise, self.run.path / "noise")
+
+    def prepare(self, data: Splits, noisy: NoisyMasks, process: Process) -> tuple[ScheduledLoss, Task, str]:
+        """Batches of the noisy training set, and evaluation on all splits."""
+        (clean, test), (given, self.noise_items) = data, noisy
+        held_out = self._held_out(clean)
+        kept = set(clean.items) - held_out
+        self.clean, self.given, self.test = clean.subset(kept), given.subset(kept), test
+        self.tuning = given.subset(held_out) if held_out else None
+        if self.tuning is not None:
+            process.share(len(self.tuning))
+        batches = ResidentBatches(
+            self.given.images,
+            self.given.masks,
+            self.augmentation,
+            self.settings.batch_size,
+            self.settings.seed,
+            process,
+        )
+
+        def evaluate(model: nn.Module, epoch: int) -> Metrics:
+            return self.evaluate(model, epoch, process)
+
+        return self.criterion, Task(batches.epoch, len(batches), evaluate, headline=("test", "dice")), ""
+
+    def evaluate(self, model: nn.Module, epoch: int, process: Process) -> Metrics:
+        """Dice on the test images and, where due, on the training images against their noisy and clean masks."""
+
+        def predicted(data: ImageSet) -> Tensor:
+            part = predict_labels(model, data.images[process.share(len(data))], process.device)
+            return process.gathered(part, len(data))
+
+        classes = self.data.classes
+        metrics = {"test": dice_scores(predicted(self.test), self.test.masks, classes)}
+        if self.tuning is not None:
+            metrics["tuning"] = dice_scores(predicted(self.tuning), self.tuning.masks, classes)
+        if (epoch + 1) % self.evaluation.train_every == 0 or epoch + 1 == self.settings.epochs:
+            labels = predicted(self.given)
+            clean = dice_scores(labels, self.clean.masks, classes)
+            metrics["train"] = dice_scores(labels, self.given.masks, classes)
+            metrics["train"] |= {f"{name}_clean": value for name, value in clean.items()}
+        return metrics
+
+    @torch.inference_mode()
+    def finish(self, model: nn.Module, rows: list[MetricRow], process: Process) -> Mapping[str, int | None]:
+        """Draw report.png and, on request, record masks."""
+        model.eval()
+        classes, noise = self.data.classes, self.config.noise
+        test = predict_labels(model, self.test.images, process.device)
+        train = predict_labels(model, self.given.images, process.device)
+        wrong = {record["item"] for record in self.noise_items if record["realised"] > 0}
+        among = [i for i, item in enumerate(self.clean.items) if item in wrong]
+        groups = [
+            worst_and_best("training", self.clean, self.given, train, classes, among),
+            worst_and_best("test", self.test, None, test, classes),
+        ]
+        title = f"{self.config.loss.name}, {self.data.name}, alpha {noise.alpha}, beta {noise.beta}"
+        save_report(self.run.path / "report.png", f"{title}, seed {self.settings.seed}", groups, rows)
+        if "masks" in self.records:
+            record_masks(self.run.path / "records", self.clean, self.given, train, self.noise_items)
+        return {"train": len(self.given), "test": len(self.test), "wrong_masks": len(wrong)}
+
+    def _held_out(self, clean: ImageSet) -> set[str]:
+        """The training images held out for tuning, with their noisy masks."""
+        held_out = chosen_items(clean.items, self.data.tuning, self.config.noise.seed, "tuning")
+        if self.data.tuning and not held_out:
+            raise UserError(f"data.tuning={self.data.tuning} of {len(clean)} images is none")
+        return held_out
+
+
+def noise_name(config: DictConfig) -> str:
+    """The noise's part of a run's place."""
+    return f"alpha{config.noise.alpha:g}-beta{config.noise.beta:g}"
+
+
+def load_run_model(run: RunDirectory, checkpoint: Path, device: torch.device) -> tuple[nn.Module, DictConfig]:
+    """The network of a run with the weights of ``checkpoint``, in eval mode, and the run's configuration."""
+    config = run.config()
+    model = build_model(config.model, data_settings(config))
+    load_model(checkpoint, model, device)
+    return model.to(device).eval(), config
