@@ -44,20 +44,15 @@ from classification import datasets as classification_data
 from classification.batches import training_batches
 from classification.models import MODELS
 from classification.models import build_model as build_classifier
-from seg_anl.engine import (
-    LoopSettings,
-    OptimSettings,
-    Process,
-    ResidentBatches,
-    RunDirectory,
-    Task,
-    Training,
-    compose,
-    fit_together,
-    loss_from_config,
-)
-from seg_anl.engine.loop import PRECISIONS
+from seg_anl.engine.batches import ResidentBatches
+from seg_anl.engine.command import compose
+from seg_anl.engine.distribution import Process
+from seg_anl.engine.loop import PRECISIONS, Task
+from seg_anl.engine.optimization import loss_from_config
 from seg_anl.engine.randomness import epoch_generator
+from seg_anl.engine.run_directory import RunDirectory
+from seg_anl.engine.settings import LoopSettings, OptimSettings
+from seg_anl.engine.side_by_side import Training, fit_together
 from seg_anl.losses import ScheduledLoss
 from seg_anl.records import UserError
 from seg_anl.segmentation.augmentation import Augmentation

@@ -17,8 +17,8 @@ import torch
 from classification import evaluation
 from classification.models import MODELS
 from classification.models.registry import Architecture
-from classification.train import train
-from seg_anl.engine import compose
+from classification.experiment import train
+from seg_anl.engine.command import compose
 
 # Without batch norm, whose statistics are each process's own.
 def network(num_classes, channels, size):

@@ -14,7 +14,7 @@ from classification.methods import build_method
 from classification.methods.co_teaching import CrossedSmallLoss, NetworkPair
 from classification.methods.d2l import DimensionalityDriven, local_intrinsic_dimensionality
 from classification.methods.forward import estimated_transition
-from seg_anl.engine import Process
+from seg_anl.engine.distribution import Process
 from seg_anl.losses import build_loss
 from seg_anl.records import UserError
 

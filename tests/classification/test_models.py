@@ -14,7 +14,7 @@ import torchvision
 from torch import Tensor, nn
 
 from classification.models import MODELS, build_model, penultimate_features
-from seg_anl.engine.stack import Stack
+from seg_anl.engine.side_by_side import Stack
 from seg_anl.records import UserError
 
 # Name -> images it is meant for, its classes there, width of its penultimate layer.

@@ -10,7 +10,7 @@ import torch
 from omegaconf import OmegaConf
 
 from classification.recording import RECORDS, Recorder, largest_nnce_gradient
-from seg_anl.engine import checked_records
+from seg_anl.engine.settings import checked_records
 from seg_anl.records import UserError
 
 SETTINGS = OmegaConf.create({"record": ["probabilities", "gradients"], "record_every": 2, "epochs": 5})

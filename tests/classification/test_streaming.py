@@ -17,7 +17,7 @@ from torchvision import transforms as v1
 from classification.datasets import FileImages, Split
 from classification.file_transforms import FileTransforms
 from classification.streaming import FileBatches, FileEvaluation
-from seg_anl.engine import Process
+from seg_anl.engine.distribution import Process
 from seg_anl.records import UserError, config_folder, item_hash
 
 CPU = Process(torch.device("cpu"))

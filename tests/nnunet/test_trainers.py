@@ -140,7 +140,8 @@ def test_the_record_names_noise_seed_and_setting(make: Make):
 
 
 def test_the_environment_has_what_the_trainers_of_this_project_write(tmp_path: Path):
-    from seg_anl.engine import Process, RunDirectory
+    from seg_anl.engine.distribution import Process
+    from seg_anl.engine.run_directory import RunDirectory
     from seg_anl.nnunet.run_record import environment
 
     ours = environment(torch.device("cpu"), 1)

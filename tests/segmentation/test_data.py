@@ -15,7 +15,7 @@ from PIL import Image
 
 from data_prep import nnunet_prep
 from data_prep.pictures import read_image
-from seg_anl.engine import compose
+from seg_anl.engine.command import compose
 from seg_anl.records import UserError
 from seg_anl.segmentation.augmentation import Augmentation, normalized
 from seg_anl.segmentation.datasets import ImageSet, load_images

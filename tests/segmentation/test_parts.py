@@ -11,7 +11,7 @@ import torch
 from monai.losses import DiceLoss
 from omegaconf import OmegaConf
 
-from seg_anl.engine import compose
+from seg_anl.engine.command import compose
 from seg_anl.losses import build_loss
 from seg_anl.records import UserError, array_digest
 from seg_anl.segmentation.criterion import SegmentationCriterion, build_criterion

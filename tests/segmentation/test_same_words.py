@@ -11,7 +11,7 @@ from PIL import Image
 
 from data_prep import nnunet_prep
 from data_prep.isic2017 import find_isic2017
-from seg_anl.engine import compose
+from seg_anl.engine.command import compose
 from seg_anl.records import UserError
 from seg_anl.segmentation.datasets import load_images
 from seg_anl.segmentation.sources import find_pairs
