@@ -42,8 +42,8 @@ from torch import Tensor, nn
 
 from classification import datasets as classification_data
 from classification.batches import training_batches
-from classification.models import MODELS
-from classification.models import build_model as build_classifier
+from classification.networks import MODELS
+from classification.networks import build_model as build_classifier
 from seg_anl.engine.batches import ResidentBatches
 from seg_anl.engine.command import compose
 from seg_anl.engine.distribution import Process

@@ -24,14 +24,14 @@ from seg_anl.engine.settings import of_each_seed
 from seg_anl.losses import ScheduledLoss
 from seg_anl.records import MetricRow, UserError, chosen_items
 
-from .batches import check_augmentation, evaluation_samples, training_batches
+from .accuracies import evaluation_scores, predict_split, training_scores
 from .datasets import Dataset, FileImages, fingerprints, load_dataset
-from .evaluation import evaluation_scores, predict_split, training_scores
+from .image_batches import evaluation_samples, training_batches
 from .methods import build_method
-from .models import build_model, penultimate_features
+from .networks import build_model, penultimate_features
 from .noise import noise_fingerprints, noise_name, read_noise, write_noise
-from .recording import Recorder
 from .settings import ClassificationRunSettings, read_settings
+from .training_records import Recorder
 
 Labels = NDArray[np.int64]
 
@@ -74,17 +74,17 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
     first_run: RunDirectory | None = None
 
     def __init__(self, config: DictConfig) -> None:
-        given = read_settings(config)
-        self.config, self.settings, self.optim = config, given.run, given.optim
-        self.evaluation, self.records, self.tuning_share = given.evaluation, given.records, given.tuning
+        self.given = read_settings(config)
+        self.config, self.settings, self.optim = config, self.given.run, self.given.optim
         self.loss = loss_from_config(config.loss)
-        self.method = build_method(config.method, str(config.loss.name))
+        self.method = build_method(self.given.method)
         self.run = RunDirectory(run_path(config, noise_name(config.noise), noise_follows_seed=True))
 
     def load(self) -> tuple[Dataset, list[str]]:
         """Read the data set."""
         data = load_dataset(self.config.data)
-        check_augmentation(data, self.config)
+        if not isinstance(data.train.images, FileImages):
+            self.given.augmentation.check_in_memory(str(self.config.data.name), min(data.train.images.shape[2:]))
         self.headline = f"{'test' if 'test' in data.tests else next(iter(data.tests))}/accuracy"
         return data, [f"{data.remark}; {len(data.train)} to train on"]
 
@@ -113,20 +113,22 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
         """Batches of the training set under its noisy labels, and evaluation on all splits."""
         held_out = self._held_out(data)
         kept = np.setdiff1d(np.arange(len(noisy)), held_out)
-        given = data.train.with_labels(noisy)
-        self.train = given.subset(kept) if len(held_out) else given
+        given = replace(data.train, labels=noisy)
+        self.train = given.part(kept) if len(held_out) else given
         self.clean = data.train.labels[kept] if data.labels_are_clean else None
         self.evaluated = dict(data.tests)
         if len(held_out):
-            self.evaluated["tuning"] = given.subset(held_out)
+            self.evaluated["tuning"] = given.part(held_out)
             process.share(len(held_out))
         self.data = replace(data, train=self.train)
-        self.samples = evaluation_samples(self.data, self.config, process.device)
-        self.recorder = Recorder(self.run.path / "records", self.config, self.train.labels, self.clean)
+        self.samples = evaluation_samples(self.data, self.given, process.device)
+        self.recorder = Recorder(
+            self.run.path / "records", self.given.records, self.settings, self.train.labels, self.clean
+        )
         if self.first_run is not None:
             self.method.learn(self._first_probabilities(self.first_run, process))
         criterion = self.method.criterion(self.loss, epochs=self.settings.epochs, process=process)
-        batches = training_batches(self.data, self.config, process)
+        batches = training_batches(self.data, self.given, process)
         task = Task(
             batches.epoch,
             len(batches),
@@ -143,7 +145,7 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
             name: evaluation_scores(predict_split(model, split, self.samples, process), torch.from_numpy(split.labels))
             for name, split in self.evaluated.items()
         }
-        every, last = self.evaluation.train_every, epoch + 1 == self.settings.epochs
+        every, last = self.given.evaluation.train_every, epoch + 1 == self.settings.epochs
         recording = self.recorder.due(epoch, "probabilities", "gradients")
         scoring = every and ((epoch + 1) % every == 0 or last)
         if scoring or recording:
@@ -170,15 +172,16 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
     def _held_out(self, data: Dataset) -> NDArray[np.int64]:
         """Positions of the training samples held out for tuning, with their noisy labels, ascending."""
         seed, count = self.config.noise.get("seed", self.settings.seed), len(data.train)
-        held_out = chosen_items(map(str, range(count)), self.tuning_share, seed, "tuning")
-        if self.tuning_share and not held_out:
-            raise UserError(f"data.tuning={self.tuning_share} of {count} images is none")
+        share = self.given.data.tuning
+        held_out = chosen_items(map(str, range(count)), share, seed, "tuning")
+        if share and not held_out:
+            raise UserError(f"data.tuning={share} of {count} images is none")
         return np.array(sorted(map(int, held_out)), dtype=np.int64)
 
     def _plain_network(self, data: Dataset) -> nn.Module:
         images, model = data.train.images, self.config.model
         if isinstance(images, FileImages):
-            channels, size = 3, _file_image_size(self.config)
+            channels, size = 3, self.given.augmentation.size_in_files()
         else:
             channels, size = images.shape[1], (images.shape[2], images.shape[3])
         weights = model.get("weights")
@@ -187,7 +190,7 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
     def _drawn(self, epoch: int, count: int) -> Iterator[Tensor]:
         """``count`` training samples drawn for the method, not augmented."""
         order = torch.randperm(len(self.train), generator=epoch_generator(self.settings.seed, epoch, "method"))
-        return self.samples(self.train.subset(order[:count].numpy()))
+        return self.samples(self.train.part(order[:count].numpy()))
 
     def _first_probabilities(self, first: RunDirectory, process: Process) -> Tensor:
         """What the network of a finished run says of the training set: ``(N, K)``."""
@@ -210,13 +213,3 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
         if wrong == 0 and noise.get("rate", 0) > 0 and noise.get("counts") == "cell":
             remark += "; counts of so few samples are rounded down to none: noise.counts=iid draws for each sample"
         return remark
-
-
-def _file_image_size(config: DictConfig) -> tuple[int, int]:
-    """Rows and columns of images in files, as the network gets them."""
-    crop, resize = config.augmentation.crop, config.augmentation.resize
-    if crop is not None:
-        return int(crop), int(crop)
-    if not isinstance(resize, (int, type(None))) and len(resize) == 2:
-        return int(resize[0]), int(resize[1])
-    raise UserError("images of one size are needed: set augmentation.crop, or augmentation.resize=[ROWS,COLUMNS]")

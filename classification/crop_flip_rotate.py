@@ -1,7 +1,7 @@
-"""Augmentation of whole batches on the device: random crop, horizontal flip and rotation, as torchvision's transforms.
+"""Random crop, flip and rotation of whole batches on the device, as torchvision's transforms of single images.
 
-What is drawn is apart from what is done with it: :meth:`Augmentation.draw` and :func:`apply`. Images decoded from files
-are augmented where they are decoded.
+What is drawn (:class:`Draws`) is apart from what is done with it (:func:`apply`). For images in files see
+:mod:`classification.decoded_batches`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 
-from seg_anl.records import UserError, is_number, is_whole_number
+from .settings import Augmentation
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +27,9 @@ class Draws:
         angle: ``(B,)`` float32, degrees counter-clockwise.
     """
 
-    offset: Tensor | None
-    mirrored: Tensor | None
-    angle: Tensor | None
+    offset: Tensor | None = None
+    mirrored: Tensor | None = None
+    angle: Tensor | None = None
 
     def __getitem__(self, index: slice) -> Draws:
         """What was drawn for some of the images."""
@@ -40,52 +39,35 @@ class Draws:
 
 
 @dataclass(frozen=True)
-class Augmentation:
-    """Random crop, then flip, then rotation: the order of the papers' code.
+class CropFlipRotate:
+    """Random crop, flip and rotation as the settings say, then normalization by ``mean`` and ``std`` per channel."""
 
-    Attributes:
-        crop_padding: black pixels put around an image before a crop of its own size, ``RandomCrop(size, padding)``.
-        flip: probability of mirroring left and right, ``RandomHorizontalFlip``.
-        rotation: degrees; the angle is uniform from minus to plus so much, ``RandomRotation``: nearest neighbor, the
-            same size, black where nothing was.
-    """
-
-    crop_padding: int = 0
-    flip: float = 0.0
-    rotation: float = 0.0
-
-    @classmethod
-    def from_config(cls, config: DictConfig) -> Augmentation:
-        """Check the ``augmentation`` settings that concern images in memory."""
-        padding = config.crop_padding
-        if not is_whole_number(padding) or padding < 0:
-            raise UserError(f"augmentation.crop_padding must be a whole number of pixels >= 0, got {padding!r}")
-        for name, highest in (("flip", 1), ("rotation", 180)):
-            value = config[name]
-            if not is_number(value) or not 0 <= value <= highest:
-                raise UserError(f"augmentation.{name} must be from 0 to {highest}, got {value!r}")
-        return cls(padding, float(config.flip), float(config.rotation))
-
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Images ``(B, C, H, W)``, uint8, to such images; draws from ``generator``, on the CPU, without waiting."""
-        return apply(images, self.draw(len(images), generator))
+    settings: Augmentation
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
     def draw(self, count: int, generator: torch.Generator) -> Draws:
-        """Parameters for ``count`` images."""
+        """Parameters for ``count`` images, from ``generator``, which is on the CPU."""
+        padding, rotation = self.settings.crop_padding, self.settings.rotation
         offset = mirrored = angle = None
-        if self.crop_padding:
-            offset = torch.randint(-self.crop_padding, self.crop_padding + 1, (2, count), generator=generator)
-        if self.flip:
-            mirrored = torch.rand(count, generator=generator) < self.flip
-        if self.rotation:
-            angle = torch.empty(count).uniform_(-self.rotation, self.rotation, generator=generator)
+        if padding:
+            offset = torch.randint(-padding, padding + 1, (2, count), generator=generator)
+        if self.settings.flip:
+            mirrored = torch.rand(count, generator=generator) < self.settings.flip
+        if rotation:
+            angle = torch.empty(count).uniform_(-rotation, rotation, generator=generator)
         return Draws(offset, mirrored, angle)
+
+    def __call__(self, images: Tensor, labels: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        """uint8 images ``(B, C, H, W)`` to float32, changed as drawn; labels stay unchanged."""
+        return normalized(apply(images, draws), self.mean, self.std), labels
 
 
 def apply(images: Tensor, draws: Draws) -> Tensor:
-    """Images ``(B, C, H, W)``, uint8, changed as drawn; the images themselves stay as they are.
+    """Images ``(B, C, H, W)``, uint8: cropped, then mirrored, then rotated, without waiting for the device.
 
-    Every pixel of the result is one pixel of the source, or black: one look-up, whatever is done.
+    The order is that of the papers' code. Every pixel of the result is one pixel of the source, or black: one look-up,
+    whatever is done. The images themselves stay unchanged.
     """
     if draws.offset is None and draws.mirrored is None and draws.angle is None:
         return images

@@ -1,14 +1,16 @@
 """Batches of images in files: decoded and augmented by worker processes, normalized on the training device.
 
 The draws of a sample are a function of seed, epoch and the sample's position alone: a batch is the same with any number
-of workers or of training processes, and after a resume.
+of workers or of training processes, and after a resume. The transforms are torchvision's, on Pillow images, in the
+order of the published code.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,17 +18,17 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler
 
 from data_prep.pictures import refuse_depth
 from seg_anl.engine.batches import check_batch_size
 from seg_anl.engine.distribution import Process
 from seg_anl.engine.randomness import epoch_generator
-from seg_anl.records import UserError, is_whole_number, item_hash
+from seg_anl.records import UserError, item_hash
 
-from .augmentation import normalized
-from .datasets import FileImages, Split
-from .file_transforms import FileTransforms
+from .crop_flip_rotate import normalized
+from .datasets import Dataset, FileImages
+from .settings import Augmentation
 
 EVALUATION = -1  # the epoch under which a sample is not augmented
 
@@ -35,26 +37,27 @@ class FileBatches:
     """Training batches of a split whose images are files, in the order in which :class:`ResidentBatches` has them.
 
     Args:
-        split: its images are :class:`FileImages`.
-        transforms: how images are cropped, augmented and normalized.
+        data: images of its ``train`` are :class:`FileImages`.
+        settings: how images are cropped and augmented.
         batch_size: samples of a step, over all training processes.
         seed: of order and augmentation.
         process: whose device it is, and whose part of every batch.
         workers: processes that decode; 0: none, this one does.
 
     Raises:
-        UserError: a batch size that cannot be; in :meth:`epoch` an image that cannot be read, by name.
+        UserError: an invalid batch size; in :meth:`epoch` an image that cannot be read, by name.
     """
 
     def __init__(
-        self, split: Split, transforms: FileTransforms, batch_size: int, seed: int, process: Process, *, workers: int
+        self, data: Dataset, settings: Augmentation, batch_size: int, seed: int, process: Process, *, workers: int
     ) -> None:
-        check_batch_size(batch_size, len(split), process.world_size)
-        assert isinstance(split.images, FileImages)
-        self.labels = torch.from_numpy(split.labels).to(process.device)
-        self.transforms, self.seed, self.device = transforms, seed, process.device
-        self._order = _Order(len(split), batch_size, seed, process.of_batch)
-        self._loader = _loader(_Decoded(split.images, transforms, seed), self._order, workers, process.device)
+        images = data.train.images
+        assert isinstance(images, FileImages)
+        check_batch_size(batch_size, len(images), process.world_size)
+        self.labels, self.device = torch.from_numpy(data.train.labels).to(process.device), process.device
+        self.mean, self.std = data.mean, data.std
+        self._order = _Order(len(images), batch_size, seed, process.of_batch)
+        self._loader = _loader(_Decoded(images, settings, seed), self._order, workers, process.device)
 
     def __len__(self) -> int:
         return len(self._order)
@@ -64,35 +67,66 @@ class FileBatches:
         self._order.epoch = epoch
         for positions, images in _batches(self._loader):
             labels = self.labels[positions.to(self.device, non_blocking=True)]
-            on_device = images.to(self.device, non_blocking=True)
-            yield normalized(on_device, self.transforms.mean, self.transforms.std), labels
+            yield normalized(images.to(self.device, non_blocking=True), self.mean, self.std), labels
 
 
-class FileEvaluation:
-    """All images of a split in order, not augmented: normalized float32 batches ``(B, 3, H, W)`` on ``device``.
+def evaluation_batches(
+    images: FileImages, settings: Augmentation, batch_size: int, device: torch.device, *, workers: int
+) -> Iterator[Tensor]:
+    """All images of a split in order, not augmented: uint8 batches ``(B, 3, H, W)`` on ``device``.
 
     Raises:
         UserError: while it is iterated over, an image that cannot be read, by name.
     """
+    keys = [_Key(EVALUATION, position) for position in range(len(images))]
+    batches = [keys[start : start + batch_size] for start in range(0, len(keys), batch_size)]
+    loader = _loader(_Decoded(images, settings, seed=0), batches, min(workers, len(batches)), device)
+    for _, batch in _batches(loader):
+        yield batch.to(device, non_blocking=True)
 
-    def __init__(
-        self, images: FileImages, transforms: FileTransforms, batch_size: int, device: torch.device, *, workers: int
-    ) -> None:
-        self.transforms, self.device = transforms, device
-        positions = range(len(images))
-        keys = [
-            [_Key(EVALUATION, position) for position in positions[start : start + batch_size]]
-            for start in range(0, len(images), batch_size)
-        ]
-        self._batches = len(keys)
-        self._loader = _loader(_Decoded(images, transforms, seed=0), keys, min(workers, len(keys)), device)
 
-    def __len__(self) -> int:
-        return self._batches
+def transforms(settings: Augmentation, *, training: bool) -> Callable[[Image.Image], Tensor]:
+    """A Pillow image to uint8 ``(3, H, W)``; in training it is augmented by draws from torch's global generator.
 
-    def __iter__(self) -> Iterator[Tensor]:
-        for _, images in _batches(self._loader):
-            yield normalized(images.to(self.device, non_blocking=True), self.transforms.mean, self.transforms.std)
+    The function raises a UserError for an image smaller than the crop.
+    """
+    from torchvision.transforms import v2  # imported late: runs on images in memory do without torchvision
+
+    steps: list[Any] = []
+    if training and settings.crop_scale is not None:
+        steps.append(v2.RandomResizedCrop(settings.crop, scale=settings.crop_scale))
+    else:
+        if settings.resize is not None:
+            steps.append(v2.Resize(settings.resize))
+        if settings.crop is not None and training and settings.random_crop:
+            steps.append(_LargeEnough(settings.crop, 2 * settings.crop_padding))
+            steps.append(v2.RandomCrop(settings.crop, padding=settings.crop_padding or None))
+        elif settings.crop is not None:
+            steps += [_LargeEnough(settings.crop, 0), v2.CenterCrop(settings.crop)]
+    if training and settings.flip:
+        steps.append(v2.RandomHorizontalFlip(settings.flip))
+    if training and settings.rotation:
+        steps.append(v2.RandomRotation(settings.rotation))
+    if training and any(settings.jitter):
+        steps.append(v2.ColorJitter(*settings.jitter))
+    return v2.Compose([*steps, v2.PILToTensor()])  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class _LargeEnough:
+    """Refuses images smaller than the crop, which torchvision would pad."""
+
+    crop: int
+    padding: int
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        if min(image.size) + self.padding < self.crop:
+            width, height = image.size
+            raise UserError(
+                f"{width} x {height} pixels, smaller than augmentation.crop={self.crop}; set augmentation.resize, or a "
+                "smaller crop"
+            )
+        return image
 
 
 class _Key(NamedTuple):
@@ -117,16 +151,17 @@ class _Order(Sampler[list[_Key]]):
             yield [_Key(self.epoch, position) for position in share.tolist()]
 
 
-class _Decoded(Dataset[Any]):
+class _Decoded(torch.utils.data.Dataset[Any]):
     """Positions and uint8 images by key; what cannot be read is handed on as a message.
 
     An exception that leaves a worker process would come with the traceback in its text.
     """
 
-    def __init__(self, images: FileImages, transforms: FileTransforms, seed: int) -> None:
+    def __init__(self, images: FileImages, settings: Augmentation, seed: int) -> None:
         # One block of bytes rather than a million objects, whose reference counts would unshare a worker's memory.
         self.paths = np.array([os.fsencode(path) for path in images.paths])
-        self.transforms, self.seed = transforms, seed
+        self.training, self.evaluation = (transforms(settings, training=training) for training in (True, False))
+        self.seed = seed
 
     def __getitem__(self, key: _Key) -> tuple[int, Tensor] | str:
         path = Path(os.fsdecode(self.paths[key.position]))
@@ -136,21 +171,18 @@ class _Decoded(Dataset[Any]):
                 image = file.convert("RGB")
         except UserError as error:
             return str(error)
+        except UnidentifiedImageError:
+            return f"{path}: an image that cannot be read: no image, or one of a kind that Pillow does not know"
         except Exception as error:  # decoders of damaged files fail in any way
-            return f"{path}: an image that cannot be read: {_reason(error)}"
+            reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+            return f"{path}: an image that cannot be read: {reason}"
         try:
             if key.epoch == EVALUATION:
-                return key.position, self.transforms.evaluation(image)
+                return key.position, self.evaluation(image)
             with _draws_from(item_hash(self.seed, f"{key.epoch} {key.position}", "augmentation")):
-                return key.position, self.transforms.training(image)
+                return key.position, self.training(image)
         except UserError as error:
             return f"{path}: {error}"
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "no image, or one of a kind that Pillow does not know"
-    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
 
 
 @contextmanager
@@ -176,8 +208,6 @@ def _collated(samples: list[tuple[int, Tensor] | str]) -> tuple[Tensor, Tensor] 
 def _loader(
     images: _Decoded, keys: Sampler[list[_Key]] | Sequence[list[_Key]], workers: int, device: torch.device
 ) -> DataLoader[Any]:
-    if not is_whole_number(workers) or workers < 0:
-        raise UserError(f"workers must be a whole number from 0, got {workers!r}")
     return DataLoader(
         images,
         batch_sampler=keys,
@@ -194,8 +224,7 @@ def _batches(loader: DataLoader[Any]) -> Iterator[tuple[Tensor, Tensor]]:
         for batch in loader:
             if isinstance(batch, str):
                 raise UserError(batch)
-            positions, images = batch
-            yield positions, images
+            yield batch
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise

@@ -6,30 +6,20 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
-from omegaconf import DictConfig
-
 from data_prep.pairing import IMAGE_SUFFIXES
 from seg_anl.records import UserError
 
-from ..paths import configured_path
-from .split import FileImages, Split
+from .dataset import Split
 
 _DIGITS = 18  # of a label at most; beyond, it is no number of 64 bits
 
 
-def root_folder(data: DictConfig, setting: str = "root") -> Path:
-    """The folder of ``data.SETTING``.
-
-    Raises:
-        UserError: where it is not a folder, or has nothing in it.
-    """
-    root = configured_path(data[setting], f"data.{setting}")
+def check_root(root: Path, setting: str = "root") -> None:
+    """Refuse a folder ``data.SETTING`` that is not there or has nothing in it."""
     if not os.path.isdir(root):
         raise UserError(f"data.{setting}: {root} is not a folder")
     if not _listed(root):
         raise UserError(f"data.{setting}: {root} is empty")
-    return root
 
 
 def first_folder(root: Path, *names: str) -> Path | None:
@@ -69,7 +59,7 @@ def _listed(folder: Path) -> list[str]:
 
 
 def _refuse_unlisted(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):  # a class without a folder is told by who asks for it
+    if not isinstance(error, FileNotFoundError):  # who asks for a class without a folder says so
         raise UserError(f"cannot list {error.filename}: {error.strerror}") from error
 
 
@@ -78,27 +68,22 @@ def class_folders(folder: Path) -> list[str]:
     return sorted(name for name in _listed(folder) if not name.startswith(".") and os.path.isdir(folder / name))
 
 
-def labeled_folders(folder: Path, classes: Sequence[str]) -> Split:
-    """The images of ``folder/CLASS`` for each of ``classes``; other folders are left alone.
+def labeled_folders(folder: Path, classes: Sequence[str], labels: Sequence[int] | None = None) -> Split:
+    """The images of ``folder/CLASS`` for each of ``classes``, labeled 0, 1, ... or ``labels``; others are left alone.
 
     Raises:
         UserError: a class without a folder or an image.
     """
     paths: list[Path] = []
-    labels: list[int] = []
-    for label, name in enumerate(classes):
+    of_paths: list[int] = []
+    for label, name in zip(range(len(classes)) if labels is None else labels, classes, strict=True):
         found = image_files(folder / name)
         if not found:
             reason = f"no images in it ({' '.join(IMAGE_SUFFIXES)})" if (folder / name).is_dir() else "no such folder"
             raise UserError(f"{folder / name}: {reason}; half downloaded or unpacked?")
         paths += found
-        labels += [label] * len(found)
-    return file_split(paths, labels)
-
-
-def file_split(paths: Sequence[Path], labels: Sequence[int]) -> Split:
-    """A split of images in files."""
-    return Split(FileImages(tuple(paths)), np.asarray(labels, dtype=np.int64))
+        of_paths += [label] * len(found)
+    return Split.in_files(paths, of_paths)
 
 
 def read_lines(path: Path) -> list[str]:
@@ -131,22 +116,17 @@ def read_labeled(path: Path) -> list[tuple[str, int]]:
     return rows
 
 
-def refuse_missing(paths: Iterable[Path], source: Path) -> None:
-    """Refuse a list of files that are not all there. Folders are read once each, not asked for every file.
+def listed_files(paths: Sequence[Path], labels: Iterable[int], source: Path) -> Split:
+    """A split of the images that the list ``source`` names. Folders are read once each, not asked for every file.
 
     Raises:
         UserError: naming the first that is missing, with their number.
     """
-    listed: dict[Path, set[str]] = {}
-    total, missing = 0, []
-    for path in paths:
-        if path.parent not in listed:
-            listed[path.parent] = set(_listed(path.parent)) if os.path.isdir(path.parent) else set()
-        total += 1
-        if path.name not in listed[path.parent]:
-            missing.append(path)
+    there = {folder: set(_listed(folder)) if os.path.isdir(folder) else set() for folder in {p.parent for p in paths}}
+    missing = [path for path in paths if path.name not in there[path.parent]]
     if missing:
         raise UserError(
-            f"{missing[0]}: not there; {len(missing)} of the {total} images in {source} are missing: half "
+            f"{missing[0]}: not there; {len(missing)} of the {len(paths)} images in {source} are missing: half "
             "downloaded or unpacked?"
         )
+    return Split.in_files(paths, list(labels))

@@ -8,22 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from seg_anl.records import UserError
 
-from .features import head_of
+from .head import head_of
 
 IMAGENET = "imagenet"
 
 # torchvision's first weights: plain ImageNet training, what the papers had; its later ones come from a longer recipe.
 # Its ResNet-18 and ResNet-34 are not the ones of this package.
-IMAGENET_WEIGHTS = {
-    "resnet50": torchvision.models.ResNet50_Weights.IMAGENET1K_V1,
-    "resnet101": torchvision.models.ResNet101_Weights.IMAGENET1K_V1,
-    "vgg19_bn": torchvision.models.VGG19_BN_Weights.IMAGENET1K_V1,
-}
+IMAGENET_WEIGHTS = {"resnet50": "ResNet50_Weights", "resnet101": "ResNet101_Weights", "vgg19_bn": "VGG19_BN_Weights"}
 
 
 def load_weights(model: nn.Module, name: str, weights: str) -> None:
@@ -60,7 +55,9 @@ def load_weights(model: nn.Module, name: str, weights: str) -> None:
 def _imagenet_file(name: str) -> Path:
     if name not in IMAGENET_WEIGHTS:
         raise UserError(f"model.weights={IMAGENET}: there are none for {name}, only for {', '.join(IMAGENET_WEIGHTS)}")
-    url: str = IMAGENET_WEIGHTS[name].url
+    import torchvision  # imported late: files of a person's own do without it
+
+    url: str = getattr(torchvision.models, IMAGENET_WEIGHTS[name]).IMAGENET1K_V1.url
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
     if not path.exists():
         digest = path.stem.rsplit("-", 1)[-1]

@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from omegaconf import DictConfig
 from torch import Tensor
 
-from seg_anl.engine.settings import checked_records, plain
 from seg_anl.records import make_directory, written_aside
 
-RECORDS = ("features", "gradients", "probabilities")
+from .settings import ClassificationRunSettings
+
 SMALLEST_PROBABILITY = 1e-7  # NNCE's p_min
 
 
@@ -26,15 +25,21 @@ class Recorder:
 
     Args:
         folder: RUN/records.
-        config: with ``record`` (names of :data:`RECORDS`), ``record_every`` and ``epochs``.
+        wanted: what is recorded: names of :data:`~classification.settings.RECORDS`.
+        run: with ``record_every`` and ``epochs``.
         labels, clean: given and true training labels ``(N,)``; ``clean`` is None where nobody knows them.
     """
 
     def __init__(
-        self, folder: Path, config: DictConfig, labels: NDArray[np.int64], clean: NDArray[np.int64] | None
+        self,
+        folder: Path,
+        wanted: frozenset[str],
+        run: ClassificationRunSettings,
+        labels: NDArray[np.int64],
+        clean: NDArray[np.int64] | None,
     ) -> None:
-        self.folder, self.wanted = folder, checked_records(plain(config).get("record"), RECORDS)
-        self.every, self.epochs = int(config.record_every), int(config.epochs)
+        self.folder, self.wanted = folder, wanted
+        self.every, self.epochs = run.record_every, run.epochs
         self.samples: dict[str, NDArray[Any]] = {"labels": labels}
         if clean is not None:
             self.samples["clean"] = clean

@@ -1,4 +1,4 @@
-"""Residual networks for 32x32 images: a 3x3 stem that keeps the resolution, no max pooling."""
+"""Networks for small images: plain convolutional ones for MNIST and CIFAR-10, and residual ones with a 3x3 stem."""
 
 from __future__ import annotations
 
@@ -7,7 +7,54 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .initialization import initialize
+
+class PlainNetwork(nn.Module):
+    """Stages of 3x3 convolutions with batch norm and ReLU, each closed by 2x2 max pooling; two linear layers.
+
+    Shape: ``(B, in_channels, H, W)`` to logits ``(B, num_classes)``; every stage halves both sides, rounding down.
+
+    Args:
+        stages: channels of the convolutions, stage by stage.
+        hidden: width of the penultimate layer.
+        num_classes: K.
+        in_channels: channels of the images.
+        image_size: ``(H, W)`` in pixels; fixes the width of the first linear layer.
+
+    Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Section 5.2; the
+    widths are those of its repository.
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[Sequence[int]],
+        hidden: int,
+        num_classes: int,
+        in_channels: int,
+        image_size: tuple[int, int],
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = in_channels
+        for stage in stages:
+            for width in stage:
+                layers += [
+                    nn.Conv2d(channels, width, kernel_size=3, padding=1),
+                    nn.BatchNorm2d(width),
+                    nn.ReLU(inplace=True),
+                ]
+                channels = width
+            layers.append(nn.MaxPool2d(2))
+        height, width = (side >> len(stages) for side in image_size)
+        self.convolutions = nn.Sequential(*layers)
+        self.hidden = nn.Sequential(
+            nn.Linear(channels * height * width, hidden), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True)
+        )
+        self.head = nn.Linear(hidden, num_classes)
+        initialize(self)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``(B, num_classes)``."""
+        return self.head(self.hidden(self.convolutions(images).flatten(1)))
 
 
 class PaddedIdentity(nn.Module):
@@ -66,6 +113,7 @@ class ResidualNetwork(nn.Module):
         shortcut: what stands beside a block that changes the resolution or the width.
         num_classes: K.
         in_channels: channels of the images.
+        image_size: of no consequence; all networks are built from it.
 
     Reference: He et al., Deep Residual Learning for Image Recognition, CVPR 2016.
     """
@@ -77,6 +125,7 @@ class ResidualNetwork(nn.Module):
         shortcut: type[PaddedIdentity] | type[Projection],
         num_classes: int,
         in_channels: int,
+        image_size: tuple[int, int],
     ) -> None:
         super().__init__()
         self.stem = nn.Sequential(
@@ -102,19 +151,15 @@ class ResidualNetwork(nn.Module):
         return self.head(self.stages(self.stem(images)).mean(dim=(2, 3)))
 
 
-def resnet18(num_classes: int, in_channels: int, image_size: tuple[int, int]) -> ResidualNetwork:
-    """ResNet-18 with projections, four stages of 64 to 512 channels."""
-    return ResidualNetwork([2, 2, 2, 2], [64, 128, 256, 512], Projection, num_classes, in_channels)
+def initialize(model: nn.Module) -> None:
+    """Draw weights anew, in place, from torch's global generator; biases and batch norm stay as torch made them.
 
-
-def resnet34(num_classes: int, in_channels: int, image_size: tuple[int, int]) -> ResidualNetwork:
-    """ResNet-34 with projections, four stages of 64 to 512 channels: CIFAR-100 in most of the papers."""
-    return ResidualNetwork([3, 4, 6, 3], [64, 128, 256, 512], Projection, num_classes, in_channels)
-
-
-def resnet44(num_classes: int, in_channels: int, image_size: tuple[int, int]) -> ResidualNetwork:
-    """ResNet-44 (6n + 2 layers, n = 7; He et al., Section 4.2): CIFAR-100 in Equal Loss (Cui et al.).
-
-    He et al. draw convolutions from a normal distribution; here they are uniform with the same variance.
+    Convolutions are uniform with variance ``2 / fan_in`` (He et al., Delving Deep into Rectifiers, ICCV 2015), linear
+    layers uniform with variance ``2 / (fan_in + fan_out)`` (Glorot and Bengio, AISTATS 2010): what the repositories of
+    Active Passive Losses and Active Negative Loss do for their plain networks and, the latter, for its ResNets.
     """
-    return ResidualNetwork([7, 7, 7], [16, 32, 64], PaddedIdentity, num_classes, in_channels)
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_uniform_(module.weight, mode="fan_in", nonlinearity="relu")
+        elif isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
