@@ -27,7 +27,7 @@ AnyLoss = TypeVar("AnyLoss", bound="RobustLoss")
 
 
 class ScheduledLoss(nn.Module):
-    """A criterion that is told when an epoch begins, whether or not it has a schedule.
+    """A criterion whose ``set_epoch`` is called when an epoch begins, whether or not it has a schedule.
 
     Attributes:
         draws: whether it draws random numbers, from torch's generator.
