@@ -107,7 +107,8 @@ class EvaluationSet:
         predictor.manual_initialization(network, *training, None, self.dataset_json, self.trainer_name, None)
         preprocessor = self.configuration_manager.preprocessor_class(verbose=False)
         labels = self.label_manager
-        regions = labels.foreground_regions if labels.has_regions else labels.foreground_labels
+        foreground = labels.foreground_regions if labels.has_regions else labels.foreground_labels
+        regions = [np.atleast_1d(region).tolist() for region in foreground]
         found = []
         for case in self.cases[part[0] :: part[1]]:
             data, _, properties = preprocessor.run_case(case.images, None, *training, self.dataset_json)
@@ -121,7 +122,7 @@ class EvaluationSet:
             truth = self._truth(case)
             if predicted.shape != truth.shape:
                 raise UserError(f"{case.label}: shape {truth.shape}, but its image has shape {predicted.shape}")
-            found.append(overlap(predicted, truth, [np.atleast_1d(region).tolist() for region in regions], labels.ignore_label))
+            found.append(overlap(predicted, truth, regions, labels.ignore_label))
         progress(f"seg_anl: tested on {len(found)} cases")
         return found
 
