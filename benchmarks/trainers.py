@@ -58,7 +58,7 @@ from seg_anl.records import UserError
 from seg_anl.segmentation.augmentation import Augmentation
 from seg_anl.segmentation.criterion import build_criterion
 from seg_anl.segmentation.datasets import load_images
-from seg_anl.segmentation.models import build_model
+from seg_anl.segmentation.networks import build_model
 from seg_anl.segmentation.sources import find_pairs
 
 CIFAR10_IMAGES = 50_000

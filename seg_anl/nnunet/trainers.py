@@ -1,148 +1,59 @@
-"""The trainers by the names that ``nnUNetv2_train -tr`` takes: one per loss, named after what it changes.
+"""The trainers by the names that ``nnUNetv2_train -tr`` takes, made from the losses' registry.
 
-``nnUNetTrainerX_ISIC2017`` are ANL-CE and the baselines of Table VI in the published setting.
+Every loss that trains with its defaults has one, named after it: ``nnUNetTrainerANLCE``. Two losses also have one with
+nnU-Net's Dice loss added, and ANL-CE and the baselines of Table VI one in the published setting.
 """
-
-# ruff: noqa: N801  (nnU-Net's naming)
 
 from __future__ import annotations
 
-from .isic2017 import ISIC2017Protocol
+from typing import Any
+
+from seg_anl.losses import build_loss, list_losses, loss_parameters
+
+from .environment_settings import ANY_LOSS_TRAINER
+from .isic2017_protocol import ISIC2017Protocol
 from .robust_trainer import RobustLossTrainer
 
-
-class nnUNetTrainerRobust(RobustLossTrainer):
-    """Any loss of the library, named by ``SEG_ANL_LOSS``."""
-
-
-class nnUNetTrainerANLCE(RobustLossTrainer):
-    """Active negative loss: NCE + NNCE."""
-
-    loss_name = "anl_ce"
-
-
-class nnUNetTrainerANLFL(RobustLossTrainer):
-    """Active negative loss: NFL + NNFL."""
-
-    loss_name = "anl_fl"
-
-
-class nnUNetTrainerANLCEER(RobustLossTrainer):
-    """ANL-CE with entropy regularization (ANL-CE*)."""
-
-    loss_name = "anl_ce_er"
-
-
-class nnUNetTrainerNCERCE(RobustLossTrainer):
-    """Active passive loss: NCE + RCE."""
-
-    loss_name = "nce_rce"
-
-
-class nnUNetTrainerNCEAGCE(RobustLossTrainer):
-    """NCE with the asymmetric AGCE."""
-
-    loss_name = "nce_agce"
-
-
-class nnUNetTrainerGCE(RobustLossTrainer):
-    """Generalized cross entropy."""
-
-    loss_name = "gce"
-
-
-class nnUNetTrainerSCE(RobustLossTrainer):
-    """Symmetric cross entropy."""
-
-    loss_name = "sce"
-
-
-class nnUNetTrainerMAE(RobustLossTrainer):
-    """Mean absolute error."""
-
-    loss_name = "mae"
-
-
-class nnUNetTrainerTLoss(RobustLossTrainer):
-    """T-Loss, per pixel: nnU-Net's SGD rates are made for losses that do not grow with the image."""
-
-    loss_name = "t_loss"
-    loss_parameters = {"per_pixel": True}  # noqa: RUF012
-
-
-class nnUNetTrainerNRDice(RobustLossTrainer):
-    """Noise-robust Dice, over each process's batch."""
-
-    loss_name = "nr_dice"
-
-
-class nnUNetTrainerCESR(RobustLossTrainer):
-    """Sparse regularization; over 1000 epochs its weight grows as the published code lets it over 120."""
-
-    loss_name = "ce_sr"
-    loss_parameters = {"every": 8}  # noqa: RUF012
-
-
-class nnUNetTrainerEL(RobustLossTrainer):
-    """Equal loss."""
-
-    loss_name = "el"
-
-
-class nnUNetTrainerDiceANLCE(nnUNetTrainerANLCE):
-    """ANL-CE beside nnU-Net's Dice loss, both with weight 1."""
-
-    dice_weight = 1.0
-
-
-class nnUNetTrainerDiceGCE(nnUNetTrainerGCE):
-    """GCE beside nnU-Net's Dice loss, both with weight 1."""
-
-    dice_weight = 1.0
-
-
-class nnUNetTrainerANLCE_ISIC2017(ISIC2017Protocol):
-    """ANL-CE in the published setting; alpha = beta = 5 is assumed, the paper does not say."""
-
-    loss_name = "anl_ce"
-
-
-class nnUNetTrainerCE_ISIC2017(ISIC2017Protocol):
-    """Cross entropy in the published setting."""
-
-    loss_name = "ce"
-
-
-class nnUNetTrainerGCE_ISIC2017(ISIC2017Protocol):
-    """GCE in the published setting."""
-
-    loss_name = "gce"
-
-
-class nnUNetTrainerMAE_ISIC2017(ISIC2017Protocol):
-    """MAE in the published setting."""
-
-    loss_name = "mae"
-
-
-class nnUNetTrainerSCE_ISIC2017(ISIC2017Protocol):
-    """SCE in the published setting."""
-
-    loss_name = "sce"
-
-
-class nnUNetTrainerNCERCE_ISIC2017(ISIC2017Protocol):
-    """APL (NCE + RCE) in the published setting."""
-
-    loss_name = "nce_rce"
-
-
-class nnUNetTrainerTLoss_ISIC2017(ISIC2017Protocol):
-    """T-Loss in the published setting, summed over pixels as published."""
-
-    loss_name = "t_loss"
-
-
-TRAINERS: dict[str, type[RobustLossTrainer]] = {
-    name: value for name, value in list(globals().items()) if name.startswith("nnUNetTrainer")
-}
+WITH_DICE = ("anl_ce", "gce")
+ISIC2017_LOSSES = ("anl_ce", "ce", "gce", "mae", "sce", "nce_rce", "t_loss")  # Table VI
+SPELLED = {"t_loss": "TLoss", "nr_dice": "NRDice"}
+
+TRAINERS: dict[str, type[RobustLossTrainer]] = {}
+
+
+def add_trainer(name: str, base: type[RobustLossTrainer], doc: str, **attributes: Any) -> None:
+    """Make a subclass of ``base`` that nnU-Net, pickle and checkpoints find in this module under ``name``."""
+    made = type(name, (base,), {"__doc__": doc, "__module__": __name__, **attributes})
+    TRAINERS[name] = globals()[name] = made
+
+
+def parameters_for_nnunet(loss: str) -> dict[str, Any]:
+    """Where nnU-Net's own optimizer and length ask for other values than the loss's defaults."""
+    known = loss_parameters(loss)
+    # nnU-Net's rates of SGD suit losses that do not grow with the image.
+    per_pixel = {"per_pixel": True} if "per_pixel" in known else {}
+    # The weight of sparse regularization grows over 1000 epochs as much as the published code lets it over 120.
+    every = {"every": 8} if "every" in known else {}
+    return {**per_pixel, **every}
+
+
+def trains_with_defaults(loss: str) -> bool:
+    """Whether the loss needs no value (a transition matrix) that only its user knows."""
+    try:
+        build_loss(loss)
+    except ValueError:
+        return False
+    return True
+
+
+add_trainer(ANY_LOSS_TRAINER, RobustLossTrainer, "Any loss of the library, named by ``SEG_ANL_LOSS``.")
+for _loss in filter(trains_with_defaults, list_losses()):
+    _own = {"loss_name": _loss, "loss_parameters": parameters_for_nnunet(_loss)}
+    _suffix = SPELLED.get(_loss, _loss.replace("_", "").upper())
+    add_trainer(f"nnUNetTrainer{_suffix}", RobustLossTrainer, f"The loss {_loss}.", **_own)
+    if _loss in WITH_DICE:
+        _doc = f"The loss {_loss} plus nnU-Net's Dice loss, both with weight 1."
+        add_trainer(f"nnUNetTrainerDice{_suffix}", RobustLossTrainer, _doc, **_own, dice_weight=1.0)
+    if _loss in ISIC2017_LOSSES:
+        _doc = f"The loss {_loss} with its own defaults in the published ISIC-2017 setting."
+        add_trainer(f"nnUNetTrainer{_suffix}_ISIC2017", ISIC2017Protocol, _doc, loss_name=_loss)

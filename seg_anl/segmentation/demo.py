@@ -21,10 +21,11 @@ from seg_anl.records import read_metrics, run_command
 from seg_anl.records.runs import METRICS_FILE
 
 from .datasets import ImageSet, load_images
-from .evaluation import dice_per_image, predict_labels
-from .experiment import load_run_model, train
+from .dice import dice_per_image
+from .experiment import train
+from .networks import load_run_model, predict_labels
 from .noise import noisy_masks
-from .picture import CLEAN_COLOR, NOISY_COLOR, PREDICTED_COLOR, draw_curve, draw_panel, save_figure
+from .run_picture import CLEAN_COLOR, NOISY_COLOR, PREDICTED_COLOR, draw_curve, draw_panel, save_figure
 from .settings import data_settings
 from .sources import find_pairs
 

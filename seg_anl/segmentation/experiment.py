@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +10,6 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from seg_anl.engine.batches import ResidentBatches, check_batch_size
-from seg_anl.engine.checkpoint import load_model
 from seg_anl.engine.distribution import Process, is_main_process
 from seg_anl.engine.experiment import Experiment, print_result, run_experiments
 from seg_anl.engine.ledger import Metrics
@@ -24,12 +22,12 @@ from seg_anl.records import MetricRow, UserError, array_digest, chosen_items
 from .augmentation import Augmentation
 from .criterion import build_criterion
 from .datasets import ImageSet, load_images
-from .evaluation import dice_scores, predict_labels
-from .models import build_model
+from .dice import dice_scores
+from .masks_record import record_masks
+from .networks import build_model, predict_labels
 from .noise import check_noise_settings, noisy_masks
-from .picture import save_report, worst_and_best
-from .recording import record_masks
-from .settings import data_settings, read_settings
+from .run_picture import save_report, worst_and_best
+from .settings import read_settings
 from .sources import find_pairs
 
 Splits = tuple[ImageSet, ImageSet]
@@ -176,11 +174,3 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
 def noise_name(config: DictConfig) -> str:
     """The noise's part of a run's place."""
     return f"alpha{config.noise.alpha:g}-beta{config.noise.beta:g}"
-
-
-def load_run_model(run: RunDirectory, checkpoint: Path, device: torch.device) -> tuple[nn.Module, DictConfig]:
-    """The network of a run with the weights of ``checkpoint``, in eval mode, and the run's configuration."""
-    config = run.config()
-    model = build_model(config.model, data_settings(config))
-    load_model(checkpoint, model, device)
-    return model.to(device).eval(), config

@@ -16,8 +16,8 @@ from seg_anl.losses import build_loss
 from seg_anl.records import UserError, array_digest
 from seg_anl.segmentation.criterion import SegmentationCriterion, build_criterion
 from seg_anl.segmentation.datasets import ImageSet
-from seg_anl.segmentation.evaluation import dice_per_image, dice_scores
-from seg_anl.segmentation.models import build_model, planned_stages
+from seg_anl.segmentation.dice import dice_per_image, dice_scores
+from seg_anl.segmentation.networks import build_model, planned_stages
 from seg_anl.segmentation.noise import noisy_masks
 
 

@@ -1,4 +1,4 @@
-"""report.png: what the run did, to look at."""
+"""A run's report.png: its worst and best cases with their masks, and Dice over the epochs."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from seg_anl.records import MetricRow, written_aside
 
 from .datasets import ImageSet
-from .evaluation import dice_per_image
+from .dice import dice_per_image
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -25,14 +23,14 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from matplotlib.ticker import MaxNLocator
 
-# Blue and orange of Okabe & Ito: told apart by color-blind readers and in gray.
+# Blue and orange of Okabe & Ito: distinct for color-blind readers and in gray.
 CLEAN_COLOR, NOISY_COLOR, PREDICTED_COLOR = "#0072B2", "#D55E00", "#F0E442"
 CASES = 3
 
 
 @dataclass(frozen=True)
 class Cases:
-    """Some images of one split with what the network made of them.
+    """Some images of one split with what the network predicts for them.
 
     ``noisy`` is None for a test set, whose masks are clean.
     """
@@ -52,20 +50,19 @@ def worst_and_best(
     classes: int,
     among: Sequence[int] | None = None,
 ) -> Cases:
-    """The three worst and the three best cases by Dice against the clean masks, out of the indices ``among``."""
+    """The three worst and the three best cases by Dice against the clean masks, out of the indices ``among``.
+
+    ``clean`` and ``noisy`` hold the same images in the same order.
+    """
     candidates = torch.tensor(list(among) if among else range(len(clean)))
     dice = dice_per_image(predicted[candidates].cpu(), clean.masks[candidates], classes)
     order = dice.argsort(stable=True)
     count = min(CASES, max(1, len(order) // 2))
     chosen = torch.cat((order[:count], order[-count:])) if len(order) > 1 else order
     index = candidates[chosen]
-    items = {clean.items[i] for i in index.tolist()}
-    rank = {clean.items[i]: position for position, i in enumerate(index.tolist())}
 
     def take(data: ImageSet) -> ImageSet:
-        part = data.subset(items)
-        order = sorted(range(len(part)), key=lambda i: rank[part.items[i]])
-        return ImageSet([part.items[i] for i in order], part.images[order], part.masks[order], {})
+        return ImageSet([data.items[i] for i in index.tolist()], data.images[index], data.masks[index], {})
 
     return Cases(title, take(clean), None if noisy is None else take(noisy), predicted[index].cpu(), dice[chosen])
 
@@ -114,7 +111,7 @@ def draw_panel(
 
 
 def draw_curve(axes: Axes, rows: Sequence[MetricRow], split: str, name: str, **style: Any) -> None:
-    """One metric over the epochs, counted from 1; nothing where the rows do not have it."""
+    """One metric over the epochs, counted from 1; nothing where the rows lack it."""
     points = [(row.epoch + 1, row.values[name]) for row in rows if row.split == split and name in row.values]
     if points:
         axes.plot(*zip(*points, strict=True), marker="." if len(points) < 30 else None, linewidth=1.6, **style)
@@ -123,19 +120,6 @@ def draw_curve(axes: Axes, rows: Sequence[MetricRow], split: str, name: str, **s
     axes.set_ylabel("Dice")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-
-
-def overlay(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """``image`` (H, W, 3) with the outlines of every class of ``mask`` (H, W) drawn in yellow on a dark edge."""
-    from skimage.morphology import dilation, disk
-    from skimage.segmentation import find_boundaries
-
-    width = max(1, round(min(mask.shape) / 200))
-    outline = dilation(find_boundaries(mask, mode="inner"), disk(width - 1)) if width > 1 else find_boundaries(mask)
-    result = image.copy()
-    result[dilation(outline, disk(1))] = (20, 20, 20)
-    result[outline] = (240, 228, 66)
-    return result
 
 
 def _draw_cases(figure: Figure, grid: GridSpec, line: int, group: Cases) -> int:

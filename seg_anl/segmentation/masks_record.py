@@ -1,4 +1,4 @@
-"""What figures need beyond metrics.csv, written into RUN/records on request."""
+"""RUN/records/masks.npz: images, wrong masks and predictions for the report's figure, written on request."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from seg_anl.records import make_directory, written_aside
 
 from .datasets import ImageSet
 
-RECORDS = ("masks",)
 OF_EACH_KIND = 6
 
 
 def record_masks(
     folder: Path, clean: ImageSet, noisy: ImageSet, predicted: Tensor, noise_items: Sequence[dict[str, Any]]
 ) -> None:
-    """Write masks.npz: what the network makes of images that it was trained on with a wrong mask.
+    """Write masks.npz: what the network predicts for images that it was trained on with a wrong mask.
 
     Args:
         folder: RUN/records.

@@ -3,11 +3,11 @@ import pytest
 import torch
 from monai.metrics import compute_dice
 
-from seg_anl.nnunet.scores import dice_scores, overlap
+from seg_anl.nnunet.overlap import dice_from_overlaps, overlap
 
 
 def scores(predicted, truth, regions=((1,),), ignore=None):
-    return dice_scores(
+    return dice_from_overlaps(
         [overlap(np.array(p), np.array(t), regions, ignore) for p, t in zip(predicted, truth, strict=True)]
     )
 
@@ -25,9 +25,7 @@ def test_an_empty_truth_counts_one_where_nothing_is_predicted_and_else_zero():
 
 def test_regions_overlap_and_ignored_pixels_do_not_count():
     found = overlap(np.array([1, 2, 2, 1]), np.array([2, 2, 3, 0]), [(1, 2), (2,)], ignore=3)
-    assert found.predicted.tolist() == [3, 1]
-    assert found.truth.tolist() == [2, 2]
-    assert found.both.tolist() == [2, 1]
+    assert found.tolist() == [[3, 1], [2, 2], [2, 1]]  # predicted, true, both
 
 
 def test_dice_of_random_maps_is_monais():

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from data_prep.command_line import OneLineParser
+from data_prep.command_line import OneLineParser, positive_int
 from seg_anl.records import UserError, run_command
 
 from . import trainer_folder
@@ -42,14 +42,14 @@ def _run(arguments: Sequence[str]) -> None:
         _pass_on(arguments[0], list(arguments[1:]))
         return
     options = _parser().parse_args(arguments)
-    require_nnunet()
+    version = require_nnunet()
     if options.command == "path":
         print(trainer_folder())
     elif options.command == "list":
         _list()
     elif options.command == "check":
         found = check(options.trainer)
-        print(f"nnU-Net {require_nnunet()} finds {len(found)} trainer(s): {', '.join(found)}")
+        print(f"nnU-Net {version} finds {len(found)} trainer(s): {', '.join(found)}")
     else:
         _plan(options)
 
@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("path", help=f"print the value for {EXTERNAL_VARIABLE}")
     commands.add_parser("list", help="the trainers, with their loss and its parameters")
-    command = commands.add_parser("check", help="look the trainers up through nnU-Net and say what is wrong")
+    command = commands.add_parser("check", help="look the trainers up through nnU-Net and report what is wrong")
     command.add_argument("trainer", nargs="*", help="names; default: all")
     command = commands.add_parser(
         "plan", help="add a configuration with batch 16 and patch 256 x 256 to a dataset's plans"
@@ -73,30 +73,25 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("-p", "--plans", default="nnUNetPlans", help="plans to change (default: %(default)s)")
     command.add_argument("-c", "--base", default="2d", help="configuration to inherit from (default: %(default)s)")
     command.add_argument("--name", default="2d_isic2017", help="name of the new one (default: %(default)s)")
-    command.add_argument("--batch-size", type=int, default=16, help="default: %(default)s")
-    command.add_argument("--patch-size", type=int, nargs="+", default=[256, 256], help="default: 256 256")
+    command.add_argument("--batch-size", type=positive_int, default=16, help="default: %(default)s")
+    command.add_argument("--patch-size", type=positive_int, nargs="+", default=[256, 256], help="default: 256 256")
     commands.add_parser("train", help="nnUNetv2_train with the variable set; takes all its arguments", add_help=False)
     commands.add_parser("predict", help="nnUNetv2_predict with the variable set", add_help=False)
     return parser
 
 
 def _list() -> None:
-    rows = []
-    for name, trainer in trainers().items():
-        own = trainer.own_loss()
-        loss = "any, from SEG_ANL_LOSS" if own is None else str(own)
-        rows.append((name, f"{loss}; {trainer.preset}" if trainer.preset != "nnunet" else loss))
-    width = max(len(name) for name, _ in rows)
-    for name, loss in rows:
-        print(f"{name:<{width}}  {loss}")
+    found = trainers()
+    width = max(map(len, found))
+    for name, trainer in found.items():
+        preset = "" if trainer.preset == "nnunet" else f"; {trainer.preset}"
+        print(f"{name:<{width}}  {trainer.own_loss() or 'any, from SEG_ANL_LOSS'}{preset}")
 
 
 def _plan(options: argparse.Namespace) -> None:
     root = os.environ.get("nnUNet_preprocessed")  # noqa: SIM112  (nnU-Net's own spelling)
     if not root:
         raise UserError("nnUNet_preprocessed is not set; it names nnU-Net's folder of preprocessed data")
-    if options.batch_size < 1 or min(options.patch_size) < 1:
-        raise UserError("--batch-size and --patch-size must be whole numbers >= 1")
     path = dataset_folder(Path(root), options.dataset) / f"{options.plans}.json"
     median = add_to_plans_file(path, options.name, options.base, options.batch_size, options.patch_size)
     patch = " x ".join(map(str, options.patch_size))
@@ -109,25 +104,15 @@ def _pass_on(command: str, arguments: list[str]) -> None:
     """Run nnU-Net's own command in this process, with our folder in ``nnUNet_extTrainer``."""
     require_nnunet()
     os.environ[EXTERNAL_VARIABLE] = with_our_folder(os.environ.get(EXTERNAL_VARIABLE))
-    if command == "train":
-        _check_training(arguments)
-    entry = _entry_point(command)
-    sys.argv = [f"nnUNetv2_{command}", *arguments]
-    entry()
-
-
-def _check_training(arguments: list[str]) -> None:
-    """Find the trainer and read its settings first: with several GPUs every process would complain."""
-    if "-tr" in arguments[:-1]:
+    if command == "train" and "-tr" in arguments[:-1]:
+        # Find the trainer and read its settings first: with several GPUs every process would complain.
         trainer = look_up(arguments[arguments.index("-tr") + 1])
         if hasattr(trainer, "choices"):
             trainer.choices(os.environ)
-
-
-def _entry_point(command: str) -> Callable[[], None]:
     with quiet():
         if command == "train":
             from nnunetv2.run.run_training import run_training_entry as entry
         else:
             from nnunetv2.inference.predict_from_raw_data import predict_entry_point as entry
-    return entry  # type: ignore[no-any-return]
+    sys.argv = [f"nnUNetv2_{command}", *arguments]
+    entry()

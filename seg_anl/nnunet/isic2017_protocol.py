@@ -7,21 +7,15 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from .robust_trainer import RobustLossTrainer
 
-DECAY = 0.8
-
 
 class DecayPerEpoch(LRScheduler):
-    """rate = initial * decay^epoch, for callers that name the epoch, as nnU-Net does."""
-
-    def __init__(self, optimizer: torch.optim.Optimizer, decay: float) -> None:
-        self.decay = decay
-        super().__init__(optimizer)
+    """rate = initial * 0.8^epoch, for callers that name the epoch, as nnU-Net does."""
 
     def step(self, epoch: int | None = None) -> None:
         """Set the rate of ``epoch`` (from 0); without it, of the next."""
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         for group in self.optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * self.decay**self.last_epoch
+            group["lr"] = group["initial_lr"] * 0.8**self.last_epoch
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
 
@@ -38,14 +32,12 @@ class ISIC2017Protocol(RobustLossTrainer):
     def set_defaults(self) -> None:
         """The paper's numbers."""
         super().set_defaults()
-        self.initial_lr = 1e-3
-        self.weight_decay = 5e-6
-        self.num_epochs = 100
+        self.initial_lr, self.weight_decay, self.num_epochs = 1e-3, 5e-6, 100
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, LRScheduler]:
         """Adam (weight decay as L2, as torch's Adam has it) and its schedule."""
         optimizer = torch.optim.Adam(self.network.parameters(), self.initial_lr, weight_decay=self.weight_decay)
-        return optimizer, DecayPerEpoch(optimizer, DECAY)
+        return optimizer, DecayPerEpoch(optimizer)
 
     def on_train_start(self) -> None:
         """Count the batches of one pass, which needs the fold's split."""

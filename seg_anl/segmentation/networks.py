@@ -1,22 +1,28 @@
-"""Networks by configuration: an nnU-Net-like DynUNet planned from the image size, or any network of MONAI."""
+"""Networks by configuration (an nnU-Net-like DynUNet planned from the image size, or any network of MONAI), the
+network of a trained run, and what a network predicts."""
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
 import hydra
+import torch
 from monai.networks.nets import DynUNet
 from omegaconf import DictConfig
-from torch import nn
+from torch import Tensor, nn
 
+from seg_anl.engine.checkpoint import load_model
+from seg_anl.engine.run_directory import RunDirectory
 from seg_anl.engine.settings import plain
 from seg_anl.records import UserError, nearest_names
 from seg_anl.records.ranges import checked
 
-from .settings import DataSettings, DynUNetSettings
+from .augmentation import normalized
+from .settings import DataSettings, DynUNetSettings, data_settings
 
 SMALLEST_FEATURE_MAP = 4  # pixels; nnU-Net's limit
 MOST_STAGES = 7
+PREDICTION_BATCH = 32
 
 
 def build_model(model: DictConfig, data: DataSettings) -> nn.Module:
@@ -40,21 +46,31 @@ def build_model(model: DictConfig, data: DataSettings) -> nn.Module:
     raise UserError(f"model.name={model.name}: {nearest_names(str(model.name), ('dynunet', 'monai'))}")
 
 
+def load_run_model(run: RunDirectory, checkpoint: Path, device: torch.device) -> tuple[nn.Module, DictConfig]:
+    """The network of a run with the weights of ``checkpoint``, in eval mode, and the run's configuration."""
+    config = run.config()
+    model = build_model(config.model, data_settings(config))
+    load_model(checkpoint, model, device)
+    return model.to(device).eval(), config
+
+
+def predict_labels(model: nn.Module, images: Tensor, device: torch.device) -> Tensor:
+    """Class indices ``(N, H, W)`` uint8, on ``device``, of uint8 images ``(N, 3, H, W)``."""
+    batches = (batch.to(device, non_blocking=True) for batch in images.split(PREDICTION_BATCH))
+    return torch.cat([model(normalized(batch)).argmax(dim=1).to(torch.uint8) for batch in batches])
+
+
 def planned_stages(size: tuple[int, int], asked: int | None) -> int:
     """How many resolutions the network has: halve while both sides stay even and 4 pixels or more, at most 7 stages."""
     most, side = 1, size
     while most < MOST_STAGES and all(n % 2 == 0 and n // 2 >= SMALLEST_FEATURE_MAP for n in side):
         side = (side[0] // 2, side[1] // 2)
         most += 1
-    if asked is None:
-        if most < 3:
-            raise UserError(
-                f"data.size={list(size)} can be halved {most - 1} times only; take a multiple of 32, or of 8"
-            )
-        return most
-    if not 3 <= asked <= most:
+    if asked is None and most < 3:
+        raise UserError(f"data.size={list(size)} can be halved {most - 1} times only; take a multiple of 32, or of 8")
+    if asked is not None and not 3 <= asked <= most:
         raise UserError(f"model.stages must be from 3 to {most} for data.size={list(size)}, got {asked!r}")
-    return asked
+    return asked or most
 
 
 def _dynunet(settings: DynUNetSettings, data: DataSettings) -> DynUNet:
@@ -75,7 +91,8 @@ def _dynunet(settings: DynUNetSettings, data: DataSettings) -> DynUNet:
     )
 
 
-def _last_line(error: BaseException) -> Any:
+def _last_line(error: BaseException) -> str:
+    """The last line of the innermost cause."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]

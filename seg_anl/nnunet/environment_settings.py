@@ -1,4 +1,4 @@
-"""What a person chooses outside a trainer class, read from the environment, checked once and written in one form.
+"""Settings of a trainer that come from environment variables: read, checked once and written in one form.
 
 ``SEG_ANL_LOSS`` holds ``NAME KEY=VALUE ...`` or names a YAML file; ``SEG_ANL_TRAIN`` length and seed; ``SEG_ANL_TEST``
 a folder to test on. Nothing here knows nnU-Net.
@@ -9,16 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import OmegaConf
 
 from seg_anl.losses import build_loss, loss_parameters
-from seg_anl.records import UserError, is_number, is_whole_number, nearest_names
+from seg_anl.records import UserError
+from seg_anl.records.ranges import Count, NonNegative, Seed, checked
 
 LOSS_VARIABLE = "SEG_ANL_LOSS"
 TRAIN_VARIABLE = "SEG_ANL_TRAIN"
@@ -29,19 +29,19 @@ ANY_LOSS_TRAINER = "nnUNetTrainerRobust"
 
 @dataclass(frozen=True)
 class LossChoice:
-    """A loss by name with all its parameters, and the weight of nnU-Net's own Dice loss beside it."""
+    """A loss by name with all its parameters, and the weight of nnU-Net's own Dice loss added to it."""
 
     name: str
     parameters: dict[str, Any]
-    dice_weight: float = 0.0
+    dice_weight: NonNegative = 0.0
 
     def settings(self) -> dict[str, Any]:
         """One flat dictionary, the form of the project's loss configurations."""
         return {"name": self.name, **self.parameters, "dice_weight": self.dice_weight}
 
     def __str__(self) -> str:
-        beside = {"dice_weight": self.dice_weight} if self.dice_weight else {}
-        return " ".join([self.name, *(f"{key}={value}" for key, value in {**self.parameters, **beside}.items())])
+        dice = {"dice_weight": self.dice_weight} if self.dice_weight else {}
+        return " ".join([self.name, *(f"{key}={value}" for key, value in {**self.parameters, **dice}.items())])
 
 
 @dataclass(frozen=True)
@@ -51,27 +51,25 @@ class TrainChoice:
     Attributes:
         epochs: number of epochs.
         iterations, validation_iterations: batches per epoch.
-        seed: starts the generators of weights (nnU-Net's batches stay random) and tells repeated runs apart.
+        seed: of the weights (nnU-Net's batches stay random); it also distinguishes repeated runs.
     """
 
-    epochs: int | None = None
-    iterations: int | None = None
-    validation_iterations: int | None = None
-    seed: int | None = None
+    epochs: Count | None = None
+    iterations: Count | None = None
+    validation_iterations: Count | None = None
+    seed: Seed | None = None
 
     def given(self) -> dict[str, int]:
         """The values that were chosen."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
-def loss_choice(name: str, parameters: Mapping[str, Any], dice_weight: float = 0.0) -> LossChoice:
+def loss_choice(name: str, *, dice_weight: float = 0.0, **parameters: Any) -> LossChoice:
     """A checked choice, with the defaults of parameters that are not given.
 
     Raises:
         UserError: for an unknown loss or parameter, or a value out of range.
     """
-    if not is_number(dice_weight) or not 0 <= dice_weight < float("inf"):
-        raise UserError(f"dice_weight must be a number >= 0, got {dice_weight!r}")
     try:
         build_loss(name, **parameters)
     except ValueError as error:
@@ -79,7 +77,8 @@ def loss_choice(name: str, parameters: Mapping[str, Any], dice_weight: float = 0
     defaults = loss_parameters(name)
     # 10 and 10.0 are one choice and must not name two folders.
     given = {k: float(v) if isinstance(defaults.get(k), float) else v for k, v in parameters.items()}
-    return LossChoice(name, {**defaults, **given}, float(dice_weight))
+    choice = checked(LossChoice, {"name": name, "parameters": {**defaults, **given}, "dice_weight": dice_weight})
+    return LossChoice(choice.name, choice.parameters, float(choice.dice_weight))
 
 
 def chosen_loss(text: str | None, trainer: str, default: LossChoice | None) -> LossChoice:
@@ -91,7 +90,7 @@ def chosen_loss(text: str | None, trainer: str, default: LossChoice | None) -> L
         default: the trainer's own choice; None for a trainer that takes any loss.
 
     Raises:
-        UserError: for anything that cannot be trained as written.
+        UserError: for a loss that is unknown, not the trainer's own, or has a bad parameter.
     """
     if text is None or not text.strip():
         if default is None:
@@ -99,16 +98,15 @@ def chosen_loss(text: str | None, trainer: str, default: LossChoice | None) -> L
         return default
     try:
         given = _from_yaml(Path(text)) if text.endswith((".yaml", ".yml")) else _from_words(text)
-        name = given.pop("name", default.name if default else None)
-        if name is None:
+        settings = {**(default.settings() if default else {}), **given}
+        if "name" not in settings:
             raise UserError("the loss is not named; expected NAME KEY=VALUE ..., for instance 'gce q=0.5'")
-        if default is not None and name != default.name:
+        if default is not None and settings["name"] != default.name:
             raise UserError(
-                f"names {name!r}, but {trainer} trains {default.name!r}; use the trainer of that loss "
+                f"names {settings['name']!r}, but {trainer} trains {default.name!r}; use the trainer of that loss "
                 f"(seg-anl-nnunet list) or {ANY_LOSS_TRAINER}, which takes any"
             )
-        dice_weight = given.pop("dice_weight", default.dice_weight if default else 0.0)
-        return loss_choice(str(name), {**(default.parameters if default else {}), **given}, dice_weight)
+        return loss_choice(str(settings.pop("name")), **settings)
     except UserError as error:
         raise UserError(f"{LOSS_VARIABLE}={text!r}: {error}") from error
 
@@ -117,35 +115,29 @@ def chosen_training(text: str | None) -> TrainChoice:
     """The value of ``SEG_ANL_TRAIN``: ``epochs=100 iterations=125 validation_iterations=10 seed=1``, any of them.
 
     Raises:
-        UserError: for an unknown name or a value that is no whole number >= 1 (seed: >= 0).
+        UserError: for an unknown name or a value out of range.
     """
     try:
-        given = _from_words(text or "")
-        for name, value in given.items():
-            least = 0 if name == "seed" else 1
-            if name not in (known := [field.name for field in fields(TrainChoice)]):
-                raise UserError(f"unknown setting {name!r}; {nearest_names(name, known)}")
-            if not is_whole_number(value) or value < least:
-                raise UserError(f"{name} must be a whole number >= {least}, got {value!r}")
+        return checked(TrainChoice, _from_words(text or ""))
     except UserError as error:
         raise UserError(f"{TRAIN_VARIABLE}={text!r}: {error}") from error
-    return TrainChoice(**given)
 
 
 def variant_suffix(default: LossChoice | None, loss: LossChoice, training: TrainChoice) -> str:
     """What a run's folder adds to the trainer's name: every setting that differs from the trainer's own.
 
-    >>> own = loss_choice("gce", {})
-    >>> variant_suffix(own, loss_choice("gce", {"q": 0.5}), TrainChoice(epochs=5))
+    >>> own = loss_choice("gce")
+    >>> variant_suffix(own, loss_choice("gce", q=0.5), TrainChoice(epochs=5))
     '-q=0.5-epochs=5'
     >>> variant_suffix(own, own, TrainChoice())
     ''
     """
     before = default.settings() if default else {**loss_parameters(loss.name), "dice_weight": 0.0}
-    parts = [] if default else [loss.name]
     changed = {k: v for k, v in loss.settings().items() if k != "name" and v != before.get(k)}
-    parts += [f"{key}={_short(value)}" for key, value in {**changed, **training.given()}.items()]
-    return "".join(f"-{part}" for part in parts)
+    name = [] if default else [loss.name]
+    return "".join(
+        f"-{part}" for part in [*name, *(f"{k}={_short(v)}" for k, v in {**changed, **training.given()}.items())]
+    )
 
 
 def _short(value: Any) -> str:
@@ -157,42 +149,39 @@ def _short(value: Any) -> str:
 
 
 def _from_words(text: str) -> dict[str, Any]:
+    """The settings in ``NAME KEY=VALUE ...``, the values read as YAML."""
     try:
         words = shlex.split(text)
     except ValueError as error:
         raise UserError(f"cannot be read: {error}") from error
-    given: dict[str, Any] = {}
-    if words and "=" not in words[0]:
-        given["name"] = words.pop(0)
+    name = {"name": words.pop(0)} if words and "=" not in words[0] else {}
+    keys = set()
     for word in words:
         key, equals, value = word.partition("=")
         if not (equals and key and value):
             raise UserError(f"cannot read {word!r}; expected KEY=VALUE")
-        if key in given:
+        if key in keys:
             raise UserError(f"{key} is given twice")
-        given[key] = _scalar(value)
-    return given
-
-
-def _scalar(text: str) -> Any:
-    for read in (int, float):
-        try:
-            return read(text)
-        except ValueError:
-            continue
-    return {"true": True, "false": False, "null": None, "none": None}.get(text.lower(), text)
+        keys.add(key)
+    return {**name, **_settings(words)}
 
 
 def _from_yaml(path: Path) -> dict[str, Any]:
     try:
-        config = OmegaConf.load(path)
-        content = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        return _settings(path)
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}") from error
-    except OmegaConfBaseException as error:
-        raise UserError(f"{str(error).splitlines()[0]}") from error
-    except Exception as error:  # YAML's errors have no common base that OmegaConf documents
-        raise UserError(f"not a YAML file: {' '.join(str(error).split())}") from error
-    if not isinstance(config, DictConfig) or not isinstance(content, dict):
+
+
+def _settings(source: Sequence[str] | Path) -> dict[str, Any]:
+    """Named settings from a YAML file or a list of KEY=VALUE."""
+    try:
+        config = OmegaConf.load(source) if isinstance(source, Path) else OmegaConf.from_dotlist(list(source))
+        content = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OSError:
+        raise
+    except Exception as error:  # OmegaConf's, and YAML's, which have no common base that OmegaConf documents
+        raise UserError(f"not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
         raise UserError("expected a YAML file of settings: name: gce, q: 0.5, ...")
     return {str(key): value for key, value in content.items()}
