@@ -33,6 +33,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import torchvision.transforms as vision
+from classification.batches import training_batches
 from monai.data import DataLoader, Dataset
 from monai.transforms import Compose, RandAdjustContrastd, RandFlipd, ScaleIntensityRanged
 from numpy.typing import NDArray
@@ -41,7 +42,6 @@ from PIL import Image
 from torch import Tensor, nn
 
 from classification import datasets as classification_data
-from classification.batches import training_batches
 from classification.networks import MODELS
 from classification.networks import build_model as build_classifier
 from seg_anl.engine.batches import ResidentBatches

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision.transforms.functional as vision
+from classification.augmentation import Augmentation, Draws, apply, normalized
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
@@ -15,7 +16,6 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import Normalize, RandomHorizontalFlip, RandomRotation, ToTensor
 
-from classification.augmentation import Augmentation, Draws, apply, normalized
 from seg_anl.records import UserError
 
 

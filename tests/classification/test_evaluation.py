@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor, nn
-
 from classification.evaluation import evaluation_scores, predict, training_scores
+from torch import Tensor, nn
 
 
 class Answers(nn.Module):

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from classification.recording import RECORDS, Recorder, largest_nnce_gradient
 from omegaconf import OmegaConf
 
-from classification.recording import RECORDS, Recorder, largest_nnce_gradient
 from seg_anl.engine.settings import checked_records
 from seg_anl.records import UserError
 

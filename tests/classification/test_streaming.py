@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from classification.file_transforms import FileTransforms
+from classification.streaming import FileBatches, FileEvaluation
 from omegaconf import OmegaConf
 from PIL import Image
 from torchvision import transforms as v1
 
 from classification.datasets import FileImages, Split
-from classification.file_transforms import FileTransforms
-from classification.streaming import FileBatches, FileEvaluation
 from seg_anl.engine.distribution import Process
 from seg_anl.records import UserError, config_folder, item_hash
 
