@@ -62,9 +62,8 @@ from seg_anl.losses import ScheduledLoss
 from seg_anl.records import UserError
 from seg_anl.segmentation.augmentation import Augmentation
 from seg_anl.segmentation.criterion import build_criterion
-from seg_anl.segmentation.datasets import load_images
+from seg_anl.segmentation.datasets import configured_pairs, load_images
 from seg_anl.segmentation.models import build_model
-from seg_anl.segmentation.sources import find_pairs
 
 CIFAR10_IMAGES = 50_000
 
@@ -100,7 +99,7 @@ def segmentation(args: argparse.Namespace, device: torch.device) -> Subject:
         f"channels_last={args.channels_last}",
     ]
     config = compose("segmentation", settings)
-    data = load_images(find_pairs(config.data, 0).train, config.data, workers=2, progress=False)
+    data = load_images(configured_pairs(config.data, 0).train, config.data, workers=2, progress=False)
     data = data.subset(set(data.items[: args.steps * batch]))
     resident = ResidentBatches(data.images, data.masks, batch, 1, Process(device))
     augmentation = Augmentation()

@@ -10,9 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
-from data_prep.label_noise import KINDS, LabelNoiseInputs, LabelNoiseSettings, read_human_labels
-from data_prep.label_noise.files import read_array, read_matrix
-from data_prep.label_noise.run import LABELS, run_label_noise
+from data_prep.array_files import read_array, read_matrix
+from data_prep.label_noise import (
+    LabelNoiseInputs,
+    LabelNoiseSettings,
+    label_kinds,
+    make_label_noise,
+    read_human_labels,
+    read_label_noise,
+)
 from seg_anl.engine import RunDirectory
 from seg_anl.records import UserError, array_digest, is_number, nearest_names
 
@@ -31,9 +37,9 @@ def check_noise_settings(noise: DictConfig) -> None:
     """
     kind = noise.get("kind")
     if kind is None:
-        raise UserError(f"noise: not one of class labels, which have a kind: {', '.join([NO_NOISE, *KINDS])}")
-    if kind != NO_NOISE and kind not in KINDS:
-        raise UserError(f"noise.kind={kind}: {nearest_names(str(kind), [NO_NOISE, *KINDS])}")
+        raise UserError(f"noise: not one of class labels, which have a kind: {', '.join([NO_NOISE, *label_kinds()])}")
+    if kind != NO_NOISE and kind not in label_kinds():
+        raise UserError(f"noise.kind={kind}: {nearest_names(str(kind), [NO_NOISE, *label_kinds()])}")
     # noise.kind=... in the place of noise=... leaves the settings of another kind.
     files = {"human": ("file", "labels"), "matrix": ("matrix",), "prediction_error": ("softmax",)}
     for setting in files.get(str(kind), ()):
@@ -72,14 +78,14 @@ def write_noise(data: Dataset, noise: DictConfig, folder: Path) -> None:
     if not data.labels_are_clean:
         raise UserError("the training labels of this data set are noisy as they come: use noise=none")
     settings, inputs = _settings(noise, data.num_classes), _inputs(noise, data)
-    run_label_noise(Path("noise"), data.train.labels, folder, settings, inputs, overwrite=True)
+    make_label_noise(data.train.labels, settings, inputs).write(folder, overwrite=True)
 
 
 def read_noise(data: Dataset, noise: DictConfig, folder: Path) -> NDArray[np.int64]:
     """The training labels ``(N,)`` that :func:`write_noise` left in ``folder``; the data's own for ``noise=none``."""
     if noise.kind == NO_NOISE:
         return data.train.labels
-    return read_array(folder / LABELS)[0].astype(np.int64)
+    return read_label_noise(folder)
 
 
 def _settings(noise: DictConfig, num_classes: int) -> LabelNoiseSettings:
@@ -110,7 +116,7 @@ def _check_recorded_on(softmax: Path, data: Dataset) -> None:
 
 def _inputs(noise: DictConfig, data: Dataset) -> LabelNoiseInputs:
     """The arrays a kind needs. Files are about the whole training set; the run may use a part of it."""
-    needs = KINDS[noise.kind].needs
+    needs = label_kinds()[noise.kind].needs
     if needs == "images":
         if isinstance(data.train.images, FileImages):
             raise UserError(f"noise={noise.kind} needs images in memory; this data set's are decoded as they are used")

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
-from data_prep.label_noise.files import read_array
+from data_prep.array_files import read_array
 from seg_anl.records import UserError
 
 from ..paths import configured_path

@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 from torch import Tensor
 
-from data_prep.pictures import check_size, read_image
+from data_prep.pairing import Pair, TrainingPairs, find_pairs
+from data_prep.pictures import check_size, read_image, read_mask
+from seg_anl.engine import listed
 from seg_anl.records import UserError, is_number, is_whole_number
-
-from .images import read_mask
-from .sources import Pair
 
 
 @dataclass(frozen=True)
@@ -78,6 +77,15 @@ class LoadPair(Transform):
         mask = read_mask(data.mask.open(), data.mask.name, classes=self.classes, threshold=self.threshold)
         check_size(mask, image, data.mask.name)
         return image, mask, mode
+
+
+PAIRING_SETTINGS = ("root", "images", "masks", "test_images", "test_masks", "test_share", "limit")
+
+
+def configured_pairs(data: DictConfig, seed: int) -> TrainingPairs:
+    """The pairs of a ``data`` configuration; arguments and errors as in :func:`data_prep.pairing.find_pairs`."""
+    given = {name: data[name] for name in PAIRING_SETTINGS if name in data}
+    return find_pairs(str(data.name), seed, exclude=listed(data, "exclude"), **given)
 
 
 def load_images(pairs: Sequence[Pair], data: DictConfig, *, workers: int, progress: bool) -> ImageSet:

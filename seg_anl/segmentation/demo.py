@@ -19,11 +19,10 @@ from seg_anl.engine import RunDirectory, compose
 from seg_anl.records import read_metrics, run_command
 from seg_anl.records.runs import METRICS_FILE
 
-from .datasets import ImageSet, load_images
+from .datasets import ImageSet, configured_pairs, load_images
 from .evaluation import dice_per_image, predict_labels
 from .noise import noisy_masks
 from .picture import CLEAN_COLOR, NOISY_COLOR, PREDICTED_COLOR, draw_curve, draw_panel, save_figure
-from .sources import find_pairs
 from .train import load_run_model, train
 
 LOSSES = {"ce": "cross entropy", "anl_ce": "ANL-CE"}
@@ -62,7 +61,7 @@ def _draw(path: Path, runs: dict[str, RunDirectory]) -> None:
     """The picture: how masks were spoilt, what each loss made of test images from hard to easy, and the curves."""
     device = torch.device("cpu")
     config = next(iter(runs.values())).config()
-    pairs = find_pairs(config.data, config.noise.seed)
+    pairs = configured_pairs(config.data, config.noise.seed)
     test = load_images(pairs.test, config.data, workers=2, progress=False)
     clean = load_images(pairs.train, config.data, workers=2, progress=False)
     predictions = {}

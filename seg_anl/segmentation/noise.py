@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from data_prep.kinds import checked_kinds
-from data_prep.mask_noise import check_share, noisy_dataset
+from data_prep.mask_kinds import checked_kinds
+from data_prep.mask_noise import check_fraction, noisy_dataset
 from seg_anl.engine import listed
 from seg_anl.records import UserError, array_digest, make_directory, write_manifest, written_aside
 
@@ -27,7 +27,7 @@ def check_noise_settings(noise: DictConfig) -> None:
     """
     try:
         for name in ("alpha", "beta"):
-            check_share(f"noise.{name}", noise[name])
+            check_fraction(f"noise.{name}", noise[name])
         checked_kinds(listed(noise, "kinds"), str(noise.mode))
     except (ValueError, TypeError) as error:
         raise UserError(str(error)) from error

@@ -37,13 +37,12 @@ from seg_anl.records import MetricRow, UserError, array_digest, chosen_items
 
 from .augmentation import Augmentation
 from .criterion import SegmentationCriterion, build_criterion
-from .datasets import ImageSet, load_images
+from .datasets import ImageSet, configured_pairs, load_images
 from .evaluation import dice_scores, predict_labels
 from .models import build_model
 from .noise import check_noise_settings, noisy_masks
 from .picture import save_report, worst_and_best
 from .recording import RECORDS, record_masks
-from .sources import find_pairs
 
 HELP = """
 seg-anl-train: train a segmentation network through wrong masks.
@@ -116,7 +115,7 @@ def train(config: DictConfig) -> RunDirectory:
         if run.finished:
             say(f"{run.path}: finished already, left alone")
             return run
-        pairs = find_pairs(config.data, config.noise.seed)
+        pairs = configured_pairs(config.data, config.noise.seed)
         say(f"{pairs.remark}; {len(pairs.train)} to train on")
         clean = load_images(pairs.train, config.data, workers=config.workers, progress=settings.progress)
         test = load_images(pairs.test, config.data, workers=config.workers, progress=settings.progress)
