@@ -24,7 +24,7 @@ import itertools
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,25 +33,26 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import torchvision.transforms as vision
-from classification.batches import training_batches
 from monai.data import DataLoader, Dataset
 from monai.transforms import Compose, RandAdjustContrastd, RandFlipd, ScaleIntensityRanged
 from numpy.typing import NDArray
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from PIL import Image
 from torch import Tensor, nn
 
 from classification import datasets as classification_data
+from classification.image_batches import training_batches
 from classification.networks import MODELS
 from classification.networks import build_model as build_classifier
+from classification.settings import read_settings as classification_settings
+from data_prep.pairing import find_pairs
 from seg_anl.engine.batches import ResidentBatches
 from seg_anl.engine.command import compose
 from seg_anl.engine.distribution import Process
-from seg_anl.engine.loop import PRECISIONS, Task
+from seg_anl.engine.loop import PRECISIONS, Task, fit
 from seg_anl.engine.optimization import loss_from_config
-from seg_anl.engine.randomness import epoch_generator
 from seg_anl.engine.run_directory import RunDirectory
-from seg_anl.engine.settings import LoopSettings, OptimSettings
+from seg_anl.engine.settings import LoopSettings, OptimSettings, Precision
 from seg_anl.engine.side_by_side import Training, fit_together
 from seg_anl.losses import ScheduledLoss
 from seg_anl.records import UserError
@@ -59,7 +60,7 @@ from seg_anl.segmentation.augmentation import Augmentation
 from seg_anl.segmentation.criterion import build_criterion
 from seg_anl.segmentation.datasets import load_images
 from seg_anl.segmentation.networks import build_model
-from seg_anl.segmentation.sources import find_pairs
+from seg_anl.segmentation.settings import read_settings
 
 CIFAR10_IMAGES = 50_000
 
@@ -80,7 +81,6 @@ class Subject:
     target: Tensor
     ours: Batches
     usual: Batches
-    finish: Callable[[Sequence[Any]], Sequence[tuple[Tensor, Tensor]]] = list
 
 
 def segmentation(args: argparse.Namespace, device: torch.device) -> Subject:
@@ -95,15 +95,11 @@ def segmentation(args: argparse.Namespace, device: torch.device) -> Subject:
         f"channels_last={args.channels_last}",
     ]
     config = compose("segmentation", settings)
-    data = load_images(find_pairs(config.data, 0).train, config.data, workers=2, progress=False)
+    given = read_settings(config)
+    data = load_images(find_pairs(seed=0, **given.data.pairing).train, given.data, workers=2, progress=False)
     data = data.subset(set(data.items[: args.steps * batch]))
-    resident = ResidentBatches(data.images, data.masks, batch, 1, Process(device))
-    augmentation = Augmentation()
-
-    def ours(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        generator = epoch_generator(1, epoch, "augmentation")
-        for images, masks in resident.epoch(epoch):
-            yield augmentation(images, masks, augmentation.draw(len(images), generator))
+    augmentation = Augmentation(given.augmentation)
+    resident = ResidentBatches(data.images, data.masks, augmentation, batch, 1, Process(device))
 
     transform = Compose(
         [
@@ -127,12 +123,12 @@ def segmentation(args: argparse.Namespace, device: torch.device) -> Subject:
         f"segmentation, {batch} x 3 x {args.size} x {args.size}, "
         f"DynUNet with {args.base_filters} to {args.max_filters} filters",
         config,
-        lambda: build_model(config.model, config.data),
-        lambda: build_criterion(config.loss),
+        lambda: build_model(config.model, given.data),
+        lambda: build_criterion(config.loss, 0.0),
         OptimSettings("adam", 1e-3),
         torch.randn(batch, 3, args.size, args.size),
         torch.randint(0, 2, (batch, args.size, args.size)),
-        ours,
+        resident.epoch,
         usual,
     )
 
@@ -168,6 +164,7 @@ def classification(args: argparse.Namespace, device: torch.device) -> Subject:
         "optim.weight_decay=0.0",
     ]
     config = compose("classification", settings)
+    given = classification_settings(config)
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (CIFAR10_IMAGES, 32, 32, 3), dtype=np.uint8)
     labels = random.integers(0, 10, CIFAR10_IMAGES)
@@ -184,7 +181,7 @@ def classification(args: argparse.Namespace, device: torch.device) -> Subject:
         found_labels=labels,
         kept=np.arange(CIFAR10_IMAGES),
     )
-    resident = training_batches(data, config, Process(device))
+    resident = training_batches(data, given, Process(device))
     transform = vision.Compose(
         [vision.RandomCrop(32, 4), vision.RandomHorizontalFlip(), vision.ToTensor(), vision.Normalize(mean, std)]
     )
@@ -206,12 +203,11 @@ def classification(args: argparse.Namespace, device: torch.device) -> Subject:
         config,
         lambda: build_classifier(args.model, 10, 3, (32, 32)),
         lambda: loss_from_config(config.loss),
-        OptimSettings(**OmegaConf.to_container(config.optim, resolve=True)),  # type: ignore[arg-type]
+        given.optim,
         torch.randn(batch, 3, 32, 32),
         torch.randint(0, 10, (batch,)),
         lambda epoch: itertools.islice(resident.epoch(epoch), args.steps),
         usual,
-        resident.finish,
     )
 
 
@@ -243,7 +239,8 @@ class Bench:
     def __init__(self, subject: Subject, steps: int, device: torch.device, folder: Path) -> None:
         self.subject, self.steps, self.device, self.folder = subject, steps, device, folder
         config = subject.config
-        self.precision, self.channels_last = str(config.precision), bool(config.channels_last)
+        self.precision: Precision = config.precision
+        self.channels_last = bool(config.channels_last)
         self.memory_format = torch.channels_last if self.channels_last else torch.contiguous_format
         self.bare_model = subject.network().to(device).to(memory_format=self.memory_format)
         self.images = config.batch_size * steps
@@ -280,20 +277,22 @@ class Bench:
         trainings = [
             self._training(watch.around if first else iter, batches) for first in [True] + [False] * (runs - 1)
         ]
-        settings = LoopSettings(1, self.precision, self.channels_last, progress=False)
-        for outcome in fit_together(trainings, settings, self.subject.optim, Process(self.device)):
-            if isinstance(outcome, UserError):
-                raise outcome
+        settings = LoopSettings(epochs=1, precision=self.precision, channels_last=self.channels_last, progress=False)
+        process = Process(self.device)
+        if runs == 1:
+            (one,) = trainings
+            fit(one.model, one.loss, one.task, settings, self.subject.optim, one.run, process)
+        else:
+            for outcome in fit_together(trainings, settings, self.subject.optim, process):
+                if isinstance(outcome, UserError):
+                    raise outcome
         return runs * self.images / watch.seconds[0]
 
     def _training(self, timed: Callable[[Pairs], Pairs], batches: Batches) -> Training:
         self.runs += 1
         run = RunDirectory(self.folder / str(self.runs))
         run.create(self.subject.config)
-        finish = self.subject.finish if batches is self.subject.ours else list
-        task = Task(
-            lambda epoch: timed(batches(epoch)), self.steps, lambda m, e: {"test": {}}, ("test", "none"), finish=finish
-        )
+        task = Task(lambda epoch: timed(batches(epoch)), self.steps, lambda m, e: {"test": {}}, ("test", "none"))
         return Training(self.subject.network(), self.subject.criterion(), task, run)
 
 

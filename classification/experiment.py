@@ -29,7 +29,7 @@ from .datasets import Dataset, FileImages, fingerprints, load_dataset
 from .image_batches import evaluation_samples, training_batches
 from .methods import build_method
 from .networks import build_model, penultimate_features
-from .noise import noise_fingerprints, noise_name, read_noise, write_noise
+from .noise import noise_fingerprints, noise_name, noisy_labels
 from .settings import ClassificationRunSettings, read_settings
 from .training_records import Recorder
 
@@ -106,8 +106,7 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
 
     def noisy(self, data: Dataset) -> Labels:
         """The training labels in RUN/noise."""
-        write_noise(data, self.config.noise, self.run.path / "noise")
-        return read_noise(data, self.config.noise, self.run.path / "noise")
+        return noisy_labels(data, self.config.noise, self.run.path / "noise")
 
     def prepare(self, data: Dataset, noisy: Labels, process: Process) -> tuple[ScheduledLoss, Task, str]:
         """Batches of the training set under its noisy labels, and evaluation on all splits."""

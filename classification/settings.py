@@ -12,7 +12,7 @@ from seg_anl.records import UserError, config_folder, nearest_names
 from seg_anl.records.ranges import Count, Fraction, FractionBelowOne, Interval, WholeNumber, checked
 
 from .datasets import DataSelection, reader_settings
-from .noise import check_noise_settings
+from .noise import noise_settings
 
 RECORDS = ("features", "gradients", "probabilities")
 MOST_HUE = 0.5  # half a turn of the color circle
@@ -184,7 +184,7 @@ def read_settings(config: DictConfig) -> Settings:
         UserError: naming the setting that is unknown or out of range.
     """
     _, _, selection = reader_settings(config.data)
-    check_noise_settings(config.noise)
+    noise_settings(config.noise)
     _check_preset(config)
     return Settings(
         run=checked(ClassificationRunSettings, top_level(config)),

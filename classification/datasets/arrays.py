@@ -34,7 +34,7 @@ def arrays(*, file: Path) -> Dataset:
 
 
 def _split(path: Path, split: str) -> Split:
-    from data_prep.label_noise.files import read_array  # imported late: SciPy comes with it
+    from data_prep.array_files import read_array
 
     images, labels = read_array(path, f"x_{split}")[0], read_array(path, f"y_{split}")[0]
     what = f"{path}: x_{split}"

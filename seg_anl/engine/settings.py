@@ -18,6 +18,7 @@ from seg_anl.records.ranges import (
     Seed,
 )
 
+Precision = Literal["fp32", "bf16", "fp16"]
 Workers = Annotated[int, Interval(least=0, most=512, whole=True)]
 
 
@@ -35,7 +36,7 @@ class LoopSettings:
     """
 
     epochs: Count
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Precision = "fp32"
     channels_last: bool = False
     compile: bool = False
     checkpoint_every: Count = 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,12 @@ from monai.transforms import Resized, Transform
 from numpy.typing import NDArray
 from torch import Tensor
 
-from data_prep.pictures import check_size, read_image
-from seg_anl.records import UserError
+from data_prep.mask_archive import read_noisy_masks
+from data_prep.pairing import Pair
+from data_prep.pictures import check_size, read_image, read_mask
+from seg_anl.records import NoiseRecord, UserError, array_digest
 
-from .images import read_mask
 from .settings import DataSettings
-from .sources import Pair
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,17 @@ class LoadPair(Transform):
         mask = read_mask(data.mask.open(), data.mask.name, classes=self.classes, threshold=self.threshold)
         check_size(mask, image, data.mask.name)
         return image, mask, mode
+
+
+def read_noise(folder: Path, clean: ImageSet) -> tuple[ImageSet, list[NoiseRecord]]:
+    """``clean`` under the noisy masks that a run keeps in ``folder``, and what was done to each mask.
+
+    Raises:
+        UserError: for files that are damaged or were made from other masks.
+    """
+    sources = {item: array_digest(mask) for item, mask in zip(clean.items, clean.masks.numpy(), strict=True)}
+    masks, records = read_noisy_masks(folder, sources)
+    return clean.with_masks(masks), records
 
 
 def load_images(pairs: Sequence[Pair], data: DataSettings, *, workers: int, progress: bool) -> ImageSet:

@@ -3,37 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+import numpy as np
 import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from data_prep.mask_archive import has_noisy_masks, write_noisy_masks
+from data_prep.mask_noise import noisy_dataset
+from data_prep.pairing import find_pairs
 from seg_anl.engine.batches import ResidentBatches, check_batch_size
 from seg_anl.engine.distribution import Process, is_main_process
 from seg_anl.engine.experiment import Experiment, print_result, run_experiments
 from seg_anl.engine.ledger import Metrics
 from seg_anl.engine.loop import Task
 from seg_anl.engine.run_directory import RunDirectory, run_path
-from seg_anl.engine.settings import of_each_seed
+from seg_anl.engine.settings import of_each_seed, plain
 from seg_anl.losses import ScheduledLoss
-from seg_anl.records import MetricRow, UserError, array_digest, chosen_items
+from seg_anl.records import MetricRow, NoiseRecord, UserError, array_digest, chosen_items
 
 from .augmentation import Augmentation
 from .criterion import build_criterion
-from .datasets import ImageSet, load_images
+from .datasets import ImageSet, load_images, read_noise
 from .dice import dice_scores
 from .masks_record import record_masks
 from .networks import build_model, predict_labels
-from .noise import check_noise_settings, noisy_masks
 from .run_picture import save_report, worst_and_best
 from .settings import read_settings
-from .sources import find_pairs
 
 Splits = tuple[ImageSet, ImageSet]
 """Training and test images under their clean masks."""
-NoisyMasks = tuple[ImageSet, list[dict[str, Any]]]
-"""The training images under their noisy masks, and the items of the noise's manifest."""
+NoisyMasks = tuple[ImageSet, list[NoiseRecord]]
+"""The training images under their noisy masks, and what was done to each mask."""
 
 
 def train(config: DictConfig) -> list[RunDirectory]:
@@ -61,17 +62,17 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
     def __init__(self, config: DictConfig) -> None:
         given = read_settings(config)
         self.config, self.settings, self.optim = config, given.run, given.optim
-        self.data, self.evaluation, self.records = given.data, given.evaluation, given.records
+        self.data, self.noise = given.data, given.noise
+        self.evaluation, self.records = given.evaluation, given.records
         self.augmentation = Augmentation(given.augmentation)
         self.criterion = build_criterion(config.loss, given.criterion.dice_weight)
-        check_noise_settings(config.noise)
         self.run = RunDirectory(run_path(config, noise_name(config)))
 
     def load(self) -> tuple[Splits, list[str]]:
         """Decode the training and test pairs."""
         if self.config.model.name != "dynunet":
             build_model(self.config.model, self.data)  # refused now rather than after all images are decoded
-        pairs = find_pairs(self.config.data, self.config.noise.seed)
+        pairs = find_pairs(seed=self.noise.seed, **self.data.pairing)
         remarks = [f"{pairs.remark}; {len(pairs.train)} to train on"]
         loaded = []
         for name, split in (("training", pairs.train), ("test", pairs.test)):
@@ -101,11 +102,19 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
 
     def noisy(self, data: Splits) -> NoisyMasks:
         """The noisy masks in RUN/noise."""
-        return noisy_masks(data[0], self.config.noise, self.run.path / "noise")
+        clean, folder = data[0], self.run.path / "noise"
+        if has_noisy_masks(folder):
+            return read_noise(folder, clean)
+        try:
+            made, records = noisy_dataset(list(clean.masks.numpy()), clean.items, **vars(self.noise))
+        except ValueError as error:
+            raise UserError(f"noise: {error}") from error
+        write_noisy_masks(folder, made, records, plain(self.config.noise))
+        return clean.with_masks(np.stack(made)), records
 
     def prepare(self, data: Splits, noisy: NoisyMasks, process: Process) -> tuple[ScheduledLoss, Task, str]:
         """Batches of the noisy training set, and evaluation on all splits."""
-        (clean, test), (given, self.noise_items) = data, noisy
+        (clean, test), (given, self.noise_records) = data, noisy
         held_out = self._held_out(clean)
         kept = set(clean.items) - held_out
         self.clean, self.given, self.test = clean.subset(kept), given.subset(kept), test
@@ -148,10 +157,10 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
     def finish(self, model: nn.Module, rows: list[MetricRow], process: Process) -> Mapping[str, int | None]:
         """Draw report.png and, on request, record masks."""
         model.eval()
-        classes, noise = self.data.classes, self.config.noise
+        classes, noise = self.data.classes, self.noise
         test = predict_labels(model, self.test.images, process.device)
         train = predict_labels(model, self.given.images, process.device)
-        wrong = {record["item"] for record in self.noise_items if record["realised"] > 0}
+        wrong = {record.item for record in self.noise_records if record.realised > 0}
         among = [i for i, item in enumerate(self.clean.items) if item in wrong]
         groups = [
             worst_and_best("training", self.clean, self.given, train, classes, among),
@@ -160,12 +169,12 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
         title = f"{self.config.loss.name}, {self.data.name}, alpha {noise.alpha}, beta {noise.beta}"
         save_report(self.run.path / "report.png", f"{title}, seed {self.settings.seed}", groups, rows)
         if "masks" in self.records:
-            record_masks(self.run.path / "records", self.clean, self.given, train, self.noise_items)
+            record_masks(self.run.path / "records", self.clean, self.given, train, self.noise_records)
         return {"train": len(self.given), "test": len(self.test), "wrong_masks": len(wrong)}
 
     def _held_out(self, clean: ImageSet) -> set[str]:
         """The training images held out for tuning, with their noisy masks."""
-        held_out = chosen_items(clean.items, self.data.tuning, self.config.noise.seed, "tuning")
+        held_out = chosen_items(clean.items, self.data.tuning, self.noise.seed, "tuning")
         if self.data.tuning and not held_out:
             raise UserError(f"data.tuning={self.data.tuning} of {len(clean)} images is none")
         return held_out

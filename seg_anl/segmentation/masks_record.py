@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from seg_anl.records import make_directory, written_aside
+from seg_anl.records import NoiseRecord, make_directory, written_aside
 
 from .datasets import ImageSet
 
@@ -18,7 +17,7 @@ OF_EACH_KIND = 6
 
 
 def record_masks(
-    folder: Path, clean: ImageSet, noisy: ImageSet, predicted: Tensor, noise_items: Sequence[dict[str, Any]]
+    folder: Path, clean: ImageSet, noisy: ImageSet, predicted: Tensor, records: Sequence[NoiseRecord]
 ) -> None:
     """Write masks.npz: what the network predicts for images that it was trained on with a wrong mask.
 
@@ -26,9 +25,9 @@ def record_masks(
         folder: RUN/records.
         clean, noisy: the training set under its true and its given masks.
         predicted: the network's class indices ``(N, H, W)`` for it, not augmented.
-        noise_items: the noise's manifest; the first six images of each kind are kept, by the order of their ids.
+        records: what was done to each mask; the first six images of each kind are kept, by the order of their ids.
     """
-    kinds = {record["item"]: record["kind"] for record in noise_items if record["realised"] > 0}
+    kinds = {record.item: record.kind for record in records if record.realised > 0}
     chosen: list[int] = []
     for kind in sorted(set(kinds.values())):
         chosen += [i for i, item in enumerate(clean.items) if kinds.get(item) == kind][:OF_EACH_KIND]

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig
 
-from seg_anl.engine.settings import OptimSettings, RunSettings, checked_records, plain, top_level
+from data_prep.mask_noise import MaskNoiseSettings
+from seg_anl.engine.settings import OptimSettings, RunSettings, checked_records, listed, plain, top_level
 from seg_anl.records import UserError
 from seg_anl.records.ranges import (
     Count,
@@ -55,6 +56,12 @@ class DataSettings:
     limit: Count | None = None
     tuning: FractionBelowOne = 0.0
     threshold: Number | None = None
+
+    @property
+    def pairing(self) -> dict[str, Any]:
+        """What :func:`data_prep.pairing.find_pairs` takes."""
+        names = ("name", "root", "images", "masks", "test_images", "test_masks", "test_share", "limit")
+        return {**{name: getattr(self, name) for name in names}, "exclude": listed(self.exclude)}
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -117,11 +124,12 @@ class CriterionSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """All groups but ``loss``, ``model`` and ``noise``, which are checked by those who build from them."""
+    """All groups but ``loss`` and ``model``, which are checked by those who build from them."""
 
     run: RunSettings
     optim: OptimSettings
     data: DataSettings
+    noise: MaskNoiseSettings
     augmentation: AugmentationSettings
     evaluation: EvaluationSettings
     criterion: CriterionSettings
@@ -139,6 +147,7 @@ def read_settings(config: DictConfig) -> Settings:
         run=checked(RunSettings, top_level(config)),
         optim=checked(OptimSettings, plain(config.optim), "optim"),
         data=data_settings(config),
+        noise=checked(MaskNoiseSettings, plain(config.noise), "noise"),
         augmentation=checked(AugmentationSettings, plain(config.augmentation), "augmentation"),
         evaluation=checked(EvaluationSettings, plain(config.evaluation), "evaluation"),
         criterion=checked(CriterionSettings, own, "loss"),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from seg_anl.records import NoiseRecord, UserError, item_id, written_aside
 
-from .mask_files import mask_paths, read_mask
+from .mask_files import load_mask, mask_paths
 from .regions import bounding_box, widened
 
 COLUMNS = 6
@@ -23,7 +23,7 @@ CLEAN_COLOR, NOISY_COLOR = "#0072B2", "#D55E00"
 def write_preview(
     source: Path, target: Path, records: Sequence[NoiseRecord], picture: Path, pattern: str = "*"
 ) -> None:
-    """Write ``picture`` (PNG): one row for each kind, from the weakest to the strongest realised noise.
+    """Write ``picture`` (PNG): one row for each kind, from the weakest to the strongest realized noise.
 
     Args:
         source, target: folders of the clean and the noisy masks.
@@ -50,8 +50,8 @@ def write_preview(
         for axis in line:
             axis.set_axis_off()
         for axis, record in zip(line, chosen, strict=False):
-            clean = read_mask(paths[record.item]).array
-            noisy = read_mask(target / paths[record.item].relative_to(source)).array
+            clean = load_mask(paths[record.item]).array
+            noisy = load_mask(target / paths[record.item].relative_to(source)).array
             _outlines(axis, clean, noisy)
             axis.set_title(f"{kind} {record.realised:.2f}\n{record.item[-_NAME_SHOWN:]}", fontsize=7)
     handles = [Line2D([], [], color=CLEAN_COLOR), Line2D([], [], color=NOISY_COLOR)]

@@ -12,10 +12,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-import scipy.ndimage
+import scipy  # loads scipy.ndimage when it is first used
 from numpy.typing import NDArray
 
-from .regions import BoolArray, bounding_box, covers, pasted, widened
+from ..regions import BoolArray, bounding_box, covers, pasted, widened
+from .mask_kind import Outcome, Structure, mask_noise
 
 Distances = NDArray[np.int32]
 
@@ -116,6 +117,16 @@ def dilated(
         margin *= 3
     steps = _nearer_step(areas, area + growth, forbidden=inside.size)
     return pasted(inside.shape, wide, distance <= steps), {"steps": steps}
+
+
+@mask_noise("erode", beta="share of the area (volume) taken away all round")
+def _erode(structure: Structure, ratio: float, generator: np.random.Generator) -> Outcome:
+    return Outcome(*eroded(structure.inside, ratio, structure.spacing))
+
+
+@mask_noise("dilate", beta="share of the area (volume) added all round")
+def _dilate(structure: Structure, ratio: float, generator: np.random.Generator) -> Outcome:
+    return Outcome(*dilated(structure.inside, ratio, structure.spacing, structure.free))
 
 
 def _expected_steps(area: int, ratio: float, ndim: int) -> int:

@@ -6,41 +6,29 @@ Matter?, 2018.
 
 from __future__ import annotations
 
-from typing import Any
-
 import cv2
 import numpy as np
-import scipy.ndimage
+import scipy  # loads scipy.ndimage when it is first used
 from numpy.typing import NDArray
 
-from .fields import smooth_field
-from .regions import BoolArray, bounding_box, pasted, widened
+from ..regions import BoolArray, bounding_box, pasted, widened
+from ..spline_field import smooth_field
+from .mask_kind import Outcome, Structure, mask_noise
 
 FIELD_SPANS = 8
 MAX_POINTS = 48
 _JITTER = 0.35  # of the distance between two points, so that their order on the contour stays
 
 
-def wavering(
-    inside: BoolArray,
-    ratio: float,
-    generator: np.random.Generator,
-    spacing: tuple[float, ...] | None = None,
-    free: BoolArray | None = None,
-) -> tuple[BoolArray, dict[str, Any], str]:
+@mask_noise("boundary", beta="share of the area that changes sides where the contour wavers in and out")
+def wavering(structure: Structure, ratio: float, generator: np.random.Generator) -> Outcome:
     """Move the contour in and out along a smooth random field until ``int(A * ratio)`` elements have changed sides.
 
     The field multiplies a growing amplitude and is added to the signed distance from the contour; an element changes
     sides once the amplitude passes its distance over the field's size there. So one draw gives nested changes, exact to
-    the element (but for ties), and the deepest element inside never leaves.
-
-    Args:
-        inside: the mask, not empty.
-        ratio: share of the area to change, in [0, 1].
-        generator: draws the field; the draws depend on the mask's box only.
-        spacing: mm per element, for the distance. None: elements.
-        free: where the mask may grow. None: everywhere.
+    the element (but for ties), and the deepest element inside never leaves. The draws depend on the mask's box alone.
     """
+    inside, spacing, free = structure.inside, structure.spacing, structure.free
     wanted = int(np.count_nonzero(inside) * ratio)
     box = bounding_box(inside)
     longest = max(side.stop - side.start for side in box)
@@ -49,7 +37,7 @@ def wavering(
     part = inside[wide]
     field = smooth_field(part.shape, FIELD_SPANS, generator)
     if wanted == 0:
-        return inside.copy(), {"amplitude": 0.0}, ""
+        return Outcome(inside.copy(), {"amplitude": 0.0})
     framed = np.pad(part, 1)
     inner = (slice(1, -1),) * part.ndim
     to_outside = scipy.ndimage.distance_transform_edt(framed, sampling=spacing)[inner]
@@ -63,26 +51,20 @@ def wavering(
     amplitude[part & (amplitude == amplitude[part].max())] = np.inf
     reachable = np.sort(amplitude[np.isfinite(amplitude)], axis=None)
     if reachable.size == 0:
-        return inside.copy(), {"amplitude": 0.0}, ""
+        return Outcome(inside.copy(), {"amplitude": 0.0})
     limit = float(reachable[min(wanted, reachable.size) - 1])
     note = f"less than asked: only {reachable.size} elements can change sides" if reachable.size < wanted else ""
-    return pasted(inside.shape, wide, part ^ (amplitude <= limit)), {"amplitude": round(limit, 6)}, note
+    return Outcome(pasted(inside.shape, wide, part ^ (amplitude <= limit)), {"amplitude": round(limit, 6)}, note)
 
 
-def polygonal(
-    inside: BoolArray, ratio: float, generator: np.random.Generator, slice_axis: int = 0
-) -> tuple[BoolArray, dict[str, Any]]:
+@mask_noise("polygon", beta="exclusive or of mask and polygon over the area; few points give at most about 0.6")
+def polygonal(structure: Structure, ratio: float, generator: np.random.Generator) -> Outcome:
     """Replace every contour by the polygon through a few of its points, as many as come nearest to ``ratio``.
 
     From 3 to 48 points about evenly spaced along each contour (outer ones and holes), of the number whose exclusive or
     with the mask is nearest to the wanted area. A volume is outlined slice by slice.
-
-    Args:
-        inside: the mask, not empty.
-        ratio: share of the area that should differ, in [0, 1]; a triangle is the coarsest, so about 0.6 is the most.
-        generator: draws where on the contour the points lie.
-        slice_axis: the axis of a volume along which an annotator pages.
     """
+    inside, slice_axis = structure.inside, structure.slice_axis
     start = float(generator.random())
     jitter = generator.uniform(-_JITTER, _JITTER, MAX_POINTS)
     area = int(np.count_nonzero(inside))
@@ -99,7 +81,7 @@ def polygonal(
     assert best is not None
     part = best[2].astype(bool)
     part = np.moveaxis(part, 0, slice_axis) if inside.ndim == 3 else part[0]
-    return pasted(inside.shape, box, part), {"points": best[1]}
+    return Outcome(pasted(inside.shape, box, part), {"points": best[1]})
 
 
 def _contours(picture: BoolArray) -> list[NDArray[np.int32]]:

@@ -27,11 +27,13 @@ from tqdm import tqdm
 
 from seg_anl import __version__
 from seg_anl.records import NoiseRecord, UserError, item_id, make_directory, write_manifest, written_aside
+from seg_anl.records.atomic import PARTIAL_PREFIX
+from seg_anl.records.lock import LOCK_FILE, locked
 
-from .distances import distances
-from .exclusive import LOCK, alone_in
-from .mask_files import PARTIAL_PREFIX, mask_paths, mask_suffix, read_mask, write_mask
-from .mask_noise import ItemNoise, apply_noise, plan_noise
+from .command_line import refuse_overlap
+from .mask_distances import distances
+from .mask_files import load_mask, mask_paths, mask_suffix, save_mask
+from .mask_noise import ItemNoise, MaskNoiseSettings, apply_noise, plan_noise
 
 JOURNAL = ".seg-anl-noise.jsonl"
 MANIFEST = "manifest.json"
@@ -40,24 +42,23 @@ _ERRORS_SHOWN = 5
 
 
 @dataclass(frozen=True)
-class MaskNoiseSettings:
+class MaskFolderSettings(MaskNoiseSettings):
     """Everything that decides what a run writes; the manifest keeps it.
 
     Attributes:
-        alpha, beta, kinds, mode, seed: as in :func:`data_prep.mask_noise.noisy_dataset`.
         labels: the values that may change; None: all.
         mm: erode, dilate and turn in millimeters instead of elements.
         distances: measure Dice and surface distances of every noisy mask.
     """
 
-    alpha: float
-    beta: float
-    kinds: tuple[str, ...]
-    mode: str = "corrected"
-    seed: int = 0
     labels: tuple[int, ...] | None = None
     mm: bool = False
     distances: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.labels and min(self.labels) < 1:
+            raise UserError(f"--labels takes values of 1 and above, not {min(self.labels)}: 0 is background")
 
 
 @dataclass(frozen=True)
@@ -65,13 +66,13 @@ class _Task:
     source: Path
     target: Path
     plan: ItemNoise
-    settings: MaskNoiseSettings
+    settings: MaskFolderSettings
 
 
 def run_mask_noise(
     source: Path,
     target: Path,
-    settings: MaskNoiseSettings,
+    settings: MaskFolderSettings,
     *,
     pattern: str = "*",
     manifest_folder: Path | None = None,
@@ -93,7 +94,7 @@ def run_mask_noise(
         The records of all masks, sorted by item.
 
     Raises:
-        UserError: bad input, or a target that is not this run's. Masks that cannot be used are named together at the
+        UserError: bad input, or a target that holds something else. Masks that cannot be used are named together at the
             end; the others are done by then and a second run does only what is missing.
     """
     manifest_folder = target if manifest_folder is None else manifest_folder
@@ -113,8 +114,7 @@ def run_mask_noise(
     whole = (manifest_folder / MANIFEST).is_file() and not (manifest_folder / JOURNAL).exists()
     if whole and not _still_to_do(all_tasks, finished):
         return [finished[item] for item in sorted(ids)]
-    make_directory(manifest_folder)
-    with alone_in(manifest_folder):
+    with locked(manifest_folder):
         # Looked at again: until now another process may have been at work here.
         finished = _finished(manifest_folder, target, identity, overwrite, own)
         if overwrite:
@@ -141,9 +141,9 @@ def _still_to_do(tasks: Sequence[_Task], finished: Collection[str]) -> list[_Tas
 
 
 def _is_newer(target: Path, source: Path) -> bool:
-    """Whether ``target`` is there and was written after ``source`` last changed, or came to stand where it does.
+    """Whether ``target`` is there and was written after ``source`` last changed or was put there.
 
-    A file that is moved or copied in the place of another may carry an old time of modification (``cp -p``, ``mv``,
+    A file that is moved or copied over another may carry an old time of modification (``cp -p``, ``mv``,
     ``rsync``); that of its inode, or of a link's, is new.
     """
     if not target.is_file() or not source.is_file():
@@ -152,14 +152,7 @@ def _is_newer(target: Path, source: Path) -> bool:
     return target.stat().st_mtime_ns >= max(state.st_mtime_ns, state.st_ctime_ns, link.st_ctime_ns)
 
 
-def refuse_overlap(source: Path, target: Path) -> None:
-    """Raise a UserError when one folder is, or lies in, the other: the clean masks must stay what they are."""
-    inner, outer = target.resolve(), source.resolve()
-    if inner == outer or outer in inner.parents or inner in outer.parents:
-        raise UserError(f"{target} and {source} lie in each other: the clean masks would be written over")
-
-
-def _identity(settings: MaskNoiseSettings, ids: Sequence[str]) -> dict[str, Any]:
+def _identity(settings: MaskFolderSettings, ids: Sequence[str]) -> dict[str, Any]:
     """Settings as the manifest keeps them, with what else decides the result: the items and the program's version."""
     digest = hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
     plain = json.loads(json.dumps(asdict(settings)))
@@ -172,7 +165,7 @@ def _finished(
     """The records of an earlier, equal run in ``folder``; an error when something else is there."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; expected a folder")
-    if not folder.exists() or not {path.name for path in folder.iterdir()} - {LOCK}:
+    if not folder.exists() or not {path.name for path in folder.iterdir()} - {LOCK_FILE}:
         return {}
     earlier = _earlier_run(folder)
     if earlier is not None and earlier[0] == identity and not overwrite:
@@ -251,7 +244,7 @@ def _results(tasks: list[_Task], workers: int) -> Iterator[NoiseRecord | str]:
             results = pool.map(_one_mask, tasks, chunksize=4)
         yield from results
     except BrokenProcessPool as error:
-        raise UserError("a worker was killed, perhaps for want of memory; try again with fewer --workers") from error
+        raise UserError("a worker was killed, perhaps for lack of memory; try again with fewer --workers") from error
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -288,7 +281,7 @@ def _one_mask(task: _Task) -> NoiseRecord | str:
     """Read, change, write, measure one mask. Errors of the mask come back as text, errors of writing are raised."""
     settings = task.settings
     try:
-        mask = read_mask(task.source)
+        mask = load_mask(task.source)
         if settings.mm and mask.spacing is None:
             raise UserError(f"{task.source}: --mm needs a file that knows its voxel size")
         noisy, record = apply_noise(
@@ -305,7 +298,7 @@ def _one_mask(task: _Task) -> NoiseRecord | str:
     if record.source_sha256 == record.result_sha256:
         _copy(task.source, task.target)
     else:
-        write_mask(mask, noisy, task.target)
+        save_mask(mask, noisy, task.target)
     if settings.distances and record.kind != "none":
         record.measures.update(distances(mask.array, noisy, mask.spacing, settings.labels))
     return record

@@ -5,25 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import scipy.ndimage
+import scipy  # loads scipy.ndimage when it is first used
 from numpy.typing import NDArray
 
-from .fields import smooth_field
+from ..regions import bounding_box, pasted
+from ..spline_field import smooth_field
+from .mask_kind import Outcome, Structure, mask_noise
 from .morphology import eroded_once
-from .regions import BoolArray, bounding_box, pasted
 
 HOLE_SPANS = 8
 SWAP_SPANS = 3
 _MAX_STRETCH = 1.6
 
 
-def with_holes(
-    inside: BoolArray, ratio: float, generator: np.random.Generator
-) -> tuple[BoolArray, dict[str, Any], str]:
+@mask_noise("holes", beta="share of the area taken out of the interior as holes")
+def with_holes(structure: Structure, ratio: float, generator: np.random.Generator) -> Outcome:
     """Take ``int(A * ratio)`` elements out of the interior, where a smooth random field is highest.
 
     The rim of one element stays, so the outline does not move. Strengths of one draw are nested.
     """
+    inside = structure.inside
     wanted = int(np.count_nonzero(inside) * ratio)
     box = bounding_box(inside)
     part = inside[box]
@@ -32,28 +33,31 @@ def with_holes(
     removable = np.sort(field[interior], axis=None)[::-1]
     taken = min(wanted, removable.size)
     if taken == 0:
-        return inside.copy(), {"holes": 0}, ""
+        return Outcome(inside.copy(), {"holes": 0})
     holes = interior & (field >= removable[taken - 1])
     note = f"less than asked: only {removable.size} elements lie inside the rim" if taken < wanted else ""
     count = int(scipy.ndimage.label(holes)[1])
-    return pasted(inside.shape, box, part & ~holes), {"holes": count}, note
+    return Outcome(pasted(inside.shape, box, part & ~holes), {"holes": count}, note)
 
 
-def without_components(
-    inside: BoolArray, ratio: float, generator: np.random.Generator
-) -> tuple[BoolArray, dict[str, Any], str]:
+@mask_noise(
+    "miss", beta="share of the area left out, rounded to whole components; at least one goes, at least one stays"
+)
+def without_components(structure: Structure, ratio: float, generator: np.random.Generator) -> Outcome:
     """Leave out components: in random order, each that brings the share of the area gone nearer to ``ratio``.
 
     At least one is left out (the smallest, where all are too large) and at least one stays. Neighbors over a corner
     belong together.
     """
+    inside = structure.inside
     box = bounding_box(inside)
     labeled, count = scipy.ndimage.label(inside[box], structure=np.ones((3,) * inside.ndim))
     order = generator.permutation(count)
     if ratio == 0:
-        return inside.copy(), {"components": count, "left_out": 0}, ""
+        return Outcome(inside.copy(), {"components": count, "left_out": 0})
     if count < 2:
-        return inside.copy(), {"components": count, "left_out": 0}, "unchanged: only one component, which must stay"
+        only = "unchanged: only one component, which must stay"
+        return Outcome(inside.copy(), {"components": count, "left_out": 0}, only)
     sizes = np.bincount(labeled.ravel(), minlength=count + 1)[1:]
     left_out: list[int] = []
     wanted, gone = ratio * int(sizes.sum()), 0
@@ -65,30 +69,27 @@ def without_components(
     if not left_out:
         left_out = [int(np.argmin(sizes))]
     missing = np.isin(labeled, np.array(left_out) + 1)
-    return pasted(inside.shape, box, inside[box] & ~missing), {"components": count, "left_out": len(left_out)}, ""
+    parameters = {"components": count, "left_out": len(left_out)}
+    return Outcome(pasted(inside.shape, box, inside[box] & ~missing), parameters)
 
 
-def with_spurious(
-    inside: BoolArray,
-    ratio: float,
-    generator: np.random.Generator,
-    spacing: tuple[float, ...] | None = None,
-    free: BoolArray | None = None,
-) -> tuple[BoolArray, dict[str, Any], str]:
+@mask_noise("spurious", beta="area of the component added, over the area of the label")
+def with_spurious(structure: Structure, ratio: float, generator: np.random.Generator) -> Outcome:
     """Add one ellipsoidal component of ``int(A * ratio)`` elements somewhere in the background, apart from the mask.
 
     Its center is drawn from the places with room for it; where there is none it stands as far off as it can and may be
     smaller than asked.
     """
+    inside, spacing = structure.inside, structure.spacing
     wanted = int(np.count_nonzero(inside) * ratio)
     place, stretch = float(generator.random()), generator.uniform(1 / _MAX_STRETCH, _MAX_STRETCH, inside.ndim)
     if wanted == 0:
-        return inside.copy(), {}, ""
+        return Outcome(inside.copy(), {})
     allowed = ~scipy.ndimage.binary_dilation(inside, np.ones((3,) * inside.ndim))  # not touching, even over a corner
-    if free is not None:
-        allowed &= free
+    if structure.free is not None:
+        allowed &= structure.free
     if not allowed.any():
-        return inside.copy(), {}, "unchanged: no background apart from the label"
+        return Outcome(inside.copy(), {}, "unchanged: no background apart from the label")
     clearance = scipy.ndimage.distance_transform_cdt(np.pad(allowed, 1), metric="chessboard")
     clearance = clearance[(slice(1, -1),) * inside.ndim].ravel()
     room = np.flatnonzero(clearance > wanted ** (1 / inside.ndim) / 2 * _MAX_STRETCH)
@@ -104,19 +105,18 @@ def with_spurious(
     taken = min(wanted, available)
     added = radius <= np.partition(radius, taken - 1, axis=None)[taken - 1]
     note = f"less than asked: only {available} elements of background are free" if taken < wanted else ""
-    return inside | added, {"centre": center}, note
+    return Outcome(inside | added, {"centre": center}, note)
 
 
-def exchanged(
-    mask: NDArray[Any], values: list[int], ratio: float, generator: np.random.Generator
-) -> tuple[NDArray[Any], dict[str, Any], str]:
+@mask_noise("swap", beta="share of the common area of two labels on which they are exchanged", whole_mask=True)
+def exchanged(mask: NDArray[Any], values: list[int], ratio: float, generator: np.random.Generator) -> Outcome:
     """Exchange two labels, drawn from ``values``, on a share ``ratio`` of their common area.
 
     The exchanged elements are those where a smooth random field is highest, so they hang together; at a ratio of 1 the
     two labels are exchanged everywhere.
     """
     if len(values) < 2:
-        return mask.copy(), {}, "unchanged: swap needs two labels"
+        return Outcome(mask.copy(), {}, "unchanged: swap needs two labels")
     one, other = (values[int(rank)] for rank in sorted(generator.choice(len(values), 2, replace=False)))
     pair = (mask == one) | (mask == other)
     box = bounding_box(pair)
@@ -128,4 +128,4 @@ def exchanged(
         region = pasted(mask.shape, box, pair[box] & (field >= heights[taken - 1]))
         noisy[region & (mask == one)] = other
         noisy[region & (mask == other)] = one
-    return noisy, {"exchanged": [one, other]}, ""
+    return Outcome(noisy, {"exchanged": [one, other]})

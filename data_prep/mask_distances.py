@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import Any
 
 import numpy as np
+import scipy  # loads scipy.ndimage and scipy.spatial when they are first used
 from numpy.typing import NDArray
 
 from .mask_noise import label_values
@@ -21,7 +22,7 @@ def distances(
     """Dice, symmetric average surface distance and 95 % Hausdorff distance of two label masks.
 
     Each is the mean over the labels present in ``clean``; a label that has vanished from ``noisy`` counts with Dice 0
-    and has no distance. The distances are MONAI's.
+    and has no distance. The distances are those of MONAI's metrics, to the last digit.
 
     Args:
         clean: (H, W) or (D, H, W), or with axes of length one.
@@ -48,18 +49,25 @@ def _of_one_label(clean: BoolArray, noisy: BoolArray, spacing: tuple[float, ...]
         return {"dice": 1.0, "assd": 0.0, "hd95": 0.0}
     if not noisy.any() or clean.ndim < 2:
         return {"dice": dice, "assd": None, "hd95": None}
-    # MONAI takes seconds to import and only this needs it.
-    import torch
-    from monai.metrics import get_mask_edges, get_surface_distance
-
     box = widened(bounding_box(clean | noisy), 1, clean.shape)
-    # compute_average_surface_distance and compute_hausdorff_distance come down to these two calls, once each; calling
-    # both would find the same edges and distances twice.
-    edges = [torch.as_tensor(edge) for edge in get_mask_edges(np.pad(noisy[box], 1), np.pad(clean[box], 1), crop=False)]
-    there = get_surface_distance(edges[0], edges[1], distance_metric="euclidean", spacing=spacing)
-    back = get_surface_distance(edges[1], edges[0], distance_metric="euclidean", spacing=spacing)
-    hd95 = max(float(np.quantile(np.asarray(way), 0.95)) for way in (there, back))
-    return {"dice": dice, "assd": round(float(torch.cat([there, back]).mean()), 6), "hd95": round(hd95, 6)}
+    rims = [np.argwhere(_rim(mask[box])) * (1.0 if spacing is None else np.asarray(spacing)) for mask in (noisy, clean)]
+    there, back = (
+        scipy.spatial.KDTree(target, leafsize=32).query(points)[0].astype(np.float32)
+        for points, target in (rims, rims[::-1])
+    )
+    hd95 = max(float(np.quantile(way, 0.95)) for way in (there, back))
+    import torch  # takes a second to import, and only its float32 mean rounds as MONAI's in the sixth decimal
+
+    return {
+        "dice": dice,
+        "assd": round(float(torch.from_numpy(np.concatenate([there, back])).mean()), 6),
+        "hd95": round(hd95, 6),
+    }
+
+
+def _rim(mask: BoolArray) -> BoolArray:
+    """The elements with a neighbor outside; what lies outside the array counts as such."""
+    return mask ^ scipy.ndimage.binary_erosion(mask)
 
 
 def _mean(values: list[float | None]) -> float | None:

@@ -41,10 +41,10 @@ def read_array(path: Path, *names: str) -> tuple[NDArray[Any], str]:
         raise
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # NumPy parses headers as Python, which damaged ones end in any way
+    except Exception as error:  # NumPy parses headers as Python: damaged ones raise errors of any type
         if str(error).startswith("Object arrays"):
             raise UserError(f"{path}: holds Python objects, which are not unpickled; save plain arrays") from error
-        if "allow_pickle" in str(error):  # what NumPy says of anything it does not know
+        if "allow_pickle" in str(error):  # what NumPy says of any unknown file
             raise UserError(f"{path}: not a NumPy file") from error
         raise UserError(f"{path}: not a whole {suffix} file: {error}") from error
 
@@ -56,7 +56,7 @@ def has_array(path: Path, name: str) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return f"{name}.npy" in archive.namelist()
-    except Exception:  # a damaged one is told by who reads it
+    except Exception:  # read_array says what is wrong with it
         return False
 
 

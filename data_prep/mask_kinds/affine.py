@@ -1,11 +1,9 @@
 """Misplaced masks: rotated by up to 30 degrees, then shifted until a wanted share of the area disagrees.
 
 Two generators: :func:`displaced` (corrected, 2-D and 3-D) and :func:`published_affine`, which repeats the published
-    script
-fault for fault (Gonzalez-Jimenez et al., Robust T-Loss for Medical Image Segmentation, MICCAI 2023). The script's
-faults: bilinear rotation truncated to integers, so the mask shrinks; the sign of a shift is ignored and one direction
-is listed twice, so masks only ever move down and to the right; and the last shift probed is returned instead of the
-best.
+script (Gonzalez-Jimenez et al., Robust T-Loss for Medical Image Segmentation, MICCAI 2023) with its faults: bilinear
+rotation truncated to integers, so the mask shrinks; the sign of a shift is ignored and one direction is listed twice,
+so masks only ever move down and to the right; and the last shift probed is returned instead of the best.
 """
 
 from __future__ import annotations
@@ -17,10 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import skimage.transform
+import skimage  # loads skimage.transform when it is first used
 from numpy.typing import NDArray
 
-from .regions import BoolArray, bounding_box
+from ..regions import BoolArray, bounding_box
+from .mask_kind import Outcome, Structure, mask_noise
 
 MAX_ANGLE = 30.0
 PUBLISHED_MAX_STEP = 100
@@ -84,6 +83,11 @@ def displaced(
     shift = _best_shift(turned, inside, direction, ratio)
     moved = turned.shifted(direction, shift)
     return moved.on_canvas(inside.shape), {**drawn, "angle": round(angle, 6), "shift": shift}
+
+
+@mask_noise("affine", beta="exclusive or of the rotated and shifted mask with the clean one, over the clean area")
+def _affine(structure: Structure, ratio: float, generator: np.random.Generator) -> Outcome:
+    return Outcome(*displaced(structure.inside, ratio, generator, structure.spacing))
 
 
 @dataclass(frozen=True)
