@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from seg_anl.engine.distribution import Process
 
-from .batches import Samples
+from .image_batches import Samples
 from .datasets import Split
 
 MOST_MARGINALS = 100  # classes up to which metrics.csv has a column for each
