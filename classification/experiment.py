@@ -85,7 +85,6 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
         data = load_dataset(self.config.data)
         if not isinstance(data.train.images, FileImages):
             self.given.augmentation.check_in_memory(str(self.config.data.name), min(data.train.images.shape[2:]))
-        self.headline = f"{'test' if 'test' in data.tests else next(iter(data.tests))}/accuracy"
         return data, [f"{data.remark}; {len(data.train)} to train on"]
 
     def network(self, data: Dataset, process: Process) -> nn.Module:
@@ -110,6 +109,7 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
 
     def prepare(self, data: Dataset, noisy: Labels, process: Process) -> tuple[ScheduledLoss, Task, str]:
         """Batches of the training set under its noisy labels, and evaluation on all splits."""
+        self.headline = f"{'test' if 'test' in data.tests else next(iter(data.tests))}/accuracy"
         held_out = self._held_out(data)
         kept = np.setdiff1d(np.arange(len(noisy)), held_out)
         given = replace(data.train, labels=noisy)
