@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
 import torch
 
-from seg_anl.losses import RobustLoss, build_loss, labeled_log_probs
+from seg_anl.losses import RobustLoss, build_loss, fused_anl_ce, labeled_log_probs
 from seg_anl.losses.active_negative import anl_ce
 
 PARAMETERS = [{}, {"alpha": 0.0}, {"beta": 0.0}, {"alpha": 10.0, "beta": 1.0}, {"p_min": 1e-2}, {"p_min": 0.05}]
@@ -19,16 +20,25 @@ def defined(loss: RobustLoss, logits: torch.Tensor, labels: torch.Tensor) -> tor
 
 
 @pytest.mark.parametrize("parameters", PARAMETERS)
-@pytest.mark.parametrize("scale", [1.0, 10.0, 100.0])
-@pytest.mark.parametrize("shape", [(9, 3), (4, 2, 6, 5), (2, 7, 3, 3, 3)])
-def test_value_and_gradient(parameters: dict[str, Any], scale: float, shape: tuple[int, ...], evaluate: Any) -> None:
-    logits = scale * torch.randn(shape, dtype=torch.float64)
-    labels = torch.randint(shape[1], (shape[0], *shape[2:]))
+def test_value_and_gradient(parameters: dict[str, Any], evaluate: Any) -> None:
     loss = build_loss("anl_ce", **parameters)
-    value, gradient = evaluate(loss, logits, labels)
-    expected, expected_gradient = evaluate(lambda x, y: defined(loss, x, y), logits, labels)
-    torch.testing.assert_close(value, expected)
-    torch.testing.assert_close(gradient, expected_gradient, rtol=1e-9, atol=1e-14)
+    for scale, shape in itertools.product((1.0, 10.0, 100.0), ((9, 3), (4, 2, 6, 5), (2, 7, 3, 3, 3))):
+        logits = scale * torch.randn(shape, dtype=torch.float64)
+        labels = torch.randint(shape[1], (shape[0], *shape[2:]))
+        value, gradient = evaluate(loss, logits, labels)
+        expected, expected_gradient = evaluate(lambda x, y: defined(loss, x, y), logits, labels)
+        torch.testing.assert_close(value, expected)
+        torch.testing.assert_close(gradient, expected_gradient, rtol=1e-9, atol=1e-14)
+        with torch.no_grad():
+            torch.testing.assert_close(loss(logits, labels), expected)
+
+
+def test_a_batch_in_several_parts(monkeypatch: pytest.MonkeyPatch, evaluate: Any) -> None:
+    logits, labels = torch.randn(5, 3, 4), torch.randint(3, (5, 4))
+    whole = evaluate(build_loss("anl_ce"), logits, labels)
+    for at_once in (1, 24, 36):  # one, two and three samples
+        monkeypatch.setattr(fused_anl_ce, "LOGITS_AT_ONCE", at_once)
+        torch.testing.assert_close(evaluate(build_loss("anl_ce"), logits, labels), whole)
 
 
 def test_weighted_elements() -> None:
