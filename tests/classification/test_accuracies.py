@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from classification.evaluation import evaluation_scores, predict, training_scores
 from torch import Tensor, nn
+
+from classification.accuracies import evaluation_scores, predict, training_scores
 
 
 class Answers(nn.Module):

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
-from classification.models import MODELS, build_model, penultimate_features
 from torch import Tensor, nn
 
+from classification.networks import MODELS, build_model, penultimate_features
 from seg_anl.engine.side_by_side import Stack
 from seg_anl.records import UserError
 
