@@ -1,4 +1,4 @@
-"""Accuracies against tables written out by hand, with a network that answers what it is told."""
+"""Accuracies against tables written out by hand, with a network that repeats its input."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ HALF = ((0.5,) * 3, (0.25,) * 3)
 
 
 def pictures(count: int, channels: int = 3, height: int = 32, width: int = 32, seed: int = 0) -> Tensor:
-    """Noise without black pixels: every pixel tells where it came from, and black means outside."""
+    """Noise without black pixels: every pixel shows where it came from, and black means outside."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(1, 256, (count, channels, height, width), dtype=torch.uint8, generator=generator)
 

@@ -288,7 +288,7 @@ def test_human_labels_follow_a_part_of_the_set(layout, data_config, tmp_path):
     assert np.array_equal(labels[data.kept], (data.train.labels + 1) % 10)
 
 
-def test_an_unknown_name_tells_the_nearest(data_config):
+def test_an_unknown_name_suggests_the_nearest(data_config):
     with pytest.raises(UserError, match="did you mean 'cifar10'"):
         load_dataset(OmegaConf.merge(data_config("cifar10"), {"name": "cifar1O"}))
 

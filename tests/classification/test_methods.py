@@ -128,8 +128,8 @@ def test_d2l_turns_back_and_paces_the_labels() -> None:
     for epoch in range(7):
         with torch.no_grad():
             model.weight.fill_(float(epoch))
-        told = method.after_epoch(model, epoch, no_samples)
-        weights.append((model.weight[0, 0].item(), told["label_weight"]))
+        found = method.after_epoch(model, epoch, no_samples)
+        weights.append((model.weight[0, 0].item(), found["label_weight"]))
     # The dimension jumps in epoch 5: back to the weights of epoch 4; later epochs are not undone.
     assert [weight for weight, _ in weights] == [0, 1, 2, 3, 4, 4, 6]
     assert [alpha for _, alpha in weights[:5]] == [1.0] * 5
