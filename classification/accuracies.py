@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from seg_anl.engine.distribution import Process
 
-from .image_batches import Samples
 from .datasets import Split
+from .image_batches import Samples
 
 MOST_MARGINALS = 100  # classes up to which metrics.csv has a column for each
 

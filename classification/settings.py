@@ -213,7 +213,9 @@ def method_settings(given: dict[str, Any], loss: str) -> MethodSettings:
 
 
 def _check_preset(config: DictConfig) -> None:
-    """Refuse a preset that says nothing of the data set: it would change nothing, silently."""
+    """Refuse a paper's preset that says nothing of the data set: it would change nothing, silently."""
+    if config.preset == "default":
+        return
     recipes = config_folder() / "recipe" / str(config.preset)
     if not (recipes / f"{config.data.name}.yaml").is_file():
         known = ", ".join(sorted(path.stem for path in recipes.glob("*.yaml")))

@@ -10,23 +10,32 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from classification.file_transforms import FileTransforms
-from classification.streaming import FileBatches, FileEvaluation
-from omegaconf import OmegaConf
 from PIL import Image
+from torch import Tensor
 from torchvision import transforms as v1
 
-from classification.datasets import FileImages, Split
+from classification.datasets import Dataset, FileImages, Split
+from classification.decoded_batches import FileBatches, evaluation_batches
+from classification.settings import Augmentation
 from seg_anl.engine.distribution import Process
-from seg_anl.records import UserError, config_folder, item_hash
+from seg_anl.records import UserError, item_hash
 
 CPU = Process(torch.device("cpu"))
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def settings(**changes: Any) -> FileTransforms:
-    group = OmegaConf.load(config_folder() / "classification.yaml").augmentation
-    return FileTransforms.from_config(OmegaConf.merge(group, {"resize": 24, "crop": 20, **changes}), MEAN, STD)
+def settings(**changes: Any) -> Augmentation:
+    return Augmentation(**{"resize": 24, "crop": 20, **changes})
+
+
+def training(split: Split, batch_size: int, seed: int, process: Process = CPU, workers: int = 0, **changes: Any) -> Any:
+    data = Dataset(split, {}, (), "pictures", mean=MEAN, std=STD)
+    return FileBatches(data, settings(**changes), batch_size, seed, process, workers=workers)
+
+
+def evaluated(split: Split, workers: int = 0, **changes: Any) -> list[Tensor]:
+    assert isinstance(split.images, FileImages)
+    return list(evaluation_batches(split.images, settings(**changes), 4, CPU.device, workers=workers))
 
 
 @pytest.fixture
@@ -44,16 +53,16 @@ def split(tmp_path: Path) -> Split:
 
 AUGMENTATIONS: list[tuple[dict[str, Any], list[Any]]] = [
     ({}, [v1.Resize(24), v1.RandomCrop(20)]),
-    ({"resize": [24, 24], "flip": 0.5}, [v1.Resize((24, 24)), v1.RandomCrop(20), v1.RandomHorizontalFlip()]),
+    ({"resize": (24, 24), "flip": 0.5}, [v1.Resize((24, 24)), v1.RandomCrop(20), v1.RandomHorizontalFlip()]),
     # Clothing1M as in the paper of ANL.
     (
-        {"resize": [24, 24], "random_crop": False, "flip": 0.5},
+        {"resize": (24, 24), "random_crop": False, "flip": 0.5},
         [v1.Resize((24, 24)), v1.CenterCrop(20), v1.RandomHorizontalFlip()],
     ),
     ({"crop_padding": 4, "rotation": 20.0}, [v1.Resize(24), v1.RandomCrop(20, 4), v1.RandomRotation(20)]),
     # WebVision as in the code of APL and ANL.
     (
-        {"crop_scale": [0.08, 1.0], "flip": 0.5, "jitter": [0.4, 0.4, 0.4, 0.2]},
+        {"crop_scale": (0.08, 1.0), "flip": 0.5, "jitter": (0.4, 0.4, 0.4, 0.2)},
         [v1.RandomResizedCrop(20), v1.RandomHorizontalFlip(), v1.ColorJitter(0.4, 0.4, 0.4, 0.2)],
     ),
 ]
@@ -61,7 +70,7 @@ AUGMENTATIONS: list[tuple[dict[str, Any], list[Any]]] = [
 
 @pytest.mark.parametrize(("changes", "steps"), AUGMENTATIONS)
 def test_training_batches_are_torchvisions(split, changes, steps):
-    batches = FileBatches(split, settings(**changes), 4, 7, CPU, workers=0)
+    batches = training(split, 4, 7, **changes)
     by_hand = v1.Compose([*steps, v1.ToTensor(), v1.Normalize(MEAN, STD)])
     seen = []
     for images, labels in batches.epoch(3):
@@ -75,20 +84,17 @@ def test_training_batches_are_torchvisions(split, changes, steps):
 
 
 def test_evaluation_is_torchvisions_and_whole_and_in_order(split):
-    by_hand = v1.Compose([v1.Resize(24), v1.CenterCrop(20), v1.ToTensor(), v1.Normalize(MEAN, STD)])
+    by_hand = v1.Compose([v1.Resize(24), v1.CenterCrop(20), v1.ToTensor()])
     expected = torch.stack([by_hand(Image.open(path).convert("RGB")) for path in split.images.paths])
-    augmented = settings(flip=0.5, jitter=[0.4, 0.4, 0.4, 0.2], crop_scale=[0.1, 1])
-    evaluation = FileEvaluation(split.images, augmented, 4, torch.device("cpu"), workers=0)
-    sizes = [len(batch) for batch in evaluation]
-    assert sizes == [4, 4, 3]
-    assert len(evaluation) == 3
-    torch.testing.assert_close(torch.cat(list(evaluation)), expected, rtol=1e-5, atol=1e-5)
+    found = evaluated(split, flip=0.5, jitter=(0.4, 0.4, 0.4, 0.2), crop_scale=(0.1, 1.0))
+    assert [len(batch) for batch in found] == [4, 4, 3]
+    assert torch.equal(torch.cat(found), (expected * 255).round().to(torch.uint8))
 
 
 def test_the_same_bytes_with_any_number_of_workers(split):
     def two_epochs(workers: int) -> list[tuple[bytes, list[int]]]:
-        transforms = settings(crop_scale=[0.1, 1], flip=0.5, jitter=[0.4, 0.4, 0.4, 0.1])
-        batches = FileBatches(split, transforms, 3, 1, CPU, workers=workers)
+        random = {"crop_scale": (0.1, 1.0), "flip": 0.5, "jitter": (0.4, 0.4, 0.4, 0.1)}
+        batches = training(split, 3, 1, workers=workers, **random)
         return [
             (images.numpy().tobytes(), labels.tolist()) for epoch in (0, 1) for images, labels in batches.epoch(epoch)
         ]
@@ -96,30 +102,21 @@ def test_the_same_bytes_with_any_number_of_workers(split):
     alone = two_epochs(0)
     assert two_epochs(2) == alone
     assert alone[:3] != alone[3:]
-    one, two = (
-        torch.cat(list(FileEvaluation(split.images, settings(), 4, torch.device("cpu"), workers=workers)))
-        for workers in (0, 2)
-    )
-    assert torch.equal(one, two)
+    assert torch.equal(torch.cat(evaluated(split)), torch.cat(evaluated(split, workers=2)))
 
 
 def test_an_epoch_does_not_depend_on_those_before(split):
-    batches = FileBatches(split, settings(flip=0.5), 4, 1, CPU, workers=0)
+    batches = training(split, 4, 1, flip=0.5)
     for _ in batches.epoch(0):
         break  # left in the middle
-    again = list(batches.epoch(5))
-    fresh = list(FileBatches(split, settings(flip=0.5), 4, 1, CPU, workers=0).epoch(5))
-    for (images, labels), (others, other_labels) in zip(again, fresh, strict=True):
-        assert torch.equal(images, others)
-        assert torch.equal(labels, other_labels)
+    for again, fresh in zip(batches.epoch(5), training(split, 4, 1, flip=0.5).epoch(5), strict=True):
+        assert torch.equal(again[0], fresh[0])
+        assert torch.equal(again[1], fresh[1])
 
 
 def test_processes_share_the_batches_of_one(split):
-    transforms = settings(flip=0.5)
-    whole = list(FileBatches(split, transforms, 4, 1, CPU, workers=0).epoch(2))
-    ranks = [
-        list(FileBatches(split, transforms, 4, 1, Process(CPU.device, rank, 2), workers=0).epoch(2)) for rank in (0, 1)
-    ]
+    whole = training(split, 4, 1, flip=0.5).epoch(2)
+    ranks = [training(split, 4, 1, Process(CPU.device, rank, 2), flip=0.5).epoch(2) for rank in (0, 1)]
     for (images, labels), *shares in zip(whole, *ranks, strict=True):
         for rank, (part, part_labels) in enumerate(shares):
             assert torch.equal(part, images[rank::2])
@@ -128,17 +125,14 @@ def test_processes_share_the_batches_of_one(split):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_global_random_numbers_are_left_alone(split, workers):
-    batches = FileBatches(split, settings(flip=0.5), 4, 1, CPU, workers=workers)
-    evaluation = FileEvaluation(split.images, settings(), 4, CPU.device, workers=workers)
     torch.manual_seed(0)
     state = torch.get_rng_state()
-    list(batches.epoch(0))
-    list(evaluation)
+    list(training(split, 4, 1, workers=workers, flip=0.5).epoch(0))
+    evaluated(split, workers=workers)
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("damage", ["cut off", "no image", "gone"])
+@pytest.mark.parametrize(("damage", "workers"), [("cut off", 0), ("no image", 2), ("gone", 0)])
 def test_a_damaged_image_is_named(split, damage, workers):
     path = split.images.paths[6]
     if damage == "cut off":
@@ -148,63 +142,41 @@ def test_a_damaged_image_is_named(split, damage, workers):
     else:
         path.unlink()
     with pytest.raises(UserError) as caught:
-        list(FileEvaluation(split.images, settings(), 4, CPU.device, workers=workers))
+        evaluated(split, workers=workers)
     message = str(caught.value)
     assert message.startswith(f"{path}: an image that cannot be read: ")
     assert "\n" not in message
-    whole = FileBatches(split, settings(), 11, 1, CPU, workers=workers)
     with pytest.raises(UserError, match="cannot be read"):
-        list(whole.epoch(0))
+        list(training(split, 11, 1, workers=workers).epoch(0))
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
-def test_pictures_of_more_than_8_bits_are_told_and_not_made_white(split, dtype):
+def test_pictures_of_more_than_8_bits_are_refused_and_not_made_white(split, dtype):
     """A 12-bit radiograph: as RGB, Pillow would show what is above 255 as white."""
     path = split.images.paths[3]
     deep = Image.fromarray(np.arange(0, 4096, dtype=dtype).reshape(64, 64))
     deep.save(path, format="PNG" if dtype == np.uint16 else "TIFF")
     with pytest.raises(UserError, match=r"more than 8 bits per channel \(mode .*convert it to 8-bit") as caught:
-        list(FileEvaluation(split.images, settings(), 4, CPU.device, workers=0))
+        evaluated(split)
     assert str(path) in str(caught.value)
 
 
 def test_a_worker_that_is_killed_is_no_mystery(split, monkeypatch):
     monkeypatch.setattr(Image, "open", lambda path: os.kill(os.getpid(), signal.SIGKILL))  # workers inherit it
     with pytest.raises(UserError, match="lower workers=1"):
-        list(FileEvaluation(split.images, settings(), 4, CPU.device, workers=1))
+        evaluated(split, workers=1)
 
 
 def test_images_smaller_than_the_crop_are_named(split):
     with pytest.raises(UserError, match=r"0\.jpg: 44 x 30 pixels, smaller than augmentation.crop=32"):
-        list(FileEvaluation(split.images, settings(resize=None, crop=32), 4, CPU.device, workers=0))
+        evaluated(split, resize=None, crop=32)
     with pytest.raises(UserError, match=r"smaller than augmentation.crop=64"):
-        list(FileBatches(split, settings(resize=None, crop=64), 4, 1, CPU, workers=0).epoch(0))
+        list(training(split, 4, 1, resize=None, crop=64).epoch(0))
+    # The padding counts where it is put around.
+    assert len(list(training(split, 4, 1, resize=None, crop=32, crop_padding=1).epoch(0))) == 2
 
 
 def test_images_without_a_crop_must_be_of_one_size(split):
     with pytest.raises(UserError, match="images of different sizes"):
-        list(FileEvaluation(split.images, settings(resize=None, crop=None), 4, CPU.device, workers=0))
-    (batch, *_) = FileEvaluation(split.images, settings(resize=[16, 18], crop=None), 4, CPU.device, workers=0)
-    assert batch.shape == (4, 3, 16, 18)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"flip": 1.5}, "augmentation.flip must be from 0 to 1"),
-        ({"crop": 0}, "augmentation.crop must be a whole number from 1"),
-        ({"resize": [1, 2, 3]}, "augmentation.resize must be one whole number"),
-        ({"resize": 22.5}, "augmentation.resize"),
-        ({"resize": [24, 16], "crop": 20}, "augmentation.crop=20 is more than augmentation.resize"),
-        ({"crop_scale": [1, 0.1]}, "augmentation.crop_scale"),
-        ({"crop_scale": [0.1, 1], "crop": None}, "needs augmentation.crop"),
-        ({"crop_scale": [0.1, 1], "random_crop": False}, "does not go with random_crop=false"),
-        ({"crop_scale": 0.5}, "must be 2 numbers"),
-        ({"jitter": [0.4, 0.4]}, "must be 4 numbers"),
-        ({"jitter": [0.4, 0.4, 0.4, 0.6]}, "at most 0.5"),
-        ({"rotation": -1}, "augmentation.rotation"),
-    ],
-)
-def test_settings_that_cannot_be(changes, message):
-    with pytest.raises(UserError, match=message):
-        settings(**changes)
+        evaluated(split, resize=None, crop=None)
+    assert evaluated(split, resize=(16, 18), crop=None)[0].shape == (4, 3, 16, 18)

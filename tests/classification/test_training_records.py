@@ -7,13 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from classification.recording import RECORDS, Recorder, largest_nnce_gradient
-from omegaconf import OmegaConf
 
-from seg_anl.engine.settings import checked_records
-from seg_anl.records import UserError
+from classification.settings import RECORDS, ClassificationRunSettings
+from classification.training_records import Recorder, largest_nnce_gradient
 
-SETTINGS = OmegaConf.create({"record": ["probabilities", "gradients"], "record_every": 2, "epochs": 5})
+RUN = ClassificationRunSettings(task="classification", preset="default", seed=1, batch_size=2, epochs=5, record_every=2)
 LABELS, CLEAN = np.array([0, 1, 2, 1]), np.array([0, 1, 1, 1])
 
 
@@ -36,7 +34,7 @@ def test_gradient_is_the_derivative_of_nnce_by_the_probabilities(scale: float) -
 
 
 def test_files_hold_what_they_should(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path, SETTINGS, LABELS, CLEAN)
+    recorder = Recorder(tmp_path, frozenset({"probabilities", "gradients"}), RUN, LABELS, CLEAN)
     for epoch in range(5):
         if recorder.due(epoch, "probabilities", "gradients"):
             recorder.training(epoch, log_probs(epoch))
@@ -57,19 +55,14 @@ def test_files_hold_what_they_should(tmp_path: Path) -> None:
 
 
 def test_unknown_truth_is_absent(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path, SETTINGS, LABELS, None)
+    recorder = Recorder(tmp_path, frozenset({"probabilities", "gradients"}), RUN, LABELS, None)
     recorder.training(1, log_probs(0))
     with np.load(tmp_path / "gradients/epoch_0001.npz") as archive:
         assert set(archive.files) == {"nnce", "labels"}
 
 
 def test_nothing_is_recorded_unasked(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path, OmegaConf.merge(SETTINGS, {"record": []}), LABELS, CLEAN)
-    assert not any(recorder.due(epoch, "probabilities", "gradients", "features") for epoch in range(5))
+    recorder = Recorder(tmp_path, frozenset(), RUN, LABELS, CLEAN)
+    assert not any(recorder.due(epoch, *RECORDS) for epoch in range(5))
     recorder.finish()
     assert not list(tmp_path.iterdir())
-
-
-def test_unknown_record() -> None:
-    with pytest.raises(UserError, match=r"record=gradient: .*gradients"):
-        checked_records(OmegaConf.create({"record": ["gradient"]}), RECORDS)

@@ -8,21 +8,26 @@ import numpy as np
 import pytest
 import torch
 import torchvision.transforms.functional as vision
-from classification.augmentation import Augmentation, Draws, apply, normalized
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms import Normalize, RandomHorizontalFlip, RandomRotation, ToTensor
 
-from seg_anl.records import UserError
+from classification.crop_flip_rotate import CropFlipRotate, Draws, apply, normalized
+from classification.settings import Augmentation
+
+HALF = ((0.5,) * 3, (0.25,) * 3)
 
 
 def pictures(count: int, channels: int = 3, height: int = 32, width: int = 32, seed: int = 0) -> Tensor:
-    """Noise without black pixels: every pixel tells where it came from, and black means outside."""
+    """Noise without black pixels: every pixel shows where it came from, and black means outside."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(1, 256, (count, channels, height, width), dtype=torch.uint8, generator=generator)
+
+
+def drawn(count: int, seed: int, **settings: float) -> Draws:
+    return CropFlipRotate(Augmentation(**settings), *HALF).draw(count, torch.Generator().manual_seed(seed))
 
 
 def with_torchvision(image: Tensor, draws: Draws, index: int, padding: int) -> Tensor:
@@ -61,7 +66,7 @@ def test_crop_and_flip_equal_torchvisions(
     padding: int, flip: float, channels: int, height: int, width: int, seed: int
 ) -> None:
     images = pictures(5, channels, height, width, seed)
-    draws = Augmentation(padding, flip).draw(5, torch.Generator().manual_seed(seed))
+    draws = drawn(5, seed, crop_padding=padding, flip=flip)
     expected = torch.stack([with_torchvision(image, draws, i, padding) for i, image in enumerate(images)])
     assert torch.equal(apply(images, draws), expected)
 
@@ -70,7 +75,7 @@ def test_crop_and_flip_equal_torchvisions(
 @pytest.mark.parametrize(("padding", "flip"), [(0, 0.0), (4, 0.5)])
 def test_rotation_after_crop_and_flip_equals_torchvisions(height: int, width: int, padding: int, flip: float) -> None:
     images = pictures(64, 3, height, width)
-    draws = Augmentation(padding, flip, 180.0).draw(64, torch.Generator().manual_seed(1))
+    draws = drawn(64, 1, crop_padding=padding, flip=flip, rotation=180.0)
     expected = torch.stack([with_torchvision(image, draws, i, padding) for i, image in enumerate(images)])
     result = apply(images, draws)
     assert draws.angle is not None
@@ -83,7 +88,7 @@ def test_rotation_after_crop_and_flip_equals_torchvisions(height: int, width: in
 def test_rotation_equals_pillows() -> None:
     # The published loops rotate Pillow images, whose arithmetic is in fixed point.
     images = pictures(64)
-    draws = Augmentation(rotation=20.0).draw(64, torch.Generator().manual_seed(2))
+    draws = drawn(64, 2, rotation=20.0)
     assert draws.angle is not None
     rotated = [
         np.asarray(vision.rotate(Image.fromarray(image.permute(1, 2, 0).numpy()), float(angle)))
@@ -114,7 +119,7 @@ def test_what_does_nothing_changes_nothing() -> None:
 def test_images_stay_and_samples_are_independent() -> None:
     images = pictures(6)
     before = images.clone()
-    draws = Augmentation(4, 0.5, 20.0).draw(6, torch.Generator().manual_seed(5))
+    draws = drawn(6, 5, crop_padding=4, flip=0.5, rotation=20.0)
     result = apply(images, draws)
     assert torch.equal(images, before)
     assert draws.offset is not None
@@ -127,7 +132,7 @@ def test_images_stay_and_samples_are_independent() -> None:
 
 def test_drawn_parameters_are_distributed_as_torchvisions() -> None:
     count, padding = 20_000, 4
-    draws = Augmentation(padding, 0.3, 20.0).draw(count, torch.Generator().manual_seed(0))
+    draws = drawn(count, 0, crop_padding=padding, flip=0.3, rotation=20.0)
     assert draws.offset is not None
     assert draws.mirrored is not None
     assert draws.angle is not None
@@ -145,14 +150,25 @@ def test_drawn_parameters_are_distributed_as_torchvisions() -> None:
     assert (torch.corrcoef(joint) - torch.eye(4)).abs().max() < 5 / math.sqrt(count)
 
 
-def test_whole_transform_is_a_function_of_the_generator() -> None:
-    images, augmentation = pictures(16), Augmentation(4, 0.5, 20.0)
-    one, same, other = (augmentation(images, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+def test_batches_are_a_function_of_the_generator() -> None:
+    images, labels = pictures(16), torch.arange(16)
+    transform = CropFlipRotate(Augmentation(crop_padding=4, flip=0.5, rotation=20.0), *HALF)
+    one, same, other = (
+        transform(images, labels, transform.draw(16, torch.Generator().manual_seed(seed)))[0] for seed in (1, 1, 2)
+    )
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
-    assert one.dtype == torch.uint8
-    certain = Augmentation(flip=1.0)(images, torch.Generator())
-    assert torch.equal(certain, RandomHorizontalFlip(p=1.0)(images))
+    mirrored = CropFlipRotate(Augmentation(flip=1.0), *HALF)
+    found, kept = mirrored(images, labels, mirrored.draw(16, torch.Generator()))
+    assert torch.equal(found, normalized(RandomHorizontalFlip(p=1.0)(images), *HALF))
+    assert torch.equal(kept, labels)
+
+
+@pytest.mark.parametrize("settings", [{}, {"flip": 0.5}, {"crop_padding": 2, "flip": 0.5, "rotation": 20.0}])
+def test_a_share_of_the_draws_is_that_of_its_images(settings: dict[str, float]) -> None:
+    """What a process of several does to its part of a batch is what is done to it in the whole."""
+    images, draws = pictures(6), drawn(6, 3, **settings)
+    assert torch.equal(apply(images[1::2], draws[1::2]), apply(images, draws)[1::2])
 
 
 def test_normalized_equals_to_tensor_and_normalize() -> None:
@@ -165,34 +181,16 @@ def test_normalized_equals_to_tensor_and_normalize() -> None:
     torch.testing.assert_close(result, torch.stack([expected, expected]), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("setting", "value", "match"),
-    [
-        ("crop_padding", -1, "crop_padding must be a whole number of pixels >= 0, got -1"),
-        ("crop_padding", 1.5, "crop_padding must be a whole number"),
-        ("crop_padding", True, "crop_padding must be a whole number"),
-        ("flip", 1.1, "flip must be from 0 to 1, got 1.1"),
-        ("flip", "yes", "flip must be from 0 to 1, got 'yes'"),
-        ("rotation", -20, "rotation must be from 0 to 180, got -20"),
-        ("rotation", float("nan"), "rotation must be from 0 to 180, got nan"),
-    ],
-)
-def test_settings_are_checked(setting: str, value: object, match: str) -> None:
-    config = OmegaConf.create({"crop_padding": 4, "flip": 0.5, "rotation": 20, "crop": 224})
-    assert Augmentation.from_config(config) == Augmentation(4, 0.5, 20.0)
-    with pytest.raises(UserError, match=match):
-        Augmentation.from_config(OmegaConf.merge(config, {setting: value}))
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_is_never_waited_for_and_agrees_with_the_cpu() -> None:
-    images, augmentation = pictures(64), Augmentation(4, 0.5, 20.0)
-    resident = images.cuda()
+    images, labels = pictures(64), torch.arange(64)
+    transform = CropFlipRotate(Augmentation(crop_padding=4, flip=0.5, rotation=20.0), *HALF)
+    draws = transform.draw(64, torch.Generator().manual_seed(1))
+    resident, resident_labels = images.cuda(), labels.cuda()
     mode = torch.cuda.get_sync_debug_mode()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        result = normalized(augmentation(resident, torch.Generator().manual_seed(1)), (0.5,) * 3, (0.25,) * 3)
+        result, _ = transform(resident, resident_labels, draws)
     finally:
         torch.cuda.set_sync_debug_mode(mode)
-    expected = normalized(augmentation(images, torch.Generator().manual_seed(1)), (0.5,) * 3, (0.25,) * 3)
-    assert (result.cpu() != expected).float().mean() < 1e-4
+    assert (result.cpu() != transform(images, labels, draws)[0]).float().mean() < 1e-4

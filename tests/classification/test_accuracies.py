@@ -1,11 +1,12 @@
-"""Accuracies against tables written out by hand, with a network that answers what it is told."""
+"""Accuracies against tables written out by hand, with a network that repeats its input."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from classification.evaluation import evaluation_scores, predict, training_scores
 from torch import Tensor, nn
+
+from classification.accuracies import evaluation_scores, predict, training_scores
 
 
 class Answers(nn.Module):
