@@ -89,8 +89,9 @@ def _collect(folder: Path, above: tuple[str, ...], pattern: str, found: list[Pat
             if any("\ud800" <= letter <= "\udfff" for letter in str(path)):  # manifests need text
                 raise UserError(f"{entry.name!a} in {str(folder)!a}: the name is not UTF-8; rename it")
             if mask_suffix(path) is None:
+                known = " ".join(_READERS)
                 raise UserError(
-                    f"{path} is not a mask ({' '.join(_READERS)}); move it away or choose files with --only '*.png'"
+                    f"{path} is not a mask (known: {known}); move it away or choose files with --only '*.png'"
                 )
             found.append(path)
 

@@ -27,8 +27,8 @@ class RandMaskNoise(RandomizableTransform):
 
     Args:
         prob: probability that a mask is changed.
-        beta: strength, one number or a range to draw from; its meaning depends on the
-            kind, see :func:`data_prep.mask_kinds.mask_kinds`.
+        beta: strength, one number or a range to draw from; its meaning depends on the kind, see
+            :func:`data_prep.mask_kinds.mask_kinds`.
         kinds: names of noise kinds, one of which is drawn for each mask.
         labels: change these values only. Default: all.
         spacing: mm per element along each spatial axis, for noise in millimeters. Default: in elements.

@@ -13,12 +13,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
-from data_prep.kinds import KINDS
-from data_prep.mask_noise import add_mask_noise
 from seg_anl.losses import build_loss, declarations
 
 from .conftest import ROOT, blocks, documents
@@ -125,17 +122,3 @@ def test_the_example_of_a_loss_is_one_file(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_example_of_mask_noise_stays_in_the_box(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(KINDS, "box", None)
-    exec(titled("data_prep/boxes.py"), {"__name__": "boxes"})
-    mask = np.zeros((40, 40), np.uint8)
-    mask[10:30, 12:20] = np.triu(np.ones((20, 8), np.uint8))
-    whole, _ = add_mask_noise(mask, 1.0, kinds=["box"], seed=0, item_id="a")
-    half, record = add_mask_noise(mask, 0.5, kinds=["box"], seed=0, item_id="a")
-    rows, columns = np.nonzero(mask)
-    box = np.zeros_like(mask)
-    box[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = 1
-    assert (whole == box).all()
-    assert ((mask <= half) & (half <= box)).all()
-    assert mask.sum() < half.sum() < box.sum()
-    assert record.kind == "box"
