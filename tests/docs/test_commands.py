@@ -20,9 +20,9 @@ from pathlib import Path
 import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from seg_anl.nnunet.settings import chosen_loss, chosen_training, loss_choice
 
 from seg_anl.engine.command import compose
+from seg_anl.nnunet.environment_settings import chosen_loss, chosen_training, loss_choice
 from seg_anl.reporting.figures import FIGURES
 from seg_anl.reporting.published import list_tables
 
@@ -122,7 +122,7 @@ def check_environment(words: list[str]) -> list[str]:
     while words and re.fullmatch(r"\w+=.*", words[0]):
         name, _, value = words.pop(0).partition("=")
         if name == "SEG_ANL_LOSS" and not value.endswith(".yaml"):
-            chosen_loss(value, "a trainer", loss_choice("anl_ce", {}))
+            chosen_loss(value, "a trainer", loss_choice("anl_ce"))
         if name == "SEG_ANL_TRAIN":
             chosen_training(value)
     return words
