@@ -26,7 +26,7 @@ from classification.models import build_model as build_classifier
 from seg_anl.engine.batches import ResidentBatches
 from seg_anl.engine.command import compose
 from seg_anl.engine.distribution import Process
-from seg_anl.engine.loop import PRECISIONS, Task
+from seg_anl.engine.loop import PRECISIONS, Task, fit
 from seg_anl.engine.run_directory import RunDirectory
 from seg_anl.engine.settings import LoopSettings, OptimSettings, plain
 from seg_anl.engine.side_by_side import Training, fit_together
@@ -234,9 +234,14 @@ class Bench:
         trainings = [self._training(batches, seconds if first else []) for first in [True] + [False] * (runs - 1)]
         given = {"precision": self.precision, "channels_last": self.channels_last}
         settings = checked(LoopSettings, {"epochs": 1, "progress": False, **given})
-        for outcome in fit_together(trainings, settings, self.subject.optim, Process(torch.device(self.device))):
-            if isinstance(outcome, UserError):
-                raise outcome
+        process = Process(torch.device(self.device))
+        if runs == 1:
+            (one,) = trainings
+            fit(one.model, one.loss, one.task, settings, self.subject.optim, one.run, process)
+        else:
+            outcomes = fit_together(trainings, settings, self.subject.optim, process)
+            for failure in (outcome for outcome in outcomes if isinstance(outcome, UserError)):
+                raise failure
         return runs * self.images / seconds[-1]
 
     def _training(self, batches: Batches, seconds: list[float]) -> Training:
