@@ -21,8 +21,10 @@ from timing import now
 from torch import Tensor, nn
 
 from classification import datasets as classification_data
-from classification.batches import training_batches
-from classification.models import build_model as build_classifier
+from classification.image_batches import training_batches
+from classification.networks import build_model as build_classifier
+from classification.settings import read_settings as classification_settings
+from data_prep.pairing import find_pairs
 from seg_anl.engine.batches import ResidentBatches
 from seg_anl.engine.command import compose
 from seg_anl.engine.distribution import Process
@@ -37,8 +39,7 @@ from seg_anl.segmentation.augmentation import Augmentation
 from seg_anl.segmentation.criterion import build_criterion
 from seg_anl.segmentation.datasets import load_images
 from seg_anl.segmentation.networks import build_model
-from seg_anl.segmentation.settings import AugmentationSettings, data_settings
-from seg_anl.segmentation.sources import find_pairs
+from seg_anl.segmentation.settings import read_settings
 
 CIFAR10_IMAGES = 50_000
 
@@ -74,10 +75,11 @@ def segmentation(args: argparse.Namespace) -> Subject:
         f"channels_last={args.channels_last}",
     ]
     config = compose("segmentation", overrides)
-    settings = data_settings(config)
-    data = load_images(find_pairs(config.data, 0).train, settings, workers=2, progress=False)
+    given = read_settings(config)
+    pairs = find_pairs(seed=0, **given.data.pairing).train
+    data = load_images(pairs, given.data, workers=2, progress=False)
     data = data.subset(set(data.items[: args.steps * batch]))
-    augmentation = Augmentation(AugmentationSettings())
+    augmentation = Augmentation(given.augmentation)
     resident = ResidentBatches(data.images, data.masks, augmentation, batch, 1, Process(device))
     transform = Compose(
         [
@@ -101,7 +103,7 @@ def segmentation(args: argparse.Namespace) -> Subject:
         f"segmentation, {batch} x 3 x {args.size} x {args.size}, "
         f"DynUNet with {args.base_filters} to {args.max_filters} filters",
         config,
-        lambda: build_model(config.model, settings),
+        lambda: build_model(config.model, given.data),
         lambda: build_criterion(config.loss, 0.0),
         OptimSettings("adam", 1e-3),
         torch.randn(batch, 3, args.size, args.size),
@@ -143,6 +145,7 @@ def classification(args: argparse.Namespace) -> Subject:
         "optim.weight_decay=0.0",
     ]
     config = compose("classification", overrides)
+    given = classification_settings(config)
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (CIFAR10_IMAGES, 32, 32, 3), dtype=np.uint8)
     labels = random.integers(0, 10, CIFAR10_IMAGES)
@@ -159,7 +162,7 @@ def classification(args: argparse.Namespace) -> Subject:
         found_labels=labels,
         kept=np.arange(CIFAR10_IMAGES),
     )
-    resident = training_batches(data, config, Process(device))
+    resident = training_batches(data, given, Process(device))
     transform = vision.Compose(
         [vision.RandomCrop(32, 4), vision.RandomHorizontalFlip(), vision.ToTensor(), vision.Normalize(mean, std)]
     )
@@ -181,7 +184,7 @@ def classification(args: argparse.Namespace) -> Subject:
         config,
         lambda: build_classifier(args.model, 10, 3, (32, 32)),
         lambda: build_loss(**plain(config.loss)),
-        checked(OptimSettings, plain(config.optim), "optim"),
+        given.optim,
         torch.randn(batch, 3, 32, 32),
         torch.randint(0, 10, (batch,)),
         lambda epoch: itertools.islice(resident.epoch(epoch), args.steps),

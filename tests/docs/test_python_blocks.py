@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
 from data_prep.kinds import KINDS
+
 from data_prep.mask_noise import add_mask_noise
 from seg_anl.losses import build_loss, declarations
 
