@@ -1,9 +1,9 @@
 """The trainers by the names that ``nnUNetv2_train -tr`` takes, made from the losses' declarations.
 
 Every loss that trains with its defaults has one, named after its class: ``nnUNetTrainerANLCE`` of ``ANLCELoss``. Two
-Every loss that trains with its defaults has one, named after its class: ``nnUNetTrainerANLCE`` of ``ANLCELoss``. Two
 losses also have one with nnU-Net's Dice loss added; ANL-CE and the baselines of Table VI have one in the published
 setting.
+"""
 
 from __future__ import annotations
 
