@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from data_prep.kinds import KINDS
+from PIL import Image
 
+from data_prep.mask_kinds import mask_kind
 from data_prep.mask_noise import add_mask_noise
 from seg_anl.losses import build_loss, declarations
 
@@ -104,30 +105,52 @@ def test_the_example_of_a_loss_stays_finite(js: Any) -> None:
     assert torch.isfinite(logits.grad).all()
 
 
-def test_the_example_of_a_loss_is_one_file(tmp_path: Path) -> None:
-    """Write into a copy of the package what the page says, then run what the page says works."""
-    package = tmp_path / "seg_anl"
-    package.mkdir()
-    (package / "__init__.py").write_bytes((ROOT / "seg_anl" / "__init__.py").read_bytes())
-    for part in ("losses", "records"):
-        shutil.copytree(ROOT / "seg_anl" / part, package / part, ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "seg_anl/losses/jensen_shannon.py").write_text(titled("seg_anl/losses/jensen_shannon.py"))
-    program = tmp_path / "anywhere.py"
-    program.write_text(f"import seg_anl\nassert {str(tmp_path)!r} in seg_anl.__file__\n" + titled("anywhere"))
-    done = subprocess.run(
-        [sys.executable, str(program)],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+EXAMPLE_FILES = (
+    "seg_anl/losses/jensen_shannon.py",
+    "data_prep/mask_kinds/boxes.py",
+    "classification/datasets/bars.py",
+    "configs/data/bars.yaml",
+)
+USE_THE_DATA_SET = """
+from omegaconf import OmegaConf
+from classification.datasets import load_dataset
+found = load_dataset(OmegaConf.load("configs/data/bars.yaml"))
+assert (len(found.train), found.train.images.shape[1:], found.num_classes) == (200, (1, 8, 8), 2)
+"""
+
+
+def test_every_example_is_one_file_and_nothing_else(tmp_path: Path) -> None:
+    """Write into a copy of the packages what the page says, then run what the page says works."""
+    for folder in ("seg_anl", "data_prep", "classification", "configs"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "embedded"))
+    for name in EXAMPLE_FILES:
+        (tmp_path / name).write_text(titled(name), encoding="utf-8")
+    mask = np.zeros((20, 20), np.uint8)
+    mask[5:9, 5:9] = np.eye(4, dtype=np.uint8)
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(mask).save(tmp_path / "masks" / "a.png")
+    noise = "import sys; from data_prep.noise_command import main; sys.argv = {}; main()"
+    words = ["seg-anl-noise", "masks", "masks", "noisy", "--alpha", "1", "--beta", "1", "--kinds", "box"]
+    for code in (titled("anywhere"), noise.format(words), USE_THE_DATA_SET):
+        program = tmp_path / "anywhere.py"
+        program.write_text(f"import seg_anl\nassert {str(tmp_path)!r} in seg_anl.__file__\n{code}")
+        done = subprocess.run(
+            [sys.executable, str(program)],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+    box = np.asarray(Image.open(tmp_path / "noisy" / "a.png"))
+    assert (box > 0).sum() == 16
+    assert (box[5:9, 5:9] > 0).all()
 
 
 def test_the_example_of_mask_noise_stays_in_the_box(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(KINDS, "box", None)
-    exec(titled("data_prep/boxes.py"), {"__name__": "boxes"})
+    monkeypatch.setitem(mask_kind._DECLARED, "box", None)  # taken out again afterwards
+    exec(titled("data_prep/mask_kinds/boxes.py"), {"__name__": "boxes"})
     mask = np.zeros((40, 40), np.uint8)
     mask[10:30, 12:20] = np.triu(np.ones((20, 8), np.uint8))
     whole, _ = add_mask_noise(mask, 1.0, kinds=["box"], seed=0, item_id="a")
