@@ -120,5 +120,3 @@ def test_the_example_of_a_loss_is_one_file(tmp_path: Path) -> None:
         timeout=120,
     )
     assert (done.returncode, done.stderr) == (0, "")
-
-
