@@ -35,7 +35,8 @@ from seg_anl.engine import (
 from seg_anl.engine.checkpoint import load_model
 from seg_anl.engine.randomness import epoch_generator, seed_everything
 from seg_anl.losses import RobustLoss
-from seg_anl.records import MetricRow, UserError, config_folder
+from seg_anl.records import MetricRow, UserError
+from seg_anl.records.recipes import load_recipe
 
 from .batches import Samples, check_augmentation, evaluation_samples, training_batches
 from .datasets import Dataset, Split, fingerprints, load_dataset
@@ -214,13 +215,10 @@ def _check(config: DictConfig) -> None:
 
 def _check_preset(config: DictConfig) -> None:
     """A preset that says nothing of the data set would change nothing, silently."""
-    recipes = config_folder() / "recipe" / str(config.preset)
-    if not (recipes / f"{config.data.name}.yaml").is_file():
-        known = ", ".join(sorted(path.stem for path in recipes.glob("*.yaml")))
-        raise UserError(
-            f"preset={config.preset} has no settings for data={config.data.name}; "
-            + (f"it has them for {known}" if known else "it is not a preset of seg-anl-classify")
-        )
+    recipe = load_recipe(str(config.preset))
+    if recipe.task != config.task:
+        raise UserError(f"preset={config.preset} is not a preset of seg-anl-classify")
+    recipe.settings(str(config.data.name))
 
 
 def _task(
