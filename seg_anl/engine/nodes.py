@@ -1,6 +1,6 @@
 """Hydra's nodes that no file holds: a loss's from its declaration, a preset's from its recipe.
 
-``loss=NAME`` is the declared parameters with their defaults. A preset is five groups, laid over each other in this order:
+``loss=NAME`` is the declared parameters with their defaults. A preset is five groups, the later laid over the earlier:
 
     preset/PRESET                               settings for any data set
     recipe/PRESET/DATA                          settings of a data set
@@ -18,10 +18,7 @@ from typing import Any, get_args
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-try:
-    from seg_anl.losses.declarations import Declaration, declarations
-except ImportError:
-    declarations = dict
+from seg_anl.losses.declarations import Declaration, declarations
 from seg_anl.records.recipes import Recipe, load_recipe, recipe_names
 
 
@@ -61,7 +58,7 @@ def _register_recipe(recipe: Recipe) -> None:
 
 
 def _defaults(declaration: Declaration) -> dict[str, Any]:
-    """The defaults of a loss; a None that the annotation does not allow is a value that the command line has to give."""
+    """The defaults of a loss; a None that the annotation does not allow is a value that the command line must give."""
     return {
         name: MISSING if value is None and type(None) not in get_args(declaration.annotations[name]) else value
         for name, value in declaration.parameters.items()

@@ -1,8 +1,9 @@
 """The papers' protocols, from ``configs/recipes``: one file per paper, with the settings of its presets.
 
-A file holds, for each data set, the settings of the paper; then what differs by kind of noise, by loss, and by loss under a
-kind of noise. ``docs/presets.md`` describes the form. Every entry may name its ``source``, and mark under ``assumed`` what the
-source leaves out: ``SETTING: why this value``. What lives here reads and merges; Hydra's view is ``seg_anl.engine.nodes``.
+A file holds, for each data set, the settings of the paper; then what differs by kind of noise, by loss, and by loss
+under a kind of noise. ``docs/presets.md`` describes the form. Every entry may name its ``source``, and mark under
+``assumed`` what the source leaves out: ``SETTING: why this value``. What lives here reads and merges;
+``seg_anl.engine.nodes`` makes Hydra's nodes of it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Layer:
     Attributes:
         settings: nested groups, as in ``configs/classification.yaml``.
         source: where they are written.
-        assumed: settings that the source leaves out, or whole groups of them, by dotted name, with the reason for the value.
+        assumed: settings, or whole groups, that the source leaves out, by dotted name, with the reason for the value.
         noise: by kind of noise, what is laid over these settings.
         losses: by loss, the same.
     """
@@ -150,7 +151,8 @@ def read_recipes(folder: Path) -> dict[str, Recipe]:
     for path in sorted(folder.glob("*.yaml")):
         document = _document(path)
         further = _names(document.pop("presets", {}), f"{path.name}: presets")
-        facts = {name: document[name] for name in ("title", "runs", "paper") if name in document}
+        facts: dict[str, Any] = {"paper": path.stem, "runs": None, "task": "classification", "imbalanced": False}
+        facts |= {name: document[name] for name in ("title", "runs", "paper") if name in document}
         for name, entry in {path.stem: document, **further}.items():
             if name in written:
                 raise UserError(f"{path.name}: there are two presets called {name}")
@@ -193,22 +195,18 @@ class _Written:
 
 def _recipe(name: str, written: Mapping[str, _Written]) -> Recipe:
     place, entry = written[name].place, written[name].entry
-    facts = {fact: entry.get(fact) for fact in _FACTS}
     for fact in ("title", "source"):
         if not isinstance(entry.get(fact), str):
             raise UserError(f"{place}{fact} is needed, in one line of text")
-    if facts["runs"] is not None and not (is_whole_number(facts["runs"]) and facts["runs"] > 0):
-        raise UserError(f"{place}runs must be a whole number > 0, got {facts['runs']!r}")
+    runs = entry["runs"]
+    if runs is not None and not (is_whole_number(runs) and runs > 0):
+        raise UserError(f"{place}runs must be a whole number > 0, got {runs!r}")
     _refuse_unknown(entry, (*_FACTS, "source", "assumed", "settings", "data"), place)
     data = _names(entry.get("data", {}), f"{place}data")
     return Recipe(
         name=name,
-        paper=facts["paper"] or name,
-        title=facts["title"] or "",
+        **{fact: entry[fact] for fact in _FACTS},
         source=entry["source"],
-        runs=facts["runs"],
-        task=facts["task"] or "classification",
-        imbalanced=bool(facts["imbalanced"]),
         common=Layer(_group(entry, "settings", place), assumed=_assumed(entry, place)),
         data={each: _section(name, each, written, ()) for each in data},
     )
@@ -298,7 +296,7 @@ def _refuse_unknown(entry: Mapping[str, Any], known: tuple[str, ...], place: str
 
 def _document(path: Path) -> dict[str, Any]:
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506  (safe: a subclass of SafeLoader)
+        document = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
     except yaml.YAMLError as error:
