@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from seg_anl.losses import RobustLoss, build_loss, labeled_log_probs
-from seg_anl.losses.registry import POINTWISE
+from seg_anl.losses.active_negative import anl_ce
 
 PARAMETERS = [{}, {"alpha": 0.0}, {"beta": 0.0}, {"alpha": 10.0, "beta": 1.0}, {"p_min": 1e-2}, {"p_min": 0.05}]
 
 
 def defined(loss: RobustLoss, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """The mean of the definition, free of the fused code."""
-    return POINTWISE["anl_ce"](labeled_log_probs(logits, labels), **loss.hyperparameters).mean()
+    return anl_ce(labeled_log_probs(logits, labels), **loss.hyperparameters).mean()
 
 
 @pytest.mark.parametrize("parameters", PARAMETERS)
@@ -36,7 +36,7 @@ def test_weighted_elements() -> None:
     weights = torch.rand(3, 5, dtype=torch.float64)
     loss = build_loss("anl_ce", reduction="none")
     (gradient,) = torch.autograd.grad((weights * loss(logits, labels)).sum(), logits)
-    by_definition = POINTWISE["anl_ce"](labeled_log_probs(logits, labels), **loss.hyperparameters)
+    by_definition = anl_ce(labeled_log_probs(logits, labels), **loss.hyperparameters)
     (expected,) = torch.autograd.grad((weights * by_definition).sum(), logits)
     torch.testing.assert_close(gradient, expected)
 

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from seg_anl.records.ranges import Number
 
 from .base import RobustLoss
+from .declarations import loss
 from .inputs import LabeledLogits
 
 
+@loss("t_loss", title="T-Loss", formula=r"-\log \operatorname{St}_{\nu}(\delta), \quad \delta = p - g", order=16)
 class TLoss(RobustLoss):
     """T-Loss of each image; its only parameter, log nu, is trained along with the network.
 
@@ -29,6 +31,9 @@ class TLoss(RobustLoss):
     Reference: Gonzalez-Jimenez et al., Robust T-Loss for Medical Image Segmentation, MICCAI 2023, Eq. 5.
     """
 
+    has_state = True
+    per_image = True
+
     def __init__(
         self,
         *,
@@ -43,7 +48,6 @@ class TLoss(RobustLoss):
         self.log_nu = nn.Parameter(torch.tensor(float(nu)))
         self.sigma = sigma
         self.per_pixel = per_pixel
-        self.hyperparameters = {"nu": nu, "sigma": sigma, "per_pixel": per_pixel}
 
     def evaluate(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | None]:
         """One value per image, ``(B,)``."""

@@ -1,8 +1,8 @@
 """ANL-CE with its gradient written out, for eager mode.
 
 Written with autograd, ANL-CE's ten operations on every pixel cost five times cross entropy, most of it in allocating
-their intermediates. Here value and gradient of some samples at a time are made together, in place. ``anl_ce`` in the
-registry stays the definition: this file must equal it (a test holds it to that), and it takes over under
+their intermediates. Here value and gradient of some samples at a time are made together, in place. The function
+``anl_ce`` stays the definition: this file must equal it (a test holds it to that), and it takes over under
 ``torch.compile`` and ``torch.func``, for second and forward-mode derivatives and for the variant without the clamp.
 """
 
@@ -16,9 +16,19 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from .base import PointwiseFunction
-from .inputs import LOWEST_LOG_PROB, labeled_log_probs, under_transform
-from .negative import check_floor
+from .base import PointwiseFunction, PointwiseLoss
+from .inputs import LOWEST_LOG_PROB, LabeledLogits, labeled_log_probs, under_transform
+from .normalized_negative import check_floor
+
+
+class FusedANLCE(PointwiseLoss):
+    """ANL-CE, whose function is the definition."""
+
+    def evaluate(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | None]:
+        """The function's value at every element."""
+        if torch.compiler.is_compiling():
+            return super().evaluate(batch)
+        return fused_anl_ce(self.function, batch.logits, batch.labels, **self.hyperparameters), batch.counted
 
 
 def fused_anl_ce(

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from seg_anl.records.ranges import NonNegative, OpenFraction
 
+from .declarations import loss
 from .focal import modulation
 from .inputs import LabeledLogProbs
 
@@ -16,6 +17,7 @@ P_MIN = 1e-7
 LOG_P_MAX = math.log1p(-1e-7)
 
 
+@loss("nnce", formula=r"1 - \frac{A + \log p_y}{\sum_k (A + \log p_k)}, \quad A = -\log p_{min}", symmetric=True)
 def nnce(pred: LabeledLogProbs, *, p_min: OpenFraction = P_MIN, exact_official: bool = True) -> Tensor:
     """Normalized negative cross entropy: pushes the other classes down, hardest where the label is already believed.
 
@@ -39,6 +41,7 @@ def nnce_cut(pred: LabeledLogProbs, *, p_min: OpenFraction = P_MIN, exact_offici
     return nnce(pred, p_min=p_min, exact_official=exact_official)
 
 
+@loss("nnfl", formula=r"1 - \frac{A - \text{FL}(p_y)}{\sum_k (A - \text{FL}(p_k))}", symmetric=True)
 def nnfl(
     pred: LabeledLogProbs,
     *,
@@ -47,7 +50,7 @@ def nnfl(
     p_min: OpenFraction = P_MIN,
     exact_official: bool = True,
 ) -> Tensor:
-    """Normalized negative focal loss: as NNCE, with the focal loss in the place of cross entropy.
+    """Normalized negative focal loss: as NNCE, with the focal loss instead of cross entropy.
 
     A is the focal loss at ``p_min``: (1 - p_min)^gamma (-log p_min).
 
