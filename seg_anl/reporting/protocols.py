@@ -116,7 +116,7 @@ def _protocol(recipe: Recipe, config: Mapping[str, Any], data: str) -> dict[str,
 
 @cache
 def _defaults(task: str, noise: str, loss: str) -> dict[str, Any]:
-    """What holds where a recipe says nothing: the loss's declared parameters, and the defaults of class-label training."""
+    """What holds where a recipe says nothing: declared parameters of the loss, and defaults of class-label training."""
     found: dict[str, Any] = {"loss": dict(declarations()[loss].parameters) if loss in declarations() else {}}
     if task == "classification":
         folder = config_folder()
