@@ -8,8 +8,9 @@ from typing import Annotated, Any, ClassVar
 from omegaconf import DictConfig
 
 from seg_anl.engine.settings import OptimSettings, RunSettings, checked_records, plain, top_level
-from seg_anl.records import UserError, config_folder, nearest_names
+from seg_anl.records import UserError, nearest_names
 from seg_anl.records.ranges import Count, Fraction, FractionBelowOne, Interval, WholeNumber, checked
+from seg_anl.records.recipes import load_recipe
 
 from .datasets import DataSelection, reader_settings
 from .noise import noise_settings
@@ -213,13 +214,8 @@ def method_settings(given: dict[str, Any], loss: str) -> MethodSettings:
 
 
 def _check_preset(config: DictConfig) -> None:
-    """Refuse a paper's preset that says nothing of the data set: it would change nothing, silently."""
-    if config.preset == "default":
-        return
-    recipes = config_folder() / "recipe" / str(config.preset)
-    if not (recipes / f"{config.data.name}.yaml").is_file():
-        known = ", ".join(sorted(path.stem for path in recipes.glob("*.yaml")))
-        raise UserError(
-            f"preset={config.preset} has no settings for data={config.data.name}; "
-            + (f"it has them for {known}" if known else "it is not a preset of seg-anl-classify")
-        )
+    """Refuse a preset that says nothing of the data set: it would change nothing, silently."""
+    recipe = load_recipe(str(config.preset))
+    if recipe.task != config.task:
+        raise UserError(f"preset={config.preset} is not a preset of seg-anl-classify")
+    recipe.settings(str(config.data.name))

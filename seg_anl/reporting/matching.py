@@ -7,9 +7,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
+from seg_anl.records.recipes import recipes_of
+
 from .cells import Cell, DataKey
 from .names import data_place, noise_name
-from .protocols import PRESETS
 from .published import PublishedCell, PublishedTable, list_tables, read_table
 
 # How a data set is recognized in the name of a run's data or the last folders of its place.
@@ -72,7 +73,8 @@ def fitting_tables(key: DataKey, cells: Sequence[Cell]) -> list[tuple[PublishedT
         models = table_models(published)
         matched = sum(place_of(cell, cell.headline.split("/")[0], models) in published for cell in cells)
         if matched:
-            followed = sum(cell.config.get("preset") in PRESETS.get(table.paper, ()) for cell in cells)
+            presets = {recipe.name for recipe in recipes_of(table.paper)}
+            followed = sum(cell.config.get("preset") in presets for cell in cells)
             found.append((followed, matched, table))
     found.sort(key=lambda item: (-item[0], -item[1]))  # stable: else in the order of the index
     return [(table, matched) for _, matched, table in found]

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from seg_anl.records.recipes import load_recipe
+
 from .cells import Average, Cell, DataKey, Notice, average
 from .matching import Place, fitting_tables, is_of_dataset, place_of, published_places, table_models
 from .names import LOSS_NAMES, method_name, noise_order
-from .protocols import PUBLISHED_RUNS, Departure, departures
+from .protocols import Departure, departures
 from .published import PublishedCell, PublishedTable
 from .statistics import standard_error
 from .table_settings import SettingsOfTable, settings_of_table, unlike_rows
@@ -213,7 +215,7 @@ def _rows(
 ) -> tuple[dict[RowKey, dict[Column, Entry]], set[Place]]:
     """The rows, in the published order and then by method; and the published places that have runs."""
     models = table_models(places)
-    runs = PUBLISHED_RUNS.get(published.paper) if published else None
+    runs = load_recipe(published.paper).runs if published else None
     scale = 1.0 if metric == "loss" else 100.0
     order: dict[RowKey, int] = {}
     ours: dict[RowKey, dict[Column, Entry]] = {}
@@ -231,7 +233,10 @@ def _rows(
             here = place._replace(split=column.split)
             number = places.get(here)
             covered.update({here} if number else ())
-            departed = departures(cell.runs[0], published, number.model) if published and number else ()
+            departed: tuple[Departure, ...] = ()
+            if published and number:
+                run = cell.runs[0]
+                departed = departures(run.config, run.summary, published.paper, published.dataset, number.model)
             averaged = average([scale * value for value in values])
             ours.setdefault(key, {})[column] = Entry(cell, averaged, number, runs if number else None, departed)
     for place, number in places.items():

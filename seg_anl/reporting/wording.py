@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from seg_anl.records.recipes import load_recipe
+
 from .cells import Average
 from .published import PublishedCell
 from .tables import Entry, Table
 
 MINUS = "\N{MINUS SIGN}"
-PAPERS = {
-    "ye2024": "Ye et al., Active Negative Loss (journal version)",
-    "ma2020": "Ma et al., ICML 2020",
-    "zhou2021": "Zhou et al., ICCV 2021",
-    "cui2022": "Cui et al., ICASSP 2022",
-    "kasimoglu2024": "Kasimoglu and Amhan, 2024 (reproduction)",
-}
 
 
 def average_text(average: Average | None, decimals: int) -> str:
@@ -85,7 +80,7 @@ def source(table: Table) -> str:
     """The published table that stands beside the runs, in words; empty where there is none."""
     if table.published is None:
         return ""
-    return f"{PAPERS.get(table.published.paper, table.published.paper)}, Table {table.published.table}"
+    return f"{load_recipe(table.published.paper).title}, Table {table.published.table}"
 
 
 def how_compared(table: Table) -> str:

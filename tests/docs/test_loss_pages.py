@@ -70,7 +70,7 @@ def test_a_loss_that_is_linked_to_is_linked_to_its_own_section() -> None:
 def test_published_numbers_that_choosing_quotes_are_those_of_the_tables() -> None:
     """Tables II and III of the ANL paper, four columns of each."""
     published: dict[tuple[str, str, str, str], float] = {}
-    for name in ("ye2024_II.csv", "ye2024_III.csv"):
+    for name in ("anl2024_II.csv", "anl2024_III.csv"):
         with (PAGES[0].parents[2] / "configs" / "published" / name).open(encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 if row["mean"]:
