@@ -4,7 +4,7 @@ from .atomic import make_directory, write_bytes, write_csv, write_json, write_te
 from .configuration import config_folder
 from .errors import UserError, exit_with_error, nearest_names, run_command
 from .manifest import NoiseRecord, array_digest, write_manifest
-from .runs import METRICS_KEYS, SUMMARY_SCHEMA, MetricRow, metric_summary, read_metrics, write_metrics
+from .runs import METRICS_KEYS, SUMMARY_SCHEMA, MetricRow, metric_summary, parse_metrics, read_metrics, write_metrics
 from .seeds import chosen_items, item_generator, item_hash, item_id
 from .values import is_number, is_whole_number
 
@@ -26,6 +26,7 @@ __all__ = [
     "make_directory",
     "metric_summary",
     "nearest_names",
+    "parse_metrics",
     "read_metrics",
     "run_command",
     "write_bytes",

@@ -6,6 +6,7 @@ metrics.csv has the columns ``epoch, split`` and then the metrics' names; one ro
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -48,19 +49,29 @@ def read_metrics(path: Path) -> list[MetricRow]:
     Raises:
         UserError: naming file and line, when it is not such a table.
     """
-    rows = []
     try:
         with open(path, newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            if reader.fieldnames is None or tuple(reader.fieldnames[:2]) != METRICS_KEYS:
-                raise UserError(f"{path}: expected columns starting with {', '.join(METRICS_KEYS)}")
-            for cells in reader:
-                if None in cells or None in cells.values():
-                    raise ValueError(f"expected {len(reader.fieldnames)} cells")
-                values = {name: float(cell) for name, cell in cells.items() if name not in METRICS_KEYS and cell}
-                rows.append(MetricRow(int(cells["epoch"]), cells["split"], values))
+            return parse_metrics(file.read(), path)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
+
+
+def parse_metrics(text: str, path: object) -> list[MetricRow]:
+    """The rows of metrics.csv, whose text came from ``path``.
+
+    Raises:
+        UserError: naming file and line, when it is not such a table.
+    """
+    rows = []
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    try:
+        if reader.fieldnames is None or tuple(reader.fieldnames[:2]) != METRICS_KEYS:
+            raise UserError(f"{path}: expected columns starting with {', '.join(METRICS_KEYS)}")
+        for cells in reader:
+            if None in cells or None in cells.values():
+                raise ValueError(f"expected {len(reader.fieldnames)} cells")
+            values = {name: float(cell) for name, cell in cells.items() if name not in METRICS_KEYS and cell}
+            rows.append(MetricRow(int(cells["epoch"]), cells["split"], values))
     except (ValueError, csv.Error) as error:
         raise UserError(f"{path}: line {reader.line_num} is damaged: {error}") from error
     return rows

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from seg_anl.records import UserError, exit_with_error, make_directory, nearest_names, run_command
 
-from .published import list_tables
-from .report import PAGE, Report, make_report, read_runs, write_report
-from .runs import Run
-from .terminal import notice_lines, table_lines
+if TYPE_CHECKING:
+    from .report_content import Report
+    from .run_directories import Run
 
+# The report's own modules are imported where they are needed: pandas and matplotlib would delay every --help.
 PROGRAM = "seg-anl-report"
 EXIT_STRICT = 1
 EXAMPLE = """\
 examples:
   seg-anl-report runs                                  every run below runs/, beside the published tables that fit
+  seg-anl-report docs/results/isic2017-400.zip         the runs of an archive; a path inside it names some of them
   seg-anl-report runs --table CIFAR10-II --out report  one published table, whole, with what is missing
   seg-anl-report runs --figure NAME                    a figure of the papers
+  seg-anl-report runs --pack study.zip                 put run directories, without checkpoints, into an archive
   seg-anl-report --list                                names of tables and figures
 
 Runs that are unfinished, damaged or there twice are named and left out; runs of other settings are never averaged
@@ -44,14 +46,21 @@ def _run() -> None:
     if options.list:
         _print_list()
         return
-    if not options.runs and (options.table or not options.figure):
+    if not options.runs and (options.table or options.pack or not options.figure):
         raise UserError(f"name run directories, or folders that hold some (see {PROGRAM} --help)")
+    if options.pack:
+        _pack(options.runs, options.pack)
+        return
+    from .run_directories import read_runs
+
     runs = read_runs(options.runs) if options.runs else []  # a few figures are drawn without runs
     if options.figure:
         _draw(options.figure, runs, options.out, options.format)
     if options.table or not options.figure:
+        from .report_content import make_report
+
         report = make_report(runs, options.table)
-        _write_and_tell(report, options.out)
+        _write(report, options.out)
         if options.strict and report.notices:
             raise SystemExit(EXIT_STRICT)
 
@@ -63,38 +72,40 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "runs", nargs="*", type=Path, metavar="RUNS", help="run directories, or folders with some below"
-    )
-    parser.add_argument("--table", action="append", default=[], metavar="NAME", help="a published table; repeatable")
-    parser.add_argument("--figure", action="append", default=[], metavar="NAME", help="draw a figure; repeatable")
-    parser.add_argument("--format", default="png", choices=("png", "pdf", "svg"), help="of figures (default: png)")
-    parser.add_argument("--out", type=Path, default=Path("report"), metavar="DIR", help="default: %(default)s")
-    parser.add_argument("--list", action="store_true", help="names of tables and figures, and what they need")
-    parser.add_argument("--strict", action="store_true", help="exit status 1 when there is anything to warn of")
+    add = parser.add_argument
+    add("runs", nargs="*", type=Path, metavar="RUNS", help="run directories, folders or .zip archives with some below")
+    add("--table", action="append", default=[], metavar="NAME", help="a published table; repeatable")
+    add("--figure", action="append", default=[], metavar="NAME", help="draw a figure; repeatable")
+    add("--format", default="png", choices=("png", "pdf", "svg"), help="of figures (default: png)")
+    add("--out", type=Path, default=Path("report"), metavar="DIR", help="default: %(default)s")
+    add("--pack", type=Path, metavar="STUDY.zip", help="write the runs into an archive, and nothing else")
+    add("--list", action="store_true", help="names of tables and figures, and what they need")
+    add("--strict", action="store_true", help="exit status 1 when there is anything to warn of")
     return parser
 
 
-def _write_and_tell(report: Report, out: Path) -> None:
+def _write(report: Report, out: Path) -> None:
+    from .render import PAGE, write_report
+    from .terminal import notice_lines, table_lines
+
     written = write_report(report, out)
     for table in report.tables:
         print("\n".join(table_lines(table)), end="\n\n")
-    told = [
+    notices = [
         *notice_lines("not averaged", report.not_averaged),
         *notice_lines("averaged, but", report.warnings),
     ]
-    if told:
-        print("\n".join(told), end="\n\n")
+    if notices:
+        print("\n".join(notices), end="\n\n")
     if not report.tables:
         print("no finished run, so no table")
-    print(
-        f"{len(report.runs)} run(s), {len(report.tables)} table(s); written: {', '.join(path.name for path in written)}"
-    )
+    names = ", ".join(path.name for path in written)
+    print(f"{len(report.runs)} run(s), {len(report.tables)} table(s); written: {names}")
     print(f"open {out / PAGE} in a browser")
 
 
 def _draw(names: list[str], runs: list[Run], out: Path, suffix: str) -> None:
-    from .figures import FIGURES  # matplotlib takes a second to start
+    from .figures.catalog import FIGURES
 
     for name in names:
         if name not in FIGURES:
@@ -107,8 +118,28 @@ def _draw(names: list[str], runs: list[Run], out: Path, suffix: str) -> None:
         print(f"{name}: {path}")
 
 
+def _pack(places: list[Path], target: Path) -> None:
+    """Write the runs below ``places``, each under its path from the folder that was given, into an archive."""
+    from .archives import SUFFIX, pack
+    from .run_directories import find_runs
+
+    if target.suffix != SUFFIX:
+        raise UserError(f"--pack {target}: an archive is called NAME{SUFFIX}")
+    folders: dict[str, Path] = {}
+    for place in places:
+        for path, folder in find_runs([place]).items():
+            if not isinstance(folder, Path):
+                raise UserError(f"{path}: is in an archive already; give folders")
+            name = folder.relative_to(place).as_posix() if folder != place else folder.resolve().name
+            if name in folders:
+                raise UserError(f"{folders[name]} and {folder} would both be {name} in the archive")
+            folders[name] = folder
+    print(f"{target}: {len(folders)} run(s), {pack(target, folders)} files")
+
+
 def _print_list() -> None:
-    from .figures import FIGURES
+    from .figures.catalog import FIGURES
+    from .published import list_tables
 
     print("tables (--table)")
     for table in list_tables():

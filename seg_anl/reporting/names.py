@@ -3,33 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import PurePath
 from typing import Any
+from zlib import crc32
 
 from seg_anl.records import is_number
 
-LOSS_NAMES = {
-    "ce": "CE",
-    "focal": "FL",
-    "mae": "MAE",
-    "gce": "GCE",
-    "sce": "SCE",
-    "phuber_ce": "PHCE",
-    "taylor_ce": "TCE",
-    "lsr": "LSR",
-    "bootstrap_soft": "Bootstrap (soft)",
-    "bootstrap_hard": "Bootstrap (hard)",
-    "forward": "Forward",
-    "nlnl": "NLNL",
-    "el": "EL",
-    "el_lsr": "LSR+EL",
-    "nr_dice": "NR-Dice",
-    "t_loss": "T-Loss",
-    "anl_ce": "ANL-CE",
-    "anl_fl": "ANL-FL",
-    "anl_ce_er": "ANL-CE*",
-    "anl_fl_er": "ANL-FL*",
-}
 PENALTY_NAMES = {"l1": "L1", "weight_decay": "L2", "jacobian": "Jacobian"}  # of the network's weights, below ``optim``
 TRAINING_NAMES = {"co_teaching": "Co-teaching", "d2l": "D2L", "forward": "Forward"}
 NOISE_NAMES = {
@@ -41,7 +21,31 @@ NOISE_NAMES = {
 }
 MASK_KINDS = ("erode", "dilate", "affine")
 CLEAN = "clean"
-NOISY_AS_THEY_COME = ("webvision", "animal10n", "clothing1m")  # nobody knows which of their labels are wrong
+REAL_NOISE = ("webvision", "animal10n", "clothing1m")  # nobody knows which of their labels are wrong
+
+
+@cache
+def loss_titles() -> dict[str, str]:
+    """The papers' name of each loss, in the order of reports."""
+    from seg_anl.losses.declarations import declarations
+
+    return {name: declaration.title for name, declaration in declarations().items()}
+
+
+def loss_name(loss: Mapping[str, Any]) -> str:
+    """The papers' name of a loss; pairs are named by their parts."""
+    name = str(loss.get("name", "?"))
+    if name in ("active_passive", "active_negative"):
+        parts = (loss.get("active"), loss.get("passive", loss.get("negative")))
+        return "+".join(loss_titles().get(str(part), str(part).upper()) for part in parts)
+    return loss_titles().get(name, name.upper().replace("_", "+"))
+
+
+def loss_order(loss: Mapping[str, Any]) -> int:
+    """What losses are sorted by, whatever their parameters; one without a declaration comes last."""
+    names = [*loss_titles()]
+    name = str(loss.get("name"))
+    return names.index(name) if name in names else len(names)
 
 
 def method_name(config: Mapping[str, Any]) -> str:
@@ -53,9 +57,7 @@ def method_name(config: Mapping[str, Any]) -> str:
     'Co-teaching'
     """
     loss = config.get("loss") or {}
-    text = loss_name(loss)
-    if loss.get("dice_weight"):
-        text += " with Dice"
+    text = loss_name(loss) + (" with Dice" if loss.get("dice_weight") else "")
     training = str((config.get("method") or {}).get("name", "plain"))
     if training == "plain":
         return text
@@ -63,19 +65,19 @@ def method_name(config: Mapping[str, Any]) -> str:
     return name if loss.get("name") == "ce" else f"{name}, {text}"
 
 
-def loss_name(loss: Mapping[str, Any]) -> str:
-    """The papers' name of a loss; pairs are named by their parts."""
-    name = str(loss.get("name", "?"))
-    if name in ("active_passive", "active_negative"):
-        parts = (loss.get("active"), loss.get("passive", loss.get("negative")))
-        return "+".join(LOSS_NAMES.get(str(part), str(part).upper()) for part in parts)
-    return LOSS_NAMES.get(name, name.upper().replace("_", "+"))
+def color_place(config: Mapping[str, Any]) -> int:
+    """Which color of the palette a method has everywhere: its loss's place among the declarations.
 
-
-def loss_order(loss: Mapping[str, Any]) -> float:
-    """What losses are sorted by, whatever their parameters: single losses, then the papers' pairs, theirs last."""
-    known, name = list(LOSS_NAMES), str(loss.get("name"))
-    return float(known.index(name)) if name in known else known.index("t_loss") + 0.5
+    Training methods come after the losses, then methods that neither list names, by their name.
+    """
+    losses, trainings = [*loss_titles()], [*TRAINING_NAMES]
+    name = str((config.get("loss") or {}).get("name"))
+    training = str((config.get("method") or {}).get("name", "plain"))
+    if training == "plain" and name in losses and not name.startswith("active_"):
+        return losses.index(name)
+    if training in trainings and name == "ce":
+        return len(losses) + trainings.index(training)
+    return len(losses) + len(trainings) + crc32(method_name(config).encode()) % 1000
 
 
 def noise_name(config: Mapping[str, Any]) -> str:
@@ -92,8 +94,8 @@ def noise_name(config: Mapping[str, Any]) -> str:
     if not noise:
         return "noise not recorded"
     text = _mask_noise(noise) if "alpha" in noise else _label_noise(noise)
-    if text == CLEAN and data.get("name") in NOISY_AS_THEY_COME:
-        text = "labels as they come"
+    if text == CLEAN and data.get("name") in REAL_NOISE:
+        text = "labels as collected"
     if data.get("imbalance"):
         text += f", {str(data['imbalance']).replace('_', '-')} imbalance {number(data.get('imbalance_ratio'))}"
     return text
@@ -141,17 +143,11 @@ def data_name(config: Mapping[str, Any]) -> str:
     name, place = str(data.get("name", "?")), data_place(config)
     if place:
         return f"{name} {PurePath(place).name or place}"
-    if data.get("fold") is not None:
-        return f"{name}, fold {data['fold']}"
-    return name
+    return f"{name}, fold {data['fold']}" if data.get("fold") is not None else name
 
 
 def short_data_name(config: Mapping[str, Any]) -> str:
-    """The data set; of a folder or file of one's own its name alone.
-
-    >>> short_data_name({"data": {"name": "folder", "root": "/data/isic"}})
-    'isic'
-    """
+    """The data set; of a folder or file of one's own its name alone: ``isic`` for ``/data/isic``."""
     place = data_place(config)
     return PurePath(place).name if place else data_name(config)
 

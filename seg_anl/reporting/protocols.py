@@ -16,7 +16,7 @@ from seg_anl.records.recipes import Recipe, flat, merged, recipes_of
 
 from .names import data_name
 from .published import image_counts
-from .settings import value_text
+from .run_settings import value_text
 
 _WORDS = {
     "epochs": "epochs",

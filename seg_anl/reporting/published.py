@@ -7,26 +7,17 @@ Comparing them with runs is the report's work.
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from seg_anl.records import UserError, config_folder, nearest_names
 
 
-@dataclass(frozen=True)
-class PublishedTable:
-    """One data set of one table of a paper.
+class PublishedTable(NamedTuple):
+    """One data set of one table of a paper; the columns of tables.csv.
 
-    Attributes:
-        id: what ``seg-anl-report --table`` takes, for instance ``CIFAR10-II``.
-        file: name of the CSV file, which may hold further data sets of the same table.
-        paper, table: citation key and the table's number in the paper.
-        title: a line for headings.
-        dataset: our name of the data set; the table's cells are those rows of the file.
-        metric: ``accuracy`` or ``dice``; ``parameters`` for a table of settings.
-        task: ``classification`` or ``segmentation``.
-        kind: ``results`` or ``parameters``.
+    ``id`` is what ``--table`` takes; ``paper`` and ``table`` are citation key and number; ``dataset`` picks the rows of
+    ``file``; ``metric`` is accuracy, dice or, for a table of settings, parameters; ``kind`` is results or parameters.
     """
 
     id: str
@@ -40,24 +31,10 @@ class PublishedTable:
     kind: str
 
 
-@dataclass(frozen=True)
-class PublishedCell:
-    """One number of a table.
+class PublishedCell(NamedTuple):
+    """One number of a table, with mean and std in percent; None where the paper gives none or its text is damaged.
 
-    Attributes:
-        paper, table, dataset: where it stands.
-        model: our name of the network; empty where the text does not say.
-        method: the paper's name of the method.
-        loss: our ``loss=`` name; empty where the text does not say which loss was meant.
-        training: our ``method=`` name; ``plain`` when the method is the loss alone.
-        noise: ``clean``, ``symmetric``, ``asymmetric``, ``part_dependent``, ``human``, ``real``, ``mask``,
-            ``imbalance_long_tailed`` or ``imbalance_step``; empty in tables of parameters.
-        rate: noise rate, or the imbalance ratio; None where there is none.
-        alpha, beta: share and strength of mask noise, None elsewhere.
-        split: the evaluation set.
-        metric: what was measured, or the parameter's name.
-        mean, std: in percent (a parameter: its value); None where the paper gives none or the text is damaged.
-        note: what a reader should know.
+    ``method`` is the paper's name; ``loss`` and ``training`` are ours, empty and ``plain`` where there is none to name.
     """
 
     paper: str
@@ -78,8 +55,7 @@ class PublishedCell:
     note: str
 
 
-@dataclass(frozen=True)
-class Erratum:
+class Erratum(NamedTuple):
     """A place where the prose of a paper (``where``, ``prose``) and its own table (``table_says``) disagree."""
 
     paper: str

@@ -1,21 +1,26 @@
-"""A table of results as rows and columns, before any file format: our averages, the published numbers, the marks."""
+"""A table of results before any file format: our averages, the published numbers, their difference, the marks."""
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import pandas as pd
 
 from seg_anl.records.recipes import load_recipe
 
-from .cells import Average, Cell, DataKey, Notice, average
-from .matching import Place, fitting_tables, is_of_dataset, place_of, published_places, table_models
-from .names import LOSS_NAMES, method_name, noise_order
+from .aggregate import Notice, averages
+from .matching import METHOD, PLACE, fitting_tables, groups_in_places, is_of_dataset, published_numbers
+from .names import loss_titles, method_name, noise_order
+from .palette import method_color
 from .protocols import Departure, departures
-from .published import PublishedCell, PublishedTable
-from .statistics import standard_error
-from .table_settings import SettingsOfTable, settings_of_table, unlike_rows
+from .published import PublishedTable
+from .run_settings import Listed, listed_settings, unlike_rows
+
+SIGNIFICANT = 0.05  # p below which a difference stands out
 
 
 class Column(NamedTuple):
@@ -25,259 +30,267 @@ class Column(NamedTuple):
     split: str
 
 
-class RowKey(NamedTuple):
-    """What a row is: method under our name, the paper's name where it is another, what tells variants apart."""
-
-    method: str
-    published_as: str
-    variant: str
-
-    def __str__(self) -> str:
-        name = f"{self.method} ({self.published_as})" if self.published_as else self.method
-        return f"{name}, {self.variant}" if self.variant else name
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One cell of a table; numbers in percent (of a loss: as they are).
-
-    Attributes:
-        cell, average: our runs and their average; None where there are none.
-        published: the paper's number; None where it has none.
-        published_runs: over how many runs the paper took it; None where it does not say.
-        departures: in what our runs are not what was published.
-        best: whether no other row of the column has a better average, to the decimals shown; one seed does not compete
-            with averages.
-    """
-
-    cell: Cell | None = None
-    average: Average | None = None
-    published: PublishedCell | None = None
-    published_runs: int | None = None
-    departures: tuple[Departure, ...] = ()
-    best: bool = False
-
-    @property
-    def published_mean(self) -> float | None:
-        """The paper's mean; None where it has none or it is damaged."""
-        return self.published.mean if self.published else None
-
-    @property
-    def difference(self) -> float | None:
-        """Ours less published."""
-        if self.average is None or self.published_mean is None:
-            return None
-        return self.average.mean - self.published_mean
-
-    @property
-    def difference_in_errors(self) -> float | None:
-        """The difference over its standard error; None with one seed, or where nothing varies at all."""
-        if self.average is None or self.published is None or self.difference is None:
-            return None
-        error = standard_error(self.average.std, self.average.seeds, self.published.std, self.published_runs)
-        return self.difference / error if error else None
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
     """One table.
 
     Attributes:
         name: for files; unique in a report.
         title: for headings.
-        key: the task and data of all runs in it.
+        task, data: of all runs in it.
         metric: ``accuracy``, ``dice``, ...
         last_k: over how many epochs at the end each run's number is the mean; several where runs differ.
         decimals: how many are shown.
-        columns, rows: in the order shown.
+        columns: in the order shown.
+        entries: a row per method and column, in the order shown; numbers in percent (of a loss: as they are). Columns:
+            label (of the row), method, published_as, variant, noise, split, group (index among groups of runs), last_k,
+            seeds, mean, std, best, published_method, published_mean, published_std, published_runs, difference, t (the
+            difference in standard errors), departures, mark, color; None where there is nothing. ``is_published`` says
+            whether the paper has a number, which its text may have lost.
         published: the table that stands beside the runs, if any.
         others: further published tables that have numbers for these runs, and how many.
-        missing: published cells that have no runs.
+        missing: method and noise of published numbers that have no runs.
+        total: how many numbers the published table has that could stand beside runs.
         marks: letters for sets of departures, as they stand beside entries.
-        settings: what the runs share and in what they differ.
+        settings: what the runs share, in what they differ, and the losses' parameters.
         notices: about this table alone.
     """
 
     name: str
     title: str
-    key: DataKey
+    task: str
+    data: str
     metric: str
     last_k: tuple[int, ...]
     decimals: int
     columns: tuple[Column, ...]
-    rows: Mapping[RowKey, Mapping[Column, Entry]]
+    entries: pd.DataFrame
     published: PublishedTable | None
     others: tuple[tuple[str, int], ...]
     missing: tuple[tuple[str, str], ...]
+    total: int
     marks: Mapping[tuple[Departure, ...], str]
-    settings: SettingsOfTable
+    settings: tuple[Listed, Listed, Listed]
     notices: tuple[Notice, ...]
-
-    @property
-    def published_cells(self) -> int:
-        """How many numbers the published table has that could stand beside runs."""
-        return len(published_places(self.published)) if self.published else 0
 
     def column_label(self, column: Column) -> str:
         """The noise, and the split where the table has several."""
         several = len({one.split for one in self.columns}) > 1
         return f"{column.noise}, {column.split}" if several else column.noise
 
-    def mark(self, entry: Entry) -> str:
-        """The letter for what an entry's runs depart in; empty where they depart in nothing."""
-        return self.marks.get(entry.departures, "")
+    def rows(self, column: Column | None = None, *, run: bool | None = None) -> list[Any]:
+        """The entries, of one column perhaps, and only those with or without runs."""
+        chosen = self.entries
+        if column is not None:
+            chosen = chosen[(chosen["noise"] == column.noise) & (chosen["split"] == column.split)]
+        if run is not None:
+            chosen = chosen[chosen["mean"].notna() == run]
+        return list(chosen.itertuples(index=False, name="Entry"))
+
+    def by_method(self, *, run: bool = True) -> dict[str, dict[Column, Any]]:
+        """Each row's entries by column; without ``run`` also of rows that have no runs."""
+        rows: dict[str, dict[Column, Any]] = {}
+        for entry in self.rows():
+            rows.setdefault(entry.label, {})[Column(entry.noise, entry.split)] = entry
+        there = {entry.label for entry in self.rows(run=True)} if run else set(rows)
+        return {label: entries for label, entries in rows.items() if label in there}
 
 
-def build_tables(cells: Sequence[Cell], wanted: Sequence[PublishedTable]) -> tuple[list[Table], list[Cell]]:
-    """Tables of ``cells``: one for each task, data and headline metric; and the cells that are in none.
+def row_label(method: str, published_as: str, variant: str) -> str:
+    """``NCE+RCE (APL), epochs 40``."""
+    name = f"{method} ({published_as})" if published_as else method
+    return f"{name}, {variant}" if variant else name
+
+
+def build_tables(groups: pd.DataFrame, wanted: Sequence[PublishedTable]) -> tuple[list[Table], pd.DataFrame]:
+    """Tables of ``groups`` of runs, one for each task, data and headline metric; and the groups that are in none.
 
     With ``wanted`` only these published tables, whole, filled with the runs that are of their data set; else each table
     stands beside the published one that fits best, where one does, and has only the noises that were run.
     """
-    groups: dict[tuple[DataKey, str], list[Cell]] = {}
-    for cell in cells:
-        groups.setdefault((cell.key, cell.headline), []).append(cell)
     tables: list[Table] = []
-    used: set[int] = set()
-    for (key, headline), some in sorted(groups.items()):
-        fitting = fitting_tables(key, some)
+    used: list[Any] = []
+    for (_, _, headline), some in groups.groupby(["task", "data", "headline"]):
+        fitting = fitting_tables(some)
         chosen: list[PublishedTable | None] = [
             table
             for table in wanted
-            if is_of_dataset(key, some, table, asked=True) and headline.endswith(f"/{table.metric}")
+            if headline.endswith(f"/{table.metric}") and is_of_dataset(some, table, asked=True)
         ]
         if not wanted:
             chosen = [fitting[0][0] if fitting else None]
-        for table in chosen:
-            others = tuple((other.id, count) for other, count in fitting if other != table)
-            tables.append(_table(key, headline, some, table, whole=bool(wanted), others=others))
-            used.update(map(id, some))
-    return _named_apart(tables), [cell for cell in cells if id(cell) not in used]
+        for published in chosen:
+            others = tuple((other.id, count) for other, count in fitting if other != published)
+            tables.append(_table(some, headline, published, others, whole=bool(wanted)))
+            used += [*some.index]
+    return _named_apart(tables), groups.drop(index=used)
 
 
 def _table(
-    key: DataKey,
+    groups: pd.DataFrame,
     headline: str,
-    cells: list[Cell],
     published: PublishedTable | None,
+    others: tuple[tuple[str, int], ...],
     *,
     whole: bool,
-    others: tuple[tuple[str, int], ...],
 ) -> Table:
     split, metric = headline.split("/", 1)
-    places = published_places(published) if published else {}
-    columns = _columns(cells, places, split, whole=whole)
-    rows, covered = _rows(cells, places, columns, published, metric)
-    missing = dict.fromkeys(  # in the order of the paper, each once
-        (_row_key_of_published(place, number).method, place.noise)
-        for place, number in places.items()
-        if place not in covered
-    )
-    entries = [entry for row in rows.values() for entry in row.values()]
-    sets = list(dict.fromkeys(entry.departures for entry in entries if entry.departures))
-    title = published.title if published else f"{key.task.capitalize()} on {key.data}"
+    task, data = groups["task"].iloc[0], groups["data"].iloc[0]
+    numbers = published_numbers(published)
+    measured = averages(groups)
+    measured = measured[measured["metric"] == metric].rename(columns={"k": "last_k"})
+    columns = _columns(groups, numbers, split, whole=whole)
     decimals = 1 if metric == "dice" else 2
+    entries, missing = _entries(groups, measured, numbers, columns, published)
+    entries["best"] = _best(entries, decimals, lower=metric == "loss")
+    sets = dict.fromkeys(departed for departed in entries["departures"] if departed)
+    marks = {departed: chr(ord("a") + i) if i < 26 else f"a{i}" for i, departed in enumerate(sets)}
+    entries["mark"] = [marks.get(departed, "") for departed in entries["departures"]]
+    unlike = unlike_rows(groups)
+    paths = tuple(run.path for runs in groups["runs"] for run in runs)
     return Table(
-        name=_slug(f"{published.id} {key.data}" if published else f"{key.task} {key.data}"),
-        title=title,
-        key=key,
+        name=_slug(f"{published.id} {data}" if published else f"{task} {data}"),
+        title=published.title if published else f"{task.capitalize()} on {data}",
+        task=task,
+        data=data,
         metric=metric,
-        last_k=tuple(sorted({cell.k(headline) for cell in cells})),
+        last_k=tuple(sorted({int(k) for k in measured.loc[measured["split"] == split, "last_k"]})),
         decimals=decimals,
         columns=columns,
-        rows=_with_best(rows, columns, decimals, lower=metric == "loss"),
+        entries=entries.astype(object).where(entries.notna(), None),
         published=published,
         others=others,
-        missing=tuple(missing),
-        marks={departed: chr(ord("a") + i) if i < 26 else f"a{i}" for i, departed in enumerate(sets)},
-        settings=settings_of_table(cells),
-        notices=unlike_rows(key, cells),
+        missing=missing,
+        total=len(numbers),
+        marks=marks,
+        settings=listed_settings(groups),
+        notices=(Notice("unlike rows", paths, f"{data}: rows are not alike in {unlike}"),) if unlike else (),
     )
 
 
-def _columns(
-    cells: list[Cell], places: Mapping[Place, PublishedCell], split: str, *, whole: bool
-) -> tuple[Column, ...]:
-    ours = {cell.noise: noise_order(cell.config) for cell in cells}
-    published = dict.fromkeys(Column(place.noise, place.split) for place in places)
-    kept = [column for column in published if whole or column.noise in ours]
-    known = {column.noise for column in kept}
-    own = sorted((noise for noise in ours if noise not in known), key=ours.__getitem__)
+def _columns(groups: pd.DataFrame, numbers: pd.DataFrame, split: str, *, whole: bool) -> tuple[Column, ...]:
+    """The paper's columns in its order, those that were run or all; then noises that the paper lacks."""
+    ours = {noise: noise_order(config) for noise, config in zip(groups["noise"], groups["config"], strict=True)}
+    theirs = dict.fromkeys(Column(*place) for place in zip(numbers["noise"], numbers["split"], strict=True))
+    kept = [column for column in theirs if whole or column.noise in ours]
+    own = sorted(ours.keys() - {column.noise for column in kept}, key=ours.__getitem__)
     return (*kept, *(Column(noise, split) for noise in own))
 
 
-def _rows(
-    cells: list[Cell],
-    places: Mapping[Place, PublishedCell],
+def _entries(
+    groups: pd.DataFrame,
+    measured: pd.DataFrame,
+    numbers: pd.DataFrame,
     columns: tuple[Column, ...],
     published: PublishedTable | None,
-    metric: str,
-) -> tuple[dict[RowKey, dict[Column, Entry]], set[Place]]:
-    """The rows, in the published order and then by method; and the published places that have runs."""
-    models = table_models(places)
+) -> tuple[pd.DataFrame, tuple[tuple[str, str], ...]]:
+    """Our averages merged with the published numbers, in the order of a table; and what is published but not run."""
+    shown = pd.DataFrame([(*column, i) for i, column in enumerate(columns)], columns=["noise", "split", "column"])
+    ours = groups_in_places(groups, numbers).assign(variant=groups["variant"], method=groups["method"])
+    ours = ours.merge(measured, left_index=True, right_on="group").merge(shown, on=["noise", "split"])
+    numbers = numbers.assign(is_published=True, place=range(len(numbers)))
+    merged = ours.merge(numbers, on=PLACE, how="outer")
+    alone = merged["group"].isna()
+    merged.loc[alone, "variant"] = merged["model"].map(lambda model: f"model.name {model}" if model else "")
+    merged.loc[alone, "method"] = [_published_method(row) for row in merged[alone].itertuples()]
+    lacking = merged[alone].sort_values("place")
+    missing = tuple(dict.fromkeys(zip(lacking["method"], lacking["noise"], strict=True)))
+
+    merged = merged.drop(columns="column").merge(shown, on=["noise", "split"])
+    named = numbers.drop_duplicates(METHOD, keep="last")[[*METHOD, "published_method"]]
+    named = named.rename(columns={"published_method": "published_as"})
+    order = numbers.drop_duplicates(METHOD, ignore_index=True).reset_index()[[*METHOD, "index"]]
+    merged = merged.merge(named, on=METHOD, how="left").merge(order, on=METHOD, how="left")
+    alone = merged["group"].isna()
+    merged.loc[alone, "published_as"] = merged["published_method"]
+    merged["published_as"] = merged["published_as"].where(merged["published_as"] != merged["method"], None).fillna("")
+    merged["label"] = [
+        row_label(*names) for names in zip(merged["method"], merged["published_as"], merged["variant"], strict=True)
+    ]
+    titles = {title: i for i, title in enumerate(loss_titles().values())}
+    merged["index"] = merged["index"].fillna(len(order)).groupby(merged["label"]).transform("first")
+    merged["title"] = merged["method"].map(titles).fillna(len(titles))
+    merged = merged.sort_values(["index", "title", "method", "published_as", "variant", "column"], ignore_index=True)
+
     runs = load_recipe(published.paper).runs if published else None
-    scale = 1.0 if metric == "loss" else 100.0
-    order: dict[RowKey, int] = {}
-    ours: dict[RowKey, dict[Column, Entry]] = {}
-    covered: set[Place] = set()
-    names = {(place.loss, place.training, place.model): number for place, number in places.items()}
-    for cell in cells:
-        place = place_of(cell, "", models)
-        named = names.get((place.loss, place.training, place.model))
-        key = RowKey(cell.method, _other_name(named, cell.method), cell.variant)
-        order[key] = list(names).index((place.loss, place.training, place.model)) if named else len(names)
-        for column in columns:
-            values = cell.values(f"{column.split}/{metric}") if column.noise == cell.noise else None
-            if values is None:
-                continue
-            here = place._replace(split=column.split)
-            number = places.get(here)
-            covered.update({here} if number else ())
-            departed: tuple[Departure, ...] = ()
-            if published and number:
-                run = cell.runs[0]
-                departed = departures(run.config, run.summary, published.paper, published.dataset, number.model)
-            averaged = average([scale * value for value in values])
-            ours.setdefault(key, {})[column] = Entry(cell, averaged, number, runs if number else None, departed)
-    for place, number in places.items():
-        column = Column(place.noise, place.split)
-        if place not in covered and column in columns:
-            key = _row_key_of_published(place, number)
-            order.setdefault(key, list(names).index((place.loss, place.training, place.model)))
-            ours.setdefault(key, {})[column] = Entry(published=number, published_runs=runs)
-    losses = [*LOSS_NAMES.values()]
-    ranked = sorted(
-        ours, key=lambda key: (order[key], losses.index(key.method) if key.method in losses else len(losses), key)
-    )
-    return {key: ours[key] for key in ranked}, covered
+    merged["published_runs"] = runs if runs else math.nan
+    merged.loc[merged["is_published"].isna(), "published_runs"] = math.nan
+    merged["difference"] = merged["mean"] - merged["published_mean"]
+    merged["t"] = [_standard_errors(row) for row in merged.itertuples()]
+    merged["is_published"] = merged["is_published"].notna()
+    merged["departures"] = [_departures(groups, row, published) for row in merged.itertuples()]
+    merged["color"] = [
+        method_color(_config(row) if math.isnan(row.mean) else groups["config"][row.group])
+        for row in merged.itertuples()
+    ]
+    return merged, missing
 
 
-def _row_key_of_published(place: Place, number: PublishedCell) -> RowKey:
-    """The row of a published number, the same that runs of this method would have."""
-    method = method_name({"loss": {"name": place.loss}, "method": {"name": place.training}})
-    return RowKey(method, _other_name(number, method), f"model.name {place.model}" if place.model else "")
+def _config(place: Any) -> dict[str, Any]:
+    return {"loss": {"name": place.loss}, "method": {"name": place.training}}
 
 
-def _other_name(number: PublishedCell | None, ours: str) -> str:
-    return number.method if number and number.method != ours else ""
+def _published_method(place: Any) -> str:
+    """What we call the method of a published number, the same that runs of this method are called."""
+    return method_name(_config(place))
 
 
-def _with_best(
-    rows: dict[RowKey, dict[Column, Entry]], columns: Iterable[Column], decimals: int, *, lower: bool
-) -> dict[RowKey, dict[Column, Entry]]:
-    for column in columns:
-        averages = {key: row[column].average for key, row in rows.items() if column in row}
-        several = any(average.seeds > 1 for average in averages.values() if average)
-        shown = {
-            key: round(average.mean, decimals)
-            for key, average in averages.items()
-            if average and (average.seeds > 1 or not several)
-        }
-        best = (min if lower else max)(shown.values(), default=None)
-        for key, value in shown.items():
-            if value == best and len(shown) > 1:
-                rows[key][column] = replace(rows[key][column], best=True)
-    return rows
+def _departures(groups: pd.DataFrame, entry: Any, published: PublishedTable | None) -> tuple[Departure, ...]:
+    """In what the runs of an entry are not what was published; the one place that asks for it."""
+    if published is None or not entry.is_published or math.isnan(entry.mean):
+        return ()
+    run = groups["runs"][entry.group][0]
+    return departures(run.config, run.summary, published.paper, published.dataset, entry.network)
+
+
+def _standard_errors(entry: Any) -> float:
+    """The difference over its standard error; NaN with one seed, or where nothing varies at all.
+
+    The error is the square root of ``std**2 / seeds + published_std**2 / published_runs`` (Welch); the second term is
+    left out where the paper gives no spread or no number of runs.
+    """
+    variance = entry.std**2 / entry.seeds
+    if not math.isnan(entry.published_std) and not math.isnan(entry.published_runs):
+        variance += entry.published_std**2 / entry.published_runs
+    return entry.difference / math.sqrt(variance) if variance > 0 else math.nan
+
+
+def p_value(
+    mean: float, std: float, seeds: int, other: float, other_std: float | None, other_runs: float | None
+) -> float:
+    """How likely a difference at least as large is by chance: Welch's t-test, two-sided.
+
+    Where nothing is known of how the other mean varies, it is taken as exact (Student's test of one sample).
+    """
+    from scipy import stats  # takes most of a second to import, and few reports need it
+
+    if other_std is None or not other_runs or other_runs < 2:
+        return float(2 * stats.t.sf(abs(mean - other) / (std / math.sqrt(seeds)), seeds - 1))
+    test = stats.ttest_ind_from_stats(mean, std, seeds, other, other_std, other_runs, equal_var=False)
+    return float(test.pvalue)
+
+
+def entry_p_value(entry: Any) -> float | None:
+    """The p-value of an entry's difference to the paper; None where it is not tested.
+
+    It is not where the runs are of another protocol, for then the two are known to be different experiments.
+    """
+    if entry.departures or entry.t is None:
+        return None
+    return p_value(entry.mean, entry.std, entry.seeds, entry.published_mean, entry.published_std, entry.published_runs)
+
+
+def _best(entries: pd.DataFrame, decimals: int, *, lower: bool) -> list[bool]:
+    """Whether no other row of the column has a better average, to the decimals shown; one seed does not compete."""
+    rounded = entries["mean"].map(lambda value: round(float(value), decimals))
+    best = pd.Series(False, index=entries.index)
+    for _, column in entries.assign(rounded=rounded).groupby(["noise", "split"]):
+        there = column[column["mean"].notna()]
+        competing = there[there["seeds"] > 1] if (there["seeds"] > 1).any() else there
+        if len(competing) > 1:
+            winner = competing["rounded"].min() if lower else competing["rounded"].max()
+            best[competing.index[competing["rounded"] == winner]] = True
+    return best.tolist()
 
 
 def _slug(text: str) -> str:

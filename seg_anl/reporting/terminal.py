@@ -4,64 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from .cells import Notice
+from .aggregate import Notice
+from .phrases import departures_text, errors_text, ours_text, published_text, signed, source, verdict
 from .tables import Column, Table
-from .wording import average_text, departures_text, errors_text, published_text, signed, source
 
 _LISTED = 12  # notices of one kind that are printed; the report has them all
 
 
 def table_lines(table: Table) -> Iterator[str]:
-    """One table, a block for each noise."""
-    yield f"{table.title}: {table.key.data}" + (f", beside {source(table)}" if table.published else "")
+    """One table, a block for each noise that was run."""
+    yield f"{table.title}: {table.data}" + (f", beside {source(table)}" if table.published else "")
+    yield f"  {verdict(table)}"
     for column in table.columns:
-        if any(column in row and row[column].average for row in table.rows.values()):
+        if table.rows(column, run=True):
             yield ""
             yield from _block(table, column)
     for departed, mark in table.marks.items():
         yield f"  [{mark}] not the published protocol: {departures_text(departed)}"
     if table.missing:
-        yield f"  {len(table.missing)} of {table.published_cells} published numbers have no runs here"
+        yield f"  {len(table.missing)} of {table.total} published numbers have no runs here"
     if table.others:
         yield f"  also published for these runs: {', '.join(name for name, _ in table.others)} (--table NAME)"
 
 
 def _block(table: Table, column: Column) -> Iterator[str]:
-    header = [table.column_label(column), "ours", "seeds", "published", "difference", "std. errors", ""]
-    rows = []
-    for key, row in table.rows.items():
-        entry = row.get(column)
-        if entry is None:
-            continue
-        ours = average_text(entry.average, table.decimals) + ("*" if entry.best else " ") if entry.average else "- "
-        mark = table.mark(entry)
-        rows.append(
-            [
-                str(key),
-                ours,
-                str(entry.average.seeds) if entry.average else "",
-                published_text(entry.published, table.decimals),
-                signed(entry.difference, table.decimals),
-                errors_text(entry),
-                f"[{mark}]" if mark else "",
-            ]
-        )
-    if not any(row[3] for row in rows):
-        header, rows = header[:3], [row[:3] for row in rows]
-    widths = [max(len(cells[i]) for cells in (header, *rows)) for i in range(len(header))]
-    for cells in (header, *rows):
-        first, *others = (
-            text.rjust(width) if i else text.ljust(width)
-            for i, (text, width) in enumerate(zip(cells, widths, strict=True))
-        )
-        yield f"  {first}  {'  '.join(others)}".rstrip()
+    rows = [(table.column_label(column), "ours", "seeds", "published", "difference", "std. errors", "")]
+    for entry in table.rows(column):
+        ours = ours_text(entry, table.decimals) + ("*" if entry.best else " ") if entry.seeds else "- "
+        seeds = f"{entry.seeds:.0f}" if entry.seeds else ""
+        beside = (published_text(entry, table.decimals), signed(entry.difference, table.decimals), errors_text(entry))
+        rows.append((entry.label, ours, seeds, *beside, f"[{entry.mark}]" if entry.mark else ""))
+    shown = 7 if any(row[3] for row in rows[1:]) else 3
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)][:shown]
+    for first, *others in rows:
+        cells = [text.rjust(width) for text, width in zip(others, widths[1:], strict=False)]
+        yield f"  {first.ljust(widths[0])}  {'  '.join(cells)}".rstrip()
 
 
 def notice_lines(heading: str, notices: Sequence[Notice]) -> Iterator[str]:
     """Notices by kind, the first few of each."""
-    if not notices:
-        return
-    yield heading
+    if notices:
+        yield heading
     for kind in dict.fromkeys(notice.kind for notice in notices):
         some = [notice for notice in notices if notice.kind == kind]
         for notice in some[:_LISTED]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from .accuracies import CURVES
-from .features import FEATURE_FIGURES
-from .figure import Figure
-from .gradients import GRADIENT_FIGURES
-from .loss_curves import LOSS_FIGURES
-from .marginals import MARGINAL_FIGURES
-from .masks import MASK_FIGURES
-from .probabilities import PROBABILITY_FIGURES
-from .sparse_rate import SPARSE_FIGURES
+from .accuracy_figures import CURVES
+from .class_marginals import MARGINAL_FIGURES
+from .drawing import Figure
+from .feature_maps import FEATURE_FIGURES
+from .loss_shapes import LOSS_FIGURES
+from .nnce_gradients import GRADIENT_FIGURES
+from .predicted_masks import MASK_FIGURES
+from .sparse_rates import SPARSE_FIGURES
+from .target_probabilities import PROBABILITY_FIGURES
 
 FIGURES: dict[str, Figure] = {
     **CURVES,

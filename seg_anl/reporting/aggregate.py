@@ -1,0 +1,129 @@
+"""Runs that differ in their seed alone, brought together; everything that keeps a run from that is a notice."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable
+from pathlib import PurePath
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from .names import noise_order
+from .run_directories import FINISHED, Run
+from .run_settings import described, differing, fingerprint, flat_settings, telling
+
+Kind = Literal["unfinished", "damaged", "duplicate", "mixed settings", "one seed", "unlike rows", "elsewhere"]
+NOT_AVERAGED: tuple[Kind, ...] = ("unfinished", "damaged", "duplicate", "elsewhere")
+
+
+class Notice(NamedTuple):
+    """Something a reader of the numbers must know: of what kind, about which run directories, in words."""
+
+    kind: Kind
+    paths: tuple[str, ...]
+    text: str
+
+
+def run_table(runs: Iterable[Run]) -> pd.DataFrame:
+    """The finished runs by path, a row each: what they were, and the headline value they are quoted with."""
+    columns = ["run", "path", "task", "data", "method", "noise", "seed", "settings", "same", "headline", "value"]
+    rows = []
+    for run in sorted((run for run in runs if run.status == FINISHED), key=lambda run: PurePath(run.path)):
+        settings = flat_settings(run.config)
+        what = (run, run.path, run.task, run.data_name, run.method_name, run.noise_name, run.seed)
+        rows.append((*what, settings, fingerprint(settings), run.summary["headline"], run.headline.value))
+    return pd.DataFrame(rows, columns=columns).astype({"seed": object})
+
+
+def gather(runs: Iterable[Run]) -> tuple[pd.DataFrame, list[Notice]]:
+    """Bring the finished runs together that differ in their seeds alone, and say of every other run why it is in none.
+
+    Runs that share task, data, method and noise but differ in another setting become several groups, each with a
+    ``variant`` that tells it apart. The result does not depend on the order of ``runs``.
+
+    Returns:
+        A frame with a row per group: task, data, method, noise, variant, headline, and as objects runs (by seed),
+        config, settings; and the notices.
+    """
+    runs = sorted(runs, key=lambda run: PurePath(run.path))
+    notices = [Notice(run.status, (run.path,), run.reason) for run in runs if run.status in NOT_AVERAGED]
+    rows: list[dict[str, object]] = []
+    for (task, data, method), of_method in run_table(runs).groupby(["task", "data", "method"]):
+        by_noise = dict(tuple(of_method.groupby("noise")))
+        names = telling({noise: [*some.drop_duplicates("same")["settings"]] for noise, some in by_noise.items()})
+        for noise, some in sorted(by_noise.items(), key=lambda item: noise_order(item[1]["run"].iloc[0].config)):
+            where = f"{data}, {method}, {noise}"
+            alike = some.groupby("same", sort=False)
+            if len(alike) > 1:
+                notices.append(_mixed(where, some))
+            for _, group in alike:
+                kept = _without_duplicates(group, notices)
+                if len(kept) == 1:
+                    text = f"{where}: one seed, so neither a spread nor a standard error"
+                    notices.append(Notice("one seed", (kept[0].path,), text))
+                settings = group["settings"].iloc[0]
+                told = {"task": task, "data": data, "method": method, "noise": noise}
+                told |= {"variant": described(settings, names), "headline": group["headline"].iloc[0]}
+                rows.append({**told, "runs": kept, "config": kept[0].config, "settings": settings})
+    columns = ["task", "data", "method", "noise", "variant", "headline", "runs", "config", "settings"]
+    return pd.DataFrame(rows, columns=columns), notices
+
+
+def _mixed(where: str, runs: pd.DataFrame) -> Notice:
+    names = differing(runs.drop_duplicates("same")["settings"])
+    more = f" and {len(names) - 6} more" if len(names) > 6 else ""
+    text = f"{where}: runs differ in {', '.join(names[:6])}{more}; not averaged with each other"
+    return Notice("mixed settings", tuple(runs["path"]), text)
+
+
+def _without_duplicates(runs: pd.DataFrame, notices: list[Notice]) -> list[Run]:
+    """Of runs with the same seeds only the first by path; without seeds, of runs with the very same value."""
+    seeds = [(run.seed, (run.config.get("noise") or {}).get("seed")) for run in runs["run"]]
+    identity = [
+        str(seed if seed[0] is not None else (seed, value)) for seed, value in zip(seeds, runs["value"], strict=True)
+    ]
+    first = runs.groupby(identity)[["path", "value"]].transform("first")
+    again = runs["path"] != first["path"]
+    for twin, other in zip(runs[again].itertuples(), first[again].itertuples(), strict=True):
+        same = f"the values differ: {twin.value:.6g} here, {other.value:.6g} there"
+        same = "the values agree" if twin.value == other.value else same
+        text = f"same settings and seed {twin.seed} as {other.path}, which alone is counted; {same}"
+        notices.append(Notice("duplicate", (twin.path,), text))
+    return sorted(runs["run"][~again], key=lambda run: (run.seed is None, run.seed, PurePath(run.path)))
+
+
+def averages(groups: pd.DataFrame) -> pd.DataFrame:
+    """Mean and spread over seeds: a row per group (its index), split and metric that all its runs have.
+
+    Each run counts with the mean over its last k epochs. Columns: mean and std (sample standard deviation, NaN for one
+    seed) in percent, a loss as it is; seeds, k.
+    """
+    rows = [
+        (group, *name.split("/", 1), values.get("last_k_mean"), values.get("k"))
+        for group, runs in groups["runs"].items()
+        for run in runs
+        for name, values in run.summary["metrics"].items()
+        if "/" in name
+    ]
+    tidy = pd.DataFrame(rows, columns=["group", "split", "metric", "value", "k"])
+    tidy["value"] = pd.to_numeric(tidy["value"], errors="coerce")
+    tidy["value"] *= np.where(tidy["metric"] == "loss", 1.0, 100.0)
+    tidy = tidy.dropna(subset=["value"])
+    result = tidy.groupby(["group", "split", "metric"], sort=False).agg(
+        mean=("value", statistics.fmean), std=("value", sample_std), seeds=("value", "size"), k=("k", "first")
+    )
+    whole = result["seeds"] == groups["runs"].map(len).reindex(result.index.get_level_values("group")).to_numpy()
+    return result[whole].reset_index()
+
+
+def sample_std(values: Iterable[float]) -> float:
+    """Sample standard deviation (n - 1), exact for equal values; NaN for fewer than two.
+
+    >>> sample_std([1.0, 3.0]) == math.sqrt(2.0)
+    True
+    """
+    values = [*map(float, values)]
+    return statistics.stdev(values) if len(values) > 1 and all(map(math.isfinite, values)) else math.nan

@@ -1,0 +1,95 @@
+"""Reading what a trainer recorded on request: RUN/records/KIND/epoch_NNNN.npz, epochs counted from 0."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seg_anl.records import UserError
+from seg_anl.reporting.archives import LARGEST_ARCHIVE, UNREADABLE, Folder, read_bytes
+from seg_anl.reporting.run_directories import Run
+
+Arrays = dict[str, NDArray[Any]]
+Shapes = Mapping[str, tuple[str, ...]]
+"""An archive's arrays and the names of their dimensions; dimensions of one name must be equally long."""
+
+PROBABILITIES: Shapes = {"softmax": ("N", "K"), "p_label": ("N",), "labels": ("N",), "clean": ("N",)}
+GRADIENTS: Shapes = {"nnce": ("N",), "labels": ("N",), "clean": ("N",)}
+FEATURES: Shapes = {"features": ("n", "D"), "labels": ("n",)}
+
+
+def recorded_epochs(run: Run, kind: str) -> list[int]:
+    """The epochs of which ``run`` keeps a record of this kind, rising."""
+    folder = run.folder / "records" / kind
+    names = [re.fullmatch(r"epoch_(\d+)\.npz", path.name) for path in (folder.iterdir() if folder.is_dir() else ())]
+    return sorted(int(name.group(1)) for name in names if name)
+
+
+def lacks_record(run: Run, kind: str) -> str | None:
+    """Why a run without this record cannot be drawn, and how to get it; None when it has one."""
+    if recorded_epochs(run, kind):
+        return None
+    return f"has no records/{kind}: train it with record=[{kind}]"
+
+
+def read_epoch(run: Run, kind: str, epoch: int, shapes: Shapes) -> Arrays:
+    """The record of one epoch.
+
+    Raises:
+        UserError: when the file is damaged, lacks an array of ``shapes`` or holds one of another shape.
+    """
+    return read_archive(run.folder / "records" / kind / f"epoch_{epoch:04d}.npz", kind, shapes)
+
+
+def read_archive(path: Folder, kind: str, shapes: Shapes) -> Arrays:
+    """The arrays of ``shapes`` from an .npz file, without unpickling.
+
+    Raises:
+        UserError: when the file is damaged, lacks an array or holds one of another shape.
+    """
+    again = f"delete the run's folder and train it again with record=[{kind}]"
+    try:
+        with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as archive:
+            if sum(entry.file_size for entry in archive.zip.infolist()) > LARGEST_ARCHIVE:
+                raise ValueError(f"more than {LARGEST_ARCHIVE >> 30} GiB of arrays")
+            missing = [name for name in shapes if name not in archive.files]
+            if missing == ["clean"]:
+                raise UserError(
+                    f"{path}: the true labels are not known for this data set, so clean and noisy samples "
+                    "cannot be told apart; use a data set with clean labels and a noise setting"
+                )
+            if missing:
+                raise UserError(f"{path}: has no array {missing[0]!r}, only {', '.join(archive.files)}; {again}")
+            arrays = {name: archive[name] for name in shapes}
+    except (AttributeError, KeyError, *UNREADABLE) as error:  # the first: one array, no archive
+        raise UserError(f"{path}: damaged ({error}); {again}") from error
+    _check_shapes(path, arrays, shapes, again)
+    return arrays
+
+
+def _check_shapes(path: Folder, arrays: Arrays, shapes: Shapes, again: str) -> None:
+    lengths: dict[str, int] = {}
+    for name, dimensions in shapes.items():
+        shape = arrays[name].shape
+        fits = len(shape) == len(dimensions) and all(
+            lengths.setdefault(dimension, length) == length for dimension, length in zip(dimensions, shape, strict=True)
+        )
+        if not fits or 0 in shape:
+            raise UserError(f"{path}: array {name!r} has shape {shape}, expected ({', '.join(dimensions)}); {again}")
+        if arrays[name].dtype.kind == "f" and not np.isfinite(arrays[name]).all():
+            raise UserError(f"{path}: array {name!r} has values that are no numbers: the run diverged; leave it out")
+
+
+def wrong_labels(arrays: Arrays) -> NDArray[np.bool_]:
+    """Which samples have a wrong given label."""
+    return np.asarray(arrays["labels"] != arrays["clean"])
+
+
+def epoch_nearest(epochs: Sequence[int], wanted: float) -> int:
+    """The recorded epoch nearest to ``wanted``; of two the earlier."""
+    return min(epochs, key=lambda epoch: (abs(epoch - wanted), epoch))

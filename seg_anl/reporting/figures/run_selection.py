@@ -1,0 +1,184 @@
+"""Which runs a figure is drawn from, and what tells its panels, rows and lines apart.
+
+Runs that share a line may differ in their seed alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from seg_anl.records import UserError, is_number
+from seg_anl.reporting.names import PENALTY_NAMES, loss_name, loss_order, noise_order, number, short_data_name
+from seg_anl.reporting.run_directories import FINISHED, Run
+from seg_anl.reporting.run_settings import flat_settings
+
+NAMED = 3  # runs that one note names before it only counts
+
+
+class Place(NamedTuple):
+    """Where a run stands along an axis: by what it is sorted, and what the reader is told."""
+
+    order: Any
+    text: str
+
+
+Axis = Callable[[Run], Place | None]
+"""The place of a run; None for a run that has none in this figure."""
+
+
+def setting(run: Run, name: str, default: Any = None) -> Any:
+    """A setting of a run's configuration by its dotted name."""
+    value: Any = run.config
+    for key in name.split("."):
+        if not isinstance(value, dict) or key not in value:
+            return default
+        value = value[key]
+    return value
+
+
+def amount(run: Run, name: str) -> float:
+    """A setting that is a number; 0 where it is not set."""
+    value = setting(run, name)
+    return float(value) if is_number(value) else 0.0
+
+
+def by_amount(name: str, symbol: str) -> Axis:
+    """The axis of a numeric setting, in rising order."""
+
+    def place(run: Run) -> Place | None:
+        value = setting(run, name)
+        if not is_number(value):
+            return None
+        return Place(float(value), f"{symbol} = {number(value)}")
+
+    return place
+
+
+def penalties(run: Run) -> dict[str, float]:
+    """Which regularizers of the network's weights are on: setting below ``optim`` to its strength."""
+    return {name: amount(run, f"optim.{name}") for name in PENALTY_NAMES if amount(run, f"optim.{name}") > 0}
+
+
+def by_loss(run: Run) -> Place:
+    """The loss by its name alone, whatever its parameters."""
+    loss = setting(run, "loss", {})
+    return Place(loss_order(loss), loss_name(loss))
+
+
+def by_method(run: Run) -> Place:
+    """Loss and training method; for active negative losses the regularizer too, which is part of their definition."""
+    order, text = by_loss(run).order, run.method_name
+    if str(setting(run, "loss.name")).startswith(("anl_", "active_negative")):
+        used = " and ".join(PENALTY_NAMES[penalty] for penalty in penalties(run))
+        text += f" (w/ {used})" if used else ""
+        order += 0.1 * ("weight_decay" not in penalties(run))  # with L2 first, as the papers have it
+    return Place(order, text)
+
+
+def by_condition(run: Run) -> Place:
+    """Data set and noise."""
+    return Place((run.data_name, noise_order(run.config)), f"{short_data_name(run.config)}, {run.noise_name}")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The runs that a figure uses, and a line for each reason to leave others out."""
+
+    runs: list[Run]
+    notes: list[str]
+
+
+def select(runs: Iterable[Run], reason_against: Callable[[Run], str | None], wanted: str) -> Selection:
+    """The runs that ``reason_against`` has nothing against.
+
+    Args:
+        runs: all that were given.
+        reason_against: why a run cannot be drawn ("has no records/features: ..."), or None.
+        wanted: in words, which runs the figure needs.
+
+    Raises:
+        UserError: when none remains; it names the first run and what it lacks.
+    """
+    kept: list[Run] = []
+    refused: dict[str, list[Run]] = {}
+    for run in runs:
+        reason = (f"is {run.status}: {run.reason}" if run.status != FINISHED else None) or reason_against(run)
+        if reason is None:
+            kept.append(run)
+        else:
+            refused.setdefault(reason, []).append(run)
+    if not kept:
+        given = sum(map(len, refused.values()))
+        first = next((f"{some[0].path} {reason}" for reason, some in refused.items()), "no run was given")
+        more = f" (and {given - 1} more)" if given > 1 else ""
+        raise UserError(f"nothing to draw: {first}{more}; needed: {wanted}")
+    return Selection(kept, [_note(reason, some) for reason, some in refused.items()])
+
+
+def _note(reason: str, runs: Sequence[Run]) -> str:
+    named = ", ".join(run.path for run in runs[:NAMED])
+    more = f" and {len(runs) - NAMED} more" if len(runs) > NAMED else ""
+    return f"left out: {named}{more}: {reason}"
+
+
+def split_by(runs: Iterable[Run], axis: Axis) -> dict[Place, list[Run]]:
+    """The runs at each place of an axis, in its order."""
+    parts: dict[Place, list[Run]] = {}
+    for run in runs:
+        place = axis(run)
+        if place is not None:
+            parts.setdefault(place, []).append(run)
+    return dict(sorted(parts.items()))
+
+
+def seeds_of_one_setting(runs: Sequence[Run], what: str) -> list[Run]:
+    """``runs`` by seed, after checking that they may be averaged.
+
+    Raises:
+        UserError: when two of them differ in more than the seed, or are the same run twice; it names both.
+    """
+    first = runs[0]
+    for other in runs[1:]:
+        different = differences(first, other)
+        if different:
+            name, (here, there) = next(iter(different.items()))
+            raise UserError(
+                f"{first.path} and {other.path} would share {what} but differ in {name} ({here}, {there}): "
+                "give runs that differ there in the seed alone"
+            )
+    by_seed: dict[Any, Run] = {}
+    for run in runs:
+        twin = by_seed.setdefault(run.seed, run)
+        if twin is not run:
+            raise UserError(f"{twin.path} and {run.path} are the same settings and seed twice: give one of them")
+    return [by_seed[seed] for seed in sorted(by_seed, key=str)]
+
+
+def differences(one: Run, other: Run) -> dict[str, tuple[Any, Any]]:
+    """The settings in which two runs differ, seeds left aside: dotted name to both values."""
+    a, b = flat_settings(one.config), flat_settings(other.config)
+    return {name: (a.get(name), b.get(name)) for name in sorted(a.keys() | b.keys()) if a.get(name) != b.get(name)}
+
+
+def unexplained(runs: Sequence[Run], varied: Sequence[str]) -> str | None:
+    """In what the runs of one panel differ besides the settings (or groups) ``varied``; None when in nothing."""
+    values: dict[str, list[Any]] = {}
+    for run in runs:
+        for name, value in flat_settings(run.config).items():
+            if not any(name == known or name.startswith(f"{known}.") for known in varied):
+                values.setdefault(name, []).append(value)
+    differing = [name for name, found in values.items() if any(value != found[0] for value in found)]
+    partly = [name for name, found in values.items() if len(found) != len(runs)]
+    names = sorted({*differing, *partly})
+    return ", ".join(names) if names else None
+
+
+def seeds_text(counts: Iterable[int], one: str = "line", spread: str = "bands") -> str:
+    """What a caption says of seeds: how many runs stand behind a line, and what the band is."""
+    found = sorted(set(counts))
+    if found == [1]:
+        return f"One run for each {one}."
+    number = str(found[0]) if len(found) == 1 else f"{found[0]} to {found[-1]}"
+    return f"Mean over {number} seeds; {spread} from the lowest to the highest seed."

@@ -1,0 +1,259 @@
+"""A report's files: tables as Markdown, CSV and LaTeX, an index, and one page; equal runs give equal bytes.
+
+Everything that a template prints is escaped for its format; what a person has named is text, whatever it holds.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+from PIL import Image
+
+from seg_anl.records import make_directory, write_text
+
+from . import phrases
+from .archives import Folder, read_bytes
+from .names import noise_order
+from .report_content import Report
+from .run_directories import FINISHED, Run
+from .tables import Column, Table
+
+INDEX, PAGE = "tables.md", "report.html"
+PICTURE = "report.png"  # what trainers leave in run directories
+_MOST_PICTURES = 24  # of a whole report; more would make a page of tens of megabytes
+_PICTURE_WIDTH, _PICTURE_QUALITY = 1000, 82
+_OPEN_COLUMNS = 2  # with more noises the curves are folded away
+_BLOCK = 5  # noises that fit across a page of LaTeX
+_TEMPLATES = Path(__file__).parent / "templates"
+_LATEX = {
+    **{letter: f"\\{letter}" for letter in "{}$&#%_"},
+    **{"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", '"': "''"},
+    **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"},
+    **{"±": r"$\pm$", "²": "$^2$", "×": r"$\times$", phrases.MINUS: "$-$", "ε": r"$\varepsilon$"},
+    **{
+        letter: f"$\\{name}$"
+        for letter, name in zip(
+            "αβγδηλνρστ", ["alpha", "beta", "gamma", "delta", "eta", "lambda", "nu", "rho", "sigma", "tau"]
+        )
+    },
+}
+_CSV = [
+    "table",
+    "task",
+    "data",
+    "method",
+    "variant",
+    "noise",
+    "split",
+    "metric",
+    "last_k",
+    "seeds",
+    "mean",
+    "std",
+    "best",
+    "published_method",
+    "published_mean",
+    "published_std",
+    "published_runs",
+    "difference",
+    "difference_in_standard_errors",
+    "p_value",
+    "differs_in",
+    "runs",
+]
+
+
+def markdown_text(value: object) -> str:
+    """Any text as it reads, whatever Markdown or HTML would make of it, inside a table's cell too.
+
+    >>> markdown_text("a|b *c* <d>")
+    'a\\\\|b \\\\*c\\\\* &lt;d&gt;'
+    """
+    text = " ".join(str(value).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_{}\[\]|~$])", r"\\\1", text)
+
+
+def latex_text(value: object) -> str:
+    r"""Any text as LaTeX that shows it; letters that LaTeX's own fonts lack are shown by their number.
+
+    >>> latex_text("50 % of A_1 & α")
+    '50 \\% of A\\_1 \\& $\\alpha$'
+    """
+
+    def shown(letter: str) -> str:
+        code = ord(letter)
+        # Of the letters with accents those that LaTeX's oldest encoding has, which is what a document has by default.
+        if 0x20 <= code < 0x7F or (0xC0 <= code < 0x100 and letter not in "ÐðÞþ÷"):
+            return letter
+        return "" if code < 0x20 else rf"\texttt{{U+{code:04X}}}"
+
+    return "".join(_LATEX.get(letter) or shown(letter) for letter in " ".join(str(value).split()))
+
+
+@cache
+def _environment(suffix: str) -> jinja2.Environment:
+    """Templates of one format; the marks of LaTeX's differ from Jinja's own because LaTeX uses these."""
+    escapes: dict[str, Callable[[object], str]] = {".md": markdown_text, ".tex": latex_text}
+    escape = escapes.get(suffix)
+    marks = ("<%", "%>", "<<", ">>", "<#", "#>") if suffix == ".tex" else ("{%", "%}", "{{", "}}", "{#", "#}")
+    names = ("block_start", "block_end", "variable_start", "variable_end", "comment_start", "comment_end")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=escape is None,
+        finalize=None if escape is None else lambda value: value if isinstance(value, Markup) else escape(value),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        **{f"{name}_string": mark for name, mark in zip(names, marks, strict=True)},  # type: ignore[arg-type]
+    )
+    environment.globals |= {name: value for name, value in vars(phrases).items() if callable(value)}
+    return environment
+
+
+def _rendered(template: str, **values: Any) -> str:
+    return _environment(Path(template).suffix).get_template(template).render(values)
+
+
+def write_report(report: Report, out: Path) -> list[Path]:
+    """Write the report's files into the folder ``out`` and return their paths.
+
+    Raises:
+        UserError: when the folder or a file cannot be written.
+    """
+    make_directory(out)
+    files: dict[str, str] = {}
+    for table in report.tables:
+        files[f"{table.name}.md"] = _rendered("table.md", table=table)
+        files[f"{table.name}.csv"] = table_csv(table, report.groups)
+        files[f"{table.name}.tex"] = table_latex(table)
+    files[INDEX] = _rendered("index.md", report=report)
+    files[PAGE] = page_html(report)
+    for name, text in files.items():
+        write_text(out / name, text)
+    return [out / name for name in files]
+
+
+def table_csv(table: Table, groups: pd.DataFrame) -> str:
+    """One line per method and noise, numbers in full precision; accuracy and Dice are in percent, as in the papers."""
+    entries = table.entries
+    run = entries["mean"].notna()
+    runs = [
+        "; ".join(one.path for one in groups["runs"][group]) if group is not None else None
+        for group in entries["group"]
+    ]
+    frame = entries.assign(
+        table=table.published.id if table.published else "",
+        task=table.task,
+        data=table.data,
+        metric=table.metric,
+        best=entries["best"].where(run, None).map({True: 1, False: 0}),
+        difference_in_standard_errors=entries["t"],
+        p_value=[phrases.entry_p_value(entry) for entry in table.rows()],
+        differs_in=[phrases.departures_text(departed) for departed in entries["departures"]],
+        runs=runs,
+    )[_CSV]
+    whole = ["last_k", "seeds", "best", "published_runs"]
+    return frame.astype(dict.fromkeys(whole, "Int64")).to_csv(index=False, lineterminator="\n")
+
+
+def table_latex(table: Table) -> str:
+    r"""Table environments for ``\input``, of packages they need booktabs alone.
+
+    One noise has ours, the published number and the difference side by side; several noises have a line of ours over a
+    line of the paper's, as many to an environment as a page holds.
+    """
+    blocks = [table.columns[i : i + _BLOCK] for i in range(0, len(table.columns), _BLOCK)]
+    text = _rendered("table.tex", table=table, blocks=blocks)
+    return "\n".join(re.sub(r" +", " ", line).strip() for line in text.splitlines() if line.strip()) + "\n"
+
+
+def page_html(report: Report) -> str:
+    """The report as one page that needs nothing else: no network, no other file, opened by a double click."""
+    from .page_charts import Series, forest_plot, over_seeds, page_style, training_curves  # matplotlib starts slowly
+
+    metrics = {table.metric for table in report.tables}
+    metrics |= {f"{metric}_{kind}" for metric in metrics for kind in ("clean", "mislabelled", "true")}
+    curves = over_seeds(report.groups, sorted(metrics)) if len(report.groups) else pd.DataFrame()
+    sections = []
+    budget = iter(range(_MOST_PICTURES))
+    with page_style():
+        for table in report.tables:
+            lines = _lines(table, Series)
+            columns = []
+            for column in table.columns:
+                rows = table.rows(column)
+                series = {row.group: lines[row.label] for row in rows if row.group is not None}
+                run = [row for row in rows if row.mean is not None]
+                charts = training_curves(curves, series, column.split, table.metric) if series else []
+                legend = [line for group, line in series.items()] if charts else []
+                columns.append((column, run, rows, forest_plot(run) if run else "", charts, legend))
+            sections.append((table, columns, list(_pictures(table, report.groups, budget))))
+    return _rendered(
+        "report.html",
+        report=report,
+        sections=sections,
+        runs=[_run_row(run) for run in report.runs],
+        open_columns=_OPEN_COLUMNS,
+        style=Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8")),
+        script=Markup((_TEMPLATES / "page.js").read_text(encoding="utf-8")),
+    )
+
+
+def _lines(table: Table, line: Any) -> dict[str, Any]:
+    """How each row with runs is drawn in all noises of a table; rows of one color differ in their dashes."""
+    colors: list[Any] = []
+    lines = {}
+    for number, (label, row) in enumerate(table.by_method().items()):
+        color = next(iter(row.values())).color
+        lines[label] = line(label, number, color, colors.count(color))
+        colors.append(color)
+    return lines
+
+
+def _pictures(table: Table, groups: pd.DataFrame, budget: Iterator[int]) -> Iterator[tuple[str, str]]:
+    """The trainers' own pictures, one run for each entry, while the budget of the page lasts: address and caption."""
+    for entry in table.rows(run=True):
+        for run in groups["runs"][entry.group]:
+            if (run.folder / PICTURE).is_file() and next(budget, None) is not None:
+                uri = picture_uri(run.folder / PICTURE)
+                label = table.column_label(Column(entry.noise, entry.split))
+                if uri:
+                    yield uri, f"{entry.label}, {label}: {run.path}"
+                break
+
+
+def picture_uri(path: Folder) -> str | None:
+    """A picture as a small JPEG inside a ``data:`` address; None when the file is no picture."""
+    try:
+        with Image.open(io.BytesIO(read_bytes(path))) as picture:
+            small = picture.convert("RGB")
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return None
+    if small.width > _PICTURE_WIDTH:
+        height = round(small.height * _PICTURE_WIDTH / small.width)
+        small = small.resize((_PICTURE_WIDTH, height), Image.Resampling.LANCZOS)
+    written = io.BytesIO()
+    small.save(written, "JPEG", quality=_PICTURE_QUALITY, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(written.getvalue()).decode("ascii")
+
+
+def _run_row(run: Run) -> dict[str, Any]:
+    return {
+        "path": run.path,
+        "status": run.status,
+        "method": run.method_name if run.config else "",
+        "noise": run.noise_name if run.config else "",
+        "noise_order": f"{noise_order(run.config)[0]} {run.noise_name}" if run.config else "",
+        "seed": run.seed,
+        "headline": run.headline.value if run.status == FINISHED else None,
+    }
