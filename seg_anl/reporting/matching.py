@@ -81,8 +81,10 @@ def published_numbers(table: PublishedTable | None) -> pd.DataFrame:
     cells = tuple(cell for cell in cells if table and cell.metric == table.metric and cell.loss)
     several = len({cell.model for cell in cells}) > 1
     rows = [
-        (cell.loss, cell.training, cell.model if several else "", published_noise(cell), cell.split, cell.model)
-        + (cell.method, cell.mean, cell.std)
+        (
+            *(cell.loss, cell.training, cell.model if several else "", published_noise(cell), cell.split),
+            *(cell.model, cell.method, cell.mean, cell.std),
+        )
         for cell in cells
     ]
     columns = [*PLACE, "network", "published_method", "published_mean", "published_std"]
