@@ -16,6 +16,7 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/ruff check .
+	$(BIN)/python -m seg_anl.losses.stubs
 	$(BIN)/mypy
 	$(MKDOCS)
 	$(BIN)/python -m pytest

@@ -23,8 +23,8 @@ import skimage.io
 import skimage.transform
 from numpy.typing import NDArray
 
-from data_prep.affine import PublishedDraw, displaced, published_affine
-from data_prep.morphology import dilated, eroded
+from data_prep.mask_kinds.affine import PublishedDraw, displaced, published_affine
+from data_prep.mask_kinds.morphology import dilated, eroded
 
 BoolArray = NDArray[np.bool_]
 

@@ -2,47 +2,62 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from data_prep.label_noise import KINDS, LabelNoiseInputs, LabelNoiseSettings, read_human_labels
-from data_prep.label_noise.files import read_array, read_matrix
-from data_prep.label_noise.run import LABELS, run_label_noise
-from seg_anl.engine import RunDirectory
-from seg_anl.records import UserError, array_digest, is_number, nearest_names
+from data_prep.array_files import read_array, read_matrix
+from data_prep.label_noise import (
+    LabelNoiseInputs,
+    LabelNoiseSettings,
+    has_label_noise,
+    label_kinds,
+    make_label_noise,
+    read_human_labels,
+    read_label_noise,
+)
+from seg_anl.engine.run_directory import RunDirectory
+from seg_anl.engine.settings import plain
+from seg_anl.records import UserError, array_digest, nearest_names
+from seg_anl.records.ranges import checked
 
 from .datasets import Dataset, FileImages, fingerprints
 from .paths import configured_path
 
 NO_NOISE = "none"
-FILE_SETTINGS = ("softmax", "matrix", "file")  # of the noise group: not settings of a generator but files it reads
+FILE_SETTINGS = {"human": ("file",), "matrix": ("matrix",), "prediction_error": ("softmax",)}
+"""Settings of a kind that name the file it reads; they are not settings of its function."""
 
 
-def check_noise_settings(noise: DictConfig) -> None:
-    """Check the ``noise`` group as far as it can be without the data.
+def noise_settings(noise: DictConfig, num_classes: int = 2) -> LabelNoiseSettings | None:
+    """The checked settings of the ``noise`` group for ``num_classes`` classes; None for ``noise=none``.
 
     Raises:
-        UserError: naming the setting that is out of range.
+        UserError: naming the setting that is out of range, missing, or not one of the kind.
     """
-    kind = noise.get("kind")
+    given, kinds = plain(noise), label_kinds()
+    kind = given.get("kind")
     if kind is None:
-        raise UserError(f"noise: not one of class labels, which have a kind: {', '.join([NO_NOISE, *KINDS])}")
-    if kind != NO_NOISE and kind not in KINDS:
-        raise UserError(f"noise.kind={kind}: {nearest_names(str(kind), [NO_NOISE, *KINDS])}")
-    # noise.kind=... in the place of noise=... leaves the settings of another kind.
-    files = {"human": ("file", "labels"), "matrix": ("matrix",), "prediction_error": ("softmax",)}
-    for setting in files.get(str(kind), ()):
-        if noise.get(setting) is None:
-            raise UserError(f"noise={kind} needs noise.{setting}")
-    for setting in ("rate", "rate_std"):
-        value = noise.get(setting, 0.0)
-        if not is_number(value) or not 0 <= value <= 1:
-            raise UserError(f"noise.{setting} must be from 0 to 1, got {value!r}")
+        raise UserError(f"noise: not one of class labels, which have a kind: {', '.join([NO_NOISE, *kinds])}")
+    if kind == NO_NOISE:
+        return None
+    if kind not in kinds:
+        raise UserError(f"noise.kind={kind}: {nearest_names(str(kind), [NO_NOISE, *kinds])}")
+    needed = (*FILE_SETTINGS.get(kind, ()), *sorted(kinds[kind].required | (kinds[kind].options & {"labels"})))
+    for setting in needed:
+        if given.get(setting) is None:
+            # noise.kind=... instead of noise=... leaves the settings of another kind.
+            hint = (
+                "noise=asymmetric has no published flips for this data set: set data.flips to mnist, cifar10 or "
+                "cifar100 if its classes are the same, or use noise=pair_flip or noise=matrix"
+            )
+            raise UserError(hint if setting == "dataset" else f"noise={kind} needs noise.{setting}")
+    own = {name: value for name, value in given.items() if name not in FILE_SETTINGS.get(kind, ())}
+    for setting in sorted(own.keys() - kinds[kind].options - {"kind"}):
+        raise UserError(f"noise.{setting}: {kind} noise has no such setting")
+    return checked(LabelNoiseSettings, {**own, "num_classes": num_classes}, "noise")
 
 
 def noise_name(noise: DictConfig) -> str:
@@ -61,40 +76,22 @@ def noise_fingerprints(data: Dataset, noise: DictConfig) -> dict[str, str]:
     return {setting: array_digest(inputs[name]) for name, setting in arrays.items() if inputs[name] is not None}
 
 
-def write_noise(data: Dataset, noise: DictConfig, folder: Path) -> None:
-    """Make the noisy training labels and write them, with what was done, into ``folder``; none for ``noise=none``.
+def noisy_labels(data: Dataset, noise: DictConfig, folder: Path) -> NDArray[np.int64]:
+    """The training labels ``(N,)`` of a run: made and written into ``folder``, or read if an earlier start made them.
 
     Raises:
-        UserError: a setting out of range, a file that does not fit, or labels that are noisy as they come.
+        UserError: a setting out of range, a file that does not fit, or labels that are noisy already.
     """
-    if noise.kind == NO_NOISE:
-        return
-    if not data.labels_are_clean:
-        raise UserError("the training labels of this data set are noisy as they come: use noise=none")
-    settings, inputs = _settings(noise, data.num_classes), _inputs(noise, data)
-    run_label_noise(Path("noise"), data.train.labels, folder, settings, inputs, overwrite=True)
-
-
-def read_noise(data: Dataset, noise: DictConfig, folder: Path) -> NDArray[np.int64]:
-    """The training labels ``(N,)`` that :func:`write_noise` left in ``folder``; the data's own for ``noise=none``."""
-    if noise.kind == NO_NOISE:
+    settings = noise_settings(noise, data.num_classes)
+    if settings is None:
         return data.train.labels
-    return read_array(folder / LABELS)[0].astype(np.int64)
-
-
-def _settings(noise: DictConfig, num_classes: int) -> LabelNoiseSettings:
-    given = OmegaConf.to_container(noise, resolve=True)
-    assert isinstance(given, dict)
-    values: dict[str, Any] = {str(key): value for key, value in given.items() if key not in FILE_SETTINGS}
-    foreign = sorted(set(values) - {field.name for field in fields(LabelNoiseSettings)})
-    if foreign:
-        raise UserError(f"noise.{foreign[0]}: {noise.kind} noise has no such setting")
-    if noise.kind == "asymmetric" and values.get("dataset") is None:
-        raise UserError(
-            "noise=asymmetric has no published flips for this data set: set data.flips to mnist, cifar10 or cifar100 "
-            "where its classes are the same, or use noise=pair_flip or noise=matrix"
-        )
-    return LabelNoiseSettings(num_classes=num_classes, **values)
+    if not data.labels_are_clean:
+        raise UserError("the training labels of this data set are noisy already: use noise=none")
+    if has_label_noise(folder):
+        return read_label_noise(folder)
+    made = make_label_noise(data.train.labels, settings, _inputs(noise, data))
+    made.write(folder, overwrite=True)
+    return made.labels.astype(np.int64)
 
 
 def _check_recorded_on(softmax: Path, data: Dataset) -> None:
@@ -110,7 +107,7 @@ def _check_recorded_on(softmax: Path, data: Dataset) -> None:
 
 def _inputs(noise: DictConfig, data: Dataset) -> LabelNoiseInputs:
     """The arrays a kind needs. Files are about the whole training set; the run may use a part of it."""
-    needs = KINDS[noise.kind].needs
+    needs = label_kinds()[noise.kind].needs
     if needs == "images":
         if isinstance(data.train.images, FileImages):
             raise UserError(f"noise={noise.kind} needs images in memory; this data set's are decoded as they are used")

@@ -1,11 +1,12 @@
-"""What the commands of this package share: a parser whose errors are one line."""
+"""What the commands share: a parser whose errors are one line, and a check that output does not overwrite input."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import NoReturn
 
-from seg_anl.records import exit_with_error
+from seg_anl.records import UserError, exit_with_error
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -26,3 +27,10 @@ def positive_int(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
     return number
+
+
+def refuse_overlap(source: Path, target: Path) -> None:
+    """Raise a UserError when one folder is, or lies in, the other: the clean files must not change."""
+    inner, outer = target.resolve(), source.resolve()
+    if inner == outer or outer in inner.parents or inner in outer.parents:
+        raise UserError(f"{target} and {source} lie in each other: the clean masks would be written over")

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from seg_anl.records import UserError, chosen_items, run_command, written_aside
 from seg_anl.records.seeds import MASK_SUFFIX
 
-from .isic2017 import official_folders
+from .pairing import official_folders
 
 SIZE = 96
 SEED = 2017
@@ -29,14 +29,13 @@ TRAINING_PAIRS = 600
 # What `seg-anl-prep isic2017` reports: copies of the validation images ISIC_0012127 and ISIC_0015124 (recolored), and
 # of the training images ISIC_0012672, ISIC_0012290, ISIC_0012756 and ISIC_0000222.
 DUPLICATES = {"ISIC_0012970", "ISIC_0000171", "ISIC_0012673", "ISIC_0013594", "ISIC_0013184", "ISIC_0014846"}
-SPLITS = {"train": "Training", "validation": "Validation"}
 
 
 def make_embedded(root: Path, out: Path) -> None:
     """Write the archive ``out`` from the official folders below ``root``."""
     with written_aside(out) as aside, zipfile.ZipFile(aside, "w", zipfile.ZIP_STORED) as archive:
-        for split, official in SPLITS.items():
-            images, masks = official_folders(root, official)
+        for split in ("train", "validation"):
+            images, masks = official_folders(root, split)
             names = {path.stem for path in images.glob("ISIC_*.jpg")} - DUPLICATES
             if not names:
                 raise UserError(f"no ISIC_*.jpg in {images}; expected the official ISIC-2017 layout")

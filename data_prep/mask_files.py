@@ -1,7 +1,7 @@
-"""Mask files of every format the commands know: finding them, reading them, and writing a changed mask the same way.
+"""Mask files of every format the commands know: finding them, loading them, and saving a changed mask the same way.
 
-A format is one reader that returns the labels and a function that writes others in their place. What is not about
-labels (palette, affine matrix, header, voxel size) is carried over untouched.
+A format is one reader that returns the labels and a function that writes others instead. Palette, affine matrix,
+header and voxel size are carried over untouched.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageSequence, UnidentifiedImageError
@@ -21,13 +20,12 @@ from seg_anl.records import UserError, item_id, written_aside
 
 from .pairing import IGNORED_NAMES
 
-PARTIAL_PREFIX = ".partial-"  # of seg_anl.records.written_aside
 _ONE_CHANNEL_MODES = ("1", "L", "P", "I", "I;16", "I;16B", "F")
 
 
 @dataclass(frozen=True)
 class LoadedMask:
-    """A mask and how to write another in its place.
+    """A mask and how to write another one to a file of the same kind.
 
     Attributes:
         array: the labels, as stored.
@@ -88,11 +86,12 @@ def _collect(folder: Path, above: tuple[str, ...], pattern: str, found: list[Pat
         if is_folder:
             _collect(path, (*above, resolved), pattern, found)
         elif path.match(pattern):
-            if any("\ud800" <= letter <= "\udfff" for letter in str(path)):  # seeds and manifests are made of names
+            if any("\ud800" <= letter <= "\udfff" for letter in str(path)):  # manifests need text
                 raise UserError(f"{entry.name!a} in {str(folder)!a}: the name is not UTF-8; rename it")
             if mask_suffix(path) is None:
+                known = " ".join(_READERS)
                 raise UserError(
-                    f"{path} is no mask (known: {' '.join(_READERS)}); take it away or choose files with --only '*.png'"
+                    f"{path} is not a mask (known: {known}); move it away or choose files with --only '*.png'"
                 )
             found.append(path)
 
@@ -102,7 +101,7 @@ def mask_suffix(path: Path) -> str | None:
     return next((suffix for suffix in _READERS if path.name.lower().endswith(suffix)), None)
 
 
-def read_mask(path: Path) -> LoadedMask:
+def load_mask(path: Path) -> LoadedMask:
     """Read a mask.
 
     Raises:
@@ -111,6 +110,8 @@ def read_mask(path: Path) -> LoadedMask:
     suffix = mask_suffix(path)
     if suffix is None:
         raise UserError(f"{path}: unknown format; known: {' '.join(_READERS)}")
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is not a regular file")
     try:
         return _READERS[suffix](path)
     except UserError:
@@ -122,11 +123,11 @@ def read_mask(path: Path) -> LoadedMask:
         raise UserError(f"{path}: cannot be read as {suffix} ({reason})") from error
 
 
-def write_mask(mask: LoadedMask, array: NDArray[Any], path: Path) -> None:
+def save_mask(mask: LoadedMask, array: NDArray[Any], path: Path) -> None:
     """Write ``array`` to ``path`` in the format and with the header of ``mask``, whole or not at all.
 
     Raises:
-        UserError: when that cannot be, for instance because the disk is full.
+        UserError: when it cannot be written, for instance because the disk is full.
     """
     try:
         with written_aside(path) as aside:
@@ -184,6 +185,8 @@ def _read_npy(path: Path) -> LoadedMask:
 
 
 def _read_nifti(path: Path) -> LoadedMask:
+    import nibabel  # only NIfTI files need it
+
     image = nibabel.load(path)
     if not isinstance(image, nibabel.Nifti1Pair):
         raise UserError(f"{path}: not a NIfTI file but {type(image).__name__}")
@@ -208,7 +211,7 @@ def _read_nifti(path: Path) -> LoadedMask:
 
 
 def _check_background(path: Path, stored: np.dtype[Any], slope: float, inter: float) -> None:
-    """What a label gives up becomes 0, which scaled numbers need not be able to say; its labels they can."""
+    """Refuse a scaling under which no stored number means 0: that is what a label gives up."""
     zero = -inter / slope
     if stored.kind in "iu" and not (np.iinfo(stored).min <= zero <= np.iinfo(stored).max and zero == round(zero)):
         raise UserError(
@@ -217,7 +220,7 @@ def _check_background(path: Path, stored: np.dtype[Any], slope: float, inter: fl
         )
 
 
-def _millimeters(image: nibabel.Nifti1Pair, dimensions: int) -> tuple[float, ...] | None:
+def _millimeters(image: Any, dimensions: int) -> tuple[float, ...] | None:
     zooms = [float(zoom) for zoom in image.header.get_zooms()[:dimensions]]
     in_mm = {"meter": 1000.0, "micron": 0.001}.get(image.header.get_xyzt_units()[0], 1.0)
     return tuple(zoom * in_mm for zoom in zooms) if all(0 < zoom < np.inf for zoom in zooms) else None

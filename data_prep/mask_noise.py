@@ -1,7 +1,7 @@
 """Synthetic annotation noise for masks: which items, which kind, how strong, and a record of what was done.
 
 What is to happen to an item is planned from seed and ids alone (:func:`plan_noise`), before any mask is read; so the
-order of files, the number of workers and a restart change nothing. The kinds themselves live in :mod:`data_prep.kinds`.
+order of files, the number of workers and a restart change nothing. The kinds are in :mod:`data_prep.mask_kinds`.
 """
 
 from __future__ import annotations
@@ -9,24 +9,26 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_anl.records import NoiseRecord, array_digest, chosen_items, item_generator, item_hash
+from seg_anl.records import NoiseRecord, UserError, array_digest, chosen_items, item_generator, item_hash
+from seg_anl.records.ranges import Fraction, Interval, complaint
 
-from .affine import PublishedDraw, affine, published_affine
-from .kinds import DEFAULT_KINDS, KINDS, Outcome, Structure, checked_kinds
-from .morphology import dilate, erode
+from .mask_kinds import DEFAULT_KINDS, Outcome, Structure, checked_kinds, mask_kinds
+from .mask_kinds.affine import PublishedDraw, affine, published_affine
+from .mask_kinds.morphology import dilate, erode
 
 __all__ = [
     "DEFAULT_KINDS",
     "ItemNoise",
+    "MaskNoiseSettings",
     "add_mask_noise",
     "affine",
     "apply_noise",
-    "check_share",
+    "check_fraction",
     "dilate",
     "erode",
     "label_values",
@@ -41,12 +43,37 @@ _MAX_BINCOUNT = 1 << 16
 
 
 @dataclass(frozen=True)
+class MaskNoiseSettings:
+    """What decides the noise of a data set's masks, as :func:`seg_anl.records.ranges.checked` reads it.
+
+    Attributes:
+        alpha: share of noisy items.
+        beta: strength; its meaning depends on the kind.
+        kinds: from which one is drawn for each item. One kind may stand alone, without a list.
+        mode: ``"corrected"``, or ``"official"`` for the published script.
+        seed: of all draws.
+    """
+
+    alpha: Fraction
+    beta: Fraction
+    kinds: tuple[str, ...] | str
+    mode: Literal["corrected", "official"] = "corrected"
+    seed: Annotated[int, Interval(whole=True)] = 0
+
+    def __post_init__(self) -> None:
+        try:
+            object.__setattr__(self, "kinds", checked_kinds(self.kinds, self.mode))
+        except ValueError as error:
+            raise UserError(str(error)) from error
+
+
+@dataclass(frozen=True)
 class ItemNoise:
-    """What one item is to undergo.
+    """What is planned for one item.
 
     Attributes:
         item: its id.
-        kind: a name of :data:`data_prep.kinds.KINDS`, or ``"none"``.
+        kind: a name of :func:`data_prep.mask_kinds.mask_kinds`, or ``"none"``.
         seed: from which its own generators start.
         published: the published script's draws for an ``affine`` item in mode ``official``.
         mode: ``"corrected"`` or ``"official"``.
@@ -75,7 +102,7 @@ def add_mask_noise(
     With several labels each is changed in turn, the lowest value first, with the same kind and draws of its own. A
     label never takes an element that carries another label in the clean mask; where two labels reach for the same
     element of the background, the lower value has it. What a label gives up becomes background. (``swap`` is the
-    exception: it exchanges labels, see :mod:`data_prep.kinds`.)
+    exception: it exchanges labels, see :mod:`data_prep.mask_kinds.components`.)
 
     Args:
         mask: (H, W) or (D, H, W), or either with axes of length one; 0 is background. Integers, booleans, or integral
@@ -136,7 +163,7 @@ def noisy_dataset(
     Raises:
         ValueError: a setting out of range, ids that repeat, or not one id per mask.
     """
-    check_share("beta", beta)
+    check_fraction("beta", beta)
     if len(masks) != len(ids):
         raise ValueError(f"{len(masks)} masks but {len(ids)} ids")
     plan = plan_noise(ids, alpha=alpha, kinds=kinds, seed=seed, mode=mode)
@@ -151,7 +178,7 @@ def noisy_dataset(
 def plan_noise(
     ids: Sequence[str], *, alpha: float, kinds: Sequence[str] = DEFAULT_KINDS, seed: int = 0, mode: str = "corrected"
 ) -> list[ItemNoise]:
-    """What each item is to undergo, in the order of ``ids``.
+    """What is planned for each item, in the order of ``ids``.
 
     ``corrected``: the items with the smallest hash of (seed, id) are noisy, so the sets are nested over ``alpha``,
     and an item's kind depends on (seed, id) alone. ``official``: one ``random.Random(seed)`` shuffles the sorted ids,
@@ -160,7 +187,7 @@ def plan_noise(
     Raises:
         ValueError: ``alpha`` out of [0, 1], unknown kinds or mode, repeated ids.
     """
-    check_share("alpha", alpha)
+    check_fraction("alpha", alpha)
     kinds = checked_kinds(kinds, mode)
     if len(set(ids)) != len(ids):
         repeated = next(item for position, item in enumerate(ids) if item in ids[:position])
@@ -187,7 +214,7 @@ def apply_noise(
     spacing: Sequence[float] | None = None,
 ) -> tuple[NDArray[Any], NoiseRecord]:
     """Do to ``mask`` what is planned for it; arguments, result and errors as in :func:`add_mask_noise`."""
-    check_share("beta", ratio)
+    check_fraction("beta", ratio)
     flat, flat_spacing = _without_flat_axes(mask, spacing)
     values = label_values(flat)
     digest = array_digest(mask)
@@ -201,7 +228,7 @@ def apply_noise(
         notes = ["empty mask" if not values else f"none of the labels {', '.join(map(str, labels or ()))} in this mask"]
     elif not notes and changed == 0:  # a kind that looks at all labels at once
         notes = [UNCHANGED]
-    elif not notes and KINDS[plan.kind].change is not None and changed < (ratio - _NOTABLY_LESS) * area:
+    elif not notes and not mask_kinds()[plan.kind].whole_mask and changed < (ratio - _NOTABLY_LESS) * area:
         notes = [LESS]
     noisy = noisy.reshape(mask.shape)
     record = NoiseRecord(
@@ -238,11 +265,11 @@ def label_values(mask: NDArray[Any]) -> list[int]:
     return [int(value) for value in np.unique(mask) if value]
 
 
-def check_share(name: str, value: object) -> None:
-    """Raise a ValueError of one line unless ``value`` lies in [0, 1]."""
-    if not isinstance(value, int | float | np.floating) or isinstance(value, bool) or not 0 <= value <= 1:
-        meaning = {"alpha": "the share of noisy items", "beta": "the strength of the noise"}.get(name, "a share")
-        raise ValueError(f"{name} is {meaning} and lies in [0, 1], not {value!r}")
+def check_fraction(name: str, value: object) -> None:
+    """Raise a ValueError of one line unless ``value`` is a number in [0, 1]."""
+    wrong = complaint(name, Fraction, value)
+    if wrong:
+        raise ValueError(wrong)
 
 
 def _corrected_plan(item: str, kinds: tuple[str, ...], seed: int) -> ItemNoise:
@@ -282,9 +309,9 @@ def _change(
     """The noisy mask, the parameters (under the label's value where there are several labels) and the notes."""
     if not wanted:
         return mask.copy(), {}, []
-    change_all = KINDS[plan.kind].change_all
-    if change_all is not None:
-        noisy, parameters, note = change_all(mask, wanted, ratio, item_generator(plan.seed, plan.item, "labels"))
+    kind = mask_kinds()[plan.kind]
+    if kind.whole_mask:
+        noisy, parameters, note = kind.change(mask, wanted, ratio, item_generator(plan.seed, plan.item, "labels"))
         return noisy, parameters, [note] if note else []
     background = mask == 0
     noisy = mask.copy()
@@ -313,9 +340,7 @@ def _change_label(structure: Structure, ratio: float, plan: ItemNoise, rank: int
     else:
         # Drawn by rank, not by value: the same mask as 0/1 and as 0/255 gets the same noise.
         generator = item_generator(plan.seed, plan.item, f"label {rank}")
-        change = KINDS[plan.kind].change
-        assert change is not None
-        outcome = change(structure, ratio, generator)
+        outcome = mask_kinds()[plan.kind].change(structure, ratio, generator)
     if structure.free is not None:
         outcome = outcome._replace(mask=outcome.mask & (structure.free | inside))
     if not outcome.mask.any():

@@ -1,26 +1,22 @@
-"""nnU-Net raw datasets (format version 2): recognizing one, completing a noisy copy of one, writing a new one.
-
-Only files: nnU-Net itself is not imported.
-"""
+"""nnU-Net raw datasets (format version 2): recognizing one, and completing a noisy copy. nnU-Net is not imported."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from seg_anl.records import UserError, make_directory, write_json, written_aside
+from seg_anl.records.lock import LOCK_FILE
 
-from .exclusive import LOCK
-from .noise_run import JOURNAL, MANIFEST, PREVIEW, MaskNoiseSettings
+from .mask_folder import JOURNAL, MANIFEST, PREVIEW, MaskFolderSettings
 
 LABELS = "labelsTr"
 DESCRIPTION = "dataset.json"
-_OF_THE_COMMAND = (MANIFEST, "manifest.csv", PREVIEW, JOURNAL, LOCK)  # not part of a dataset that is noisy itself
+_OF_THE_COMMAND = (MANIFEST, "manifest.csv", PREVIEW, JOURNAL, LOCK_FILE)  # not part of a dataset that is noisy itself
 
 
 def is_nnunet_dataset(folder: Path) -> bool:
@@ -68,7 +64,7 @@ def prepared_noisy_dataset(source: Path) -> str:
     return f"*{description['file_ending']}"
 
 
-def noise_labels(source: Path, settings: MaskNoiseSettings) -> MaskNoiseSettings:
+def noise_labels(source: Path, settings: MaskFolderSettings) -> MaskFolderSettings:
     """The settings with every label of the dataset but background and nnU-Net's ignore label, unless they name some.
 
     Raises:
@@ -86,7 +82,7 @@ def noise_labels(source: Path, settings: MaskNoiseSettings) -> MaskNoiseSettings
     return replace(settings, labels=tuple(sorted(values - {0})))
 
 
-def complete_noisy_dataset(source: Path, target: Path, settings: MaskNoiseSettings, *, copy: bool) -> None:
+def complete_noisy_dataset(source: Path, target: Path, settings: MaskFolderSettings, *, copy: bool) -> None:
     """Add to the noisy labels in ``target`` all that makes it a dataset: images, other files and dataset.json.
 
     Raises:
@@ -120,18 +116,3 @@ def place(source: Path, target: Path, *, copy: bool) -> None:
             shutil.copyfile(source, aside)
     else:
         target.symlink_to(source.resolve())
-
-
-def write_description(
-    folder: Path, *, name: str, channels: Sequence[str], labels: Mapping[str, int], cases: int, ending: str, reader: str
-) -> None:
-    """Write the dataset.json of a new raw dataset of ``cases`` training cases, read by nnU-Net's class ``reader``."""
-    content = {
-        "channel_names": {str(number): channel for number, channel in enumerate(channels)},
-        "labels": dict(labels),
-        "numTraining": cases,
-        "file_ending": ending,
-        "name": name,
-        "overwrite_image_reader_writer": reader,
-    }
-    write_json(folder / DESCRIPTION, content)

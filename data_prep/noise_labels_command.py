@@ -5,21 +5,21 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seg_anl.records import UserError, nearest_names
+from seg_anl.records.ranges import checked
 
+from .array_files import has_array, read_array, read_matrix
 from .command_line import positive_int
-from .label_noise import HUMAN_LABELS, KINDS, LabelNoiseInputs, LabelNoiseSettings, LabelReport, read_human_labels
-from .label_noise.class_noise import COUNTS, DATASET_CLASSES
-from .label_noise.files import has_array, read_array, read_matrix
-from .label_noise.instance_noise import FEATURES
-from .label_noise.report import checked_labels
-from .label_noise.run import LABELS, run_label_noise
-from .label_noise.transitions import SUPERCLASSES
+from .label_noise import HUMAN_LABELS, LabelNoiseInputs, LabelNoiseSettings, NoisyLabels, label_kinds, read_human_labels
+from .label_noise.class_noise import DATASET_CLASSES
+from .label_noise.label_folder import LABELS, make_label_noise, refuse_own_input
+from .label_noise.label_kind import Counts, Features, Superclass
+from .label_noise.label_report import checked_labels
 
 _SETTINGS = ("rate", "counts", "dataset", "reflip", "bidirectional", "superclass", "pairs", "features", "rate_std")
 _FILES = ("matrix", "softmax", "human")
@@ -28,7 +28,7 @@ _CHOICES: dict[str, Iterable[str]] = {"dataset": DATASET_CLASSES, "labels": HUMA
 
 _DESCRIPTION = """\
 Write a noisy copy of training labels: labels.npy (same data type), manifest.csv and manifest.json (what was done to
-which sample, realised rates, SHA-256), confusion.csv and confusion.png.
+which sample, realized rates, SHA-256), confusion.csv and confusion.png.
 
 SRC is an .npy file of labels, or an .npz file with y_train (and x_train, for part_dependent). Test labels are neither
 read nor written. The result depends on the labels, their order, the settings and the seed alone."""
@@ -42,8 +42,9 @@ examples:
 
 def add_arguments(sub_commands: Any) -> None:
     """Add the parser of this sub-command."""
-    width = max(map(len, KINDS))
-    meanings = "\n".join(f"  {name:{width}}  {kind.meaning}" for name, kind in KINDS.items())
+    kinds = label_kinds()
+    width = max(map(len, kinds))
+    meanings = "\n".join(f"  {name:{width}}  {kind.meaning}" for name, kind in kinds.items())
     parser = sub_commands.add_parser(
         "labels",
         help="noisy copies of class labels",
@@ -62,20 +63,30 @@ def add_arguments(sub_commands: Any) -> None:
         metavar="K",
         help="number of classes (default: the greatest label + 1, if no label is missing)",
     )
-    add("--counts", choices=COUNTS, help="exact per pair of classes (default), exact per class, or a draw per sample")
+    add(
+        "--counts",
+        choices=get_args(Counts),
+        help="exact per pair of classes (default), exact per class, or a draw per sample",
+    )
     flips = parser.add_argument_group("asymmetric")
     add = flips.add_argument
     add("--dataset", choices=list(DATASET_CLASSES), help="whose flips")
     add("--reflip", action="store_true", default=None, help="CIFAR-10: flip current labels in turn, as APL and SR do")
     add("--bidirectional", action="store_true", default=None, help="CIFAR-10: all four pairs both ways (Equal Loss)")
     add(
-        "--superclass", choices=SUPERCLASSES, help="CIFAR-100: blocks of five ids (default, published) or the real ones"
+        "--superclass",
+        choices=get_args(Superclass),
+        help="CIFAR-100: blocks of five ids (default, published) or the real ones",
     )
     add("--pairs", action="store_true", default=None, help="CIFAR-100: two classes of each superclass (Equal Loss)")
     others = parser.add_argument_group("other kinds")
     add = others.add_argument
     add("--matrix", type=Path, metavar="FILE", help="matrix: .npy, .npz, .csv or .txt; row clean, column noisy")
-    add("--features", choices=FEATURES, help="part_dependent: pixels as they are (default, published) or normalized")
+    add(
+        "--features",
+        choices=get_args(Features),
+        help="part_dependent: pixels unchanged (default, published) or normalized",
+    )
     add("--rate-std", type=float, metavar="STD", help="part_dependent: spread of the samples' flip rates (default 0.1)")
     add("--softmax", type=Path, metavar="FILE", help="prediction_error: .npy or .npz, (N, K) or (epochs, N, K)")
     add("--human", type=Path, metavar="FILE", help="human: CIFAR-10_human.pt, CIFAR-100_human.pt, or an .npz")
@@ -89,8 +100,8 @@ def run(arguments: Namespace) -> None:
     Raises:
         UserError: for anything wrong with the input.
     """
-    if arguments.kind not in KINDS:
-        raise UserError(f"no kind of label noise {arguments.kind!r}; {nearest_names(arguments.kind, KINDS)}")
+    if arguments.kind not in label_kinds():
+        raise UserError(f"no kind of label noise {arguments.kind!r}; {nearest_names(arguments.kind, label_kinds())}")
     _check_options(arguments)
     source = arguments.source
     labels, _ = read_array(source, "y_train")
@@ -98,16 +109,16 @@ def run(arguments: Namespace) -> None:
     _check_labels(source, labels, settings.num_classes, counted=arguments.classes is not None)
     inputs = _inputs(arguments, labels, settings.num_classes)
     files = tuple(path for path in map(vars(arguments).get, _FILES) if path is not None)
-    report = run_label_noise(
-        source, labels, arguments.target, settings, inputs, other_files=files, overwrite=arguments.overwrite
-    )
-    print(summary(report, settings))
+    refuse_own_input(arguments.target, (source, *files))
+    noisy = make_label_noise(labels, settings, inputs, source=str(source), other_sources=tuple(map(str, files)))
+    noisy.write(arguments.target, overwrite=arguments.overwrite)
+    print(summary(noisy, settings))
     print(f"labels: {arguments.target / LABELS}")
 
 
 def _check_options(arguments: Namespace) -> None:
     """Refuse options of other kinds, and the lack of one that this kind needs."""
-    kind = KINDS[arguments.kind]
+    kind = label_kinds()[arguments.kind]
     required = kind.required | ({kind.needs} & set(_FILES)) | (kind.options & {"labels"})
     for name in (*_SETTINGS, "labels", *_FILES):
         option = _OPTIONS.get(name, name.replace("_", "-"))
@@ -120,7 +131,7 @@ def _check_options(arguments: Namespace) -> None:
 
 
 def _check_labels(source: Path, labels: NDArray[Any], num_classes: int, *, counted: bool) -> None:
-    """Refuse what are no labels, and gaps in them, unless the number of classes was ``counted`` by the person."""
+    """Refuse invalid labels, and gaps in them unless the person gave the number of classes (``counted``)."""
     try:
         checked = checked_labels(labels, num_classes)
     except ValueError as error:
@@ -135,9 +146,9 @@ def _check_labels(source: Path, labels: NDArray[Any], num_classes: int, *, count
 
 
 def _settings(arguments: Namespace, labels: NDArray[Any]) -> LabelNoiseSettings:
-    """The settings with the defaults of the kind filled in, so that the manifest tells them all."""
-    known = KINDS[arguments.kind].options
-    # Not labels.max() of anything: what is not a row of integers is refused later, with the reason.
+    """The settings with the defaults of the kind filled in, so that the manifest has them all."""
+    known = label_kinds()[arguments.kind].options
+    # Labels that are not integers are refused later, with the reason.
     plain = labels.dtype.kind in "iu" and labels.size > 0
     classes = arguments.classes or (int(labels.max()) + 1 if plain else 2)
     defaults: dict[str, Any] = {"counts": "cell", "features": "raw", "rate_std": 0.1}
@@ -147,13 +158,13 @@ def _settings(arguments: Namespace, labels: NDArray[Any]) -> LabelNoiseSettings:
     for name in _SETTINGS:
         value = getattr(arguments, name)
         values[name] = defaults.get(name) if value is None and name in known else value
-    if arguments.kind == "human":
-        return LabelNoiseSettings("human", classes, labels=arguments.labels, **values)
-    return LabelNoiseSettings(arguments.kind, classes, seed=arguments.seed, **values)
+    seed = arguments.seed if "seed" in known else None
+    given = {"kind": arguments.kind, "num_classes": classes, "seed": seed, "labels": arguments.labels, **values}
+    return checked(LabelNoiseSettings, given)
 
 
 def _inputs(arguments: Namespace, labels: NDArray[Any], num_classes: int) -> LabelNoiseInputs:
-    needs = KINDS[arguments.kind].needs
+    needs = label_kinds()[arguments.kind].needs
     if needs == "images":
         if not has_array(arguments.source, "x_train"):
             raise UserError(f"{arguments.source}: --kind {arguments.kind} needs an .npz with x_train beside y_train")
@@ -167,8 +178,9 @@ def _inputs(arguments: Namespace, labels: NDArray[Any], num_classes: int) -> Lab
     return LabelNoiseInputs()
 
 
-def summary(report: LabelReport, settings: LabelNoiseSettings) -> str:
-    """Asked and realised rates, overall and of the classes, for the terminal."""
+def summary(noisy: NoisyLabels, settings: LabelNoiseSettings) -> str:
+    """Asked and realized rates, overall and of the classes, for the terminal."""
+    report = noisy.report
     total = int(report.confusion.sum())
     changed = total - int(report.confusion.trace())
     asked = "" if settings.rate is None else f", asked {settings.rate:g}"

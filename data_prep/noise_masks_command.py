@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from seg_anl.records import NoiseRecord, UserError
+from seg_anl.records.ranges import checked
 
 from .command_line import positive_int
-from .kinds import DEFAULT_KINDS, KINDS, checked_kinds
-from .mask_noise import check_share
+from .mask_folder import PREVIEW, MaskFolderSettings, run_mask_noise
+from .mask_kinds import DEFAULT_KINDS, mask_kinds
+from .mask_preview import write_preview
 from .nnunet_raw import complete_noisy_dataset, is_nnunet_dataset, noise_labels, prepared_noisy_dataset
-from .noise_run import PREVIEW, MaskNoiseSettings, run_mask_noise
-from .preview import write_preview
 
 _DESCRIPTION = """\
 Write a noisy copy of a folder of masks: same names, formats, sizes, data types and label values, with a manifest of
@@ -34,10 +34,11 @@ example:
 
 def add_arguments(sub_commands: Any) -> None:
     """Add the parser of this sub-command."""
-    width = max(map(len, KINDS))
+    kinds = mask_kinds()
+    width = max(map(len, kinds))
     meanings = "\n".join(
         textwrap.fill(kind.beta, 116, initial_indent=f"  {name:{width}}  ", subsequent_indent=" " * (width + 4))
-        for name, kind in KINDS.items()
+        for name, kind in kinds.items()
     )
     parser = sub_commands.add_parser(
         "masks",
@@ -98,35 +99,20 @@ def run(arguments: Namespace) -> None:
         print(f"preview: {picture}")
 
 
-def _settings(arguments: Namespace) -> MaskNoiseSettings:
-    try:
-        check_share("alpha", arguments.alpha)
-        check_share("beta", arguments.beta)
-        kinds = checked_kinds(arguments.kinds, arguments.mode)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    if arguments.labels is not None and min(arguments.labels) < 1:
-        raise UserError(f"--labels takes values of 1 and above, not {min(arguments.labels)}: 0 is background")
-    return MaskNoiseSettings(
-        alpha=arguments.alpha,
-        beta=arguments.beta,
-        kinds=kinds,
-        mode=arguments.mode,
-        seed=arguments.seed,
-        labels=None if arguments.labels is None else tuple(sorted(set(arguments.labels))),
-        mm=arguments.mm,
-        distances=not arguments.no_distances,
-    )
+def _settings(arguments: Namespace) -> MaskFolderSettings:
+    given = {name: getattr(arguments, name) for name in ("alpha", "beta", "kinds", "mode", "seed", "mm")}
+    labels = None if arguments.labels is None else sorted(set(arguments.labels))
+    return checked(MaskFolderSettings, {**given, "labels": labels, "distances": not arguments.no_distances})
 
 
-def summary(records: Sequence[NoiseRecord], settings: MaskNoiseSettings) -> str:
-    """Asked and realised noise per kind, and what was left unchanged and why, for the terminal."""
+def summary(records: Sequence[NoiseRecord], settings: MaskFolderSettings) -> str:
+    """Asked and realized noise per kind, and what was left unchanged and why, for the terminal."""
     noisy = [record for record in records if record.kind != "none"]
     lines = [f"{len(noisy)} of {len(records)} masks noisy (alpha {settings.alpha}), strength asked {settings.beta}"]
     if settings.alpha > 0 and not noisy:
         lines.append(f"alpha {settings.alpha} of {len(records)} masks is less than half a mask: all stay clean")
     if noisy:
-        header = f"{'kind':<10}{'masks':>7}{'realised':>10}{'10 %':>8}{'90 %':>8}"
+        header = f"{'kind':<10}{'masks':>7}{'realized':>10}{'10 %':>8}{'90 %':>8}"
         lines.append(header + (f"{'Dice':>8}{'ASSD':>9}{'HD95':>9}" if settings.distances else ""))
     for kind in sorted({record.kind for record in noisy}):
         lines.append(_kind_line(kind, [record for record in noisy if record.kind == kind]))
@@ -139,8 +125,8 @@ def summary(records: Sequence[NoiseRecord], settings: MaskNoiseSettings) -> str:
 
 
 def _kind_line(kind: str, records: Sequence[NoiseRecord]) -> str:
-    realised = np.percentile([record.realised for record in records], [50, 10, 90])
-    line = f"{kind:<10}{len(records):>7}{realised[0]:>10.3f}{realised[1]:>8.3f}{realised[2]:>8.3f}"
+    realized = np.percentile([record.realised for record in records], [50, 10, 90])
+    line = f"{kind:<10}{len(records):>7}{realized[0]:>10.3f}{realized[1]:>8.3f}{realized[2]:>8.3f}"
     for name, width in (("dice", 8), ("assd", 9), ("hd95", 9)):
         values = [record.measures[name] for record in records if record.measures.get(name) is not None]
         if values:

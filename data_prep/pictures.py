@@ -1,6 +1,6 @@
 """Reading one image or mask from a file, and saying in one line what is wrong with it.
 
-Masks of more formats, with everything that belongs to them kept for writing: :mod:`data_prep.mask_files`.
+Masks of more formats, with headers and palettes kept for writing: :mod:`data_prep.mask_files`.
 """
 
 from __future__ import annotations
@@ -54,11 +54,33 @@ def read_labels(source: Path | BinaryIO, name: str) -> NDArray[Any]:
     return values.astype(np.uint8) if values.dtype == np.bool_ else values
 
 
-def label_values(labels: NDArray[Any]) -> NDArray[Any]:
-    """The distinct values of a mask, rising."""
-    if labels.dtype == np.uint8:
-        return np.flatnonzero(np.bincount(labels.ravel(), minlength=256))  # without sorting every pixel
-    return np.unique(labels)
+def read_mask(
+    source: Path | BinaryIO, name: str, *, classes: int = 2, threshold: float | None = None
+) -> NDArray[np.uint8]:
+    """A mask as class indices ``(H, W)`` uint8, under the settings of the trainer.
+
+    Two classes: a mask has at most one value beside 0 (0/1, 0/255, ...), or ``threshold`` says where foreground begins.
+    More classes: its values are the indices.
+
+    Raises:
+        UserError: naming the file, when it is missing or damaged or its values are not a mask's.
+    """
+    labels = read_labels(source, name)
+    if classes == 2 and threshold is not None:
+        return (labels > threshold).astype(np.uint8)
+    if classes == 2:
+        try:
+            return two_valued(labels, name)
+        except UserError as error:
+            raise UserError(
+                f"{error}; for a gray mask (a JPEG, say) set data.threshold=127, for several classes data.classes"
+            ) from error
+    found = _values(labels)
+    if found[0] < 0 or found[-1] >= classes:
+        raise UserError(
+            f"{name}: values from {found[0]} to {found[-1]}, expected 0 to {classes - 1} (data.classes={classes})"
+        )
+    return labels.astype(np.uint8)
 
 
 def two_valued(labels: NDArray[Any], name: str) -> Picture:
@@ -67,12 +89,19 @@ def two_valued(labels: NDArray[Any], name: str) -> Picture:
     Raises:
         UserError: naming the file, when it has more values than that.
     """
-    found = label_values(labels)
+    found = _values(labels)
     if np.count_nonzero(found) > 1:
         raise UserError(
             f"{name}: a mask with {len(found)} values ({found[0]} to {found[-1]}), expected 0 and one other"
         )
     return (labels != 0).astype(np.uint8)
+
+
+def _values(labels: NDArray[Any]) -> NDArray[Any]:
+    """The distinct values of a mask, rising."""
+    if labels.dtype == np.uint8:
+        return np.flatnonzero(np.bincount(labels.ravel(), minlength=256))  # without sorting every pixel
+    return np.unique(labels)
 
 
 def check_size(mask: NDArray[Any], image: Picture, name: str) -> None:
@@ -85,6 +114,8 @@ def check_size(mask: NDArray[Any], image: Picture, name: str) -> None:
 @contextmanager
 def _opened(source: Path | BinaryIO, name: str) -> Iterator[Image.Image]:
     """The decoded picture; what Pillow raises here or in the body, converting it, becomes a UserError."""
+    if isinstance(source, Path) and source.exists() and not source.is_file():
+        raise UserError(f"{name}: cannot be read: not a regular file")
     try:
         with Image.open(source) as image:
             image.load()

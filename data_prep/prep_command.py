@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from seg_anl.records import UserError, run_command
+from seg_anl.records import UserError, make_directory, run_command
 
-from .command_line import OneLineParser, positive_int
+from .command_line import OneLineParser, positive_int, refuse_overlap
+from .conversion import write_clean_folder, write_raw_dataset
 from .duplicates import Duplicate
-from .isic2017 import find_isic2017
-from .nnunet_prep import find_pairs, write_raw_dataset
-from .noise_run import refuse_overlap
-from .pairing import Found
-from .pairs import convert, new_folder
+from .pairing import find_dataset, find_isic2017
 from .shenzhen import find_shenzhen
 
 PROGRAM = "seg-anl-prep"
@@ -47,7 +45,7 @@ def main() -> None:
         one.add_argument("--overwrite", action="store_true", help="write into a folder that is not empty")
         if name == "nnunet":
             one.add_argument("--id", type=positive_int, required=True, help="number of the dataset, such as 501")
-            one.add_argument("--name", required=True, help="name of the dataset, such as ISIC2017")
+            one.add_argument("--name", type=_dataset_name, required=True, help="name of the dataset, such as ISIC2017")
             one.add_argument("--label", default="lesion", help="what the masks show (default lesion)")
         if name == "shenzhen":
             one.add_argument("--seed", type=int, default=0, help="of the split (default 0, the published one)")
@@ -59,6 +57,12 @@ def _size(text: str) -> int | None:
     return None if text == "original" else positive_int(text)
 
 
+def _dataset_name(text: str) -> str:
+    if not re.fullmatch(r"\w[\w.+-]*", text):  # it becomes the name of a folder
+        raise argparse.ArgumentTypeError(f"{text!r} is not made of letters, digits, '_', '-' and '.'")
+    return text
+
+
 def _run(arguments: argparse.Namespace) -> None:
     if not arguments.source.is_dir():
         raise UserError(f"{arguments.source} is not a folder")
@@ -68,9 +72,9 @@ def _run(arguments: argparse.Namespace) -> None:
     is_isic = arguments.dataset == "isic2017"
     found = find_isic2017(arguments.source) if is_isic else find_shenzhen(arguments.source, arguments.seed)
     refuse_overlap(arguments.source, arguments.target)
-    new_folder(arguments.target, overwrite=arguments.overwrite)
+    _new_folder(arguments.target, overwrite=arguments.overwrite)
     print("\n".join(found.remarks))
-    rows, duplicates = convert(
+    rows, duplicates = write_clean_folder(
         found, arguments.target, arguments.size, workers=arguments.workers, skip_broken=arguments.skip_broken
     )
     counts = Counter(row["split"] for row in rows)
@@ -79,10 +83,10 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _to_nnunet(arguments: argparse.Namespace) -> None:
-    found: Found = find_pairs(arguments.source)
+    found = find_dataset(arguments.source)
     folder = arguments.target / f"Dataset{arguments.id:03d}_{arguments.name}"
     refuse_overlap(arguments.source, folder)
-    new_folder(folder, overwrite=arguments.overwrite)
+    _new_folder(folder, overwrite=arguments.overwrite)
     print("\n".join(found.remarks))
     counts = write_raw_dataset(
         found,
@@ -94,6 +98,13 @@ def _to_nnunet(arguments: argparse.Namespace) -> None:
         skip_broken=arguments.skip_broken,
     )
     print(f"{folder}: {counts['Tr']} cases in imagesTr, {counts['Ts']} in imagesTs")
+
+
+def _new_folder(folder: Path, *, overwrite: bool) -> None:
+    """Make sure that ``folder`` is there and empty, or may be written over."""
+    make_directory(folder)
+    if not overwrite and any(folder.iterdir()):
+        raise UserError(f"{folder} is not empty; choose another folder or --overwrite")
 
 
 def duplicate_report(duplicates: Sequence[Duplicate]) -> str:

@@ -48,7 +48,7 @@ def find_shenzhen(root: Path, seed: int = 0) -> Found:
     names = sorted(segmentations)
     test = set(random.Random(seed).sample(names, round(len(names) * TEST_SHARE)))
     pairs = [
-        Pair(item, "test" if item in test else "train", pictures[item], segmentations[item])
+        Pair.of_paths(item, "test" if item in test else "train", pictures[item], segmentations[item])
         for item in names
         if item in pictures
     ]

@@ -16,8 +16,8 @@ from monai.transforms import MapTransform, RandomizableTransform
 from monai.utils import convert_data_type, convert_to_dst_type
 from monai.utils.enums import TransformBackends
 
-from .kinds import DEFAULT_KINDS, checked_kinds
-from .mask_noise import add_mask_noise, check_share
+from .mask_kinds import DEFAULT_KINDS, checked_kinds
+from .mask_noise import add_mask_noise, check_fraction
 
 _SEEDS = 2**32 - 1
 
@@ -27,7 +27,8 @@ class RandMaskNoise(RandomizableTransform):
 
     Args:
         prob: probability that a mask is changed.
-        beta: strength, one number or a range to draw from; what it means is told by :data:`data_prep.kinds.KINDS`.
+        beta: strength, one number or a range to draw from; its meaning depends on the kind, see
+            :func:`data_prep.mask_kinds.mask_kinds`.
         kinds: names of noise kinds, one of which is drawn for each mask.
         labels: change these values only. Default: all.
         spacing: mm per element along each spatial axis, for noise in millimeters. Default: in elements.
@@ -54,11 +55,11 @@ class RandMaskNoise(RandomizableTransform):
         labels: Sequence[int] | None = None,
         spacing: Sequence[float] | None = None,
     ) -> None:
-        check_share("prob", prob)
+        check_fraction("prob", prob)
         RandomizableTransform.__init__(self, prob)
         low, high = beta if isinstance(beta, tuple | list) else (beta, beta)
-        check_share("beta", low)
-        check_share("beta", high)
+        check_fraction("beta", low)
+        check_fraction("beta", high)
         self.beta = (min(low, high), max(low, high))
         self.kinds = checked_kinds(kinds, "corrected")
         self.labels = None if labels is None else tuple(labels)
@@ -125,7 +126,7 @@ class RandMaskNoised(RandomizableTransform, MapTransform):
         MapTransform.__init__(self, keys, allow_missing_keys)
         RandomizableTransform.__init__(self, prob)
         self.noise = RandMaskNoise(1.0, beta, kinds, labels, spacing)
-        check_share("prob", prob)
+        check_fraction("prob", prob)
 
     def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> RandMaskNoised:
         """Set the random state of this transform and of the noise."""

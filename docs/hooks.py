@@ -1,4 +1,4 @@
-"""What the site's build adds to the pages: formulas as MathML, the losses' curves, and pages for recorded runs.
+"""What the site's build adds: formulas as MathML, tables and curves of losses, pages for recorded runs.
 
 MathML needs no script, no web font and no network. MkDocs calls the ``on_...`` functions by their names.
 """
@@ -13,21 +13,28 @@ from typing import Any
 
 from latex2mathml.converter import convert
 from loss_curves import curve_figure
+from loss_table import loss_page, pages_of_losses, with_tables
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
+
+from seg_anl.losses.declarations import declarations
 
 CURVE = re.compile(r"^<!-- curve: (\w+) -->$", re.MULTILINE)
 FORMULA = re.compile(r'<(span|div) class="arithmatex">(?:\\\((.*?)\\\)|\\\[(.*?)\\\])</\1>', re.DOTALL)
 LINK = re.compile(r"\]\((?!\w+:|#)([^)\s#]+)\)")
 NAMED_OPERATOR = re.compile(r"<mi>(log|exp|max|min)</mi>")
 RESULTS = "results"
+LOSSES = "losses"
 # Files of a recorded run that a reader may want to open.
 RUN_FILES = ("config.yaml", "environment.json", "metrics.csv", "summary.json", "report.png", "report.html")
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Give the folder of results, and every folder in it that has no page of its own, a generated one."""
+    """Give every loss, every folder of results and the folder of these a page, where none is written."""
     root = Path(config["docs_dir"])
+    for name, page in pages_of_losses(root / LOSSES).items():
+        if not (root / LOSSES / page).is_file():
+            files.append(File.generated(config, f"{LOSSES}/{page}", content=loss_page(declarations()[name])))
     folders = sorted(path for path in (root / RESULTS).glob("*") if path.is_dir())
     for folder in folders:
         page = f"{RESULTS}/{folder.name}/index.md"
@@ -39,7 +46,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Put curves where a page asks for them, and send links to where the site has what they name.
+    """Put tables of losses and curves where a page asks for them, and send links to where the site has what they name.
 
     A folder has its page. A report is there as Markdown and as a page of the same name, of which the site has the page.
     """
@@ -56,7 +63,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
             return f"]({target.removesuffix('.md')}.html)"
         return match.group(0)
 
-    markdown = LINK.sub(on_site, markdown)
+    markdown = LINK.sub(on_site, with_tables(markdown, root / LOSSES))
     return CURVE.sub(lambda match: curve_figure(match.group(1)), markdown)
 
 

@@ -1,6 +1,6 @@
 """Drawings of the losses for their pages: value, and pull at the labeled logit, against the label's probability.
 
-Everything is computed from the registry when the site is built, so a drawing cannot disagree with the code. The curves
+Everything is computed by the losses when the site is built, so a drawing cannot disagree with the code. The curves
 are inline SVG in the colors of the page: no file, no script, legible in the light and the dark scheme.
 """
 
@@ -17,8 +17,7 @@ from seg_anl.losses import build_loss
 CLASSES = 10
 POINTS = 101
 LOWEST, HIGHEST = 0.005, 0.995
-# These look at a whole image: one of its pixels is varied, the others are predicted with this probability.
-PER_IMAGE = ("nr_dice", "t_loss")
+# Of a loss that looks at a whole image one pixel is varied, the others are predicted with this probability.
 IMAGE_PIXELS, OTHER_PIXELS = 64 * 64, 0.9
 
 # What a loss cannot do without, or what makes it a function of p_y alone; the pages say so.
@@ -50,7 +49,7 @@ def loss_curve(name: str) -> Curve:
     """Value and pull of a loss over p_y, in float64."""
     probability = torch.linspace(LOWEST, HIGHEST, POINTS, dtype=torch.float64)
     loss = build_loss(name, reduction="none", **SETTINGS.get(name, {}))
-    value, pull = (_image_of_pixels if name in PER_IMAGE else _batch_of_elements)(loss, probability)
+    value, pull = (_image_of_pixels if loss.per_image else _batch_of_elements)(loss, probability)
     return Curve(probability.tolist(), value.tolist(), pull.tolist())
 
 

@@ -1,18 +1,16 @@
-"""Files of a data set that may be downloaded: what is missing is fetched, or the person is told how to fetch it."""
+"""Files of a data set that may be downloaded: what is missing is fetched, or the message says how to fetch it."""
 
 from __future__ import annotations
 
 import os
 import socket
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
 from filelock import FileLock
-from torchvision.datasets.utils import download_and_extract_archive
 
 from seg_anl.records import UserError, make_directory
 
@@ -54,8 +52,8 @@ def fetch(archives: Sequence[Archive], download: bool) -> None:
     start at the same time wait for the one that does so.
 
     Raises:
-        UserError: with the recipe, where files are missing and ``download`` is off or fails; files or a folder that may
-            not be read or written.
+        UserError: with the way to get them, where files are missing and ``download`` is off or fails; files or a folder
+            that may not be read or written.
     """
     try:
         _fetch(archives, download)
@@ -68,7 +66,7 @@ def _fetch(archives: Sequence[Archive], download: bool) -> None:
     if not wanting:
         return
     if not download:
-        raise UserError(f"{_state(wanting)}; set data.download=true, or {_recipe(wanting)}")
+        raise UserError(f"{_state(wanting)}; set data.download=true, or {_by_hand(wanting)}")
     make_directory(wanting[0].folder)
     with FileLock(wanting[0].folder / ".download.lock"):
         for archive in wanting:
@@ -76,30 +74,28 @@ def _fetch(archives: Sequence[Archive], download: bool) -> None:
                 failure = _obtain(archive)
                 if archive.missing():
                     still = [other for other in wanting if other.missing()]
-                    raise UserError(f"{_state(still)}; download failed ({failure}); without a network {_recipe(still)}")
+                    raise UserError(
+                        f"{_state(still)}; download failed ({failure}); without a network {_by_hand(still)}"
+                    )
 
 
 def _obtain(archive: Archive) -> str:
     """Download and unpack; what went wrong, if anything."""
+    from torchvision.datasets.utils import download_and_extract_archive
+
     failure = "its files are not those that were published"
-    for url in archive.urls:
-        try:
-            with _patience(_SECONDS):
-                download_and_extract_archive(url, str(archive.folder), filename=archive.name, md5=archive.md5)
-            return failure
-        except _FAILURES as error:
-            failure = " ".join(str(error).split()) or type(error).__name__
-    return failure
-
-
-@contextmanager
-def _patience(seconds: float) -> Iterator[None]:
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
+    socket.setdefaulttimeout(_SECONDS)
     try:
-        yield
+        for url in archive.urls:
+            try:
+                download_and_extract_archive(url, str(archive.folder), filename=archive.name, md5=archive.md5)
+                break
+            except _FAILURES as error:
+                failure = " ".join(str(error).split()) or type(error).__name__
     finally:
         socket.setdefaulttimeout(before)
+    return failure
 
 
 def _state(archives: Sequence[Archive]) -> str:
@@ -110,7 +106,7 @@ def _state(archives: Sequence[Archive]) -> str:
     return f"{path}: {'not whole: its checksum or length is wrong' if damaged else 'not there'}{others}"
 
 
-def _recipe(archives: Sequence[Archive]) -> str:
+def _by_hand(archives: Sequence[Archive]) -> str:
     source = archives[0].urls[0].rsplit("/", 1)[0]
     names = ", ".join(archive.name for archive in archives)
     return f"put {names} from {source}/ into {archives[0].folder}, which data.download=true checks and unpacks"

@@ -7,50 +7,82 @@ lie within those of a larger one, or of a weaker one.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from omegaconf import DictConfig
 
-from seg_anl.records import UserError, is_number, is_whole_number, item_generator, nearest_names
+from seg_anl.records import UserError, item_generator
+from seg_anl.records.ranges import Count, Fraction, FractionBelowOne, Interval, PositiveFraction
 
-from .split import Split
-
-IMBALANCES = ("long_tailed", "step")
+from .dataset import Split
 
 
-def training_part(labels: NDArray[np.int64], num_classes: int, data: DictConfig) -> NDArray[np.int64]:
+@dataclass(frozen=True)
+class DataSelection:
+    """What every data set lets one set: which of its images are used, and how they are normalized.
+
+    Attributes:
+        mean, std: per channel, on a scale where white is 1; None: of the training images in use.
+        flips: data set whose published asymmetric noise fits the classes.
+        limit: training images in use, as evenly over the classes as they allow; None: all.
+        test_limit: the same for each evaluation split.
+        subset_seed: draws what ``limit``, ``test_limit`` and ``imbalance`` keep.
+        tuning: share of the noisy training set held out for tuning.
+        imbalance: thins out the training set after ``limit``.
+        imbalance_ratio: smallest class over largest.
+    """
+
+    mean: tuple[Fraction, ...] | None = None
+    std: tuple[Annotated[float, Interval(least=1e-6, most=1)], ...] | None = None
+    flips: str | None = None
+    limit: Count | None = None
+    test_limit: Count | None = None
+    subset_seed: Annotated[int, Interval(whole=True)] = 0
+    tuning: FractionBelowOne = 0.0
+    imbalance: Literal["long_tailed", "step"] | None = None
+    imbalance_ratio: PositiveFraction = 0.1
+
+    def __post_init__(self) -> None:
+        if (self.mean is None) != (self.std is None):
+            raise UserError("data.mean and data.std must be given both, or neither (null)")
+
+
+def training_part(labels: NDArray[np.int64], num_classes: int, selection: DataSelection) -> NDArray[np.int64]:
     """Positions of the training images in use, ascending.
 
     Args:
         labels: (N,) of the whole training set.
         num_classes: K.
-        data: ``limit`` images, as evenly over the classes as they allow, then ``imbalance`` with ``imbalance_ratio``.
+        selection: ``limit`` images, as evenly over the classes as they allow, then ``imbalance``.
 
     Raises:
-        UserError: a setting that cannot be.
+        UserError: a limit that leaves a class out, or that exceeds the training set.
     """
     counts = np.bincount(labels, minlength=num_classes)
-    if data.limit is not None:
-        _check_whole(data.limit, "data.limit", num_classes, len(labels), "number of training images")
-        counts = even_counts(counts, data.limit)
-    if data.imbalance is not None:
-        counts = imbalanced_counts(counts, str(data.imbalance), _ratio(data.imbalance_ratio))
-    return drawn(labels, counts, _seed(data.subset_seed))
+    if selection.limit is not None:
+        if not num_classes <= selection.limit <= len(labels):
+            raise UserError(
+                f"data.limit must be from {num_classes} (one of each class) to {len(labels)}, the number of training "
+                f"images; got {selection.limit}"
+            )
+        counts = even_counts(counts, selection.limit)
+    if selection.imbalance is not None:
+        counts = imbalanced_counts(counts, selection.imbalance, selection.imbalance_ratio)
+    return drawn(labels, counts, selection.subset_seed)
 
 
-def evaluation_part(split: Split, num_classes: int, data: DictConfig) -> Split:
-    """``data.test_limit`` images of an evaluation split, as evenly over the classes as they allow; null: all."""
-    if data.test_limit is None or (is_whole_number(data.test_limit) and data.test_limit >= len(split)):
+def evaluation_part(split: Split, num_classes: int, selection: DataSelection) -> Split:
+    """``test_limit`` images of an evaluation split, as evenly over the classes as they allow; None: all."""
+    if selection.test_limit is None or selection.test_limit >= len(split):
         return split
-    _check_whole(data.test_limit, "data.test_limit", 1, len(split), "number of test images")
-    counts = even_counts(np.bincount(split.labels, minlength=num_classes), data.test_limit)
-    return split.subset(drawn(split.labels, counts, _seed(data.subset_seed)))
+    counts = even_counts(np.bincount(split.labels, minlength=num_classes), selection.test_limit)
+    return split.part(drawn(split.labels, counts, selection.subset_seed))
 
 
 def even_counts(available: NDArray[np.int64], total: int) -> NDArray[np.int64]:
-    """How many of each class make ``total``: alike, but for a difference of one and for classes that have no more.
+    """How many of each class make ``total``: equal but for a difference of one and for classes that have no more.
 
     >>> even_counts(np.array([5, 1, 9]), 8)
     array([4, 1, 3])
@@ -79,8 +111,6 @@ def imbalanced_counts(available: NDArray[np.int64], kind: str, ratio: float) -> 
     >>> imbalanced_counts(np.array([100, 100, 100]), "long_tailed", 0.01)
     array([100,  10,   1])
     """
-    if kind not in IMBALANCES:
-        raise UserError(f"data.imbalance={kind}: {nearest_names(kind, IMBALANCES)}")
     position = np.arange(len(available))
     if kind == "long_tailed":
         shares = ratio ** (position / max(1, len(available) - 1))
@@ -100,23 +130,3 @@ def drawn(labels: NDArray[np.int64], counts: NDArray[np.int64], seed: int) -> ND
             positions = item_generator(seed, str(label), "subset").permutation(positions)[:count]
         chosen.append(positions)
     return np.sort(np.concatenate(chosen)).astype(np.int64)
-
-
-def _check_whole(value: Any, setting: str, lowest: int, highest: int, meaning: str) -> None:
-    if not is_whole_number(value) or not lowest <= value <= highest:
-        reason = " (one of each class)" if lowest > 1 else ""
-        raise UserError(
-            f"{setting} must be a whole number from {lowest}{reason} to {highest}, the {meaning}; got {value!r}"
-        )
-
-
-def _seed(value: Any) -> int:
-    if not is_whole_number(value):
-        raise UserError(f"data.subset_seed must be a whole number, got {value!r}")
-    return int(value)
-
-
-def _ratio(value: Any) -> float:
-    if not is_number(value) or not 0 < value <= 1:
-        raise UserError(f"data.imbalance_ratio (smallest class over largest) must be in (0, 1], got {value!r}")
-    return float(value)

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from seg_anl.engine import Process
+from seg_anl.engine.distribution import Process
 from seg_anl.losses import RobustLoss, ScheduledLoss
 
 SampleBatches = Callable[[int, int], Iterator[Tensor]]
@@ -18,12 +18,10 @@ class Method:
     """The network is trained on the given loss, and that is all; a method overrides what it changes.
 
     Attributes:
-        loss: the only loss that the method is defined for, or None.
         first_loss: the loss of a network that is trained before, on the same labels, or None. Its probabilities of the
             training samples go to :meth:`learn`.
     """
 
-    loss: str | None = None
     first_loss: str | None = None
 
     def network(self, build: Callable[[], nn.Module]) -> nn.Module:

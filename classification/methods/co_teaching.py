@@ -7,10 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from seg_anl.engine import Process
+from seg_anl.engine.distribution import Process
 from seg_anl.losses import RobustLoss, ScheduledLoss
-from seg_anl.records import is_number, is_whole_number
 
+from .. import settings
 from .base import Method
 
 
@@ -33,8 +33,7 @@ class CrossedSmallLoss(ScheduledLoss):
 
     Args:
         loss: any loss of the registry; its reduction is taken over.
-        forget_rate: the noise rate, as far as it is known, in [0, 1).
-        gradual_epochs: T_k of the paper.
+        its: ``forget_rate``, the noise rate as far as it is known, and ``gradual_epochs``, T_k of the paper.
         process: where it is one of several, the losses of the whole batch are compared, over all of them.
 
     Shape:
@@ -44,17 +43,16 @@ class CrossedSmallLoss(ScheduledLoss):
     2018, Algorithm 1.
     """
 
-    def __init__(self, loss: RobustLoss, *, forget_rate: float, gradual_epochs: int, process: Process) -> None:
+    def __init__(self, loss: RobustLoss, its: settings.CoTeaching, process: Process) -> None:
         super().__init__()
         loss.reduction = "none"
-        self.loss, self.forget_rate, self.gradual_epochs = loss, forget_rate, gradual_epochs
-        self.process, self.draws = process, loss.draws
+        self.loss, self.its, self.process, self.draws = loss, its, process, loss.draws
         self.kept = 1.0
 
     def set_epoch(self, epoch: int) -> None:
         """Set the share of samples that are learned from in ``epoch``."""
         self.loss.set_epoch(epoch)
-        self.kept = 1 - self.forget_rate * min(1.0, epoch / max(self.gradual_epochs - 1, 1))
+        self.kept = 1 - self.its.forget_rate * min(1.0, epoch / max(self.its.gradual_epochs - 1, 1))
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         """The scalar criterion of both networks; their gradients do not mix."""
@@ -78,12 +76,8 @@ class CoTeaching(Method):
     A bound on the gradient's norm (``optim.clip_norm``) holds for both together.
     """
 
-    def __init__(self, *, forget_rate: float, gradual_epochs: int) -> None:
-        if not is_number(forget_rate) or not 0 <= forget_rate < 1:
-            raise ValueError(f"method.forget_rate must be from 0 to below 1, got {forget_rate!r}")
-        if not is_whole_number(gradual_epochs) or gradual_epochs < 1:
-            raise ValueError(f"method.gradual_epochs must be a whole number >= 1, got {gradual_epochs!r}")
-        self.forget_rate, self.gradual_epochs = float(forget_rate), gradual_epochs
+    def __init__(self, its: settings.CoTeaching) -> None:
+        self.its = its
 
     def network(self, build: Callable[[], nn.Module]) -> nn.Module:
         """Two networks that start from different weights."""
@@ -91,4 +85,4 @@ class CoTeaching(Method):
 
     def criterion(self, loss: RobustLoss, *, epochs: int, process: Process) -> ScheduledLoss:
         """The crossed small-loss criterion over ``loss``."""
-        return CrossedSmallLoss(loss, forget_rate=self.forget_rate, gradual_epochs=self.gradual_epochs, process=process)
+        return CrossedSmallLoss(loss, self.its, process)

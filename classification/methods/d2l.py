@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 import statistics
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from seg_anl.engine import Process
+from seg_anl.engine.distribution import Process
 from seg_anl.losses import RobustLoss, ScheduledLoss
 from seg_anl.losses.inputs import LabeledLogits
-from seg_anl.records import is_whole_number
 
-from ..models import penultimate_features
+from .. import settings
+from ..networks import penultimate_features
 from .base import Method, SampleBatches
 
 BATCH, BATCHES, NEIGHBORS = 128, 10, 20  # of the published estimate
@@ -58,19 +59,19 @@ class PacedCrossEntropy(RobustLoss):
         return -(self.alpha * pred.target_log_prob + (1 - self.alpha) * most_probable), batch.counted
 
 
+@dataclass
 class _Memory:
     """What the method remembers from epoch to epoch, in the form of a checkpoint's part."""
 
-    def __init__(self) -> None:
-        self.dimensions: list[float] = []
-        self.turned: bool = False
-        self.weights: dict[str, Tensor] = {}
+    dimensions: list[float] = field(default_factory=list)
+    turned: bool = False
+    weights: dict[str, Tensor] = field(default_factory=dict)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"dimensions": self.dimensions, "turned": self.turned, "weights": self.weights}
+        return dict(vars(self))
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.dimensions, self.turned, self.weights = state["dimensions"], state["turned"], state["weights"]
+        vars(self).update(state)
 
 
 class DimensionalityDriven(Method):
@@ -84,13 +85,8 @@ class DimensionalityDriven(Method):
     estimate (10 batches of 128 samples, 20 neighbors) and the weights that are put back.
     """
 
-    loss = "ce"
-
-    def __init__(self, *, init_epochs: int, window: int) -> None:
-        for name, value, lowest in (("init_epochs", init_epochs, 0), ("window", window, 2)):
-            if not is_whole_number(value) or value < lowest:
-                raise ValueError(f"method.{name} must be a whole number >= {lowest}, got {value!r}")
-        self.init_epochs, self.window = init_epochs, window
+    def __init__(self, its: settings.DimensionalityDriven) -> None:
+        self.its = its
         self.paced = PacedCrossEntropy()
         self.memory = _Memory()
         self.epochs = 1
@@ -121,9 +117,9 @@ class DimensionalityDriven(Method):
         return {"dimensionality": self.memory}
 
     def _turns(self, dimensions: list[float]) -> bool:
-        if len(dimensions) <= self.init_epochs + self.window:
+        if len(dimensions) <= self.its.init_epochs + self.its.window:
             return False
-        before = dimensions[-self.window - 1 : -1]
+        before = dimensions[-self.its.window - 1 : -1]
         return dimensions[-1] - statistics.fmean(before) > 2 * statistics.pstdev(before)
 
     def _dimension(self, model: nn.Module, epoch: int, samples: SampleBatches) -> float:

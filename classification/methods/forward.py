@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from seg_anl.engine import Process
+from seg_anl.engine.distribution import Process
 from seg_anl.losses import RobustLoss, ScheduledLoss, build_loss
-from seg_anl.records import is_number
 
+from .. import settings
 from .base import Method
 
 
@@ -36,17 +36,15 @@ def estimated_transition(probabilities: Tensor, percentile: float) -> Tensor:
 class ForwardEstimated(Method):
     """A first network learns the noisy labels with cross entropy; a second one corrects by what the first says."""
 
-    loss, first_loss = "ce", "ce"
+    first_loss = "ce"
 
-    def __init__(self, *, percentile: float) -> None:
-        if not is_number(percentile) or not 0 < percentile <= 100:
-            raise ValueError(f"method.percentile must be above 0 and up to 100, got {percentile!r}")
-        self.percentile = float(percentile)
+    def __init__(self, its: settings.ForwardEstimated) -> None:
+        self.its = its
         self.transition: Tensor | None = None
 
     def learn(self, probabilities: Tensor) -> None:
         """Estimate the transition."""
-        self.transition = estimated_transition(probabilities.cpu(), self.percentile)
+        self.transition = estimated_transition(probabilities.cpu(), self.its.percentile)
 
     def criterion(self, loss: RobustLoss, *, epochs: int, process: Process) -> ScheduledLoss:
         """Cross entropy, corrected."""

@@ -1,29 +1,35 @@
 """Synthetic and human label noise: wrong labels out of right ones, each with a report of what was done.
 
-Every kind is a pure function of the whole label vector, its parameters and a seed. Files and the command line live in
-``run``, ``files`` and :mod:`data_prep.noise_labels_command`; nothing here imports torch at import.
+Every kind is a pure function of the whole label vector, its parameters and a seed, declared with :func:`label_noise` in
+any file of this folder. Nothing here imports torch at import.
 """
 
 from .class_noise import asymmetric, pair_flip, symmetric, transition
 from .human_labels import HUMAN_LABELS, human, read_human_labels
 from .instance_noise import part_dependent, prediction_error
-from .kinds import KINDS, LabelNoiseInputs, LabelNoiseSettings, apply_label_noise
-from .report import LabelReport, label_report
+from .label_folder import NoisyLabels, has_label_noise, make_label_noise, read_label_noise
+from .label_kind import LabelNoiseInputs, LabelNoiseSettings, apply_label_noise, label_kinds, label_noise
+from .label_report import LabelReport, label_report
 
 __all__ = [
     "HUMAN_LABELS",
-    "KINDS",
     "LabelNoiseInputs",
     "LabelNoiseSettings",
     "LabelReport",
+    "NoisyLabels",
     "apply_label_noise",
     "asymmetric",
+    "has_label_noise",
     "human",
+    "label_kinds",
+    "label_noise",
     "label_report",
+    "make_label_noise",
     "pair_flip",
     "part_dependent",
     "prediction_error",
     "read_human_labels",
+    "read_label_noise",
     "symmetric",
     "transition",
 ]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .report import LabelReport, check_rate, checked_labels, random_stream, with_report
+from seg_anl.records.ranges import Fraction, Seed
+
+from .label_kind import Counts, FlipsOf, Noisy, Superclass, label_noise
+from .label_report import checked_labels, random_stream, with_report
 from .transitions import (
     CIFAR10_FLIPS,
     CIFAR10_PAIRS,
@@ -22,13 +25,13 @@ from .transitions import (
     symmetric_matrix,
 )
 
-COUNTS = ("cell", "class", "iid")
 DATASET_CLASSES = {"mnist": 10, "cifar10": 10, "cifar100": 100}
 
-Noisy = tuple[NDArray[Any], LabelReport]
 
-
-def symmetric(labels: NDArray[Any], num_classes: int, rate: float, *, counts: str = "cell", seed: int = 0) -> Noisy:
+@label_noise("symmetric", meaning="into all other classes alike")
+def symmetric(
+    labels: NDArray[Any], num_classes: int, rate: Fraction, *, counts: Counts = "cell", seed: Seed = 0
+) -> Noisy:
     """Turn a share of each class into the other classes, all alike.
 
     Args:
@@ -52,8 +55,6 @@ def symmetric(labels: NDArray[Any], num_classes: int, rate: float, *, counts: st
     (0.3996, 222)
     """
     clean = checked_labels(labels, num_classes)
-    check_rate(rate)
-    _check_choice("counts", counts, COUNTS)
     stream = random_stream(seed)
     if counts == "class":
         noisy = _equal_count_per_class(clean, num_classes, rate, stream)
@@ -62,23 +63,24 @@ def symmetric(labels: NDArray[Any], num_classes: int, rate: float, *, counts: st
     return with_report(labels, noisy, num_classes)
 
 
+@label_noise("asymmetric", meaning="into look-alikes: the published flips of MNIST, CIFAR-10, CIFAR-100")
 def asymmetric(
     labels: NDArray[Any],
     num_classes: int,
-    rate: float,
+    rate: Fraction,
     *,
-    dataset: str,
-    counts: str = "cell",
+    dataset: FlipsOf,
+    counts: Literal["cell", "iid"] = "cell",
     reflip: bool = False,
     bidirectional: bool = False,
-    superclass: str = "index",
+    superclass: Superclass = "index",
     pairs: bool = False,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Noisy:
     """Turn classes into look-alikes, by the published flips of a data set.
 
     The rate is that of each source class: half the classes of MNIST and CIFAR-10 are none, so about half of it is
-    realised overall.
+    realized overall.
 
     Args:
         labels: (N,) integers in ``[0, num_classes)``.
@@ -86,7 +88,7 @@ def asymmetric(
         rate: in [0, 1].
         dataset: ``"mnist"``, ``"cifar10"`` or ``"cifar100"``.
         counts: ``"cell"``, exactly ``int(rate * n_c)``, or ``"iid"``.
-        reflip: CIFAR-10 as Active Passive Loss, Asymmetric Loss Functions and Sparse Regularization have it: the flips
+        reflip: CIFAR-10 as in Active Passive Loss, Asymmetric Loss Functions and Sparse Regularization: the flips
             happen one after the other on the current labels; "dogs" which are flipped cats are flipped back.
         bidirectional: CIFAR-10 as in Equal Loss: truck <-> automobile, bird <-> airplane, deer <-> horse, cat <-> dog.
         superclass: CIFAR-100, ``"index"`` or ``"semantic"``, see
@@ -106,8 +108,6 @@ def asymmetric(
     (0.18, [0.24, 0.4])
     """
     clean = checked_labels(labels, num_classes)
-    check_rate(rate)
-    _check_choice("counts", counts, ("cell", "iid"))
     _check_dataset(dataset, num_classes, reflip or bidirectional, pairs or superclass != "index")
     if reflip and (bidirectional or counts != "cell"):
         raise ValueError("reflip goes with neither bidirectional nor counts 'iid'")
@@ -123,21 +123,29 @@ def asymmetric(
     return with_report(labels, _by_matrix(clean, matrix, counts, stream), num_classes)
 
 
-def pair_flip(labels: NDArray[Any], num_classes: int, rate: float, *, counts: str = "cell", seed: int = 0) -> Noisy:
+@label_noise("pair_flip", meaning="each class into the next, the last into the first")
+def pair_flip(
+    labels: NDArray[Any], num_classes: int, rate: Fraction, *, counts: Literal["cell", "iid"] = "cell", seed: Seed = 0
+) -> Noisy:
     """Turn a share of each class into the class after it, of the last into the first.
 
     Arguments, result and errors as in :func:`symmetric`; ``counts`` is ``"cell"`` or ``"iid"``.
 
     Reference: Han et al., Co-teaching, NeurIPS 2018.
     """
-    check_rate(rate)
     flips = circular_flips([range(num_classes)]) if num_classes > 1 else []
     matrix = flips_matrix(num_classes, flips, rate)
     return transition(labels, matrix, num_classes, counts=counts, seed=seed)
 
 
+@label_noise("matrix", meaning="by a transition matrix of your own", needs="matrix")
 def transition(
-    labels: NDArray[Any], matrix: NDArray[Any], num_classes: int, *, counts: str = "cell", seed: int = 0
+    labels: NDArray[Any],
+    matrix: NDArray[Any],
+    num_classes: int,
+    *,
+    counts: Literal["cell", "iid"] = "cell",
+    seed: Seed = 0,
 ) -> Noisy:
     """Change labels by a transition matrix.
 
@@ -155,7 +163,6 @@ def transition(
         ValueError: anything out of the above.
     """
     clean = checked_labels(labels, num_classes)
-    _check_choice("counts", counts, ("cell", "iid"))
     noisy = _by_matrix(clean, checked_matrix(matrix, num_classes), counts, random_stream(seed))
     return with_report(labels, noisy, num_classes)
 
@@ -203,7 +210,7 @@ def _one_after_the_other(
 ) -> NDArray[np.int64]:
     noisy = clean.copy()
     for source, target in flips:
-        pool = np.flatnonzero(noisy == source)  # of the current labels: here the flipping back comes from
+        pool = np.flatnonzero(noisy == source)  # of the current labels: this is why flips go back
         noisy[stream.choice(pool, int(rate * len(pool)), replace=False) if len(pool) else pool] = target
     return noisy
 
@@ -216,13 +223,7 @@ def _cifar100_flips(superclass: str, pairs: bool, stream: np.random.RandomState)
     return both_ways((int(first), int(second)) for first, second in chosen)
 
 
-def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ValueError(f"{name} is one of {', '.join(known)} here, not {value!r}")
-
-
 def _check_dataset(dataset: str, num_classes: int, cifar10_options: bool, cifar100_options: bool) -> None:
-    _check_choice("dataset", dataset, tuple(DATASET_CLASSES))
     if num_classes != DATASET_CLASSES[dataset]:
         raise ValueError(
             f"the flips of {dataset} are for {DATASET_CLASSES[dataset]} classes, these labels have {num_classes}"

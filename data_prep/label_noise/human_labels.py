@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from seg_anl.records import UserError, nearest_names
 
-from .files import has_array, read_array
-from .report import LabelReport, checked_labels, label_report
+from ..array_files import has_array, read_array
+from .label_kind import Noisy, label_noise
+from .label_report import checked_labels, label_report
 
 # The published keys; "worst" is spelled otherwise there than in every paper.
 HUMAN_LABELS = {
@@ -28,7 +29,8 @@ HUMAN_LABELS = {
 _CLEAN = ("clean_label", "y_train")
 
 
-def human(labels: NDArray[Any], human_labels: NDArray[Any], num_classes: int) -> tuple[NDArray[Any], LabelReport]:
+@label_noise("human", meaning="labels by people: CIFAR-10N, CIFAR-100N", needs="human", options={"labels"})
+def human(labels: NDArray[Any], human_labels: NDArray[Any], num_classes: int) -> Noisy:
     """Labels given by people, with the report.
 
     Args:
@@ -103,7 +105,7 @@ def _read_pt(path: Path) -> dict[str, NDArray[Any]]:
             return {str(name): np.asarray(value) for name, value in loaded.items() if _is_array(value)}
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # the unpickler takes bytes as they come, and fails on damaged ones in any way
+    except Exception as error:  # the unpickler fails on damaged bytes with errors of any type
         found = str(error).rpartition("WeightsUnpickler error: ")[2]  # torch's own advice comes before it
         reason = next(iter(found.strip().splitlines()), "")[:160]
         raise UserError(f"{path}: not a whole file of integer arrays: {type(error).__name__}: {reason}") from error

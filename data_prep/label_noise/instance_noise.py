@@ -8,28 +8,31 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy  # loads scipy.special when it is first used
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
 
-from .report import LabelReport, check_rate, checked_labels, random_stream, with_report
+from seg_anl.records.ranges import Fraction, PositiveFraction, Seed
 
-FEATURES = ("raw", "normalized")
+from .label_kind import Features, Noisy, label_noise
+from .label_report import checked_labels, random_stream, with_report
+
 _BLOCK_VALUES = 1 << 22  # 32 MB of float64 at a time, however many images there are
 _MAX_CHANNELS = 4
 _GREATEST = np.float64(1e100)  # of a pixel: its square is still a number; float64, as in float32 it would be infinite
 _SOFTMAX_TOLERANCE = 1e-3  # of a row's sum: room for half precision
 
 
+@label_noise("part_dependent", meaning="by random projections of the pixels (PDN)", needs="images")
 def part_dependent(
     labels: NDArray[Any],
     images: NDArray[Any],
     num_classes: int,
-    rate: float,
+    rate: Fraction,
     *,
-    features: str = "raw",
-    rate_std: float = 0.1,
-    seed: int = 0,
-) -> tuple[NDArray[Any], LabelReport]:
+    features: Features = "raw",
+    rate_std: PositiveFraction = 0.1,
+    seed: Seed = 0,
+) -> Noisy:
     """Noise by random projections of the pixels (PDN).
 
     Each sample has its own flip rate, drawn from a normal distribution cut to [0, 1]. Where it goes is drawn from the
@@ -43,8 +46,8 @@ def part_dependent(
         images: (N, ...) numbers; pictures as (N, H, W), (N, H, W, C) or (N, C, H, W), or feature vectors (N, d).
         num_classes: K.
         rate: in [0, 1]; the center of the flip rates. Being cut shifts their mean: 0.1 gives 0.129, 0.2 0.206. 0 leaves
-            the labels as they are (the published code would still flip 8 %).
-        features: ``"raw"``, the values as they are (published), or ``"normalized"`` to mean 0 and deviation 1 for each
+            the labels unchanged (the published code would still flip 8 %).
+        features: ``"raw"``, the values unchanged (published), or ``"normalized"`` to mean 0 and deviation 1 for each
             channel of ``images``.
         rate_std: of the flip rates before the cut, in (0, 1].
         seed: in [0, 2**32).
@@ -59,12 +62,7 @@ def part_dependent(
     Algorithm 2.
     """
     clean = checked_labels(labels, num_classes)
-    check_rate(rate)
     _check_images(images, len(clean))
-    if features not in FEATURES:
-        raise ValueError(f"features is one of {', '.join(FEATURES)}, not {features!r}")
-    if not 0 < rate_std <= 1:
-        raise ValueError(f"rate_std must lie in (0, 1], got {rate_std}")
     stream = random_stream(seed)
     if rate == 0:
         return with_report(labels, clean, num_classes)
@@ -79,9 +77,14 @@ def part_dependent(
     return with_report(labels, noisy, num_classes)
 
 
+@label_noise(
+    "prediction_error",
+    meaning="the samples a network finds most confusable, into what it confuses them with",
+    needs="softmax",
+)
 def prediction_error(
-    labels: NDArray[Any], softmax: NDArray[Any], num_classes: int, rate: float, *, seed: int = 0
-) -> tuple[NDArray[Any], LabelReport]:
+    labels: NDArray[Any], softmax: NDArray[Any], num_classes: int, rate: Fraction, *, seed: Seed = 0
+) -> Noisy:
     """Flip the samples that a network finds most confusable, each to the class it is confused with.
 
     The softmax is averaged over the epochs of a training on the clean labels. A sample's score is the greatest mean
@@ -104,7 +107,6 @@ def prediction_error(
     Noise, AAAI 2021, Algorithm 1.
     """
     clean = checked_labels(labels, num_classes)
-    check_rate(rate)
     wrong = _mean_softmax(softmax, len(clean), num_classes)
     wrong[np.arange(len(clean)), clean] = -1.0
     stream = random_stream(seed)
@@ -119,8 +121,8 @@ def prediction_error(
 
 def _cut_normal(uniform: NDArray[np.float64], center: float, deviation: float) -> NDArray[np.float64]:
     """Draws of a normal distribution cut to [0, 1], by its inverse distribution function."""
-    low, high = ndtr((0 - center) / deviation), ndtr((1 - center) / deviation)
-    return np.clip(center + deviation * ndtri(low + uniform * (high - low)), 0.0, 1.0)
+    low, high = scipy.special.ndtr((0 - center) / deviation), scipy.special.ndtr((1 - center) / deviation)
+    return np.clip(center + deviation * scipy.special.ndtri(low + uniform * (high - low)), 0.0, 1.0)
 
 
 def _projected_softmax(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -11,13 +13,18 @@ from pathlib import Path
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from seg_anl.records import UserError, config_folder, nearest_names, run_command
 
+from .nodes import register_nodes
 from .sweep import run_with_hydra
+
+_PLAIN = re.compile(r"[\w.+/~-]*", re.ASCII)  # what Hydra reads as it stands
+_EXAMPLE = "expected SETTING=VALUE, for instance loss=gce or optim.lr=0.01"
 
 
 def hydra_command(program: str, config_name: str, help_text: str, task: Callable[[DictConfig], None]) -> None:
@@ -41,38 +48,57 @@ def hydra_command(program: str, config_name: str, help_text: str, task: Callable
         _refuse_incomplete(config, config_name)
         task(config)
 
-    run_command(program, lambda: run_with_hydra(program, config_folder(), config_name, arguments, checked))
+    def swept() -> None:
+        register_nodes()
+        run_with_hydra(program, config_folder(), config_name, list(map(_with_path_quoted, arguments)), checked)
+
+    run_command(program, swept)
 
 
 def compose(config_name: str, overrides: list[str]) -> DictConfig:
     """The configuration of ``config_name`` with ``overrides`` (``loss=gce``, ``optim.lr=0.01``).
 
+    A value that is the path of a file or folder is taken as it stands, spaces and all.
+
     Raises:
         UserError: for an unknown setting, option or a value that cannot be read, with the nearest known names.
     """
-    folder = config_folder()
+    register_nodes()
+    overrides = list(map(_with_path_quoted, overrides))
     GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(folder), version_base="1.3"):
+    with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
         try:
             config = hydra.compose(config_name, overrides)
             OmegaConf.resolve(config.copy())  # what refers to the seed must follow each of several
         # The last two: a group that is no name.
         except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
-            raise UserError(_explained(error, folder, config_name, overrides)) from error
+            raise UserError(_explained(error, config_name, overrides)) from error
     _refuse_incomplete(config, config_name)
     return config
 
 
+def _with_path_quoted(argument: str) -> str:
+    """``SETTING=VALUE`` with quotes around a value that Hydra would read otherwise, where it is an existing path."""
+    name, _, value = argument.partition("=")
+    if argument.startswith("-") or _PLAIN.fullmatch(value) or not Path(value).expanduser().exists():
+        return argument
+    return f"{name}={_quoted(value)}"
+
+
+def _quoted(value: str) -> str:
+    """In Hydra's quotes, without which it refuses letters with accents and reads commas and brackets as lists."""
+    return '"' + re.sub(r'(\\*)"', r"\1\1\\" + '"', value) + '"'
+
+
 def _refuse_incomplete(config: DictConfig, config_name: str) -> None:
-    """Refuse settings without a value, and groups that the command line took out or put one value in the place of."""
-    written = OmegaConf.load(config_folder() / f"{config_name}.yaml")
-    assert isinstance(written, DictConfig)
-    for name in (str(key) for key in written if key != "defaults"):
-        if name not in config:
+    """Refuse settings without a value, and groups that the command line took out or replaced by one value."""
+    written = _primary(config_name)
+    for name in (*(str(key) for key in written if key != "defaults"), *_choices(config_name)):
+        if config.get(name, ...) is ... and not OmegaConf.is_missing(config, name):
             raise UserError(f"the setting {name} is needed")
         if name == "task" and config[name] != written[name]:
             raise UserError(f"task={config[name]}: this command's task is {written[name]}, and no setting")
-        if OmegaConf.is_dict(written[name]) and not OmegaConf.is_dict(config[name]):
+        if OmegaConf.is_dict(written.get(name)) and not OmegaConf.is_dict(config[name]):
             example = f"{name}.{next(iter(written[name]))}"
             raise UserError(f"{name} is a group of settings, such as {example}; got {config[name]!r}")
     missing = sorted(OmegaConf.missing_keys(config))
@@ -80,32 +106,65 @@ def _refuse_incomplete(config: DictConfig, config_name: str) -> None:
         raise UserError(f"the setting {missing[0]} is needed: add {missing[0]}=VALUE to the command")
 
 
-def _explained(error: Exception, folder: Path, config_name: str, overrides: list[str]) -> str:
-    """Hydra's complaint, put in terms of the override that caused it."""
-    groups, settings = [], []
-    for text in overrides:
+def _primary(config_name: str) -> DictConfig:
+    written = OmegaConf.load(config_folder() / f"{config_name}.yaml")
+    assert isinstance(written, DictConfig)
+    return written
+
+
+def _choices(config_name: str) -> list[str]:
+    """The groups of which a person chooses one by name: ``data``, ``loss``, ``preset``, ..."""
+    entries = (next(iter(entry)) for entry in _primary(config_name).defaults if OmegaConf.is_dict(entry))
+    return [str(group) for group in entries if not str(group).startswith("optional ")]
+
+
+def _explained(error: Exception, config_name: str, overrides: list[str]) -> str:
+    """Hydra's complaint, put in terms of the override that caused it; needs Hydra to be initialized."""
+    chosen, settings = [], []
+    choices = _choices(config_name)
+    for number, text in enumerate(overrides):
         try:
             override = OverridesParser.create().parse_override(text)
+            if not override.key_or_group:
+                raise HydraException("no name")
         except HydraException:
-            return f"cannot read {text!r}; expected SETTING=VALUE, for instance loss=gce or optim.lr=0.01"
-        if not (folder / override.key_or_group).is_dir():
-            settings.append((text, override))
-            continue
-        groups.append(text)
-        value = text.partition("=")[2]
+            return f"cannot read {text!r}; {_quoting_hint(text, overrides[:number]) or _EXAMPLE}"
         if override.is_sweep_override():
             return f"{text}: several values at once need -m, which makes a run of each"
-        options = sorted(path.stem for path in (folder / override.key_or_group).glob("*.yaml"))
-        if value not in options:
-            return f"{text}: unknown {override.key_or_group} {value!r}; {nearest_names(value, options)}"
-    known = set(_dotted_names("", hydra.compose(config_name, groups)))
+        if override.key_or_group in choices:
+            wrong = _wrong_choice(text, override)
+            if wrong:
+                return wrong
+            chosen.append(text)
+        else:
+            settings.append((text, override))
+    known = set(_dotted_names("", hydra.compose(config_name, chosen)))
     for text, override in settings:
         key = override.key_or_group
-        if override.is_sweep_override():
-            return f"{text}: several values at once need -m, which makes a run of each"
-        if not override.is_add() and key not in known:
+        if key not in known and not override.is_add() and not override.is_force_add():
             return f"{text}: unknown setting {key!r}; {_nearest_setting(key, known)}"
     return str(error).splitlines()[0]
+
+
+def _wrong_choice(text: str, override: Override) -> str | None:
+    """What is wrong with an override of a group, if anything."""
+    group, value = override.key_or_group, text.partition("=")[2]
+    options = GlobalHydra.instance().config_loader().get_group_options(group)
+    if override.is_delete():
+        return f"{text}: {group} cannot be taken away; {group}=NAME chooses another"
+    if value not in options:
+        return f"{text}: unknown {group} {value!r}; {nearest_names(value, options)}"
+    return None if text == f"{group}={value}" else f"{text}: expected {group}={value}"
+
+
+def _quoting_hint(text: str, before: list[str]) -> str:
+    """How to quote a value, where that is what is missing."""
+    if "=" not in text and before and "=" in before[-1]:
+        return f"{_EXAMPLE}. A value with a space needs quotes: {shlex.quote(f'{before[-1]} {text}')}"
+    name, _, value = text.partition("=")
+    if value and re.fullmatch(r"[+~]{0,2}\w+([./]\w+)*", name):
+        return f"a value with special characters needs quotes inside quotes: {shlex.quote(f'{name}={_quoted(value)}')}"
+    return ""
 
 
 def _nearest_setting(key: str, known: set[str]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -30,6 +31,12 @@ class Process:
     def is_main(self) -> bool:
         """Whether this process writes files and talks to the person."""
         return self.rank == 0
+
+    @property
+    def machine(self) -> dict[str, Any]:
+        """What environment.json says of it: name of the device, number of processes and threads."""
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+        return {"device": name, "processes": self.world_size, "threads": torch.get_num_threads()}
 
     @property
     def of_batch(self) -> slice:

@@ -46,7 +46,7 @@ class Ledger:
         )
         self.board = None
         if process.is_main:
-            run.write_environment(process, resumed_at=self.first_epoch)
+            run.write_environment(process.machine, resumed_at=self.first_epoch)
             run.write_metrics(self.rows)
             self.board = SummaryWriter(str(run.path / "tb"), purge_step=self.first_epoch)
 

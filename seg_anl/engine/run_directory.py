@@ -10,18 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
-from seg_anl.losses import ScheduledLoss
 from seg_anl.records import MetricRow, UserError, make_directory, write_json, write_metrics, write_text
 from seg_anl.records.provenance import provenance, write_environment
 from seg_anl.records.runs import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, SUMMARY_FILE, finished_summary
 
-from .distribution import Process
+from .settings import plain
 
-# Settings that say where and how fast, not what: they neither name a run nor stand in the way of resuming it.
+# Settings that say where and how fast, not what: they neither name a run nor keep it from being resumed.
 PLACE_SETTINGS = ("run_root", "run_dir", "device", "workers", "runs_per_device", "progress")
 INPUTS_FILE, LOCK_FILE = "inputs.json", ".lock"
 PACKAGES = ("seg-anl", "torch", "torchvision", "monai", "numpy", "scipy", "scikit-image", "opencv-python-headless")
@@ -161,15 +159,12 @@ class RunDirectory:
             lock.unlink()
             self.path.rmdir()
 
-    def write_environment(self, process: Process, *, resumed_at: int = 0) -> None:
-        """Write environment.json; a run resumed at an epoch > 0 adds its environment to the list ``resumed``."""
-        device = process.device
-        now = {
-            **provenance(PACKAGES, Path(__file__).parent),
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-            "processes": process.world_size,
-            "threads": torch.get_num_threads(),
-        }
+    def write_environment(self, machine: Mapping[str, Any], *, resumed_at: int = 0) -> None:
+        """Write environment.json: versions, command and the ``machine``, see :attr:`Process.machine`.
+
+        A run resumed at an epoch > 0 adds its environment to the list ``resumed``.
+        """
+        now = {**provenance(PACKAGES, Path(__file__).parent), **machine}
         write_environment(self.path / ENVIRONMENT_FILE, now, resumed_at=resumed_at)
 
     def write_metrics(self, rows: list[MetricRow]) -> None:
@@ -180,30 +175,25 @@ class RunDirectory:
         self,
         config: DictConfig,
         rows: list[MetricRow],
-        loss: ScheduledLoss,
+        *,
         headline: str,
         counts: Mapping[str, int | None],
+        loss_state: Mapping[str, float],
     ) -> None:
         """Write summary.json, last of all: it says that the run is finished."""
-        settings = OmegaConf.to_container(config, resolve=True)
-        assert isinstance(settings, dict)
         content = finished_summary(
-            {str(name): value for name, value in settings.items()},
-            rows,
-            headline=headline,
-            k=config.evaluation.last_k,
-            counts=counts,
-            loss_state=loss.numbers(),
+            plain(config), rows, headline=headline, k=config.evaluation.last_k, counts=counts, loss_state=loss_state
         )
         write_json(self.path / SUMMARY_FILE, content)
 
 
-def run_path(config: DictConfig, noise: str) -> Path:
-    """Where a configuration's run lies: named by what people compare, told apart by a digest of the rest.
+def run_path(config: DictConfig, noise: str, *, noise_follows_seed: bool = False) -> Path:
+    """The folder of a configuration's run: named by what people compare, made unique by a digest of the rest.
 
     Args:
         config: with task, data.name, loss.name, preset, seed, run_root and run_dir; perhaps method.name.
         noise: the noise in a word, ``symmetric0.4``.
+        noise_follows_seed: whether the noise has the run's seed unless it is given one.
     """
     for setting in ("run_root", "run_dir"):
         if not str(config[setting]).strip():  # a shell variable that is not set; the path would be the current folder
@@ -219,24 +209,29 @@ def run_path(config: DictConfig, noise: str) -> Path:
     loss = str(config.loss.name) if method == "plain" else f"{config.loss.name}-{method}"
     parts = [str(config.task), str(config.data.name), noise, loss, str(config.preset)]
     folder = "/".join(re.sub(r"[^\w.\-]", "_", part) for part in parts)
-    return Path(str(config.run_root)).expanduser() / folder / f"seed{config.seed}-{settings_digest(config)}"
+    return (
+        Path(str(config.run_root)).expanduser()
+        / folder
+        / f"seed{config.seed}-{settings_digest(config, noise_follows_seed)}"
+    )
 
 
-def settings_digest(config: DictConfig) -> str:
-    """Eight hexadecimal digits that tell runs of different settings apart.
+def settings_digest(config: DictConfig, noise_follows_seed: bool = False) -> str:
+    """Eight hexadecimal digits that distinguish runs of different settings.
 
     The seed and the place do not enter, nor does a noise seed that follows the seed; ``1`` and ``1.0`` are the same.
     """
-    settings = {k: _plain(v) for k, v in _flat(config).items() if k.split(".")[0] not in (*PLACE_SETTINGS, "seed")}
-    if config.get("task") == "classification" and settings.get("noise.seed") == config.seed:
+    left_out = {*PLACE_SETTINGS, "seed"}
+    settings = {name: _whole(value) for name, value in _flat(config).items() if name.split(".")[0] not in left_out}
+    if noise_follows_seed and settings.get("noise.seed") == config.seed:
         del settings["noise.seed"]
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def _plain(value: Any) -> Any:
+def _whole(value: Any) -> Any:
     """Whole numbers without a point, also in lists."""
     if isinstance(value, list):
-        return [_plain(each) for each in value]
+        return [_whole(each) for each in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -250,4 +245,4 @@ def _flat(config: DictConfig) -> dict[str, Any]:
         else:
             yield prefix, value
 
-    return dict(walk("", OmegaConf.to_container(config, resolve=True)))
+    return dict(walk("", plain(config)))

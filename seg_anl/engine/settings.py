@@ -1,32 +1,117 @@
-"""Checks of settings that both trainers have and no part of theirs checks when it is built."""
+"""Settings of both trainers with their kinds and ranges, free of torch so that a wrong one is refused at once."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
-from seg_anl.losses import RobustLoss, build_loss
-from seg_anl.records import UserError, is_number, is_whole_number, nearest_names
+from seg_anl.records import UserError, nearest_names
+from seg_anl.records.ranges import (
+    Count,
+    FractionBelowOne,
+    Interval,
+    NonNegative,
+    Positive,
+    Seed,
+)
 
-LARGEST_SEED = 2**32 - 1  # NumPy's
-MOST_WORKERS = 512
-
-
-def check_whole_numbers(config: DictConfig, lowest: int, *settings: str, highest: float = math.inf) -> None:
-    """Refuse any of ``settings`` (dotted names) that is there and not a whole number from ``lowest`` to ``highest``."""
-    for setting in settings:
-        value = OmegaConf.select(config, setting, default=lowest)
-        if not is_whole_number(value) or not lowest <= value <= highest:
-            bounds = f">= {lowest}" if highest == math.inf else f"from {lowest} to {highest}"
-            raise UserError(f"{setting} must be a whole number {bounds}, got {value!r}")
+Precision = Literal["fp32", "bf16", "fp16"]
+Workers = Annotated[int, Interval(least=0, most=512, whole=True)]
 
 
-def check_seeds_and_workers(config: DictConfig, fewest_workers: int) -> None:
-    """Refuse a ``seed``, ``noise.seed`` or number of ``workers`` that cannot be."""
-    check_whole_numbers(config, 0, "seed", "noise.seed", highest=LARGEST_SEED)
-    check_whole_numbers(config, fewest_workers, "workers", highest=MOST_WORKERS)
+@dataclass(frozen=True, kw_only=True)
+class LoopSettings:
+    """How long and how to run the loop.
+
+    Attributes:
+        epochs: number of passes over the training data.
+        precision: ``fp32``, ``bf16`` or ``fp16`` (autocast; the loss is computed in float32 in any case).
+        channels_last: memory format of network and images.
+        compile: hand network and loss to ``torch.compile``.
+        checkpoint_every: epochs between checkpoints; a killed run repeats at most that many.
+        progress: show a progress bar.
+    """
+
+    epochs: Count
+    precision: Precision = "fp32"
+    channels_last: bool = False
+    compile: bool = False
+    checkpoint_every: Count = 1
+    progress: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings(LoopSettings):
+    """The settings at the top level of a trainer's configuration; ``record`` is checked by :func:`checked_records`."""
+
+    task: str
+    preset: str
+    seed: Seed
+    batch_size: Count
+    record: Any = ()
+    run_root: Any = "runs"
+    run_dir: Any = None
+    device: Any = "auto"
+    workers: Workers = 1
+
+    @property
+    def loop(self) -> LoopSettings:
+        """The part that the loop needs."""
+        return LoopSettings(**{name: getattr(self, name) for name in LoopSettings.__dataclass_fields__})
+
+
+@dataclass(frozen=True)
+class OptimSettings:
+    """The ``optim`` group of the configuration.
+
+    Attributes:
+        name: ``adam``, ``adamw`` or ``sgd``.
+        lr, weight_decay: of the network's parameters.
+        momentum, nesterov: of SGD.
+        schedule: per epoch: ``constant``; ``exponential`` (times ``gamma``); ``cosine`` (to ``eta_min`` over all
+            epochs); ``step`` (times ``gamma`` every ``step_size`` epochs); ``milestones`` (times ``gamma`` from each
+            of the epochs in ``milestones`` on).
+        clip_norm: largest gradient norm of the network, the L1 sub-gradient included; None: no clipping.
+        l1: delta, the weight of the L1 norm of all network parameters.
+        jacobian: weight of the squared Jacobian norm, see :mod:`seg_anl.engine.jacobian`; half of it counts.
+        loss_lr: learning rate of parameters that belong to the loss (T-Loss's log nu); they have no weight decay.
+    """
+
+    name: Literal["adam", "adamw", "sgd"]
+    lr: Positive
+    weight_decay: NonNegative = 0.0
+    momentum: FractionBelowOne = 0.9
+    nesterov: bool = False
+    schedule: Literal["constant", "exponential", "cosine", "step", "milestones"] = "constant"
+    gamma: Positive = 1.0
+    step_size: Count = 1
+    milestones: tuple[Count, ...] = ()
+    eta_min: NonNegative = 0.0
+    clip_norm: Positive | None = None
+    l1: NonNegative = 0.0
+    jacobian: NonNegative = 0.0
+    loss_lr: Positive = 1e-3
+
+    def __post_init__(self) -> None:
+        if self.nesterov and self.name == "sgd" and self.momentum == 0:
+            raise UserError("optim.nesterov=true needs optim.momentum > 0")
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise UserError(f"optim.milestones must be a list of rising epochs > 0, got {list(self.milestones)}")
+
+
+def plain(config: DictConfig, *, omit: Collection[str] = ()) -> dict[str, Any]:
+    """The resolved settings of a group as plain values, without those named in ``omit``."""
+    settings = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(settings, dict)
+    return {str(name): value for name, value in settings.items() if name not in omit}
+
+
+def top_level(config: DictConfig) -> dict[str, Any]:
+    """The settings of a configuration that are in no group."""
+    return plain(config, omit=[str(name) for name in config if OmegaConf.is_dict(config[name])])
 
 
 def of_each_seed(config: DictConfig) -> list[DictConfig]:
@@ -48,52 +133,20 @@ def of_each_seed(config: DictConfig) -> list[DictConfig]:
     return configs
 
 
-def check_switches(config: DictConfig, *settings: str) -> None:
-    """Refuse any of ``settings`` (dotted names) that is there and neither true nor false; null is for "not said"."""
-    for setting in settings:
-        value = OmegaConf.select(config, setting)
-        if value is not None and not isinstance(value, bool):
-            raise UserError(f"{setting} must be true or false, got {value!r}")
-
-
-def check_tuning_share(config: DictConfig) -> None:
-    """Refuse a ``data.tuning`` that is not a share of the training set."""
-    tuning = config.data.tuning
-    if not is_number(tuning) or not 0 <= tuning < 1:
-        raise UserError(f"data.tuning must be from 0 to below 1, got {tuning!r}")
-
-
-def listed(config: DictConfig, setting: str) -> list[str]:
+def listed(value: Any) -> tuple[str, ...]:
     """What a setting names: nothing (null), one thing, or a list."""
-    value = OmegaConf.select(config, setting)
     if value is None:
-        return []
-    return [str(each) for each in value] if OmegaConf.is_list(value) else [str(value)]
+        return ()
+    return tuple(map(str, value)) if isinstance(value, (list, tuple)) else (str(value),)
 
 
-def checked_records(config: DictConfig, known: Collection[str]) -> set[str]:
+def checked_records(value: Any, known: Collection[str]) -> frozenset[str]:
     """The records that the setting ``record`` asks for: a name, or a list of names.
 
     Raises:
         UserError: for a name that is not ``known``.
     """
-    names = listed(config, "record")
-    for name in names:
+    for name in listed(value):
         if name not in known:
             raise UserError(f"record={name}: {nearest_names(name, known)}")
-    return set(names)
-
-
-def loss_from_config(config: DictConfig, *others: str) -> RobustLoss:
-    """The loss of a ``loss`` configuration; ``others`` are settings in it that are not the loss's.
-
-    Raises:
-        UserError: for an unknown loss or parameter (with the nearest names) or a value out of range.
-    """
-    settings = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(settings, dict)
-    parameters = {str(key): value for key, value in settings.items() if key not in ("name", *others)}
-    try:
-        return build_loss(str(config.name), **parameters)
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    return frozenset(listed(value))

@@ -1,19 +1,44 @@
-"""Noise-robust losses: ``build_loss(name, **params)`` gives a module, ``list_losses()`` the names."""
+"""Noise-robust losses: ``build_loss(name, **params)`` gives a module, ``list_losses()`` the names.
 
-from .base import PointwiseLoss, RobustLoss, ScheduledLoss
-from .inputs import LabeledLogProbs, labeled_log_probs
-from .registry import build_loss, list_losses, loss_parameters
-from .t_loss import TLoss, t_loss
+Every loss is a class too (``from seg_anl.losses import ANLCELoss, GCELoss``). torch is imported with the first
+name that needs it; the names and parameters
+of all losses (``seg_anl.losses.declarations``) are known without.
+"""
 
-__all__ = [
-    "LabeledLogProbs",
-    "PointwiseLoss",
-    "RobustLoss",
-    "ScheduledLoss",
-    "TLoss",
-    "build_loss",
-    "labeled_log_probs",
-    "list_losses",
-    "loss_parameters",
-    "t_loss",
-]
+from importlib import import_module
+from typing import Any
+
+from seg_anl.records.errors import nearest_names
+
+from .declarations import Declaration, list_losses, loss
+from .declarations import declarations as _declarations
+
+_HOMES = {
+    "FunctionLoss": "base",
+    "PointwiseLoss": "base",
+    "RobustLoss": "base",
+    "ScheduledLoss": "base",
+    "LabeledLogProbs": "inputs",
+    "LabeledLogits": "inputs",
+    "labeled_log_probs": "inputs",
+    "build_loss": "registry",
+    "loss_class": "registry",
+    "loss_parameters": "registry",
+    "t_loss": "student_t",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    classes = {declaration.class_name: declaration.name for declaration in _declarations().values()}
+    if name in classes:
+        return import_module(f"{__name__}.registry").loss_class(classes[name])
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; {nearest_names(name, __dir__())}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES, *(declaration.class_name for declaration in _declarations().values())})
+
+
+__all__ = ["Declaration", "list_losses", "loss", *_HOMES]

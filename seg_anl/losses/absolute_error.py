@@ -8,11 +8,13 @@ from torch import Tensor
 
 from seg_anl.records.ranges import Negative
 
+from .declarations import loss
 from .inputs import LabeledLogProbs
 
 LOG_ZERO = math.log(1e-4)
 
 
+@loss("mae", formula="1 - p_y", symmetric=True, order=3)
 def mae(pred: LabeledLogProbs) -> Tensor:
     """Mean absolute error as the published code has it: 1 - p_y, half of the L1 distance to the one-hot label.
 
@@ -21,6 +23,7 @@ def mae(pred: LabeledLogProbs) -> Tensor:
     return pred.miss()
 
 
+@loss("nmae", formula="(1 - p_y) / (C - 1)", symmetric=True)
 def nmae(pred: LabeledLogProbs) -> Tensor:
     """Normalized MAE: (1 - p_y) / (C - 1).
 
@@ -29,6 +32,7 @@ def nmae(pred: LabeledLogProbs) -> Tensor:
     return pred.miss() / (pred.num_classes - 1)
 
 
+@loss("rce", formula=r"-A \, (1 - p_y), \quad A = \text{log_zero}", symmetric=True)
 def rce(pred: LabeledLogProbs, *, log_zero: Negative = LOG_ZERO) -> Tensor:
     """Reverse cross entropy, -sum_k p_k log q_k with log 0 := ``log_zero``: MAE times -log_zero.
 
@@ -38,6 +42,7 @@ def rce(pred: LabeledLogProbs, *, log_zero: Negative = LOG_ZERO) -> Tensor:
     return -log_zero * pred.miss()
 
 
+@loss("nrce", formula="(1 - p_y) / (C - 1)", symmetric=True)
 def nrce(pred: LabeledLogProbs) -> Tensor:
     """Normalized RCE: the constant cancels, (1 - p_y) / (C - 1), the same as NMAE.
 

@@ -1,7 +1,4 @@
-"""Asymmetric losses: robust as long as the right label is the most frequent one.
-
-Reference: Zhou et al., Asymmetric Loss Functions for Learning with Noisy Labels, ICML 2021, Section 4.
-"""
+"""Asymmetric losses: robust as long as the right label is the most frequent one."""
 
 from __future__ import annotations
 
@@ -10,20 +7,33 @@ from torch import Tensor
 
 from seg_anl.records.ranges import AboveOne, Positive
 
-from .elementary import positive_power
+from .declarations import loss
 from .inputs import LabeledLogProbs
+from .powers import positive_power
 
 
+@loss("agce", formula=r"((a + 1)^q - (a + p_y)^q) / q")
 def agce(pred: LabeledLogProbs, *, a: Positive = 1.0, q: Positive = 2.0) -> Tensor:
-    """Asymmetric generalized cross entropy: ((a + 1)^q - (a + p_y)^q) / q."""
+    """Asymmetric generalized cross entropy: ((a + 1)^q - (a + p_y)^q) / q.
+
+    Reference: Zhou et al., Asymmetric Loss Functions for Learning with Noisy Labels, ICML 2021, Section 4.
+    """
     return ((a + 1) ** q - positive_power(a + pred.target_log_prob.exp(), q)) / q
 
 
+@loss("aul", formula=r"((a - p_y)^q - (a - 1)^q) / q")
 def aul(pred: LabeledLogProbs, *, a: AboveOne = 1.5, q: Positive = 0.9) -> Tensor:
-    """Asymmetric unhinged loss: ((a - p_y)^q - (a - 1)^q) / q."""
+    """Asymmetric unhinged loss: ((a - p_y)^q - (a - 1)^q) / q.
+
+    Reference: Zhou et al., Asymmetric Loss Functions for Learning with Noisy Labels, ICML 2021, Section 4.
+    """
     return (positive_power(a - 1 + pred.miss(), q) - (a - 1) ** q) / q
 
 
+@loss("ael", formula="e^{-p_y / a}")
 def ael(pred: LabeledLogProbs, *, a: Positive = 3.0) -> Tensor:
-    """Asymmetric exponential loss: exp(-p_y / a); not shifted, so its minimum is exp(-1 / a)."""
+    """Asymmetric exponential loss: exp(-p_y / a); not shifted, so its minimum is exp(-1 / a).
+
+    Reference: Zhou et al., Asymmetric Loss Functions for Learning with Noisy Labels, ICML 2021, Section 4.
+    """
     return torch.exp(-pred.target_log_prob.exp() / a)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.loss import _Loss
 
+from seg_anl.records.errors import nearest_names
+from seg_anl.records.ranges import complaint, keyword_parameters
+
+from .declarations import COMMON
 from .inputs import LabeledLogits, LabeledLogProbs, labeled_logits
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -16,9 +23,11 @@ ACTIVATIONS = ("softmax", "sigmoid")
 PointwiseFunction = Callable[..., Tensor]
 """``function(pred: LabeledLogProbs, *, parameter=default, ...) -> (B, *E)``: one value per element, not reduced."""
 
+AnyLoss = TypeVar("AnyLoss", bound="RobustLoss")
+
 
 class ScheduledLoss(nn.Module):
-    """A criterion that is told when an epoch begins, whether or not it has a schedule.
+    """A criterion whose ``set_epoch`` is called when an epoch begins, whether or not it has a schedule.
 
     Attributes:
         draws: whether it draws random numbers, from torch's generator.
@@ -34,8 +43,16 @@ class ScheduledLoss(nn.Module):
         return {name: value.item() for name, value in self.state_dict().items() if value.ndim == 0}
 
 
-class RobustLoss(ScheduledLoss):
+class RobustLoss(ScheduledLoss, _Loss):
     """Base of all losses.
+
+    A subclass has an ``evaluate`` and keyword-only parameters, whose annotations say what is allowed
+    (:mod:`seg_anl.records.ranges`): a value outside, or a keyword that no parameter has, is a ``ValueError``.
+
+    Attributes:
+        hyperparameters: the loss's own parameters as they were given, with the defaults of the others.
+        has_state: whether ``state_dict()`` holds something.
+        per_image: whether there is one value per image, not per element.
 
     Args:
         reduction: ``"mean"`` over the elements that count, ``"sum"`` or ``"none"``; MONAI's ``LossReduction`` too.
@@ -50,6 +67,20 @@ class RobustLoss(ScheduledLoss):
           float64 logits, also under autocast.
     """
 
+    loss_name: ClassVar[str] = ""
+    has_state = False
+    per_image = False
+    hyperparameters: dict[str, Any]
+
+    def __new__(cls: type[AnyLoss], *arguments: Any, **keywords: Any) -> AnyLoss:
+        """Refuse wrong keywords before any ``__init__`` uses them."""
+        loss = super().__new__(cls)
+        own, takes_others = _own_parameters(cls)  # type: ignore[arg-type]
+        given = {name: value for name, value in keywords.items() if name not in COMMON}
+        known = {name: value for name, value in given.items() if name in own or not takes_others}
+        loss.hyperparameters = checked_parameters(cls.loss_name or cls.__name__, own, known, COMMON)
+        return loss
+
     def __init__(
         self, *, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax"
     ) -> None:
@@ -59,7 +90,6 @@ class RobustLoss(ScheduledLoss):
         if ignore_index is not None and (isinstance(ignore_index, bool) or not isinstance(ignore_index, int)):
             raise ValueError(f"ignore_index must be an integer label or None, got {ignore_index!r}")
         self.ignore_index = ignore_index
-        self.hyperparameters: dict[str, Any] = {}
 
     def evaluate(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | None]:
         """One value per element, and the mask of those that count (None: all)."""
@@ -83,26 +113,65 @@ class RobustLoss(ScheduledLoss):
         return ", ".join(f"{name}={value}" for name, value in shown.items() if not isinstance(value, Tensor))
 
 
-class PointwiseLoss(RobustLoss):
-    """A loss that is one pure function of each element's log-probabilities."""
+class FunctionLoss(RobustLoss):
+    """A loss made of one pure function of each element's log-probabilities, and what a subclass adds to it."""
+
+    function: ClassVar[PointwiseFunction]
+    function_keywords: ClassVar[tuple[str, ...]]
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if "function" in vars(cls):
+            cls.function_keywords = tuple(keyword_parameters(cls.function))
 
     def __init__(
         self,
-        function: PointwiseFunction,
-        hyperparameters: dict[str, Any],
-        fused: PointwiseFunction | None = None,
-        **common: Any,
+        *,
+        reduction: str = "mean",
+        ignore_index: int | None = None,
+        activation: str = "softmax",
+        **parameters: Any,
     ) -> None:
-        super().__init__(**common)
-        self.function = function
-        self.fused = fused
-        self.hyperparameters = hyperparameters
+        super().__init__(reduction=reduction, ignore_index=ignore_index, activation=activation)
+
+    def values(self, pred: LabeledLogProbs) -> Tensor:
+        """The function's value at every element, ``(B, *E)``."""
+        return self.function(pred, **{name: self.hyperparameters[name] for name in self.function_keywords})
+
+
+class PointwiseLoss(FunctionLoss):
+    """A loss that is one pure function of each element's log-probabilities."""
 
     def evaluate(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | None]:
         """The function's value at every element."""
-        if self.fused is not None and not torch.compiler.is_compiling():
-            return self.fused(batch.logits, batch.labels, **self.hyperparameters), batch.counted
-        return self.function(batch.log_probs(), **self.hyperparameters), batch.counted
+        return self.values(batch.log_probs()), batch.counted
+
+
+def checked_parameters(
+    owner: str, known: Mapping[str, inspect.Parameter], given: Mapping[str, Any], common: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Defaults overlaid with what was given; ``common`` are keywords taken elsewhere, named where they come near.
+
+    Raises:
+        ValueError: for an unknown name, with the nearest valid ones, or a value outside what the annotation allows.
+    """
+    for name, value in given.items():
+        if name not in known:
+            hint = nearest_names(name, [*known, *common])
+            raise ValueError(f"loss {owner!r} has no parameter {name!r}; {hint}")
+        wrong = complaint(name, known[name].annotation, value)
+        if wrong:
+            raise ValueError(f"loss {owner!r}: {wrong}")
+    return {name: given.get(name, parameter.default) for name, parameter in known.items()}
+
+
+@cache
+def _own_parameters(cls: type[RobustLoss]) -> tuple[dict[str, inspect.Parameter], bool]:
+    """The parameters of a loss without the common ones, and whether it takes keywords that have no such name."""
+    parameters = inspect.signature(cls, eval_str=True).parameters.values()
+    own = {parameter.name: parameter for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
+    takes_others = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    return {name: parameter for name, parameter in own.items() if name not in COMMON}, takes_others
 
 
 def reduce_values(values: Tensor, counted: Tensor | None, reduction: str) -> Tensor:
@@ -123,6 +192,3 @@ def _one_of(setting: str, value: str, choices: tuple[str, ...]) -> str:
     if value not in choices:
         raise ValueError(f"{setting} must be one of {', '.join(map(repr, choices))}, got {value!r}")
     return value
-
-
-__all__ = ["LabeledLogProbs", "PointwiseLoss", "RobustLoss", "ScheduledLoss", "reduce_values"]

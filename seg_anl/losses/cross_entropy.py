@@ -9,14 +9,17 @@ from torch import Tensor
 
 from seg_anl.records.ranges import AboveOne, Count, Fraction, NonNegative
 
+from .declarations import loss
 from .inputs import LabeledLogProbs
 
 
+@loss("ce", formula=r"-\log p_y", order=1)
 def ce(pred: LabeledLogProbs) -> Tensor:
     """Cross entropy: -log p_y. Fits fast, and fits wrong labels just as well."""
     return -pred.target_log_prob
 
 
+@loss("nce", formula=r"\log p_y \,/ \sum_k \log p_k", symmetric=True)
 def nce(pred: LabeledLogProbs) -> Tensor:
     """Normalized cross entropy: the share of the labeled class in the total surprise.
 
@@ -28,6 +31,7 @@ def nce(pred: LabeledLogProbs) -> Tensor:
     return pred.target_log_prob / pred.log_probs.sum(dim=1)
 
 
+@loss("lsr", formula=r"-(1 - s) \log p_y - \frac{s}{C} \sum_k \log p_k", order=8)
 def lsr(pred: LabeledLogProbs, *, smoothing: Fraction = 0.1) -> Tensor:
     """Label-smoothing regularization: cross entropy against (1 - s) one-hot + s / C.
 
@@ -36,6 +40,13 @@ def lsr(pred: LabeledLogProbs, *, smoothing: Fraction = 0.1) -> Tensor:
     return (1 - smoothing) * ce(pred) - smoothing * pred.log_probs.mean(dim=1)
 
 
+@loss(
+    "bootstrap_soft",
+    title="Bootstrap (soft)",
+    class_name="BootstrapSoftLoss",
+    formula=r"-\beta \log p_y - (1 - \beta) \sum_k p_k \log p_k",
+    order=9,
+)
 def bootstrap_soft(pred: LabeledLogProbs, *, beta: Fraction = 0.95) -> Tensor:
     """Soft bootstrapping: cross entropy against beta * label + (1 - beta) * prediction.
 
@@ -47,6 +58,13 @@ def bootstrap_soft(pred: LabeledLogProbs, *, beta: Fraction = 0.95) -> Tensor:
     return beta * ce(pred) + (1 - beta) * entropy
 
 
+@loss(
+    "bootstrap_hard",
+    title="Bootstrap (hard)",
+    class_name="BootstrapHardLoss",
+    formula=r"-\beta \log p_y - (1 - \beta) \log \max_k p_k",
+    order=10,
+)
 def bootstrap_hard(pred: LabeledLogProbs, *, beta: Fraction = 0.8) -> Tensor:
     """Hard bootstrapping: cross entropy against beta * label + (1 - beta) * the most probable class.
 
@@ -55,6 +73,9 @@ def bootstrap_hard(pred: LabeledLogProbs, *, beta: Fraction = 0.8) -> Tensor:
     return beta * ce(pred) - (1 - beta) * pred.log_probs.max(dim=1).values
 
 
+@loss(
+    "phuber_ce", title="PHCE", class_name="PHuberCELoss", formula=r"-\log p_y, \text{ linear below } 1 / \tau", order=6
+)
 def phuber_ce(pred: LabeledLogProbs, *, tau: AboveOne = 2.0) -> Tensor:
     """Partially Huberized cross entropy: linear in p_y below 1 / tau, so that no sample pulls harder than tau.
 
@@ -66,6 +87,7 @@ def phuber_ce(pred: LabeledLogProbs, *, tau: AboveOne = 2.0) -> Tensor:
     return torch.where(pred.target_log_prob > -math.log(tau), ce(pred), linear)
 
 
+@loss("taylor_ce", title="TCE", class_name="TaylorCELoss", formula=r"\sum_{i=1}^{t} (1 - p_y)^i / i", order=7)
 def taylor_ce(pred: LabeledLogProbs, *, t: Count = 2) -> Tensor:
     """Taylor cross entropy: the first t terms of -log p_y around p_y = 1; t = 1 is MAE, t -> infinity CE.
 
@@ -78,6 +100,7 @@ def taylor_ce(pred: LabeledLogProbs, *, t: Count = 2) -> Tensor:
     return total
 
 
+@loss("el", formula=r"-(1 + \epsilon) \log \frac{p_y + \epsilon}{1 + \epsilon}", order=13)
 def el(pred: LabeledLogProbs, *, epsilon: NonNegative = 0.1) -> Tensor:
     """Equal loss: cross entropy of (p_y + epsilon) / (1 + epsilon), times 1 + epsilon.
 
@@ -88,6 +111,7 @@ def el(pred: LabeledLogProbs, *, epsilon: NonNegative = 0.1) -> Tensor:
     return _equal(pred.target_log_prob, epsilon)
 
 
+@loss("el_lsr", title="LSR+EL", formula=r"(1 - s) \, \text{EL}(p_y) + \frac{s}{C} \sum_k \text{EL}(p_k)", order=14)
 def el_lsr(pred: LabeledLogProbs, *, epsilon: NonNegative = 0.1, smoothing: Fraction = 0.1) -> Tensor:
     """Equal loss against smoothed labels: (1 - s) EL(p_y) + s / C sum_k EL(p_k).
 

@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .base import PointwiseFunction, RobustLoss
+from seg_anl.records.ranges import NonNegative
+
+from .base import FunctionLoss
 from .inputs import LabeledLogits
 
 
-class EntropyRegularizedLoss(RobustLoss):
+class EntropyRegularizedLoss(FunctionLoss):
     """A pointwise loss plus ``lam`` times how far the batch's mean prediction is from uniform.
 
     The marginal is taken over the elements of the batch that count, per process (under DDP each rank has its own), for
@@ -21,21 +23,15 @@ class EntropyRegularizedLoss(RobustLoss):
     Reference: Ye et al., Active Negative Loss, Eq. 13 and 14.
     """
 
-    def __init__(
-        self, function: PointwiseFunction, hyperparameters: dict[str, Any], *, lam: float, **common: Any
-    ) -> None:
-        super().__init__(**common)
-        self.function = function
+    def __init__(self, *, lam: NonNegative = 2.0, **keywords: Any) -> None:
+        super().__init__(**keywords)
         self.lam = lam
-        self.hyperparameters = {**hyperparameters, "lam": lam}
-        self._function_parameters = hyperparameters
 
     def evaluate(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | None]:
         """The pointwise values, each with the batch's regularizer added."""
         pred = batch.log_probs()
         regularizer = negative_marginal_entropy(pred.log_probs, batch.counted, per_channel=batch.sigmoid)
-        values = self.function(pred, **self._function_parameters)
-        return values + self.lam * regularizer, batch.counted
+        return self.values(pred) + self.lam * regularizer, batch.counted
 
 
 def negative_marginal_entropy(log_probs: Tensor, counted: Tensor | None, *, per_channel: bool = False) -> Tensor:

@@ -7,10 +7,12 @@ from torch import Tensor
 
 from seg_anl.records.ranges import NonNegative
 
-from .elementary import positive_power
+from .declarations import loss
 from .inputs import LabeledLogProbs
+from .powers import positive_power
 
 
+@loss("focal", title="FL", class_name="FocalLoss", formula=r"-(1 - p_y)^\gamma \log p_y", order=2)
 def focal(pred: LabeledLogProbs, *, gamma: NonNegative = 0.5, detach_modulation: bool = True) -> Tensor:
     """Focal loss: -(1 - p_y)^gamma log p_y.
 
@@ -23,6 +25,7 @@ def focal(pred: LabeledLogProbs, *, gamma: NonNegative = 0.5, detach_modulation:
     return -modulation(known.miss(), gamma, detach_modulation) * pred.target_log_prob
 
 
+@loss("nfl", formula=r"\text{FL}(p_y) \,/ \sum_k \text{FL}(p_k)", symmetric=True)
 def nfl(pred: LabeledLogProbs, *, gamma: NonNegative = 0.5, detach_modulation: bool = True) -> Tensor:
     """Normalized focal loss: focal loss of the label over its sum for all labels, in [0, 1]; symmetric.
 

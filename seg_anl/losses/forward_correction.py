@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from .base import RobustLoss
+from .declarations import loss
 from .inputs import LOWEST_LOG_PROB, LabeledLogits
 
 
-class ForwardCorrectedLoss(RobustLoss):
-    """Cross entropy of T' p: -log sum_i T[i, y] p_i.
+@loss("forward", title="Forward", formula=r"-\log \sum_i T_{iy} \, p_i", order=11)
+class ForwardLoss(RobustLoss):
+    """Forward correction, cross entropy of T' p: -log sum_i T[i, y] p_i.
 
     Args:
         transition: ``(C, C)``, T[i, j] = P(noisy label j given true class i); rows sum to 1. For sigmoid ``(2, 2)``,
@@ -22,6 +24,7 @@ class ForwardCorrectedLoss(RobustLoss):
     Theorem 2.
     """
 
+    has_state = True
     transition: Tensor
 
     def __init__(

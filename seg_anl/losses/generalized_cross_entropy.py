@@ -9,11 +9,13 @@ from torch import Tensor
 
 from seg_anl.records.ranges import PositiveFraction
 
+from .declarations import loss
 from .inputs import LabeledLogProbs
 
 LOG_CLAMP = math.log(1e-7)  # all published code clamps probabilities here
 
 
+@loss("gce", formula="(1 - p_y^q) / q", order=4)
 def gce(pred: LabeledLogProbs, *, q: PositiveFraction = 0.7, exact_official: bool = True) -> Tensor:
     """Generalized cross entropy: (1 - p_y^q) / q; q -> 0 is CE, q = 1 MAE.
 
@@ -25,6 +27,7 @@ def gce(pred: LabeledLogProbs, *, q: PositiveFraction = 0.7, exact_official: boo
     return _box_cox(pred.target_log_prob, q, exact_official)
 
 
+@loss("ngce", formula=r"\text{GCE}(p_y) \,/ \sum_k \text{GCE}(p_k)", symmetric=True)
 def ngce(pred: LabeledLogProbs, *, q: PositiveFraction = 0.7, exact_official: bool = True) -> Tensor:
     """Normalized GCE: GCE of the label over its sum for all labels, in [0, 1]; symmetric.
 

@@ -9,10 +9,12 @@ from torch import Tensor
 from seg_anl.records.ranges import Count, Fraction, WholeNumber
 
 from .base import RobustLoss
+from .declarations import loss
 from .inputs import LOWEST_LOG_PROB, LabeledLogits
 
 
-class NegativeLearningLoss(RobustLoss):
+@loss("nlnl", formula=r"-\log(1 - p_c), \quad c \ne y \text{ drawn at random}", order=12)
+class NLNLLoss(RobustLoss):
     """Negative learning in three stages, moved by :meth:`set_epoch`.
 
     1. NL: -log(1 - p_c) for random complementary classes c other than the label.
@@ -28,6 +30,7 @@ class NegativeLearningLoss(RobustLoss):
     Reference: Kim et al., NLNL: Negative Learning for Noisy Labels, ICCV 2019, Eq. 2 and Algorithm 1.
     """
 
+    has_state = True
     draws = True
     stage: Tensor
 
@@ -49,13 +52,6 @@ class NegativeLearningLoss(RobustLoss):
         self.complements = complements
         self.register_buffer("stage", torch.tensor(1))
         self.set_epoch(0)
-        self.hyperparameters = {
-            "nl_epochs": nl_epochs,
-            "selnl_epochs": selnl_epochs,
-            "selnl_threshold": selnl_threshold,
-            "selpl_threshold": selpl_threshold,
-            "complements": complements,
-        }
 
     def set_epoch(self, epoch: int) -> None:
         """Enter the stage of ``epoch`` (from 0)."""

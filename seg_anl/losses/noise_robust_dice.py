@@ -10,14 +10,22 @@ from torch import Tensor
 from seg_anl.records.ranges import Interval
 
 from .base import RobustLoss
+from .declarations import loss
 from .inputs import LabeledLogits
 
 SMALLEST_AREA = 1e-5  # pixels; a class that is neither there nor predicted costs nothing
 
 
-class NoiseRobustDice(RobustLoss):
-    """Sum of |p - g|^gamma over the areas of prediction and label, per class over the whole batch; mean over classes.
+@loss(
+    "nr_dice",
+    title="NR-Dice",
+    formula=r"\sum_i {\lvert p_i - g_i \rvert}^\gamma \,/ \left(\sum_i p_i + \sum_i g_i\right)",
+    order=15,
+)
+class NRDiceLoss(RobustLoss):
+    """Noise-robust Dice: the sum of |p - g|^gamma over the areas of prediction and label.
 
+    Each class is summed over the whole batch; the loss is the mean over the classes.
     g is the one-hot label. ``gamma = 2`` with squared areas is the Dice loss, ``gamma = 1`` an absolute error relative
     to the areas. ``reduction="none"`` gives each image's part of the error, ``(B,)``, scaled so that their mean is the
     loss. Sigmoid: the classes are the channels.
@@ -32,6 +40,8 @@ class NoiseRobustDice(RobustLoss):
     Images, IEEE TMI 2020; the authors' PyMIC for areas over the batch and the mean over all classes.
     """
 
+    per_image = True
+
     def __init__(
         self,
         *,
@@ -44,7 +54,6 @@ class NoiseRobustDice(RobustLoss):
     ) -> None:
         super().__init__(reduction=reduction, ignore_index=ignore_index, activation=activation)
         self.gamma, self.areas, self.include_background = gamma, areas, include_background
-        self.hyperparameters = {"gamma": gamma, "areas": areas, "include_background": include_background}
 
     def evaluate(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | None]:
         """One value per image, ``(B,)``."""

@@ -8,14 +8,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .base import PointwiseFunction, RobustLoss
-from .generalized_cross_entropy import LOG_CLAMP
-from .inputs import LabeledLogits, labeled_log_probs
+from seg_anl.records.ranges import Count, NonNegative, Positive, PositiveFraction
+
+from .base import FunctionLoss
+from .cross_entropy import ce
+from .declarations import loss
+from .focal import focal
+from .generalized_cross_entropy import LOG_CLAMP, gce
+from .inputs import LabeledLogits, LabeledLogProbs, labeled_log_probs
 
 SHORTEST = 1e-3  # published code: 1e-12, at which half precision overflows
 
 
-class SparseRegularizedLoss(RobustLoss):
+class SparseRegularizedLoss(FunctionLoss):
     """A pointwise loss of sharpened logits plus lambda * sum_k p_k^p.
 
     Logits are l2-normalized over the classes (unless ``normalize=False``) and divided by ``tau`` before both terms.
@@ -27,34 +32,26 @@ class SparseRegularizedLoss(RobustLoss):
     schedule of Section 3.3; normalization as in Section 3.2.
     """
 
+    has_state = True
     lam: Tensor
 
     def __init__(
         self,
-        function: PointwiseFunction,
-        function_parameters: dict[str, Any],
         *,
-        tau: float,
-        p: float,
-        lam: float,
-        rho: float,
-        every: int,
-        normalize: bool,
-        exact_official: bool,
-        **common: Any,
+        tau: Positive = 0.5,
+        p: Positive = 0.1,
+        lam: NonNegative = 1.2,
+        rho: Positive = 1.03,
+        every: Count = 1,
+        normalize: bool = True,
+        exact_official: bool = True,
+        **keywords: Any,
     ) -> None:
-        super().__init__(**common)
-        self.function = function
-        self._function_parameters = function_parameters
+        super().__init__(**keywords)
         self.tau, self.p, self.rho, self.every, self.normalize = tau, p, rho, every, normalize
         self.exact_official = exact_official
         self.initial_lam = lam
         self.register_buffer("lam", torch.tensor(float(lam)))
-        self.hyperparameters = {
-            **function_parameters,
-            **{"tau": tau, "p": p, "lam": lam, "rho": rho, "every": every, "normalize": normalize},
-            "exact_official": exact_official,
-        }
 
     def set_epoch(self, epoch: int) -> None:
         """Move lambda to its value of ``epoch`` (from 0)."""
@@ -68,9 +65,8 @@ class SparseRegularizedLoss(RobustLoss):
         # A small tau sends large logits beyond what their type holds.
         highest = torch.finfo(logits.dtype).max
         pred = labeled_log_probs((logits / self.tau).clamp(-highest, highest), batch.labels)
-        values = self.function(pred, **self._function_parameters)
         log_probs = pred.log_probs.clamp(min=LOG_CLAMP) if self.exact_official else pred.log_probs
-        return values + self.lam * torch.exp(self.p * log_probs).sum(dim=1), batch.counted
+        return self.values(pred) + self.lam * torch.exp(self.p * log_probs).sum(dim=1), batch.counted
 
 
 def _unit_length(logits: Tensor) -> Tensor:
@@ -80,3 +76,30 @@ def _unit_length(logits: Tensor) -> Tensor:
     """
     size = logits.detach().abs().amax(dim=1, keepdim=True).clamp(min=1)
     return F.normalize(logits / size, dim=1, eps=SHORTEST)
+
+
+@loss("ce_sr", formula=r"-\log \hat p_y + \lambda_t \sum_k \hat p_k^{\,p}", base=SparseRegularizedLoss)
+def ce_sr(pred: LabeledLogProbs) -> Tensor:
+    """Cross entropy of sharpened outputs plus their weighted lp-norm.
+
+    Reference: Zhou et al., Learning with Noisy Labels via Sparse Regularization, ICCV 2021, Eq. 7 and 9.
+    """
+    return ce(pred)
+
+
+@loss("fl_sr", formula=r"\text{FL}(\hat p_y) + \lambda_t \sum_k \hat p_k^{\,p}", base=SparseRegularizedLoss)
+def fl_sr(pred: LabeledLogProbs, *, gamma: NonNegative = 0.5, detach_modulation: bool = True) -> Tensor:
+    """Focal loss of sharpened outputs plus their weighted lp-norm.
+
+    Reference: Zhou et al., Learning with Noisy Labels via Sparse Regularization, ICCV 2021, Eq. 7 and 9.
+    """
+    return focal(pred, gamma=gamma, detach_modulation=detach_modulation)
+
+
+@loss("gce_sr", formula=r"\text{GCE}(\hat p_y) + \lambda_t \sum_k \hat p_k^{\,p}", base=SparseRegularizedLoss)
+def gce_sr(pred: LabeledLogProbs, *, q: PositiveFraction = 0.7, exact_official: bool = True) -> Tensor:
+    """Generalized cross entropy of sharpened outputs plus their weighted lp-norm.
+
+    Reference: Zhou et al., Learning with Noisy Labels via Sparse Regularization, ICCV 2021, Eq. 7 and 9.
+    """
+    return gce(pred, q=q, exact_official=exact_official)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,13 @@ import numpy as np
 import torch
 from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from numpy.typing import NDArray
 from torch import nn
 
 from seg_anl.records import UserError
 
-from .scores import Overlap, overlap
-from .settings import TEST_VARIABLE
+from .environment_settings import TEST_VARIABLE
+from .overlap import overlap
 
 LAYOUTS = (("imagesTs", "labelsTs"), ("images", "labels"))
 
@@ -37,50 +37,38 @@ def find_cases(folder: Path, file_ending: str) -> list[EvaluationCase]:
     Raises:
         UserError: when there is none, or an image is missing.
     """
-    found = [folder / labels for images, labels in LAYOUTS if (folder / images).is_dir() and (folder / labels).is_dir()]
+    source = f"{TEST_VARIABLE}={folder}"
+    found = [pair for pair in LAYOUTS if all((folder / name).is_dir() for name in pair)]
     if not found:
         expected = " or ".join(f"{images}/ and {labels}/" for images, labels in LAYOUTS)
-        raise UserError(f"{TEST_VARIABLE}={folder}: expected a folder with {expected} in it")
-    labels = found[0]
-    images = labels.with_name(labels.name.replace("labels", "images"))
+        raise UserError(f"{source}: expected a folder with {expected} in it")
+    images, labels = (folder / name for name in found[0])
     cases = []
     for label in sorted(labels.glob(f"*{file_ending}")):
         name = label.name.removesuffix(file_ending)
         files = sorted(images.glob(f"{glob.escape(name)}_[0-9][0-9][0-9][0-9]{file_ending}"))
         if not files:
-            raise UserError(f"{TEST_VARIABLE}={folder}: {label} has no image {images / name}_0000{file_ending}")
+            raise UserError(f"{source}: {label} has no image {images / name}_0000{file_ending}")
         cases.append(EvaluationCase([str(file) for file in files], str(label)))
     if not cases:
-        raise UserError(f"{TEST_VARIABLE}={folder}: no file *{file_ending} in {labels}")
+        raise UserError(f"{source}: no file *{file_ending} in {labels}")
     return cases
 
 
+@dataclass(frozen=True)
 class EvaluationSet:
-    """Cases together with what reading and predicting them takes.
+    """Cases together with what reading and predicting them takes: the managers and description of the training."""
 
-    Args:
-        cases: what to test on.
-        plans_manager, configuration_manager, dataset_json: of the training.
-        trainer_name: for nnU-Net's predictor.
-    """
+    cases: Sequence[EvaluationCase]
+    plans_manager: Any
+    configuration_manager: Any
+    dataset_json: dict[str, Any]
+    trainer_name: str
 
-    def __init__(
-        self,
-        cases: Sequence[EvaluationCase],
-        plans_manager: Any,
-        configuration_manager: Any,
-        dataset_json: dict[str, Any],
-        trainer_name: str,
-    ) -> None:
-        self.cases = cases
-        self.plans_manager = plans_manager
-        self.configuration_manager = configuration_manager
-        self.dataset_json = dataset_json
-        self.trainer_name = trainer_name
-        self.label_manager = plans_manager.get_label_manager(dataset_json)
-
-    def __len__(self) -> int:
-        return len(self.cases)
+    @property
+    def label_manager(self) -> Any:
+        """nnU-Net's, of the training."""
+        return self.plans_manager.get_label_manager(self.dataset_json)
 
     def check(self) -> None:
         """Read one image and every label.
@@ -107,55 +95,36 @@ class EvaluationSet:
 
     def overlaps(
         self, network: nn.Module, device: torch.device, progress: Callable[[str], None], part: tuple[int, int] = (0, 1)
-    ) -> list[Overlap]:
+    ) -> list[NDArray[np.int64]]:
         """Predict the cases of ``part`` (which, of how many) at their original size, without mirroring.
 
         ``network`` returns the full resolution only (deep supervision off) and is in eval mode.
         """
-        predictor = self._predictor(network, device)
+        training = (self.plans_manager, self.configuration_manager)
+        predictor = nnUNetPredictor(
+            use_mirroring=False, perform_everything_on_device=device.type == "cuda", device=device, allow_tqdm=False
+        )
+        predictor.manual_initialization(network, *training, None, self.dataset_json, self.trainer_name, None)
         preprocessor = self.configuration_manager.preprocessor_class(verbose=False)
-        regions = self._regions()
+        labels = self.label_manager
+        foreground = labels.foreground_regions if labels.has_regions else labels.foreground_labels
+        regions = [np.atleast_1d(region).tolist() for region in foreground]
         found = []
         for case in self.cases[part[0] :: part[1]]:
-            data, _, properties = preprocessor.run_case(
-                case.images, None, self.plans_manager, self.configuration_manager, self.dataset_json
-            )
-            logits = predictor.predict_sliding_window_return_logits(torch.from_numpy(data)).cpu()
+            data, _, properties = preprocessor.run_case(case.images, None, *training, self.dataset_json)
             predicted = convert_predicted_logits_to_segmentation_with_correct_shape(
-                logits,
-                self.plans_manager,
-                self.configuration_manager,
-                self.label_manager,
+                predictor.predict_sliding_window_return_logits(torch.from_numpy(data)).cpu(),
+                *training,
+                labels,
                 properties,
                 num_threads_torch=torch.get_num_threads(),
             )
             truth = self._truth(case)
             if predicted.shape != truth.shape:
                 raise UserError(f"{case.label}: shape {truth.shape}, but its image has shape {predicted.shape}")
-            found.append(overlap(predicted, truth, regions, self.label_manager.ignore_label))
+            found.append(overlap(predicted, truth, regions, labels.ignore_label))
         progress(f"seg_anl: tested on {len(found)} cases")
         return found
-
-    def _predictor(self, network: nn.Module, device: torch.device) -> Any:
-        predictor = nnUNetPredictor(
-            use_mirroring=False, perform_everything_on_device=device.type == "cuda", device=device, allow_tqdm=False
-        )
-        predictor.manual_initialization(
-            network,
-            self.plans_manager,
-            self.configuration_manager,
-            None,
-            self.dataset_json,
-            self.trainer_name,
-            None,
-        )
-        return predictor
-
-    def _regions(self) -> list[tuple[int, ...]]:
-        if not self.label_manager.has_regions:
-            return [(int(label),) for label in self.label_manager.foreground_labels]
-        regions = self.label_manager.foreground_regions
-        return [tuple(region) if isinstance(region, (tuple, list)) else (int(region),) for region in regions]
 
     def _truth(self, case: EvaluationCase) -> Any:
         return self._read(case.label, lambda reader: reader.read_seg(case.label))[0]
@@ -164,5 +133,5 @@ class EvaluationSet:
         try:
             return read(self.plans_manager.image_reader_writer_class())[0]
         except Exception as error:  # readers raise what their libraries raise; all of it is about this file
-            reason = re.sub(r"\s+", " ", str(error))[:200]
+            reason = " ".join(str(error).split())[:200]
             raise UserError(f"{TEST_VARIABLE}: {name} cannot be read: {reason}") from error

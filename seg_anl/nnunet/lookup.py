@@ -1,4 +1,4 @@
-"""Whether nnU-Net is there and finds the trainers: the real look-up, and a sentence for each way it fails."""
+"""Whether nnU-Net is installed and finds the trainers: its own look-up, and a message for each way it fails."""
 
 from __future__ import annotations
 
@@ -35,9 +35,8 @@ def require_nnunet() -> str:
     try:
         version = metadata.version("nnunetv2")
     except metadata.PackageNotFoundError:
-        return "unknown"  # a checkout on the path; the look-up tells
-    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
-    if numbers < OLDEST:
+        return "unknown"  # a checkout on the path
+    if tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < OLDEST:
         raise UserError(f"nnU-Net {version} is too old: it finds trainers outside itself only from 2.8 on; {INSTALL}")
     return version
 
@@ -61,7 +60,7 @@ def look_up(name: str) -> Any:
     """The class that nnU-Net finds under ``name``.
 
     Raises:
-        UserError: when it finds none, or stumbles over a module of another folder.
+        UserError: when it finds none, or a module of another folder cannot be imported.
     """
     from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
@@ -70,35 +69,30 @@ def look_up(name: str) -> Any:
         with quiet():
             return recursive_find_trainer_class_by_name(name)
     except Exception as error:  # nnU-Net imports every module of every folder; any of them may raise anything
-        if not _is_of_nnunet(error):
-            raise UserError(
-                f"nnU-Net's search for {name!r} ended with {type(error).__name__}: {error}; is there a broken module "
-                f"in {EXTERNAL_VARIABLE}={value}?"
-            ) from error
-        hint = nearest_names(name, trainers())
-        place = f"{EXTERNAL_VARIABLE}={value}" if value else f"{EXTERNAL_VARIABLE} is not set"
-        raise UserError(f"nnU-Net finds no trainer {name!r} ({place}); {hint}") from error
-
-
-def _is_of_nnunet(error: Exception) -> bool:
-    """Whether this is how nnU-Net says that it found nothing; a module that it imported may raise the same type."""
-    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    return isinstance(error, RuntimeError) and str(frame.f_globals.get("__name__")).startswith("nnunetv2.")
+        # nnU-Net says that it found nothing by a RuntimeError; a module that it imported may raise the same type.
+        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+        if isinstance(error, RuntimeError) and str(frame.f_globals.get("__name__")).startswith("nnunetv2."):
+            place = f"{EXTERNAL_VARIABLE}={value}" if value else f"{EXTERNAL_VARIABLE} is not set"
+            hint = nearest_names(name, trainers())
+            raise UserError(f"nnU-Net finds no trainer {name!r} ({place}); {hint}") from error
+        raise UserError(
+            f"nnU-Net's search for {name!r} ended with {type(error).__name__}: {error}; is there a broken module "
+            f"in {EXTERNAL_VARIABLE}={value}?"
+        ) from error
 
 
 def check(names: list[str]) -> list[str]:
     """Look every trainer up as ``nnUNetv2_train`` would; returns the names found.
 
     Raises:
-        UserError: for the first thing that stands in the way.
+        UserError: for the first thing that is wrong.
     """
-    require_nnunet()
     value = os.environ.get(EXTERNAL_VARIABLE)
     if not value:
         raise UserError(f"{EXTERNAL_VARIABLE} is not set; export {EXTERNAL_VARIABLE}=$(seg-anl-nnunet path)")
     missing = [folder for folder in value.split(os.pathsep) if folder.strip() and not os.path.isdir(folder)]
     if missing:
-        raise UserError(f"{EXTERNAL_VARIABLE} names {missing[0]}, which is no folder")
+        raise UserError(f"{EXTERNAL_VARIABLE} names {missing[0]}, which is not a folder")
     ours = trainers()
     for name in names or list(ours):
         if name not in ours:
@@ -114,7 +108,7 @@ def check(names: list[str]) -> list[str]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep what nnU-Net prints and warns of while it is imported and searches away from our own output."""
+    """Suppress what nnU-Net prints and its warnings while it is imported and searches."""
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

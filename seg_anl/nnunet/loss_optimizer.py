@@ -1,4 +1,4 @@
-"""Training what a loss itself learns (T-Loss's nu), in step with an optimizer that does not know of it."""
+"""Training the parameters of a loss (T-Loss's nu) in step with an optimizer that does not hold them."""
 
 from __future__ import annotations
 
@@ -22,29 +22,12 @@ class LossOptimizer:
     """
 
     def __init__(
-        self,
-        loss: nn.Module,
-        network_optimizer: torch.optim.Optimizer,
-        *,
-        learning_rate: float,
-        scaler: Any | None = None,
+        self, loss: nn.Module, network_optimizer: torch.optim.Optimizer, *, learning_rate: float, scaler: Any = None
     ) -> None:
         self.parameters = list(loss.parameters())
         self.adam = torch.optim.Adam(self.parameters, lr=learning_rate)
         self.scaler = scaler
         network_optimizer.register_step_pre_hook(self._follow)
-
-    def zero_grad(self) -> None:
-        """Forget the gradients of the last step, also of one that was skipped."""
-        self.adam.zero_grad(set_to_none=True)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Adam's state."""
-        return self.adam.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore Adam's state."""
-        self.adam.load_state_dict(state)
 
     def _follow(self, *_: object) -> None:
         average_gradients(self.parameters)

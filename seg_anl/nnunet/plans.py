@@ -17,12 +17,9 @@ def dataset_folder(root: Path, dataset: str) -> Path:
     Raises:
         UserError: when there is none, or more than one of that number.
     """
-    if dataset.isdecimal():
-        pattern = f"Dataset{int(dataset):03d}_*"
-        found = sorted(path for path in root.glob(pattern) if path.is_dir()) if root.is_dir() else []
-    else:
-        pattern = dataset
-        found = [root / dataset] if (root / dataset).is_dir() else []
+    pattern = f"Dataset{int(dataset):03d}_*" if dataset.isdecimal() else dataset
+    candidates = sorted(root.glob(pattern)) if dataset.isdecimal() else [root / dataset]
+    found = [path for path in candidates if path.is_dir()]
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
         raise UserError(f"{root}: expected one folder {pattern}, found {names}; run nnUNetv2_plan_and_preprocess first")
@@ -35,8 +32,8 @@ def add_configuration(
     """The plans with a configuration ``name`` that inherits everything but batch and patch size from ``base``.
 
     Raises:
-        UserError: when ``base`` is unknown, ``name`` stands for something else already, or the network that ``base``
-            plans cannot halve the patch as often as it wants to.
+        UserError: when ``base`` is unknown, ``name`` is taken, or the patch is not a multiple of the strides of the
+            network that ``base`` plans.
     """
     configurations = plans["configurations"]
     added = {"inherits_from": base, "batch_size": batch_size, "patch_size": list(patch_size)}
@@ -52,7 +49,7 @@ def add_configuration(
         factors = [math.prod(stage[axis] for stage in strides) for axis in range(len(patch_size))]
         if any(size % factor for size, factor in zip(patch_size, factors, strict=True)):
             raise UserError(
-                f"the network of {base!r} divides the patch by {factors}, which {list(patch_size)} is no multiple of"
+                f"the network of {base!r} divides the patch by {factors}, {list(patch_size)} is no multiple of that"
             )
     return {**plans, "configurations": {**configurations, name: added}}
 

@@ -24,12 +24,9 @@ from torch._dynamo import OptimizedModule
 from seg_anl.losses import RobustLoss
 from seg_anl.records import MetricRow, UserError, exit_with_error, written_aside
 
+from .continuation import refuse_other_settings, refuse_other_variant
 from .criterion import NNUNetCriterion
-from .evaluation_set import EvaluationSet, find_cases
-from .loss_optimizer import LossOptimizer
-from .run_record import LAST_K, RunRecord
-from .scores import dice_scores
-from .settings import (
+from .environment_settings import (
     LOSS_VARIABLE,
     TEST_VARIABLE,
     TRAIN_VARIABLE,
@@ -40,10 +37,18 @@ from .settings import (
     loss_choice,
     variant_suffix,
 )
+from .evaluation_set import EvaluationSet, find_cases
+from .loss_optimizer import LossOptimizer
+from .overlap import dice_from_overlaps
+from .run_record import LAST_K, RunRecord
 
-CHECKPOINT_KEY = "seg_anl"  # beside nnU-Net's own keys, which its predictor reads by name
+CHECKPOINT_KEY = "seg_anl"  # next to nnU-Net's own keys, which its predictor reads by name
 NOISE_KEY = "annotation_noise"  # in the dataset.json of a dataset that seg-anl-noise made
-CHECKPOINT_NAMES = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
+NNUNET_ATTRIBUTES = {
+    "epochs": "num_epochs",
+    "iterations": "num_iterations_per_epoch",
+    "validation_iterations": "num_val_iterations_per_epoch",
+}
 
 
 @contextmanager
@@ -61,7 +66,7 @@ class RobustLossTrainer(nnUNetTrainer):
     Attributes:
         loss_name: the loss, or None to take any from ``SEG_ANL_LOSS``.
         loss_parameters: where they differ from the loss's defaults.
-        dice_weight: weight of nnU-Net's own Dice loss beside it.
+        dice_weight: weight of nnU-Net's own Dice loss, which is added.
         loss_learning_rate: of parameters that the loss itself has (Adam, constant).
         preset: name of the published setting the trainer follows.
     """
@@ -86,40 +91,37 @@ class RobustLossTrainer(nnUNetTrainer):
             self.variant = type(self).__name__ + variant_suffix(self.own_loss(), self.loss_choice, self.train_choice)
             test_folder = os.environ.get(TEST_VARIABLE)
             cases = find_cases(Path(test_folder), dataset_json["file_ending"]) if test_folder else None
-            if plans.get("continue_training"):
-                self._refuse_other_variant(plans, configuration, fold)
+            if plans.get("continue_training") and nnUNet_results.is_set():
+                results = Path(nnUNet_results) / plans["dataset_name"]
+                place = f"__{plans['plans_name']}__{configuration}"
+                refuse_other_variant(results, type(self).__name__, self.variant, place, fold)
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.set_defaults()
-        for attribute, value in (
-            ("num_epochs", self.train_choice.epochs),
-            ("num_iterations_per_epoch", self.train_choice.iterations),
-            ("num_val_iterations_per_epoch", self.train_choice.validation_iterations),
-        ):
-            if value is not None:
-                setattr(self, attribute, value)
+        for name, value in self.train_choice.given().items():
+            if name in NNUNET_ATTRIBUTES:
+                setattr(self, NNUNET_ATTRIBUTES[name], value)
         self.metric_rows: list[MetricRow] = []
         self.loss_optimizer: LossOptimizer | None = None
         self.robust_loss: RobustLoss
         self.record: RunRecord | None = None
-        self.test_set: EvaluationSet | None = None
+        self.test_set = None
         if cases is not None:
-            self.test_set = EvaluationSet(
-                cases, self.plans_manager, self.configuration_manager, dataset_json, type(self).__name__
-            )
+            managers = (self.plans_manager, self.configuration_manager)
+            self.test_set = EvaluationSet(cases, *managers, dataset_json, type(self).__name__)
 
     @classmethod
     def own_loss(cls) -> LossChoice | None:
         """The loss that the class stands for; None when it takes any."""
         if cls.loss_name is None:
             return None
-        return loss_choice(cls.loss_name, cls.loss_parameters, cls.dice_weight)
+        return loss_choice(cls.loss_name, dice_weight=cls.dice_weight, **cls.loss_parameters)
 
     @classmethod
     def choices(cls, environ: Mapping[str, str]) -> tuple[LossChoice, TrainChoice]:
         """What the environment makes of the class.
 
         Raises:
-            UserError: for values that cannot be trained.
+            UserError: for unknown names and values out of range.
         """
         loss = chosen_loss(environ.get(LOSS_VARIABLE), cls.__name__, cls.own_loss())
         return loss, chosen_training(environ.get(TRAIN_VARIABLE))
@@ -140,28 +142,23 @@ class RobustLossTrainer(nnUNetTrainer):
         self._output_folder_base = path
 
     def initialize(self) -> None:
-        """Network, optimizer and loss, and the optimizer of what the loss learns."""
+        """Network, optimizer and loss, and the optimizer of the loss's own parameters."""
         if self.train_choice.seed is not None:
             for start in (random.seed, np.random.seed, torch.manual_seed):
                 start(self.train_choice.seed)
         super().initialize()
         if any(True for _ in self.robust_loss.parameters()):
             self.loss_optimizer = LossOptimizer(
-                self.robust_loss,
-                self.optimizer,
-                learning_rate=self.loss_learning_rate,
-                scaler=self.grad_scaler,
+                self.robust_loss, self.optimizer, learning_rate=self.loss_learning_rate, scaler=self.grad_scaler
             )
-        self.print_to_log_file(
-            f"seg_anl: loss {self.loss_choice}; training {self.train_choice.given() or 'as the trainer says'}"
-        )
+        training = self.train_choice.given() or "as the trainer says"
+        self.print_to_log_file(f"seg_anl: loss {self.loss_choice}; training {training}")
         self.print_to_log_file(f"seg_anl: to predict with this model: nnUNetv2_predict ... -tr {self.variant}")
 
     def _build_loss(self) -> nn.Module:
         # nnU-Net's loss is built for its Dice and its deep supervision weights, then its inside is exchanged.
         built = super()._build_loss()
-        wrapper = built if isinstance(built, DeepSupervisionWrapper) else None
-        original = built if wrapper is None else wrapper.loss
+        original = built.loss if isinstance(built, DeepSupervisionWrapper) else built
         criterion = NNUNetCriterion(
             self.loss_choice,
             has_regions=self.label_manager.has_regions,
@@ -173,12 +170,11 @@ class RobustLossTrainer(nnUNetTrainer):
                 criterion.check(self.label_manager.num_segmentation_heads)
             except ValueError as error:
                 raise UserError(str(error)) from error
-        criterion.to(self.device)
-        self.robust_loss = criterion.loss
-        if wrapper is None:
+        self.robust_loss = criterion.to(self.device).loss
+        if built is original:
             return criterion
-        wrapper.loss = criterion
-        return wrapper
+        built.loss = criterion
+        return built
 
     def on_train_start(self) -> None:
         """nnU-Net's start; with a test folder also config.yaml and environment.json."""
@@ -192,14 +188,14 @@ class RobustLossTrainer(nnUNetTrainer):
                 self.record.write_rows(self.metric_rows)
 
     def on_train_epoch_start(self) -> None:
-        """Tell the loss which epoch begins."""
+        """Give the loss the epoch that begins."""
         self.robust_loss.set_epoch(self.current_epoch)
         super().on_train_epoch_start()
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         """nnU-Net's step; the loss's own parameters follow the network's optimizer."""
         if self.loss_optimizer is not None:
-            self.loss_optimizer.zero_grad()
+            self.loss_optimizer.adam.zero_grad()  # also of a step that was skipped
         return super().train_step(batch)
 
     def on_validation_epoch_end(self, val_outputs: list[dict[str, Any]]) -> None:
@@ -210,13 +206,17 @@ class RobustLossTrainer(nnUNetTrainer):
             self.print_to_log_file(f"seg_anl: {learned}")
         if self.test_set is None:
             return
+
+        def logged(key: str) -> float:
+            return float(self.logger.get_value(key, step=-1))
+
         values = {
-            "train": {"loss": self._logged("train_losses"), "lr": self._logged("lrs")},
-            "validation": {"loss": self._logged("val_losses"), "pseudo_dice": self._logged("mean_fg_dice")},
+            "train": {"loss": logged("train_losses"), "lr": logged("lrs")},
+            "validation": {"loss": logged("val_losses"), "pseudo_dice": logged("mean_fg_dice")},
         }
         if self.current_epoch >= self.num_epochs - LAST_K:
             with one_line_errors():
-                values["test"] = self._test()
+                values["test"] = self._test(self.test_set)
             self.print_to_log_file(f"seg_anl: test {values['test']}")
         self.metric_rows += [MetricRow(self.current_epoch, split, metrics) for split, metrics in values.items()]
         if self.record is not None:
@@ -226,7 +226,7 @@ class RobustLossTrainer(nnUNetTrainer):
         """nnU-Net's end; with a test folder also summary.json."""
         super().on_train_end()
         if self.record is not None and self.test_set is not None:
-            counts = {"train": len(self.do_split()[0]), "test": len(self.test_set)}
+            counts = {"train": len(self.do_split()[0]), "test": len(self.test_set.cases)}
             self.record.finish(self.metric_rows, counts, self.robust_loss.numbers())
 
     def save_checkpoint(self, filename: str) -> None:
@@ -240,7 +240,7 @@ class RobustLossTrainer(nnUNetTrainer):
             checkpoint[CHECKPOINT_KEY] = {
                 **self._chosen(),
                 "loss_state": self.robust_loss.state_dict(),
-                "loss_optimiser": None if self.loss_optimizer is None else self.loss_optimizer.state_dict(),
+                "loss_optimiser": None if self.loss_optimizer is None else self.loss_optimizer.adam.state_dict(),
                 "rows": [asdict(row) for row in self.metric_rows],
             }
             torch.save(checkpoint, aside)
@@ -250,17 +250,13 @@ class RobustLossTrainer(nnUNetTrainer):
         checkpoint = filename_or_checkpoint
         if not isinstance(checkpoint, dict):
             checkpoint = torch.load(filename_or_checkpoint, map_location=self.device, weights_only=False)
+        own = checkpoint.get(CHECKPOINT_KEY)
         with one_line_errors():
-            own = checkpoint.get(CHECKPOINT_KEY)
-            if own is None:
-                raise UserError(
-                    f"{filename_or_checkpoint}: holds no record of its loss; it was not written by a seg_anl trainer"
-                )
-            self._refuse_other_settings(own, str(filename_or_checkpoint))
+            refuse_other_settings(own, self._chosen(), str(filename_or_checkpoint))
         super().load_checkpoint(filename_or_checkpoint)
         self.robust_loss.load_state_dict(own["loss_state"])
         if self.loss_optimizer is not None:
-            self.loss_optimizer.load_state_dict(own["loss_optimiser"])
+            self.loss_optimizer.adam.load_state_dict(own["loss_optimiser"])
         self.metric_rows = [MetricRow(**row) for row in own["rows"]]
 
     def configuration_record(self) -> dict[str, Any]:
@@ -294,65 +290,25 @@ class RobustLossTrainer(nnUNetTrainer):
             "test_folder": os.environ.get(TEST_VARIABLE),
         }
 
-    def _test(self) -> dict[str, float]:
-        assert self.test_set is not None
+    def _test(self, test_set: EvaluationSet) -> dict[str, float]:
         network = self.network.module if self.is_ddp else self.network
         if isinstance(network, OptimizedModule):
             network = network._orig_mod
         self.set_deep_supervision_enabled(False)
         network.eval()
         try:
-            overlaps = self.test_set.overlaps(network, self.device, self.print_to_log_file, self._part())
+            overlaps = test_set.overlaps(network, self.device, self.print_to_log_file, self._part())
         finally:
             self.set_deep_supervision_enabled(self.enable_deep_supervision)
         if self.is_ddp:
             gathered: list[Any] = [None] * distributed.get_world_size()
             distributed.all_gather_object(gathered, overlaps)
             overlaps = [found for part in gathered for found in part]
-        return dice_scores(overlaps)
+        return dice_from_overlaps(overlaps)
 
     def _part(self) -> tuple[int, int]:
+        """Which part of the test cases is this process's, of how many."""
         return (distributed.get_rank(), distributed.get_world_size()) if self.is_ddp else (0, 1)
-
-    def _logged(self, key: str) -> float:
-        return float(self.logger.get_value(key, step=-1))
 
     def _chosen(self) -> dict[str, Any]:
         return {"loss": self.loss_choice.settings(), "training": self.train_choice.given()}
-
-    def _refuse_other_settings(self, found: Mapping[str, Any], source: str) -> None:
-        now = self._chosen()
-        different = [
-            f"{key}={found[part].get(key)} there, {now[part].get(key)} now"
-            for part in ("loss", "training")
-            for key in sorted({*found[part], *now[part]})
-            if found[part].get(key) != now[part].get(key)
-        ]
-        if different:
-            raise UserError(
-                f"{source} was trained under other settings ({'; '.join(different)}); "
-                f"set {LOSS_VARIABLE} and {TRAIN_VARIABLE} as they were, or begin anew without --c"
-            )
-
-    def _refuse_other_variant(self, plans: dict[str, Any], configuration: str, fold: int | str) -> None:
-        """With no run to continue nnU-Net begins a new one; where one of other settings lies, that is a mistake."""
-        if not nnUNet_results.is_set():
-            return
-        results = Path(nnUNet_results) / plans["dataset_name"]
-        place = f"__{plans['plans_name']}__{configuration}"
-        name = type(self).__name__
-
-        def begun(variant: Path) -> bool:
-            return any((variant / f"fold_{fold}" / checkpoint).is_file() for checkpoint in CHECKPOINT_NAMES)
-
-        if begun(results / (self.variant + place)):
-            return
-        variants = sorted(
-            path for path in (*results.glob(f"{name}{place}"), *results.glob(f"{name}-*{place}")) if begun(path)
-        )
-        if variants:
-            raise UserError(
-                f"nothing to continue in {results / (self.variant + place)}; the run there is "
-                f"{', '.join(path.name.removesuffix(place) for path in variants)}: set {LOSS_VARIABLE} and "
-                f"{TRAIN_VARIABLE} as it has them, or leave out --c to begin a new one"
-            )

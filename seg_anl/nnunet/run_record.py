@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import OmegaConf
 
-from seg_anl.records import (
-    MetricRow,
-    write_json,
-    write_metrics,
-    write_text,
-)
+from seg_anl.records import MetricRow, write_json, write_metrics, write_text
 from seg_anl.records.provenance import provenance, write_environment
 from seg_anl.records.runs import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, SUMMARY_FILE, finished_summary
 
@@ -23,15 +18,14 @@ PACKAGES = ("seg-anl", "nnunetv2", "dynamic_network_architectures", "batchgenera
 
 
 class RunRecord:
-    """Writes the files of the run in ``folder``."""
+    """Writes the files of the run ``config`` in ``folder``."""
 
-    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
-        self.folder = folder
-        self.config = config
+    def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
+        self.folder, self.config = folder, config
 
     def begin(self, device: torch.device, processes: int, epoch: int) -> None:
         """Write config.yaml and environment.json; a run resumed at ``epoch`` > 0 adds its environment to the first."""
-        write_text(self.folder / CONFIG_FILE, OmegaConf.to_yaml(OmegaConf.create(self.config)))
+        write_text(self.folder / CONFIG_FILE, OmegaConf.to_yaml(OmegaConf.create(dict(self.config))))
         write_environment(self.folder / ENVIRONMENT_FILE, environment(device, processes), resumed_at=epoch)
         (self.folder / SUMMARY_FILE).unlink(missing_ok=True)  # of a training that this one replaces
 
@@ -41,10 +35,10 @@ class RunRecord:
 
     def finish(self, rows: Sequence[MetricRow], counts: dict[str, int], loss_state: dict[str, float]) -> None:
         """Write summary.json, last, because it says that the run is finished."""
-        content = finished_summary(
-            self.config, rows, headline="test/dice", k=LAST_K, counts=counts, loss_state=loss_state
+        write_json(
+            self.folder / SUMMARY_FILE,
+            finished_summary(self.config, rows, headline="test/dice", k=LAST_K, counts=counts, loss_state=loss_state),
         )
-        write_json(self.folder / SUMMARY_FILE, content)
 
 
 def environment(device: torch.device, processes: int) -> dict[str, Any]:

@@ -1,148 +1,69 @@
-"""The trainers by the names that ``nnUNetv2_train -tr`` takes: one per loss, named after what it changes.
+"""The trainers by the names that ``nnUNetv2_train -tr`` takes, made from the losses' declarations.
 
-``nnUNetTrainerX_ISIC2017`` are ANL-CE and the baselines of Table VI in the published setting.
+Every loss that trains with its defaults has one, named after its class: ``nnUNetTrainerANLCE`` of ``ANLCELoss``. Two
+losses also have one with nnU-Net's Dice loss added; ANL-CE and the baselines of Table VI have one in the published
+setting.
 """
-
-# ruff: noqa: N801  (nnU-Net's naming)
 
 from __future__ import annotations
 
-from .isic2017 import ISIC2017Protocol
+import re
+from typing import Any
+
+from seg_anl.losses import build_loss
+from seg_anl.losses.declarations import Declaration, declarations
+
+from .environment_settings import ANY_LOSS_TRAINER
+from .isic2017_protocol import ISIC2017Protocol
 from .robust_trainer import RobustLossTrainer
 
-
-class nnUNetTrainerRobust(RobustLossTrainer):
-    """Any loss of the library, named by ``SEG_ANL_LOSS``."""
-
-
-class nnUNetTrainerANLCE(RobustLossTrainer):
-    """Active negative loss: NCE + NNCE."""
-
-    loss_name = "anl_ce"
-
-
-class nnUNetTrainerANLFL(RobustLossTrainer):
-    """Active negative loss: NFL + NNFL."""
-
-    loss_name = "anl_fl"
-
-
-class nnUNetTrainerANLCEER(RobustLossTrainer):
-    """ANL-CE with entropy regularization (ANL-CE*)."""
-
-    loss_name = "anl_ce_er"
-
-
-class nnUNetTrainerNCERCE(RobustLossTrainer):
-    """Active passive loss: NCE + RCE."""
-
-    loss_name = "nce_rce"
-
-
-class nnUNetTrainerNCEAGCE(RobustLossTrainer):
-    """NCE with the asymmetric AGCE."""
-
-    loss_name = "nce_agce"
-
-
-class nnUNetTrainerGCE(RobustLossTrainer):
-    """Generalized cross entropy."""
-
-    loss_name = "gce"
-
-
-class nnUNetTrainerSCE(RobustLossTrainer):
-    """Symmetric cross entropy."""
-
-    loss_name = "sce"
-
-
-class nnUNetTrainerMAE(RobustLossTrainer):
-    """Mean absolute error."""
-
-    loss_name = "mae"
-
-
-class nnUNetTrainerTLoss(RobustLossTrainer):
-    """T-Loss, per pixel: nnU-Net's SGD rates are made for losses that do not grow with the image."""
-
-    loss_name = "t_loss"
-    loss_parameters = {"per_pixel": True}  # noqa: RUF012
-
-
-class nnUNetTrainerNRDice(RobustLossTrainer):
-    """Noise-robust Dice, over each process's batch."""
-
-    loss_name = "nr_dice"
-
-
-class nnUNetTrainerCESR(RobustLossTrainer):
-    """Sparse regularization; over 1000 epochs its weight grows as the published code lets it over 120."""
-
-    loss_name = "ce_sr"
-    loss_parameters = {"every": 8}  # noqa: RUF012
-
-
-class nnUNetTrainerEL(RobustLossTrainer):
-    """Equal loss."""
-
-    loss_name = "el"
-
-
-class nnUNetTrainerDiceANLCE(nnUNetTrainerANLCE):
-    """ANL-CE beside nnU-Net's Dice loss, both with weight 1."""
-
-    dice_weight = 1.0
-
-
-class nnUNetTrainerDiceGCE(nnUNetTrainerGCE):
-    """GCE beside nnU-Net's Dice loss, both with weight 1."""
-
-    dice_weight = 1.0
-
-
-class nnUNetTrainerANLCE_ISIC2017(ISIC2017Protocol):
-    """ANL-CE in the published setting; alpha = beta = 5 is assumed, the paper does not say."""
-
-    loss_name = "anl_ce"
-
-
-class nnUNetTrainerCE_ISIC2017(ISIC2017Protocol):
-    """Cross entropy in the published setting."""
-
-    loss_name = "ce"
-
-
-class nnUNetTrainerGCE_ISIC2017(ISIC2017Protocol):
-    """GCE in the published setting."""
-
-    loss_name = "gce"
-
-
-class nnUNetTrainerMAE_ISIC2017(ISIC2017Protocol):
-    """MAE in the published setting."""
-
-    loss_name = "mae"
-
-
-class nnUNetTrainerSCE_ISIC2017(ISIC2017Protocol):
-    """SCE in the published setting."""
-
-    loss_name = "sce"
-
-
-class nnUNetTrainerNCERCE_ISIC2017(ISIC2017Protocol):
-    """APL (NCE + RCE) in the published setting."""
-
-    loss_name = "nce_rce"
-
-
-class nnUNetTrainerTLoss_ISIC2017(ISIC2017Protocol):
-    """T-Loss in the published setting, summed over pixels as published."""
-
-    loss_name = "t_loss"
-
-
-TRAINERS: dict[str, type[RobustLossTrainer]] = {
-    name: value for name, value in list(globals().items()) if name.startswith("nnUNetTrainer")
-}
+WITH_DICE = ("anl_ce", "gce")
+ISIC2017_LOSSES = ("anl_ce", "ce", "gce", "mae", "sce", "nce_rce", "t_loss")  # Table VI
+
+TRAINERS: dict[str, type[RobustLossTrainer]] = {}
+
+
+def add_trainer(name: str, base: type[RobustLossTrainer], doc: str, **attributes: Any) -> None:
+    """Make a subclass of ``base`` that nnU-Net, pickle and checkpoints find in this module under ``name``."""
+    made = type(name, (base,), {"__doc__": doc, "__module__": __name__, **attributes})
+    TRAINERS[name] = globals()[name] = made
+
+
+def loss_in_trainer_name(declared: Declaration) -> str:
+    """``NCERCE`` of ``NCEandRCELoss``; ``TLoss`` is itself, for nothing but T would be left."""
+    joined = re.sub(r"(?<=[A-Z])and(?=[A-Z])", "", declared.class_name)
+    short = joined.removesuffix("Loss")
+    return short if len(short) > 1 else joined
+
+
+def parameters_for_nnunet(declared: Declaration) -> dict[str, Any]:
+    """Where nnU-Net's own optimizer and length ask for other values than the loss's defaults."""
+    wanted = {
+        "per_pixel": True,  # nnU-Net's rates of SGD suit losses that do not grow with the image
+        "every": 8,  # the weight of SR grows over 1000 epochs as much as the published code lets it over 120
+    }
+    return {name: value for name, value in wanted.items() if name in declared.parameters}
+
+
+def trains_with_defaults(loss: str) -> bool:
+    """Whether the loss needs no value (a transition matrix) that only its user knows."""
+    try:
+        build_loss(loss)
+    except ValueError:
+        return False
+    return True
+
+
+add_trainer(ANY_LOSS_TRAINER, RobustLossTrainer, "Any loss of the library, named by ``SEG_ANL_LOSS``.")
+for _loss, _declared in declarations().items():
+    if not trains_with_defaults(_loss):
+        continue
+    _name, _doc = loss_in_trainer_name(_declared), _declared.summary
+    _own = {"loss_name": _loss, "loss_parameters": parameters_for_nnunet(_declared)}
+    add_trainer(f"nnUNetTrainer{_name}", RobustLossTrainer, _doc, **_own)
+    if _loss in WITH_DICE:
+        _added = f"{_declared.title} plus nnU-Net's Dice loss, both with weight 1."
+        add_trainer(f"nnUNetTrainerDice{_name}", RobustLossTrainer, _added, **_own, dice_weight=1.0)
+    if _loss in ISIC2017_LOSSES:
+        _published = f"{_declared.title} with the loss's own defaults in the published ISIC-2017 setting."
+        add_trainer(f"nnUNetTrainer{_name}_ISIC2017", ISIC2017Protocol, _published, loss_name=_loss)

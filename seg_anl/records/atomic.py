@@ -14,6 +14,8 @@ from typing import Any
 
 from .errors import UserError
 
+PARTIAL_PREFIX = ".partial-"  # of a file that is being written
+
 
 def make_directory(path: Path) -> Path:
     """Create ``path`` and its parents.
@@ -36,7 +38,7 @@ def written_aside(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is synced and renamed to ``path``, on any error removed.
 
     The temporary name keeps the suffixes of ``path``, because writers choose their format by them. A process killed
-    in between leaves only a file whose name starts with ``.partial-``.
+    in between leaves only a file whose name starts with :data:`PARTIAL_PREFIX`.
 
     Raises:
         UserError: when no file can be created there.
@@ -44,7 +46,7 @@ def written_aside(path: Path) -> Iterator[Path]:
     if path.is_dir():
         raise UserError(f"cannot write {path}: a folder of this name stands there")
     try:
-        descriptor, name = tempfile.mkstemp(prefix=".partial-", suffix="".join(path.suffixes), dir=path.parent)
+        descriptor, name = tempfile.mkstemp(prefix=PARTIAL_PREFIX, suffix="".join(path.suffixes), dir=path.parent)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
     os.close(descriptor)

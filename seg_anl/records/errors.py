@@ -23,15 +23,19 @@ class UserError(Exception):
 
 
 def nearest_names(name: str, known: Iterable[str], count: int = 3) -> str:
-    """Say which known names stand nearest to ``name``, for the end of an error message.
+    """Say which known names stand nearest to ``name``, for the end of an error message: first those it begins.
 
     >>> nearest_names("anl_c", ["anl_ce", "gce", "mae"])
     "did you mean 'anl_ce'?"
+    >>> nearest_names("anl", ["anl_ce", "anl_fl", "nfl"], count=2)
+    "did you mean 'anl_ce' or 'anl_fl'?"
     >>> nearest_names("zzz", ["gce", "mae"])
     'known: gce, mae'
     """
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=count, cutoff=0.6)
+    names, lower = sorted(known), name.lower()
+    begun = [match for match in names if lower and match.lower().startswith(lower)]
+    similar = difflib.get_close_matches(lower, names, n=count, cutoff=0.6)
+    close = list(dict.fromkeys([*begun, *similar]))[:count]
     if close:
         return f"did you mean {' or '.join(repr(match) for match in close)}?"
     return f"known: {', '.join(names)}"

@@ -20,7 +20,7 @@ from .errors import UserError, nearest_names
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Interval:
     """Finite numbers between bounds: ``above`` and ``below`` exclude the bound, ``least`` and ``most`` include it."""
 
@@ -39,6 +39,9 @@ class Interval:
         except OverflowError:
             return False
         return math.isfinite(number) and self.above < number < self.below and self.least <= number <= self.most
+
+    def __repr__(self) -> str:
+        return f"<{self}>"
 
     def __str__(self) -> str:
         bounds = [
@@ -74,8 +77,17 @@ def complaint(name: str, annotation: Any, value: Any) -> str | None:
     choices = get_args(annotation) if get_origin(annotation) is Literal else ()
     if choices and isinstance(value, str) and all(isinstance(choice, str) for choice in choices):
         return None if value in choices else f"{name}={value}: {nearest_names(value, choices)}"
-    expected = _expected(annotation, value)
-    return f"{name} must be {expected}, got {value!r}" if expected else None
+    wanted = _expected(annotation, value)
+    return f"{name} must be {wanted}, got {value!r}" if wanted else None
+
+
+def expected(annotation: Any) -> str | None:
+    """What a setting must be, in words; None where the annotation says nothing of its range.
+
+    >>> expected(PositiveFraction)
+    'a number > 0 and <= 1'
+    """
+    return _expected(annotation, object())
 
 
 def checked(schema: type[T], given: Mapping[str, Any], group: str = "") -> T:

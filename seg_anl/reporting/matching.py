@@ -9,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from seg_anl.records.recipes import recipes_of
+
 from .names import data_place, noise_name
-from .protocols import PRESETS
 from .published import PublishedCell, PublishedTable, list_tables, read_table
 
 # How a data set is recognized in the name of a run's data or the last folders of its place.
@@ -64,7 +65,8 @@ def fitting_tables(groups: pd.DataFrame) -> list[tuple[PublishedTable, int]]:
         ours = groups_in_places(groups, published).assign(split=groups["headline"].str.split("/").str[0])
         matched = len(ours.merge(published[PLACE], on=PLACE))
         if matched:
-            followed = sum(config.get("preset") in PRESETS.get(table.paper, ()) for config in groups["config"])
+            presets = {recipe.name for recipe in recipes_of(table.paper)}
+            followed = sum(config.get("preset") in presets for config in groups["config"])
             found.append((followed, matched, table))
     found.sort(key=lambda item: (-item[0], -item[1]))  # stable: else in the order of the index
     return [(table, matched) for _, matched, table in found]
@@ -79,8 +81,10 @@ def published_numbers(table: PublishedTable | None) -> pd.DataFrame:
     cells = tuple(cell for cell in cells if table and cell.metric == table.metric and cell.loss)
     several = len({cell.model for cell in cells}) > 1
     rows = [
-        (cell.loss, cell.training, cell.model if several else "", published_noise(cell), cell.split, cell.model)
-        + (cell.method, cell.mean, cell.std)
+        (
+            *(cell.loss, cell.training, cell.model if several else "", published_noise(cell), cell.split),
+            *(cell.model, cell.method, cell.mean, cell.std),
+        )
         for cell in cells
     ]
     columns = [*PLACE, "network", "published_method", "published_mean", "published_std"]

@@ -37,7 +37,7 @@ SIZE = (5.4, 3.0)  # inches, of a panel of curves
 LEFT, RIGHT, BOTTOM, TOP = 0.085, 0.985, 0.135, 0.975  # where its axes are
 INK, LINE = "#010203", "#040506"  # stand for the page's own colors of text and lines, light or dark
 DASHES = ("-", (0, (4, 2)), (0, (1.2, 1.5)), (0, (6, 2, 1.2, 2)))
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "seg-anl",
     "path.simplify": False,
@@ -51,7 +51,7 @@ STYLE: dict[str, Any] = {
 
 
 class Series(NamedTuple):
-    """A line of a chart: its name, number among the rows of its table, color, and how often the color was used before."""
+    """A line of a chart: name, number among the rows of its table, color, and how often the color was used before."""
 
     name: str
     number: int
@@ -142,7 +142,11 @@ def _curve_chart(title: str, curves: pd.DataFrame, series: Mapping[Any, Series],
                 [edge], facecolors=line.color.light, alpha=0.15, linewidths=0, gid=f"band-{line.number}"
             )
             axes.add_collection(band, autolim=False)
-        style = {"color": line.color.light, "linestyle": DASHES[line.twins % len(DASHES)], "gid": f"line-{line.number}"}
+        style: dict[str, Any] = {
+            "color": line.color.light,
+            "linestyle": DASHES[line.twins % len(DASHES)],
+            "gid": f"line-{line.number}",
+        }
         axes.add_line(Line2D(x, rows["mean"], linewidth=1.5, marker="o" if len(x) == 1 else "", clip_on=False, **style))
     width, height = (POINTS * inches for inches in SIZE)
     scale = [

@@ -5,17 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+from seg_anl.records.recipes import load_recipe
+
 from .palette import Color
 from .tables import SIGNIFICANT, Table, entry_p_value, p_value
 
 MINUS = "\N{MINUS SIGN}"
-PAPERS = {
-    "ye2024": "Ye et al., Active Negative Loss (journal version)",
-    "ma2020": "Ma et al., ICML 2020",
-    "zhou2021": "Zhou et al., ICCV 2021",
-    "cui2022": "Cui et al., ICASSP 2022",
-    "kasimoglu2024": "Kasimoglu and Amhan, 2024 (reproduction)",
-}
 
 
 def ours_text(entry: Any, decimals: int) -> str:
@@ -81,8 +76,8 @@ def what_is_measured(table: Table) -> str:
     unit = "" if table.metric == "loss" else " in percent"
     epochs = " or ".join("the last epoch" if k == 1 else f"the mean over the last {k} epochs" for k in table.last_k)
     return (
-        f"{split[:1].upper()}{split[1:]} {metric}{unit}: each run counts with {epochs}; given are mean ± sample standard "
-        "deviation over seeds."
+        f"{split[:1].upper()}{split[1:]} {metric}{unit}: each run counts with {epochs}; given are mean ± sample "
+        "standard deviation over seeds."
     )
 
 
@@ -90,7 +85,7 @@ def source(table: Table) -> str:
     """The published table that stands beside the runs, in words; empty where there is none."""
     if table.published is None:
         return ""
-    return f"{PAPERS.get(table.published.paper, table.published.paper)}, Table {table.published.table}"
+    return f"{load_recipe(table.published.paper).title}, Table {table.published.table}"
 
 
 def how_compared(table: Table) -> str:
@@ -190,8 +185,8 @@ def _ahead(table: Table, ranked: list[Ranked]) -> str:
         wins = sorted((row for row in ranked if row.best), key=lambda row: -row.best)
         counts = ", ".join(f"{row.label} ({row.best})" for row in wins)
         return (
-            f"{leader.label} has the best mean rank, {leader.rank:.1f} over {leader.noises} of {noises} noises; best most "
-            f"often: {counts or 'none, as each has one seed'}."
+            f"{leader.label} has the best mean rank, {leader.rank:.1f} over {leader.noises} of {noises} noises; best "
+            f"most often: {counts or 'none, as each has one seed'}."
         )
     column = next(column for column in table.columns if table.rows(column, run=True))
     first, second = sorted(
@@ -217,8 +212,8 @@ def _beside_paper(table: Table) -> str:
     tested = [p for entry in same if (p := entry_p_value(entry)) is not None]
     far = sum(p < SIGNIFICANT for p in tested)
     return (
-        f"Of {len(beside)} published numbers beside ours, {len(same)} are of the same protocol; {far} of {len(tested)} that "
-        f"can be tested differ (p < {SIGNIFICANT})."
+        f"Of {len(beside)} published numbers beside ours, {len(same)} are of the same protocol; {far} of {len(tested)} "
+        f"that can be tested differ (p < {SIGNIFICANT})."
     )
 
 

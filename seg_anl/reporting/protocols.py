@@ -1,63 +1,22 @@
-"""What the published numbers were made with, as far as the papers say, and in what a run departs from it."""
+"""In what a run departs from what was published: its settings against the paper's recipe in ``configs/recipes``."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from .published import PublishedTable
-from .run_directories import Run
+import yaml
+
+from seg_anl.losses.declarations import declarations
+from seg_anl.records import config_folder
+from seg_anl.records.recipes import Recipe, flat, merged, recipes_of
+
+from .names import data_name
+from .published import image_counts
 from .run_settings import value_text
-
-# How many runs a mean was taken over, as the papers say; the reproducibility report does not.
-PUBLISHED_RUNS = {"ye2024": 3, "ma2020": 3, "zhou2021": 3, "cui2022": 4}
-# Our presets that follow a paper; a run with one of them has the paper's optimizer and loss parameters.
-PRESETS = {
-    "ye2024": ("anl2024", "anl2023", "isic2017"),
-    "ma2020": ("apl2020",),
-    "zhou2021": ("sr2021", "sr2021_imbalance"),
-    "cui2022": ("el2021",),
-    "kasimoglu2024": ("re2024",),
-}
-
-_MNIST = {"epochs": 50, "counts.train": 60000, "counts.test": 10000}
-_CIFAR10 = {"epochs": 120, "batch_size": 128, "counts.train": 50000, "counts.test": 10000}
-_CIFAR100 = {"epochs": 200, "batch_size": 128, "counts.train": 50000, "counts.test": 10000}
-_WEBVISION = {"epochs": 250, "batch_size": 512}
-# ye2024: Section VI-B. ma2020: Section 5.2; batch as in its code. zhou2021 leaves it to its supplement and cui2022 says
-# nothing of epochs and batch: only what the data sets themselves fix stands here. kasimoglu2024: Section 3.
-PROTOCOLS: dict[tuple[str, str], dict[str, Any]] = {
-    ("ye2024", "cifar10"): _CIFAR10,
-    ("ye2024", "cifar100"): _CIFAR100,
-    ("ye2024", "webvision"): _WEBVISION,
-    ("ye2024", "animal10n"): {"epochs": 100, "batch_size": 128},
-    ("ye2024", "clothing1m"): {"epochs": 10, "batch_size": 32},
-    ("ye2024", "isic2017"): {
-        "epochs": 100,
-        "batch_size": 16,
-        "data.size": 256,
-        "model.patch_size": [256, 256],
-        "counts.train": 2000,
-        "counts.test": 600,
-        "k": 10,
-        "noise.mode": "official",
-    },
-    ("ma2020", "mnist"): _MNIST,
-    ("ma2020", "cifar10"): _CIFAR10,
-    ("ma2020", "cifar100"): _CIFAR100,
-    ("ma2020", "webvision"): _WEBVISION,
-    ("zhou2021", "mnist"): {"counts.train": 60000, "counts.test": 10000},
-    ("zhou2021", "cifar10"): {"counts.train": 50000, "counts.test": 10000},
-    ("zhou2021", "cifar100"): {"counts.train": 50000, "counts.test": 10000},
-    ("cui2022", "cifar10"): {"counts.train": 50000, "counts.test": 10000},
-    ("cui2022", "cifar100"): {"counts.train": 50000, "counts.test": 10000},
-    ("kasimoglu2024", "mnist"): {"counts.train": 60000, "counts.test": 10000},
-    ("kasimoglu2024", "cifar10"): {"counts.train": 50000, "counts.test": 10000},
-    ("kasimoglu2024", "cifar100"): {"epochs": 200, "counts.train": 50000, "counts.test": 10000},
-}
-# How the papers' code draws symmetric noise; asymmetric noise on CIFAR-10 differs too.
-_SYMMETRIC_COUNTS = {"ye2024": "cell", "ma2020": "class", "zhou2021": "class"}
-_REFLIP = {"ye2024": False, "ma2020": True, "zhou2021": True}
 
 _WORDS = {
     "epochs": "epochs",
@@ -66,11 +25,24 @@ _WORDS = {
     "model.patch_size": "patch size",
     "counts.train": "training images",
     "counts.test": "test images",
-    "k": "mean over the last epochs",
+    "evaluation.last_k": "mean over the last epochs",
     "noise.mode": "noise mode",
     "noise.counts": "counts of flips",
     "noise.reflip": "flipped labels flipped again",
+    "noise.seed": "noise seed",
+    "model.name": "network",
+    "optim.name": "optimizer",
+    "optim.lr": "learning rate",
+    "optim.weight_decay": "weight decay",
+    "optim.l1": "L1 penalty",
+    "optim.clip_norm": "clipping norm",
+    "optim.schedule": "schedule",
 }
+# The first three say beside which numbers a run stands; the network is compared by its own name.
+_NOT_COMPARED = frozenset({"noise.kind", "noise.rate", "noise.dataset", "published_model"})
+# What a run that does not say otherwise does.
+_UNSAID = {"noise.reflip": False, "noise.bidirectional": False, "noise.pairs": False, "noise.superclass": "index"}
+_NNUNET_SCHEDULES = {"DecayPerEpoch": "exponential"}  # a run of nnU-Net names the class of its schedule
 
 
 class Departure(NamedTuple):
@@ -84,50 +56,101 @@ class Departure(NamedTuple):
         return f"{self.what} {self.ours} (published: {self.published})"
 
 
-def departures(run: Run, table: PublishedTable, model: str) -> tuple[Departure, ...]:
-    """In what a finished run departs from the protocol of a table; ``model`` is empty where the paper names none.
+def departures(
+    config: Mapping[str, Any], summary: Mapping[str, Any], paper: str, data: str, model: str = ""
+) -> tuple[Departure, ...]:
+    """In what a finished run departs from a paper's protocol.
 
-    What a paper does not say is not compared, nor is what a preset of ours fills in for it.
+    What the recipe marks as assumed is not compared, nor is what the run does not record.
+
+    Args:
+        config: the run's config.yaml.
+        summary: its summary.json.
+        paper: of the table, as in ``configs/published``.
+        data: of the table.
+        model: the network that the table names, or empty: then it is the recipe's.
     """
-    config = run.config
-    found: list[Departure] = []
-
-    def compare(what: str, ours: Any, published: Any) -> None:
-        if ours is not None and ours != published:
-            found.append(Departure(what, value_text(ours), value_text(published)))
-
-    compare("data", run.data_name, table.dataset)
-    for name, published in {
-        **PROTOCOLS.get((table.paper, table.dataset), {}),
-        **_noise_protocol(config, table),
-    }.items():
-        if name == "counts.train" and (config.get("data") or {}).get("imbalance"):
-            continue  # an imbalanced set has what is left; the cell is of the same imbalance
-        compare(_WORDS[name], _value(run, name), published)
+    ours = _recorded(config, summary)
+    recipe = _recipe_for(config, paper, data)
+    published = _protocol(recipe, config, data) if recipe else {}
+    published |= {f"counts.{split}": count for split, count in image_counts(data).items()}
+    if ours.get("data.imbalance"):
+        published.pop("counts.train", None)  # what is left of the set; the number beside it is of the same imbalance
     if model:
-        compare("network", (config.get("model") or {}).get("name"), model)
-    presets = PRESETS.get(table.paper, ())
-    if presets and config.get("preset") not in presets:
-        compare("preset", config.get("preset"), presets[0] if table.task == "classification" else presets[-1])
+        published["model.name"] = model
+    words = {name: place for place, name in enumerate(_WORDS)}
+    found = [] if data_name(config) == data else [Departure("data", data_name(config), data)]
+    for name in sorted(published, key=lambda name: words.get(name, len(words))):
+        if name in ours and not _alike(name, ours[name], published[name]):
+            found.append(Departure(_WORDS.get(name, name), value_text(ours[name]), value_text(published[name])))
+    preset = config.get("preset")
+    if recipe and preset is not None and preset not in {each.name for each in recipes_of(paper)}:
+        found.append(Departure("preset", value_text(preset), recipe.name))
     return tuple(found)
 
 
-def _noise_protocol(config: Mapping[str, Any], table: PublishedTable) -> dict[str, Any]:
-    kind = (config.get("noise") or {}).get("kind")
-    if kind == "symmetric" and table.paper in _SYMMETRIC_COUNTS:
-        return {"noise.counts": _SYMMETRIC_COUNTS[table.paper]}
-    if kind == "asymmetric" and table.dataset == "cifar10" and table.paper in _REFLIP:
-        return {"noise.reflip": _REFLIP[table.paper]}
-    return {}
+def _recipe_for(config: Mapping[str, Any], paper: str, data: str) -> Recipe | None:
+    """The recipe of a paper for a data set: of several, the one for classes as balanced or unequal as the run's."""
+    imbalanced = bool((config.get("data") or {}).get("imbalance"))
+    fitting = [recipe for recipe in recipes_of(paper) if data in recipe.data_sets]
+    return min(fitting, key=lambda recipe: recipe.imbalanced != imbalanced, default=None)
 
 
-def _value(run: Run, name: str) -> Any:
-    """A setting or, under ``counts``, a count of the summary; None where it is not recorded."""
-    if name == "noise.reflip":
-        return bool((run.config.get("noise") or {}).get("reflip"))
-    value: Any = run.summary if name == "k" or name.startswith("counts.") else run.config
-    if name == "batch_size" and "batch_size" not in run.config:
-        value = run.config.get("model")  # nnU-Net's plans decide it
-    for key in name.split("."):
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
+def _protocol(recipe: Recipe, config: Mapping[str, Any], data: str) -> dict[str, Any]:
+    """The published settings for a run's noise and loss, by dotted name, without those that the recipe assumes."""
+    loss, noise = _loss_name(config), str((config.get("noise") or {}).get("kind"))
+    settings = merged(_defaults(recipe.task, noise, loss), recipe.settings(data, noise, loss))
+    published = {
+        **flat(settings),
+        **({"model.name": settings["published_model"]} if "published_model" in settings else {}),
+    }
+    assumed = tuple(f"{name}." for name in recipe.assumed(data, noise, loss))
+    published = {name: value for name, value in published.items() if not f"{name}.".startswith(assumed)}
+    if recipe.task == "segmentation":
+        published["model.patch_size"] = [published["data.size"]] * 2
+    for name, value in published.items():  # epsilon: ${noise.rate}
+        if isinstance(value, str) and (other := re.fullmatch(r"\$\{(.+)\}", value)):
+            published[name] = flat(config).get(other[1])
+    return {name: value for name, value in published.items() if name not in _NOT_COMPARED}
+
+
+@cache
+def _defaults(task: str, noise: str, loss: str) -> dict[str, Any]:
+    """What holds where a recipe says nothing: declared parameters of the loss, and defaults of class-label training."""
+    found: dict[str, Any] = {"loss": dict(declarations()[loss].parameters) if loss in declarations() else {}}
+    if task == "classification":
+        folder = config_folder()
+        written = _read(folder / "classification.yaml")
+        found |= {"augmentation": written["augmentation"], "evaluation": {"last_k": written["evaluation"]["last_k"]}}
+        found["optim"] = _read(folder / "optim" / "sgd.yaml")
+        file = folder / "noise" / f"{noise}.yaml"
+        found["noise"] = (
+            {name: value for name, value in _read(file).items() if name != "seed"} if file.is_file() else {}
+        )
+    return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
+def _loss_name(config: Mapping[str, Any]) -> str:
+    """The loss of a run; a pair that is named by its parts has a name of its own in the papers."""
+    loss = config.get("loss") or {}
+    return (
+        f"{loss.get('active')}_{loss.get('passive')}" if loss.get("name") == "active_passive" else str(loss.get("name"))
+    )
+
+
+def _recorded(config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's settings and counts by dotted name."""
+    found = {**flat(config), **flat({"counts": summary.get("counts") or {}})}
+    if "k" in summary:
+        found["evaluation.last_k"] = summary["k"]
+    of_plans = {"batch_size": found["model.batch_size"]} if "model.batch_size" in found else {}  # nnU-Net's
+    return {**of_plans, **found}
+
+
+def _alike(name: str, ours: Any, published: Any) -> bool:
+    ours, published = (_UNSAID.get(name) if value is None else value for value in (ours, published))
+    return bool((_NNUNET_SCHEDULES.get(ours, ours) if name == "optim.schedule" else ours) == published)

@@ -105,6 +105,12 @@ def list_errata(paper: str | None = None) -> tuple[Erratum, ...]:
     return tuple(Erratum(**row) for row in _rows("errata.csv") if paper in (None, row["paper"]))
 
 
+def image_counts(dataset: str) -> dict[str, int]:
+    """How many images an official data set has, by split (``train``, ``test``); empty where nothing is fixed."""
+    rows = {row["dataset"]: row for row in _rows("data_sets.csv")}
+    return {split: int(rows[dataset][split]) for split in ("train", "test")} if dataset in rows else {}
+
+
 def _cell(row: dict[str, str]) -> PublishedCell:
     values: dict[str, Any] = dict(row)
     values.update((key, float(row[key]) if row[key] else None) for key in NUMBERS)

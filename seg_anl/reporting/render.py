@@ -42,7 +42,9 @@ _LATEX = {
     **{
         letter: f"$\\{name}$"
         for letter, name in zip(
-            "αβγδηλνρστ", ["alpha", "beta", "gamma", "delta", "eta", "lambda", "nu", "rho", "sigma", "tau"]
+            "αβγδηλνρστ",
+            ("alpha", "beta", "gamma", "delta", "eta", "lambda", "nu", "rho", "sigma", "tau"),
+            strict=True,
         )
     },
 }

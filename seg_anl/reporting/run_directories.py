@@ -1,7 +1,7 @@
 """Run directories as tables and figures see them: what a run was, how far it came, and whether to trust it.
 
-Reads config.yaml, summary.json and metrics.csv, in folders and in archives of studies, and writes nothing. What is wrong
-with a run is part of the result, not an error: a report over many runs must name the bad ones and go on.
+Reads config.yaml, summary.json and metrics.csv, in folders and in archives of studies, and writes nothing. What is
+wrong with a run is part of the result, not an error: a report over many runs must name the bad ones and go on.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, Literal, NamedTuple
@@ -376,7 +376,7 @@ def _check_finished(config: Mapping[str, Any], summary: Mapping[str, Any], metri
     name = f"{headline.split}/{headline.metric}"
     if math.isnan(headline.value):
         raise UserError(f"diverged: {name} is not a number")
-    values: Sequence[float] = Run("", Path(), "damaged", metrics=metrics).curve(headline.split, headline.metric).values
+    values = Run("", Path(), "damaged", metrics=metrics).curve(headline.split, headline.metric).values
     if not 1 <= headline.k <= len(values):
         raise UserError(f"{METRICS_FILE} lacks the {headline.k} values of {name}")
     mean = math.fsum(values[-headline.k :]) / headline.k

@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from seg_anl.records.recipes import load_recipe
+
 from .aggregate import Notice, averages
 from .matching import METHOD, PLACE, fitting_tables, groups_in_places, is_of_dataset, published_numbers
 from .names import loss_titles, method_name, noise_order
 from .palette import method_color
-from .protocols import PUBLISHED_RUNS, Departure, departures
+from .protocols import Departure, departures
 from .published import PublishedTable
 from .run_settings import Listed, listed_settings, unlike_rows
 
@@ -210,7 +212,7 @@ def _entries(
     merged["title"] = merged["method"].map(titles).fillna(len(titles))
     merged = merged.sort_values(["index", "title", "method", "published_as", "variant", "column"], ignore_index=True)
 
-    runs = PUBLISHED_RUNS.get(published.paper) if published else None
+    runs = load_recipe(published.paper).runs if published else None
     merged["published_runs"] = runs if runs else math.nan
     merged.loc[merged["is_published"].isna(), "published_runs"] = math.nan
     merged["difference"] = merged["mean"] - merged["published_mean"]
@@ -238,7 +240,7 @@ def _departures(groups: pd.DataFrame, entry: Any, published: PublishedTable | No
     if published is None or not entry.is_published or math.isnan(entry.mean):
         return ()
     run = groups["runs"][entry.group][0]
-    return departures(run, published, entry.network)
+    return departures(run.config, run.summary, published.paper, published.dataset, entry.network)
 
 
 def _standard_errors(entry: Any) -> float:

@@ -6,9 +6,8 @@ from monai.losses import DiceLoss
 from omegaconf import DictConfig
 from torch import Tensor
 
-from seg_anl.engine import loss_from_config
+from seg_anl.engine.optimization import loss_from_config
 from seg_anl.losses import RobustLoss, ScheduledLoss
-from seg_anl.records import UserError, is_number
 
 
 class SegmentationCriterion(ScheduledLoss):
@@ -28,6 +27,10 @@ class SegmentationCriterion(ScheduledLoss):
         """Pass the epoch on to the robust loss."""
         self.loss.set_epoch(epoch)
 
+    def numbers(self) -> dict[str, float]:
+        """Those of the robust loss."""
+        return self.loss.numbers()
+
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         """The scalar criterion; ``target`` holds class indices ``(B, H, W)``."""
         if output.ndim == target.ndim + 1:
@@ -43,13 +46,10 @@ class SegmentationCriterion(ScheduledLoss):
         return value
 
 
-def build_criterion(config: DictConfig) -> SegmentationCriterion:
+def build_criterion(config: DictConfig, dice_weight: float) -> SegmentationCriterion:
     """The criterion of a ``loss`` configuration.
 
     Raises:
         UserError: for an unknown loss or parameter (with the nearest names) or a value out of range.
     """
-    dice_weight = config.dice_weight
-    if not is_number(dice_weight) or dice_weight < 0:
-        raise UserError(f"loss.dice_weight must be a number >= 0, got {dice_weight!r}")
     return SegmentationCriterion(loss_from_config(config, "dice_weight"), float(dice_weight))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,14 @@ import torch
 from monai.data import CacheDataset
 from monai.transforms import Resized, Transform
 from numpy.typing import NDArray
-from omegaconf import DictConfig
 from torch import Tensor
 
-from data_prep.pictures import check_size, read_image
-from seg_anl.records import UserError, is_number, is_whole_number
+from data_prep.mask_archive import read_noisy_masks
+from data_prep.pairing import Pair
+from data_prep.pictures import check_size, read_image, read_mask
+from seg_anl.records import NoiseRecord, UserError, array_digest
 
-from .images import read_mask
-from .sources import Pair
+from .settings import DataSettings
 
 
 @dataclass(frozen=True)
@@ -80,16 +81,24 @@ class LoadPair(Transform):
         return image, mask, mode
 
 
-def load_images(pairs: Sequence[Pair], data: DictConfig, *, workers: int, progress: bool) -> ImageSet:
+def read_noise(folder: Path, clean: ImageSet) -> tuple[ImageSet, list[NoiseRecord]]:
+    """``clean`` under the noisy masks that a run keeps in ``folder``, and what was done to each mask.
+
+    Raises:
+        UserError: for files that are damaged or were made from other masks.
+    """
+    sources = {item: array_digest(mask) for item, mask in zip(clean.items, clean.masks.numpy(), strict=True)}
+    masks, records = read_noisy_masks(folder, sources)
+    return clean.with_masks(masks), records
+
+
+def load_images(pairs: Sequence[Pair], data: DataSettings, *, workers: int, progress: bool) -> ImageSet:
     """Decode and resize all pairs (images bilinear, masks nearest) in ``workers`` threads.
 
     Raises:
         UserError: naming the first file that is damaged or does not fit.
     """
-    threshold = data.get("threshold")
-    if threshold is not None and not is_number(threshold):
-        raise UserError(f"data.threshold must be the gray value above which a pixel is foreground, got {threshold!r}")
-    transform = LoadPair(image_size(data.size), class_count(data.classes), threshold)
+    transform = LoadPair(data.shape, data.classes, data.threshold)
     threads = max(1, min(workers, len(pairs)))
     cached = CacheDataset(list(pairs), transform, num_workers=threads, progress=progress, copy_cache=False)
     samples = [cached[i] for i in range(len(cached))]
@@ -104,18 +113,3 @@ def load_images(pairs: Sequence[Pair], data: DictConfig, *, workers: int, progre
         torch.stack([sample["mask"][0] for sample in samples]),
         {mode: modes.count(mode) for mode in sorted(set(modes))},
     )
-
-
-def class_count(classes: Any) -> int:
-    """``data.classes``, background among them; masks hold them in one byte, where 255 is free."""
-    if not is_whole_number(classes) or not 2 <= classes <= 255:
-        raise UserError(f"data.classes must be a whole number from 2 to 255, got {classes!r}")
-    return int(classes)
-
-
-def image_size(size: Any) -> tuple[int, int]:
-    """``data.size`` as (height, width): one number, or two."""
-    numbers = list(size) if isinstance(size, Sequence) else [size, size]
-    if len(numbers) != 2 or any(not is_whole_number(n) or not 8 <= n <= 8192 for n in numbers):
-        raise UserError(f"data.size must be one or two whole numbers from 8 to 8192 (pixels), got {size!r}")
-    return numbers[0], numbers[1]

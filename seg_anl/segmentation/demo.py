@@ -15,16 +15,18 @@ import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
 
-from seg_anl.engine import RunDirectory, compose
+from data_prep.pairing import find_pairs
+from seg_anl.engine.command import compose
+from seg_anl.engine.run_directory import RunDirectory
 from seg_anl.records import read_metrics, run_command
 from seg_anl.records.runs import METRICS_FILE
 
-from .datasets import ImageSet, load_images
-from .evaluation import dice_per_image, predict_labels
-from .noise import noisy_masks
-from .picture import CLEAN_COLOR, NOISY_COLOR, PREDICTED_COLOR, draw_curve, draw_panel, save_figure
-from .sources import find_pairs
-from .train import load_run_model, train
+from .datasets import ImageSet, load_images, read_noise
+from .dice import dice_per_image
+from .experiment import train
+from .networks import load_run_model, predict_labels
+from .run_picture import CLEAN_COLOR, NOISY_COLOR, PREDICTED_COLOR, draw_curve, draw_panel, save_figure
+from .settings import data_settings
 
 LOSSES = {"ce": "cross entropy", "anl_ce": "ANL-CE"}
 # Few images, often seen: here wrong masks are learned by heart. With all 600 images for 20 epochs the losses come out
@@ -39,7 +41,7 @@ def demo(folder: Path, overrides: list[str]) -> None:
     for number, (loss, name) in enumerate(LOSSES.items(), start=1):
         print(f"\n[{number}/{len(LOSSES)}] {name}")
         config = compose("segmentation", [*SETTINGS, f"loss={loss}", f"run_root={folder}", *overrides])
-        runs[loss] = train(config)
+        (runs[loss],) = train(config)
     picture = folder / "demo.png"
     _draw(picture, runs)
     print("\nDice on 150 real lesions against clean masks, mean and standard deviation over the last epochs")
@@ -62,9 +64,9 @@ def _draw(path: Path, runs: dict[str, RunDirectory]) -> None:
     """The picture: how masks were spoilt, what each loss made of test images from hard to easy, and the curves."""
     device = torch.device("cpu")
     config = next(iter(runs.values())).config()
-    pairs = find_pairs(config.data, config.noise.seed)
-    test = load_images(pairs.test, config.data, workers=2, progress=False)
-    clean = load_images(pairs.train, config.data, workers=2, progress=False)
+    data = data_settings(config)
+    pairs = find_pairs(seed=config.noise.seed, **data.pairing)
+    test, clean = (load_images(part, data, workers=2, progress=False) for part in (pairs.test, pairs.train))
     predictions = {}
     with torch.inference_mode():
         for loss, run in runs.items():
@@ -97,12 +99,12 @@ def _draw(path: Path, runs: dict[str, RunDirectory]) -> None:
 def _draw_noise(panels: list[Axes], clean: ImageSet, runs: dict[str, RunDirectory]) -> None:
     """Training images with the masks they were trained on: two of each kind of noise."""
     run = next(iter(runs.values()))
-    noisy, items = noisy_masks(clean, run.config().noise, run.path / "noise")
+    noisy, records = read_noise(run.path / "noise", clean)
     by_kind: dict[str, list[int]] = {}
-    for index, record in enumerate(items):
+    for index, record in enumerate(records):
         area = int((clean.masks[index] > 0).sum())
-        if record["realised"] > 0 and area > 0.05 * clean.masks[index].numel():  # large enough to be seen
-            by_kind.setdefault(record["kind"], []).append(index)
+        if record.realised > 0 and area > 0.05 * clean.masks[index].numel():  # large enough to be seen
+            by_kind.setdefault(record.kind, []).append(index)
     examples = [(kind, index) for kind in sorted(by_kind) for index in by_kind[kind][:2]]
     for axes, (kind, index) in zip(panels, examples, strict=False):
         draw_panel(axes, clean.images[index], (noisy.masks[index], NOISY_COLOR), clean.masks[index])

@@ -2,63 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
-from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
-from PIL import Image
-from torch import Tensor, nn
-from tqdm import tqdm
-
 from data_prep.command_line import OneLineParser
-from data_prep.pairing import IMAGE_SUFFIXES, image_files
-from data_prep.pictures import read_image
-from seg_anl.engine import RunDirectory, started
-from seg_anl.records import UserError, make_directory, run_command, written_aside
-
-from .augmentation import normalized
-from .datasets import image_size
-from .picture import overlay as drawn_overlay
-from .train import load_run_model
+from seg_anl.records import run_command
 
 EXAMPLE = """
 example:
   seg-anl-predict runs/segmentation/.../seed1-0123abcd photos/ masks/ --overlay
 
 Writes OUT/NAME.png for every image of IMAGES (a file, or a folder with its sub-folders): 0 and 255 for two classes,
-class indices for more. --overlay adds OUT/overlay/NAME.png, the image with the outline drawn on it. Where a photo says
-that it is to be turned when shown (EXIF), its mask and overlay say so too.
+class indices for more. --overlay adds OUT/overlay/NAME.png, the image with the outline drawn on it. A photo that is
+stored turned (EXIF) gets a mask and overlay turned in the same way.
 """
-ORIENTATION = 0x0112  # the EXIF tag
-
-
-@dataclass(frozen=True)
-class _Job:
-    """An image file, and where its mask and, where one is wanted, its overlay go."""
-
-    source: Path
-    mask: Path
-    overlay: Path | None
-
-    @property
-    def outputs(self) -> list[Path]:
-        return [self.mask] if self.overlay is None else [self.mask, self.overlay]
 
 
 def main() -> None:
     """Entry point of ``seg-anl-predict``."""
-    parser = OneLineParser(
-        prog="seg-anl-predict",
-        description="Predict masks with a trained run.",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = OneLineParser(prog="seg-anl-predict", description="Predict masks with a trained run.", epilog=EXAMPLE)
     parser.add_argument("run", type=Path, metavar="RUN", help="run directory of seg-anl-train")
     parser.add_argument("images", type=Path, metavar="IMAGES", help="an image, or a folder of images")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to write masks to")
@@ -71,107 +32,14 @@ def main() -> None:
     )
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
     parser.add_argument("--overwrite", action="store_true", help="replace masks that OUT already holds")
-    args = parser.parse_args()
-    run_command("seg-anl-predict", lambda: predict(**vars(args)))
+    options = vars(parser.parse_args())
 
+    def predict() -> None:
+        from .mask_prediction import predict_masks  # torch and MONAI take seconds to import
 
-def predict(
-    run: Path, images: Path, out: Path, *, overlay: bool, checkpoint: str, device: str, overwrite: bool
-) -> None:
-    """Predict every image below ``images`` into ``out``.
+        predict_masks(**options)
 
-    Raises:
-        UserError: for a folder that is no run, an image that cannot be read, or masks that would be replaced. Masks
-            written before an unreadable image was met stay.
-    """
-    jobs = _jobs(images, out, overlay=overlay)
-    directory = RunDirectory(run)
-    weights = directory.last if checkpoint == "last" else directory.best
-    if not overwrite:
-        there = [path for job in jobs for path in job.outputs if path.exists()]
-        if there:
-            raise UserError(f"{there[0]} exists already; give --overwrite or another folder")
-    with started(device) as process:
-        model, config = _trained(directory, weights, process.device)
-        size = image_size(config.data.size)
-        for job in tqdm(jobs, unit="image", dynamic_ncols=True):
-            image, _ = read_image(job.source, str(job.source))
-            mask = predict_mask(model, image, size, process.device)
-            turned = _orientation(job.source)
-            _save(job.mask, mask * 255 if config.data.classes == 2 else mask, turned)
-            if job.overlay is not None:
-                _save(job.overlay, drawn_overlay(image, mask), turned)
-    print(f"{len(jobs)} mask(s) in {out}" + (f", overlays in {out / 'overlay'}" if overlay else ""))
-
-
-@torch.inference_mode()
-def predict_mask(
-    model: nn.Module, image: NDArray[np.uint8], size: tuple[int, int], device: torch.device
-) -> NDArray[np.uint8]:
-    """Class indices ``(H, W)`` of an RGB image ``(H, W, 3)``; logits are resized back before the class is chosen."""
-    tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None].to(device)
-    small = _resized(tensor.float(), size).round().clamp(0, 255).to(torch.uint8)
-    logits = _resized(model(normalized(small)), image.shape[:2])
-    return logits.argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
-
-
-def _resized(tensor: Tensor, size: tuple[int, ...]) -> Tensor:
-    return F.interpolate(tensor, size=size, mode="bilinear", align_corners=False)
-
-
-def _trained(directory: RunDirectory, weights: Path, device: torch.device) -> tuple[nn.Module, DictConfig]:
-    """The network of a segmentation run, and its configuration; says what is wrong before a checkpoint is missed."""
-    task = directory.config().get("task")
-    if task != "segmentation":
-        raise UserError(f"{directory.path}: a run of the task {task!r}; masks come from one of seg-anl-train")
-    try:
-        return load_run_model(directory, weights, device)
-    except OmegaConfBaseException as error:
-        raise UserError(f"{directory.path}: config.yaml is damaged: {str(error).splitlines()[0]}") from error
-
-
-def _orientation(path: Path) -> int | None:
-    """By which turn the picture is to be shown, an EXIF value; None for upright ones.
-
-    Pixels are predicted as they are stored. A viewer turns the photo, so it has to turn the mask as well.
-    """
-    with Image.open(path) as picture:
-        if picture.format == "TIFF":  # which Pillow turns itself
-            return None
-        orientation = picture.getexif().get(ORIENTATION)
-    return orientation if isinstance(orientation, int) and 2 <= orientation <= 8 else None
-
-
-def _save(path: Path, array: NDArray[np.uint8], orientation: int | None) -> None:
-    make_directory(path.parent)
-    tags = Image.Exif()
-    if orientation is not None:
-        tags[ORIENTATION] = orientation
-    with written_aside(path) as aside:
-        Image.fromarray(array).save(aside, format="PNG", **({"exif": tags} if len(tags) else {}))
-
-
-def _jobs(images: Path, out: Path, *, overlay: bool) -> list[_Job]:
-    """What is to be predicted, and where it goes: no two files to one place, and none over an image."""
-    if images.is_file():
-        targets = {images: Path(images.stem + ".png")}
-    elif images.is_dir():
-        targets = {file: file.relative_to(images).with_suffix(".png") for file in image_files(images)}
-    else:
-        raise UserError(f"{images}: no such file or folder")
-    if not targets:
-        raise UserError(f"{images}: no images in it ({', '.join(IMAGE_SUFFIXES)})")
-    jobs = [_Job(file, out / target, out / "overlay" / target if overlay else None) for file, target in targets.items()]
-    sources = {file.resolve() for file in targets}
-    taken: dict[Path, Path] = {}
-    for job in jobs:
-        for path in job.outputs:
-            other = taken.setdefault(path, job.source)
-            if other != job.source:
-                raise UserError(f"{job.source} and {other} would both become {path}; rename one")
-            if path.resolve() in sources:
-                raise UserError(f"{path} is an image to predict and would be replaced; choose another folder")
-    return jobs
+    run_command("seg-anl-predict", predict)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import pytest
 from classification.datasets import DATASETS
 from classification.train import main
 
-NOISY = ("webvision", "animal10n", "clothing1m")  # as they come
+NOISY = ("webvision", "animal10n", "clothing1m")  # as published
 IN_MEMORY = ("arrays", "cifar10", "cifar100", "digits", "fashion_mnist", "mnist")
 SPLITS = {"webvision": {"test": 4, "ilsvrc12": 4}, "clothing1m": {"validation": 6, "test": 3}}
 TRAIN = {

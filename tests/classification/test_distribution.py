@@ -14,11 +14,10 @@ from tests.processes import run_groups
 PROGRAM = """
 import sys
 import torch
-from classification import evaluation
-from classification.models import MODELS
-from classification.models.registry import Architecture
-from classification.train import train
-from seg_anl.engine import compose
+from classification import accuracies
+from classification.networks import MODELS, Architecture
+from classification.experiment import train
+from seg_anl.engine.command import compose
 
 # Without batch norm, whose statistics are each process's own.
 def network(num_classes, channels, size):
@@ -26,14 +25,14 @@ def network(num_classes, channels, size):
         torch.nn.Conv2d(channels, 6, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(6 * 36, num_classes)
     )
 
-predict = evaluation.predict
+predict = accuracies.predict
 
 def counted(model, batches, **options):
     held = list(batches)
     print("evaluates", sum(map(len, held)))
     return predict(model, held, **options)
 
-evaluation.predict = counted
+accuracies.predict = counted
 MODELS["unnormalized"] = Architecture(network, 0)
 settings = ["model.name=unnormalized", "data.limit=241", "data.test_limit=61", "batch_size=40", "epochs=3"]
 settings += ["optim.clip_norm=1.0", "optim.l1=1e-4", "noise.rate=0.4", "progress=false", "device=cpu"]

@@ -7,16 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from classification import settings
 from classification.methods import build_method
 from classification.methods.co_teaching import CrossedSmallLoss, NetworkPair
 from classification.methods.d2l import DimensionalityDriven, local_intrinsic_dimensionality
 from classification.methods.forward import estimated_transition
-from seg_anl.engine import Process
+from seg_anl.engine.distribution import Process
 from seg_anl.losses import build_loss
-from seg_anl.records import UserError
 
 ALONE = Process(torch.device("cpu"))
 
@@ -27,7 +26,7 @@ def test_co_teaching_learns_from_what_the_other_network_finds_easy() -> None:
     first = torch.tensor([[9.0, 0], [9, 0], [0, 9], [0, 9]])  # finds samples 0 and 1 easy
     second = torch.tensor([[0.0, 9], [9, 0], [9, 0], [0, 9]])  # finds samples 1 and 2 easy
     output = torch.stack([first, second], dim=1).requires_grad_()
-    criterion = CrossedSmallLoss(build_loss("ce"), forget_rate=0.5, gradual_epochs=1, process=ALONE)
+    criterion = CrossedSmallLoss(build_loss("ce"), settings.CoTeaching(0.5, 1), ALONE)
     criterion.set_epoch(5)
     criterion(output, target).backward()
     assert output.grad is not None
@@ -38,7 +37,7 @@ def test_co_teaching_learns_from_what_the_other_network_finds_easy() -> None:
 
 
 def test_co_teaching_forgets_gradually() -> None:
-    criterion = CrossedSmallLoss(build_loss("ce"), forget_rate=0.4, gradual_epochs=5, process=ALONE)
+    criterion = CrossedSmallLoss(build_loss("ce"), settings.CoTeaching(0.4, 5), ALONE)
     kept = []
     for epoch in range(7):
         criterion.set_epoch(epoch)
@@ -49,14 +48,14 @@ def test_co_teaching_forgets_gradually() -> None:
 def test_co_teaching_without_forgetting_is_two_plain_losses() -> None:
     output = torch.randn(6, 2, 3, generator=torch.Generator().manual_seed(0))
     target = torch.arange(6) % 3
-    criterion = CrossedSmallLoss(build_loss("ce"), forget_rate=0.0, gradual_epochs=3, process=ALONE)
+    criterion = CrossedSmallLoss(build_loss("ce"), settings.CoTeaching(0.0, 3), ALONE)
     plain = build_loss("ce")
     torch.testing.assert_close(criterion(output, target), plain(output[:, 0], target) + plain(output[:, 1], target))
 
 
 def test_co_teaching_networks_differ() -> None:
     torch.manual_seed(0)
-    method = build_method(OmegaConf.create({"name": "co_teaching", "forget_rate": 0.2, "gradual_epochs": 3}), "ce")
+    method = build_method(settings.CoTeaching(0.2, 3))
     pair = method.network(lambda: nn.Linear(4, 3))
     assert isinstance(pair, NetworkPair)
     assert not torch.equal(pair.first.weight, pair.second.weight)
@@ -81,7 +80,7 @@ def test_transition_leaves_outliers_out() -> None:
 
 
 def test_forward_trains_on_the_matrix_it_learned() -> None:
-    method = build_method(OmegaConf.create({"name": "forward", "percentile": 100}), "ce")
+    method = build_method(settings.ForwardEstimated(100))
     method.learn(torch.eye(3).repeat(5, 1) * 0.7 + 0.1)
     output, target = torch.randn(8, 3, generator=torch.Generator().manual_seed(1)), torch.arange(8) % 3
     matrix = torch.eye(3) * 0.7 + 0.1
@@ -121,7 +120,7 @@ def no_samples(epoch: int, count: int) -> Iterator[Tensor]:
 
 
 def test_d2l_turns_back_and_paces_the_labels() -> None:
-    method = Scripted(init_epochs=1, window=3)
+    method = Scripted(settings.DimensionalityDriven(1, 3))
     method.script = (8.0, 4.0, 3.0, 3.1, 2.9, 6.0, 5.8)
     criterion = method.criterion(build_loss("ce"), epochs=10, process=ALONE)
     model = nn.Linear(2, 2)
@@ -129,8 +128,8 @@ def test_d2l_turns_back_and_paces_the_labels() -> None:
     for epoch in range(7):
         with torch.no_grad():
             model.weight.fill_(float(epoch))
-        told = method.after_epoch(model, epoch, no_samples)
-        weights.append((model.weight[0, 0].item(), told["label_weight"]))
+        found = method.after_epoch(model, epoch, no_samples)
+        weights.append((model.weight[0, 0].item(), found["label_weight"]))
     # The dimension jumps in epoch 5: back to the weights of epoch 4; later epochs are not undone.
     assert [weight for weight, _ in weights] == [0, 1, 2, 3, 4, 4, 6]
     assert [alpha for _, alpha in weights[:5]] == [1.0] * 5
@@ -144,7 +143,7 @@ def test_d2l_turns_back_and_paces_the_labels() -> None:
 
 
 def test_d2l_without_a_turn_is_cross_entropy() -> None:
-    method = Scripted(init_epochs=1, window=3)
+    method = Scripted(settings.DimensionalityDriven(1, 3))
     method.script = tuple(8.0 - epoch for epoch in range(7))
     criterion = method.criterion(build_loss("ce"), epochs=7, process=ALONE)
     for epoch in range(7):
@@ -156,7 +155,7 @@ def test_d2l_without_a_turn_is_cross_entropy() -> None:
 
 def test_d2l_goes_on_from_its_state() -> None:
     script = (8.0, 4.0, 3.0, 3.1, 2.9, 6.0, 5.8)
-    whole, before, after = (Scripted(init_epochs=1, window=3) for _ in range(3))
+    whole, before, after = (Scripted(settings.DimensionalityDriven(1, 3)) for _ in range(3))
     for method in (whole, before, after):
         method.script = script
         method.criterion(build_loss("ce"), epochs=10, process=ALONE)
@@ -167,19 +166,3 @@ def test_d2l_goes_on_from_its_state() -> None:
     for name, part in after.state.items():
         part.load_state_dict(before.state[name].state_dict())
     assert [after.after_epoch(model, epoch, no_samples) for epoch in (5, 6)] == expected[5:]
-
-
-@pytest.mark.parametrize(
-    ("settings", "loss", "message"),
-    [
-        ({"name": "co_taeching"}, "ce", "co_teaching"),
-        ({"name": "co_teaching", "forget_rate": 1.0, "gradual_epochs": 1}, "ce", "method.forget_rate must be"),
-        ({"name": "forward", "percentile": 0}, "ce", "method.percentile must be"),
-        ({"name": "forward", "percentile": 97}, "anl_ce", "defined for loss=ce, got loss=anl_ce"),
-        ({"name": "d2l", "init_epochs": 5, "window": 1}, "ce", "method.window must be"),
-        ({"name": "plain", "speed": 1}, "ce", "method.speed: no such setting"),
-    ],
-)
-def test_settings_that_cannot_be(settings: dict[str, object], loss: str, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        build_method(OmegaConf.create(settings), loss)

@@ -8,7 +8,7 @@ import pytest
 
 from classification.datasets import load_dataset
 from classification.noise import check_noise_settings, noise_fingerprints
-from seg_anl.engine import compose
+from seg_anl.engine.command import compose
 from seg_anl.records import UserError
 
 

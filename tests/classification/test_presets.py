@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from classification.models import MODELS
 from omegaconf import DictConfig, OmegaConf
 
-from classification.models import MODELS
 from data_prep.label_noise import LabelNoiseSettings, apply_label_noise
-from seg_anl.engine import OptimSettings
 from seg_anl.engine.command import compose
 from seg_anl.engine.optimization import build_optimizer, build_schedule
+from seg_anl.engine.settings import OptimSettings
 from seg_anl.losses import build_loss, list_losses
 from seg_anl.records import config_folder
 from seg_anl.reporting.published import list_tables, read_table

@@ -17,8 +17,9 @@ import pytest
 import torch
 from PIL import Image
 
-from classification.train import train
-from seg_anl.engine import RunDirectory, compose
+from classification.experiment import train
+from seg_anl.engine.command import compose
+from seg_anl.engine.run_directory import RunDirectory
 from seg_anl.records import UserError, read_metrics
 
 QUICK = ["data.limit=300", "data.test_limit=100", "batch_size=50", "epochs=2", "progress=false", "device=cpu"]

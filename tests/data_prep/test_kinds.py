@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from data_prep.components import exchanged, with_holes, with_spurious, without_components
-from data_prep.contours import polygonal, wavering
-from data_prep.fields import _cubic_weights, smooth_field
-from data_prep.kinds import KINDS, checked_kinds
+from data_prep.mask_kinds import Structure, checked_kinds, mask_kinds
+from data_prep.mask_kinds.components import exchanged, with_holes, with_spurious, without_components
+from data_prep.mask_kinds.contours import polygonal, wavering
 from data_prep.mask_noise import add_mask_noise, label_values
+from data_prep.spline_field import _cubic_weights, smooth_field
 from tests.data_prep.conftest import ellipse
 
 LESION = ellipse((96, 110), (24, 31), (50, 52))
@@ -32,14 +32,14 @@ def changed(noisy, clean):
 @pytest.mark.parametrize("kind", [wavering, with_holes, with_spurious], ids=lambda kind: kind.__name__)
 def test_strength_is_exact_to_the_element(kind, mask, ratio):
     for seed in range(4):
-        noisy, _, note = kind(mask, ratio, generator(seed))
+        noisy, _, note = kind(Structure(mask), ratio, generator(seed))
         tied = 2**mask.ndim if kind is with_spurious else 1  # an ellipsoid has as many points at one distance
         assert abs(changed(noisy, mask) - int(mask.sum() * ratio)) < tied + 1
         assert note == ""
 
 
 def test_a_wavering_contour_moves_both_ways_and_only_near_itself():
-    noisy, _, _ = wavering(LESION, 0.3, generator(1))
+    noisy, _, _ = wavering(Structure(LESION), 0.3, generator(1))
     added, lost = (noisy & ~LESION).sum(), (LESION & ~noisy).sum()
     assert added > 50
     assert lost > 50
@@ -53,15 +53,18 @@ def test_boundary_and_holes_are_monotone_in_beta(mask, one, other, seed):
     if mask.any():
         weak, strong = sorted((one, other))
         for kind in (wavering, with_holes):
-            weaker, stronger = (kind(mask, beta, generator(seed))[0] ^ mask for beta in (weak, strong))
+            weaker, stronger = (kind(Structure(mask), beta, generator(seed))[0] ^ mask for beta in (weak, strong))
             assert not (weaker & ~stronger).any()
 
 
 def test_a_polygon_has_the_corners_it_says_and_comes_near_its_strength():
     for ratio in (0.1, 0.25, 0.5):
-        realised = [changed(polygonal(LESION, ratio, generator(seed))[0], LESION) / LESION.sum() for seed in range(12)]
+        realised = [
+            changed(polygonal(Structure(LESION), ratio, generator(seed))[0], LESION) / LESION.sum()
+            for seed in range(12)
+        ]
         assert abs(np.median(realised) - ratio) < 0.08
-    noisy, parameters = polygonal(LESION, 0.58, generator(0))
+    noisy, parameters, _ = polygonal(Structure(LESION), 0.58, generator(0))
     assert parameters["points"] == 3
     rows, columns = np.nonzero(noisy)
     corners = scipy.spatial.ConvexHull(np.stack([rows, columns], 1), qhull_options="QJ")
@@ -70,23 +73,23 @@ def test_a_polygon_has_the_corners_it_says_and_comes_near_its_strength():
 
 def test_a_polygon_keeps_holes_and_pages_through_the_coarse_axis():
     ring = LESION & ~ellipse(LESION.shape, (10, 12), (50, 52))
-    noisy, _ = polygonal(ring, 0.05, generator(0))
+    noisy, *_ = polygonal(Structure(ring), 0.05, generator(0))
     assert not noisy[50, 52]
     volume = np.stack([LESION] * 3)
-    noisy, _ = polygonal(volume, 0.3, generator(0), slice_axis=0)
+    noisy, *_ = polygonal(Structure(volume), 0.3, generator(0))
     np.testing.assert_array_equal(noisy[0], noisy[2])
-    turned, _ = polygonal(np.moveaxis(volume, 0, 2), 0.3, generator(0), slice_axis=2)
+    turned, *_ = polygonal(Structure(np.moveaxis(volume, 0, 2)), 0.3, generator(0))
     np.testing.assert_array_equal(np.moveaxis(turned, 2, 0), noisy)
 
 
 def test_holes_leave_the_rim():
-    noisy, parameters, _ = with_holes(LESION, 0.4, generator(2))
+    noisy, parameters, _ = with_holes(Structure(LESION), 0.4, generator(2))
     rim = LESION & ~scipy.ndimage.binary_erosion(LESION)
     assert noisy[rim].all()
     assert scipy.ndimage.label(LESION & ~noisy)[1] == parameters["holes"]
     thin = np.zeros((9, 9), bool)
     thin[4, 1:8] = True
-    noisy, _, _ = with_holes(thin, 0.5, generator())
+    noisy, _, _ = with_holes(Structure(thin), 0.5, generator())
     np.testing.assert_array_equal(noisy, thin)
 
 
@@ -98,19 +101,19 @@ def test_whole_components_go_and_one_always_stays():
     assert count == 4
     for seed in range(12):
         for ratio in (0.01, 0.3, 0.9, 1.0):
-            noisy, parameters, _ = without_components(mask, ratio, generator(seed))
+            noisy, parameters, _ = without_components(Structure(mask), ratio, generator(seed))
             left = {value for value in range(1, 5) if noisy[labeled == value].any()}
             assert all(noisy[labeled == value].all() for value in left)
             assert len(left) == 4 - parameters["left_out"]
             assert 1 <= len(left) <= 3
     sizes = np.bincount(labeled.ravel())[1:]
-    noisy, _, _ = without_components(mask, 0.5, generator(1))
+    noisy, _, _ = without_components(Structure(mask), 0.5, generator(1))
     assert abs(changed(noisy, mask) / mask.sum() - 0.5) < sizes.max() / mask.sum() / 2
     large_and_small = (labeled == 1) | (labeled == 4)
     for seed in range(6):
-        noisy, _, _ = without_components(large_and_small, 0.4, generator(seed))
+        noisy, _, _ = without_components(Structure(large_and_small), 0.4, generator(seed))
         np.testing.assert_array_equal(noisy, labeled == 1)  # losing the large one would overshoot
-    alone, _, note = without_components(LESION, 0.5, generator())
+    alone, _, note = without_components(Structure(LESION), 0.5, generator())
     np.testing.assert_array_equal(alone, LESION)
     assert "only one component" in note
 
@@ -118,11 +121,11 @@ def test_whole_components_go_and_one_always_stays():
 @pytest.mark.parametrize("mask", [LESION, ORGAN], ids=["lesion", "organ"])
 def test_a_spurious_component_is_one_and_apart(mask):
     for seed in range(8):
-        noisy, _, _ = with_spurious(mask, 0.2, generator(seed))
+        noisy, _, _ = with_spurious(Structure(mask), 0.2, generator(seed))
         assert noisy[mask].all()
         structure = np.ones((3,) * mask.ndim)
         assert scipy.ndimage.label(noisy, structure)[1] == 2
-    full, _, note = with_spurious(np.ones((8, 8), bool), 0.5, generator())
+    full, _, note = with_spurious(Structure(np.ones((8, 8), bool)), 0.5, generator())
     assert full.all()
     assert "no background" in note
 
@@ -164,7 +167,7 @@ label_maps = arrays(
 
 
 @settings(max_examples=120, deadline=None)
-@given(label_maps, st.floats(0, 1), st.integers(0, 2**31), st.sampled_from(sorted(KINDS)), st.booleans())
+@given(label_maps, st.floats(0, 1), st.integers(0, 2**31), st.sampled_from(sorted(mask_kinds())), st.booleans())
 def test_no_kind_empties_a_mask_or_makes_up_a_label(mask, beta, seed, kind, in_mm):
     spacing = (1.5,) * mask.ndim if in_mm else None
     noisy, record = add_mask_noise(mask, beta, [kind], seed, "x", spacing=spacing)
@@ -184,7 +187,6 @@ def test_no_kind_empties_a_mask_or_makes_up_a_label(mask, beta, seed, kind, in_m
 
 
 def test_every_kind_says_what_beta_means():
-    for name, kind in KINDS.items():
+    for name, kind in mask_kinds().items():
         assert len(kind.beta) > 20, name
-        assert (kind.change is None) != (kind.change_all is None)
     assert checked_kinds(["swap", "erode", "swap"], "corrected") == ("erode", "swap")

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import data_prep.label_noise.run
-from data_prep.exclusive import alone_in
-from data_prep.label_noise import KINDS, part_dependent, prediction_error, symmetric
+import data_prep.label_noise.label_folder
+from data_prep.label_noise import label_kinds, part_dependent, prediction_error, symmetric
 from data_prep.noise_command import main
 from seg_anl.records import array_digest
+from seg_anl.records.lock import locked
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "cifar10_jpeg.npz"
 SYMMETRIC = ["--kind", "symmetric", "--rate", "0.4"]
@@ -109,7 +109,7 @@ def test_a_run_killed_while_it_replaces_another_leaves_no_manifest(source, tmp_p
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(data_prep.label_noise.run, "draw_confusion", killed)
+        patch.setattr(data_prep.label_noise.label_folder, "draw_confusion", killed)
         assert command(main, "labels", source, target, *other, "--overwrite")[0] == 130
     assert not (target / "manifest.json").exists()
     assert command(main, "labels", source, target, *other)[0] == 0  # the labels are its own: it carries on
@@ -192,7 +192,7 @@ def damaged(tmp_path, labels):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("good.npy OUT --kind symmetric --rate 1.2", "rate must lie in [0, 1], got 1.2"),
+        ("good.npy OUT --kind symmetric --rate 1.2", "rate must be a number >= 0 and <= 1, got 1.2"),
         ("good.npy OUT --kind symmetric --rate nan", "got nan"),
         ("good.npy OUT --kind symmetric --rate much", "invalid float"),
         ("good.npy OUT --kind symmetric", "--kind symmetric needs --rate"),
@@ -265,7 +265,7 @@ def test_classes_without_samples_are_for_the_person_to_name(labels, tmp_path, co
 def test_help_names_every_kind_and_has_an_example(command):
     status, said, _ = command(main, "labels", "--help")
     assert status == 0
-    assert all(name in said for name in KINDS)
+    assert all(name in said for name in label_kinds())
     assert "seg-anl-noise labels cifar10.npz noisy --kind symmetric --rate 0.4" in said
 
 
@@ -301,7 +301,7 @@ def test_real_cifar10_and_its_human_labels(tmp_path, command):
 def test_two_at_once_in_one_folder_one_is_told(source, tmp_path, command):
     target = tmp_path / "noisy"
     target.mkdir()
-    with alone_in(target):
+    with locked(target):
         status, _, said = command(main, "labels", source, target, *SYMMETRIC)
     assert (status, said.count("\n")) == (2, 1)
     assert "another process is writing there" in said

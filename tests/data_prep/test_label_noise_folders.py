@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-import data_prep.label_noise.run
-from data_prep.label_noise.run import OUTPUTS
+import data_prep.label_noise.label_folder
+from data_prep.label_noise.label_folder import OUTPUTS
 from data_prep.noise_command import main
 
 SYMMETRIC = ["--kind", "symmetric", "--rate", "0.4"]
@@ -20,15 +20,15 @@ def manifest(folder):
 
 def test_a_run_that_ended_here_in_the_meantime_is_not_written_over(source, tmp_path, command, monkeypatch):
     target = tmp_path / "noisy"
-    make = data_prep.label_noise.run.apply_label_noise
+    make = data_prep.label_noise.label_folder.apply_label_noise
 
     def slow(*arguments):
         with monkeypatch.context() as patch:  # what takes long is the making: another run is faster
-            patch.setattr(data_prep.label_noise.run, "apply_label_noise", make)
+            patch.setattr(data_prep.label_noise.label_folder, "apply_label_noise", make)
             assert command(main, "labels", source, target, *SYMMETRIC, "--seed", "1")[0] == 0
         return make(*arguments)
 
-    monkeypatch.setattr(data_prep.label_noise.run, "apply_label_noise", slow)
+    monkeypatch.setattr(data_prep.label_noise.label_folder, "apply_label_noise", slow)
     status, _, said = command(main, "labels", source, target, *SYMMETRIC, "--seed", "2")
     assert (status, said.count("\n")) == (2, 1)
     assert "other settings; --overwrite" in said

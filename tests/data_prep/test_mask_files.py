@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.mask_files import mask_paths, read_mask, write_mask
+from data_prep.mask_files import load_mask, mask_paths, save_mask
 from data_prep.noise_command import main
 from seg_anl.records import UserError
 from tests.data_prep.conftest import ellipse
@@ -80,20 +80,20 @@ def test_a_damaged_affine_is_carried_over_and_stops_nothing(tmp_path, command):
 @pytest.mark.parametrize(("unit", "in_mm"), [(0, 1.0), (1, 1000.0), (2, 1.0), (3, 0.001)])  # unknown, m, mm, micron
 def test_voxel_sizes_are_millimeters_whatever_the_file_counts_in(tmp_path, unit, in_mm):
     path = nifti(tmp_path / "case.nii", volume(), [(UNITS, bytes([unit]))])
-    assert read_mask(path).spacing == pytest.approx((0.5 * in_mm, 0.5 * in_mm, 2.0 * in_mm))
+    assert load_mask(path).spacing == pytest.approx((0.5 * in_mm, 0.5 * in_mm, 2.0 * in_mm))
 
 
 def test_a_voxel_size_that_is_no_number_is_none(tmp_path):
     path = nifti(tmp_path / "case.nii", volume(), [(PIXDIM, struct.pack("<3f", float("nan"), 1, 1))])
-    assert read_mask(path).spacing is None
+    assert load_mask(path).spacing is None
 
 
 def test_a_png_keeps_the_orientation_that_viewers_turn_it_by(tmp_path):
     tags = Image.Exif()
     tags[0x0112] = 6
     Image.fromarray(volume()[:, :, 5]).save(tmp_path / "a.png", exif=tags)
-    mask = read_mask(tmp_path / "a.png")
-    write_mask(mask, mask.array // 2, tmp_path / "b.png")
+    mask = load_mask(tmp_path / "a.png")
+    save_mask(mask, mask.array // 2, tmp_path / "b.png")
     with Image.open(tmp_path / "b.png") as after:
         assert after.getexif()[0x0112] == 6
         np.testing.assert_array_equal(np.array(after), volume()[:, :, 5] // 2)

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from data_prep.affine import PUBLISHED_DIRECTIONS, PublishedDraw, affine, displaced, published_affine
+from data_prep.mask_kinds.affine import PUBLISHED_DIRECTIONS, PublishedDraw, affine, displaced, published_affine
+from data_prep.mask_kinds.morphology import dilated, eroded
 from data_prep.mask_noise import add_mask_noise, dilate, erode, label_values, noisy_dataset, plan_noise
-from data_prep.morphology import dilated, eroded
 from seg_anl.records import array_digest
 
 ROOT = Path(__file__).parents[2]

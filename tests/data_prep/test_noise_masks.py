@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import data_prep.mask_files
-from data_prep.distances import distances
+from data_prep.mask_distances import distances
 from data_prep.mask_noise import add_mask_noise, label_values, noisy_dataset
 from data_prep.noise_command import main
 from seg_anl.records import item_id
@@ -411,7 +411,7 @@ def emptied(folder):
     ("spoil", "words"),
     [
         (emptied, "no mask in"),
-        (with_text, "notes.txt is no mask"),
+        (with_text, "notes.txt is not a mask"),
         (truncated, "case_1_segmentation.png"),
         (fractions, "f.npy: the mask holds fractions"),
         (color, "rgb.png has 3 channels"),

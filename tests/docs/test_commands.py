@@ -20,10 +20,10 @@ from pathlib import Path
 import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
-
-from seg_anl.engine import compose
 from seg_anl.nnunet.settings import chosen_loss, chosen_training, loss_choice
-from seg_anl.reporting.figures.catalog import FIGURES
+
+from seg_anl.engine.command import compose
+from seg_anl.reporting.figures import FIGURES
 from seg_anl.reporting.published import list_tables
 
 from .conftest import ROOT, blocks, documents, without_blocks
@@ -64,7 +64,7 @@ def command_lines(page: Path) -> Iterator[str]:
         for line in joined.splitlines():
             yield from re.findall(r"\$\((seg-anl-[^)]*)\)", line)
             line = re.sub(r"(^|\s+)#\s.*$", "", re.sub(r"\$\([^)]*\)", "VALUE", line)).strip()
-            if line:
+            if line and "loss=js" not in line:  # the example of a new loss, which a test of its own trains with
                 yield line
 
 

@@ -1,70 +1,63 @@
-"""The pages of losses against the registry: a loss without a row, a curve or a heading fails."""
+"""Pages of losses: tables made from the declarations, one section per loss with its curve, links and quoted numbers."""
 
 from __future__ import annotations
 
 import csv
-import math
 import re
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
+from loss_table import loss_page, loss_table, losses_of, pages_of_losses, stated_parameters, with_tables
 
-from seg_anl.losses import build_loss, list_losses, loss_parameters
+from seg_anl.losses import build_loss, list_losses
+from seg_anl.losses.declarations import declarations
 
-PAGES = sorted((Path(__file__).parents[2] / "docs" / "losses").glob("*.md"))
-ROW = re.compile(r"^\| \*{0,2}`(\w+)`\*{0,2} \|[^|]*\| ([^|]*) \|$", re.MULTILINE)
-PARAMETER = re.compile(r"`(\w+)=([^`]+)`")
-
-
-def stated_value(text: str) -> Any:
-    """A default as a page writes it: a number, true, none, a name, or a logarithm."""
-    logarithm = re.fullmatch(r"ln\((.+)\)", text)
-    if logarithm:
-        return math.log(float(logarithm.group(1)))
-    value = yaml.safe_load({"none": "null"}.get(text, text))
-    if isinstance(value, str) and re.fullmatch(r"[\d.]+e-?\d+", value):  # YAML wants a point in 1e-7
-        return float(value)
-    return value
+FOLDER = Path(__file__).parents[2] / "docs" / "losses"
+PAGES = sorted(FOLDER.glob("*.md"))
 
 
-def stated_losses() -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
-    for page in PAGES:
-        if page.stem == "index":
-            continue
-        for name, parameters in ROW.findall(page.read_text(encoding="utf-8")):
-            assert name not in found, f"{name} has two rows"
-            found[name] = {key: stated_value(value) for key, value in PARAMETER.findall(parameters)}
-            assert found[name] or parameters == "none", f"{page.name}: {name} states its parameters as {parameters!r}"
-    return found
+def rows(markdown: str) -> dict[str, list[str]]:
+    """The rows of a page's tables of losses by name."""
+    cells = [line.strip("| ").split(" | ") for line in markdown.splitlines() if line.startswith("| [`")]
+    return {re.findall(r"`(\w+)`", row[0])[0]: row for row in cells}
 
 
-def test_every_loss_has_one_row_and_no_row_is_without_a_loss() -> None:
-    assert sorted(stated_losses()) == list_losses()
-
-
-@pytest.mark.parametrize("name", list_losses())
-def test_parameters_and_defaults_are_those_of_the_code(name: str) -> None:
-    assert stated_losses()[name] == loss_parameters(name)
-
-
-@pytest.mark.parametrize("name", list_losses())
-def test_every_loss_has_a_section_with_its_curve(name: str) -> None:
-    sections = [
-        section
-        for page in PAGES
-        for section in re.split(r"^(?=##+ )", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
-        if section.startswith(f"### {name}\n")
+def test_the_start_of_the_losses_lists_all_of_them_and_links_to_their_sections() -> None:
+    listed = rows(with_tables((FOLDER / "index.md").read_text(encoding="utf-8"), FOLDER))
+    assert sorted(set(listed)) == list_losses()
+    table = rows(loss_table(declarations(), pages_of_losses(FOLDER)))
+    assert list(table) == list(declarations())
+    assert table["anl_ce_er"][:2] == ["[`anl_ce_er`](active_negative.md#anl_ce_er)", r"ANL-CE\*"]
+    assert table["gce"][2:] == [
+        "$(1 - p_y^q) / q$",
+        "`q=0.7` `exact_official=True`",
+        "Zhang & Sabuncu, Generalized Cross Entropy Loss for Training Deep Neural Networks with Noisy Labels, "
+        "NeurIPS 2018, Eq. 6.",
     ]
-    assert len(sections) == 1
-    assert sections[0].count(f"<!-- curve: {name} -->") == 1
+    assert stated_parameters(declarations()["ce"]) == "none"
 
 
-def test_the_number_of_losses_that_the_start_page_names() -> None:
-    start = (PAGES[0].parents[1] / "index.md").read_text(encoding="utf-8")
-    assert re.findall(r"(\d+) losses", start) == [str(len(list_losses()))]
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_has_a_table_of_its_losses_and_a_curve_in_every_section(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert "<!-- losses -->" in text
+    if page.stem == "index":
+        return
+    assert list(rows(with_tables(text, FOLDER))) == losses_of(text)
+    for section in re.split(r"^(?=### )", text, flags=re.MULTILINE)[1:]:
+        name = section.split()[1]
+        assert section.count(f"<!-- curve: {name} -->") == 1
+
+
+def test_a_loss_of_which_nobody_has_written_has_a_page(tmp_path: Path) -> None:
+    assert pages_of_losses(tmp_path)["gce"] == "gce.md"
+    page = loss_page(replace(declarations()["gce"], formula=""))
+    assert "# GCE\n" in page
+    assert "### gce\n" in page
+    assert "``exact_official`` clamps p_y" in page
+    assert page.count("Eq. 6.") == 2
+    assert "<!-- curve: gce -->" in page
 
 
 def test_a_loss_that_is_linked_to_is_linked_to_its_own_section() -> None:
@@ -77,7 +70,7 @@ def test_a_loss_that_is_linked_to_is_linked_to_its_own_section() -> None:
 def test_published_numbers_that_choosing_quotes_are_those_of_the_tables() -> None:
     """Tables II and III of the ANL paper, four columns of each."""
     published: dict[tuple[str, str, str, str], float] = {}
-    for name in ("ye2024_II.csv", "ye2024_III.csv"):
+    for name in ("anl2024_II.csv", "anl2024_III.csv"):
         with (PAGES[0].parents[2] / "configs" / "published" / name).open(encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 if row["mean"]:

@@ -11,12 +11,16 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from seg_anl.engine import LoopSettings, OptimSettings, Process, RunDirectory, Task, fit
 from seg_anl.engine.checkpoint import load_checkpoint, read_checkpoint
+from seg_anl.engine.distribution import Process
+from seg_anl.engine.loop import Task, fit
 from seg_anl.engine.optimization import add_l1_subgradient, build_optimizer, build_schedule
 from seg_anl.engine.randomness import epoch_generator, random_states, restore_random_states, seed_everything
+from seg_anl.engine.run_directory import RunDirectory
+from seg_anl.engine.settings import LoopSettings, OptimSettings
 from seg_anl.losses import build_loss
 from seg_anl.records import UserError, read_metrics
+from seg_anl.records.ranges import checked
 
 CPU = Process(torch.device("cpu"))
 
@@ -112,7 +116,7 @@ def test_best_is_the_epoch_with_the_highest_headline(tmp_path: Path) -> None:
         network(),
         build_loss("ce"),
         task([0.1, 0.9, 0.5]),
-        LoopSettings(3, progress=False),
+        LoopSettings(epochs=3, progress=False),
         OptimSettings("sgd", 0.1),
         run,
         CPU,
@@ -129,7 +133,15 @@ def test_a_diverged_run_says_so_and_keeps_the_epoch_before(tmp_path: Path) -> No
     run = opened(tmp_path)
     brought = Task(exploding, 3, task().evaluate, ("test", "accuracy"))
     with pytest.raises(UserError, match=r"became nan in epoch 2; lower optim\.lr"):
-        fit(network(), build_loss("ce"), brought, LoopSettings(3, progress=False), OptimSettings("sgd", 0.1), run, CPU)
+        fit(
+            network(),
+            build_loss("ce"),
+            brought,
+            LoopSettings(epochs=3, progress=False),
+            OptimSettings("sgd", 0.1),
+            run,
+            CPU,
+        )
     assert read_checkpoint(run.last, CPU.device)["epoch"] == 1
 
 
@@ -214,18 +226,18 @@ def test_schedules(schedule: dict, expected: list[float]) -> None:
         ({"schedule": "cosin"}, "did you mean 'cosine'"),
         ({"lr": 0}, "optim.lr must be a number > 0, got 0"),
         ({"milestones": [2, 1]}, r"optim.milestones must be a list of rising epochs > 0, got \[2, 1\]"),
-        ({"milestones": 3}, "optim.milestones must be a list of rising epochs > 0, got 3"),
+        ({"milestones": 3}, "optim.milestones must be a list, got 3"),
         ({"l1": -1}, "optim.l1 must be a number >= 0, got -1"),
         ({"lr": None}, "optim.lr must be a number > 0, got None"),
-        ({"step_size": 1.5}, "optim.step_size must be a whole number of epochs, got 1.5"),
+        ({"step_size": 1.5}, "optim.step_size must be a whole number >= 1, got 1.5"),
         ({"nesterov": "abc"}, "optim.nesterov must be true or false, got 'abc'"),
         ({"nesterov": True, "momentum": 0}, "optim.nesterov=true needs optim.momentum > 0"),
-        ({"clip_norm": "big"}, "optim.clip_norm must be a number > 0, got 'big'"),
+        ({"clip_norm": "big"}, "optim.clip_norm must be a number > 0 or null, got 'big'"),
     ],
 )
 def test_bad_settings_are_named(settings: dict, message: str) -> None:
-    with pytest.raises(UserError, match=message.replace(".", r"\.")):
-        OptimSettings(**{"name": "sgd", "lr": 0.1, **settings})
+    with pytest.raises(UserError, match=message):
+        checked(OptimSettings, {"name": "sgd", "lr": 0.1, **settings}, "optim")
 
 
 def test_random_states_round_trip(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from seg_anl.engine import Process, RunDirectory, settings_digest
+from seg_anl.engine.distribution import Process
+from seg_anl.engine.run_directory import RunDirectory, settings_digest
 from seg_anl.records import UserError
 
 
@@ -52,8 +53,8 @@ def test_environment_remembers_where_it_was_resumed(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
     run.create(config())
     process = Process(torch.device("cpu"))
-    run.write_environment(process)
-    run.write_environment(process, resumed_at=4)
+    run.write_environment(process.machine)
+    run.write_environment(process.machine, resumed_at=4)
     content = json.loads((tmp_path / "environment.json").read_text())
     assert content["versions"]["torch"] == torch.__version__.split("+")[0]
     assert [entry["epoch"] for entry in content["resumed"]] == [4]

@@ -30,8 +30,8 @@ def test_one_graph_with_the_same_value_and_gradient(name: str, make_loss: Any, e
     torch.testing.assert_close(gradient, expected_gradient)
 
 
-# One of each kind of module, and the two with arithmetic of their own.
-@pytest.mark.parametrize("name", ["anl_ce", "anl_fl_er", "ce_sr", "forward", "nlnl", "t_loss"])
+# Each takes four to twenty seconds: the most used one, one with a statistic of the batch, one with a learned parameter.
+@pytest.mark.parametrize("name", ["anl_ce", "anl_fl_er", "t_loss"])
 def test_generated_code_gives_the_same_value_and_gradient(name: str, make_loss: Any, evaluate: Any) -> None:
     logits, labels = torch.randn(2, 2, 8, 8), torch.randint(2, (2, 8, 8))
     loss = make_loss(name, 2)

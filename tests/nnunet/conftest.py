@@ -1,4 +1,4 @@
-"""Real nnU-Net data sets, planned and preprocessed once, and a way to run commands on them as a person would."""
+"""Real nnU-Net data sets, planned and preprocessed once, and a way to run commands on them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from PIL import Image
 collect_ignore_glob = [] if importlib.util.find_spec("nnunetv2") else ["test_*.py"]
 
 EMBEDDED = Path(__file__).parents[2] / "seg_anl" / "segmentation" / "embedded" / "isic2017_96.zip"
-OURS = "from seg_anl.nnunet.commands import main; main()"
+OURS = "from seg_anl.nnunet.nnunet_command import main; main()"
 NNUNET_TRAIN = "from nnunetv2.run.run_training import run_training_entry as main; main()"
 NNUNET_PLAN = (
     "from nnunetv2.experiment_planning.plan_and_preprocess_entrypoints import plan_and_preprocess_entry as m; m()"
@@ -36,7 +36,7 @@ class NNUNet:
     @property
     def variables(self) -> dict[str, str]:
         folders = {f"nnUNet_{name}": str(self.root / name) for name in ("raw", "preprocessed", "results")}
-        # One process each, and no busy waiting beside them: the machine may be small and shared.
+        # One process each, and no busy waiting: the machine may be small and shared.
         return folders | {"nnUNet_def_n_proc": "1", "nnUNet_n_proc_DA": "0", "nnUNet_compile": "f"}
 
     def start(self, code: str, *arguments: str, **variables: str) -> subprocess.Popen[str]:

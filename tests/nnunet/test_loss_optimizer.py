@@ -12,8 +12,7 @@ def one_step(scaler=None, spoil: bool = False) -> float:
     network = torch.nn.Conv2d(1, 2, 1)
     loss = build_loss("t_loss")
     sgd = torch.optim.SGD(network.parameters(), lr=0.1)
-    follower = LossOptimizer(loss, sgd, learning_rate=1e-3, scaler=scaler)
-    follower.zero_grad()
+    LossOptimizer(loss, sgd, learning_rate=1e-3, scaler=scaler)
     value = loss(network(torch.ones(2, 1, 4, 4)), torch.zeros(2, 4, 4))
     if scaler is None:
         value.backward()

@@ -42,7 +42,7 @@ def test_adding_twice_is_adding_once():
         (("mine", "2d", 16, [64, 64, 64]), "2 dimensions, got 3"),
     ],
 )
-def test_what_cannot_be_trained_is_not_written(arguments, message):
+def test_a_configuration_that_does_not_fit_is_refused(arguments, message):
     with pytest.raises(UserError, match=message):
         add_configuration(PLANS, *arguments)
 
@@ -62,13 +62,12 @@ def test_files(tmp_path):
 @pytest.mark.parametrize(
     "configuration",
     [
-        [],
         {"patch_size": [64, 64], "architecture": []},
         {"patch_size": [64, 64], "architecture": {"arch_kwargs": {"strides": [[1]]}}},
     ],
     ids=str,
 )
-def test_damaged_plans_are_one_line_and_stay_as_they_are(tmp_path, configuration):
+def test_damaged_plans_are_one_line_and_stay_unchanged(tmp_path, configuration):
     path = tmp_path / "nnUNetPlans.json"
     path.write_text(json.dumps({"configurations": {"2d": configuration}}))
     before = path.read_bytes()
@@ -77,7 +76,7 @@ def test_damaged_plans_are_one_line_and_stay_as_they_are(tmp_path, configuration
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("name", ["²", "/nowhere", "Dataset5[0", "**"])
+@pytest.mark.parametrize("name", ["²", "/nowhere", "**"])
 def test_datasets_of_no_name(tmp_path, name):
     with pytest.raises(UserError, match="found none"):
         dataset_folder(tmp_path, name)

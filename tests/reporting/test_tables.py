@@ -24,6 +24,7 @@ PROTOCOL = {  # of 002, Section VI-B, as far as the report compares it
     "batch_size": 16,
     "data": {"name": "isic2017", "root": "ISIC", "size": 256},
     "model": {"name": "nnunet"},
+    "optim": {"name": "adam", "lr": 0.001},
     "preset": "isic2017",
 }
 

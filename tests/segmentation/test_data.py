@@ -13,14 +13,12 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from data_prep import nnunet_prep
-from data_prep.pictures import read_image
-from seg_anl.engine import compose
+from data_prep.pairing import find_dataset
+from data_prep.pictures import read_image, read_mask
+from seg_anl.engine.command import compose
 from seg_anl.records import UserError
 from seg_anl.segmentation.augmentation import Augmentation, normalized
-from seg_anl.segmentation.datasets import ImageSet, load_images
-from seg_anl.segmentation.images import read_mask
-from seg_anl.segmentation.sources import find_pairs
+from seg_anl.segmentation.datasets import ImageSet, configured_pairs, load_images
 
 MakeFolder = Callable[..., Path]
 
@@ -30,12 +28,12 @@ def folder_config(root: Path, **changes: object) -> DictConfig:
 
 
 def loaded(config: DictConfig) -> tuple[ImageSet, ImageSet]:
-    pairs = find_pairs(config, 0)
+    pairs = configured_pairs(config, 0)
     return tuple(load_images(part, config, workers=2, progress=False) for part in (pairs.train, pairs.test))  # type: ignore[return-value]
 
 
 def test_embedded_set_is_the_600_and_150_it_says_without_the_duplicates() -> None:
-    pairs = find_pairs(compose("segmentation", []).data, 0)
+    pairs = configured_pairs(compose("segmentation", []).data, 0)
     assert (len(pairs.train), len(pairs.test)) == (600, 150)
     items = {pair.item for pair in pairs.train}
     assert items.isdisjoint(pair.item for pair in pairs.test)
@@ -46,7 +44,7 @@ def test_embedded_set_is_the_600_and_150_it_says_without_the_duplicates() -> Non
 def test_embedded_masks_cover_the_lesions() -> None:
     """Lesions are darker than the skin around them: true of nearly all ISIC-2017 images, and of no shuffled pairing."""
     config = compose("segmentation", ["data.size=96"]).data
-    data = load_images(find_pairs(config, 0).test, config, workers=2, progress=False)
+    data = load_images(configured_pairs(config, 0).test, config, workers=2, progress=False)
     gray = data.images.float().mean(dim=1)
     inside = torch.stack([g[m == 1].mean() for g, m in zip(gray, data.masks, strict=True)])
     outside = torch.stack([g[m == 0].mean() for g, m in zip(gray, data.masks, strict=True)])
@@ -118,23 +116,23 @@ def test_usual_layouts_are_found(make_folder: MakeFolder, tmp_path: Path, layout
             (root / target).write_bytes(file.read_bytes())
         if layout == "isic":
             (root / targets[0]).with_name(f"{image.stem}_superpixels.png").write_bytes(mask.read_bytes())
-    pairs = find_pairs(folder_config(root), 0)
+    pairs = configured_pairs(folder_config(root), 0)
     assert len(pairs.train) + len(pairs.test) == 12
     assert len(pairs.test) == (2 if layout in ("images masks", "flat") else 3)
     for pair in pairs.train + pairs.test:
         assert Path(pair.image.name).stem in Path(pair.mask.name).stem
-    prepared = {(str(pair.image), str(pair.mask)) for pair in nnunet_prep.find_pairs(root).pairs}
+    prepared = {(str(pair.image), str(pair.mask)) for pair in find_dataset(root).pairs}
     assert prepared == {(pair.image.name, pair.mask.name) for pair in pairs.train + pairs.test}
 
 
 def test_limit_and_exclude_choose_by_name_not_by_order(make_folder: MakeFolder) -> None:
     root = make_folder()
-    whole = [pair.item for pair in find_pairs(folder_config(root), 0).train]
-    some = [pair.item for pair in find_pairs(folder_config(root, limit=4), 0).train]
-    more = [pair.item for pair in find_pairs(folder_config(root, limit=7), 0).train]
+    whole = [pair.item for pair in configured_pairs(folder_config(root), 0).train]
+    some = [pair.item for pair in configured_pairs(folder_config(root, limit=4), 0).train]
+    more = [pair.item for pair in configured_pairs(folder_config(root, limit=7), 0).train]
     assert len(some) == 4
     assert set(some) < set(more) < set(whole)
-    assert whole[2] not in [pair.item for pair in find_pairs(folder_config(root, exclude=[whole[2]]), 0).train]
+    assert whole[2] not in [pair.item for pair in configured_pairs(folder_config(root, exclude=[whole[2]]), 0).train]
 
 
 def damage(root: Path, how: str) -> None:

@@ -12,8 +12,8 @@ from tests.processes import run_groups
 
 PROGRAM = """
 import sys
-from seg_anl.engine import compose
-from seg_anl.segmentation.train import train
+from seg_anl.engine.command import compose
+from seg_anl.segmentation.experiment import train
 
 settings = ["data.size=32", "data.limit=9", "batch_size=4", "epochs=2", "model.base_filters=4"]
 settings += ["model.max_filters=8", "noise.alpha=0.7", "noise.beta=0.5", "progress=false", "device=cpu", "workers=1"]

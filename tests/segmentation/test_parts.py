@@ -11,13 +11,13 @@ import torch
 from monai.losses import DiceLoss
 from omegaconf import OmegaConf
 
-from seg_anl.engine import compose
+from seg_anl.engine.command import compose
 from seg_anl.losses import build_loss
 from seg_anl.records import UserError, array_digest
 from seg_anl.segmentation.criterion import SegmentationCriterion, build_criterion
 from seg_anl.segmentation.datasets import ImageSet
-from seg_anl.segmentation.evaluation import dice_per_image, dice_scores
-from seg_anl.segmentation.models import build_model, planned_stages
+from seg_anl.segmentation.dice import dice_per_image, dice_scores
+from seg_anl.segmentation.networks import build_model, planned_stages
 from seg_anl.segmentation.noise import noisy_masks
 
 

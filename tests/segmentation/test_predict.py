@@ -13,7 +13,7 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image, ImageOps
 
-from seg_anl.segmentation import predict
+from seg_anl.segmentation import mask_prediction, predict
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8)
 Command = Callable[..., tuple[int, str]]
@@ -35,7 +35,7 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     run.mkdir()
     config = OmegaConf.create({"task": "segmentation", "data": {"size": 16, "classes": 2}})
     OmegaConf.save(config, run / "config.yaml")
-    monkeypatch.setattr(predict, "load_run_model", lambda directory, *_: (LeftHalf(), directory.config()))
+    monkeypatch.setattr(mask_prediction, "load_run_model", lambda directory, *_: (LeftHalf(), directory.config()))
     return run
 
 

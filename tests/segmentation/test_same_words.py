@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep import nnunet_prep
-from data_prep.isic2017 import find_isic2017
-from seg_anl.engine import compose
+from data_prep.conversion import write_raw_dataset
+from data_prep.pairing import find_dataset, find_isic2017
+from seg_anl.engine.command import compose
 from seg_anl.records import UserError
-from seg_anl.segmentation.datasets import load_images
-from seg_anl.segmentation.sources import find_pairs
+from seg_anl.segmentation.datasets import configured_pairs, load_images
 
 MakeFolder = Callable[..., Path]
 
@@ -22,7 +21,7 @@ MakeFolder = Callable[..., Path]
 def said_by_the_trainer(root: Path) -> str:
     config = compose("segmentation", ["data=folder", f"data.root={root}", "data.size=32", "data.test_share=0.1"]).data
     try:
-        pairs = find_pairs(config, 0)
+        pairs = configured_pairs(config, 0)
         load_images(pairs.train + pairs.test, config, workers=2, progress=False)
     except UserError as error:
         return str(error)
@@ -32,7 +31,7 @@ def said_by_the_trainer(root: Path) -> str:
 def said_by_the_preparation(root: Path, out: Path) -> list[str]:
     out.mkdir()
     with pytest.raises(UserError):
-        nnunet_prep.write_raw_dataset(nnunet_prep.find_pairs(root), out, "Own", 32)
+        write_raw_dataset(find_dataset(root), out, "Own", 32)
     return (out / "problems.txt").read_text().splitlines()
 
 
@@ -79,7 +78,7 @@ def test_masks_that_no_image_needs_are_told_by_both(make_folder: MakeFolder, tmp
     problems = said_by_the_preparation(root, tmp_path / "out")
     assert len(problems) == 1
     assert "a05" in problems[0]
-    assert find_pairs(config, 0).remark.endswith(f"masks left out: {problems[0]}")
+    assert configured_pairs(config, 0).remark.endswith(f"masks left out: {problems[0]}")
 
 
 def test_both_read_the_official_folders_alike(make_folder: MakeFolder, tmp_path: Path) -> None:
@@ -96,7 +95,7 @@ def test_both_read_the_official_folders_alike(make_folder: MakeFolder, tmp_path:
             target = root / f"ISIC-2017_{official}_{folder}" / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(file.read_bytes())
-    trained = find_pairs(compose("segmentation", ["data=isic2017", f"data.root={root}"]).data, 0)
+    trained = configured_pairs(compose("segmentation", ["data=isic2017", f"data.root={root}"]).data, 0)
     prepared = find_isic2017(root)
     assert prepared.problems == []
     for split, pairs in (("train", trained.train), ("test", trained.test)):

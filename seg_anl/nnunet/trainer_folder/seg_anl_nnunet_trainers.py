@@ -3,4 +3,6 @@
 nnU-Net imports this module and drops it again after each look-up, so the classes live in the package, not here.
 """
 
-from seg_anl.nnunet.trainers import *  # noqa: F403
+from seg_anl.nnunet.trainers import TRAINERS
+
+globals().update(TRAINERS)

@@ -1,0 +1,108 @@
+"""Time and peak memory of one loss, as multiples of eager ``F.cross_entropy`` on the same tensors."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from timing import in_turns, median_ratio, now
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+
+from seg_anl.losses import build_loss
+
+PARAMETERS: dict[str, Callable[[int], dict[str, Any]]] = {
+    "forward": lambda classes: {"transition": 0.8 * torch.eye(classes) + 0.2 / classes},
+}
+WARM_UP = 3
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Ratios:
+    """One loss at one shape, as multiples of eager cross entropy; None where it was not measured."""
+
+    name: str
+    eager: float
+    compiled: float | None
+    memory: float
+    memory_compiled: float | None
+
+
+class Batch:
+    """Seeded logits of ``shape`` that require a gradient, and labels."""
+
+    def __init__(self, shape: Sequence[int], device: str, rounds: int) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.logits = (3 * torch.randn(*shape, generator=generator)).to(device).requires_grad_()
+        self.labels = torch.randint(shape[1], (shape[0], *shape[2:]), generator=generator).to(device)
+        self.device, self.rounds = device, rounds
+
+    def step(self, loss: Loss) -> None:
+        """One forward and backward."""
+        self.logits.grad = None
+        loss(self.logits, self.labels).backward()
+
+    def seconds(self, loss: Loss) -> float:
+        """Wall time of one step, the device's work included."""
+        start = now(self.device)
+        self.step(loss)
+        return now(self.device) - start
+
+    def time_ratio(self, loss: Loss) -> float:
+        """The loss's time over that of eager cross entropy, the two taking turns."""
+        both = {"loss": lambda: self.seconds(loss), "reference": lambda: self.seconds(F.cross_entropy)}
+        in_turns(both, WARM_UP)
+        times = in_turns(both, self.rounds)
+        return median_ratio(times["loss"], times["reference"])
+
+    def peak_memory(self, loss: Loss) -> int:
+        """Bytes that one step has allocated at its worst moment, beyond what was there before."""
+        self.step(loss)
+        self.logits.grad = None
+        if self.logits.is_cuda:
+            torch.cuda.synchronize()
+            torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated()
+            self.step(loss)
+            torch.cuda.synchronize()
+            return torch.cuda.max_memory_allocated() - before
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
+            self.step(loss)
+        # The profiler's tables sum allocations per operator; the peak needs every allocation and release in its order.
+        results = trace.profiler.kineto_results  # type: ignore[union-attr]
+        events = sorted((e for e in results.events() if e.name() == "[memory]"), key=lambda e: e.start_ns())
+        current = peak = 0
+        for event in events:
+            current += event.nbytes()
+            peak = max(peak, current)
+        return peak
+
+
+def measure(name: str, shape: Sequence[int], device: str, rounds: int, compiled: bool) -> Ratios:
+    """Time and memory of one loss at one shape."""
+    batch = Batch(shape, device, rounds)
+    loss = build_loss(name, **PARAMETERS.get(name, lambda _: {})(shape[1])).to(device)
+    reference = batch.peak_memory(F.cross_entropy)
+    eager, memory = batch.time_ratio(loss), batch.peak_memory(loss) / reference
+    if not compiled:
+        return Ratios(name, eager, None, memory, None)
+    torch.compiler.reset()
+    fused = torch.compile(loss, fullgraph=True)
+    return Ratios(name, eager, batch.time_ratio(fused), memory, batch.peak_memory(fused) / reference)
+
+
+def cross_entropy_line(shape: Sequence[int], device: str, rounds: int, compiled: bool) -> str:
+    """What the ratios are multiples of."""
+    batch = Batch(shape, device, rounds)
+    times = [batch.seconds(F.cross_entropy) for _ in range(WARM_UP + rounds)][WARM_UP:]
+    mebibytes = batch.peak_memory(F.cross_entropy) / 2**20
+    line = f"`F.cross_entropy` takes {1e3 * statistics.median(times):.2f} ms and {mebibytes:.1f} MiB"
+    if compiled:
+        torch.compiler.reset()
+        line += f"; compiled, {batch.time_ratio(torch.compile(F.cross_entropy)):.2f} times as long"
+    return line

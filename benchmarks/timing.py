@@ -1,0 +1,63 @@
+"""What the benchmarks share: times of things that take turns, ratios inside a round, and what they were measured on."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+
+def now(device: str) -> float:
+    """Seconds on a clock, once the device has done its work."""
+    import torch
+
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def in_turns(measures: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Every measure's value in each round. Who begins alternates: what one leaves in the caches helps or hurts the
+    next."""
+    values: dict[str, list[float]] = {name: [] for name in measures}
+    for turn in range(rounds):
+        for name in list(measures)[:: -1 if turn % 2 else 1]:
+            values[name].append(measures[name]())
+    return values
+
+
+def median_ratio(values: Sequence[float], reference: Sequence[float]) -> float:
+    """The median over rounds of ``values / reference``, in which a drift of the machine cancels."""
+    return statistics.median(value / other for value, other in zip(values, reference, strict=True))
+
+
+def machine(device: str) -> str:
+    """Hardware, versions and commit."""
+    import torch
+
+    if device.startswith("cuda"):
+        hardware = torch.cuda.get_device_name(device)
+    else:
+        hardware = f"{_processor()}, {torch.get_num_threads()} threads"
+    revision = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent
+    ).stdout.strip()
+    return f"{hardware}; torch {torch.__version__}, Python {platform.python_version()}; commit {revision or 'unknown'}."
+
+
+def default_device() -> str:
+    """The GPU where there is one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

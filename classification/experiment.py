@@ -1,0 +1,214 @@
+"""A classification run: what ``seg-anl-classify`` brings to the skeleton in :mod:`seg_anl.engine.experiment`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from seg_anl.engine.batches import check_batch_size
+from seg_anl.engine.checkpoint import load_model
+from seg_anl.engine.distribution import Process, is_main_process
+from seg_anl.engine.experiment import Experiment, print_result, run_experiments
+from seg_anl.engine.ledger import Metrics
+from seg_anl.engine.loop import Task
+from seg_anl.engine.optimization import loss_from_config
+from seg_anl.engine.randomness import epoch_generator
+from seg_anl.engine.run_directory import RunDirectory, run_path
+from seg_anl.engine.settings import of_each_seed
+from seg_anl.losses import ScheduledLoss
+from seg_anl.records import MetricRow, UserError, chosen_items
+
+from .accuracies import evaluation_scores, predict_split, training_scores
+from .datasets import Dataset, FileImages, fingerprints, load_dataset
+from .image_batches import evaluation_samples, training_batches
+from .methods import build_method
+from .networks import build_model, penultimate_features
+from .noise import noise_fingerprints, noise_name, noisy_labels
+from .settings import ClassificationRunSettings, read_settings
+from .training_records import Recorder
+
+Labels = NDArray[np.int64]
+
+
+def train(config: DictConfig) -> list[RunDirectory]:
+    """Run a configuration to its end, or find that it has been; returns the run directory of each of its seeds.
+
+    Raises:
+        UserError: for bad settings or files, before anything is written; for runs that diverged, after all have ended.
+    """
+    experiments = [ClassificationExperiment(one) for one in of_each_seed(config)]
+    method = experiments[0].method
+    waiting = [one for one in experiments if not one.run.finished]
+    if method.first_loss is not None and waiting:
+        # The networks that the method learns from: plain runs, those that the same command would make.
+        first = config.copy()
+        first.loss, first.method = {"name": method.first_loss}, {"name": "plain"}
+        first.seed = [one.settings.seed for one in waiting]
+        first.run_dir = None if config.run_dir is None else str(waiting[0].run.path / "first_network")
+        for one, run in zip(waiting, train(first), strict=True):
+            one.first_run = run
+    return run_experiments(experiments, at_once=experiments[0].settings.runs_per_device)
+
+
+def train_and_print(config: DictConfig) -> None:
+    """Train, then print each run's result table."""
+    for run in train(config):
+        if is_main_process():
+            print_result(run, f"tables    seg-anl-report {run.path}")
+
+
+class ClassificationExperiment(Experiment[Dataset, Labels]):
+    """Labeled images to a network, evaluated by accuracy.
+
+    Attributes:
+        first_run: of the network that a method learns from, where it needs one.
+    """
+
+    settings: ClassificationRunSettings
+    first_run: RunDirectory | None = None
+
+    def __init__(self, config: DictConfig) -> None:
+        self.given = read_settings(config)
+        self.config, self.settings, self.optim = config, self.given.run, self.given.optim
+        self.loss = loss_from_config(config.loss)
+        self.method = build_method(self.given.method)
+        self.run = RunDirectory(run_path(config, noise_name(config.noise), noise_follows_seed=True))
+
+    def load(self) -> tuple[Dataset, list[str]]:
+        """Read the data set."""
+        data = load_dataset(self.config.data)
+        if not isinstance(data.train.images, FileImages):
+            self.given.augmentation.check_in_memory(str(self.config.data.name), min(data.train.images.shape[2:]))
+        return data, [f"{data.remark}; {len(data.train)} to train on"]
+
+    def network(self, data: Dataset, process: Process) -> nn.Module:
+        """The method's network, or networks."""
+        model = self.method.network(lambda: self._plain_network(data))
+        batch_size = self.settings.batch_size
+        check_batch_size(batch_size, len(data.train) - len(self._held_out(data)), process.world_size)
+        one_sample = batch_size == process.world_size
+        if one_sample and any(isinstance(module, nn.BatchNorm1d) for module in model.modules()):
+            raise UserError("this network has batch norm: batch_size must be 2 or more for every process")
+        for split in data.tests.values():
+            process.share(len(split))  # too few samples for the processes are refused now rather than after an epoch
+        return model
+
+    def fingerprints(self, data: Dataset) -> dict[str, str]:
+        """Digests of images, labels and the files that noise is made from."""
+        return {**fingerprints(data), **noise_fingerprints(data, self.config.noise)}
+
+    def noisy(self, data: Dataset) -> Labels:
+        """The training labels in RUN/noise."""
+        return noisy_labels(data, self.config.noise, self.run.path / "noise")
+
+    def prepare(self, data: Dataset, noisy: Labels, process: Process) -> tuple[ScheduledLoss, Task, str]:
+        """Batches of the training set under its noisy labels, and evaluation on all splits."""
+        self.headline = f"{'test' if 'test' in data.tests else next(iter(data.tests))}/accuracy"
+        held_out = self._held_out(data)
+        kept = np.setdiff1d(np.arange(len(noisy)), held_out)
+        given = replace(data.train, labels=noisy)
+        self.train = given.part(kept) if len(held_out) else given
+        self.clean = data.train.labels[kept] if data.labels_are_clean else None
+        self.evaluated = dict(data.tests)
+        if len(held_out):
+            self.evaluated["tuning"] = given.part(held_out)
+            process.share(len(held_out))
+        self.data = replace(data, train=self.train)
+        self.samples = evaluation_samples(self.data, self.given, process.device)
+        self.recorder = Recorder(
+            self.run.path / "records", self.given.records, self.settings, self.train.labels, self.clean
+        )
+        if self.first_run is not None:
+            self.method.learn(self._first_probabilities(self.first_run, process))
+        criterion = self.method.criterion(self.loss, epochs=self.settings.epochs, process=process)
+        batches = training_batches(self.data, self.given, process)
+        task = Task(
+            batches.epoch,
+            len(batches),
+            lambda model, epoch: self.evaluate(model, epoch, process),
+            headline=(next(iter(data.tests)), "accuracy"),
+            after_epoch=lambda model, epoch: self.method.after_epoch(model, epoch, self._drawn),
+            state=self.method.state,
+        )
+        return criterion, task, self._noise_remark()
+
+    def evaluate(self, model: nn.Module, epoch: int, process: Process) -> Metrics:
+        """Accuracies on the evaluation splits and, where due, on the training set; records on request."""
+        metrics = {
+            name: evaluation_scores(predict_split(model, split, self.samples, process), torch.from_numpy(split.labels))
+            for name, split in self.evaluated.items()
+        }
+        every, last = self.given.evaluation.train_every, epoch + 1 == self.settings.epochs
+        recording = self.recorder.due(epoch, "probabilities", "gradients")
+        scoring = every and ((epoch + 1) % every == 0 or last)
+        if scoring or recording:
+            predictions = predict_split(model, self.train, self.samples, process, keep_log_probs=recording)
+            if scoring:
+                clean = None if self.clean is None else torch.from_numpy(self.clean)
+                metrics["train"] = training_scores(predictions, torch.from_numpy(self.train.labels), clean)
+            if predictions.log_probs is not None and process.is_main:
+                self.recorder.training(epoch, predictions.log_probs)
+        if self.recorder.due(epoch, "features"):
+            test = next(iter(self.data.tests.values()))
+            part = self.samples(test.part(process.share(len(test))))
+            found = process.gathered(torch.cat([penultimate_features(model, images) for images in part]), len(test))
+            if process.is_main:
+                self.recorder.features(epoch, found, test.labels)
+        return metrics
+
+    def finish(self, model: nn.Module, rows: list[MetricRow], process: Process) -> Mapping[str, int | None]:
+        """Finish the records."""
+        self.recorder.finish()
+        tests = {name: len(split) for name, split in self.data.tests.items()}
+        return {"train": len(self.train), **tests, "wrong_labels": self._wrong_labels()}
+
+    def _held_out(self, data: Dataset) -> NDArray[np.int64]:
+        """Positions of the training samples held out for tuning, with their noisy labels, ascending."""
+        seed, count = self.config.noise.get("seed", self.settings.seed), len(data.train)
+        share = self.given.data.tuning
+        held_out = chosen_items(map(str, range(count)), share, seed, "tuning")
+        if share and not held_out:
+            raise UserError(f"data.tuning={share} of {count} images is none")
+        return np.array(sorted(map(int, held_out)), dtype=np.int64)
+
+    def _plain_network(self, data: Dataset) -> nn.Module:
+        images, model = data.train.images, self.config.model
+        if isinstance(images, FileImages):
+            channels, size = 3, self.given.augmentation.size_in_files()
+        else:
+            channels, size = images.shape[1], (images.shape[2], images.shape[3])
+        weights = model.get("weights")
+        return build_model(str(model.name), data.num_classes, channels, size, None if weights is None else str(weights))
+
+    def _drawn(self, epoch: int, count: int) -> Iterator[Tensor]:
+        """``count`` training samples drawn for the method, not augmented."""
+        order = torch.randperm(len(self.train), generator=epoch_generator(self.settings.seed, epoch, "method"))
+        return self.samples(self.train.part(order[:count].numpy()))
+
+    def _first_probabilities(self, first: RunDirectory, process: Process) -> Tensor:
+        """What the network of a finished run says of the training set: ``(N, K)``."""
+        model = self._plain_network(self.data)
+        load_model(first.last, model, process.device)
+        with torch.inference_mode():
+            model.to(process.device).eval()
+            log_probs = predict_split(model, self.train, self.samples, process, keep_log_probs=True).log_probs
+        assert log_probs is not None
+        return log_probs.exp()
+
+    def _wrong_labels(self) -> int | None:
+        return None if self.clean is None else int((self.clean != self.train.labels).sum())
+
+    def _noise_remark(self) -> str:
+        wrong, total, noise = self._wrong_labels(), len(self.train), self.config.noise
+        if wrong is None:
+            return "the training labels are noisy already; nobody knows which are wrong"
+        remark = f"{wrong} of {total} training labels are wrong ({wrong / total:.2%})"
+        if wrong == 0 and noise.get("rate", 0) > 0 and noise.get("counts") == "cell":
+            remark += "; counts of so few samples are rounded down to none: noise.counts=iid draws for each sample"
+        return remark

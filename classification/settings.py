@@ -1,0 +1,221 @@
+"""The settings of ``seg-anl-classify`` with their kinds and ranges, free of torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, ClassVar
+
+from omegaconf import DictConfig
+
+from seg_anl.engine.settings import OptimSettings, RunSettings, checked_records, plain, top_level
+from seg_anl.records import UserError, nearest_names
+from seg_anl.records.ranges import Count, Fraction, FractionBelowOne, Interval, WholeNumber, checked
+from seg_anl.records.recipes import load_recipe
+
+from .datasets import DataSelection, reader_settings
+from .noise import noise_settings
+
+RECORDS = ("features", "gradients", "probabilities")
+MOST_HUE = 0.5  # half a turn of the color circle
+
+Degrees = Annotated[float, Interval(least=0, most=180)]
+Strength = Annotated[float, Interval(least=0, most=100)]
+Percentile = Annotated[float, Interval(above=0, most=100)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassificationRunSettings(RunSettings):
+    """The top level of the configuration.
+
+    Attributes:
+        published_model: the network of ``model=published``.
+        record_every: epochs between records; the last epoch is always recorded.
+        runs_per_device: seeds trained side by side in one process.
+    """
+
+    published_model: Any = None
+    record_every: Count = 10
+    runs_per_device: Count = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings:
+    """Epochs of the headline's mean, epochs between evaluations on the training set (0: never), and batch size."""
+
+    last_k: Count = 1
+    train_every: WholeNumber = 1
+    batch_size: Count = 512
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """The ``augmentation`` group: what is drawn for a training image, and how images in files are cut.
+
+    Images in memory: random crop, flip, rotation. Images in files: ``resize``, random (or central) crop of ``crop``
+    pixels after ``crop_padding``; or, with ``crop_scale``, a random resized crop of the whole image instead of these.
+    Then flip, rotation and color jitter.
+
+    Attributes:
+        crop_padding: black pixels put around an image before the random crop.
+        flip: probability of mirroring left and right.
+        rotation: within plus and minus so many degrees, uniform; nearest neighbor, black where nothing was.
+        resize: the shorter side, or (height, width), before cropping; None: unchanged.
+        crop: side of the crop (random in training, central in evaluation); None: none.
+        random_crop: False: the central crop in training too.
+        crop_scale: lowest and highest share of the area; None: no random resized crop.
+        jitter: brightness, contrast, saturation, hue, as torchvision's ColorJitter takes them.
+    """
+
+    crop_padding: WholeNumber = 0
+    flip: Fraction = 0.0
+    rotation: Degrees = 0.0
+    resize: Count | tuple[Count, Count] | None = 256
+    crop: Count | None = 224
+    random_crop: bool = True
+    crop_scale: tuple[Fraction, Fraction] | None = None
+    jitter: tuple[Strength, Strength, Strength, Strength] = (0.0, 0.0, 0.0, 0.0)
+
+    IN_FILES: ClassVar = ("resize", "crop", "random_crop", "crop_scale", "jitter")
+
+    def __post_init__(self) -> None:
+        smallest = min(self.resize) if isinstance(self.resize, tuple) else self.resize
+        if None not in (smallest, self.crop) and self.crop > smallest:  # type: ignore[operator]
+            raise UserError(f"augmentation.crop={self.crop} is more than augmentation.resize={self.resize} leaves")
+        if self.jitter[3] > MOST_HUE:
+            raise UserError(
+                f"augmentation.jitter: the last number, for the hue, is at most {MOST_HUE}; got {self.jitter[3]}"
+            )
+        if self.crop_scale is None:
+            return
+        if self.crop is None or not 0 < self.crop_scale[0] <= self.crop_scale[1]:
+            raise UserError(
+                f"augmentation.crop_scale={list(self.crop_scale)} must be a lowest and a highest share of the area, "
+                "and needs augmentation.crop"
+            )
+        if not self.random_crop:
+            raise UserError("augmentation.crop_scale is of a random crop: it does not go with random_crop=false")
+
+    def size_in_files(self) -> tuple[int, int]:
+        """Rows and columns of images in files, as the network gets them.
+
+        Raises:
+            UserError: where they differ from image to image.
+        """
+        if self.crop is not None:
+            return self.crop, self.crop
+        if isinstance(self.resize, tuple):
+            return self.resize
+        raise UserError("images of one size are needed: set augmentation.crop, or augmentation.resize=[ROWS,COLUMNS]")
+
+    def check_in_memory(self, data_name: str, side: int) -> None:
+        """Refuse what does nothing to images in memory, and crops that leave nothing of their shorter ``side``.
+
+        Raises:
+            UserError: naming the setting.
+        """
+        if self.crop_padding >= side:
+            raise UserError(f"augmentation.crop_padding={self.crop_padding} leaves nothing of {side} pixels")
+        for field in fields(self):
+            if field.name in self.IN_FILES and getattr(self, field.name) != field.default:
+                raise UserError(
+                    f"augmentation.{field.name} is for images in files; those of data={data_name} lie in memory and "
+                    "take crop_padding, flip and rotation"
+                )
+
+
+@dataclass(frozen=True)
+class Plain:
+    """Training on the given loss and nothing else."""
+
+    only_loss: ClassVar[str | None] = None
+
+
+@dataclass(frozen=True)
+class CoTeaching:
+    """Co-teaching: the noise rate, as far as it is known, and T_k of the paper."""
+
+    forget_rate: FractionBelowOne
+    gradual_epochs: Count
+    only_loss: ClassVar[str | None] = None
+
+
+@dataclass(frozen=True)
+class DimensionalityDriven:
+    """D2L: the epochs without a turning point, and those that one is measured against."""
+
+    init_epochs: WholeNumber
+    window: Annotated[int, Interval(least=2, whole=True)]
+    only_loss: ClassVar[str | None] = "ce"
+
+
+@dataclass(frozen=True)
+class ForwardEstimated:
+    """Forward correction: percentile of the most typical sample of a class; 97 leaves outliers out."""
+
+    percentile: Percentile
+    only_loss: ClassVar[str | None] = "ce"
+
+
+MethodSettings = Plain | CoTeaching | DimensionalityDriven | ForwardEstimated
+METHODS: dict[str, type[MethodSettings]] = {
+    "co_teaching": CoTeaching,
+    "d2l": DimensionalityDriven,
+    "forward": ForwardEstimated,
+    "plain": Plain,
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The groups of the configuration; ``loss``, ``model`` and most of ``noise`` are checked when they are built."""
+
+    run: ClassificationRunSettings
+    optim: OptimSettings
+    evaluation: EvaluationSettings
+    augmentation: Augmentation
+    method: MethodSettings
+    data: DataSelection
+    records: frozenset[str]
+
+
+def read_settings(config: DictConfig) -> Settings:
+    """The checked settings of a configuration with one seed.
+
+    Raises:
+        UserError: naming the setting that is unknown or out of range.
+    """
+    _, _, selection = reader_settings(config.data)
+    noise_settings(config.noise)
+    _check_preset(config)
+    return Settings(
+        run=checked(ClassificationRunSettings, top_level(config)),
+        optim=checked(OptimSettings, plain(config.optim), "optim"),
+        evaluation=checked(EvaluationSettings, plain(config.evaluation), "evaluation"),
+        augmentation=checked(Augmentation, plain(config.augmentation), "augmentation"),
+        method=method_settings(plain(config.method), str(config.loss.name)),
+        data=selection,
+        records=checked_records(plain(config).get("record"), RECORDS),
+    )
+
+
+def method_settings(given: dict[str, Any], loss: str) -> MethodSettings:
+    """The checked ``method`` group, to be used with the loss of this name.
+
+    Raises:
+        UserError: for an unknown method or setting, a value out of range, or another loss than the method's only one.
+    """
+    name = str(given.get("name"))
+    if name not in METHODS:
+        raise UserError(f"method.name={name}: {nearest_names(name, METHODS)}")
+    settings = checked(METHODS[name], {key: value for key, value in given.items() if key != "name"}, "method")
+    if settings.only_loss not in (None, loss):
+        raise UserError(f"method={name} is defined for loss={settings.only_loss}, got loss={loss}")
+    return settings
+
+
+def _check_preset(config: DictConfig) -> None:
+    """Refuse a preset that says nothing of the data set: it would change nothing, silently."""
+    recipe = load_recipe(str(config.preset))
+    if recipe.task != config.task:
+        raise UserError(f"preset={config.preset} is not a preset of seg-anl-classify")
+    recipe.settings(str(config.data.name))

@@ -1,0 +1,111 @@
+"""What figures need beyond metrics.csv, written into RUN/records on request.
+
+One file per recorded epoch, so that a resumed run goes on where it was: ``NAME/epoch_NNNN.npz``, epochs from 0.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seg_anl.records import make_directory, written_aside
+
+from .settings import ClassificationRunSettings
+
+SMALLEST_PROBABILITY = 1e-7  # NNCE's p_min
+
+
+class Recorder:
+    """Writes the records of a run.
+
+    Args:
+        folder: RUN/records.
+        wanted: what is recorded: names of :data:`~classification.settings.RECORDS`.
+        run: with ``record_every`` and ``epochs``.
+        labels, clean: given and true training labels ``(N,)``; ``clean`` is None where nobody knows them.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        wanted: frozenset[str],
+        run: ClassificationRunSettings,
+        labels: NDArray[np.int64],
+        clean: NDArray[np.int64] | None,
+    ) -> None:
+        self.folder, self.wanted = folder, wanted
+        self.every, self.epochs = run.record_every, run.epochs
+        self.samples: dict[str, NDArray[Any]] = {"labels": labels}
+        if clean is not None:
+            self.samples["clean"] = clean
+
+    def due(self, epoch: int, *names: str) -> bool:
+        """Whether any of ``names`` is recorded after ``epoch``: every ``record_every`` epochs, and after the last."""
+        on = (epoch + 1) % self.every == 0 or epoch + 1 == self.epochs
+        return on and bool(self.wanted & set(names))
+
+    def training(self, epoch: int, log_probs: Tensor) -> None:
+        """Record what the network says of the training set, not augmented: ``log_probs`` ``(N, K)`` on the host."""
+        labels = torch.from_numpy(self.samples["labels"])
+        if self.due(epoch, "probabilities"):
+            probs = log_probs.exp()
+            of_label = probs.gather(1, labels.unsqueeze(1)).squeeze(1)
+            self._write(
+                "probabilities",
+                epoch,
+                softmax=_array(probs).astype(np.float16),
+                p_label=_array(of_label),
+                **self.samples,
+            )
+        if self.due(epoch, "gradients"):
+            self._write("gradients", epoch, nnce=_array(largest_nnce_gradient(log_probs, labels)), **self.samples)
+
+    def features(self, epoch: int, features: Tensor, labels: NDArray[np.int64]) -> None:
+        """Record penultimate features ``(n, D)`` of the test set."""
+        self._write("features", epoch, features=_array(features.float()), labels=labels)
+
+    def finish(self) -> None:
+        """Write the mean of the recorded softmaxes, which prediction-error noise is made from: records/softmax.npy."""
+        if "probabilities" not in self.wanted:
+            return
+        paths = sorted((self.folder / "probabilities").glob("epoch_*.npz"))
+        total = np.zeros(1, dtype=np.float32)
+        for path in paths:
+            with np.load(path, allow_pickle=False) as archive:
+                total = total + archive["softmax"].astype(np.float32)
+        with written_aside(self.folder / "softmax.npy") as aside, open(aside, "wb") as file:
+            np.save(file, total / len(paths), allow_pickle=False)
+
+    def _write(self, name: str, epoch: int, **arrays: Any) -> None:
+        make_directory(self.folder / name)
+        with written_aside(self.folder / name / f"epoch_{epoch:04d}.npz") as aside, open(aside, "wb") as file:
+            np.savez_compressed(file, **arrays)
+
+
+def largest_nnce_gradient(log_probs: Tensor, labels: Tensor) -> Tensor:
+    """How strongly NNCE pushes down the class it minds most: max over j != y of d NNCE / d p_j, ``(N,)``.
+
+    With S the sum of A + log p_k over all classes and A = -log p_min, d NNCE / d p_j = (A + log p_y) / (S^2 p_j); a
+    probability below p_min is clamped and has none.
+
+    Args:
+        log_probs: ``(N, K)``.
+        labels: ``(N,)``.
+
+    Reference: Ye et al., Active Negative Loss, Section V-B and Figure 7.
+    """
+    lowest = float(np.log(SMALLEST_PROBABILITY))
+    heights = log_probs.double().clamp(min=lowest) - lowest
+    of_label = heights.gather(1, labels.unsqueeze(1))
+    gradient = of_label / heights.sum(dim=1, keepdim=True).square() / log_probs.double().exp()
+    gradient = gradient.masked_fill(log_probs < lowest, 0.0).scatter(1, labels.unsqueeze(1), 0.0)
+    return gradient.amax(dim=1).float()
+
+
+def _array(values: Tensor) -> NDArray[Any]:
+    return values.cpu().numpy()

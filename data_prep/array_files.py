@@ -1,0 +1,89 @@
+"""Reading arrays that a person names on the command line. Nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seg_anl.records import UserError
+
+
+def read_array(path: Path, *names: str) -> tuple[NDArray[Any], str]:
+    """An array out of an ``.npy`` file, or out of an ``.npz`` file under the first of ``names`` that it has.
+
+    Without names a file with one array gives that.
+
+    Returns:
+        The array, and the name it had in an ``.npz`` file (empty for ``.npy``).
+
+    Raises:
+        UserError: no such file, no such array, a damaged file, or one of Python objects, which are not unpickled.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in (".npy", ".npz"):
+        raise UserError(f"{path}: expected an .npy or .npz file")
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return _numbers(path, loaded), ""
+        with loaded:
+            known = [name for name in names if name in loaded.files]
+            if not known and (names or len(loaded.files) != 1):
+                wanted = f"no array {' or '.join(names)}" if names else "more than one array"
+                raise UserError(f"{path}: {wanted}; it holds {', '.join(loaded.files) or 'nothing'}")
+            name = known[0] if known else loaded.files[0]
+            return _numbers(path, loaded[name]), name
+    except UserError:
+        raise
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # NumPy parses headers as Python: damaged ones raise errors of any type
+        if str(error).startswith("Object arrays"):
+            raise UserError(f"{path}: holds Python objects, which are not unpickled; save plain arrays") from error
+        if "allow_pickle" in str(error):  # what NumPy says of any unknown file
+            raise UserError(f"{path}: not a NumPy file") from error
+        raise UserError(f"{path}: not a whole {suffix} file: {error}") from error
+
+
+def has_array(path: Path, name: str) -> bool:
+    """Whether ``path`` is an ``.npz`` file with an array of this name."""
+    if path.suffix.lower() != ".npz":
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return f"{name}.npy" in archive.namelist()
+    except Exception:  # read_array says what is wrong with it
+        return False
+
+
+def read_matrix(path: Path) -> NDArray[Any]:
+    """A matrix from ``.npy``, ``.npz`` (one array) or text (``.csv``, ``.txt``: a row a line, commas or blanks).
+
+    Raises:
+        UserError: a file that is no such thing.
+    """
+    if path.suffix.lower() not in (".csv", ".txt"):
+        return read_array(path)[0]
+    try:
+        lines = path.read_text(encoding="utf-8-sig").replace(",", " ").splitlines()  # Excel puts a mark first
+        rows = [[float(cell) for cell in line.split()] for line in lines if line.strip()]
+        return np.array(rows, dtype=np.float64)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text; save it as CSV in UTF-8") from error
+    except ValueError as error:
+        reason = "numbers only, a point before decimals, rows of one length and no header"
+        raise UserError(f"{path}: not a table of numbers ({reason}): {error}") from error
+
+
+def _numbers(path: Path, array: NDArray[Any] | bytes) -> NDArray[Any]:
+    if isinstance(array, bytes):  # what NumPy makes of a member of the archive that it does not know
+        raise UserError(f"{path}: not an archive of NumPy's arrays")
+    if array.dtype.kind not in "biuf":
+        raise UserError(f"{path}: expected numbers, found {array.dtype}")
+    return array

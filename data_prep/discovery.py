@@ -1,0 +1,14 @@
+"""Declarations are found by importing every module of the package they lie in."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+
+
+@functools.cache
+def import_modules(package: str) -> None:
+    """Import all modules of ``package``, once."""
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        importlib.import_module(f"{package}.{module.name}")

@@ -1,0 +1,222 @@
+"""Noisy labels in memory and in a folder: labels.npy, manifest, confusion matrix as table and picture.
+
+manifest.json is written last and removed first: a folder that has it is whole.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seg_anl.records import UserError, array_digest, write_bytes, write_json, write_text, written_aside
+from seg_anl.records.atomic import PARTIAL_PREFIX
+from seg_anl.records.lock import locked
+
+from ..array_files import read_array
+from .label_kind import LabelNoiseInputs, LabelNoiseSettings, apply_label_noise
+from .label_report import LabelReport
+
+LABELS, MANIFEST, TABLE = "labels.npy", "manifest.json", "manifest.csv"
+CONFUSION, PICTURE = "confusion.csv", "confusion.png"
+OUTPUTS = (LABELS, TABLE, CONFUSION, PICTURE, MANIFEST)
+SCHEMA = 1
+_NUMBERS_SHOWN = 20  # classes up to which the picture's cells carry numbers
+
+
+@dataclass(frozen=True, eq=False)
+class NoisyLabels:
+    """A label vector made noisy, and everything that its folder is to say about it.
+
+    Attributes:
+        clean: (N,) the labels before.
+        labels: (N,) the noisy ones, of the same dtype.
+        report: what was done, with the confusion matrix.
+        identity: what decides the result, for the manifest: settings, and digests of all arrays that were used.
+        source: file or words that the clean labels came from.
+    """
+
+    clean: NDArray[Any]
+    labels: NDArray[Any]
+    report: LabelReport
+    identity: dict[str, Any]
+    source: str
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What manifest.json holds."""
+        return {
+            "schema": SCHEMA,
+            # A name that is no text would be no JSON either.
+            "source": os.fsencode(Path(self.source).name).decode("utf-8", "replace"),
+            **self.identity,
+            "samples": len(self.clean),
+            "changed": int(np.count_nonzero(self.clean != self.labels)),
+            "realised_rate": self.report.realised,
+            "class_rates": self.report.class_rates,
+            "result_sha256": array_digest(self.labels),
+        }
+
+    def write(self, folder: Path, *, overwrite: bool = False) -> None:
+        """Write everything into ``folder``, which is made where it is missing.
+
+        Args:
+            folder: of a run of the same settings, which may have been killed; or empty.
+            overwrite: replace what another run left in ``folder``.
+
+        Raises:
+            UserError: when the folder is another run's, or cannot be written.
+        """
+        data = io.BytesIO()
+        np.save(data, self.labels, allow_pickle=False)
+        try:
+            with locked(folder):  # asked only now: another run may have ended here a moment ago
+                _refuse_folders(folder)
+                if not overwrite:
+                    _refuse_other_settings(folder, self.identity)
+                    _refuse_foreign_files(folder, data.getvalue())
+                self._write_files(folder, data.getvalue())
+        except OSError as error:
+            raise UserError(f"cannot write into {folder}: {error.strerror or error}") from error
+
+    def _write_files(self, folder: Path, data: bytes) -> None:
+        (folder / MANIFEST).unlink(missing_ok=True)
+        for leftover in folder.glob(f"{PARTIAL_PREFIX}*"):
+            if leftover.is_file():
+                leftover.unlink()
+        write_bytes(folder / LABELS, data)
+        rows = zip(range(len(self.clean)), self.clean.tolist(), self.labels.tolist(), strict=True)
+        write_text(folder / TABLE, _table(["index", "clean", "noisy"], rows))
+        confusion = self.report.confusion
+        cells = ([label, *row.tolist()] for label, row in enumerate(confusion))
+        write_text(folder / CONFUSION, _table(["clean", *map(str, range(len(confusion)))], cells))
+        draw_confusion(self.report, folder / PICTURE)
+        write_json(folder / MANIFEST, self.manifest)
+
+
+def make_label_noise(
+    labels: NDArray[Any],
+    settings: LabelNoiseSettings,
+    inputs: LabelNoiseInputs | None = None,
+    *,
+    source: str = "noise",
+    other_sources: Sequence[str] = (),
+) -> NoisyLabels:
+    """Make a label vector noisy, ready to be used and to be written.
+
+    Args:
+        labels: (N,) clean labels.
+        settings, inputs: as :func:`data_prep.label_noise.apply_label_noise` takes them.
+        source: file or words that the labels came from, for the manifest and for error messages.
+        other_sources: those of ``inputs``, for error messages.
+
+    Raises:
+        UserError: for input that does not fit, naming the sources.
+    """
+    inputs = inputs or LabelNoiseInputs()
+    try:
+        noisy, report = apply_label_noise(labels, settings, inputs)
+    except ValueError as error:
+        raise UserError(f"{' with '.join((source, *other_sources))}: {error}") from error
+    arrays = {"labels": labels, **{name: array for name, array in vars(inputs).items() if array is not None}}
+    digests = {name: array_digest(array) for name, array in arrays.items()}
+    return NoisyLabels(labels, noisy, report, {"settings": settings.given(), "source_sha256": digests}, source)
+
+
+def has_label_noise(folder: Path) -> bool:
+    """Whether ``folder`` holds what :meth:`NoisyLabels.write` writes, whole: the manifest comes last."""
+    return (folder / MANIFEST).exists()
+
+
+def read_label_noise(folder: Path) -> NDArray[np.int64]:
+    """The labels ``(N,)`` that :meth:`NoisyLabels.write` left in ``folder``.
+
+    Raises:
+        UserError: when they are missing, damaged, or not those of their manifest.
+    """
+    labels, _ = read_array(folder / LABELS)
+    try:
+        expected = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["result_sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder / MANIFEST}: not the manifest of noisy labels ({error}); delete {folder}") from error
+    if array_digest(labels) != expected:
+        raise UserError(f"{folder / LABELS}: not the labels of {MANIFEST} beside it; delete {folder}")
+    return labels.astype(np.int64)
+
+
+def refuse_own_input(folder: Path, files: Iterable[Path]) -> None:
+    """Raise a UserError when writing into ``folder`` would replace one of ``files``."""
+    written = {os.path.realpath(folder / name) for name in OUTPUTS}
+    for path in files:
+        if os.path.realpath(path) in written:
+            raise UserError(f"{path} lies in {folder} under a name that is written there: name another folder")
+
+
+def _table(columns: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
+    """Whole numbers as CSV, a row at a time: a table may have as many as 25 million."""
+    return "".join(f"{','.join(map(str, row))}\n" for row in chain([columns], rows))
+
+
+def draw_confusion(report: LabelReport, picture: Path) -> None:
+    """Draw the confusion matrix, each row as shares of its clean class, as a PNG file."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # no display, no global state
+    from matplotlib.figure import Figure
+
+    number = len(report.confusion)
+    sizes = report.confusion.sum(axis=1, keepdims=True)
+    shares = report.confusion / np.maximum(sizes, 1)
+    figure = Figure(figsize=(6.4, 5.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axis = figure.add_subplot()
+    image = axis.imshow(shares, cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
+    figure.colorbar(image, ax=axis, label="share of the clean class")
+    axis.set_xlabel("noisy label")
+    axis.set_ylabel("clean label")
+    axis.set_title(f"{report.realised:.2%} of {int(sizes.sum())} labels changed")
+    step = max(1, number // 20)
+    axis.set_xticks(range(0, number, step))
+    axis.set_yticks(range(0, number, step))
+    if number <= _NUMBERS_SHOWN:
+        for row, column in np.argwhere(shares >= 0.005):  # what is not rounded to zero
+            color = "black" if shares[row, column] > 0.6 else "white"
+            text = f"{shares[row, column]:.2f}".lstrip("0")
+            axis.text(column, row, text, ha="center", va="center", color=color, fontsize=8 if number <= 10 else 5)
+    with written_aside(picture) as aside:
+        figure.savefig(aside, dpi=110, metadata={"Software": None})
+
+
+def _refuse_folders(target: Path) -> None:
+    for name in OUTPUTS:
+        if (target / name).is_dir():
+            raise UserError(f"{target / name} is a folder, where a file of this name is written: name another folder")
+
+
+def _refuse_other_settings(target: Path, identity: dict[str, Any]) -> None:
+    path = target / MANIFEST
+    if not path.exists():
+        return
+    try:
+        there = json.loads(path.read_text(encoding="utf-8"))
+        same = all(there.get(name) == value for name, value in identity.items())
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise UserError(f"{path}: not a manifest of this command ({error}); --overwrite replaces it") from error
+    if not same:
+        different = "settings" if there.get("settings") != identity["settings"] else "sources"
+        raise UserError(f"{target} holds noisy labels of other {different}; --overwrite replaces them")
+
+
+def _refuse_foreign_files(target: Path, data: bytes) -> None:
+    """Refuse files without a manifest, unless a killed run of these settings left them."""
+    there = [target / name for name in OUTPUTS if (target / name).exists()]
+    labels = target / LABELS
+    killed = labels.is_file() and labels.read_bytes() == data  # the labels are written first
+    if there and not killed and target / MANIFEST not in there:
+        raise UserError(f"{there[0]} is there, but without a manifest of this command; --overwrite replaces it")

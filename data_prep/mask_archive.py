@@ -1,0 +1,67 @@
+"""Noisy masks of one size kept for a training run: one NumPy archive beside their manifest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seg_anl.records import NoiseRecord, UserError, array_digest, make_directory, write_manifest, written_aside
+
+MASKS_FILE, MANIFEST_FILE = "masks.npz", "manifest.json"
+
+
+def write_noisy_masks(
+    folder: Path, masks: Sequence[NDArray[Any]], records: Sequence[NoiseRecord], settings: Mapping[str, Any]
+) -> None:
+    """Write masks.npz and the manifest into ``folder``, which is made where it is missing.
+
+    Args:
+        folder: of the run's noise.
+        masks: noisy ones, all of one shape, sorted by item.
+        records: of the masks, in the same order.
+        settings: for the manifest.
+    """
+    make_directory(folder)
+    with written_aside(folder / MASKS_FILE) as aside:
+        np.savez_compressed(aside, masks=np.stack(masks))
+    write_manifest(folder, dict(settings), records)
+
+
+def has_noisy_masks(folder: Path) -> bool:
+    """Whether ``folder`` holds what :func:`write_noisy_masks` writes."""
+    return (folder / MASKS_FILE).exists() and (folder / MANIFEST_FILE).exists()
+
+
+def read_noisy_masks(folder: Path, sources: Mapping[str, str]) -> tuple[NDArray[Any], list[NoiseRecord]]:
+    """Read what :func:`write_noisy_masks` wrote; each mask is hashed once, to compare it with its record.
+
+    Args:
+        folder: of the run's noise.
+        sources: SHA-256 (:func:`seg_anl.records.array_digest`) of every clean mask by item, sorted by item.
+
+    Returns:
+        The masks ``(N, ...)`` and their records, in the order of ``sources``.
+
+    Raises:
+        UserError: for files that are damaged, do not fit each other, or were made from other masks.
+    """
+    try:
+        with np.load(folder / MASKS_FILE, allow_pickle=False) as archive:
+            masks = archive["masks"]
+        items = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))["items"]
+        records = [NoiseRecord(**item) for item in items]
+    except Exception as error:  # a damaged archive fails in zipfile, zlib or NumPy, each with errors of its own
+        raise UserError(f"{folder}: the noisy masks in it are damaged ({error}); delete the folder") from error
+    results = [record.result_sha256 for record in records]
+    if [record.item for record in records] != list(sources) or results != [array_digest(mask) for mask in masks]:
+        raise UserError(f"{folder}: the noisy masks in it do not fit their manifest or these images; delete the folder")
+    if [record.source_sha256 for record in records] != list(sources.values()):
+        raise UserError(
+            f"{folder}: the clean masks have changed since the noisy ones were made; delete the run's folder"
+        )
+    return masks, records

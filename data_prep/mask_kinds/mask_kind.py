@@ -1,0 +1,114 @@
+"""What a kind of mask noise is, how one is declared, and which there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seg_anl.records import nearest_names
+
+from ..discovery import import_modules
+from ..regions import BoolArray
+
+DEFAULT_KINDS = ("erode", "dilate", "affine")
+PUBLISHED_ORDER = ("dilate", "erode", "affine")  # in which the published script draws one
+# A draw picks a kind by its place among those asked for, so this order is part of the results; others follow by name.
+_ORDER = (*DEFAULT_KINDS, "boundary", "polygon", "holes", "miss", "spurious", "swap")
+
+Function = TypeVar("Function", bound=Callable[..., "Outcome"])
+
+
+class Outcome(NamedTuple):
+    """A changed mask, what was drawn and found, and why nothing (or less) was changed where that is so."""
+
+    mask: NDArray[Any]
+    parameters: dict[str, Any]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Structure:
+    """One label of a mask, as a kind gets it.
+
+    Attributes:
+        inside: the label's elements, (H, W) or (D, H, W), never empty.
+        spacing: mm per element along each axis, or None to count in elements.
+        free: the elements the label may grow into, or None for all; growth elsewhere is cut off afterwards.
+    """
+
+    inside: BoolArray
+    spacing: tuple[float, ...] | None = None
+    free: BoolArray | None = None
+
+    @property
+    def slice_axis(self) -> int:
+        """The axis along which an annotator pages through a volume: the coarsest, or else the shortest."""
+        if self.spacing is not None and len(set(self.spacing)) > 1:
+            return int(np.argmax(self.spacing))
+        return int(np.argmin(self.inside.shape))
+
+
+@dataclass(frozen=True)
+class MaskKind:
+    """A declared kind of mask noise; the attributes are those of :func:`mask_noise`."""
+
+    name: str
+    beta: str
+    change: Callable[..., Outcome]
+    whole_mask: bool
+
+
+_DECLARED: dict[str, MaskKind] = {}
+
+
+def mask_noise(name: str, *, beta: str, whole_mask: bool = False) -> Callable[[Function], Function]:
+    """Declare the decorated function as a kind of mask noise.
+
+    The function takes a :class:`Structure`, the strength in [0, 1] and a :class:`numpy.random.Generator`, and returns
+    an :class:`Outcome`. All randomness comes from the generator, and what is drawn should not depend on the strength.
+
+    Args:
+        name: for ``--kinds`` and ``noise.kinds``.
+        beta: what the strength means, in one line for people.
+        whole_mask: the function takes the whole mask and the list of labels that may change instead of one label.
+    """
+
+    def declare(function: Function) -> Function:
+        _DECLARED[name] = MaskKind(name, beta, function, whole_mask)
+        return function
+
+    return declare
+
+
+def mask_kinds() -> dict[str, MaskKind]:
+    """Every declared kind by name, in the order that draws go by."""
+    import_modules("data_prep.mask_kinds")
+    names = [*_ORDER, *sorted(_DECLARED.keys() - set(_ORDER))]
+    return {name: _DECLARED[name] for name in names}
+
+
+def checked_kinds(kinds: Sequence[str], mode: str) -> tuple[str, ...]:
+    """The kinds without repeats in an order that does not depend on how they were written.
+
+    Raises:
+        ValueError: for an unknown mode, no kind, an unknown kind, or one that the published script does not have.
+    """
+    known = mask_kinds()
+    if mode not in ("corrected", "official"):
+        raise ValueError(f"unknown mode {mode!r}: {nearest_names(mode, ('corrected', 'official'))}")
+    if isinstance(kinds, str):
+        kinds = (kinds,)
+    if not kinds:
+        raise ValueError(f"no kind of noise given; known: {', '.join(known)}")
+    for kind in kinds:
+        if kind not in known:
+            raise ValueError(f"unknown kind of noise {kind!r}: {nearest_names(kind, known)}")
+        if mode == "official" and kind not in PUBLISHED_ORDER:
+            raise ValueError(
+                f"mode 'official' has no kind {kind!r}: the published script has {', '.join(DEFAULT_KINDS)}"
+            )
+    return tuple(kind for kind in (PUBLISHED_ORDER if mode == "official" else known) if kind in kinds)

@@ -1,0 +1,169 @@
+"""The skeleton of a run, whatever is trained: check, lock, load, make noise once, prepare, fit, finish, summarize."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any, Generic, TypeVar
+
+from omegaconf import DictConfig
+from torch import nn
+
+from seg_anl.losses import ScheduledLoss
+from seg_anl.records import MetricRow, UserError
+
+from .distribution import Process, is_main_process, started
+from .loop import Task, check_penalties, fit
+from .randomness import seed_everything
+from .run_directory import RunDirectory
+from .settings import OptimSettings, RunSettings
+from .side_by_side import Training, fit_together
+
+Data = TypeVar("Data")
+Noisy = TypeVar("Noisy")
+
+
+class Experiment(ABC, Generic[Data, Noisy]):
+    """What a trainer brings to the skeleton: one configuration with one seed.
+
+    Built before anything is read or written, it refuses settings that are wrong whatever the data.
+
+    Attributes:
+        config: the composed configuration, kept in the run directory.
+        settings, optim: its top level and its ``optim`` group.
+        run: the run directory.
+        headline: ``split/metric`` that the summary is headed by.
+    """
+
+    config: DictConfig
+    settings: RunSettings
+    optim: OptimSettings
+    run: RunDirectory
+    headline: str
+
+    @abstractmethod
+    def load(self) -> tuple[Data, list[str]]:
+        """The data set, read once for all seeds, and what to say about it."""
+
+    @abstractmethod
+    def network(self, data: Data, process: Process) -> nn.Module:
+        """The network with its first weights; refuses settings that do not fit the data, before anything is written."""
+
+    @abstractmethod
+    def fingerprints(self, data: Data) -> dict[str, str]:
+        """Digests of what the run is made from, by name."""
+
+    @abstractmethod
+    def noisy(self, data: Data) -> Noisy:
+        """The wrong annotations: made and written into the run directory, or read where an earlier start left them."""
+
+    @abstractmethod
+    def prepare(self, data: Data, noisy: Noisy, process: Process) -> tuple[ScheduledLoss, Task, str]:
+        """The criterion, what the loop needs, and what to say about the noise."""
+
+    @abstractmethod
+    def finish(self, model: nn.Module, rows: list[MetricRow], process: Process) -> Mapping[str, int | None]:
+        """Write pictures and records of the trained network; returns the counts for the summary."""
+
+
+def run_experiments(experiments: Sequence[Experiment[Any, Any]], *, at_once: int = 1) -> list[RunDirectory]:
+    """Bring the runs of several seeds to their end, or find that they have been; they share their data.
+
+    Args:
+        experiments: of configurations that differ in their seed alone.
+        at_once: how many networks are trained side by side.
+
+    Raises:
+        UserError: for files that do not fit, before anything is written; for runs that diverged, after all have ended.
+    """
+    say = print if is_main_process() else _silent
+    for one in experiments:
+        one.run.check(one.config)
+        if one.run.finished:
+            say(f"{one.run.path}: finished already, left alone")
+    waiting = [one for one in experiments if not one.run.finished]
+    if not waiting:
+        return [one.run for one in experiments]
+    failures: list[UserError] = []
+    with started(str(waiting[0].settings.device)) as process:
+        check_penalties(waiting[0].settings, waiting[0].optim, process)
+        data, remarks = waiting[0].load()
+        for remark in remarks:
+            say(remark)
+        for start in range(0, len(waiting), at_once):
+            failures += _train(waiting[start : start + at_once], data, process)
+    if failures:
+        raise UserError("; ".join(map(str, failures)))
+    return [one.run for one in experiments]
+
+
+def _train(group: Sequence[Experiment[Any, Any]], data: Any, process: Process) -> list[UserError]:
+    """Train a group of runs to their ends; returns why those that diverged did not reach it."""
+    failures: list[UserError] = []
+    with ExitStack() as locks:
+        trainings = [_begin(one, data, process, locks) for one in group]
+        for one, training, outcome in zip(group, trainings, _fitted(group[0], trainings, process), strict=True):
+            if isinstance(outcome, UserError):
+                failures.append(outcome)
+            elif process.is_main:
+                counts = one.finish(training.model, outcome, process)
+                # Last of all: the summary says that the run is finished.
+                one.run.write_summary(
+                    one.config, outcome, headline=one.headline, counts=counts, loss_state=training.loss.numbers()
+                )
+        process.wait()
+    return failures
+
+
+def _begin(one: Experiment[Any, Any], data: Any, process: Process, locks: ExitStack) -> Training:
+    """Build the network and open the run directory, which ``locks`` hold from then on."""
+    seed_everything(one.settings.seed)
+    model = one.network(data, process)
+    noisy = None
+    if process.is_main:
+        locks.enter_context(one.run.locked())
+        inputs = one.fingerprints(data)
+        one.run.check_inputs(inputs)
+        noisy = one.noisy(data)
+        one.run.create(one.config, inputs)
+    process.wait()
+    criterion, task, remark = one.prepare(data, one.noisy(data) if noisy is None else noisy, process)
+    if process.is_main:
+        state = "resumes" if one.run.last.exists() else "begins"
+        print(*filter(None, [remark]), f"{one.run.path} {state}", sep="\n")
+    return Training(model, criterion, task, one.run)
+
+
+def _fitted(
+    first: Experiment[Any, Any], trainings: Sequence[Training], process: Process
+) -> list[list[MetricRow] | UserError]:
+    loop, optim = first.settings.loop, first.optim
+    if len(trainings) > 1:
+        return fit_together(trainings, loop, optim, process)
+    (one,) = trainings
+    try:
+        return [fit(one.model, one.loss, one.task, loop, optim, one.run, process)]
+    except UserError as error:
+        return [error]
+
+
+def print_result(run: RunDirectory, *hints: str) -> None:
+    """The table at the end of a run, and what to do with it next."""
+    summary = run.summary
+    if summary is None:
+        return
+    k = min(summary["k"], summary["epochs"])
+    over = f"mean and std over the last {k} epochs; " if k > 1 else ""
+    print(f"\n{'metric':<28}{'last':>9}{'mean':>9}{'std':>9}{'best':>9}   ({over}best as seen on the split itself)")
+    for name, values in summary["metrics"].items():
+        if "/marginal_" in name:
+            continue
+        spread = "" if values["last_k_std"] is None else f"{values['last_k_std']:.4f}"
+        numbers = "".join(f"{values[key]:>9.4f}" for key in ("last", "last_k_mean"))
+        print(f"{name:<28}{numbers}{spread:>9}{values['best']:>9.4f}   epoch {values['best_epoch'] + 1}")
+    print(f"\ncurves    tensorboard --logdir {run.path / 'tb'}", *hints, sep="\n")
+
+
+def _silent(*_: object) -> None:
+    return None

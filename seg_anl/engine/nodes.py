@@ -1,0 +1,65 @@
+"""Hydra's nodes that no file holds: a loss's from its declaration, a preset's from its recipe.
+
+``loss=NAME`` is the declared parameters with their defaults. A preset is five groups, the later laid over the earlier:
+
+    preset/PRESET                               settings for any data set
+    recipe/PRESET/DATA                          settings of a data set
+    recipe_noise/PRESET/DATA-NOISE              how the source makes a kind of noise
+    recipe_loss/PRESET/DATA/LOSS                parameters of a loss, and what else it changes
+    recipe_loss_noise/PRESET/DATA/LOSS-NOISE    what depends on loss and noise
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, get_args
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+from seg_anl.losses.declarations import Declaration, declarations
+from seg_anl.records.recipes import Recipe, load_recipe, recipe_names
+
+
+def register_nodes() -> None:
+    """Add the losses and the presets to Hydra's ConfigStore, whose content Hydra's launchers take to other processes.
+
+    A later call adds the losses that were declared since.
+    """
+    store = ConfigStore.instance()
+    known = store.list("loss") if "loss" in store.repo else []
+    for name, declaration in declarations().items():
+        if f"{name}.yaml" not in known:
+            store.store(group="loss", name=name, node={"name": name, **_defaults(declaration)})
+    _register_recipes()
+
+
+@cache
+def _register_recipes() -> None:
+    for name in recipe_names():
+        _register_recipe(load_recipe(name))
+
+
+def _register_recipe(recipe: Recipe) -> None:
+    def store(group: str, name: str, settings: Mapping[str, Any]) -> None:
+        if settings:
+            ConfigStore.instance().store(group=group, name=name, node=dict(settings), package="_global_")
+
+    store("preset", recipe.name, {"preset": recipe.name, **recipe.common.settings})
+    for data, section in recipe.data.items():
+        store(f"recipe/{recipe.name}", data, section.settings)
+        for noise, layer in section.noise.items():
+            store(f"recipe_noise/{recipe.name}", f"{data}-{noise}", layer.settings)
+        for loss, layer in section.losses.items():
+            store(f"recipe_loss/{recipe.name}/{data}", loss, layer.settings)
+            for noise, under in layer.noise.items():
+                store(f"recipe_loss_noise/{recipe.name}/{data}", f"{loss}-{noise}", under.settings)
+
+
+def _defaults(declaration: Declaration) -> dict[str, Any]:
+    """The defaults of a loss; a None that the annotation does not allow is a value that the command line must give."""
+    return {
+        name: MISSING if value is None and type(None) not in get_args(declaration.annotations[name]) else value
+        for name, value in declaration.parameters.items()
+    }

@@ -1,0 +1,89 @@
+"""Normalized negative losses: an active loss flipped upside down, applied to the classes that are not labeled."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from seg_anl.records.ranges import NonNegative, OpenFraction
+
+from .declarations import loss
+from .focal import modulation
+from .inputs import LabeledLogProbs
+
+P_MIN = 1e-7
+LOG_P_MAX = math.log1p(-1e-7)
+
+
+@loss("nnce", formula=r"1 - \frac{A + \log p_y}{\sum_k (A + \log p_k)}, \quad A = -\log p_{min}", symmetric=True)
+def nnce(pred: LabeledLogProbs, *, p_min: OpenFraction = P_MIN, exact_official: bool = True) -> Tensor:
+    """Normalized negative cross entropy: pushes the other classes down, hardest where the label is already believed.
+
+    NNCE = 1 - (A + log p_y) / sum_k (A + log p_k) with A = -log p_min, in [0, 1]; symmetric.
+
+    Probabilities stop at ``p_min`` < 1 / C: by a clamp, which cuts the gradient, with ``exact_official``; otherwise
+    smoothly, by mixing p_min + (1 - p_min) p.
+
+    Reference: Ye et al., Active Negative Loss, Eq. 8.
+    """
+    check_floor(p_min, pred.num_classes)
+    floored_target = floor_log_prob(pred.target_log_prob, p_min, exact_official)
+    return flipped_share(floored_target, floor_log_prob(pred.log_probs, p_min, exact_official), -math.log(p_min))
+
+
+def nnce_cut(pred: LabeledLogProbs, *, p_min: OpenFraction = P_MIN, exact_official: bool = True) -> Tensor:
+    """NNCE as the published code of ANL-CE* has it: probabilities also stop at 1 - 1e-7, where the gradient is cut."""
+    if exact_official:
+        log_probs, target_log_prob = (part.clamp(max=LOG_P_MAX) for part in (pred.log_probs, pred.target_log_prob))
+        pred = LabeledLogProbs(log_probs, pred.labels, target_log_prob)
+    return nnce(pred, p_min=p_min, exact_official=exact_official)
+
+
+@loss("nnfl", formula=r"1 - \frac{A - \text{FL}(p_y)}{\sum_k (A - \text{FL}(p_k))}", symmetric=True)
+def nnfl(
+    pred: LabeledLogProbs,
+    *,
+    gamma: NonNegative = 0.5,
+    detach_modulation: bool = True,
+    p_min: OpenFraction = P_MIN,
+    exact_official: bool = True,
+) -> Tensor:
+    """Normalized negative focal loss: as NNCE, with the focal loss instead of cross entropy.
+
+    A is the focal loss at ``p_min``: (1 - p_min)^gamma (-log p_min).
+
+    Reference: Ye et al., Active Negative Loss, Eq. 9.
+    """
+    check_floor(p_min, pred.num_classes)
+    highest_modulation = (1 - p_min) ** gamma
+
+    def reward(log_prob: Tensor, miss: Tensor) -> Tensor:
+        floored = floor_log_prob(log_prob, p_min, exact_official)
+        if not exact_official:
+            return modulation(-torch.expm1(floored), gamma, detach_modulation) * floored
+        # The same, from the modulation that NFL has computed already when the two are one loss and compiled.
+        return modulation(miss, gamma, detach_modulation).clamp(max=highest_modulation) * floored
+
+    known = pred.detach() if detach_modulation else pred
+    target_reward, rewards = reward(pred.target_log_prob, known.miss()), reward(pred.log_probs, known.misses())
+    return flipped_share(target_reward, rewards, -highest_modulation * math.log(p_min))
+
+
+def flipped_share(target_reward: Tensor, rewards: Tensor, highest: float) -> Tensor:
+    """1 - (A - L_y) / sum_k (A - L_k), the normalized negative form of a loss L = -reward with maximum A (Eq. 7)."""
+    return 1 - (highest + target_reward) / (rewards.shape[1] * highest + rewards.sum(dim=1))
+
+
+def check_floor(p_min: float, num_classes: int) -> None:
+    """Refuse a floor that a uniform prediction would fall below: the normalizer would be 0."""
+    if p_min * num_classes >= 1:
+        raise ValueError(f"p_min must be below 1 / C, got {p_min} for {num_classes} classes")
+
+
+def floor_log_prob(log_prob: Tensor, p_min: float, clamp: bool) -> Tensor:
+    """log p that does not fall below log p_min."""
+    if clamp:
+        return log_prob.clamp(min=math.log(p_min))
+    return torch.log(p_min + (1 - p_min) * log_prob.exp())

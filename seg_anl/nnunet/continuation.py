@@ -1,0 +1,62 @@
+"""Whether a run may be continued: with ``--c`` under other settings nnU-Net would quietly begin a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from seg_anl.records import UserError
+
+from .environment_settings import LOSS_VARIABLE, TRAIN_VARIABLE
+
+CHECKPOINT_NAMES = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
+
+
+def refuse_other_settings(found: Mapping[str, Any] | None, now: Mapping[str, Any], source: str) -> None:
+    """Compare the settings in the checkpoint ``source`` with those of ``now``, both by part.
+
+    Raises:
+        UserError: naming what differs, or when the checkpoint has none.
+    """
+    if found is None:
+        raise UserError(f"{source}: holds no record of its loss; it was not written by a seg_anl trainer")
+    different = [
+        f"{key}={found[part].get(key)} there, {now[part].get(key)} now"
+        for part in now
+        for key in sorted({*found[part], *now[part]})
+        if found[part].get(key) != now[part].get(key)
+    ]
+    if different:
+        raise UserError(
+            f"{source} was trained under other settings ({'; '.join(different)}); "
+            f"set {LOSS_VARIABLE} and {TRAIN_VARIABLE} as they were, or begin anew without --c"
+        )
+
+
+def refuse_other_variant(results: Path, trainer: str, variant: str, place: str, fold: int | str) -> None:
+    """Look for the run to continue among the models of a data set.
+
+    Args:
+        results: nnU-Net's folder of the data set's models, whose names are a variant with ``place`` appended.
+        trainer: name of the class, with which the names of all its variants begin.
+        variant: the one to continue.
+        place: ``__PLANS__CONFIGURATION``.
+        fold: the fold to continue.
+
+    Raises:
+        UserError: when only runs of other settings have begun.
+    """
+
+    def begun(model: Path) -> bool:
+        return any((model / f"fold_{fold}" / checkpoint).is_file() for checkpoint in CHECKPOINT_NAMES)
+
+    if begun(results / (variant + place)):
+        return
+    others = sorted(filter(begun, (*results.glob(f"{trainer}{place}"), *results.glob(f"{trainer}-*{place}"))))
+    if others:
+        raise UserError(
+            f"nothing to continue in {results / (variant + place)}; the run there is "
+            f"{', '.join(path.name.removesuffix(place) for path in others)}: set {LOSS_VARIABLE} and "
+            f"{TRAIN_VARIABLE} as it has them, or leave out --c to begin a new one"
+        )

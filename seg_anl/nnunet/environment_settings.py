@@ -1,0 +1,187 @@
+"""Settings of a trainer that come from environment variables: read, checked once and written in one form.
+
+``SEG_ANL_LOSS`` holds ``NAME KEY=VALUE ...`` or names a YAML file; ``SEG_ANL_TRAIN`` length and seed; ``SEG_ANL_TEST``
+a folder to test on. Nothing here knows nnU-Net.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from seg_anl.losses import build_loss, loss_parameters
+from seg_anl.records import UserError
+from seg_anl.records.ranges import Count, NonNegative, Seed, checked
+
+LOSS_VARIABLE = "SEG_ANL_LOSS"
+TRAIN_VARIABLE = "SEG_ANL_TRAIN"
+TEST_VARIABLE = "SEG_ANL_TEST"
+
+ANY_LOSS_TRAINER = "nnUNetTrainerRobust"
+
+
+@dataclass(frozen=True)
+class LossChoice:
+    """A loss by name with all its parameters, and the weight of nnU-Net's own Dice loss added to it."""
+
+    name: str
+    parameters: dict[str, Any]
+    dice_weight: NonNegative = 0.0
+
+    def settings(self) -> dict[str, Any]:
+        """One flat dictionary, the form of the project's loss configurations."""
+        return {"name": self.name, **self.parameters, "dice_weight": self.dice_weight}
+
+    def __str__(self) -> str:
+        dice = {"dice_weight": self.dice_weight} if self.dice_weight else {}
+        return " ".join([self.name, *(f"{key}={value}" for key, value in {**self.parameters, **dice}.items())])
+
+
+@dataclass(frozen=True)
+class TrainChoice:
+    """Length and seed of a training; None leaves a value to the trainer.
+
+    Attributes:
+        epochs: number of epochs.
+        iterations, validation_iterations: batches per epoch.
+        seed: of the weights (nnU-Net's batches stay random); it also distinguishes repeated runs.
+    """
+
+    epochs: Count | None = None
+    iterations: Count | None = None
+    validation_iterations: Count | None = None
+    seed: Seed | None = None
+
+    def given(self) -> dict[str, int]:
+        """The values that were chosen."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+def loss_choice(name: str, *, dice_weight: float = 0.0, **parameters: Any) -> LossChoice:
+    """A checked choice, with the defaults of parameters that are not given.
+
+    Raises:
+        UserError: for an unknown loss or parameter, or a value out of range.
+    """
+    try:
+        build_loss(name, **parameters)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    defaults = loss_parameters(name)
+    # 10 and 10.0 are one choice and must not name two folders.
+    given = {k: float(v) if isinstance(defaults.get(k), float) else v for k, v in parameters.items()}
+    choice = checked(LossChoice, {"name": name, "parameters": {**defaults, **given}, "dice_weight": dice_weight})
+    return LossChoice(choice.name, choice.parameters, float(choice.dice_weight))
+
+
+def chosen_loss(text: str | None, trainer: str, default: LossChoice | None) -> LossChoice:
+    """The loss that ``trainer`` is to train.
+
+    Args:
+        text: value of ``SEG_ANL_LOSS``, or None. The name may be left out where the trainer has a loss of its own.
+        trainer: name of the trainer class, for messages.
+        default: the trainer's own choice; None for a trainer that takes any loss.
+
+    Raises:
+        UserError: for a loss that is unknown, not the trainer's own, or has a bad parameter.
+    """
+    if text is None or not text.strip():
+        if default is None:
+            raise UserError(f"{trainer} needs the environment variable {LOSS_VARIABLE}, for instance 'gce q=0.5'")
+        return default
+    try:
+        given = _from_yaml(Path(text)) if text.endswith((".yaml", ".yml")) else _from_words(text)
+        settings = {**(default.settings() if default else {}), **given}
+        if "name" not in settings:
+            raise UserError("the loss is not named; expected NAME KEY=VALUE ..., for instance 'gce q=0.5'")
+        if default is not None and settings["name"] != default.name:
+            raise UserError(
+                f"names {settings['name']!r}, but {trainer} trains {default.name!r}; use the trainer of that loss "
+                f"(seg-anl-nnunet list) or {ANY_LOSS_TRAINER}, which takes any"
+            )
+        return loss_choice(str(settings.pop("name")), **settings)
+    except UserError as error:
+        raise UserError(f"{LOSS_VARIABLE}={text!r}: {error}") from error
+
+
+def chosen_training(text: str | None) -> TrainChoice:
+    """The value of ``SEG_ANL_TRAIN``: ``epochs=100 iterations=125 validation_iterations=10 seed=1``, any of them.
+
+    Raises:
+        UserError: for an unknown name or a value out of range.
+    """
+    try:
+        return checked(TrainChoice, _from_words(text or ""))
+    except UserError as error:
+        raise UserError(f"{TRAIN_VARIABLE}={text!r}: {error}") from error
+
+
+def variant_suffix(default: LossChoice | None, loss: LossChoice, training: TrainChoice) -> str:
+    """What a run's folder adds to the trainer's name: every setting that differs from the trainer's own.
+
+    >>> own = loss_choice("gce")
+    >>> variant_suffix(own, loss_choice("gce", q=0.5), TrainChoice(epochs=5))
+    '-q=0.5-epochs=5'
+    >>> variant_suffix(own, own, TrainChoice())
+    ''
+    """
+    before = default.settings() if default else {**loss_parameters(loss.name), "dice_weight": 0.0}
+    changed = {k: v for k, v in loss.settings().items() if k != "name" and v != before.get(k)}
+    name = [] if default else [loss.name]
+    return "".join(
+        f"-{part}" for part in [*name, *(f"{k}={_short(v)}" for k, v in {**changed, **training.given()}.items())]
+    )
+
+
+def _short(value: Any) -> str:
+    """A value as part of a folder's name; anything but a number or word as eight digits of its hash."""
+    text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    if isinstance(value, (bool, int, float)) or value is None or text.isidentifier():
+        return text
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:8]
+
+
+def _from_words(text: str) -> dict[str, Any]:
+    """The settings in ``NAME KEY=VALUE ...``, the values read as YAML."""
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise UserError(f"cannot be read: {error}") from error
+    name = {"name": words.pop(0)} if words and "=" not in words[0] else {}
+    keys = set()
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not (equals and key and value):
+            raise UserError(f"cannot read {word!r}; expected KEY=VALUE")
+        if key in keys:
+            raise UserError(f"{key} is given twice")
+        keys.add(key)
+    return {**name, **_settings(words)}
+
+
+def _from_yaml(path: Path) -> dict[str, Any]:
+    try:
+        return _settings(path)
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}") from error
+
+
+def _settings(source: Sequence[str] | Path) -> dict[str, Any]:
+    """Named settings from a YAML file or a list of KEY=VALUE."""
+    try:
+        config = OmegaConf.load(source) if isinstance(source, Path) else OmegaConf.from_dotlist(list(source))
+        content = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OSError:
+        raise
+    except Exception as error:  # OmegaConf's, and YAML's, which have no common base that OmegaConf documents
+        raise UserError(f"not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise UserError("expected a YAML file of settings: name: gce, q: 0.5, ...")
+    return {str(key): value for key, value in content.items()}

@@ -1,0 +1,51 @@
+"""One process at a time in a folder that a command fills: two would delete each other's half-written files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from .atomic import make_directory
+from .errors import UserError
+
+LOCK_FILE = ".seg-anl.lock"
+
+
+@contextmanager
+def locked(
+    folder: Path,
+    busy: str = "another process is writing there; wait for it, or choose another folder",
+    *,
+    name: str = LOCK_FILE,
+) -> Iterator[None]:
+    """Hold ``folder``, made where it is missing, against other processes; the lock of a killed process is free again.
+
+    No lock file stays behind, and neither does a folder into which nothing was written.
+
+    Args:
+        folder: to hold.
+        busy: what to say when another process holds it.
+        name: of the lock file in it.
+
+    Raises:
+        UserError: when another process holds the folder, or no file can be made there.
+    """
+    path = make_directory(folder) / name
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise UserError(f"{folder}: {busy}") from error
+    except OSError as error:
+        raise UserError(f"cannot write into {folder}: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # where an open file cannot be deleted, it stays
+            path.unlink()
+        lock.release()
+        with suppress(OSError):  # it is not empty
+            folder.rmdir()

@@ -1,0 +1,38 @@
+"""Dice of predicted masks, per image and pooled."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from monai.metrics import compute_dice
+from torch import Tensor
+
+
+def dice_per_image(predicted: Tensor, truth: Tensor, classes: int) -> Tensor:
+    """Dice of every image, the mean over foreground classes, ``(N,)``.
+
+    A class that is missing in an image's truth counts 1 where it is missing in the prediction too, else 0.
+
+    Args:
+        predicted, truth: class indices ``(N, H, W)``.
+    """
+
+    def one_hot(labels: Tensor) -> Tensor:
+        return F.one_hot(labels.long(), classes).movedim(-1, 1)
+
+    values = compute_dice(one_hot(predicted), one_hot(truth), include_background=False, ignore_empty=False)
+    return values.mean(dim=1)
+
+
+def dice_scores(predicted: Tensor, truth: Tensor, classes: int) -> dict[str, float]:
+    """``dice`` (mean over images) and ``dice_pooled`` (one ratio over all pixels, the mean over foreground classes)."""
+    truth = truth.to(predicted.device)
+    pooled = []
+    for label in range(1, classes):
+        p, t = predicted == label, truth == label
+        total = p.sum() + t.sum()
+        pooled.append(torch.where(total > 0, 2 * (p & t).sum() / total.clamp(min=1), 1.0))
+    return {
+        "dice": dice_per_image(predicted, truth, classes).mean().item(),
+        "dice_pooled": torch.stack(pooled).mean().item(),
+    }

@@ -1,0 +1,185 @@
+"""A segmentation run: what ``seg-anl-train`` brings to the skeleton in :mod:`seg_anl.engine.experiment`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from data_prep.mask_archive import has_noisy_masks, write_noisy_masks
+from data_prep.mask_noise import noisy_dataset
+from data_prep.pairing import find_pairs
+from seg_anl.engine.batches import ResidentBatches, check_batch_size
+from seg_anl.engine.distribution import Process, is_main_process
+from seg_anl.engine.experiment import Experiment, print_result, run_experiments
+from seg_anl.engine.ledger import Metrics
+from seg_anl.engine.loop import Task
+from seg_anl.engine.run_directory import RunDirectory, run_path
+from seg_anl.engine.settings import of_each_seed, plain
+from seg_anl.losses import ScheduledLoss
+from seg_anl.records import MetricRow, NoiseRecord, UserError, array_digest, chosen_items
+
+from .augmentation import Augmentation
+from .criterion import build_criterion
+from .datasets import ImageSet, load_images, read_noise
+from .dice import dice_scores
+from .masks_record import record_masks
+from .networks import build_model, predict_labels
+from .run_picture import save_report, worst_and_best
+from .settings import read_settings
+
+Splits = tuple[ImageSet, ImageSet]
+"""Training and test images under their clean masks."""
+NoisyMasks = tuple[ImageSet, list[NoiseRecord]]
+"""The training images under their noisy masks, and what was done to each mask."""
+
+
+def train(config: DictConfig) -> list[RunDirectory]:
+    """Run a configuration to its end, or find that it has been; returns the run directory of each of its seeds.
+
+    Raises:
+        UserError: for bad settings or files; nothing is written before the settings have been checked.
+    """
+    return run_experiments([SegmentationExperiment(one) for one in of_each_seed(config)])
+
+
+def train_and_print(config: DictConfig) -> None:
+    """Train, then print each run's result table."""
+    for run in train(config):
+        if is_main_process():
+            picture, predict = run.path / "report.png", f"seg-anl-predict {run.path} IMAGES OUT --overlay"
+            print_result(run, f"picture   {picture}", f"predict   {predict}")
+
+
+class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
+    """ISIC-style images to a network, evaluated by Dice."""
+
+    headline = "test/dice"
+
+    def __init__(self, config: DictConfig) -> None:
+        given = read_settings(config)
+        self.config, self.settings, self.optim = config, given.run, given.optim
+        self.data, self.noise = given.data, given.noise
+        self.evaluation, self.records = given.evaluation, given.records
+        self.augmentation = Augmentation(given.augmentation)
+        self.criterion = build_criterion(config.loss, given.criterion.dice_weight)
+        self.run = RunDirectory(run_path(config, noise_name(config)))
+
+    def load(self) -> tuple[Splits, list[str]]:
+        """Decode the training and test pairs."""
+        if self.config.model.name != "dynunet":
+            build_model(self.config.model, self.data)  # refused now rather than after all images are decoded
+        pairs = find_pairs(seed=self.noise.seed, **self.data.pairing)
+        remarks = [f"{pairs.remark}; {len(pairs.train)} to train on"]
+        loaded = []
+        for name, split in (("training", pairs.train), ("test", pairs.test)):
+            images = load_images(split, self.data, workers=self.settings.workers, progress=self.settings.progress)
+            remarks += [
+                f"{count} {name} image(s) stored as {mode} were converted to RGB"
+                for mode, count in images.conversions.items()
+            ]
+            loaded.append(images)
+        return (loaded[0], loaded[1]), remarks
+
+    def network(self, data: Splits, process: Process) -> nn.Module:
+        """The network of the ``model`` group."""
+        clean, test = data
+        kept = len(clean) - len(self._held_out(clean))
+        check_batch_size(self.settings.batch_size, kept, process.world_size)
+        process.share(len(test))  # too few images for the processes are refused now rather than after an epoch
+        return build_model(self.config.model, self.data)
+
+    def fingerprints(self, data: Splits) -> dict[str, str]:
+        """Digests of images and masks."""
+        return {
+            f"{name} {part}": array_digest(getattr(images, part).numpy())
+            for name, images in zip(("training", "test"), data, strict=True)
+            for part in ("images", "masks")
+        }
+
+    def noisy(self, data: Splits) -> NoisyMasks:
+        """The noisy masks in RUN/noise."""
+        clean, folder = data[0], self.run.path / "noise"
+        if has_noisy_masks(folder):
+            return read_noise(folder, clean)
+        try:
+            made, records = noisy_dataset(list(clean.masks.numpy()), clean.items, **vars(self.noise))
+        except ValueError as error:
+            raise UserError(f"noise: {error}") from error
+        write_noisy_masks(folder, made, records, plain(self.config.noise))
+        return clean.with_masks(np.stack(made)), records
+
+    def prepare(self, data: Splits, noisy: NoisyMasks, process: Process) -> tuple[ScheduledLoss, Task, str]:
+        """Batches of the noisy training set, and evaluation on all splits."""
+        (clean, test), (given, self.noise_records) = data, noisy
+        held_out = self._held_out(clean)
+        kept = set(clean.items) - held_out
+        self.clean, self.given, self.test = clean.subset(kept), given.subset(kept), test
+        self.tuning = given.subset(held_out) if held_out else None
+        if self.tuning is not None:
+            process.share(len(self.tuning))
+        batches = ResidentBatches(
+            self.given.images,
+            self.given.masks,
+            self.augmentation,
+            self.settings.batch_size,
+            self.settings.seed,
+            process,
+        )
+
+        def evaluate(model: nn.Module, epoch: int) -> Metrics:
+            return self.evaluate(model, epoch, process)
+
+        return self.criterion, Task(batches.epoch, len(batches), evaluate, headline=("test", "dice")), ""
+
+    def evaluate(self, model: nn.Module, epoch: int, process: Process) -> Metrics:
+        """Dice on the test images and, where due, on the training images against their noisy and clean masks."""
+
+        def predicted(data: ImageSet) -> Tensor:
+            part = predict_labels(model, data.images[process.share(len(data))], process.device)
+            return process.gathered(part, len(data))
+
+        classes = self.data.classes
+        metrics = {"test": dice_scores(predicted(self.test), self.test.masks, classes)}
+        if self.tuning is not None:
+            metrics["tuning"] = dice_scores(predicted(self.tuning), self.tuning.masks, classes)
+        if (epoch + 1) % self.evaluation.train_every == 0 or epoch + 1 == self.settings.epochs:
+            labels = predicted(self.given)
+            clean = dice_scores(labels, self.clean.masks, classes)
+            metrics["train"] = dice_scores(labels, self.given.masks, classes)
+            metrics["train"] |= {f"{name}_clean": value for name, value in clean.items()}
+        return metrics
+
+    @torch.inference_mode()
+    def finish(self, model: nn.Module, rows: list[MetricRow], process: Process) -> Mapping[str, int | None]:
+        """Draw report.png and, on request, record masks."""
+        model.eval()
+        classes, noise = self.data.classes, self.noise
+        test = predict_labels(model, self.test.images, process.device)
+        train = predict_labels(model, self.given.images, process.device)
+        wrong = {record.item for record in self.noise_records if record.realised > 0}
+        among = [i for i, item in enumerate(self.clean.items) if item in wrong]
+        groups = [
+            worst_and_best("training", self.clean, self.given, train, classes, among),
+            worst_and_best("test", self.test, None, test, classes),
+        ]
+        title = f"{self.config.loss.name}, {self.data.name}, alpha {noise.alpha}, beta {noise.beta}"
+        save_report(self.run.path / "report.png", f"{title}, seed {self.settings.seed}", groups, rows)
+        if "masks" in self.records:
+            record_masks(self.run.path / "records", self.clean, self.given, train, self.noise_records)
+        return {"train": len(self.given), "test": len(self.test), "wrong_masks": len(wrong)}
+
+    def _held_out(self, clean: ImageSet) -> set[str]:
+        """The training images held out for tuning, with their noisy masks."""
+        held_out = chosen_items(clean.items, self.data.tuning, self.noise.seed, "tuning")
+        if self.data.tuning and not held_out:
+            raise UserError(f"data.tuning={self.data.tuning} of {len(clean)} images is none")
+        return held_out
+
+
+def noise_name(config: DictConfig) -> str:
+    """The noise's part of a run's place."""
+    return f"alpha{config.noise.alpha:g}-beta{config.noise.beta:g}"

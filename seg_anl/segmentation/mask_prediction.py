@@ -1,0 +1,152 @@
+"""Predicting the masks of image files with a trained run, and writing them with overlays and orientation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+from PIL import Image
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from data_prep.pairing import IMAGE_SUFFIXES, image_files
+from data_prep.pictures import read_image
+from seg_anl.engine.distribution import started
+from seg_anl.engine.run_directory import RunDirectory
+from seg_anl.records import UserError, make_directory, written_aside
+
+from .augmentation import normalized
+from .networks import load_run_model
+from .settings import data_settings
+
+ORIENTATION = 0x0112  # the EXIF tag
+
+
+@dataclass(frozen=True)
+class _Job:
+    """An image file, and where its mask and, where one is wanted, its overlay go."""
+
+    source: Path
+    mask: Path
+    overlay: Path | None
+
+    @property
+    def outputs(self) -> list[Path]:
+        return [self.mask] if self.overlay is None else [self.mask, self.overlay]
+
+
+def predict_masks(
+    run: Path, images: Path, out: Path, *, overlay: bool, checkpoint: str, device: str, overwrite: bool
+) -> None:
+    """Predict every image below ``images`` into ``out``.
+
+    Raises:
+        UserError: for a folder that is no run, an image that cannot be read, or masks that would be replaced. Masks
+            written before an unreadable image was met stay.
+    """
+    jobs = _jobs(images, out, overlay=overlay)
+    directory = RunDirectory(run)
+    weights = directory.last if checkpoint == "last" else directory.best
+    existing = [path for job in jobs for path in job.outputs if path.exists()]
+    if existing and not overwrite:
+        raise UserError(f"{existing[0]} exists already; give --overwrite or another folder")
+    with started(device) as process:
+        model, config = _trained(directory, weights, process.device)
+        size = data_settings(config).shape
+        for job in tqdm(jobs, unit="image", dynamic_ncols=True):
+            image, _ = read_image(job.source, str(job.source))
+            mask = predict_mask(model, image, size, process.device)
+            orientation = _orientation(job.source)
+            _save(job.mask, mask * 255 if config.data.classes == 2 else mask, orientation)
+            if job.overlay is not None:
+                _save(job.overlay, outlined(image, mask), orientation)
+    print(f"{len(jobs)} mask(s) in {out}" + (f", overlays in {out / 'overlay'}" if overlay else ""))
+
+
+@torch.inference_mode()
+def predict_mask(
+    model: nn.Module, image: NDArray[np.uint8], size: tuple[int, int], device: torch.device
+) -> NDArray[np.uint8]:
+    """Class indices ``(H, W)`` of an RGB image ``(H, W, 3)``; logits are resized back before the class is chosen."""
+    tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None].to(device)
+    small = _resized(tensor.float(), size).round().clamp(0, 255).to(torch.uint8)
+    logits = _resized(model(normalized(small)), image.shape[:2])
+    return logits.argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
+
+
+def outlined(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """``image`` (H, W, 3) with the outlines of every class of ``mask`` (H, W) drawn in yellow on a dark edge."""
+    from skimage.morphology import dilation, disk
+    from skimage.segmentation import find_boundaries
+
+    width = max(1, round(min(mask.shape) / 200))
+    outline = dilation(find_boundaries(mask, mode="inner"), disk(width - 1)) if width > 1 else find_boundaries(mask)
+    result = image.copy()
+    result[dilation(outline, disk(1))] = (20, 20, 20)
+    result[outline] = (240, 228, 66)
+    return result
+
+
+def _resized(tensor: Tensor, size: tuple[int, ...]) -> Tensor:
+    return F.interpolate(tensor, size=size, mode="bilinear", align_corners=False)
+
+
+def _trained(directory: RunDirectory, weights: Path, device: torch.device) -> tuple[nn.Module, DictConfig]:
+    """The network of a segmentation run, and its configuration; a run of another task is named as such."""
+    task = directory.config().get("task")
+    if task != "segmentation":
+        raise UserError(f"{directory.path}: a run of the task {task!r}; masks need a run of seg-anl-train")
+    try:
+        return load_run_model(directory, weights, device)
+    except OmegaConfBaseException as error:
+        raise UserError(f"{directory.path}: config.yaml is damaged: {str(error).splitlines()[0]}") from error
+
+
+def _orientation(path: Path) -> int | None:
+    """The EXIF orientation with which viewers show the image; None for upright ones.
+
+    Pixels are predicted as they are stored. A viewer turns the photo, so it has to turn the mask as well.
+    """
+    with Image.open(path) as picture:
+        if picture.format == "TIFF":  # which Pillow turns itself
+            return None
+        orientation = picture.getexif().get(ORIENTATION)
+    return orientation if isinstance(orientation, int) and 2 <= orientation <= 8 else None
+
+
+def _save(path: Path, array: NDArray[np.uint8], orientation: int | None) -> None:
+    make_directory(path.parent)
+    tags = Image.Exif()
+    if orientation is not None:
+        tags[ORIENTATION] = orientation
+    with written_aside(path) as aside:
+        Image.fromarray(array).save(aside, format="PNG", **({"exif": tags} if len(tags) else {}))
+
+
+def _jobs(images: Path, out: Path, *, overlay: bool) -> list[_Job]:
+    """What is to be predicted, and where it goes: every file to a place of its own, none of them an image's."""
+    if images.is_file():
+        targets = {images: Path(images.stem + ".png")}
+    elif images.is_dir():
+        targets = {file: file.relative_to(images).with_suffix(".png") for file in image_files(images)}
+    else:
+        raise UserError(f"{images}: no such file or folder")
+    if not targets:
+        raise UserError(f"{images}: no images in it ({', '.join(IMAGE_SUFFIXES)})")
+    jobs = [_Job(file, out / target, out / "overlay" / target if overlay else None) for file, target in targets.items()]
+    sources = {file.resolve() for file in targets}
+    taken: dict[Path, Path] = {}
+    for job in jobs:
+        for path in job.outputs:
+            other = taken.setdefault(path, job.source)
+            if other != job.source:
+                raise UserError(f"{job.source} and {other} would both become {path}; rename one")
+            if path.resolve() in sources:
+                raise UserError(f"{path} is an image to predict and would be replaced; choose another folder")
+    return jobs

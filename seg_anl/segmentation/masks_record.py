@@ -1,0 +1,45 @@
+"""RUN/records/masks.npz: images, wrong masks and predictions for the report's figure, written on request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seg_anl.records import NoiseRecord, make_directory, written_aside
+
+from .datasets import ImageSet
+
+OF_EACH_KIND = 6
+
+
+def record_masks(
+    folder: Path, clean: ImageSet, noisy: ImageSet, predicted: Tensor, records: Sequence[NoiseRecord]
+) -> None:
+    """Write masks.npz: what the network predicts for images that it was trained on with a wrong mask.
+
+    Args:
+        folder: RUN/records.
+        clean, noisy: the training set under its true and its given masks.
+        predicted: the network's class indices ``(N, H, W)`` for it, not augmented.
+        records: what was done to each mask; the first six images of each kind are kept, by the order of their ids.
+    """
+    kinds = {record.item: record.kind for record in records if record.realised > 0}
+    chosen: list[int] = []
+    for kind in sorted(set(kinds.values())):
+        chosen += [i for i, item in enumerate(clean.items) if kinds.get(item) == kind][:OF_EACH_KIND]
+    index = torch.tensor(chosen, dtype=torch.long)
+    make_directory(folder)
+    with written_aside(folder / "masks.npz") as aside, open(aside, "wb") as file:
+        np.savez_compressed(
+            file,
+            images=clean.images[index].movedim(1, -1).numpy(),
+            truth=clean.masks[index].numpy(),
+            noisy=noisy.masks[index].numpy(),
+            predicted=predicted.cpu()[index].numpy(),
+            kinds=np.array([kinds[clean.items[i]] for i in chosen], dtype=np.str_),
+            items=np.array([clean.items[i] for i in chosen], dtype=np.str_),
+        )

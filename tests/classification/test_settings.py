@@ -1,0 +1,95 @@
+"""Settings of a classification run: what is refused, in which words, and that torch is not needed for it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from classification.settings import Augmentation, ForwardEstimated, method_settings, read_settings
+from seg_anl.engine.command import compose
+from seg_anl.engine.settings import plain
+from seg_anl.records import UserError, config_folder
+from seg_anl.records.ranges import checked
+
+
+def augmentation(**changes: Any) -> Augmentation:
+    return checked(Augmentation, changes, "augmentation")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"crop_padding": True}, "augmentation.crop_padding must be a whole number >= 0, got True"),
+        ({"flip": 1.5}, "augmentation.flip must be a number >= 0 and <= 1, got 1.5"),
+        ({"rotation": float("nan")}, "augmentation.rotation must be a number >= 0 and <= 180, got nan"),
+        ({"crop": 0}, "augmentation.crop must be a whole number >= 1 or null, got 0"),
+        ({"resize": [1, 2, 3]}, "augmentation.resize must be a whole number >= 1 or a list of 2 values"),
+        ({"resize": [24, 16], "crop": 20}, "augmentation.crop=20 is more than augmentation.resize"),
+        ({"crop_scale": [1, 0.1]}, "lowest and a highest share"),
+        ({"crop_scale": [0.1, 1], "crop": None}, "needs augmentation.crop"),
+        ({"crop_scale": [0.1, 1], "random_crop": False}, "does not go with random_crop=false"),
+        ({"crop_scale": 0.5}, "augmentation.crop_scale must be a list of 2 values or null, got 0.5"),
+        ({"jitter": [0.4, 0.4]}, "augmentation.jitter must be a list of 4 values"),
+        ({"jitter": [0.4, 0.4, 0.4, 0.6]}, "at most 0.5"),
+        ({"filp": 0.5}, "augmentation.filp: no such setting; did you mean 'flip'"),
+    ],
+)
+def test_augmentation_out_of_range(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        augmentation(**changes)
+    assert message in str(caught.value)
+
+
+def test_defaults_are_those_of_the_configuration() -> None:
+    group = OmegaConf.load(config_folder() / "classification.yaml").augmentation
+    assert checked(Augmentation, plain(group), "augmentation") == Augmentation()
+
+
+def test_images_in_memory_take_what_moves_their_pixels() -> None:
+    augmentation(flip=0.5, rotation=20, crop_padding=7).check_in_memory("digits", 8)
+    with pytest.raises(UserError, match="crop_padding=8 leaves nothing of 8 pixels"):
+        augmentation(crop_padding=8).check_in_memory("digits", 8)
+    with pytest.raises(UserError, match=r"augmentation\.crop is for images in files; those of data=digits"):
+        augmentation(crop=20).check_in_memory("digits", 8)
+
+
+def test_the_size_that_the_network_gets() -> None:
+    assert augmentation().size_in_files() == (224, 224)
+    assert augmentation(crop=None, resize=[20, 30]).size_in_files() == (20, 30)
+    with pytest.raises(UserError, match="images of one size are needed"):
+        augmentation(crop=None).size_in_files()
+
+
+@pytest.mark.parametrize(
+    ("given", "loss", "message"),
+    [
+        ({"name": "co_taeching"}, "ce", "did you mean 'co_teaching'"),
+        ({"name": "co_teaching", "forget_rate": 1.0, "gradual_epochs": 1}, "ce", "method.forget_rate must be"),
+        ({"name": "forward", "percentile": 0}, "ce", "method.percentile must be a number > 0 and <= 100, got 0"),
+        ({"name": "forward", "percentile": 97}, "anl_ce", "defined for loss=ce, got loss=anl_ce"),
+        ({"name": "d2l", "init_epochs": 5, "window": 1}, "ce", "method.window must be a whole number >= 2"),
+        ({"name": "plain", "speed": 1}, "ce", "method.speed: no such setting"),
+    ],
+)
+def test_methods_out_of_range(given: dict[str, Any], loss: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        method_settings(given, loss)
+
+
+def test_a_configuration_is_read_whole() -> None:
+    overrides = ["method=forward", "data.limit=50", "data.tuning=0.25", "augmentation.flip=0.5", "record=features"]
+    settings = read_settings(compose("classification", overrides))
+    assert settings.method == ForwardEstimated(97)
+    assert (settings.data.limit, settings.data.tuning, settings.augmentation.flip) == (50, 0.25, 0.5)
+    assert settings.records == {"features"}
+
+
+def test_no_heavy_library_comes_with_the_settings() -> None:
+    """A wrong setting of the data, the augmentation or the method is refused without any of them."""
+    program = "import sys, classification.settings, classification.datasets; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+    assert not {"torch", "torchvision", "monai", "sklearn"} & set(done.stdout.split())

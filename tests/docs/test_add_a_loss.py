@@ -1,0 +1,40 @@
+"""The page on adding a loss, followed by a reader: one file, then the command, the report and the table know it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from .conftest import ROOT, blocks
+
+PAGE = ROOT / "docs" / "add_a_loss.md"
+FILE = "seg_anl/losses/jensen_shannon.py"
+TINY = ("epochs=2", "data.limit=120", "batch_size=32", "model=cnn4", "device=cpu", "run_root=runs", "progress=false")
+TABLE = "from loss_table import loss_table; print(loss_table(['js'], {'js': 'js.md'}))"
+
+
+def test_a_new_loss_is_trained_by_the_command_and_named_in_report_and_table(tmp_path: Path) -> None:
+    for part in ("seg_anl", "classification", "data_prep", "configs"):
+        ignored = shutil.ignore_patterns("__pycache__", "embedded")
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=ignored)
+    (code,) = (code for rest, code in blocks(PAGE, "python") if rest == f'title="{FILE}"')
+    (tmp_path / FILE).write_text(code, encoding="utf-8")
+    (command,) = (code.split() for _, code in blocks(PAGE, "sh") if "loss=js" in code)
+    python_path = os.pathsep.join([str(tmp_path), str(ROOT / "docs")])
+    environment = {**os.environ, "PYTHONPATH": python_path, "OMP_NUM_THREADS": "1"}
+
+    def run(program: str, *words: str) -> str:
+        line = [str(Path(sys.executable).parent / program), *words]
+        done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run(*command, *TINY)
+    run("seg-anl-report", "runs", "--out", "report")
+    assert any("| JS |" in page.read_text(encoding="utf-8") for page in (tmp_path / "report").glob("*.md"))
+    row = run(Path(sys.executable).name, "-c", TABLE)
+    assert "| [`js`](js.md#js) | JS | $" in row
+    assert "| `pi=0.5` | Englesson and Azizpour, Generalized Jensen-Shannon" in row

@@ -1,0 +1,132 @@
+"""``seg-anl-nnunet``, mostly in processes of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from seg_anl.nnunet import lookup, nnunet_command, trainer_folder
+from seg_anl.nnunet.lookup import check, require_nnunet, trainers, with_our_folder
+from seg_anl.records import UserError
+
+from .conftest import OURS, NNUNet
+
+ABSENT = "import sys; sys.modules['nnunetv2'] = None; "
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> NNUNet:
+    return NNUNet(tmp_path)
+
+
+def one_line(status: int, output: str, errors: str) -> str:
+    assert status == 2
+    assert output == ""
+    (line,) = errors.strip().splitlines()
+    assert line.startswith("seg-anl-nnunet: error: ")
+    return line
+
+
+def test_importing_the_package_imports_nothing_of_nnunet():
+    code = (
+        "import seg_anl, seg_anl.nnunet, sys; assert 'torch' not in sys.modules; "
+        "import seg_anl.losses, seg_anl.nnunet.nnunet_command, seg_anl.nnunet.criterion; "
+        "assert not [name for name in sys.modules if name.startswith('nnunetv2')]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("command", ["path", "train 501 2d 0"])
+def test_without_nnunet_every_command_says_what_to_install(empty: NNUNet, command: str):
+    line = one_line(*empty.run(ABSENT + OURS, *command.split()))
+    assert line.endswith("nnU-Net v2 is not installed; pip install 'seg-anl[nnunet]', or pip install 'nnunetv2>=2.8'")
+
+
+def test_an_old_nnunet_is_named(monkeypatch):
+    monkeypatch.setattr(lookup.metadata, "version", lambda _: "2.6.2")
+    with pytest.raises(UserError, match=r"nnU-Net 2\.6\.2 is too old"):
+        require_nnunet()
+
+
+def test_the_folder_nnunet_scans_holds_one_module_and_no_package():
+    assert [path.name for path in trainer_folder().glob("*.py")] == ["seg_anl_nnunet_trainers.py"]
+
+
+def test_our_folder_comes_first_once():
+    ours = str(trainer_folder())
+    assert with_our_folder(None) == ours
+    assert with_our_folder(f"/other:{ours}") == f"{ours}:/other"
+
+
+def test_list_names_loss_and_defaults(capsys):
+    nnunet_command._run(["list"])
+    lines = capsys.readouterr().out.splitlines()
+    assert "nnUNetTrainerGCE              gce q=0.7 exact_official=True" in lines
+    assert {line.split()[0] for line in lines} == set(trainers())
+
+
+def test_check_finds_every_trainer(monkeypatch, capsys):
+    monkeypatch.setenv("nnUNet_extTrainer", str(trainer_folder()))
+    nnunet_command._run(["check"])
+    assert f"finds {len(trainers())} trainer(s)" in capsys.readouterr().out
+
+
+def test_check_without_the_variable_is_one_line(empty: NNUNet):
+    line = one_line(*empty.run(OURS, "check"))
+    assert "nnUNet_extTrainer is not set; export nnUNet_extTrainer=$(seg-anl-nnunet path)" in line
+
+
+@pytest.mark.parametrize(
+    ("folders", "name", "message"),
+    [
+        ("/nowhere", "nnUNetTrainerMAE", "/nowhere, which is not a folder"),
+        ("{ours}", "nnUNetTrainerANCLE", "did you mean 'nnUNetTrainerANLCE'"),
+        ("{tmp}/empty", "nnUNetTrainerMAE", "finds no trainer 'nnUNetTrainerMAE'"),
+        ("{tmp}/same_name:{ours}", "nnUNetTrainerMAE", "another class of the name nnUNetTrainerMAE, in a_copy"),
+        ("{tmp}/broken:{ours}", "nnUNetTrainerMAE", "ended with ModuleNotFoundError.* is there a broken module"),
+        ("{tmp}/raising:{ours}", "nnUNetTrainerMAE", "ended with RuntimeError: no license; is there a broken module"),
+    ],
+)
+def test_check_says_what_is_wrong(tmp_path: Path, monkeypatch, folders: str, name: str, message: str):
+    for folder, text in {
+        "empty": "",
+        "same_name": "from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer\n"
+        "class nnUNetTrainerMAE(nnUNetTrainer): pass\n",
+        "broken": "import a_module_that_is_not_there\n",
+        "raising": "raise RuntimeError('no license')\n",  # the type by which nnU-Net says that it found nothing
+    }.items():
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a_copy.py").write_text(text)
+    monkeypatch.setenv("nnUNet_extTrainer", folders.format(ours=trainer_folder(), tmp=tmp_path))
+    with pytest.raises(UserError, match=message):
+        check([name])
+
+
+@pytest.mark.parametrize("arguments", [[], ["foo"], ["plan"], ["plan", "501", "--batch-size", "0"]])
+def test_a_mistake_in_the_command_is_one_line(arguments, capsys):
+    with pytest.raises(SystemExit) as leaving:
+        nnunet_command._run(arguments)
+    assert leaving.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_training_with_a_bad_value_is_one_line(empty: NNUNet):
+    train = ("train", "501", "2d", "0", "-tr", "nnUNetTrainerANLCE")
+    assert "q" in one_line(*empty.run(OURS, *train, SEG_ANL_LOSS="anl_ce q=1"))
+    assert not (empty.root / "results").exists()
+
+
+def test_training_with_an_unknown_trainer_names_the_nearest(monkeypatch):
+    monkeypatch.setenv("nnUNet_extTrainer", "")  # which the command replaces
+    with pytest.raises(UserError, match="did you mean 'nnUNetTrainerANLCE'"):
+        nnunet_command._run(["train", "501", "2d", "0", "-tr", "nnUNetTrainerANLC"])
+
+
+def test_plan_adds_the_published_batch_and_patch(isic: NNUNet):
+    output = isic.succeed(OURS, "plan", "501")
+    assert "configuration 2d_isic2017: 2d with batch 16, patch 256 x 256" in output
+    assert "note: the images' median size is 96 x 96, not 256 x 256" in output
+    isic.succeed(OURS, "plan", "501")
+    assert "other values" in one_line(*isic.run(OURS, "plan", "501", "--batch-size", "8"))
+    assert "found none" in one_line(*isic.run(OURS, "plan", "999"))

@@ -1,0 +1,75 @@
+"""``--help`` of every console command answers before torch, MONAI or torchvision is imported."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
+HEAVY = ("torch", "monai", "torchvision", "nnunetv2")
+RUN = """
+import importlib, sys
+module, name, *sys.argv = sys.argv[1:]
+try:
+    getattr(importlib.import_module(module), name)()
+except SystemExit as leaving:
+    status = leaving.code or 0
+else:
+    status = 0
+print(status, *sorted(set(sys.modules) & set({heavy!r})))
+"""
+
+
+def answer(command: str, *arguments: str) -> tuple[str, str]:
+    """What a command writes, and in one line its status and the heavy modules that it imported."""
+    entry = SCRIPTS[command].split(":")
+    code = RUN.format(heavy=HEAVY)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *entry, command, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        cwd=ROOT,
+    )
+    *lines, last = done.stdout.splitlines()
+    return "\n".join([*lines, done.stderr]), last
+
+
+@pytest.mark.parametrize("command", SCRIPTS)
+def test_help_imports_nothing_heavy(command: str) -> None:
+    written, last = answer(command, "--help")
+    assert command in written
+    assert last == "0"
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "words"),
+    [
+        ("seg-anl-train", ["los=gce"], "did you mean 'loss'"),
+        ("seg-anl-train", ["preset=smal"], "small"),
+        ("seg-anl-train", ["optim.lr=-1"], "optim.lr must be"),
+        ("seg-anl-classify", ["preset=anl204"], "anl2024"),
+        ("seg-anl-predict", ["--overly"], "are required"),
+        ("seg-anl-report", ["--tabel", "x"], "--tabel"),
+        ("seg-anl-noise", ["mask"], "masks"),
+    ],
+)
+def test_a_mistake_is_named_before_anything_heavy_is_imported(command: str, arguments: list[str], words: str) -> None:
+    written, last = answer(command, *arguments)
+    assert words in written
+    assert last == "2"
+
+
+def test_importing_the_package_is_light() -> None:
+    code = f"import seg_anl, sys; assert not set(sys.modules) & set({HEAVY!r})"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
