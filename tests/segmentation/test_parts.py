@@ -10,6 +10,7 @@ import pytest
 import torch
 from monai.losses import DiceLoss
 from omegaconf import OmegaConf
+from seg_anl.segmentation.noise import noisy_masks
 
 from seg_anl.engine.command import compose
 from seg_anl.losses import build_loss
@@ -18,7 +19,6 @@ from seg_anl.segmentation.criterion import SegmentationCriterion, build_criterio
 from seg_anl.segmentation.datasets import ImageSet
 from seg_anl.segmentation.dice import dice_per_image, dice_scores
 from seg_anl.segmentation.networks import build_model, planned_stages
-from seg_anl.segmentation.noise import noisy_masks
 
 
 def masks(*rows: list[int]) -> torch.Tensor:
