@@ -46,7 +46,8 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
     """Put tables of losses and curves where a page asks for them, and send links to where the site has what they name.
 
-    A folder has its page, and so has an archive of runs. A report is there as Markdown and as a page of the same name, of which the site has the page.
+    A folder has its page, and so has an archive of runs. A report is there as Markdown and as a page of the same name,
+    of which the site has the page.
     """
     here = Path(page.file.src_uri).parent
     root = Path(config["docs_dir"])

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -78,14 +79,17 @@ class Table:
         several = len({one.split for one in self.columns}) > 1
         return f"{column.noise}, {column.split}" if several else column.noise
 
+    @cached_property
+    def _rows(self) -> list[Any]:
+        return list(self.entries.itertuples(index=False, name="Entry"))
+
     def rows(self, column: Column | None = None, *, run: bool | None = None) -> list[Any]:
         """The entries, of one column perhaps, and only those with or without runs."""
-        chosen = self.entries
-        if column is not None:
-            chosen = chosen[(chosen["noise"] == column.noise) & (chosen["split"] == column.split)]
-        if run is not None:
-            chosen = chosen[chosen["mean"].notna() == run]
-        return list(chosen.itertuples(index=False, name="Entry"))
+        return [
+            entry
+            for entry in self._rows
+            if (column is None or column == (entry.noise, entry.split)) and run in (None, entry.mean is not None)
+        ]
 
     def by_method(self, *, run: bool = True) -> dict[str, dict[Column, Any]]:
         """Each row's entries by column; without ``run`` also of rows that have no runs."""

@@ -13,6 +13,8 @@ import pytest
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
 
+from .conftest import ROOT
+
 
 class Page(HTMLParser):
     """What of a page refers to something else, and what it can be referred to by."""
