@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from classification.models import MODELS
+from classification.networks import MODELS
 from omegaconf import DictConfig, OmegaConf
 
 from data_prep.label_noise import LabelNoiseSettings, apply_label_noise
