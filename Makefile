@@ -19,7 +19,7 @@ test: $(INSTALLED)
 	$(BIN)/python -m seg_anl.losses.stubs
 	$(BIN)/mypy
 	$(MKDOCS)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 docs: $(INSTALLED)
 	$(MKDOCS)

@@ -43,7 +43,7 @@ def noise_settings(noise: DictConfig, num_classes: int = 2) -> LabelNoiseSetting
         raise UserError(f"noise: not one of class labels, which have a kind: {', '.join([NO_NOISE, *kinds])}")
     if kind == NO_NOISE:
         return None
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         raise UserError(f"noise.kind={kind}: {nearest_names(str(kind), [NO_NOISE, *kinds])}")
     needed = (*FILE_SETTINGS.get(kind, ()), *sorted(kinds[kind].required | (kinds[kind].options & {"labels"})))
     for setting in needed:

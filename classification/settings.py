@@ -214,8 +214,9 @@ def method_settings(given: dict[str, Any], loss: str) -> MethodSettings:
 
 
 def _check_preset(config: DictConfig) -> None:
-    """Refuse a preset that says nothing of the data set: it would change nothing, silently."""
+    """Refuse a paper's preset that says nothing of the data set: it would change nothing, silently."""
     recipe = load_recipe(str(config.preset))
     if recipe.task != config.task:
         raise UserError(f"preset={config.preset} is not a preset of seg-anl-classify")
-    recipe.settings(str(config.data.name))
+    if recipe.name != "default":  # which leaves a data set that it does not name to classification.yaml
+        recipe.settings(str(config.data.name))

@@ -7,8 +7,6 @@ from omegaconf import DictConfig
 from seg_anl.engine.command import hydra_command
 from seg_anl.engine.settings import of_each_seed
 
-from .settings import read_settings
-
 HELP = """
 seg-anl-classify: train a classification network through wrong labels.
 
@@ -46,9 +44,12 @@ def main() -> None:
 
 
 def _train(config: DictConfig) -> None:
+    # Imported step by step: a misspelled name is refused without SciPy, a wrong value without torch.
+    from .settings import read_settings
+
     for one in of_each_seed(config):
         read_settings(one)
-    from .experiment import train_and_print  # torch takes seconds that a wrong setting need not wait for
+    from .experiment import train_and_print
 
     train_and_print(config)
 

@@ -350,9 +350,8 @@ def find_pairs(
             raise UserError(f"data.exclude: no training image {item!r}; {nearest_names(item, items)[:200]}")
     train = [pair for pair in train if pair.item not in exclude]
     if limit is not None:
-        wrong = complaint("data.limit", Annotated[int, Interval(least=1, most=len(train), whole=True)], limit)
-        if wrong:
-            raise UserError(f"{wrong}; there are {len(train)} training images")
+        if complaint("data.limit", Annotated[int, Interval(least=1, most=len(train), whole=True)], limit):
+            raise UserError(f"data.limit must be from 1 to {len(train)}, the number of training images; got {limit}")
         kept = chosen_items([pair.item for pair in train], limit / len(train), seed, "limit")
         train = [pair for pair in train if pair.item in kept]
     return TrainingPairs(train, pairs.test, pairs.remark)

@@ -109,9 +109,12 @@ def plain(config: DictConfig, *, omit: Collection[str] = ()) -> dict[str, Any]:
     return {str(name): value for name, value in settings.items() if name not in omit}
 
 
+GROUPS = ("data", "noise", "loss", "model", "optim", "method", "augmentation", "evaluation")
+
+
 def top_level(config: DictConfig) -> dict[str, Any]:
     """The settings of a configuration that are in no group."""
-    return plain(config, omit=[str(name) for name in config if OmegaConf.is_dict(config[name])])
+    return plain(config, omit=GROUPS)
 
 
 def of_each_seed(config: DictConfig) -> list[DictConfig]:

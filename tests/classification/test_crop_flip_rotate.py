@@ -100,7 +100,7 @@ def test_rotation_equals_pillows() -> None:
     assert torch.equal(apply(images, draws)[decided], expected[decided])
 
 
-@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+@pytest.mark.parametrize("turns", [1, 2, 3])
 def test_quarter_turns_are_exact(turns: int) -> None:
     images = pictures(3, height=8, width=8)
     angle = torch.full((3,), 90.0 * turns)

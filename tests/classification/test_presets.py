@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from classification.models import MODELS
 from omegaconf import DictConfig, OmegaConf
 
+from classification.networks import MODELS
 from data_prep.label_noise import LabelNoiseSettings, apply_label_noise
 from seg_anl.engine.command import compose
 from seg_anl.engine.optimization import build_optimizer, build_schedule

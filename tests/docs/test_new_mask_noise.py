@@ -18,7 +18,15 @@ from .conftest import ROOT, blocks
 PAGE = ROOT / "docs" / "add_a_loss.md"
 FILE = "data_prep/mask_kinds/boxes.py"
 MODULES = {"seg-anl-noise": "data_prep.noise_command", "seg-anl-train": "seg_anl.segmentation.train"}
-SMALL = ["data.limit=8", "data.size=32", "model=tiny", "epochs=2", "batch_size=4", "device=cpu", "progress=false"]
+SMALL = [
+    "data.limit=8",
+    "data.size=32",
+    "model.base_filters=4",
+    "epochs=2",
+    "batch_size=4",
+    "device=cpu",
+    "progress=false",
+]
 
 
 def titled(title: str) -> str:

@@ -100,19 +100,29 @@ def test_a_loss_can_be_copied_and_pickled(name: str, make_loss: Any, evaluate: A
         assert repr(clone) == repr(loss)
 
 
-@pytest.mark.parametrize(
-    ("pair", "named"),
-    [
-        ({"active": "nce", "passive": "rce", "alpha": 2.0, "beta": 0.3, "log_zero": -4.0}, "nce_rce"),
-        ({"active": "nfl", "passive": "agce", "gamma": 2.0, "a": 6.0, "q": 1.5}, "nfl_agce"),
-        ({"active": "ngce", "passive": "mae", "q": 0.5}, "ngce_mae"),
-    ],
-)
-def test_a_free_pair_equals_the_named_one(pair: dict[str, Any], named: str) -> None:
-    logits, labels = torch.randn(9, 4), torch.randint(4, (9,))
-    own = {key: value for key, value in pair.items() if key not in ("active", "passive")}
-    free, fixed = build_loss("active_passive", **pair), build_loss(named, **own)
-    torch.testing.assert_close(free(logits, labels), fixed(logits, labels))
+PAIRS = [
+    *("nce_mae", "nce_rce", "nfl_mae", "nfl_rce", "ngce_mae", "ngce_rce"),
+    *("nce_agce", "nce_aul", "nce_ael", "nfl_agce", "nfl_aul", "nfl_ael"),
+]
+PARTS = {name: tuple(name.split("_")) for name in PAIRS}
+PARTS |= {"sce": ("ce", "rce"), "anl_ce": ("nce", "nnce"), "anl_fl": ("nfl", "nnfl")}
+NOT_DEFAULT = {"log_zero": -4.0, "gamma": 2.0, "detach_modulation": False, "q": 0.6, "a": 2.5, "p_min": 1e-3}
+NOT_DEFAULT |= {"exact_official": False}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_pair_is_the_weighted_sum_of_its_parts(name: str, evaluate: Any) -> None:
+    logits, labels = torch.randn(9, 4, dtype=torch.float64), torch.randint(4, (9,))
+    own = {key: NOT_DEFAULT[key] for key in loss_parameters(name) if key in NOT_DEFAULT}
+    first, second = (
+        evaluate(build_loss(part, **{key: own[key] for key in loss_parameters(part)}), logits, labels)
+        for part in PARTS[name]
+    )
+    expected = [2.0 * a + 0.3 * b for a, b in zip(first, second, strict=True)]
+    weights = {"alpha": 2.0, "beta": 0.3}
+    torch.testing.assert_close(list(evaluate(build_loss(name, **weights, **own), logits, labels)), expected)
+    free = build_loss("active_passive", active=PARTS[name][0], passive=PARTS[name][1], **weights, **own)
+    torch.testing.assert_close(list(evaluate(free, logits, labels)), expected)
 
 
 def test_a_free_negative_pair_equals_anl() -> None:

@@ -121,7 +121,7 @@ def test_killed_in_an_epoch_and_started_again_ends_as_if_undisturbed(tmp_path: P
         (["loss.alhpa=2"], "unknown setting 'loss.alhpa'; in loss, did you mean 'alpha'?"),
         (["+loss.gama=2"], "loss 'anl_ce' has no parameter 'gama'"),
         (["loss=gce", "loss.q=3"], "q must be a number > 0 and <= 1, got 3"),
-        (["noise.alpha=1.5"], "noise.alpha is a share and lies in [0, 1], not 1.5"),
+        (["noise.alpha=1.5"], "noise.alpha must be a number >= 0 and <= 1, got 1.5"),
         (["run_root=file/below"], "file is a file"),
         (["epochs=-1"], "epochs must be a whole number >= 1, got -1"),
         (["batch_size=65"], "batch_size must be from 1 to 64"),

@@ -1,0 +1,116 @@
+"""Erosion, dilation and displacement to the pixel: brute force, symmetry, and the ends of their ranges."""
+
+import numpy as np
+import pytest
+import scipy.ndimage
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from data_prep.mask_kinds.affine import PUBLISHED_DIRECTIONS, PublishedDraw, affine, displaced, published_affine
+from data_prep.mask_kinds.morphology import dilate, dilated, erode, eroded
+from tests.data_prep.conftest import ellipse
+
+SQUARE = np.pad(np.ones((10, 10), bool), 30)
+
+
+def nearest_state(states, target, forbidden):
+    """The published rule over a list of masks: the first that reaches the target, or the one before if nearer."""
+    areas = [int(state.sum()) for state in states]
+    shrinking = areas[0] > target
+    reached = [i for i, a in enumerate(areas) if (a <= target if shrinking else a >= target) or a == forbidden]
+    last = reached[0] if reached else len(states) - 1
+    earlier = last > 0 and (areas[last] == forbidden or abs(areas[last - 1] - target) < abs(areas[last] - target))
+    return states[last - 1] if earlier else states[last]
+
+
+@settings(max_examples=50, deadline=None)
+@given(arrays(bool, (11, 9)) | arrays(bool, (4, 5, 6)), st.floats(0.05, 1), st.sampled_from([0.7, 2.0]), st.booleans())
+def test_a_ball_equals_thresholds_of_the_whole_distance_map(mask, ratio, step, confined):
+    spacing = (step, *[1.0] * (mask.ndim - 1))
+    free = np.roll(mask, 2, -1) ^ mask if confined else None
+    area = int(mask.sum())
+    if int(area * ratio) == 0 or mask.all():
+        return
+    distance = scipy.ndimage.distance_transform_edt(~mask, sampling=spacing)
+    if free is not None:
+        distance[~(free | mask)] = np.inf
+    radii = np.unique(distance[np.isfinite(distance)])
+    grown, found = dilated(mask, ratio, spacing, free)
+    states = [distance <= radius for radius in radii]
+    np.testing.assert_array_equal(grown, nearest_state(states, area + int(area * ratio), mask.size))
+    assert found["radius_mm"] == pytest.approx(distance[grown].max(), abs=1e-6)
+    depth = scipy.ndimage.distance_transform_edt(np.pad(mask, 1), sampling=spacing)[(slice(1, -1),) * mask.ndim]
+    states = [mask, *(depth > radius for radius in np.unique(depth[mask]))]
+    shrunk, found = eroded(mask, ratio, spacing)
+    np.testing.assert_array_equal(shrunk, nearest_state(states, area - int(area * ratio), 0))
+    assert found["radius_mm"] == pytest.approx(depth[mask & ~shrunk].max(initial=0), abs=1e-6)
+
+
+@pytest.mark.parametrize("change", [eroded, dilated])
+def test_flips_and_turns_of_the_mask_turn_the_result(change):
+    mask = ellipse((40, 46), (9, 13), (17, 20)) & ~ellipse((40, 46), (3, 2), (19, 16))
+    expected, parameters = change(mask, 0.4)
+    for turn in (np.flipud, np.fliplr, np.transpose, np.rot90):
+        result, same = change(np.ascontiguousarray(turn(mask)), 0.4)
+        np.testing.assert_array_equal(result, turn(expected))
+        assert same == parameters
+    once, _ = change(mask, 0.4, (1.0, 1.0))
+    scaled, _ = change(mask, 0.4, (2.5, 2.5))
+    np.testing.assert_array_equal(once, scaled)
+
+
+def test_areas_of_a_square_are_those_of_the_formula():
+    for steps in range(1, 5):
+        removed = 100 - (10 - 2 * steps) ** 2
+        shrunk, found = eroded(SQUARE, removed / 100)
+        assert (int(shrunk.sum()), found) == (100 - removed, {"steps": steps})
+    added = 40 + 44  # a cross grows a square by its sides, then by sides and the corners' diagonals
+    grown, found = dilated(SQUARE, added / 100)
+    assert (int(grown.sum()), found) == (184, {"steps": 2})
+
+
+def test_nothing_to_do_and_nowhere_to_go():
+    empty, full = np.zeros((7, 8), bool), np.ones((7, 8), bool)
+    for mask in (empty, full):
+        assert dilated(mask, 0.6)[1] == {"steps": 0}
+        np.testing.assert_array_equal(dilated(mask, 0.6)[0], mask)
+    assert not eroded(empty, 0.6)[0].any()
+    assert eroded(SQUARE, 0.005)[1] == dilated(SQUARE, 0.005)[1] == {"steps": 0}
+    np.testing.assert_array_equal(dilated(SQUARE, 0.6, free=np.zeros_like(SQUARE))[0], SQUARE)
+    assert eroded(SQUARE, 0.1, (1.0, 1.0))[1] == {"radius_mm": 0.0}  # 36 of 100 would go at once
+    one_more = dilated(full ^ np.pad(np.ones((1, 1), bool), ((0, 6), (0, 7))), 1.0)[0]
+    assert not one_more.all()
+
+
+@pytest.mark.parametrize("value", [1, 7, 255])
+def test_public_functions_keep_value_and_type(value):
+    mask = (SQUARE * value).astype(np.uint8)
+    for noisy, inside in (
+        (erode(mask, 0.5), eroded(SQUARE, 0.5)[0]),
+        (dilate(mask, 0.5), dilated(SQUARE, 0.5)[0]),
+        (affine(mask, 0.5, np.random.default_rng(1)), displaced(SQUARE, 0.5, np.random.default_rng(1))[0]),
+    ):
+        np.testing.assert_array_equal(noisy, inside * np.uint8(value))
+        assert noisy.dtype == np.uint8
+
+
+def test_a_displacement_of_nothing_is_recorded_as_none():
+    for mask, ratio in ((np.zeros((9, 9), bool), 0.5), (SQUARE, 0.0)):
+        moved, found = displaced(mask, ratio, np.random.default_rng(0))
+        np.testing.assert_array_equal(moved, mask)
+        assert (found["angle"], found["shift"]) == (0.0, 0)
+    _, found = displaced(SQUARE, 0.5, np.random.default_rng(0))
+    assert found["angle_drawn"] == pytest.approx(np.random.default_rng(0).uniform(-30, 30), abs=5e-7)
+
+
+def test_the_published_search_at_its_ends():
+    moved, found = published_affine(SQUARE, 0.4, PublishedDraw(0.0, (0, 1)))
+    np.testing.assert_array_equal(moved, np.roll(SQUARE, 2, 1))  # 2 of 10 columns on each side differ: met exactly
+    assert found == {"angle": 0.0, "direction": [0, 1], "shift": 2}
+    assert published_affine(SQUARE, 0.01, PublishedDraw(0.0, (0, 1)))[1]["shift"] == 0
+    huge = np.pad(np.ones((300, 300), bool), 100)
+    assert published_affine(huge, 1.0, PublishedDraw(0.0, (1, 0)))[1]["shift"] == 99  # the last probe below 100
+    with pytest.raises(ValueError, match="2-D masks only"):
+        published_affine(np.ones((3, 3, 3), bool), 0.5, PublishedDraw(0.0, (0, 1)))
+    assert PUBLISHED_DIRECTIONS == ((1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, 1), (0, -1), (1, -1))
