@@ -89,21 +89,18 @@ def test_every_file_is_in_the_index_and_every_row_in_one_table() -> None:
     assert rows == sum(CELLS.values())
 
 
-@pytest.mark.parametrize("table", ALL_TABLES)
-def test_cells_are_well_formed(table: str) -> None:
-    cells = read_table(table)
-    places = [(c.model, c.method, c.noise, c.rate, c.alpha, c.beta, c.split, c.metric) for c in cells]
-    assert len(set(places)) == len(places)
+def test_cells_are_well_formed() -> None:
     known = set(list_losses())
-    for cell in cells:
-        assert (cell.paper, cell.table) == (find_table(table).paper, find_table(table).table)
-        assert cell.loss in known or (cell.loss == "" and "does not say" in cell.note)
-        assert cell.training in ("plain", "forward", "d2l", "co_teaching")
-        if cell.mean is None:
-            assert "damaged" in cell.note
-        else:
-            assert 0 <= cell.mean <= 100
-        assert cell.std is None or 0 <= cell.std < 10
+    for table in ALL_TABLES:
+        cells = read_table(table)
+        places = [(c.model, c.method, c.noise, c.rate, c.alpha, c.beta, c.split, c.metric) for c in cells]
+        assert len(set(places)) == len(places)
+        for cell in cells:
+            assert (cell.paper, cell.table) == (find_table(table).paper, find_table(table).table)
+            assert cell.loss in known or (cell.loss == "" and "does not say" in cell.note)
+            assert cell.training in ("plain", "forward", "d2l", "co_teaching")
+            assert 0 <= cell.mean <= 100 if cell.mean is not None else "damaged" in cell.note
+            assert cell.std is None or 0 <= cell.std < 10
 
 
 def test_the_damaged_column_is_the_only_one() -> None:
@@ -112,9 +109,10 @@ def test_the_damaged_column_is_the_only_one() -> None:
     assert len(empty) == 27
 
 
-@pytest.mark.parametrize("table", [table for table in RESULTS if table.split("-", 1)[1] in ("II", "III", "VI")])
-def test_three_seeds_give_a_deviation_in_every_cell(table: str) -> None:
-    assert all(cell.std is not None for cell in read_table(table))
+def test_three_seeds_give_a_deviation_in_every_cell() -> None:
+    for table in RESULTS:
+        if table.split("-", 1)[1] in ("II", "III", "VI"):
+            assert all(cell.std is not None for cell in read_table(table))
 
 
 # --- Ye et al. (002), Sections VI-C to VI-F ---
