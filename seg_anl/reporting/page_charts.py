@@ -172,24 +172,23 @@ def forest_plot(rows: Sequence[Any]) -> Markup:
     width = labels + 4.2
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes((labels / width, 0.4 / height, 4.0 / width, 1 - 0.42 / height))
-    for y, row in enumerate(rows):
-        both = row.mean is not None and row.published_mean is not None
-        if row.mean is not None:
-            _dot(axes, row.mean, row.std, y - 0.17 * both, row.color.light, "o", row.color.light)
-        if row.published_mean is not None:
-            _dot(axes, row.published_mean, row.published_std, y + 0.17 * both, INK, "D", "none")
+    both = [0.17 * (row.mean is not None and row.published_mean is not None) for row in rows]
+    ours = [(row.mean, row.std or 0.0, y - both[y], row.color.light) for y, row in enumerate(rows)]
+    theirs = [(row.published_mean, row.published_std or 0.0, y + both[y], INK) for y, row in enumerate(rows)]
+    for points, marker in ((ours, "o"), (theirs, "D")):
+        there = [point for point in points if point[0] is not None]
+        if not there:
+            continue
+        means, stds, ys, colors = zip(*there, strict=True)
+        low, high = np.subtract(means, stds), np.add(means, stds)
+        axes.hlines(ys, low, high, colors=colors, linewidth=1.2)
+        axes.scatter(means, ys, s=26, marker=marker, c=colors if marker == "o" else "none", edgecolors=colors)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_yticks(range(len(rows)), [" ".join(row.label.split())[:60] for row in rows])
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.grid(axis="x", linewidth=0.6)
     axes.margins(x=0.06)
     return _inline(figure, {row.color.light: row.color for row in rows})
-
-
-def _dot(axes: Axes, mean: float, std: float | None, y: float, color: str, marker: str, face: str) -> None:
-    if std:
-        axes.plot([mean - std, mean + std], [y, y], color=color, linewidth=1.2)
-    axes.plot([mean], [y], marker=marker, markersize=5, color=color, markerfacecolor=face, linestyle="none")
 
 
 def _inline(figure: Figure, colors: Mapping[str, Color]) -> Markup:

@@ -196,6 +196,7 @@ def _ahead(table: Table, ranked: list[Ranked]) -> str:
         key=lambda entry: entry.label != leader.label,
     )
     ahead = spread_text(abs(first.mean - second.mean), None, table.decimals)
+    ahead = ahead if float(ahead) else f"less than {10**-table.decimals:g}"
     if first.seeds < 2 or second.seeds < 2 or not (first.std or second.std):
         chance = "with too few seeds or spread to test it"
     else:
