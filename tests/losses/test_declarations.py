@@ -58,8 +58,8 @@ def test_a_class_is_what_its_declaration_says(name: str, make_loss: Any) -> None
     assert own == list(known.parameters)
     assert (module.draws, module.per_image) == (known.draws, known.per_image)
     assert bool(module.state_dict()) == known.has_state
-    for told in (known.summary, known.formula, known.source, *known.parameters, "Shape:", "reduction"):
-        assert told.split("\n")[0] in (made.__doc__ or ""), told
+    for stated in (known.summary, known.formula, known.source, *known.parameters, "Shape:", "reduction"):
+        assert stated.split("\n")[0] in (made.__doc__ or ""), stated
     assert known.formula
     assert known.source or name == "ce"
 
