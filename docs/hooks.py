@@ -6,7 +6,6 @@ MathML needs no script, no web font and no network. MkDocs calls the ``on_...`` 
 from __future__ import annotations
 
 import html
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,8 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
 from seg_anl.losses.declarations import declarations
+from seg_anl.reporting.archives import SUFFIX
+from seg_anl.reporting.run_directories import FINISHED, read_runs
 
 CURVE = re.compile(r"^<!-- curve: (\w+) -->$", re.MULTILINE)
 FORMULA = re.compile(r'<(span|div) class="arithmatex">(?:\\\((.*?)\\\)|\\\[(.*?)\\\])</\1>', re.DOTALL)
@@ -25,22 +26,19 @@ LINK = re.compile(r"\]\((?!\w+:|#)([^)\s#]+)\)")
 NAMED_OPERATOR = re.compile(r"<mi>(log|exp|max|min)</mi>")
 RESULTS = "results"
 LOSSES = "losses"
-# Files of a recorded run that a reader may want to open.
-RUN_FILES = ("config.yaml", "environment.json", "metrics.csv", "summary.json", "report.png", "report.html")
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Give every loss, every folder of results and the folder of these a page, where none is written."""
+    """Give every loss, every archive of recorded runs and the list of these a page."""
     root = Path(config["docs_dir"])
     for name, page in pages_of_losses(root / LOSSES).items():
         if not (root / LOSSES / page).is_file():
             files.append(File.generated(config, f"{LOSSES}/{page}", content=loss_page(declarations()[name])))
-    folders = sorted(path for path in (root / RESULTS).glob("*") if path.is_dir())
-    for folder in folders:
-        page = f"{RESULTS}/{folder.name}/index.md"
-        if not any((folder / name).is_file() for name in ("index.md", "README.md")):
-            files.append(File.generated(config, page, content=results_page(folder)))
-    listed = "\n".join(f"- [{folder.name}]({folder.name})" for folder in folders)
+    studies = sorted((root / RESULTS).glob(f"*{SUFFIX}"))
+    for study in studies:
+        files.append(File.generated(config, f"{RESULTS}/{study.stem}/index.md", content=results_page(study)))
+    reports = sorted(path.parent for path in (root / RESULTS).glob("*/README.md"))
+    listed = "\n".join(f"- [{path.stem}]({path.name})" for path in (*studies, *reports))
     files.append(File.generated(config, f"{RESULTS}/index.md", content=f"# Recorded runs and reports\n\n{listed}\n"))
     return files
 
@@ -48,7 +46,8 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
     """Put tables of losses and curves where a page asks for them, and send links to where the site has what they name.
 
-    A folder has its page. A report is there as Markdown and as a page of the same name, of which the site has the page.
+    A folder has its page, and so has an archive of runs. A report is there as Markdown and as a page of the same name,
+    of which the site has the page.
     """
     here = Path(page.file.src_uri).parent
     root = Path(config["docs_dir"])
@@ -56,6 +55,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
     def on_site(match: re.Match[str]) -> str:
         target = match.group(1).rstrip("/")
         path = root / here / target
+        if path.suffix == SUFFIX and path.is_file() and here.name != path.stem:
+            return f"]({target.removesuffix(SUFFIX)}/index.md)"
         if path.is_dir():
             page = "README.md" if (path / "README.md").is_file() else "index.md"
             return f"]({target}/{page})"
@@ -99,26 +100,21 @@ def formula(latex: str, *, display: bool = False) -> str:
     return NAMED_OPERATOR.sub(r'<mo lspace="0.17em" rspace="0.17em">\1</mo>', mathml)
 
 
-def results_page(folder: Path) -> str:
-    """Markdown of a folder of run directories: one row per run, with its headline metric and links to its files."""
-    lines = [f"# Runs: {folder.name}", ""]
-    runs = sorted(path.parent for path in folder.rglob("summary.json"))
-    if runs:
-        lines += ["| run | status | headline | mean of the last k epochs | k | files |", "|---|---|---|---|---|---|"]
-    for run in runs:
-        try:
-            summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
-        except ValueError:
-            summary = {"status": "damaged"}
-        headline = summary.get("headline", "")
-        mean = summary.get("metrics", {}).get(headline, {}).get("last_k_mean")
-        name = run.relative_to(folder).as_posix()
-        links = " ".join(f"[{file}]({name}/{file})" for file in RUN_FILES if (run / file).is_file())
-        number = "" if mean is None else f"{mean:.4f}"
-        lines.append(
-            f"| {name} | {summary.get('status', '')} | {headline} | {number} | {summary.get('k', '')} | {links} |"
-        )
-    others = sorted(path for path in folder.glob("*") if path.is_file())
-    if others:
-        lines += ["", "Further files: " + ", ".join(f"[{path.name}]({path.name})" for path in others)]
+def results_page(study: Path) -> str:
+    """Markdown of an archive, or a folder, of run directories: a row for each run, with its headline metric."""
+    packed = study.suffix == SUFFIX
+    lines = [f"# Runs: {study.stem}", ""]
+    if packed:
+        lines += [
+            f"[{study.name}](../{study.name}) holds these runs: `seg-anl-report docs/results/{study.name}` shows them, "
+            f"`python -m zipfile -e docs/results/{study.name} runs` unpacks them.",
+            "",
+        ]
+    lines += ["| run | status | headline | mean of the last k epochs | k |", "|---|---|---|---|---|"]
+    for run in read_runs([study]):
+        name = run.path.removeprefix(f"{study}/")
+        told = ("", "", "")
+        if run.status == FINISHED:
+            told = (run.summary["headline"], f"{run.headline.value:.4f}", str(run.headline.k))
+        lines.append(f"| {' | '.join((name, run.status, *told))} |")
     return "\n".join(lines) + "\n"

@@ -29,12 +29,15 @@ def nearest_names(name: str, known: Iterable[str], count: int = 3) -> str:
     "did you mean 'anl_ce'?"
     >>> nearest_names("anl", ["anl_ce", "anl_fl", "nfl"], count=2)
     "did you mean 'anl_ce' or 'anl_fl'?"
+    >>> nearest_names("ANL-C", ["ANL-CE", "GCE"])
+    "did you mean 'ANL-CE'?"
     >>> nearest_names("zzz", ["gce", "mae"])
     'known: gce, mae'
     """
     names, lower = sorted(known), name.lower()
     begun = [match for match in names if lower and match.lower().startswith(lower)]
-    similar = difflib.get_close_matches(lower, names, n=count, cutoff=0.6)
+    of_lower = {match.lower(): match for match in names}
+    similar = [of_lower[match] for match in difflib.get_close_matches(lower, of_lower, n=count, cutoff=0.6)]
     close = list(dict.fromkeys([*begun, *similar]))[:count]
     if close:
         return f"did you mean {' or '.join(repr(match) for match in close)}?"

@@ -85,6 +85,8 @@ def _without_duplicates(runs: pd.DataFrame, notices: list[Notice]) -> list[Run]:
     identity = [
         str(seed if seed[0] is not None else (seed, value)) for seed, value in zip(seeds, runs["value"], strict=True)
     ]
+    if len(set(identity)) == len(identity):
+        return sorted(runs["run"], key=_by_seed)
     first = runs.groupby(identity)[["path", "value"]].transform("first")
     again = runs["path"] != first["path"]
     for twin, other in zip(runs[again].itertuples(), first[again].itertuples(), strict=True):
@@ -92,7 +94,11 @@ def _without_duplicates(runs: pd.DataFrame, notices: list[Notice]) -> list[Run]:
         same = "the values agree" if twin.value == other.value else same
         text = f"same settings and seed {twin.seed} as {other.path}, which alone is counted; {same}"
         notices.append(Notice("duplicate", (twin.path,), text))
-    return sorted(runs["run"][~again], key=lambda run: (run.seed is None, run.seed, PurePath(run.path)))
+    return sorted(runs["run"][~again], key=_by_seed)
+
+
+def _by_seed(run: Run) -> tuple[bool, int | None, PurePath]:
+    return run.seed is None, run.seed, PurePath(run.path)
 
 
 def averages(groups: pd.DataFrame) -> pd.DataFrame:

@@ -38,7 +38,7 @@ def is_of_dataset(groups: pd.DataFrame, table: PublishedTable, *, asked: bool = 
     if groups["task"].iloc[0] != table.task:
         return False
     places = {data_place(config) for config in groups["config"]} - {""}
-    known = {dataset for dataset in _DATASETS for name in (*groups["data"], *places) if names_dataset(name, dataset)}
+    known = {dataset for dataset in _DATASETS for name in {*groups["data"], *places} if names_dataset(name, dataset)}
     return table.dataset in known or (asked and bool(places) and not known)
 
 

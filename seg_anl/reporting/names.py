@@ -70,14 +70,14 @@ def color_place(config: Mapping[str, Any]) -> int:
 
     Training methods come after the losses, then methods that neither list names, by their name.
     """
-    losses, trainings = [*loss_titles()], [*TRAINING_NAMES]
-    name = str((config.get("loss") or {}).get("name"))
+    titles, trainings = [*loss_titles().values()], [*TRAINING_NAMES]
+    title = loss_name(config.get("loss") or {})
     training = str((config.get("method") or {}).get("name", "plain"))
-    if training == "plain" and name in losses and not name.startswith("active_"):
-        return losses.index(name)
-    if training in trainings and name == "ce":
-        return len(losses) + trainings.index(training)
-    return len(losses) + len(trainings) + crc32(method_name(config).encode()) % 1000
+    if training == "plain" and title in titles:
+        return titles.index(title)
+    if training in trainings and title == loss_name({"name": "ce"}):
+        return len(titles) + trainings.index(training)
+    return len(titles) + len(trainings) + crc32(method_name(config).encode()) % 20
 
 
 def noise_name(config: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -16,7 +17,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.collections import PolyCollection
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
@@ -117,51 +118,50 @@ def training_curves(curves: pd.DataFrame, series: Mapping[Any, Series], split: s
     ]
 
 
+@cache
+def _curve_axes() -> Axes:
+    """One for all charts, emptied by each: making axes takes longer than drawing their lines."""
+    axes = Figure(figsize=SIZE).add_axes((LEFT, BOTTOM, RIGHT - LEFT, TOP - BOTTOM))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.set_xlabel("epoch")
+    axes.grid(axis="y", linewidth=0.6)
+    return axes
+
+
 def _curve_chart(title: str, curves: pd.DataFrame, series: Mapping[Any, Series], factor: float) -> Chart:
     curves = curves * factor
     low, high = float(curves["min"].min()), float(curves["max"].max())
     margin = 0.04 * (high - low) or 0.5
-    low, high = low - margin, high + margin
     epochs = curves.index.get_level_values("epoch") + 1  # epochs count from 0 in the files and from 1 for people
-    first, last = int(epochs.min()), int(epochs.max())
-    figure = Figure(figsize=SIZE)
-    axes = figure.add_axes((LEFT, BOTTOM, RIGHT - LEFT, TOP - BOTTOM))
-    axes.set(xlim=(first, max(last, first + 1)), ylim=(low, high), xlabel="epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.yaxis.set_major_locator(MaxNLocator(5))
-    axes.grid(axis="y", linewidth=0.6)
-    drawn = [line for group, line in series.items() if group in curves.index.get_level_values("group")]
+    first, last = int(epochs.min()), max(int(epochs.max()), int(epochs.min()) + 1)
+    axes = _curve_axes()
+    for artist in (*axes.lines, *axes.collections):
+        artist.remove()
+    axes.set(xlim=(first, last), ylim=(low - margin, high + margin))
+    of_group = dict(
+        iter(curves.droplevel([name for name in curves.index.names if name not in ("group", "epoch")]).groupby("group"))
+    )
+    drawn = [line for group, line in series.items() if group in of_group]
     for group, line in series.items():
-        if line not in drawn:
+        if group not in of_group:
             continue
-        rows = curves.loc[group]
-        x = rows.index.to_numpy() + 1
-        if (rows["min"] < rows["max"]).any():
-            edge = np.column_stack([np.r_[x, x[::-1]], np.r_[rows["max"], rows["min"][::-1]]])
-            band = PolyCollection(
-                [edge], facecolors=line.color.light, alpha=0.15, linewidths=0, gid=f"band-{line.number}"
-            )
+        mean, below, above = of_group[group][["mean", "min", "max"]].to_numpy().T
+        x = of_group[group].index.get_level_values("epoch").to_numpy() + 1
+        style: dict[str, Any] = {"color": line.color.light, "linestyle": DASHES[line.twins % len(DASHES)]}
+        if (below < above).any():
+            edge = np.column_stack([np.r_[x, x[::-1]], np.r_[above, below[::-1]]])
+            band = PolyCollection([edge], facecolors=line.color.light, alpha=0.15, linewidths=0)
+            band.set(gid=f"band-{line.number}", clip_on=False)
             axes.add_collection(band, autolim=False)
-        style: dict[str, Any] = {
-            "color": line.color.light,
-            "linestyle": DASHES[line.twins % len(DASHES)],
-            "gid": f"line-{line.number}",
-        }
-        axes.add_line(Line2D(x, rows["mean"], linewidth=1.5, marker="o" if len(x) == 1 else "", clip_on=False, **style))
+        curve = Line2D(x, mean, linewidth=1.5, marker="o" if len(x) == 1 else "", **style)
+        curve.set(gid=f"line-{line.number}", clip_on=False)
+        axes.add_artist(curve)
     width, height = (POINTS * inches for inches in SIZE)
-    scale = [
-        LEFT * width,
-        RIGHT * width,
-        first,
-        max(last, first + 1),
-        (1 - BOTTOM) * height,
-        (1 - TOP) * height,
-        low,
-        high,
-    ]
-    svg = _inline(figure, {line.color.light: line.color for line in drawn})
-    names = ", ".join(line.name for line in drawn)
-    return Chart(title, f"{title} by epoch: {names}", svg, " ".join(f"{number:.6g}" for number in scale))
+    place = (LEFT * width, RIGHT * width, first, last, (1 - BOTTOM) * height, (1 - TOP) * height)
+    svg = _inline(axes.figure, {line.color.light: line.color for line in drawn})
+    scale = " ".join(f"{number:.6g}" for number in (*place, low - margin, high + margin))
+    return Chart(title, f"{title} by epoch: {', '.join(line.name for line in drawn)}", svg, scale)
 
 
 def forest_plot(rows: Sequence[Any]) -> Markup:
@@ -191,7 +191,7 @@ def _dot(axes: Axes, mean: float, std: float | None, y: float, color: str, marke
     axes.plot([mean], [y], marker=marker, markersize=5, color=color, markerfacecolor=face, linestyle="none")
 
 
-def _inline(figure: Figure, colors: Mapping[str, Color]) -> Markup:
+def _inline(figure: Figure | SubFigure, colors: Mapping[str, Color]) -> Markup:
     """A figure as SVG inside a page: no names that could meet those of another one, colors light or dark."""
     FigureCanvasSVG(figure)
     written = io.StringIO()
@@ -204,9 +204,7 @@ def _inline(figure: Figure, colors: Mapping[str, Color]) -> Markup:
     used = set(re.findall(r'(?:href="|url\()#([\w-]+)', text))  # markers, named after what they look like
     text = re.sub(r' id="([^"]*)"', lambda name: name[0] if name[1] in used else "", text)
     text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", text)  # in the page's own font
-    text = re.sub(
-        r' d="[^"]*"', lambda path: re.sub(r"(\.\d)\d+", r"\1", path[0]), text
-    )  # a tenth of a point is enough
+    text = re.sub(r"([ML] -?\d+\.\d)\d* (-?\d+\.\d)\d*(?= )", r"\1 \2", text)  # tenths of a point are enough
     text = text.replace(INK, "var(--muted)").replace(LINE, "var(--line)")
     for light, color in sorted(colors.items()):
         text = text.replace(light, f"light-dark({color.light}, {color.dark})")

@@ -130,6 +130,7 @@ def _defaults(task: str, noise: str, loss: str) -> dict[str, Any]:
     return found
 
 
+@cache
 def _read(path: Path) -> dict[str, Any]:
     return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
 

@@ -130,10 +130,11 @@ class Run:
 
     def curve(self, split: str, metric: str) -> Curve:
         """A metric over the epochs that have it; empty where none has."""
-        rows = self.metrics[self.metrics["split"] == split] if metric in self.metrics else self.metrics[:0]
-        rows = rows.dropna(subset=[metric]) if metric in rows else rows
-        values = rows[metric] if metric in rows else rows["epoch"]
-        return Curve(rows["epoch"].to_numpy(np.int64), values.to_numpy(np.float64))
+        if metric not in self.metrics:
+            return Curve(np.empty(0, np.int64), np.empty(0))
+        values = self.metrics[metric].to_numpy(np.float64)
+        there = (self.metrics["split"].to_numpy() == split) & ~np.isnan(values)
+        return Curve(self.metrics["epoch"].to_numpy(np.int64)[there], values[there])
 
 
 def tidy_metrics(runs: Iterable[Run], metrics: Collection[str]) -> pd.DataFrame:

@@ -110,7 +110,9 @@ def differing(several: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def telling(groups: Mapping[Any, Sequence[Mapping[str, Any]]]) -> list[str]:
     """The fewest settings, tried in the order people speak of them, that tell apart all members of each group."""
-    candidates = {name for group in groups.values() for name in differing(group)}
+    candidates = {name for group in groups.values() if len(group) > 1 for name in differing(group)}
+    if not candidates:
+        return []
     table = setting_table(settings for group in groups.values() for settings in group)
     group_of = [place for place, group in enumerate(groups.values()) for _ in group]
     chosen: list[str] = []

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -78,14 +79,17 @@ class Table:
         several = len({one.split for one in self.columns}) > 1
         return f"{column.noise}, {column.split}" if several else column.noise
 
+    @cached_property
+    def _rows(self) -> list[Any]:
+        return list(self.entries.itertuples(index=False, name="Entry"))
+
     def rows(self, column: Column | None = None, *, run: bool | None = None) -> list[Any]:
         """The entries, of one column perhaps, and only those with or without runs."""
-        chosen = self.entries
-        if column is not None:
-            chosen = chosen[(chosen["noise"] == column.noise) & (chosen["split"] == column.split)]
-        if run is not None:
-            chosen = chosen[chosen["mean"].notna() == run]
-        return list(chosen.itertuples(index=False, name="Entry"))
+        return [
+            entry
+            for entry in self._rows
+            if (column is None or column == (entry.noise, entry.split)) and run in (None, entry.mean is not None)
+        ]
 
     def by_method(self, *, run: bool = True) -> dict[str, dict[Column, Any]]:
         """Each row's entries by column; without ``run`` also of rows that have no runs."""
@@ -262,12 +266,14 @@ def p_value(
 
     Where nothing is known of how the other mean varies, it is taken as exact (Student's test of one sample).
     """
-    from scipy import stats  # takes most of a second to import, and few reports need it
+    from scipy.special import stdtr  # the distribution of t alone: scipy.stats takes most of a second to import
 
-    if other_std is None or not other_runs or other_runs < 2:
-        return float(2 * stats.t.sf(abs(mean - other) / (std / math.sqrt(seeds)), seeds - 1))
-    test = stats.ttest_ind_from_stats(mean, std, seeds, other, other_std, other_runs, equal_var=False)
-    return float(test.pvalue)
+    ours = std**2 / seeds
+    theirs = other_std**2 / other_runs if other_std is not None and other_runs and other_runs > 1 else 0.0
+    freedom = (ours + theirs) ** 2 / (
+        ours**2 / (seeds - 1) + (theirs**2 / (other_runs - 1) if theirs and other_runs else 0)
+    )
+    return float(2 * stdtr(freedom, -abs(mean - other) / math.sqrt(ours + theirs)))
 
 
 def entry_p_value(entry: Any) -> float | None:

@@ -23,7 +23,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from seg_anl.nnunet.settings import chosen_loss, chosen_training, loss_choice
 
 from seg_anl.engine.command import compose
-from seg_anl.reporting.figures import FIGURES
+from seg_anl.reporting.figures.catalog import FIGURES
 from seg_anl.reporting.published import list_tables
 
 from .conftest import ROOT, blocks, documents, without_blocks

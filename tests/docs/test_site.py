@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -13,6 +12,8 @@ import hooks
 import pytest
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
+
+from .conftest import ROOT
 
 
 class Page(HTMLParser):
@@ -130,18 +131,8 @@ def test_a_formula_that_cannot_be_read_stops_the_build(latex: str) -> None:
         hooks.formula(latex)
 
 
-def test_a_folder_of_runs_gets_a_page(tmp_path: Path) -> None:
-    run = tmp_path / "grid" / "ce" / "seed1"
-    run.mkdir(parents=True)
-    (run / "metrics.csv").write_text("epoch,split\n")
-    (tmp_path / "grid" / "table.md").write_text("")
-    summary = {"status": "finished", "headline": "test/dice", "k": 3, "metrics": {"test/dice": {"last_k_mean": 0.75}}}
-    (run / "summary.json").write_text(json.dumps(summary))
-    (run.parent / "seed2").mkdir()
-    (run.parent / "seed2" / "summary.json").write_text('{"status": "fin')
-    text = hooks.results_page(tmp_path / "grid")
-    assert "| ce/seed2 | damaged |" in text
-    assert "| ce/seed1 | finished | test/dice | 0.7500 | 3 |" in text
-    assert "[metrics.csv](ce/seed1/metrics.csv)" in text
-    assert "config.yaml" not in text
-    assert "[table.md](table.md)" in text
+def test_an_archive_of_runs_gets_a_page() -> None:
+    text = hooks.results_page(ROOT / "docs" / "results" / "isic2017-400.zip")
+    assert "| ce-seed1 | finished | test/dice | 0.7" in text
+    assert text.count("| finished |") == 15
+    assert "](../isic2017-400.zip)" in text

@@ -36,7 +36,7 @@ def command(monkeypatch, capsys, tmp_path):
 
 def test_recorded_results_come_out_as_documented(command):
     # The means are those of docs/isic2017.md, from 0.747 +- 0.009 for CE to 0.769 +- 0.010 for T-Loss.
-    status, out, err = command(RESULTS / "isic2017-400")
+    status, out, err = command(RESULTS / "isic2017-400.zip")
     assert (status, err) == (0, "")
     lines = {line.split()[0]: " ".join(line.split()) for line in out.splitlines() if line.startswith("  ")}
     assert lines["CE"].startswith("CE 74.7 ± 0.9 3")
@@ -75,7 +75,7 @@ def test_nothing_finished_is_no_table_but_no_error(command, write_run, tmp_path)
         ([__file__], "is a file"),
         (["."], "no run directory in ."),
         ([RESULTS, "--table", "ISIC-IV"], "did you mean 'ISIC-VI'"),
-        ([RESULTS / "embedded-200", "--table", "CIFAR10-II"], "no finished run; there are runs on"),
+        ([RESULTS / "embedded-200.zip", "--table", "CIFAR10-II"], "no finished run; there are runs on"),
         ([RESULTS, "--figure", "accuracy"], "did you mean 'accuracies'"),
         ([RESULTS, "--color"], "unrecognized arguments: --color"),
     ],
@@ -91,7 +91,7 @@ def test_a_persons_mistake_is_one_line_and_leaves_nothing(command, arguments, wo
 
 def test_a_file_in_the_place_of_the_folder_is_named(command):
     Path("report").write_text("mine")
-    status, _, err = command(RESULTS / "embedded-200")
+    status, _, err = command(RESULTS / "embedded-200.zip")
     assert status == 2
     assert "report is a file" in err
     assert Path("report").read_text() == "mine"
@@ -107,11 +107,11 @@ def test_list_names_tables_and_figures(command):
 
 def test_a_figure_gets_the_runs_and_its_place_and_says_what_it_left_out(command, write_run, tmp_path, monkeypatch):
     def draw(runs, path):
-        path.write_text(" ".join(run.path.name for run in runs))
+        path.write_text(" ".join(Path(run.path).name for run in runs))
         return ["left out: nothing"]
 
     figures = SimpleNamespace(FIGURES={"mine": SimpleNamespace(draw=draw)})
-    monkeypatch.setitem(sys.modules, "seg_anl.reporting.figures", figures)
+    monkeypatch.setitem(sys.modules, "seg_anl.reporting.figures.catalog", figures)
     write_run("runs/a")
     write_run("runs/b", seed=2)
     status, out, _ = command(tmp_path / "runs", "--figure", "mine", "--format", "svg", "--out", "figures")
@@ -122,13 +122,18 @@ def test_a_figure_gets_the_runs_and_its_place_and_says_what_it_left_out(command,
     assert command("--figure", "mine")[0] == 0  # some need no runs
 
 
-def test_reading_and_writing_tables_needs_neither_torch_nor_matplotlib(tmp_path):
+@pytest.mark.parametrize(
+    ("arguments", "unwanted"),
+    [
+        (["--help"], ("torch", "pandas", "matplotlib", "scipy", "jinja2", "yaml")),
+        ([RESULTS / "embedded-200.zip", "--out", "out"], ("torch", "monai", "scipy.stats", "sklearn")),
+    ],
+)
+def test_what_a_command_does_not_need_is_not_imported(tmp_path, arguments, unwanted):
     code = (
-        "import sys; from pathlib import Path; from seg_anl.reporting.report import *;"
-        f"write_report(make_report(read_runs([Path({str(RESULTS / 'embedded-200')!r})])), Path(sys.argv[1]));"
-        "print([name for name in ('torch', 'monai', 'matplotlib', 'pandas') if name in sys.modules])"
+        "import sys, atexit; from seg_anl.reporting.command import main;"
+        f"atexit.register(lambda: print('unwanted:', [name for name in {unwanted} if name in sys.modules])); main()"
     )
-
-    command = [sys.executable, "-c", code, str(tmp_path / "out")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.strip() == "[]"
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, cwd=tmp_path)
+    assert done.stdout.strip().endswith("unwanted: []")

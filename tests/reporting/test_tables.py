@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import math
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from seg_anl.records import UserError
-from seg_anl.reporting.matching import names_dataset, published_places
+from seg_anl.reporting.matching import names_dataset, published_numbers
+from seg_anl.reporting.names import loss_titles
+from seg_anl.reporting.palette import method_color
+from seg_anl.reporting.phrases import errors_text
 from seg_anl.reporting.published import list_tables, read_table
-from seg_anl.reporting.report import make_report, read_runs
-from seg_anl.reporting.tables import Column
+from seg_anl.reporting.report_content import make_report
+from seg_anl.reporting.run_directories import read_runs
+from seg_anl.reporting.tables import Column, p_value
 
 PROTOCOL = {  # of 002, Section VI-B, as far as the report compares it
     "epochs": 100,
@@ -28,7 +34,7 @@ def _report(folder, *tables):
 
 
 def _entries(table, noise):
-    return {str(key): row[column] for key, row in table.rows.items() for column in row if column.noise == noise}
+    return {entry.label: entry for entry in table.rows() if entry.noise == noise}
 
 
 def test_difference_to_the_paper_in_standard_errors_by_hand(write_run, tmp_path):
@@ -39,18 +45,41 @@ def test_difference_to_the_paper_in_standard_errors_by_hand(write_run, tmp_path)
     assert table.published is not None
     assert table.published.id == "ISIC-VI"
     entry = _entries(table, "α 0.7, β 0.7")["ANL-CE"]
-    assert entry.average.mean == pytest.approx(78.0)
-    assert entry.average.std == pytest.approx(math.sqrt(2.0))
-    assert (entry.published.mean, entry.published.std, entry.published_runs) == (77.3, 0.4, 3)
+    assert entry.mean == pytest.approx(78.0)
+    assert entry.std == pytest.approx(math.sqrt(2.0))
+    assert (entry.published_mean, entry.published_std, entry.published_runs) == (77.3, 0.4, 3)
     assert entry.difference == pytest.approx(0.7)
-    assert entry.difference_in_errors == pytest.approx(0.7 / math.sqrt(2.0 / 2 + 0.16 / 3))
+    assert entry.t == pytest.approx(0.7 / math.sqrt(2.0 / 2 + 0.16 / 3))
+
+
+def test_p_values_are_those_of_scipy():
+    welch = stats.ttest_ind_from_stats(78.0, 1.4, 2, 77.3, 0.4, 3, equal_var=False).pvalue
+    assert p_value(78.0, 1.4, 2, 77.3, 0.4, 3) == pytest.approx(welch, rel=1e-9)
+    values = [76.0, 78.0, 77.5]
+    exact = stats.ttest_1samp(values, 70.0).pvalue
+    assert p_value(float(np.mean(values)), float(np.std(values, ddof=1)), 3, 70.0, 0.4, None) == pytest.approx(exact)
+
+
+def test_runs_of_another_protocol_are_not_tested_against_the_paper(write_run, tmp_path):
+    for seed, dice in ((1, 0.77), (2, 0.79)):
+        write_run(f"s{seed}", [0.1, dice], metric="dice", seed=seed, loss={"name": "anl_ce"})
+    entry = _entries(_report(tmp_path).tables[0], "α 0.7, β 0.7")["ANL-CE"]
+    assert entry.departures
+    assert errors_text(entry) == "other protocol"
+    assert errors_text(entry._replace(departures=())) == "+0.7 (p = 0.61)"  # t = 0.68 with 1.1 degrees of freedom
+
+
+def test_one_color_for_a_method_in_every_report_and_no_two_alike():
+    colors = [method_color({"loss": {"name": name}}) for name in loss_titles() if not name.startswith("active_")]
+    colors += [method_color({"loss": {"name": "ce"}, "method": {"name": name}}) for name in ("co_teaching", "d2l")]
+    assert len({color.light for color in colors}) == len({color.dark for color in colors}) == len(colors) > 40
 
 
 def test_one_seed_has_a_difference_but_no_standard_error(write_run, tmp_path):
     write_run("s1", [0.1, 0.79], metric="dice", loss={"name": "anl_ce"})
     entry = _entries(_report(tmp_path).tables[0], "α 0.7, β 0.7")["ANL-CE"]
     assert entry.difference == pytest.approx(1.7)
-    assert entry.difference_in_errors is None
+    assert entry.t is None
 
 
 def test_departures_from_the_protocol_are_named_one_by_one(write_run, tmp_path):
@@ -72,7 +101,7 @@ def test_departures_from_the_protocol_are_named_one_by_one(write_run, tmp_path):
         entry = _entries(table, "α 0.7, β 0.7")["GCE"]
         counted = [text for text in map(str, entry.departures) if "images" not in text]
         assert counted == [name]
-        assert table.mark(entry) == "a"
+        assert entry.mark == "a"
     (table,) = make_report(read_runs([whole])).tables
     assert [str(d) for d in _entries(table, "α 0.7, β 0.7")["GCE"].departures] == [
         "training images 50000 (published: 2000)",
@@ -89,7 +118,7 @@ def test_an_imbalanced_run_is_the_published_one_with_what_images_it_has(write_ru
     (folder / "summary.json").write_text(json.dumps(summary))
     (table,) = _report(tmp_path, "cifar10-sr-5").tables
     entry = _entries(table, "clean, step imbalance 0.1")["CE"]
-    assert entry.published.mean == 79.35
+    assert entry.published_mean == 79.35
     assert entry.departures == ()
 
 
@@ -99,7 +128,7 @@ def test_a_part_of_cifar10_stands_beside_the_paper_with_a_mark(write_run, tmp_pa
         write_run(f"s{seed}", [0.1, 0.5], seed=seed, data=data, loss={"name": "anl_ce"}, preset="anl2024")
     (table,) = _report(tmp_path, "cifar10-ii").tables
     entry = _entries(table, "symmetric 0.4")["ANL-CE"]
-    assert entry.published.mean == 87.28
+    assert entry.published_mean == 87.28
     assert [departure.what for departure in entry.departures] == ["data", "epochs"]
 
 
@@ -143,8 +172,8 @@ def test_networks_tell_published_numbers_apart_where_a_table_has_several(write_r
     for model, value in (("resnet50", 76.80), ("resnet101", 77.98)):  # 001, Table 2, CE
         write_run(model, data={"name": "imagenet", "root": "x"}, noise=clean, model={"name": model})
         (table,) = make_report(read_runs([tmp_path / model])).tables
-        (entry,) = [entry for row in table.rows.values() for entry in row.values() if entry.average]
-        assert entry.published.mean == value
+        (entry,) = table.rows(run=True)
+        assert entry.published_mean == value
 
 
 def test_rows_that_are_not_alike_are_told(write_run, tmp_path):
@@ -166,9 +195,9 @@ def test_trainers_of_nnunet_are_alike_but_not_when_their_epochs_are_of_other_len
     alike = make_report(read_runs([tmp_path / "30"]))
     assert alike.warnings == ()
     (table,) = alike.tables
-    common = dict(table.settings.common)
+    common, own, _ = map(dict, table.settings)
     assert (common["iterations"], common["model.patch_size"], common["model.batch_size"]) == ("30", "64, 64", "4")
-    assert dict(table.settings.own)["model.trainer"] == (("nnUNetTrainerCE", "CE"), ("nnUNetTrainerGCE", "GCE"))
+    assert own["model.trainer"] == "nnUNetTrainerCE (CE); nnUNetTrainerGCE (GCE)"
     (notice,) = _report(tmp_path).warnings
     assert notice.kind == "unlike rows"
     assert "iterations 30 (" in notice.text
@@ -197,7 +226,7 @@ def test_a_table_without_runs_or_without_results_is_the_persons_mistake(write_ru
 @pytest.mark.parametrize("table", [table for table in list_tables() if table.kind == "results"], ids=lambda t: t.id)
 def test_no_two_published_numbers_claim_the_same_place(table):
     numbers = [cell for cell in read_table(table.id) if cell.metric == table.metric and cell.loss]
-    assert len(published_places(table)) == len(numbers) > 0
+    assert len(published_numbers(table)) == len(numbers) > 0
 
 
 @pytest.mark.parametrize(
@@ -231,7 +260,7 @@ def test_data_of_ones_own_under_any_name_fit_the_table_that_is_asked_for(write_r
 def test_data_of_ones_own_that_are_known_to_be_other_data_do_not_fit(write_run, tmp_path):
     write_run("a", data={"name": "arrays", "file": "photos.npz"})
     write_run("b", data={"name": "arrays", "file": "cifar100.npz"})
-    assert [table.key.data for table in _report(tmp_path, "CIFAR10-II").tables] == ["arrays photos.npz"]
+    assert [table.data for table in _report(tmp_path, "CIFAR10-II").tables] == ["arrays photos.npz"]
 
 
 def test_data_of_ones_own_are_known_by_their_place_too(write_run, tmp_path):

@@ -12,7 +12,7 @@ import yaml
 
 from seg_anl.records import MetricRow, write_json, write_metrics, write_text
 from seg_anl.records.runs import summarize
-from seg_anl.reporting.runs import Run, read_run
+from seg_anl.reporting.run_directories import Run, read_run
 
 Series = Mapping[tuple[str, str], list[float]]
 
@@ -96,7 +96,7 @@ def write_confusion() -> Callable[[Run, list[list[int]]], None]:
     def write(run: Run, cells: list[list[int]]) -> None:
         lines = ["clean," + ",".join(str(k) for k in range(len(cells)))]
         lines += [f"{k}," + ",".join(map(str, row)) for k, row in enumerate(cells)]
-        (run.path / "noise").mkdir(exist_ok=True)
-        write_text(run.path / "noise" / "confusion.csv", "\n".join(lines) + "\n")
+        (run.folder / "noise").mkdir(exist_ok=True)
+        write_text(run.folder / "noise" / "confusion.csv", "\n".join(lines) + "\n")
 
     return write

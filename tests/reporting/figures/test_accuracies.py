@@ -11,8 +11,8 @@ import pytest
 from matplotlib.axes import Axes
 
 from seg_anl.records import UserError
-from seg_anl.reporting.figures import FIGURES
-from seg_anl.reporting.runs import Run, read_run
+from seg_anl.reporting.figures.catalog import FIGURES
+from seg_anl.reporting.run_directories import Run, read_run
 
 MakeRun = Callable[..., Run]
 
@@ -207,8 +207,8 @@ def test_lines_of_a_panel_that_differ_in_more_than_the_loss_are_named(make_run: 
 
 def test_damaged_and_unfinished_runs_are_left_out_by_name(make_run: MakeRun) -> None:
     good, damaged, unfinished = make_run("good"), make_run("bad", loss__name="mae"), make_run("half", loss__name="gce")
-    (damaged.path / "metrics.csv").write_text("epoch,split,accuracy\n0,test,what\n")
-    (unfinished.path / "summary.json").unlink()
+    (damaged.folder / "metrics.csv").write_text("epoch,split,accuracy\n0,test,what\n")
+    (unfinished.folder / "summary.json").unlink()
     composed = FIGURES["accuracies"].compose([good, read_run(damaged.path), read_run(unfinished.path)])
     assert [axes.get_title() for axes in composed.drawing.axes if axes.has_data()] == ["CE"]
     notes = "\n".join(composed.notes)
@@ -219,7 +219,7 @@ def test_damaged_and_unfinished_runs_are_left_out_by_name(make_run: MakeRun) -> 
 @pytest.mark.parametrize("name", [name for name in FIGURES if "no run" not in FIGURES[name].needs])
 def test_a_damaged_run_alone_is_one_line_that_names_it(make_run: MakeRun, name: str) -> None:
     run = make_run("bad")
-    (run.path / "metrics.csv").write_bytes(b"\xff\xfe")
+    (run.folder / "metrics.csv").write_bytes(b"\xff\xfe")
     with pytest.raises(UserError, match=r"bad is damaged: metrics.csv") as caught:
         FIGURES[name].compose([read_run(run.path)])
     assert "\n" not in str(caught.value)

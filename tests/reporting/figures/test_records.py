@@ -13,12 +13,12 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import StepPatch
 
 from seg_anl.records import UserError
-from seg_anl.reporting.figures import FIGURES
-from seg_anl.reporting.figures.loss_curves import curves_of_losses, probabilities
+from seg_anl.reporting.figures.catalog import FIGURES
 from seg_anl.reporting.figures.loss_gradients import values_and_gradients
-from seg_anl.reporting.figures.masks import dice
-from seg_anl.reporting.figures.sparse_rate import sparse_rate
-from seg_anl.reporting.runs import Run
+from seg_anl.reporting.figures.loss_shapes import curves_of_losses, probabilities
+from seg_anl.reporting.figures.predicted_masks import dice
+from seg_anl.reporting.figures.sparse_rates import sparse_rate
+from seg_anl.reporting.run_directories import Run
 
 MakeRun = Callable[..., Run]
 Arrays = dict[str, Any]
@@ -268,7 +268,7 @@ def test_a_run_without_the_record_is_told_how_to_get_it(make_run: MakeRun, name:
 def test_a_cut_off_record_is_named(make_run: MakeRun, name: str) -> None:
     kind, place, arrays = RECORDED[name]
     run = make_run("a", records={place: arrays})
-    path = run.path / "records" / f"{place}.npz"
+    path = run.folder / "records" / f"{place}.npz"
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(UserError, match=rf"{place}\.npz: damaged .*record=\[{kind}\]") as caught:
         FIGURES[name].compose([run])

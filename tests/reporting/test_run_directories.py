@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from seg_anl.records import UserError, read_metrics
-from seg_anl.reporting.metric_curves import read_curves
-from seg_anl.reporting.report import make_report, read_runs
-from seg_anl.reporting.runs import find_runs, read_run
+from seg_anl.reporting.report_content import make_report
+from seg_anl.reporting.run_directories import Run, find_runs, read_metrics_table, read_run, read_runs, tidy_metrics
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
@@ -25,27 +25,29 @@ def test_a_finished_run_says_what_it_was(write_run):
     assert (run.method_name, run.noise_name, run.data_name) == ("ANL-CE", "symmetric 0.4", "cifar10")
     assert run.headline[:3] == ("test", "accuracy", 2)
     assert run.headline.value == pytest.approx(0.6)  # (0.4 + 0.8) / 2
-    curve = run.curves["test", "accuracy"]
+    curve = run.curve("test", "accuracy")
     assert curve.epochs.tolist() == [0, 1, 2]
     assert curve.values.tolist() == [0.2, 0.4, 0.8]
-    assert len(run.rows) == 6
-    assert run.records == run.path / "records"
+    tidy = tidy_metrics([run], ["accuracy", "loss"])
+    assert len(tidy) == 9  # accuracy of two splits and the training loss over three epochs
+    assert set(tidy.columns) == {"run", "split", "epoch", "metric", "value"}
 
 
-@pytest.mark.parametrize("folder", ["embedded-200/ce-seed1", "isic2017-400/t_loss-seed2"])
+@pytest.mark.parametrize("folder", ["embedded-200.zip/ce-seed1", "isic2017-400.zip/t_loss-seed2"])
 def test_runs_of_the_trainers_themselves_are_whole(folder):
-    run = read_run(RESULTS / folder)
+    (run,) = read_runs([RESULTS / folder])
     assert (run.status, run.reason) == ("finished", "")
 
 
-def test_columns_and_rows_agree_on_a_real_file():
-    path = RESULTS / "isic2017-400" / "gce-seed1" / "metrics.csv"
-    curves = read_curves(path)
-    points = {(split, name): [] for split, name in curves}
-    for row in read_metrics(path):
-        for name, value in row.values.items():
-            points[row.split, name].append((row.epoch, value))
-    assert {key: list(zip(*curve, strict=True)) for key, curve in curves.items()} == points
+def test_the_fast_reader_agrees_with_the_strict_one_on_a_real_file(tmp_path):
+    with zipfile.ZipFile(RESULTS / "isic2017-400.zip") as archive:
+        path = Path(archive.extract("gce-seed1/metrics.csv", tmp_path))
+    table = read_metrics_table(path)
+    rows = read_metrics(path)
+    assert len(table) == len(rows) > 0
+    for (_, found), row in zip(table.iterrows(), rows, strict=True):
+        assert (found["epoch"], found["split"]) == (row.epoch, row.split)
+        assert found.drop(["epoch", "split"]).dropna().to_dict() == row.values  # to the last bit
 
 
 def test_a_run_in_training_is_unfinished_and_says_how_far_it_is(write_run):
@@ -53,7 +55,7 @@ def test_a_run_in_training_is_unfinished_and_says_how_far_it_is(write_run):
     (folder / "summary.json").unlink()
     run = read_run(folder)
     assert (run.status, run.reason) == ("unfinished", "3 of 10 epochs done")
-    assert run.curves["test", "accuracy"].values.tolist() == [0.1, 0.2, 0.3]
+    assert run.curve("test", "accuracy").values.tolist() == [0.1, 0.2, 0.3]
 
 
 def test_a_run_that_has_only_begun_is_unfinished(write_run):
@@ -62,7 +64,7 @@ def test_a_run_that_has_only_begun_is_unfinished(write_run):
         (folder / name).unlink()
     (folder / ".partial-xyz.csv").write_text("epoch,spl")
     (folder / "environment.json").write_text("{}")
-    assert find_runs([folder.parent]) == [folder]
+    assert find_runs([folder.parent]) == {str(folder): folder}
     run = read_run(folder)
     assert (run.status, run.reason) == ("unfinished", "0 of 10 epochs done")
 
@@ -157,7 +159,7 @@ def test_a_setting_of_another_kind_spoils_its_run_and_not_the_report(write_run, 
     write_run("runs/bad", [0.1, 0.2], seed=2, **settings)
     report = make_report(read_runs([tmp_path / "runs"]), [])
     assert [run.status for run in report.runs] == ["damaged", "finished"]
-    assert [table.rows for table in report.tables]
+    assert len(report.tables) == 1
     assert "not of its kind" in report.runs[0].reason or "not a list of names" in report.runs[0].reason
 
 
@@ -180,7 +182,7 @@ def test_runs_are_found_at_any_depth_once_whatever_the_order(write_run, tmp_path
     places = [tmp_path, tmp_path / "x", b]
     found = find_runs(places)
     assert found == find_runs(places[::-1])
-    assert sorted(path.resolve() for path in found) == sorted([a.resolve(), b.resolve()])
+    assert sorted(path.resolve() for path in found.values()) == sorted([a.resolve(), b.resolve()])
 
 
 def test_a_place_that_is_no_folder_is_the_persons_mistake(write_run, tmp_path):
@@ -197,7 +199,8 @@ def test_a_place_that_is_no_folder_is_the_persons_mistake(write_run, tmp_path):
 def test_a_metric_that_is_not_measured_in_every_epoch_keeps_its_epochs(tmp_path):
     path = tmp_path / "metrics.csv"
     path.write_text("epoch,split,dice,lr\n0,test,0.5,\n1,test,,\n2,test,0.75,\n2,train,,0.1\n")
-    curves = read_curves(path)
-    assert set(curves) == {("test", "dice"), ("train", "lr")}
-    np.testing.assert_array_equal(curves["test", "dice"].epochs, [0, 2])
-    np.testing.assert_array_equal(curves["test", "dice"].values, [0.5, 0.75])
+    run = Run("a", tmp_path, "unfinished", metrics=read_metrics_table(path))
+    np.testing.assert_array_equal(run.curve("test", "dice").epochs, [0, 2])
+    np.testing.assert_array_equal(run.curve("test", "dice").values, [0.5, 0.75])
+    assert not run.has("test", "lr")
+    assert run.has("train", "lr")

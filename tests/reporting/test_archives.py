@@ -1,0 +1,129 @@
+"""A study in one archive is read like its folder; an archive from elsewhere can do no harm."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from seg_anl.reporting import archives
+from seg_anl.reporting.command import main
+from seg_anl.reporting.render import write_report
+from seg_anl.reporting.report_content import make_report
+from seg_anl.reporting.run_directories import read_runs
+
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
+
+
+def _pack(monkeypatch, *arguments: object) -> None:
+    monkeypatch.setattr(sys, "argv", ["seg-anl-report", *map(str, arguments)])
+    main()
+
+
+@pytest.fixture
+def study(write_run, tmp_path, monkeypatch) -> Path:
+    """A folder of four runs; beside it an archive of the same."""
+    for seed in (1, 2):
+        for loss in ("ce", "gce"):
+            folder = write_run(f"study/{loss}/{seed}", [0.5, 0.6 + seed / 97], seed=seed, loss={"name": loss})
+            (folder / "checkpoints").mkdir()
+            (folder / "checkpoints" / "last.pt").write_bytes(b"large")
+            (folder / ".partial-x").write_text("half")
+    _pack(monkeypatch, tmp_path / "study", "--pack", tmp_path / "study.zip")
+    return tmp_path / "study"
+
+
+def test_an_archive_gives_the_report_of_its_folder(study, tmp_path):
+    outs = []
+    for place in (study, study.with_suffix(".zip")):
+        written = write_report(make_report(read_runs([place])), tmp_path / place.name.replace(".", "-"))
+        outs.append({path.name: path.read_text(encoding="utf-8") for path in written})
+    as_folder = {name: text.replace(f"{study}.zip", str(study)) for name, text in outs[1].items()}
+    assert as_folder == outs[0]
+
+
+def test_runs_of_an_archive_are_found_beside_folders_and_by_paths_inside(study, write_run, tmp_path):
+    write_run("alone")
+    archive = study.with_suffix(".zip")
+    found = [run.path for run in read_runs([tmp_path])]
+    assert f"{archive}/ce/1" in found
+    assert f"{study}/ce/1" in found
+    assert len(found) == 9
+    assert [run.path for run in read_runs([archive / "ce"])] == [f"{archive}/ce/1", f"{archive}/ce/2"]
+    assert [run.path for run in read_runs([archive / "gce" / "2"])] == [f"{archive}/gce/2"]
+
+
+def test_equal_files_give_equal_archives_and_unpack_to_themselves(study, tmp_path, monkeypatch):
+    for path in study.rglob("*"):
+        os.utime(path, (1e9, 1e9))
+    _pack(monkeypatch, study, "--pack", tmp_path / "again.zip")
+    assert (tmp_path / "again.zip").read_bytes() == study.with_suffix(".zip").read_bytes()
+    with zipfile.ZipFile(tmp_path / "again.zip") as archive:
+        assert not [name for name in archive.namelist() if "checkpoints" in name or ".partial" in name]
+        archive.extractall(tmp_path / "out")
+    assert (tmp_path / "out/ce/1/metrics.csv").read_bytes() == (study / "ce/1/metrics.csv").read_bytes()
+
+
+def _with_link(archive: zipfile.ZipFile) -> None:
+    entry = zipfile.ZipInfo("a/config.yaml")
+    entry.external_attr = (stat.S_IFLNK | 0o777) << 16
+    archive.writestr(entry, "/etc/passwd")
+
+
+@pytest.mark.parametrize(
+    ("fill", "words"),
+    [
+        (lambda archive: archive.writestr("../config.yaml", "task: x"), "leads out"),
+        (lambda archive: archive.writestr("/a/config.yaml", "task: x"), "leads out"),
+        (lambda archive: archive.writestr("a\\..\\config.yaml", "task: x"), "leads out"),
+        (_with_link, "a link"),
+        (lambda archive: archive.writestr("a/metrics.csv", b"0" * 2000), "larger than"),
+        (lambda archive: [archive.writestr(f"{i}/metrics.csv", b"0" * 900) for i in range(6)], "holds more than"),
+        (lambda archive: [archive.writestr(f"{i}", b"") for i in range(9)], "holds more than"),
+    ],
+)
+def test_a_hostile_archive_is_named_and_left_out(study, tmp_path, monkeypatch, fill, words):
+    monkeypatch.setattr(archives, "LARGEST_ENTRY", 1000)
+    monkeypatch.setattr(archives, "LARGEST_ARCHIVE", 5000)
+    monkeypatch.setattr(archives, "MOST_ENTRIES", 8)
+    study.with_suffix(".zip").unlink()
+    with zipfile.ZipFile(tmp_path / "hostile.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        fill(archive)
+    report = make_report(read_runs([tmp_path]))
+    (notice,) = [notice for notice in report.notices if notice.kind == "damaged"]
+    assert notice.paths == (str(tmp_path / "hostile.zip"),)
+    assert words in notice.text
+    assert len(report.groups) == 2
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_a_cut_off_archive_is_named_and_left_out(study, tmp_path, share):
+    archive = study.with_suffix(".zip")
+    archive.write_bytes(archive.read_bytes()[: int(archive.stat().st_size * share)])
+    report = make_report(read_runs([tmp_path]))
+    assert [notice.paths for notice in report.not_averaged] == [(str(archive),)]
+
+
+def test_a_damaged_file_inside_an_archive_spoils_its_run_alone(study):
+    archive = study.with_suffix(".zip")
+    with zipfile.ZipFile(archive) as opened:
+        place = opened.getinfo("ce/1/metrics.csv").header_offset + 60
+    data = bytearray(archive.read_bytes())
+    data[place : place + 8] = b"\0" * 8
+    archive.write_bytes(data)
+    runs = read_runs([archive])
+    assert [run.status for run in runs] == ["damaged", "finished", "finished", "finished"]
+    assert runs[0].reason.startswith("metrics.csv: damaged")
+
+
+def test_the_committed_archives_are_whole():
+    for path in sorted(RESULTS.glob("*.zip")):
+        with zipfile.ZipFile(path) as archive:
+            assert archive.testzip() is None
+            assert archive.namelist() == sorted(archive.namelist())
+            assert {entry.date_time[0] for entry in archive.infolist()} == {1980}
+    assert {run.status for run in read_runs([RESULTS])} == {"finished"}
