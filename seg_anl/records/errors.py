@@ -1,4 +1,4 @@
-"""What a person did wrong, told in one line.
+"""What a person did wrong, said in one line.
 
 Every command of the project raises :class:`UserError` for bad input and runs under :func:`run_command`, which turns it
 into one line on the standard error and exit status 2. A traceback therefore always means a defect of the program.

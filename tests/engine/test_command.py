@@ -1,4 +1,4 @@
-"""What a person is told of a command line that Hydra does not take, in one line; and what it takes."""
+"""What is said, in one line, of a command line that Hydra does not take; and what it takes."""
 
 from pathlib import Path
 

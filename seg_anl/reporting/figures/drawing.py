@@ -77,7 +77,7 @@ METADATA: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Composed:
-    """A drawing, and what the person who asked for it must be told: a line for each thing left out."""
+    """A drawing, and what to say about it: a line for each thing left out."""
 
     drawing: Drawing
     notes: list[str] = field(default_factory=list)

@@ -72,8 +72,8 @@ def curves_of_losses() -> list[tuple[str, NDArray[np.float64], NDArray[np.float6
     labels = np.zeros(len(p), dtype=np.int64)
     found = []
     for name, parameters in SHOWN:
-        told = ", ".join(f"{SYMBOLS[key]} = {number(value)}" for key, value in parameters.items())
-        text = loss_name({"name": name}) + (f", {told}" if told else "")
+        shown = ", ".join(f"{SYMBOLS[key]} = {number(value)}" for key, value in parameters.items())
+        text = loss_name({"name": name}) + (f", {shown}" if shown else "")
         found.append((text, *values_and_gradients(name, softmax, labels, **parameters)))
     return found
 

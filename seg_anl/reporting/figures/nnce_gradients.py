@@ -61,10 +61,10 @@ def nnce_gradients(runs: Sequence[Run]) -> Composed:
     legend_above(drawing, handles, list(LOOKS))
     numbers = " or ".join(str(count) for count in sorted(set(counts)))
     pooled = f" {numbers} seeds pooled." if max(counts) > 1 else ""
-    told = f"{next(iter(conditions)).text}. " if len(conditions) == 1 else ""  # else the titles say it
+    shown = f"{next(iter(conditions)).text}. " if len(conditions) == 1 else ""  # else the titles say it
     caption(
         drawing,
-        f"{told}Training samples, not augmented.{pooled} Boxes: quartiles; whiskers: within 1.5 times the box; "
+        f"{shown}Training samples, not augmented.{pooled} Boxes: quartiles; whiskers: within 1.5 times the box; "
         "triangles: means; outliers not drawn.",
     )
     return Composed(drawing, selection.notes)

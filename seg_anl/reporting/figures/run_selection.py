@@ -18,7 +18,7 @@ NAMED = 3  # runs that one note names before it only counts
 
 
 class Place(NamedTuple):
-    """Where a run stands along an axis: by what it is sorted, and what the reader is told."""
+    """Where a run stands along an axis: by what it is sorted, and what it is called."""
 
     order: Any
     text: str
