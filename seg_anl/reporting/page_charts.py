@@ -17,7 +17,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.collections import PolyCollection
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
@@ -159,7 +159,9 @@ def _curve_chart(title: str, curves: pd.DataFrame, series: Mapping[Any, Series],
         axes.add_artist(curve)
     width, height = (POINTS * inches for inches in SIZE)
     place = (LEFT * width, RIGHT * width, first, last, (1 - BOTTOM) * height, (1 - TOP) * height)
-    svg = _inline(axes.figure, {line.color.light: line.color for line in drawn})
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    svg = _inline(figure, {line.color.light: line.color for line in drawn})
     scale = " ".join(f"{number:.6g}" for number in (*place, low - margin, high + margin))
     return Chart(title, f"{title} by epoch: {', '.join(line.name for line in drawn)}", svg, scale)
 
@@ -191,7 +193,7 @@ def _dot(axes: Axes, mean: float, std: float | None, y: float, color: str, marke
     axes.plot([mean], [y], marker=marker, markersize=5, color=color, markerfacecolor=face, linestyle="none")
 
 
-def _inline(figure: Figure | SubFigure, colors: Mapping[str, Color]) -> Markup:
+def _inline(figure: Figure, colors: Mapping[str, Color]) -> Markup:
     """A figure as SVG inside a page: no names that could meet those of another one, colors light or dark."""
     FigureCanvasSVG(figure)
     written = io.StringIO()
