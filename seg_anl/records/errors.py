@@ -31,6 +31,8 @@ def nearest_names(name: str, known: Iterable[str], count: int = 3) -> str:
     "did you mean 'anl_ce' or 'anl_fl'?"
     >>> nearest_names("ANL-C", ["ANL-CE", "GCE"])
     "did you mean 'ANL-CE'?"
+    >>> nearest_names("CIFAR-II", ["CIFAR10-II", "ISIC-VI"])
+    "did you mean 'CIFAR10-II'?"
     >>> nearest_names("zzz", ["gce", "mae"])
     'known: gce, mae'
     """

@@ -142,7 +142,7 @@ def test_parameters_are_those_of_the_papers_tables(table: Any) -> None:
 
 
 # Typed by hand from the sources named.
-SPOT_CHECKS = {
+SPOT_CHECKS: dict[tuple[str, ...], dict[str, Any]] = {
     # Ye et al., Section VI-B: "An 8-layer CNN is used for CIFAR-10 ... 120 ... Weight decay is set to 1e-4 ... The
     # initial learning rate is set to 0.01 ... Batch size is set to 128 ... we clip the gradient norm to 5.0"
     ("anl2024", "cifar10", "loss=gce"): {
@@ -321,8 +321,7 @@ def test_the_command_line_comes_before_the_preset() -> None:
     ],
 )
 def test_noise_as_each_source_makes_it(preset: str, data: str, noise: str, realised: Any) -> None:
-    given = OmegaConf.to_container(composed(preset, data, f"noise={noise}", "noise.rate=0.4").noise, resolve=True)
-    assert isinstance(given, dict)
+    given = plain(composed(preset, data, f"noise={noise}", "noise.rate=0.4").noise)
     classes = {"cifar10": 10, "cifar100": 100}[data]
     labels = np.arange(50_000) % classes
     _, report = apply_label_noise(labels, LabelNoiseSettings(num_classes=classes, **given))

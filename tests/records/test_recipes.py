@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from seg_anl.records import UserError
-from seg_anl.records.recipes import load_recipe, read_recipes, recipes_of
+from seg_anl.records.recipes import Recipe, load_recipe, read_recipes, recipes_of
 
 HEAD = "title: A paper\nsource: Section 1\n"
 
 
-def read(folder: Path, **files: str):
+def read(folder: Path, **files: str) -> dict[str, Recipe]:
     for name, text in files.items():
         (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
     return read_recipes(folder)
