@@ -20,9 +20,9 @@ from pathlib import Path
 import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from seg_anl.nnunet.settings import chosen_loss, chosen_training, loss_choice
 
 from seg_anl.engine.command import compose
+from seg_anl.nnunet.environment_settings import chosen_loss, chosen_training, loss_choice
 from seg_anl.reporting.figures.catalog import FIGURES
 from seg_anl.reporting.published import list_tables
 

@@ -223,10 +223,11 @@ def test_a_table_without_runs_or_without_results_is_the_persons_mistake(write_ru
         _report(tmp_path, "CIFAR10-VIII")
 
 
-@pytest.mark.parametrize("table", [table for table in list_tables() if table.kind == "results"], ids=lambda t: t.id)
-def test_no_two_published_numbers_claim_the_same_place(table):
-    numbers = [cell for cell in read_table(table.id) if cell.metric == table.metric and cell.loss]
-    assert len(published_numbers(table)) == len(numbers) > 0
+def test_no_two_published_numbers_claim_the_same_place():
+    for table in list_tables():
+        numbers = [cell for cell in read_table(table.id) if cell.metric == table.metric and cell.loss]
+        assert len(published_numbers(table)) == len(numbers)
+        assert table.kind != "results" or numbers
 
 
 @pytest.mark.parametrize(
