@@ -94,7 +94,6 @@ def test_cells_are_well_formed() -> None:
     known = set(list_losses())
     for table in ALL_TABLES:
         cells = read_table(table)
-<<<<<<< HEAD
         assert load_recipe(find_table(table).paper).data_sets
         places = [(c.model, c.method, c.noise, c.rate, c.alpha, c.beta, c.split, c.metric) for c in cells]
         assert len(set(places)) == len(places)
@@ -107,16 +106,6 @@ def test_cells_are_well_formed() -> None:
         else:
             assert 0 <= cell.mean <= 100
         assert cell.std is None or 0 <= cell.std < 10
-=======
-        places = [(c.model, c.method, c.noise, c.rate, c.alpha, c.beta, c.split, c.metric) for c in cells]
-        assert len(set(places)) == len(places)
-        for cell in cells:
-            assert (cell.paper, cell.table) == (find_table(table).paper, find_table(table).table)
-            assert cell.loss in known or (cell.loss == "" and "does not say" in cell.note)
-            assert cell.training in ("plain", "forward", "d2l", "co_teaching")
-            assert 0 <= cell.mean <= 100 if cell.mean is not None else "damaged" in cell.note
-            assert cell.std is None or 0 <= cell.std < 10
->>>>>>> refs/heads/report
 
 
 def test_the_damaged_column_is_the_only_one() -> None:
@@ -126,14 +115,8 @@ def test_the_damaged_column_is_the_only_one() -> None:
 
 
 def test_three_seeds_give_a_deviation_in_every_cell() -> None:
-<<<<<<< HEAD
     for table in ("CIFAR10-II", "CIFAR100-III", "ISIC-VI"):
         assert all(cell.std is not None for cell in read_table(table))
-=======
-    for table in RESULTS:
-        if table.split("-", 1)[1] in ("II", "III", "VI"):
-            assert all(cell.std is not None for cell in read_table(table))
->>>>>>> refs/heads/report
 
 
 # --- Ye et al. (002), Sections VI-C to VI-F ---

@@ -87,11 +87,11 @@ def target_probabilities(runs: Sequence[Run]) -> Composed:
     finish_panels(grid, "$p_y$", whole=False)
     entries = {**SPLIT, **{f"gradient, {method.text}": _plain(style) for method, style in styles.items()}}
     legend_above(drawing, [Line2D([], [], **style) for style in entries.values()], list(entries))
-    shown = "; ".join(place.text for place in conditions)
+    described = "; ".join(place.text for place in conditions)
     epochs = " or ".join(str(epoch) for epoch in sorted(shown))
     caption(
         drawing,
-        f"{shown}, epoch {epochs}. $p_y$: probability of the given label; training samples, not augmented. "
+        f"{described}, epoch {epochs}. $p_y$: probability of the given label; training samples, not augmented. "
         "The densities of right and of wrong labels each have area 1.",
     )
     return Composed(drawing, notes)
