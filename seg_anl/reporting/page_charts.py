@@ -119,14 +119,15 @@ def training_curves(curves: pd.DataFrame, series: Mapping[Any, Series], split: s
 
 
 @cache
-def _curve_axes() -> Axes:
+def _curve_axes() -> tuple[Figure, Axes]:
     """One for all charts, emptied by each: making axes takes longer than drawing their lines."""
-    axes = Figure(figsize=SIZE).add_axes((LEFT, BOTTOM, RIGHT - LEFT, TOP - BOTTOM))
+    figure = Figure(figsize=SIZE)
+    axes = figure.add_axes((LEFT, BOTTOM, RIGHT - LEFT, TOP - BOTTOM))
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.set_xlabel("epoch")
     axes.grid(axis="y", linewidth=0.6)
-    return axes
+    return figure, axes
 
 
 def _curve_chart(title: str, curves: pd.DataFrame, series: Mapping[Any, Series], factor: float) -> Chart:
@@ -135,7 +136,7 @@ def _curve_chart(title: str, curves: pd.DataFrame, series: Mapping[Any, Series],
     margin = 0.04 * (high - low) or 0.5
     epochs = curves.index.get_level_values("epoch") + 1  # epochs count from 0 in the files and from 1 for people
     first, last = int(epochs.min()), max(int(epochs.max()), int(epochs.min()) + 1)
-    axes = _curve_axes()
+    figure, axes = _curve_axes()
     for artist in (*axes.lines, *axes.collections):
         artist.remove()
     axes.set(xlim=(first, last), ylim=(low - margin, high + margin))
@@ -159,8 +160,6 @@ def _curve_chart(title: str, curves: pd.DataFrame, series: Mapping[Any, Series],
         axes.add_artist(curve)
     width, height = (POINTS * inches for inches in SIZE)
     place = (LEFT * width, RIGHT * width, first, last, (1 - BOTTOM) * height, (1 - TOP) * height)
-    figure = axes.get_figure(root=True)
-    assert figure is not None
     svg = _inline(figure, {line.color.light: line.color for line in drawn})
     scale = " ".join(f"{number:.6g}" for number in (*place, low - margin, high + margin))
     return Chart(title, f"{title} by epoch: {', '.join(line.name for line in drawn)}", svg, scale)

@@ -184,6 +184,8 @@ def _ahead(table: Table, ranked: list[Ranked]) -> str:
     if noises > 1:
         wins = sorted((row for row in ranked if row.best), key=lambda row: -row.best)
         counts = ", ".join(f"{row.label} ({row.best})" for row in wins)
+        if leader.noises < noises:
+            return f"No method was run under all {noises} noises, so none leads; best most often: {counts or 'none'}."
         return (
             f"{leader.label} has the best mean rank, {leader.rank:.1f} over {leader.noises} of {noises} noises; best "
             f"most often: {counts or 'none, as each has one seed'}."

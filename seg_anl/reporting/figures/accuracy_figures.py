@@ -7,16 +7,7 @@ from seg_anl.reporting.run_directories import Run
 
 from .drawing import Figure
 from .epoch_curves import CLEAN, MISLABELED, TEST, VALIDATION, Curves
-from .run_selection import (
-    Axis,
-    Place,
-    amount,
-    by_amount,
-    by_loss,
-    by_method,
-    penalties,
-    setting,
-)
+from .run_selection import Axis, Place, amount, by_amount, by_loss, by_method, penalties, setting
 
 # What each normalized loss normalizes: the panels of Ma et al., Figs. 1 and 2.
 NORMALIZED = {"nce": "ce", "nfl": "focal", "nmae": "mae", "nrce": "rce", "ngce": "gce"}
@@ -115,7 +106,7 @@ def sharpened(lam_is_zero: bool, axis: Axis) -> Axis:
 
 _REGULARIZERS = tuple(f"optim.{penalty}" for penalty in PENALTY_NAMES)
 
-CURVES: dict[str, Figure] = {
+ACCURACY_FIGURES: dict[str, Figure] = {
     "accuracies": Figure(
         "Training accuracy of right and of wrong labels, and test accuracy, loss by loss "
         "(Ye et al. 2024, Fig. 3; Kasimoglu et al. 2024, Fig. 1)",

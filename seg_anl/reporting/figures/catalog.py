@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from .accuracy_figures import CURVES
-from .class_marginals import MARGINAL_FIGURES
+from .accuracy_figures import ACCURACY_FIGURES
+from .class_marginals import MARGINALS
 from .drawing import Figure
-from .feature_maps import FEATURE_FIGURES
-from .loss_shapes import LOSS_FIGURES
-from .nnce_gradients import GRADIENT_FIGURES
-from .predicted_masks import MASK_FIGURES
-from .sparse_rates import SPARSE_FIGURES
-from .target_probabilities import PROBABILITY_FIGURES
+from .feature_maps import FEATURE_MAPS
+from .loss_shapes import GRADIENT_CURVES, LOSS_CURVES
+from .nnce_gradients import NNCE_GRADIENTS
+from .predicted_masks import MASKS_FIGURE
+from .sparse_rates import SPARSE_RATE
+from .target_probabilities import TARGET_PROBABILITY
 
 FIGURES: dict[str, Figure] = {
-    **CURVES,
-    **MARGINAL_FIGURES,
-    **GRADIENT_FIGURES,
-    **MASK_FIGURES,
-    **SPARSE_FIGURES,
-    **FEATURE_FIGURES,
-    **PROBABILITY_FIGURES,
-    **LOSS_FIGURES,
+    **ACCURACY_FIGURES,
+    "marginals": MARGINALS,
+    "nnce-gradients": NNCE_GRADIENTS,
+    "masks": MASKS_FIGURE,
+    "sparse-rate": SPARSE_RATE,
+    "features": FEATURE_MAPS,
+    "target-probability": TARGET_PROBABILITY,
+    "loss-curves": LOSS_CURVES,
+    "gradient-curves": GRADIENT_CURVES,
 }

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from seg_anl.records import UserError
 from seg_anl.reporting.archives import read_text
-from seg_anl.reporting.palette import method_color
 from seg_anl.reporting.run_directories import Run
 
-from .drawing import BLACK, PAGE, Composed, Figure, caption, legend_above, panels
+from .drawing import BLACK, PAGE, Composed, Figure, caption, color_of, legend_above, panels
 from .run_selection import by_condition, by_method, seeds_of_one_setting, seeds_text, select, split_by
 
 CONFUSION = "noise/confusion.csv"
@@ -31,17 +30,11 @@ def marginal_probabilities(runs: Sequence[Run]) -> Composed:
 
     Predictions are those of the last epoch with such columns. Over seeds: the mean, and a line from the lowest to the
     highest.
-
-    Raises:
-        UserError: when no run has the columns, noise/confusion.csv is damaged, or runs of one bar differ in more than
-            the seed.
     """
-    selection = select(runs, _reason_against, WANTED)
-    conditions = split_by(selection.runs, by_condition)
+    runs, notes = select(runs, _reason_against, WANTED)
+    conditions = split_by(runs, by_condition)
     drawing, grid = panels(len(conditions), 1, height=2.0, width=PAGE, sharey=True)
-    colors = {
-        method.text: method_color(some[0].config).light for method, some in split_by(selection.runs, by_method).items()
-    }
+    colors = {GIVEN: LIGHT_GRAY, **{method.text: color_of(some) for method, some in split_by(runs, by_method).items()}}
     handles: dict[str, Any] = {}
     counts = set()
     for axes, (condition, some) in zip(grid[:, 0], conditions.items(), strict=True):
@@ -50,12 +43,12 @@ def marginal_probabilities(runs: Sequence[Run]) -> Composed:
         for method, of_method in split_by(some, by_method).items():
             seeds = seeds_of_one_setting(of_method, f"the bars {method.text!r}")
             counts.add(len(seeds))
-            groups[method.text] = np.array([predicted_marginals(run) for run in seeds])
+            groups[method.text] = np.array([_predicted(run) for run in seeds])
         if len({group.shape[1] for group in groups.values()}) > 1:
             raise UserError(
                 f"{some[0].path}: {CONFUSION} and the marginals in metrics.csv are about different numbers of classes"
             )
-        handles |= _draw(axes, groups, {GIVEN: LIGHT_GRAY, **colors})
+        handles |= _draw(axes, groups, colors)
         true = 100 * np.array([true for _, true in labels]).mean(axis=0)
         style = {"color": BLACK, "linestyle": "none", "marker": "_", "markersize": 9, "markeredgewidth": 1.3}
         (handles[TRUE],) = axes.plot(np.arange(len(true)), true, **style)
@@ -63,13 +56,12 @@ def marginal_probabilities(runs: Sequence[Run]) -> Composed:
         axes.set_ylabel("share of the class (%)")
     grid[-1, 0].set_xlabel("class")
     legend_above(drawing, list(handles.values()), list(handles))
-    caption(
-        drawing, f"Predictions: mean probability on the training set at the end. {seeds_text(counts, 'bar', 'lines')}"
-    )
-    return Composed(drawing, selection.notes)
+    behind = seeds_text(counts, "bar", "lines")
+    caption(drawing, f"Predictions: mean probability on the training set at the end. {behind}")
+    return Composed(drawing, notes)
 
 
-def predicted_marginals(run: Run) -> NDArray[np.float64]:
+def _predicted(run: Run) -> NDArray[np.float64]:
     """Mean predicted probability of each class on the training set, ``(K,)``, at the last epoch that has it."""
     classes = sum(name.startswith("marginal_") and run.has("train", name) for name in run.metrics)
     return np.array([run.curve("train", f"marginal_{k}").values[-1] for k in range(classes)])
@@ -101,16 +93,16 @@ def _draw(axes: Axes, groups: dict[str, NDArray[np.float64]], colors: dict[str, 
     handles: dict[str, Any] = {}
     width = 0.84 / len(groups)
     for i, (name, values) in enumerate(groups.items()):
-        place, color = [*colors].index(name), colors[name]
+        place = [*colors].index(name)
         x = np.arange(values.shape[1]) + (i - (len(groups) - 1) / 2) * width
         mean = 100 * values.mean(axis=0)
         # The mean of equal values may lie beside them by a rounding error.
         spread = np.maximum((mean - 100 * values.min(axis=0), 100 * values.max(axis=0) - mean), 0)
         if values.shape[1] > MOST_BARS:
-            (handles[name],) = axes.plot(x, mean, color=color, linestyle="none", marker="os^DvP"[place % 6])
+            (handles[name],) = axes.plot(x, mean, color=colors[name], linestyle="none", marker="os^DvP"[place % 6])
         else:
             hatch = HATCHES[place % len(HATCHES)]
-            handles[name] = axes.bar(x, mean, width, color=color, hatch=hatch, edgecolor="white", linewidth=0)
+            handles[name] = axes.bar(x, mean, width, color=colors[name], hatch=hatch, edgecolor="white", linewidth=0)
         if len(values) > 1:
             axes.errorbar(x, mean, spread, linestyle="none", ecolor="#303030", elinewidth=0.7)
     axes.grid(axis="x", visible=False)
@@ -118,11 +110,9 @@ def _draw(axes: Axes, groups: dict[str, NDArray[np.float64]], colors: dict[str, 
     return handles
 
 
-MARGINAL_FIGURES = {
-    "marginals": Figure(
-        "Share of each class among the labels, and mean predicted probability of each (Ye et al. 2024, Fig. 2)",
-        "metrics.csv with train/marginal_k, and noise/confusion.csv. "
-        "seg-anl-classify -m loss=anl_ce,anl_ce_er noise=asymmetric noise.rate=0.4 data=cifar10",
-        marginal_probabilities,
-    )
-}
+MARGINALS = Figure(
+    "Share of each class among the labels, and mean predicted probability of each (Ye et al. 2024, Fig. 2)",
+    "metrics.csv with train/marginal_k, and noise/confusion.csv. "
+    "seg-anl-classify -m loss=anl_ce,anl_ce_er noise=asymmetric noise.rate=0.4 data=cifar10",
+    marginal_probabilities,
+)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from seg_anl.records import UserError
 from seg_anl.reporting.run_directories import Run
 
-from .drawing import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION, Composed, Figure, caption, panels
+from .drawing import COLORS, Composed, Figure, caption, panels
 from .recorded_arrays import FEATURES, lacks_record, read_epoch, recorded_epochs
 from .run_selection import by_condition, by_method, seeds_of_one_setting, select, split_by
 
@@ -20,37 +20,29 @@ WANTED = "classification runs with record=[features]"
 MOST_SAMPLES = 2000  # t-SNE takes seconds for these, minutes for all of MNIST
 MOST_CLASSES = 10
 PERPLEXITY = 30.0
-CLASS_COLORS = (BLUE, VERMILLION, GREEN, "#000000", PURPLE, ORANGE, SKY, "#767676", "#8c6d31", "#332288")
+CLASS_COLORS = (*COLORS, "#8c6d31", "#332288")
 
 
 def feature_maps(runs: Sequence[Run]) -> Composed:
     """Rows by method, columns by noise: a t-SNE map of the test features after the last epoch, classes as numerals.
 
     Of several seeds the first is shown, of more than 2000 samples evenly spaced ones, and of many classes the first 10.
-
-    Raises:
-        UserError: when no run has the record, a record is damaged, or scikit-learn's t-SNE cannot take it.
     """
-    selection = select(runs, lambda run: lacks_record(run, KIND), WANTED)
-    notes = list(selection.notes)
-    columns = list(split_by(selection.runs, by_condition))
-    rows = split_by(selection.runs, by_method)
+    runs, notes = select(runs, lambda run: lacks_record(run, KIND), WANTED)
+    columns, rows = list(split_by(runs, by_condition)), split_by(runs, by_method)
     drawing, grid = panels(len(rows), len(columns), height=min(2.1, 6.6 / len(columns)), extra=0.45)
     for line, (method, some) in zip(grid, rows.items(), strict=True):
         cells = split_by(some, by_condition)
+        line[0].set_ylabel(method.text)
         for axes, column in zip(line, columns, strict=True):
-            axes.set_xticks([])
-            axes.set_yticks([])
-            if axes.get_subplotspec().is_first_col():
-                axes.set_ylabel(method.text)
+            axes.set(xticks=[], yticks=[])
             if axes.get_subplotspec().is_first_row():
                 axes.set_title(column.text)
-            if column not in cells:
-                continue
-            seeds = seeds_of_one_setting(cells[column], f"the panel {method.text!r}, {column.text!r}")
-            _draw(axes, seeds[0])
-            if len(seeds) > 1:
-                notes.append(f"{method.text}, {column.text}: seed {seeds[0].seed} of {len(seeds)} is shown")
+            if column in cells:
+                seeds = seeds_of_one_setting(cells[column], f"the panel {method.text!r}, {column.text!r}")
+                _draw(axes, seeds[0])
+                if len(seeds) > 1:
+                    notes.append(f"{method.text}, {column.text}: seed {seeds[0].seed} of {len(seeds)} is shown")
     caption(
         drawing,
         f"t-SNE (perplexity {PERPLEXITY:g}) of the last layer's inputs on the test set at the end; numerals are "
@@ -59,7 +51,7 @@ def feature_maps(runs: Sequence[Run]) -> Composed:
     return Composed(drawing, notes)
 
 
-def embedded(features: NDArray[np.floating]) -> NDArray[np.float64]:
+def _embedded(features: NDArray[np.floating]) -> NDArray[np.float64]:
     """A t-SNE map ``(n, 2)`` of ``features`` ``(n, D)``; the same features give the same map."""
     from sklearn.manifold import TSNE  # takes a second to import, and only this figure needs it
 
@@ -70,23 +62,20 @@ def embedded(features: NDArray[np.floating]) -> NDArray[np.float64]:
 
 def _draw(axes: Axes, run: Run) -> None:
     """Draw the map of one run."""
-    epoch = recorded_epochs(run, KIND)[-1]
-    record = read_epoch(run, KIND, epoch, FEATURES)
+    record = read_epoch(run, KIND, recorded_epochs(run, KIND)[-1], FEATURES)
     kept = np.flatnonzero(record["labels"] < MOST_CLASSES)
-    kept = kept[np.linspace(0, len(kept) - 1, min(len(kept), MOST_SAMPLES)).round().astype(int)] if len(kept) else kept
     if len(kept) < 4:
         raise UserError(f"{run.path}: records/{KIND} has {len(kept)} samples to map; t-SNE needs at least 4")
-    places, labels = embedded(record["features"][kept]), record["labels"][kept]
+    kept = kept[np.linspace(0, len(kept) - 1, min(len(kept), MOST_SAMPLES)).round().astype(int)]
+    places, labels = _embedded(record["features"][kept]), record["labels"][kept]
     size = 14.0 if len(kept) <= 500 else 7.0
     for k in np.unique(labels):
         x, y = places[labels == k].T
         axes.scatter(x, y, s=size, marker=f"${k}$", color=CLASS_COLORS[k], linewidths=0.2, label=str(k))
 
 
-FEATURE_FIGURES = {
-    "features": Figure(
-        "t-SNE maps of learned features by method and noise (Zhou et al. 2021, Figs. 1 and 5)",
-        "records/features. seg-anl-classify -m loss=ce,ce_sr noise.rate=0,0.4,0.8 record=[features]",
-        feature_maps,
-    )
-}
+FEATURE_MAPS = Figure(
+    "t-SNE maps of learned features by method and noise (Zhou et al. 2021, Figs. 1 and 5)",
+    "records/features. seg-anl-classify -m loss=ce,ce_sr noise.rate=0,0.4,0.8 record=[features]",
+    feature_maps,
+)

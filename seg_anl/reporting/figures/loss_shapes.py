@@ -1,8 +1,12 @@
-"""Losses and their gradients against the probability of the label (Cui et al. 2022, Figs. 2 and 3). Needs no runs."""
+"""Losses and their gradients against the probability of the label (Cui et al. 2022, Figs. 2 and 3). Needs no runs.
+
+Values come from the losses themselves: only here do figures import torch.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,49 +16,73 @@ from seg_anl.reporting.palette import method_color
 from seg_anl.reporting.run_directories import Run
 
 from .drawing import Composed, Figure, caption, legend_above, line_style, panels
-from .loss_gradients import values_and_gradients
 
 CLASSES = 10  # of no influence: all losses shown are functions of p_y alone
 SHOWN: tuple[tuple[str, dict[str, float]], ...] = (
     ("ce", {}),
-    ("el", {"epsilon": 0.1}),
-    ("el", {"epsilon": 0.5}),
-    ("el", {"epsilon": 2.0}),
+    *(("el", {"epsilon": epsilon}) for epsilon in (0.1, 0.5, 2.0)),
     ("gce", {"q": 0.7}),
     ("mae", {}),
 )
 SYMBOLS = {"epsilon": "ε", "q": "q"}
+LABEL = r"probability $p_y$ of the given label"
+NORM = r"$\|\partial L / \partial z\|_1$"
+
+
+def is_pointwise(name: str) -> bool:
+    """Whether a loss is a function of each sample's softmax alone."""
+    from seg_anl.losses import PointwiseLoss, build_loss
+
+    return isinstance(build_loss(name), PointwiseLoss)
+
+
+def values_and_gradients(
+    name: str, probabilities: NDArray[np.floating], labels: NDArray[np.integer], **parameters: Any
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """A loss and the L1 norm of its gradient with respect to the logits, for each sample: two arrays ``(N,)``.
+
+    Args:
+        name: a loss that is a function of each sample's softmax.
+        probabilities: softmax ``(N, K)``; zeros count as the smallest number of float16.
+        labels: ``(N,)``.
+        parameters: of the loss.
+
+    Raises:
+        ValueError: for an unknown loss or parameter.
+    """
+    import torch
+
+    from seg_anl.losses import build_loss
+
+    smallest = float(np.finfo(np.float16).smallest_subnormal)
+    logits = torch.from_numpy(probabilities.astype(np.float64)).clamp(min=smallest).log().requires_grad_()
+    values = build_loss(name, reduction="none", **parameters)(logits, torch.from_numpy(labels.astype(np.int64)))
+    (gradient,) = torch.autograd.grad(values.sum(), logits)
+    return values.detach().double().numpy(), gradient.abs().sum(dim=1).double().numpy()
 
 
 def loss_curves(_: Sequence[Run]) -> Composed:
     """CE, EL, GCE and MAE (as 1 - p_y, EL's limit for a large epsilon) against p_y."""
-    drawing, grid = panels(1, 1, height=2.3)
-    axes = grid[0, 0]
-    handles = []
-    for i, (text, values, _norms) in enumerate(curves_of_losses()):
-        handles += axes.plot(probabilities(), values, label=text, **_style(i))
-    axes.set_ylim(0, 5)
-    axes.set_xlabel(r"probability $p_y$ of the given label")
-    axes.set_ylabel("loss")
-    legend_above(drawing, handles, [str(handle.get_label()) for handle in handles])
+    drawing, ((axes,),) = panels(1, 1, height=2.3)
+    curves = curves_of_losses()
+    handles = [axes.plot(probabilities(), values, **_style(i))[0] for i, (_, values, _) in enumerate(curves)]
+    axes.set(ylim=(0, 5), xlabel=LABEL, ylabel="loss")
+    legend_above(drawing, handles, [text for text, _, _ in curves])
     return Composed(drawing)
 
 
 def gradient_curves(_: Sequence[Run]) -> Composed:
     """L1 norm of the gradient with respect to the logits (left), and its ratio to that of CE (right), against p_y."""
-    drawing, grid = panels(1, 2, height=2.3, sharex=True)
-    left, right = grid[0]
+    drawing, ((left, right),) = panels(1, 2, height=2.3, sharex=True)
     curves = curves_of_losses()
-    handles = []
-    for i, (text, _values, norms) in enumerate(curves):
-        handles += left.plot(probabilities(), norms, label=text, **_style(i))
+    handles = [left.plot(probabilities(), norms, **_style(i))[0] for i, (_, _, norms) in enumerate(curves)]
+    for i, (_name, _values, norms) in enumerate(curves):
         right.plot(probabilities(), norms / curves[0][2], **_style(i))
-    left.set_ylabel(r"$\|\partial L / \partial z\|_1$")
-    right.set_ylabel(r"$\|\partial L / \partial z\|_1$, relative to CE")
+    left.set(xlabel=LABEL, ylabel=NORM)
+    right.set(xlabel=LABEL, ylabel=f"{NORM}, relative to CE")
     for axes in (left, right):
-        axes.set_xlabel(r"probability $p_y$ of the given label")
         axes.set_ylim(bottom=0)
-    legend_above(drawing, handles, [str(handle.get_label()) for handle in handles])
+    legend_above(drawing, handles, [text for text, _, _ in curves])
     caption(drawing, "Values and gradients of this project's losses themselves.")
     return Composed(drawing)
 
@@ -72,26 +100,22 @@ def curves_of_losses() -> list[tuple[str, NDArray[np.float64], NDArray[np.float6
     labels = np.zeros(len(p), dtype=np.int64)
     found = []
     for name, parameters in SHOWN:
-        shown = ", ".join(f"{SYMBOLS[key]} = {number(value)}" for key, value in parameters.items())
-        text = loss_name({"name": name}) + (f", {shown}" if shown else "")
-        found.append((text, *values_and_gradients(name, softmax, labels, **parameters)))
+        texts = [loss_name({"name": name}), *(f"{SYMBOLS[key]} = {number(value)}" for key, value in parameters.items())]
+        found.append((", ".join(texts), *values_and_gradients(name, softmax, labels, **parameters)))
     return found
 
 
-def _style(place: int) -> dict[str, object]:
+def _style(place: int) -> dict[str, Any]:
     color = method_color({"loss": {"name": SHOWN[place][0]}}).light
     return {**line_style(place, len(SHOWN), color), "markevery": (42 + 3 * place, 22)}
 
 
-LOSS_FIGURES = {
-    "loss-curves": Figure(
-        "CE, EL, GCE and MAE against the probability of the label (Cui et al. 2022, Fig. 2)",
-        "no run: it is drawn from the losses themselves",
-        loss_curves,
-    ),
-    "gradient-curves": Figure(
-        "Gradients of CE, EL, GCE and MAE against the probability of the label (Cui et al. 2022, Fig. 3)",
-        "no run: it is drawn from the losses themselves",
-        gradient_curves,
-    ),
-}
+NO_RUN = "no run: it is drawn from the losses themselves"
+LOSS_CURVES = Figure(
+    "CE, EL, GCE and MAE against the probability of the label (Cui et al. 2022, Fig. 2)", NO_RUN, loss_curves
+)
+GRADIENT_CURVES = Figure(
+    "Gradients of CE, EL, GCE and MAE against the probability of the label (Cui et al. 2022, Fig. 3)",
+    NO_RUN,
+    gradient_curves,
+)

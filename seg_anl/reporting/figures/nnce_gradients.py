@@ -22,8 +22,15 @@ MOST_EPOCHS = 8  # pairs of boxes that stay legible in a panel
 WIDEST = 3
 WANTED = "classification runs under label noise with record=[gradients]"
 # Fill and edge: light against dark also in gray.
-Box = dict[str, Any]
 LOOKS = {"right labels": ("#9ecae8", BLUE, -0.2), "wrong labels": (VERMILLION, "#7a3500", 0.2)}
+MEAN = {
+    "marker": "^",
+    "markersize": 3.6,
+    "markerfacecolor": "white",
+    "markeredgecolor": "black",
+    "markeredgewidth": 0.6,
+}
+Box = dict[str, Any]
 
 
 def nnce_gradients(runs: Sequence[Run]) -> Composed:
@@ -31,12 +38,9 @@ def nnce_gradients(runs: Sequence[Run]) -> Composed:
 
     Boxes are quartiles, whiskers reach the last sample within 1.5 times the box, triangles are means; outliers are not
     drawn. Seeds are pooled.
-
-    Raises:
-        UserError: when no run has the record, a record is damaged, or runs of one panel differ in more than the seed.
     """
-    selection = select(runs, lambda run: lacks_record(run, KIND), WANTED)
-    conditions = split_by(selection.runs, by_condition)
+    runs, notes = select(runs, lambda run: lacks_record(run, KIND), WANTED)
+    conditions = split_by(runs, by_condition)
     cells = {
         (condition, method): of_method
         for condition, some in conditions.items()
@@ -46,28 +50,26 @@ def nnce_gradients(runs: Sequence[Run]) -> Composed:
     drawing, grid = panels(-(-len(cells) // width), width, height=2.1, sharey=True)
     for axes in grid.flat[len(cells) :]:
         axes.set_axis_off()
-    counts = []
+    counts: set[int] = set()
     boxes: list[Box] = []
     for axes, ((condition, method), some) in zip(grid.flat, cells.items(), strict=False):
         title = f"{method.text}\n{condition.text}" if len(conditions) > 1 else method.text
         seeds = seeds_of_one_setting(some, f"the panel {title!r}")
-        counts.append(len(seeds))
+        counts.add(len(seeds))
         axes.set_title(title)
         boxes += _draw(axes, seeds)
         if axes.get_subplotspec().is_first_col():
             axes.set_ylabel(r"$\max_{j \neq y}\ \partial\,\mathrm{NNCE}\,/\,\partial\,p_j$")
     _scale(grid[0, 0], boxes)
-    handles = [Patch(facecolor=fill, edgecolor=edge) for fill, edge, _ in LOOKS.values()]
-    legend_above(drawing, handles, list(LOOKS))
-    numbers = " or ".join(str(count) for count in sorted(set(counts)))
-    pooled = f" {numbers} seeds pooled." if max(counts) > 1 else ""
-    shown = f"{next(iter(conditions)).text}. " if len(conditions) == 1 else ""  # else the titles say it
+    legend_above(drawing, [Patch(facecolor=fill, edgecolor=edge) for fill, edge, _ in LOOKS.values()], list(LOOKS))
+    pooled = f" {' or '.join(map(str, sorted(counts)))} seeds pooled." if max(counts) > 1 else ""
+    where = f"{next(iter(conditions)).text}. " if len(conditions) == 1 else ""  # else the titles say it
     caption(
         drawing,
-        f"{shown}Training samples, not augmented.{pooled} Boxes: quartiles; whiskers: within 1.5 times the box; "
+        f"{where}Training samples, not augmented.{pooled} Boxes: quartiles; whiskers: within 1.5 times the box; "
         "triangles: means; outliers not drawn.",
     )
-    return Composed(drawing, selection.notes)
+    return Composed(drawing, notes)
 
 
 def _draw(axes: Axes, runs: Sequence[Run]) -> list[Box]:
@@ -91,13 +93,7 @@ def _draw(axes: Axes, runs: Sequence[Run]) -> list[Box]:
             medianprops={"color": "black", "linewidth": 1.2},
             whiskerprops={"color": edge, "linewidth": 0.8},
             capprops={"color": edge, "linewidth": 0.8},
-            meanprops={
-                "marker": "^",
-                "markersize": 3.6,
-                "markerfacecolor": "white",
-                "markeredgecolor": "black",
-                "markeredgewidth": 0.6,
-            },
+            meanprops=MEAN,
         )
     axes.set_xticks(range(len(epochs)), [str(epoch + 1) for epoch in epochs])
     axes.set_xlabel("epoch")
@@ -107,26 +103,20 @@ def _draw(axes: Axes, runs: Sequence[Run]) -> list[Box]:
 
 def _scale(axes: Axes, boxes: Sequence[Box]) -> None:
     """Take a logarithmic scale, linear around 0, where a linear one would flatten all boxes."""
-    middle = min(box["med"] for box in boxes)
-    if max(max(box["mean"], box["whishi"]) for box in boxes) <= 50 * middle:
-        return
-    lowest = min((box["q1"] for box in boxes if box["q1"] > 0), default=1.0)
-    axes.set_yscale("symlog", linthresh=10.0 ** np.floor(np.log10(lowest)), linscale=0.4)
-    axes.set_ylim(0, 2.5 * max(max(box["mean"], box["whishi"]) for box in boxes))
+    highest = max(max(box["mean"], box["whishi"]) for box in boxes)
+    if highest > 50 * min(box["med"] for box in boxes):
+        lowest = min((box["q1"] for box in boxes if box["q1"] > 0), default=1.0)
+        axes.set_yscale("symlog", linthresh=10.0 ** np.floor(np.log10(lowest)), linscale=0.4)
+        axes.set_ylim(0, 2.5 * highest)
 
 
 def _pooled(runs: Sequence[Run], epoch: int, *, wrong: bool) -> NDArray[Any]:
-    parts = []
-    for run in runs:
-        record = read_epoch(run, KIND, epoch, GRADIENTS)
-        parts.append(record["nnce"][wrong_labels(record) == wrong])
-    return np.concatenate(parts)
+    records = [read_epoch(run, KIND, epoch, GRADIENTS) for run in runs]
+    return np.concatenate([record["nnce"][wrong_labels(record) == wrong] for record in records])
 
 
-GRADIENT_FIGURES = {
-    "nnce-gradients": Figure(
-        "Gradient of NNCE on samples with right and with wrong labels, over the epochs (Ye et al. 2024, Fig. 7)",
-        "records/gradients. seg-anl-classify -m loss=anl_ce noise.rate=0.6,0.8 record=[gradients] record_every=5",
-        nnce_gradients,
-    )
-}
+NNCE_GRADIENTS = Figure(
+    "Gradient of NNCE on samples with right and with wrong labels, over the epochs (Ye et al. 2024, Fig. 7)",
+    "records/gradients. seg-anl-classify -m loss=anl_ce noise.rate=0.6,0.8 record=[gradients] record_every=5",
+    nnce_gradients,
+)

@@ -1,11 +1,7 @@
 """What a network makes of wrong masks: image, truth, noisy mask and prediction (Ye et al. 2024, Fig. 6).
 
-Reads RUN/records/masks.npz: training images that the network was trained on with a wrong mask, with arrays
-
-    images     (n, H, W, 3) uint8
-    truth      (n, H, W) uint8, class indices; likewise noisy and predicted (of the finished network, not augmented)
-    kinds      (n,) text: affine, dilate or erode
-    items      (n,) text: the images' ids
+Reads RUN/records/masks.npz: training images (RGB, uint8) that the network was trained on with a wrong mask, and their
+masks as class indices: true, noisy, and predicted by the finished network; kinds are affine, dilate or erode.
 """
 
 from __future__ import annotations
@@ -19,20 +15,18 @@ from numpy.typing import NDArray
 from seg_anl.records import UserError
 from seg_anl.reporting.run_directories import Run
 
-from .drawing import BLUE, Composed, Figure, caption, panels
-from .recorded_arrays import Shapes, read_archive
+from .drawing import BLUE, PAGE, Composed, Figure, caption, panels
+from .recorded_arrays import Shapes, read_arrays
 from .run_selection import by_condition, by_method, select
 
 KIND = "masks"
 FILE = "records/masks.npz"
 WANTED = "segmentation runs under mask noise with record=[masks]"
+MASKS = ("truth", "noisy", "predicted")
 ARRAYS: Shapes = {
     "images": ("n", "H", "W", "channels"),
-    "truth": ("n", "H", "W"),
-    "noisy": ("n", "H", "W"),
-    "predicted": ("n", "H", "W"),
-    "kinds": ("n",),
-    "items": ("n",),
+    **dict.fromkeys(MASKS, ("n", "H", "W")),
+    **dict.fromkeys(("kinds", "items"), ("n",)),
 }
 KINDS = {"affine": "affine", "dilate": "dilated", "erode": "eroded"}
 OF_EACH = 2
@@ -42,35 +36,30 @@ ROWS = ("image", "true mask", "noisy mask", "prediction")
 def predicted_masks(runs: Sequence[Run]) -> Composed:
     """Columns: two images of each kind of noise; rows: image, true mask, noisy mask and prediction with its Dice.
 
-    One run is drawn: the first by path. In the last row the outline of the true mask lies over the prediction.
-
-    Raises:
-        UserError: when no run has the record, or it is damaged.
+    One run is drawn: the first by path. The outline of the true mask lies over the other masks.
     """
-    selection = select(runs, _reason_against, WANTED)
-    run, others = selection.runs[0], selection.runs[1:]
+    (run, *others), notes = select(runs, _reason_against, WANTED)
     path = run.folder / FILE
-    record = read_archive(path, KIND, ARRAYS)
+    record = read_arrays(path, KIND, ARRAYS)
     if record["images"].shape[3] != 3 or record["images"].dtype != np.uint8:
         raise UserError(f"{path}: images are {record['images'].dtype} {record['images'].shape}, expected uint8 RGB")
     chosen = [i for kind in KINDS for i in np.flatnonzero(record["kinds"] == kind)[:OF_EACH]]
     if not chosen:
         raise UserError(f"{path}: none of its masks is of a kind among {', '.join(KINDS)}")
-    drawing, grid = panels(len(ROWS), len(chosen), height=7.16 / max(6, len(chosen)), extra=0.65, width=7.16)
+    drawing, grid = panels(len(ROWS), len(chosen), height=PAGE / max(6, len(chosen)), extra=0.65, width=PAGE)
     for column, i in zip(grid.T, chosen, strict=True):
         for axes in column:
-            axes.set_xticks([])
-            axes.set_yticks([])
+            axes.set(xticks=[], yticks=[])
             axes.grid(visible=False)
             axes.spines[:].set_visible(False)
         column[0].imshow(record["images"][i], interpolation="nearest")
         column[0].set_title(KINDS[str(record["kinds"][i])])
-        for axes, name in zip(column[1:], ("truth", "noisy", "predicted"), strict=True):
+        truth = record["truth"][i] > 0
+        for axes, name in zip(column[1:], MASKS, strict=True):
             axes.imshow(record[name][i] > 0, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        for axes in column[2:]:
-            _outline(axes, record["truth"][i] > 0)
-        for axes, name in zip(column[2:], ("noisy", "predicted"), strict=True):
-            axes.set_xlabel(f"Dice {dice(record[name][i] > 0, record['truth'][i] > 0):.2f}")
+            if name != "truth":
+                _outline(axes, truth)
+                axes.set_xlabel(f"Dice {dice(record[name][i] > 0, truth):.2f}")
     for axes, name in zip(grid[:, 0], ROWS, strict=True):
         axes.set_ylabel(name)
     caption(
@@ -78,8 +67,8 @@ def predicted_masks(runs: Sequence[Run]) -> Composed:
         f"{by_method(run).text}, {by_condition(run).text}, seed {run.seed}, {run.epochs} epochs; training images. "
         "Blue: outline of the true mask; Dice against it.",
     )
-    notes = [f"{run.path} is shown; {len(others)} more run(s) with masks are not"] if others else []
-    return Composed(drawing, [*selection.notes, *notes])
+    notes += [f"{run.path} is shown; {len(others)} more run(s) with masks are not"] if others else []
+    return Composed(drawing, notes)
 
 
 def dice(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
@@ -93,9 +82,7 @@ def dice(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
 
 
 def _reason_against(run: Run) -> str | None:
-    if (run.folder / FILE).is_file():
-        return None
-    return f"has no {FILE}: train it with record=[{KIND}]"
+    return None if (run.folder / FILE).is_file() else f"has no {FILE}: train it with record=[{KIND}]"
 
 
 def _outline(axes: Axes, mask: NDArray[np.bool_]) -> None:
@@ -105,10 +92,8 @@ def _outline(axes: Axes, mask: NDArray[np.bool_]) -> None:
         axes.contour(columns, rows, inside, levels=[0.5], colors=[BLUE], linewidths=1.2)
 
 
-MASK_FIGURES = {
-    "masks": Figure(
-        "Images with true, noisy and predicted masks under the three noises (Ye et al. 2024, Fig. 6)",
-        "records/masks.npz. seg-anl-train loss=anl_ce noise.alpha=0.7 noise.beta=0.7 preset=small record=[masks]",
-        predicted_masks,
-    )
-}
+MASKS_FIGURE = Figure(
+    "Images with true, noisy and predicted masks under the three noises (Ye et al. 2024, Fig. 6)",
+    "records/masks.npz. seg-anl-train loss=anl_ce noise.alpha=0.7 noise.beta=0.7 preset=small record=[masks]",
+    predicted_masks,
+)

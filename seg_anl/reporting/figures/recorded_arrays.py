@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -32,21 +32,15 @@ def recorded_epochs(run: Run, kind: str) -> list[int]:
 
 def lacks_record(run: Run, kind: str) -> str | None:
     """Why a run without this record cannot be drawn, and how to get it; None when it has one."""
-    if recorded_epochs(run, kind):
-        return None
-    return f"has no records/{kind}: train it with record=[{kind}]"
+    return None if recorded_epochs(run, kind) else f"has no records/{kind}: train it with record=[{kind}]"
 
 
 def read_epoch(run: Run, kind: str, epoch: int, shapes: Shapes) -> Arrays:
-    """The record of one epoch.
-
-    Raises:
-        UserError: when the file is damaged, lacks an array of ``shapes`` or holds one of another shape.
-    """
-    return read_archive(run.folder / "records" / kind / f"epoch_{epoch:04d}.npz", kind, shapes)
+    """The record of one epoch; raises as :func:`read_arrays`."""
+    return read_arrays(run.folder / "records" / kind / f"epoch_{epoch:04d}.npz", kind, shapes)
 
 
-def read_archive(path: Folder, kind: str, shapes: Shapes) -> Arrays:
+def read_arrays(path: Folder, kind: str, shapes: Shapes) -> Arrays:
     """The arrays of ``shapes`` from an .npz file, without unpickling.
 
     Raises:
@@ -66,13 +60,10 @@ def read_archive(path: Folder, kind: str, shapes: Shapes) -> Arrays:
             if missing:
                 raise UserError(f"{path}: has no array {missing[0]!r}, only {', '.join(archive.files)}; {again}")
             arrays = {name: archive[name] for name in shapes}
+    except UserError as error:
+        raise UserError(f"{error}; {again}" if "damaged" in str(error) else str(error)) from error
     except (AttributeError, KeyError, *UNREADABLE) as error:  # the first: one array, no archive
         raise UserError(f"{path}: damaged ({error}); {again}") from error
-    _check_shapes(path, arrays, shapes, again)
-    return arrays
-
-
-def _check_shapes(path: Folder, arrays: Arrays, shapes: Shapes, again: str) -> None:
     lengths: dict[str, int] = {}
     for name, dimensions in shapes.items():
         shape = arrays[name].shape
@@ -83,13 +74,9 @@ def _check_shapes(path: Folder, arrays: Arrays, shapes: Shapes, again: str) -> N
             raise UserError(f"{path}: array {name!r} has shape {shape}, expected ({', '.join(dimensions)}); {again}")
         if arrays[name].dtype.kind == "f" and not np.isfinite(arrays[name]).all():
             raise UserError(f"{path}: array {name!r} has values that are no numbers: the run diverged; leave it out")
+    return arrays
 
 
 def wrong_labels(arrays: Arrays) -> NDArray[np.bool_]:
     """Which samples have a wrong given label."""
     return np.asarray(arrays["labels"] != arrays["clean"])
-
-
-def epoch_nearest(epochs: Sequence[int], wanted: float) -> int:
-    """The recorded epoch nearest to ``wanted``; of two the earlier."""
-    return min(epochs, key=lambda epoch: (abs(epoch - wanted), epoch))

@@ -6,7 +6,6 @@ Runs that share a line may differ in their seed alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from seg_anl.records import UserError, is_number
@@ -18,7 +17,7 @@ NAMED = 3  # runs that one note names before it only counts
 
 
 class Place(NamedTuple):
-    """Where a run stands along an axis: by what it is sorted, and what it is called."""
+    """Where a run stands along an axis: by what it is sorted, and the text for the reader."""
 
     order: Any
     text: str
@@ -49,9 +48,7 @@ def by_amount(name: str, symbol: str) -> Axis:
 
     def place(run: Run) -> Place | None:
         value = setting(run, name)
-        if not is_number(value):
-            return None
-        return Place(float(value), f"{symbol} = {number(value)}")
+        return Place(float(value), f"{symbol} = {number(value)}") if is_number(value) else None
 
     return place
 
@@ -69,29 +66,28 @@ def by_loss(run: Run) -> Place:
 
 def by_method(run: Run) -> Place:
     """Loss and training method; for active negative losses the regularizer too, which is part of their definition."""
-    order, text = by_loss(run).order, run.method_name
-    if str(setting(run, "loss.name")).startswith(("anl_", "active_negative")):
+    order, text = float(by_loss(run).order), run.method_name
+    if setting(run, "loss.name") == "active_negative" or by_loss(run).text.startswith("ANL"):
         used = " and ".join(PENALTY_NAMES[penalty] for penalty in penalties(run))
         text += f" (w/ {used})" if used else ""
         order += 0.1 * ("weight_decay" not in penalties(run))  # with L2 first, as the papers have it
-    return Place(order, text)
+    return Place(order, _plain(text))
+
+
+def _plain(text: str) -> str:
+    """A name in which matplotlib sees no formula."""
+    return " ".join(text.split()).replace("$", r"\$")
 
 
 def by_condition(run: Run) -> Place:
     """Data set and noise."""
-    return Place((run.data_name, noise_order(run.config)), f"{short_data_name(run.config)}, {run.noise_name}")
+    return Place((run.data_name, noise_order(run.config)), _plain(f"{short_data_name(run.config)}, {run.noise_name}"))
 
 
-@dataclass(frozen=True)
-class Selection:
-    """The runs that a figure uses, and a line for each reason to leave others out."""
-
-    runs: list[Run]
-    notes: list[str]
-
-
-def select(runs: Iterable[Run], reason_against: Callable[[Run], str | None], wanted: str) -> Selection:
-    """The runs that ``reason_against`` has nothing against.
+def select(
+    runs: Iterable[Run], reason_against: Callable[[Run], str | None], wanted: str
+) -> tuple[list[Run], list[str]]:
+    """The runs that ``reason_against`` has nothing against, and a line for each reason to leave others out.
 
     Args:
         runs: all that were given.
@@ -102,25 +98,23 @@ def select(runs: Iterable[Run], reason_against: Callable[[Run], str | None], wan
         UserError: when none remains; it names the first run and what it lacks.
     """
     kept: list[Run] = []
-    refused: dict[str, list[Run]] = {}
+    refused: dict[str, list[str]] = {}
     for run in runs:
-        reason = (f"is {run.status}: {run.reason}" if run.status != FINISHED else None) or reason_against(run)
+        reason = f"is {run.status}: {run.reason}" if run.status != FINISHED else reason_against(run)
         if reason is None:
             kept.append(run)
         else:
-            refused.setdefault(reason, []).append(run)
+            refused.setdefault(reason, []).append(run.path)
     if not kept:
         given = sum(map(len, refused.values()))
-        first = next((f"{some[0].path} {reason}" for reason, some in refused.items()), "no run was given")
+        first = next((f"{paths[0]} {reason}" for reason, paths in refused.items()), "no run was given")
         more = f" (and {given - 1} more)" if given > 1 else ""
         raise UserError(f"nothing to draw: {first}{more}; needed: {wanted}")
-    return Selection(kept, [_note(reason, some) for reason, some in refused.items()])
 
+    def named(paths: list[str]) -> str:
+        return ", ".join(paths[:NAMED]) + (f" and {len(paths) - NAMED} more" if len(paths) > NAMED else "")
 
-def _note(reason: str, runs: Sequence[Run]) -> str:
-    named = ", ".join(run.path for run in runs[:NAMED])
-    more = f" and {len(runs) - NAMED} more" if len(runs) > NAMED else ""
-    return f"left out: {named}{more}: {reason}"
+    return kept, [f"left out: {named(paths)}: {reason}" for reason, paths in refused.items()]
 
 
 def split_by(runs: Iterable[Run], axis: Axis) -> dict[Place, list[Run]]:
@@ -139,40 +133,20 @@ def seeds_of_one_setting(runs: Sequence[Run], what: str) -> list[Run]:
     Raises:
         UserError: when two of them differ in more than the seed, or are the same run twice; it names both.
     """
-    first = runs[0]
-    for other in runs[1:]:
-        different = differences(first, other)
-        if different:
-            name, (here, there) = next(iter(different.items()))
-            raise UserError(
-                f"{first.path} and {other.path} would share {what} but differ in {name} ({here}, {there}): "
-                "give runs that differ there in the seed alone"
-            )
+    first, settings = runs[0], flat_settings(runs[0].config)
     by_seed: dict[Any, Run] = {}
     for run in runs:
+        other = flat_settings(run.config)
+        for name in sorted(settings.keys() | other.keys()):
+            if settings.get(name) != other.get(name):
+                raise UserError(
+                    f"{first.path} and {run.path} would share {what} but differ in {name} "
+                    f"({settings.get(name)}, {other.get(name)}): give runs that differ there in the seed alone"
+                )
         twin = by_seed.setdefault(run.seed, run)
         if twin is not run:
             raise UserError(f"{twin.path} and {run.path} are the same settings and seed twice: give one of them")
     return [by_seed[seed] for seed in sorted(by_seed, key=str)]
-
-
-def differences(one: Run, other: Run) -> dict[str, tuple[Any, Any]]:
-    """The settings in which two runs differ, seeds left aside: dotted name to both values."""
-    a, b = flat_settings(one.config), flat_settings(other.config)
-    return {name: (a.get(name), b.get(name)) for name in sorted(a.keys() | b.keys()) if a.get(name) != b.get(name)}
-
-
-def unexplained(runs: Sequence[Run], varied: Sequence[str]) -> str | None:
-    """In what the runs of one panel differ besides the settings (or groups) ``varied``; None when in nothing."""
-    values: dict[str, list[Any]] = {}
-    for run in runs:
-        for name, value in flat_settings(run.config).items():
-            if not any(name == known or name.startswith(f"{known}.") for known in varied):
-                values.setdefault(name, []).append(value)
-    differing = [name for name, found in values.items() if any(value != found[0] for value in found)]
-    partly = [name for name, found in values.items() if len(found) != len(runs)]
-    names = sorted({*differing, *partly})
-    return ", ".join(names) if names else None
 
 
 def seeds_text(counts: Iterable[int], one: str = "line", spread: str = "bands") -> str:
@@ -180,5 +154,5 @@ def seeds_text(counts: Iterable[int], one: str = "line", spread: str = "bands") 
     found = sorted(set(counts))
     if found == [1]:
         return f"One run for each {one}."
-    number = str(found[0]) if len(found) == 1 else f"{found[0]} to {found[-1]}"
-    return f"Mean over {number} seeds; {spread} from the lowest to the highest seed."
+    count = str(found[0]) if len(found) == 1 else f"{found[0]} to {found[-1]}"
+    return f"Mean over {count} seeds; {spread} from the lowest to the highest seed."

@@ -14,8 +14,7 @@ from matplotlib.patches import StepPatch
 
 from seg_anl.records import UserError
 from seg_anl.reporting.figures.catalog import FIGURES
-from seg_anl.reporting.figures.loss_gradients import values_and_gradients
-from seg_anl.reporting.figures.loss_shapes import curves_of_losses, probabilities
+from seg_anl.reporting.figures.loss_shapes import curves_of_losses, probabilities, values_and_gradients
 from seg_anl.reporting.figures.predicted_masks import dice
 from seg_anl.reporting.figures.sparse_rates import sparse_rate
 from seg_anl.reporting.run_directories import Run
