@@ -184,11 +184,12 @@ def read_settings(config: DictConfig) -> Settings:
     Raises:
         UserError: naming the setting that is unknown or out of range.
     """
-    _, _, selection = reader_settings(config.data)
-    noise_settings(config.noise)
     _check_preset(config)
+    run = checked(ClassificationRunSettings, top_level(config))
+    noise_settings(config.noise)
+    _, _, selection = reader_settings(config.data)
     return Settings(
-        run=checked(ClassificationRunSettings, top_level(config)),
+        run=run,
         optim=checked(OptimSettings, plain(config.optim), "optim"),
         evaluation=checked(EvaluationSettings, plain(config.evaluation), "evaluation"),
         augmentation=checked(Augmentation, plain(config.augmentation), "augmentation"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,7 @@ def write_clean_folder(
     first_of = {duplicate.item: duplicate.first for duplicate in reversed(duplicates)}
     for row in rows:
         row["duplicate_of"] = first_of.get(row["id"], "")
-    write_csv(target / "duplicates.csv", Duplicate.columns(), [duplicate.row() for duplicate in duplicates])
+    write_csv(target / "duplicates.csv", [field.name for field in fields(Duplicate)], list(map(asdict, duplicates)))
     write_csv(target / "split.csv", SPLIT_COLUMNS, rows)
     return rows, duplicates
 

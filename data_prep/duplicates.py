@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -45,15 +44,6 @@ class Duplicate:
     split: str
     kind: str
     similarity: float
-
-    @classmethod
-    def columns(cls) -> list[str]:
-        """Of the CSV file."""
-        return list(cls.__dataclass_fields__)
-
-    def row(self) -> dict[str, Any]:
-        """Of the CSV file."""
-        return asdict(self)
 
 
 def fingerprint(item: str, split: str, file: Path, image: NDArray[np.uint8]) -> Fingerprint:

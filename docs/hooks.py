@@ -113,8 +113,8 @@ def results_page(study: Path) -> str:
     lines += ["| run | status | headline | mean of the last k epochs | k |", "|---|---|---|---|---|"]
     for run in read_runs([study]):
         name = run.path.removeprefix(f"{study}/")
-        told = ("", "", "")
+        shown = ("", "", "")
         if run.status == FINISHED:
-            told = (run.summary["headline"], f"{run.headline.value:.4f}", str(run.headline.k))
-        lines.append(f"| {' | '.join((name, run.status, *told))} |")
+            shown = (run.summary["headline"], f"{run.headline.value:.4f}", str(run.headline.k))
+        lines.append(f"| {' | '.join((name, run.status, *shown))} |")
     return "\n".join(lines) + "\n"

@@ -79,7 +79,7 @@ def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
 
 
 def _owned(state: Any) -> Any:
-    """``state`` with copies in the place of tensors that are parts of larger ones, which would be saved whole."""
+    """``state`` with copies instead of tensors that are parts of larger ones, which would be saved whole."""
     if isinstance(state, Tensor):
         return state.clone() if state.untyped_storage().nbytes() > state.nbytes else state
     if isinstance(state, Mapping):

@@ -6,14 +6,14 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from seg_anl.records import MetricRow, UserError, make_directory, write_json, write_metrics, write_text
+from seg_anl.records.lock import locked
 from seg_anl.records.provenance import provenance, write_environment
 from seg_anl.records.runs import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, SUMMARY_FILE, finished_summary
 
@@ -140,24 +140,9 @@ class RunDirectory:
             what = OmegaConf.masked_copy(config, [str(key) for key in config if key not in PLACE_SETTINGS])
             write_text(self.path / CONFIG_FILE, OmegaConf.to_yaml(what, resolve=True))
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Hold the run against a second process that would train in the same folder, which is made where missing."""
-        lock = make_directory(self.path) / LOCK_FILE
-        try:
-            with FileLock(lock, timeout=0):
-                try:
-                    yield
-                finally:
-                    self._forget_if_empty(lock)
-        except Timeout as error:
-            raise UserError(f"{self.path}: another process is training in this folder") from error
-
-    def _forget_if_empty(self, lock: Path) -> None:
-        """A run that was refused before it wrote anything leaves no folder."""
-        if [path.name for path in self.path.iterdir()] == [lock.name]:
-            lock.unlink()
-            self.path.rmdir()
+        return locked(self.path, "another process is training in this folder", name=LOCK_FILE)
 
     def write_environment(self, machine: Mapping[str, Any], *, resumed_at: int = 0) -> None:
         """Write environment.json: versions, command and the ``machine``, see :attr:`Process.machine`.

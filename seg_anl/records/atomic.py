@@ -21,7 +21,7 @@ def make_directory(path: Path) -> Path:
     """Create ``path`` and its parents.
 
     Raises:
-        UserError: when that cannot be, for instance because a file stands in the way; the message names it.
+        UserError: when it cannot be made, for instance because a file stands in the way; the message names it.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)

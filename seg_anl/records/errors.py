@@ -1,4 +1,4 @@
-"""What a person did wrong, told in one line.
+"""What a person did wrong, said in one line.
 
 Every command of the project raises :class:`UserError` for bad input and runs under :func:`run_command`, which turns it
 into one line on the standard error and exit status 2. A traceback therefore always means a defect of the program.
@@ -31,6 +31,8 @@ def nearest_names(name: str, known: Iterable[str], count: int = 3) -> str:
     "did you mean 'anl_ce' or 'anl_fl'?"
     >>> nearest_names("ANL-C", ["ANL-CE", "GCE"])
     "did you mean 'ANL-CE'?"
+    >>> nearest_names("CIFAR-II", ["CIFAR10-II", "ISIC-VI"])
+    "did you mean 'CIFAR10-II'?"
     >>> nearest_names("zzz", ["gce", "mae"])
     'known: gce, mae'
     """

@@ -153,7 +153,7 @@ def read_recipes(folder: Path) -> dict[str, Recipe]:
         further = _names(document.pop("presets", {}), f"{path.name}: presets")
         facts: dict[str, Any] = {"paper": path.stem, "runs": None, "task": "classification", "imbalanced": False}
         facts |= {name: document[name] for name in ("title", "runs", "paper") if name in document}
-        for name, entry in {path.stem: document, **further}.items():
+        for name, entry in ((path.stem, document), *further.items()):
             if name in written:
                 raise UserError(f"{path.name}: there are two presets called {name}")
             written[name] = _Written(f"{path.name}: " + (f"{name}: " if name in further else ""), {**facts, **entry})

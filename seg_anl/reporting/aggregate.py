@@ -65,9 +65,9 @@ def gather(runs: Iterable[Run]) -> tuple[pd.DataFrame, list[Notice]]:
                     text = f"{where}: one seed, so neither a spread nor a standard error"
                     notices.append(Notice("one seed", (kept[0].path,), text))
                 settings = group["settings"].iloc[0]
-                told = {"task": task, "data": data, "method": method, "noise": noise}
-                told |= {"variant": described(settings, names), "headline": group["headline"].iloc[0]}
-                rows.append({**told, "runs": kept, "config": kept[0].config, "settings": settings})
+                described_by = {"task": task, "data": data, "method": method, "noise": noise}
+                described_by |= {"variant": described(settings, names), "headline": group["headline"].iloc[0]}
+                rows.append({**described_by, "runs": kept, "config": kept[0].config, "settings": settings})
     columns = ["task", "data", "method", "noise", "variant", "headline", "runs", "config", "settings"]
     return pd.DataFrame(rows, columns=columns), notices
 

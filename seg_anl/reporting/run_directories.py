@@ -31,7 +31,7 @@ Status = Literal["finished", "unfinished", "damaged"]
 
 FINISHED = "finished"
 _YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C parser is ten times faster, where there is one
-# Settings by which runs are told apart and put beside published ones; those that are there must be of these kinds.
+# Settings by which runs are distinguished and put beside published ones; those that are there must be of these kinds.
 _NUMBER = (int, float)
 _KINDS: dict[str, type | tuple[type, ...]] = {
     "task": str,

@@ -67,7 +67,7 @@ def jpeg(path: Path, label: int, width: int = 40, height: int = 36) -> None:
 
 
 def build_cifar(root: Path, kind: type[CIFAR10], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """CIFAR's archive as it is downloaded, its checksums put in the place of the published ones."""
+    """CIFAR's archive as it is downloaded, its checksums instead of the published ones."""
     generator = np.random.default_rng(0)
     fine = kind is CIFAR100
     count = 100 if fine else 8

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from classification.datasets import load_dataset
-from classification.noise import check_noise_settings, noise_fingerprints
+from classification.noise import noise_fingerprints, noise_settings
 from seg_anl.engine.command import compose
 from seg_anl.records import UserError
 
@@ -15,19 +15,25 @@ from seg_anl.records import UserError
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["noise=part_dependent", "+noise.rate_std=a"], "noise.rate_std must be from 0 to 1, got 'a'"),
-        (["noise=part_dependent", "+noise.rate_std=nan"], "noise.rate_std must be from 0 to 1, got nan"),
-        (["noise=symmetric", "noise.rate=true"], "noise.rate must be from 0 to 1, got True"),
-        (["noise=symmetric", "noise.kind=nope"], "noise.kind=nope"),
+        (
+            ["noise=part_dependent", "+noise.rate_std=a"],
+            r"noise\.rate_std must be a number > 0 and <= 1 or null, got 'a'",
+        ),
+        (["noise=symmetric", "noise.rate=true"], r"noise\.rate must be a number >= 0 and <= 1 or null, got True"),
+        (["noise=symmetric", "noise.rate=null"], r"noise=symmetric needs noise\.rate"),
+        (["noise=symmetric", "noise.kind=symetric"], "did you mean 'symmetric'"),
+        (["noise=symmetric", "+noise.reflip=true"], r"noise\.reflip: symmetric noise has no such setting"),
+        (["noise=symmetric", "noise.kind=human"], r"noise=human needs noise\.file"),
+        (["noise=asymmetric"], "set data.flips to mnist, cifar10 or cifar100"),
     ],
 )
 def test_settings_of_the_wrong_kind(overrides: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        check_noise_settings(compose("classification", overrides).noise)
+        noise_settings(compose("classification", overrides).noise)
 
 
 @pytest.mark.parametrize("setting", ["matrix", "softmax", "file"])
-def test_a_file_of_no_name_is_told_by_its_setting(setting: str, data_config: Any) -> None:
+def test_a_file_without_a_name_is_refused_by_its_setting(setting: str, data_config: Any) -> None:
     kind = {"matrix": "matrix", "softmax": "prediction_error", "file": "human"}[setting]
     noise = compose("classification", [f"noise={kind}", f"noise.{setting}=''"]).noise
     with pytest.raises(UserError, match=rf"noise\.{setting} must be a path, got ''"):

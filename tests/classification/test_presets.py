@@ -1,8 +1,9 @@
-"""The presets: every file fits the settings there are, published cells compose, and they say what their sources say."""
+"""The presets: recipes fit the settings there are, cover their papers' tables, and say what their sources say."""
 
-from collections.abc import Iterator
+import hashlib
+import json
 from functools import cache
-from pathlib import Path
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -15,97 +16,100 @@ from classification.networks import MODELS
 from data_prep.label_noise import LabelNoiseSettings, apply_label_noise
 from seg_anl.engine.command import compose
 from seg_anl.engine.optimization import build_optimizer, build_schedule
-from seg_anl.engine.settings import OptimSettings
-from seg_anl.losses import build_loss, list_losses
+from seg_anl.engine.settings import OptimSettings, plain
+from seg_anl.losses import build_loss
+from seg_anl.losses.declarations import declarations
 from seg_anl.records import config_folder
+from seg_anl.records.ranges import checked
+from seg_anl.records.recipes import flat, load_recipe, merged, recipe_names
 from seg_anl.reporting.published import list_tables, read_table
 
-CONFIGS = config_folder()
-GROUPS = ("recipe", "recipe_noise", "cell", "cell_noise")
-FILES = sorted(path for group in GROUPS for path in (CONFIGS / group).rglob("*.yaml"))
-PRESET_OF = {
-    "ye2024": "anl2024",
-    "ma2020": "apl2020",
-    "zhou2021": "sr2021",
-    "cui2022": "el2021",
-    "kasimoglu2024": "re2024",
-}
-IN_MEMORY = ["digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "arrays"]
-IN_FILES = ["webvision", "animal10n", "clothing1m", "imagenet", "imagefolder"]
+PRESETS = [name for name in recipe_names() if load_recipe(name).task == "classification"]
+NOISES = ("symmetric", "asymmetric", "none")
 
 
 @cache
 def composed(preset: str, data: str, *overrides: str) -> DictConfig:
     needed = {"arrays": ["data.file=x.npz"]}.get(data, [])
-    if "root" in read(CONFIGS / "data" / f"{data}.yaml"):
+    if "root" in read("data", data) and read("data", data)["root"] == "???":
         needed = ["data.root=x"]
     return compose("classification", [f"preset={preset}", f"data={data}", *needed, *overrides])
 
 
 @cache
-def read(path: Path) -> dict[str, Any]:
-    return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+def read(group: str, name: str) -> dict[str, Any]:
+    return yaml.safe_load((config_folder() / group / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
-def settings(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from settings(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}"
+def places(preset: str) -> list[tuple[str, str, str]]:
+    """Data set, noise and loss of every combination that the recipe says something of, and of one that it does not."""
+    recipe = load_recipe(preset)
+    return [place for data in recipe.data_sets for place in product([data], NOISES, ["mae", *recipe.losses(data)])]
 
 
-def place(path: Path) -> tuple[str, str, str, str | None, str | None]:
-    """Group, preset, data, loss and noise that a file is for."""
-    group, preset, *rest = path.relative_to(CONFIGS).with_suffix("").parts
-    if group == "recipe":
-        return group, preset, rest[0], None, None
-    if group == "recipe_noise":
-        return group, preset, *rest[0].split("-")[:1], None, rest[0].split("-")[1]
-    loss, _, noise = rest[1].partition("-")
-    return group, preset, rest[0], loss, noise or None
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_recipe_sets_only_settings_that_there_are(preset: str) -> None:
+    """A mistyped key would be a new setting that nothing reads; a mark of an assumption has to mark something."""
+    recipe = load_recipe(preset)
+    for data in recipe.data_sets:
+        config = composed(preset, data)
+        assert config.model.name in MODELS
+        checked(OptimSettings, plain(config.optim), "optim")
+        every = flat(plain(config))
+        known = {name for name in every if not name.startswith(("noise.", "loss."))}
+        for _, noise, loss in (place for place in places(preset) if place[0] == data):
+            of_noise = {f"noise.{name}" for name in read("noise", noise)}
+            here = known | of_noise | {f"loss.{name}" for name in declarations()[loss].parameters}
+            assert set(flat(recipe.settings(data, noise, loss))) <= here
+            for name in recipe.assumed(data, noise, loss):
+                assert any(f"{setting}.".startswith(f"{name}.") for setting in here), name
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CONFIGS).with_suffix("")))
-def test_a_file_fits_the_settings_there_are(path: Path) -> None:
-    """A mistyped key would be a new setting that nothing reads: a preset must not have one."""
-    group, preset, data, loss, noise = place(path)
-    assert path.read_text(encoding="utf-8").startswith("# @package _global_\n# ")
-    assert (CONFIGS / "preset" / f"{preset}.yaml").is_file()
-    assert (CONFIGS / "recipe" / preset / f"{data}.yaml").is_file()
-    values = read(path)
-    known = set(settings(read(CONFIGS / "classification.yaml")))
-    for name, chosen in (("data", data), ("loss", loss), ("noise", noise), ("optim", "sgd")):
-        if chosen is not None:
-            known |= {f"{name}.{key}" for key in settings(read(CONFIGS / name / f"{chosen}.yaml"))}
-    if group == "recipe":
-        known |= {f"model.{key}" for key in settings(read(CONFIGS / "model" / f"{values['published_model']}.yaml"))}
-    assert set(settings(values)) <= known
-    if loss is not None:
-        assert loss in list_losses()
+@pytest.mark.parametrize("preset", PRESETS)
+def test_hydra_composes_what_the_recipe_says(preset: str) -> None:
+    """And besides the recipe, the loss has its declared defaults."""
+    for data, noise, loss in places(preset)[::7]:
+        config = composed(preset, data, f"noise={noise}", f"loss={loss}")
+        expected = flat(
+            merged({"loss": declarations()[loss].parameters}, load_recipe(preset).settings(data, noise, loss))
+        )
+        found = flat(OmegaConf.to_container(config))  # type: ignore[arg-type]
+        assert {name: found[name] for name in expected} == expected
+        assert (config.preset, config.loss.name) == (preset, loss)
 
 
-def test_a_preset_names_itself() -> None:
-    for folder in (CONFIGS / "recipe").iterdir():
-        path = CONFIGS / "preset" / f"{folder.name}.yaml"
-        assert path.read_text(encoding="utf-8").startswith("# @package _global_\n# ")
-        assert read(path) == {"preset": folder.name}
+# Of all merged settings, as they were when each paper had its settings in files of one combination each.
+DIGESTS = {
+    "alf2021": "d26b5082d0b3",
+    "anl2023": "032794f93cff",
+    "anl2024": "f34e3a30157f",
+    "apl2020": "5586f2d21426",
+    "default": "f7aa728373cd",
+    "el2021": "a690076feabd",
+    "re2024": "aff29b634dd1",
+    "sr2021": "792625e65fe2",
+    "sr2021_imbalance": "b919a7c71d9a",
+}
 
 
-@pytest.mark.parametrize("data", IN_MEMORY + IN_FILES)
-def test_every_data_set_has_a_default_recipe(data: str) -> None:
-    config = composed("default", data)
-    assert config.model.name in MODELS
-    assert 0 < config.optim.lr < 1
-    OptimSettings(**OmegaConf.to_container(config.optim))  # type: ignore[arg-type]
+@pytest.mark.parametrize("preset", PRESETS)
+def test_no_recipe_changes_unseen(preset: str) -> None:
+    recipe = load_recipe(preset)
+    # With the loss's defaults below: to write a default down, or not to, is no change.
+    settings = {
+        " ".join(place): merged({"loss": declarations()[place[2]].parameters}, recipe.settings(*place))
+        for place in places(preset)
+    }
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+    assert digest == DIGESTS[preset]
 
 
-def published_cells() -> dict[tuple[str, str], dict[str, set[str]]]:
+def published_losses() -> dict[tuple[str, str], dict[str, set[str]]]:
     """(preset, data) -> loss -> networks of the tables that the preset is for."""
     found: dict[tuple[str, str], dict[str, set[str]]] = {}
     for table in list_tables():
         if table.task == "classification" and table.kind == "results":
-            preset = "sr2021_imbalance" if table.id.endswith("-SR-5") else PRESET_OF[table.paper]
+            preset = "sr2021_imbalance" if table.id.endswith("-SR-5") else table.paper
             losses = found.setdefault((preset, table.dataset), {})
             for cell in read_table(table.id):
                 if cell.loss:
@@ -113,22 +117,14 @@ def published_cells() -> dict[tuple[str, str], dict[str, set[str]]]:
     return found
 
 
-PUBLISHED = published_cells()
-
-
-@pytest.mark.parametrize("place", PUBLISHED, ids="-".join)
-def test_every_cell_of_a_published_table_composes(place: tuple[str, str]) -> None:
-    preset, data = place
-    own = {path.stem for path in (CONFIGS / "cell" / preset / data).glob("*.yaml")}
-    for loss, networks in PUBLISHED[place].items():
-        assert (CONFIGS / "loss" / f"{loss}.yaml").is_file()
-        if loss in own or loss == "ce":  # a loss without a file of its own has the recipe's settings, as ce has
-            config = composed(*place, f"loss={loss}")
-            parameters = OmegaConf.to_container(config.loss)
-            assert isinstance(parameters, dict)
-            build_loss(**parameters)
-            OptimSettings(**OmegaConf.to_container(config.optim))  # type: ignore[arg-type]
-            assert config.model.name in (networks or MODELS)
+@pytest.mark.parametrize("preset", sorted({preset for preset, _ in published_losses()}))
+def test_no_loss_of_a_published_table_falls_back_to_a_default_unseen(preset: str) -> None:
+    """A loss with parameters stands in the recipe with their values, or with the mark that they are assumed."""
+    for (name, data), losses in published_losses().items():
+        if name == preset:
+            for loss, networks in losses.items():
+                assert loss in load_recipe(preset).losses(data) or not declarations()[loss].parameters, (data, loss)
+                assert not networks or composed(preset, data).model.name in networks
 
 
 @pytest.mark.parametrize("table", [t for t in list_tables() if t.kind == "parameters"], ids=lambda table: table.id)
@@ -136,7 +132,7 @@ def test_parameters_are_those_of_the_papers_tables(table: Any) -> None:
     names = {"delta": "optim.l1", "lambda": "loss.lam"}
     cells = read_table(table.id)
     for loss in sorted({cell.loss for cell in cells}):
-        config = composed(PRESET_OF[table.paper], table.dataset, f"loss={loss}")
+        config = composed(table.paper, table.dataset, f"loss={loss}")
         for cell in cells:
             if cell.loss == loss:
                 name = names.get(cell.metric, f"loss.{cell.metric}")
@@ -146,7 +142,7 @@ def test_parameters_are_those_of_the_papers_tables(table: Any) -> None:
 
 
 # Typed by hand from the sources named.
-SPOT_CHECKS = {
+SPOT_CHECKS: dict[tuple[str, ...], dict[str, Any]] = {
     # Ye et al., Section VI-B: "An 8-layer CNN is used for CIFAR-10 ... 120 ... Weight decay is set to 1e-4 ... The
     # initial learning rate is set to 0.01 ... Batch size is set to 128 ... we clip the gradient norm to 5.0"
     ("anl2024", "cifar10", "loss=gce"): {
@@ -325,12 +321,22 @@ def test_the_command_line_comes_before_the_preset() -> None:
     ],
 )
 def test_noise_as_each_source_makes_it(preset: str, data: str, noise: str, realised: Any) -> None:
-    given = OmegaConf.to_container(composed(preset, data, f"noise={noise}", "noise.rate=0.4").noise, resolve=True)
-    assert isinstance(given, dict)
+    given = plain(composed(preset, data, f"noise={noise}", "noise.rate=0.4").noise)
     classes = {"cifar10": 10, "cifar100": 100}[data]
     labels = np.arange(50_000) % classes
     _, report = apply_label_noise(labels, LabelNoiseSettings(num_classes=classes, **given))
     assert report.realised == realised
+
+
+def test_ye_on_isic2017() -> None:
+    """Section VI-B: "We train it for 100 epochs, using the Adam optimizer with an initial learning rate of 1e-3, which
+    decays by a factor of 0.8 after each epoch. We set the weight decay to 5e-6 and use a batch size of 16."
+    Table VI: "over the last 10 epochs".
+    """
+    config = compose("segmentation", ["preset=isic2017", "data=folder", "data.root=x"])
+    assert (config.preset, config.epochs, config.batch_size, config.data.size) == ("isic2017", 100, 16, 256)
+    assert (config.optim.name, config.optim.lr, config.optim.weight_decay) == ("adam", 1e-3, 5e-6)
+    assert (config.optim.schedule, config.optim.gamma, config.evaluation.last_k) == ("exponential", 0.8, 10)
 
 
 @pytest.mark.parametrize("method", ["forward", "d2l", "co_teaching"])
@@ -343,7 +349,7 @@ def test_methods_train_on_cross_entropy_with_its_settings(method: str) -> None:
 
 def test_clothing1m_trains_five_epochs_at_each_rate() -> None:
     config = composed("anl2024", "clothing1m")
-    optim = OptimSettings(**OmegaConf.to_container(config.optim))  # type: ignore[arg-type]
+    optim = checked(OptimSettings, plain(config.optim), "optim")
     model = torch.nn.Linear(1, 1)
     optimizer = build_optimizer(optim, model, torch.nn.Identity())
     schedule = build_schedule(optim, optimizer, config.epochs)

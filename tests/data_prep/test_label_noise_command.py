@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 import data_prep.label_noise.label_folder
-from data_prep.label_noise import label_kinds, part_dependent, prediction_error, symmetric
+from data_prep.label_noise import label_kinds, part_dependent, prediction_error, read_label_noise, symmetric
 from data_prep.noise_command import main
-from seg_anl.records import array_digest
+from seg_anl.records import UserError, array_digest
 from seg_anl.records.lock import locked
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "cifar10_jpeg.npz"
@@ -117,6 +117,20 @@ def test_a_run_killed_while_it_replaces_another_leaves_no_manifest(source, tmp_p
     assert content(target) == content(tmp_path / "fresh")
 
 
+def test_labels_are_read_back_only_if_they_are_those_of_the_manifest(source, labels, tmp_path, command):
+    target = tmp_path / "noisy"
+    command(main, "labels", source, target, *SYMMETRIC)
+    read = read_label_noise(target)
+    assert read.dtype == np.int64
+    np.testing.assert_array_equal(read, np.load(target / "labels.npy"))
+    np.save(target / "labels.npy", labels)
+    with pytest.raises(UserError, match=r"not the labels of manifest\.json"):
+        read_label_noise(target)
+    (target / "manifest.json").unlink()
+    with pytest.raises(UserError, match="not the manifest of noisy labels"):
+        read_label_noise(target)
+
+
 def test_the_source_is_never_written_over(source, labels, tmp_path, command):
     clean = tmp_path / "labels.npy"
     np.save(clean, labels)
@@ -192,7 +206,7 @@ def damaged(tmp_path, labels):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("good.npy OUT --kind symmetric --rate 1.2", "rate must be a number >= 0 and <= 1, got 1.2"),
+        ("good.npy OUT --kind symmetric --rate 1.2", "rate must be a number >= 0 and <= 1"),
         ("good.npy OUT --kind symmetric --rate nan", "got nan"),
         ("good.npy OUT --kind symmetric --rate much", "invalid float"),
         ("good.npy OUT --kind symmetric", "--kind symmetric needs --rate"),

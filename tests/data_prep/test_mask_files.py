@@ -1,4 +1,4 @@
-"""Mask files as they come in the wild: what is carried over, and what is said of those that cannot be."""
+"""Mask files of many kinds: what is kept, and what is said of unreadable ones."""
 
 import os
 import struct

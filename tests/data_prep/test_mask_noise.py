@@ -48,13 +48,13 @@ def iterated(mask, ratio, step, target_sign):
     return previous if abs(int(previous.sum()) - target) < abs(int(state.sum()) - target) else state
 
 
-@pytest.mark.parametrize("mode", ["corrected", "official"])
 @pytest.mark.parametrize("ratio", [0.5, 0.7])
 @pytest.mark.parametrize(("kind", "function"), [("erode", erode), ("dilate", dilate)])
-def test_equals_the_published_masks_bit_for_bit(golden, kind, function, ratio, mode):
+def test_equals_the_published_masks_bit_for_bit(golden, kind, function, ratio):
     for clean, expected in zip(golden["clean"], golden[f"{kind}_{ratio}"], strict=True):
         np.testing.assert_array_equal(function(clean, ratio), expected)
-        np.testing.assert_array_equal(add_mask_noise(clean, ratio, [kind], mode=mode)[0], expected)
+        for mode in ("corrected", "official"):
+            np.testing.assert_array_equal(add_mask_noise(clean, ratio, [kind], mode=mode)[0], expected)
 
 
 def test_the_small_copy_is_part_of_the_published_file(golden):

@@ -30,12 +30,14 @@ def found(root, images="images", masks="masks"):
 
 
 @pytest.mark.parametrize("ending", ["", "_segmentation", "_mask", "_seg", "_label"])
-@pytest.mark.parametrize("suffix", [".png", ".PNG", ".bmp", ".tif"])
-def test_a_mask_is_found_under_any_usual_name(tmp_path, ending, suffix):
-    put(tmp_path / "images", "a.jpg", "b.jpg")
-    put(tmp_path / "masks", f"a{ending}{suffix}", f"b{ending}{suffix}")
+def test_a_mask_is_found_under_any_usual_name(tmp_path, ending):
+    names = {
+        item: f"{item}{ending}{suffix}" for item, suffix in zip("abcd", (".png", ".PNG", ".bmp", ".tif"), strict=True)
+    }
+    put(tmp_path / "images", *(f"{item}.jpg" for item in names))
+    put(tmp_path / "masks", *names.values())
     pairs, matched = found(tmp_path)
-    assert pairs == {item: f"{item}{ending}{suffix}" for item in "ab"}
+    assert pairs == names
     assert (matched.faults, matched.spare, matched.foreign) == ([], [], [])
 
 

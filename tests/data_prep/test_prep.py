@@ -154,6 +154,7 @@ def test_every_missing_or_broken_file_is_named_and_can_be_skipped(isic, tmp_path
         (["isic2017", "{isic}", "{tmp}/out", "--size", "0"], "--size"),
         (["shenzhen", "{isic}", "{tmp}/out"], "no images"),
         (["nnunet", "{isic}", "{tmp}/out", "--name", "X"], "--id"),
+        (["nnunet", "{isic}", "{tmp}/out", "--id", "1", "--name", "x/../../../OUT"], "letters, digits"),
         (["mnist", "{isic}", "{tmp}/out"], "mnist"),
     ],
 )

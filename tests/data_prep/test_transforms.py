@@ -24,8 +24,14 @@ def test_the_same_state_gives_the_same_noise_and_another_another():
     assert 0 < sum(unchanged) < 8
 
 
-@pytest.mark.parametrize("make", [np.asarray, torch.as_tensor, lambda mask: MetaTensor(mask, meta={"name": "x"})])
-@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.int64])
+@pytest.mark.parametrize(
+    ("make", "dtype"),
+    [
+        (np.asarray, np.uint8),
+        (torch.as_tensor, np.float32),
+        (lambda mask: MetaTensor(mask, meta={"name": "x"}), np.int64),
+    ],
+)
 def test_type_dtype_and_metadata_stay(make, dtype):
     mask = make(MASK.astype(dtype))
     noisy = RandMaskNoise(prob=1.0, beta=0.5).set_random_state(0)(mask)

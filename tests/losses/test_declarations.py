@@ -56,10 +56,12 @@ def test_a_class_is_what_its_declaration_says(name: str, make_loss: Any) -> None
     assert repr(module).startswith(f"{known.class_name}(")
     own = [key for key in inspect.signature(made).parameters if key not in (*source.COMMON, "keywords")]
     assert own == list(known.parameters)
-    assert (module.draws, module.per_image) == (known.draws, known.per_image)
+    logits, labels = torch.randn(20, 3, 2), torch.randint(3, (20, 2))
+    first, second = (torch.manual_seed(seed) and module(logits, labels) for seed in (1, 2))
+    assert (first != second) == known.draws == module.draws
     assert bool(module.state_dict()) == known.has_state
-    for told in (known.summary, known.formula, known.source, *known.parameters, "Shape:", "reduction"):
-        assert told.split("\n")[0] in (made.__doc__ or ""), told
+    for stated in (known.summary, known.formula, known.source, *known.parameters, "Shape:", "reduction"):
+        assert stated.split("\n")[0] in (made.__doc__ or ""), stated
     assert known.formula
     assert known.source or name == "ce"
 

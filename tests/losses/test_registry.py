@@ -154,7 +154,7 @@ def test_printing_a_loss_tells_its_parameters() -> None:
         ("anl", "anl_ce"),
     ],
 )
-def test_an_unknown_name_is_told_the_nearest(wrong: str, nearest: str) -> None:
+def test_an_unknown_name_is_answered_with_the_nearest(wrong: str, nearest: str) -> None:
     with pytest.raises(ValueError, match=f"{wrong}.*{nearest}"):
         build_loss(wrong)
 
@@ -174,7 +174,7 @@ def test_an_unknown_name_is_told_the_nearest(wrong: str, nearest: str) -> None:
         ("active_negative", "p_mim", "p_min"),
     ],
 )
-def test_an_unknown_parameter_is_told_the_nearest(name: str, wrong: str, nearest: str) -> None:
+def test_an_unknown_parameter_is_answered_with_the_nearest(name: str, wrong: str, nearest: str) -> None:
     with pytest.raises(ValueError, match=f"{wrong}.*'{nearest}'"):
         build_loss(name, **{wrong: 1.0})
 

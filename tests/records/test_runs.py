@@ -1,4 +1,4 @@
-"""metrics.csv: what training writes, reporting reads; what is damaged is told by file and line."""
+"""metrics.csv: what training writes, reporting reads; damage is named by file and line."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ import pytest
 
 from seg_anl.losses import list_losses
 from seg_anl.records import UserError, config_folder
+from seg_anl.records.recipes import load_recipe
 from seg_anl.reporting.published import PublishedCell, find_table, list_errata, list_tables, read_table
 
 ALL_TABLES = [table.id for table in list_tables()]
@@ -93,14 +94,18 @@ def test_cells_are_well_formed() -> None:
     known = set(list_losses())
     for table in ALL_TABLES:
         cells = read_table(table)
+        assert load_recipe(find_table(table).paper).data_sets
         places = [(c.model, c.method, c.noise, c.rate, c.alpha, c.beta, c.split, c.metric) for c in cells]
         assert len(set(places)) == len(places)
-        for cell in cells:
-            assert (cell.paper, cell.table) == (find_table(table).paper, find_table(table).table)
-            assert cell.loss in known or (cell.loss == "" and "does not say" in cell.note)
-            assert cell.training in ("plain", "forward", "d2l", "co_teaching")
-            assert 0 <= cell.mean <= 100 if cell.mean is not None else "damaged" in cell.note
-            assert cell.std is None or 0 <= cell.std < 10
+        assert {(c.paper, c.table) for c in cells} == {(find_table(table).paper, find_table(table).table)}
+    for cell in (cell for table in ALL_TABLES for cell in read_table(table)):
+        assert cell.loss in known or (cell.loss == "" and "does not say" in cell.note)
+        assert cell.training in ("plain", "forward", "d2l", "co_teaching")
+        if cell.mean is None:
+            assert "damaged" in cell.note
+        else:
+            assert 0 <= cell.mean <= 100
+        assert cell.std is None or 0 <= cell.std < 10
 
 
 def test_the_damaged_column_is_the_only_one() -> None:
@@ -110,9 +115,8 @@ def test_the_damaged_column_is_the_only_one() -> None:
 
 
 def test_three_seeds_give_a_deviation_in_every_cell() -> None:
-    for table in RESULTS:
-        if table.split("-", 1)[1] in ("II", "III", "VI"):
-            assert all(cell.std is not None for cell in read_table(table))
+    for table in ("CIFAR10-II", "CIFAR100-III", "ISIC-VI"):
+        assert all(cell.std is not None for cell in read_table(table))
 
 
 # --- Ye et al. (002), Sections VI-C to VI-F ---
@@ -222,10 +226,9 @@ APL_LOSSES = ("NFL+MAE", "NFL+RCE", "NCE+MAE", "NCE+RCE")
 
 
 @pytest.mark.parametrize("data", ["MNIST", "CIFAR10", "CIFAR100"])
-@pytest.mark.parametrize("number", [2, 3])
-def test_ma_top_two_are_active_passive(data: str, number: int) -> None:
+def test_ma_top_two_are_active_passive(data: str) -> None:
     # "our APL loss functions achieved the top 2 best results in all test scenarios across all datasets"
-    for (noise, *_), row in by_setting(f"{data}-APL-{number}").items():
+    for (noise, *_), row in [*by_setting(f"{data}-APL-2").items(), *by_setting(f"{data}-APL-3").items()]:
         if noise != "clean":
             second = sorted(row.values())[-2]
             assert sum(row[method] >= second for method in APL_LOSSES) >= 2

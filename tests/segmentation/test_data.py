@@ -10,30 +10,39 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from PIL import Image
 
-from data_prep.pairing import find_dataset
+from data_prep.pairing import TrainingPairs, find_dataset, find_pairs
 from data_prep.pictures import read_image, read_mask
 from seg_anl.engine.command import compose
 from seg_anl.records import UserError
 from seg_anl.segmentation.augmentation import Augmentation, normalized
-from seg_anl.segmentation.datasets import ImageSet, configured_pairs, load_images
+from seg_anl.segmentation.datasets import ImageSet, load_images
+from seg_anl.segmentation.settings import AugmentationSettings, DataSettings, data_settings
 
 MakeFolder = Callable[..., Path]
 
 
-def folder_config(root: Path, **changes: object) -> DictConfig:
-    return OmegaConf.merge(compose("segmentation", ["data=folder", f"data.root={root}", "data.size=32"]).data, changes)
+def settings(*overrides: str, **changes: object) -> DataSettings:
+    return data_settings(OmegaConf.merge(compose("segmentation", [*overrides]), {"data": changes}))
 
 
-def loaded(config: DictConfig) -> tuple[ImageSet, ImageSet]:
-    pairs = configured_pairs(config, 0)
+def folder_config(root: Path, **changes: object) -> DataSettings:
+    return settings("data=folder", f"data.root={root}", "data.size=32", **changes)
+
+
+def configured_pairs(data: DataSettings) -> TrainingPairs:
+    return find_pairs(seed=0, **data.pairing)
+
+
+def loaded(config: DataSettings) -> tuple[ImageSet, ImageSet]:
+    pairs = configured_pairs(config)
     return tuple(load_images(part, config, workers=2, progress=False) for part in (pairs.train, pairs.test))  # type: ignore[return-value]
 
 
 def test_embedded_set_is_the_600_and_150_it_says_without_the_duplicates() -> None:
-    pairs = configured_pairs(compose("segmentation", []).data, 0)
+    pairs = configured_pairs(settings())
     assert (len(pairs.train), len(pairs.test)) == (600, 150)
     items = {pair.item for pair in pairs.train}
     assert items.isdisjoint(pair.item for pair in pairs.test)
@@ -43,8 +52,8 @@ def test_embedded_set_is_the_600_and_150_it_says_without_the_duplicates() -> Non
 
 def test_embedded_masks_cover_the_lesions() -> None:
     """Lesions are darker than the skin around them: true of nearly all ISIC-2017 images, and of no shuffled pairing."""
-    config = compose("segmentation", ["data.size=96"]).data
-    data = load_images(configured_pairs(config, 0).test, config, workers=2, progress=False)
+    config = settings("data.size=96")
+    data = load_images(configured_pairs(config).test, config, workers=2, progress=False)
     gray = data.images.float().mean(dim=1)
     inside = torch.stack([g[m == 1].mean() for g, m in zip(gray, data.masks, strict=True)])
     outside = torch.stack([g[m == 0].mean() for g, m in zip(gray, data.masks, strict=True)])
@@ -116,7 +125,7 @@ def test_usual_layouts_are_found(make_folder: MakeFolder, tmp_path: Path, layout
             (root / target).write_bytes(file.read_bytes())
         if layout == "isic":
             (root / targets[0]).with_name(f"{image.stem}_superpixels.png").write_bytes(mask.read_bytes())
-    pairs = configured_pairs(folder_config(root), 0)
+    pairs = configured_pairs(folder_config(root))
     assert len(pairs.train) + len(pairs.test) == 12
     assert len(pairs.test) == (2 if layout in ("images masks", "flat") else 3)
     for pair in pairs.train + pairs.test:
@@ -127,12 +136,12 @@ def test_usual_layouts_are_found(make_folder: MakeFolder, tmp_path: Path, layout
 
 def test_limit_and_exclude_choose_by_name_not_by_order(make_folder: MakeFolder) -> None:
     root = make_folder()
-    whole = [pair.item for pair in configured_pairs(folder_config(root), 0).train]
-    some = [pair.item for pair in configured_pairs(folder_config(root, limit=4), 0).train]
-    more = [pair.item for pair in configured_pairs(folder_config(root, limit=7), 0).train]
+    whole = [pair.item for pair in configured_pairs(folder_config(root)).train]
+    some = [pair.item for pair in configured_pairs(folder_config(root, limit=4)).train]
+    more = [pair.item for pair in configured_pairs(folder_config(root, limit=7)).train]
     assert len(some) == 4
     assert set(some) < set(more) < set(whole)
-    assert whole[2] not in [pair.item for pair in configured_pairs(folder_config(root, exclude=[whole[2]]), 0).train]
+    assert whole[2] not in [pair.item for pair in configured_pairs(folder_config(root, exclude=[whole[2]])).train]
 
 
 def damage(root: Path, how: str) -> None:
@@ -208,7 +217,7 @@ def test_image_and_mask_are_mirrored_alike_and_nothing_is_lost() -> None:
     generator = torch.Generator().manual_seed(0)
     masks = torch.randint(0, 2, (64, 6, 8), generator=generator, dtype=torch.uint8)
     images = (masks * 255)[:, None].expand(-1, 3, -1, -1).contiguous()
-    mirroring = Augmentation(flip=0.5, gamma_probability=0)
+    mirroring = Augmentation(AugmentationSettings(flip=0.5, gamma_probability=0))
     augmented, moved = mirroring(images, masks, mirroring.draw(64, generator))
     assert torch.equal((augmented[:, 0] > 0).to(torch.uint8), moved)
     variants = [masks, masks.flip(1), masks.flip(2), masks.flip(1).flip(2)]
@@ -221,7 +230,7 @@ def test_gamma_acts_on_zero_to_one_and_stays_in_range() -> None:
     images = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16).expand(200, 3, -1, -1).contiguous()
     masks = torch.zeros(200, 16, 16, dtype=torch.uint8)
     generator = torch.Generator().manual_seed(0)
-    brightening = Augmentation(flip=0, gamma=(0.5, 2.0), gamma_probability=1.0)
+    brightening = Augmentation(AugmentationSettings(flip=0, gamma=(0.5, 2.0), gamma_probability=1.0))
     augmented, _ = brightening(images, masks, brightening.draw(200, generator))
     unit = (augmented[:, 0].flatten(1) + 1) / 2
     exponents = unit[:, 128].log() / np.log(128 / 255)
@@ -233,8 +242,8 @@ def test_gamma_acts_on_zero_to_one_and_stays_in_range() -> None:
 
 
 def test_without_augmentation_black_is_minus_one_and_white_one() -> None:
-    augmented, _ = Augmentation(0, (1, 1), 0)(
-        torch.tensor([[[[0, 255]]]], dtype=torch.uint8), torch.zeros(1, 1, 2), torch.rand(5, 1)
+    augmented, _ = Augmentation(AugmentationSettings(flip=0, gamma=(1, 1), gamma_probability=0))(
+        torch.tensor([[[[0, 255]]]], dtype=torch.uint8), torch.zeros(1, 1, 2), torch.rand(1, 5)
     )
     assert augmented.tolist() == [[[[-1.0, 1.0]]]]
     assert normalized(torch.tensor([0, 255], dtype=torch.uint8)).tolist() == [-1.0, 1.0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 import torch
 from monai.losses import DiceLoss
 from omegaconf import OmegaConf
-from seg_anl.segmentation.noise import noisy_masks
 
 from seg_anl.engine.command import compose
 from seg_anl.losses import build_loss
@@ -18,7 +16,11 @@ from seg_anl.records import UserError, array_digest
 from seg_anl.segmentation.criterion import SegmentationCriterion, build_criterion
 from seg_anl.segmentation.datasets import ImageSet
 from seg_anl.segmentation.dice import dice_per_image, dice_scores
+from seg_anl.segmentation.experiment import SegmentationExperiment
 from seg_anl.segmentation.networks import build_model, planned_stages
+from seg_anl.segmentation.settings import data_settings
+
+TRANSITION = {"forward": ["loss.transition=[[0.9,0.1],[0.2,0.8]]"]}
 
 
 def masks(*rows: list[int]) -> torch.Tensor:
@@ -53,24 +55,18 @@ def test_deep_supervision_weighs_heads_by_halves() -> None:
 def test_dice_is_added_with_its_weight() -> None:
     logits, target = torch.randn(2, 2, 8, 8), torch.randint(0, 2, (2, 8, 8))
     dice = DiceLoss(include_background=False, to_onehot_y=True, softmax=True)(logits, target[:, None])
-    criterion = build_criterion(compose("segmentation", ["loss=mae", "loss.dice_weight=0.3"]).loss)
+    criterion = build_criterion(compose("segmentation", ["loss=mae", "loss.dice_weight=0.3"]).loss, 0.3)
     torch.testing.assert_close(criterion(logits, target), build_loss("mae")(logits, target) + 0.3 * dice)
 
 
-def test_every_loss_can_be_chosen_and_its_file_holds_the_defaults() -> None:
-    """configs/loss/ and the registry say the same: names, parameters and defaults."""
+def test_every_loss_can_be_chosen_with_its_declared_defaults() -> None:
     from seg_anl.losses import list_losses, loss_parameters
-    from seg_anl.records import config_folder
 
-    folder = config_folder() / "loss"
-    assert sorted(path.stem for path in folder.glob("*.yaml")) == list_losses()
     for name in list_losses():
-        settings = OmegaConf.to_container(OmegaConf.load(folder / f"{name}.yaml"))
+        settings = OmegaConf.to_container(compose("segmentation", [f"loss={name}", *TRANSITION.get(name, [])]).loss)
         assert settings.pop("name") == name
-        if name == "forward":
-            assert settings == {"transition": "???"}
-        else:
-            assert settings == loss_parameters(name)
+        assert settings.pop("dice_weight") == 0
+        assert {**settings, "transition": None} == {**loss_parameters(name), "transition": None}
 
 
 def test_all_losses_train_a_step() -> None:
@@ -79,8 +75,7 @@ def test_all_losses_train_a_step() -> None:
     torch.manual_seed(0)
     logits, target = torch.randn(2, 2, 8, 8), torch.randint(0, 2, (2, 8, 8))
     for name in list_losses():
-        extra = ["loss.transition=[[0.9,0.1],[0.2,0.8]]"] if name == "forward" else []
-        criterion = build_criterion(compose("segmentation", [f"loss={name}", *extra]).loss)
+        criterion = build_criterion(compose("segmentation", [f"loss={name}", *TRANSITION.get(name, [])]).loss, 0)
         criterion.set_epoch(1)
         inputs = logits.clone().requires_grad_()
         criterion(inputs, target).backward()
@@ -108,7 +103,7 @@ def test_networks_keep_the_size_and_give_a_channel_per_class() -> None:
         ],
     ):
         config = compose("segmentation", overrides)
-        model = build_model(config.model, config.data)
+        model = build_model(config.model, data_settings(config))
         size = config.data.size if isinstance(config.data.size, int) else tuple(config.data.size)
         height, width = (size, size) if isinstance(size, int) else size
         output = model(torch.zeros(2, 3, height, width))
@@ -129,7 +124,7 @@ def test_networks_keep_the_size_and_give_a_channel_per_class() -> None:
 def test_a_network_that_cannot_be_is_explained_in_one_line(overrides: list[str], message: str) -> None:
     config = compose("segmentation", ["data.size=64", *overrides])
     with pytest.raises(UserError, match=message) as raised:
-        build_model(config.model, config.data)
+        build_model(config.model, data_settings(config))
     assert "\n" not in str(raised.value)
 
 
@@ -144,36 +139,30 @@ def discs(count: int = 10) -> ImageSet:
     )
 
 
+def experiment(folder: Path, *overrides: str) -> SegmentationExperiment:
+    return SegmentationExperiment(compose("segmentation", [f"run_dir={folder}", *overrides]))
+
+
 def test_noise_is_made_once_recorded_and_read_again(tmp_path: Path) -> None:
-    noise = compose("segmentation", ["noise.alpha=0.7", "noise.beta=0.5"]).noise
-    clean = discs()
-    noisy, items = noisy_masks(clean, noise, tmp_path / "noise")
-    assert sum(record["kind"] != "none" for record in items) == 7
-    for index, record in enumerate(items):
+    clean, run = discs(), experiment(tmp_path, "noise.alpha=0.7", "noise.beta=0.5")
+    noisy, records = run.noisy((clean, clean))
+    assert sum(record.kind != "none" for record in records) == 7
+    for index, record in enumerate(records):
         changed = int((noisy.masks[index] != clean.masks[index]).sum()) / int(clean.masks[index].sum())
-        assert record["realised"] == pytest.approx(changed)
-        assert record["result_sha256"] == array_digest(noisy.masks[index].numpy())
+        assert record.realised == pytest.approx(changed)
+        assert record.result_sha256 == array_digest(noisy.masks[index].numpy())
     before = {path.name: path.read_bytes() for path in (tmp_path / "noise").iterdir()}
-    again, _ = noisy_masks(clean, noise, tmp_path / "noise")
+    again, read = experiment(tmp_path, "noise.alpha=0.7", "noise.beta=0.5").noisy((clean, clean))
     assert torch.equal(again.masks, noisy.masks)
+    assert read == records
     assert before == {path.name: path.read_bytes() for path in (tmp_path / "noise").iterdir()}
-    assert json.loads(before["manifest.json"])["settings"]["alpha"] == 0.7
-
-
-def test_noise_of_other_masks_is_not_taken_for_this_run(tmp_path: Path) -> None:
-    noise = compose("segmentation", ["noise.alpha=0.7"]).noise
-    clean = discs()
-    noisy_masks(clean, noise, tmp_path / "noise")
     other = clean.with_masks(np.roll(clean.masks.numpy(), 1, axis=2))
     with pytest.raises(UserError, match="the clean masks have changed"):
-        noisy_masks(other, noise, tmp_path / "noise")
-    (tmp_path / "noise/masks.npz").write_bytes(b"PK half")
-    with pytest.raises(UserError, match="damaged"):
-        noisy_masks(clean, noise, tmp_path / "noise")
+        run.noisy((other, other))
 
 
 def test_without_noise_the_masks_are_the_clean_ones(tmp_path: Path) -> None:
     clean = discs()
-    noisy, items = noisy_masks(clean, compose("segmentation", []).noise, tmp_path / "noise")
+    noisy, records = experiment(tmp_path).noisy((clean, clean))
     assert torch.equal(noisy.masks, clean.masks)
-    assert {record["kind"] for record in items} == {"none"}
+    assert {record.kind for record in records} == {"none"}

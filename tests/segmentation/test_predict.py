@@ -33,7 +33,7 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run whose network is known."""
     run = tmp_path / "run"
     run.mkdir()
-    config = OmegaConf.create({"task": "segmentation", "data": {"size": 16, "classes": 2}})
+    config = OmegaConf.create({"task": "segmentation", "data": {"name": "embedded", "size": 16, "classes": 2}})
     OmegaConf.save(config, run / "config.yaml")
     monkeypatch.setattr(mask_prediction, "load_run_model", lambda directory, *_: (LeftHalf(), directory.config()))
     return run
@@ -119,8 +119,15 @@ def test_a_run_of_another_task_and_a_damaged_one_are_one_line(tmp_path: Path, co
     (tmp_path / "run").mkdir()
     for content, words in (
         ({"task": "classification", "data": {}}, "a run of the task 'classification'"),
-        ({"task": "segmentation", "data": {"size": 16, "classes": 2}}, "config.yaml is damaged"),
-        ({"task": "segmentation", "data": {"size": None, "classes": 2}, "model": {"name": "dynunet"}}, "data.size"),
+        ({"task": "segmentation", "data": {"name": "embedded", "size": 16, "classes": 2}}, "config.yaml is damaged"),
+        (
+            {
+                "task": "segmentation",
+                "data": {"name": "embedded", "size": None, "classes": 2},
+                "model": {"name": "dynunet"},
+            },
+            "data.size",
+        ),
     ):
         OmegaConf.save(OmegaConf.create(content), tmp_path / "run" / "config.yaml")
         status, error = command(tmp_path / "run", photo, tmp_path / "out")

@@ -10,19 +10,21 @@ import pytest
 from PIL import Image
 
 from data_prep.conversion import write_raw_dataset
-from data_prep.pairing import find_dataset, find_isic2017
+from data_prep.pairing import find_dataset, find_isic2017, find_pairs
 from seg_anl.engine.command import compose
 from seg_anl.records import UserError
-from seg_anl.segmentation.datasets import configured_pairs, load_images
+from seg_anl.segmentation.datasets import load_images
+from seg_anl.segmentation.settings import data_settings
 
 MakeFolder = Callable[..., Path]
 
 
 def said_by_the_trainer(root: Path) -> str:
-    config = compose("segmentation", ["data=folder", f"data.root={root}", "data.size=32", "data.test_share=0.1"]).data
+    overrides = ["data=folder", f"data.root={root}", "data.size=32", "data.test_share=0.1"]
+    data = data_settings(compose("segmentation", overrides))
     try:
-        pairs = configured_pairs(config, 0)
-        load_images(pairs.train + pairs.test, config, workers=2, progress=False)
+        pairs = find_pairs(seed=0, **data.pairing)
+        load_images(pairs.train + pairs.test, data, workers=2, progress=False)
     except UserError as error:
         return str(error)
     return "nothing"
@@ -74,11 +76,11 @@ def test_both_say_the_same_of_a_fault(make_folder: MakeFolder, tmp_path: Path, h
 def test_masks_that_no_image_needs_are_told_by_both(make_folder: MakeFolder, tmp_path: Path) -> None:
     root = make_folder()
     (root / "images/a05.png").unlink()
-    config = compose("segmentation", ["data=folder", f"data.root={root}"]).data
+    data = data_settings(compose("segmentation", ["data=folder", f"data.root={root}"]))
     problems = said_by_the_preparation(root, tmp_path / "out")
     assert len(problems) == 1
     assert "a05" in problems[0]
-    assert configured_pairs(config, 0).remark.endswith(f"masks left out: {problems[0]}")
+    assert find_pairs(seed=0, **data.pairing).remark.endswith(f"masks left out: {problems[0]}")
 
 
 def test_both_read_the_official_folders_alike(make_folder: MakeFolder, tmp_path: Path) -> None:
@@ -95,7 +97,8 @@ def test_both_read_the_official_folders_alike(make_folder: MakeFolder, tmp_path:
             target = root / f"ISIC-2017_{official}_{folder}" / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(file.read_bytes())
-    trained = configured_pairs(compose("segmentation", ["data=isic2017", f"data.root={root}"]).data, 0)
+    data = data_settings(compose("segmentation", ["data=isic2017", f"data.root={root}"]))
+    trained = find_pairs(seed=0, **data.pairing)
     prepared = find_isic2017(root)
     assert prepared.problems == []
     for split, pairs in (("train", trained.train), ("test", trained.test)):

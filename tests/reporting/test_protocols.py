@@ -1,0 +1,73 @@
+"""A run of a paper's preset departs in nothing from the paper; every setting that is changed is named, alone."""
+
+from functools import cache
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from seg_anl.engine.command import compose
+from seg_anl.records.recipes import load_recipe
+from seg_anl.reporting.protocols import departures
+from seg_anl.reporting.published import image_counts, list_tables, read_table
+
+PAPERS = ("anl2024", "apl2020", "sr2021", "el2021", "re2024")
+
+
+@cache
+def config_of(task: str, *overrides: str) -> dict[str, Any]:
+    return OmegaConf.to_container(compose(task, list(overrides)), resolve=True)  # type: ignore[return-value]
+
+
+def departed(paper: str, data: str, *overrides: str, model: str = "", **counts: int) -> list[str]:
+    place = ["data.root=x"] if data in ("webvision", "animal10n", "clothing1m", "imagenet", "isic2017") else []
+    config = config_of("segmentation" if data == "isic2017" else "classification", f"data={data}", *place, *overrides)
+    summary = {"k": config["evaluation"]["last_k"], "counts": {**image_counts(data), **counts}}
+    return [str(departure) for departure in departures(config, summary, paper, data, model)]
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_a_run_of_the_papers_preset_is_the_published_one(paper: str) -> None:
+    for table in list_tables():
+        if (table.paper, table.task, table.kind) == (paper, "classification", "results"):
+            losses = sorted(
+                {cell.loss for cell in read_table(table.id)} & set(load_recipe(paper).losses(table.dataset))
+            )
+            imbalance = ["preset=sr2021_imbalance", "noise=none", "data.imbalance=step"] if "SR-5" in table.id else []
+            noises = {"symmetric", "asymmetric"} & {cell.noise for cell in read_table(table.id)}
+            for loss in losses[::3]:
+                settings = imbalance or [f"preset={paper}", f"noise={min(noises, default='none')}"]
+                assert departed(paper, table.dataset, *settings, f"loss={loss}") == [], (table.id, loss)
+
+
+@pytest.mark.parametrize(
+    ("paper", "data", "given", "said"),
+    [
+        ("anl2024", "cifar10", "epochs=20", ["epochs 20 (published: 120)"]),
+        ("anl2024", "cifar10", "optim.l1=0 loss=anl_ce", ["L1 penalty 0 (published: 5e-5)"]),
+        ("anl2024", "cifar10", "noise.counts=class", ["counts of flips class (published: cell)"]),
+        ("anl2024", "cifar10", "loss=gce loss.q=0.3", ["loss.q 0.3 (published: 0.7)"]),
+        ("anl2024", "cifar10", "model=resnet18", ["network resnet18 (published: cnn8)"]),
+        # The conference version's preset counts; what it does differently is named.
+        ("anl2024", "cifar10", "preset=anl2023 loss=anl_ce", []),
+        ("anl2024", "webvision", "preset=anl2023 noise=none loss=anl_ce", ["L1 penalty 5e-6 (published: 6e-6)"]),
+        ("sr2021", "cifar100", "noise=asymmetric loss=ce_sr loss.lam=4", ["loss.lam 4 (published: 10)"]),
+        ("sr2021", "cifar10", "noise.seed=1", ["noise seed 1 (published: 123)"]),
+        # Cui et al.: epsilon is the noise rate; epochs and batch are assumed, and therefore not compared.
+        ("el2021", "cifar10", "loss=el noise.rate=0.8 loss.epsilon=0.1", ["loss.epsilon 0.1 (published: 0.8)"]),
+        ("el2021", "cifar10", "epochs=90 batch_size=256", []),
+        ("el2021", "imagenet", "noise=none batch_size=256", ["batch size 256 (published: 2048)"]),
+        ("re2024", "mnist", "epochs=50", ["epochs 50 (published: 120)"]),
+        ("anl2024", "isic2017", "preset=isic2017 optim.gamma=0.9", ["optim.gamma 0.9 (published: 0.8)"]),
+    ],
+)
+def test_what_is_changed_is_named(paper: str, data: str, given: str, said: list[str]) -> None:
+    preset = [] if "preset=" in given else [f"preset={paper}"]
+    assert departed(paper, data, *preset, *given.split()) == said
+
+
+def test_images_data_and_preset_are_compared_too() -> None:
+    assert departed("anl2024", "cifar10", "preset=anl2024", train=4000) == ["training images 4000 (published: 50000)"]
+    assert "preset default (published: apl2020)" in departed("apl2020", "mnist", "preset=default")
+    config = config_of("classification", "data=digits", "preset=default")
+    assert "data digits (published: mnist)" in map(str, departures(config, {}, "apl2020", "mnist"))
