@@ -3,9 +3,6 @@
 import numpy as np
 import pytest
 import scipy.ndimage
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from data_prep.mask_kinds.affine import PUBLISHED_DIRECTIONS, PublishedDraw, affine, displaced, published_affine
 from data_prep.mask_kinds.morphology import dilate, dilated, erode, eroded
@@ -24,27 +21,63 @@ def nearest_state(states, target, forbidden):
     return states[last - 1] if earlier else states[last]
 
 
-@settings(max_examples=50, deadline=None)
-@given(arrays(bool, (11, 9)) | arrays(bool, (4, 5, 6)), st.floats(0.05, 1), st.sampled_from([0.7, 2.0]), st.booleans())
-def test_a_ball_equals_thresholds_of_the_whole_distance_map(mask, ratio, step, confined):
-    spacing = (step, *[1.0] * (mask.ndim - 1))
-    free = np.roll(mask, 2, -1) ^ mask if confined else None
-    area = int(mask.sum())
-    if int(area * ratio) == 0 or mask.all():
-        return
-    distance = scipy.ndimage.distance_transform_edt(~mask, sampling=spacing)
-    if free is not None:
-        distance[~(free | mask)] = np.inf
-    radii = np.unique(distance[np.isfinite(distance)])
-    grown, found = dilated(mask, ratio, spacing, free)
-    states = [distance <= radius for radius in radii]
-    np.testing.assert_array_equal(grown, nearest_state(states, area + int(area * ratio), mask.size))
-    assert found["radius_mm"] == pytest.approx(distance[grown].max(), abs=1e-6)
-    depth = scipy.ndimage.distance_transform_edt(np.pad(mask, 1), sampling=spacing)[(slice(1, -1),) * mask.ndim]
-    states = [mask, *(depth > radius for radius in np.unique(depth[mask]))]
-    shrunk, found = eroded(mask, ratio, spacing)
-    np.testing.assert_array_equal(shrunk, nearest_state(states, area - int(area * ratio), 0))
-    assert found["radius_mm"] == pytest.approx(depth[mask & ~shrunk].max(initial=0), abs=1e-6)
+@pytest.mark.parametrize(
+    ("shape", "confined"), [((11, 9), False), ((11, 9), True), ((4, 5, 6), False), ((4, 5, 6), True)]
+)
+def test_a_ball_equals_thresholds_of_the_whole_distance_map(shape, confined):
+    spacing = (0.71234567, *[1.0] * (len(shape) - 1))
+    for seed in range(8):
+        generator = np.random.default_rng(seed)
+        mask, ratio = generator.random(shape) < 0.1 + 0.1 * seed, float(generator.uniform(0.2, 1))
+        area = int(mask.sum())
+        distance = scipy.ndimage.distance_transform_edt(~mask, sampling=spacing)
+        free = generator.random(shape) < 0.5 if confined else None
+        if free is not None:
+            distance[~(free | mask)] = np.inf
+        grown, found = dilated(mask, ratio, spacing, free)
+        states = [distance <= radius for radius in np.unique(distance[np.isfinite(distance)])]
+        np.testing.assert_array_equal(grown, nearest_state(states, area + int(area * ratio), mask.size))
+        assert found["radius_mm"] == round(distance[grown].max(), 6)
+        depth = scipy.ndimage.distance_transform_edt(np.pad(mask, 1), sampling=spacing)[(slice(1, -1),) * mask.ndim]
+        states = [mask, *(depth > radius for radius in np.unique(depth[mask]))]
+        shrunk, found = eroded(mask, ratio, spacing)
+        np.testing.assert_array_equal(shrunk, nearest_state(states, area - int(area * ratio), 0))
+        assert found["radius_mm"] == round(depth[mask & ~shrunk].max(initial=0), 6)
+
+
+@pytest.mark.parametrize("shape", [(70, 64), (16, 30, 34)])
+def test_growth_in_a_window_equals_growth_in_the_whole_array(shape):
+    """Thin and scattered masks in a large array: the window around them must be widened until it is enough."""
+    generator = np.random.default_rng(0)
+    for turn in range(12):
+        mask = np.zeros(shape, bool)
+        for _ in range(1 + turn % 3):
+            corner = [int(generator.integers(length - 6)) for length in shape]
+            mask[tuple(slice(c, c + int(generator.integers(1, 6))) for c in corner)] = True
+        ratio, area = 0.3 + 0.06 * turn, int(mask.sum())
+        if int(area * ratio) == 0:
+            continue
+        steps = scipy.ndimage.distance_transform_cdt(~mask, metric="taxicab")
+        mm = scipy.ndimage.distance_transform_edt(~mask, sampling=(3.0, *[1.0] * (mask.ndim - 1)))
+        for distance, spacing in ((steps, None), (mm, (3.0, *[1.0] * (mask.ndim - 1)))):
+            states = [distance <= level for level in np.unique(distance)]
+            expected = nearest_state(states, area + int(area * ratio), mask.size)
+            np.testing.assert_array_equal(dilated(mask, ratio, spacing)[0], expected)
+
+
+def test_a_window_that_was_guessed_too_small_is_widened():
+    mask = ellipse((300, 700), (40, 40), (150, 120))
+    mask[150, 600] = True  # a box that is mostly empty
+    distance = scipy.ndimage.distance_transform_cdt(~mask, metric="taxicab")
+    states = [distance <= level for level in range(80)]
+    np.testing.assert_array_equal(dilated(mask, 1.0)[0], nearest_state(states, 2 * int(mask.sum()), mask.size))
+    square, far = np.zeros((120, 120), bool), np.zeros((120, 120), bool)
+    square[20:30, 20:30], far[24:26, 70:] = True, True  # the only room lies farther off than a free ball would reach
+    grown, found = dilated(square, 0.78, (1.0, 1.0), far)
+    expected = square.copy()
+    expected[24:26, 70:109] = True  # 78 elements, the nearest ones
+    np.testing.assert_array_equal(grown, expected)
+    assert found == {"radius_mm": 79.0}
 
 
 @pytest.mark.parametrize("change", [eroded, dilated])
