@@ -125,7 +125,7 @@ def test_killed_in_an_epoch_and_started_again_ends_as_if_undisturbed(tmp_path: P
         (["run_root=file/below"], "file is a file"),
         (["epochs=-1"], "epochs must be a whole number >= 1, got -1"),
         (["batch_size=65"], "batch_size must be from 1 to 64"),
-        (["data.limit=601"], "data.limit must be a whole number >= 1 and <= 600, got 601"),
+        (["data.limit=601"], "data.limit must be from 1 to 600"),
         (["data=folder"], "the setting data.root is needed"),
         (["device=cuda:99"], "device=cuda:99: not available"),
         (["loss"], "expected SETTING=VALUE"),
