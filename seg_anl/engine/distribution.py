@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import os
 from collections.abc import Iterable, Iterator
@@ -135,12 +136,12 @@ def _joined(chosen: torch.device) -> Iterator[Process]:
     if chosen.type == "cuda":
         chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(chosen)
-    # All wait for the main process while it makes the noise, which can be longer than the usual limit of minutes.
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=LONGEST_WAIT)
-    try:
-        yield Process(chosen, dist.get_rank(), world_size)
-    finally:
-        dist.destroy_process_group()
+    if not dist.is_initialized():
+        # All wait for the main process while it makes the noise, which can be longer than the usual limit of minutes.
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=LONGEST_WAIT)
+        # One group until the process ends: a second one could meet the first one's store before it is gone.
+        atexit.register(dist.destroy_process_group)
+    yield Process(chosen, dist.get_rank(), world_size)
 
 
 def _device(name: str) -> torch.device:
