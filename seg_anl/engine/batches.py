@@ -17,6 +17,10 @@ from .randomness import epoch_generator
 RESIDENT_SHARE = 0.25
 
 
+Batch = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]
+"""Inputs, target and, where samples have one, the weight of each ``(B,)``."""
+
+
 class BatchAugmentation(Protocol):
     """Random changes of whole batches, drawn on the CPU and made on the device."""
 
@@ -47,6 +51,7 @@ class ResidentBatches:
         batch_size: samples of a step, over all processes.
         seed: of order and augmentation.
         process: whose device it is, and whose part of every batch.
+        weights: ``(N,)`` or None; the third part of each batch.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class ResidentBatches:
         batch_size: int,
         seed: int,
         process: Process,
+        weights: Tensor | None = None,
     ) -> None:
         check_batch_size(batch_size, len(images), process.world_size)
         self.augmentation, self.batch_size, self.seed = augmentation, batch_size, seed
@@ -66,11 +72,12 @@ class ResidentBatches:
         self.images, self.targets = images.to(place), targets.to(place)
         if not resident:
             self.images, self.targets = self.images.pin_memory(), self.targets.pin_memory()
+        self.weights = None if weights is None else weights.to(self.targets.device)
 
     def __len__(self) -> int:
         return len(self.images) // self.batch_size
 
-    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, epoch: int) -> Iterator[Batch]:
         """Augmented images and targets on the device; a last, smaller batch is left out."""
         order = torch.randperm(len(self.images), generator=epoch_generator(self.seed, epoch, "order"))
         order = order.to(self.images.device)
@@ -80,11 +87,13 @@ class ResidentBatches:
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             index = order[start : start + self.batch_size][self.of_batch]
             draws = self.augmentation.draw(self.batch_size, generator)[self.of_batch]
-            yield self.augmentation(
+            images, targets = self.augmentation(
                 self.images[index].to(self.device, non_blocking=True),
                 self.targets[index].to(self.device, non_blocking=True),
                 draws,
             )
+            weights = () if self.weights is None else (self.weights[index].to(self.device, non_blocking=True),)
+            yield images, targets, *weights
 
 
 def _fits(images: Tensor, device: torch.device) -> bool:
