@@ -21,8 +21,8 @@ from .settings import plain
 
 # Settings that say where and how fast, not what: they neither name a run nor keep it from being resumed.
 PLACE_SETTINGS = ("run_root", "run_dir", "device", "workers", "runs_per_device", "progress")
-# Later than the first runs: left out where they are not set, so that those are found again under their names.
-ADDED_SETTINGS = ("folds", "data.exclude_file", "data.weights_file")
+# Settings younger than the first recorded runs, with what those did: at this value they do not name a run either.
+LATER_SETTINGS = {"drop_last": True, **dict.fromkeys(("folds", "data.exclude_file", "data.weights_file"))}
 INPUTS_FILE, LOCK_FILE = "inputs.json", ".lock"
 PACKAGES = ("seg-anl", "torch", "torchvision", "monai", "numpy", "scipy", "scikit-image", "opencv-python-headless")
 
@@ -209,7 +209,6 @@ def settings_digest(config: DictConfig, noise_follows_seed: bool = False) -> str
     """
     left_out = {*PLACE_SETTINGS, "seed", "fold"}
     settings = {name: _whole(value) for name, value in _flat(config).items() if name.split(".")[0] not in left_out}
-    settings = {name: value for name, value in settings.items() if name not in ADDED_SETTINGS or value is not None}
     if noise_follows_seed and settings.get("noise.seed") == config.seed:
         del settings["noise.seed"]
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
@@ -223,7 +222,7 @@ def _whole(value: Any) -> Any:
 
 
 def _flat(config: DictConfig) -> dict[str, Any]:
-    """Dotted names of all settings with their resolved values; lists stay whole."""
+    """Dotted names of the settings that say what a run is, with their resolved values; lists stay whole."""
 
     def walk(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
         if isinstance(value, dict):
@@ -232,4 +231,5 @@ def _flat(config: DictConfig) -> dict[str, Any]:
         else:
             yield prefix, value
 
-    return dict(walk("", plain(config)))
+    settings = walk("", plain(config))
+    return {name: value for name, value in settings if name not in LATER_SETTINGS or value != LATER_SETTINGS[name]}
