@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +18,8 @@ from seg_anl.records.item_files import read_items, read_weights
 from .distribution import Process
 from .paths import configured_path
 from .settings import RunSettings
+
+T = TypeVar("T")
 
 
 class DivisionSettings(Protocol):
@@ -88,8 +90,8 @@ def divided(
     unseen = set() if run.fold is None else fold_items(items, run.fold, run.folds or 0, seed)
     if run.folds and len(items) < run.folds:
         raise UserError(f"folds={run.folds} are more than the {len(items)} training images")
-    left_out = set() if data.exclude_file is None else read_items(_path(data, "exclude_file"), known)
-    weight_of = {} if data.weights_file is None else read_weights(_path(data, "weights_file"), known)
+    left_out = _read(read_items, data.exclude_file, "data.exclude_file", known) or set()
+    weight_of = _read(read_weights, data.weights_file, "data.weights_file", known) or {}
     parts: dict[str, list[int]] = {"trained": [], "tuning": [], "unseen": []}
     for position, (item, name) in enumerate(zip(items, names, strict=True)):
         if item not in left_out:
@@ -101,5 +103,13 @@ def divided(
     )
 
 
-def _path(data: DivisionSettings, name: str) -> Path:
-    return configured_path(getattr(data, name), f"data.{name}")
+def _read(
+    reader: Callable[[Path, Collection[str]], T], value: object, setting: str, known: Collection[str]
+) -> T | None:
+    """What the file of a ``setting`` holds; None for null."""
+    if value is None:
+        return None
+    try:
+        return reader(configured_path(value, setting), known)
+    except UserError as error:
+        raise UserError(str(error) if setting in str(error) else f"{setting}: {error}") from error
