@@ -186,13 +186,13 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
         assert log_probs is not None
         arrays = {"probabilities": log_probs.exp().half().numpy(), "index": index, "labels": split.labels}
         files = [("predictions", arrays)]
-        paths = {}
+        more = {"classes": list(self.data.classes)}
         if isinstance(split.images, FileImages):
-            paths = {"files": [str(path.resolve()) for path in split.images.paths]}
+            more["files"] = [str(path.resolve()) for path in split.images.paths]
         else:
-            files.append(("images", {"images": split.images.cpu().numpy()}))
+            files.append(("images", {"images": split.images.numpy()}))
         fold, folds = self.settings.fold, self.settings.folds
-        write_predictions(self.run.path, files, index.astype(str).tolist(), fold=fold, folds=folds, **paths)
+        write_predictions(self.run.path, files, index.astype(str).tolist(), fold=fold, folds=folds, **more)
 
     def _division(self, data: Dataset, process: Process) -> Division:
         """Items are called by their positions in the whole training set; what is tuned on, by those in use."""
