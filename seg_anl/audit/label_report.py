@@ -126,8 +126,8 @@ def thumbnail(picture: NDArray[np.uint8]) -> Image.Image:
     """A picture within 96 pixels; small ones are enlarged, each pixel a square."""
     image = Image.fromarray(picture)
     scale = _SIDE / max(image.size)
-    size = tuple(max(1, round(side * scale)) for side in image.size)
-    return image.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS)
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS)
 
 
 def _save(path: Path, image: Image.Image) -> None:
