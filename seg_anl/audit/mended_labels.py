@@ -101,14 +101,15 @@ class LabelSet:
         root = Path(str(self.data.get("root", ""))).expanduser().resolve()
         taken: set[Path] = set()
         train = ""
-        for position in kept:
+        # Those that change their class come last: it is they that give way where names meet.
+        for position in sorted(kept, key=lambda position: labels[position] != self.source.labels[position]):
             file = self.files[position]
             assert file is not None
             if self.data.get("name") != "imagefolder" or root not in file.parents:
                 raise UserError(f"{file} is not in {root}/train/CLASS, the layout of data=imagefolder: {ELSEWHERE}")
             train, found, *rest = file.relative_to(root).parts
             path = Path(train, self.source.classes[labels[position]], *rest)
-            if path in taken:  # a picture that changes its class may meet its namesake
+            if path in taken:
                 path = path.with_name(f"{found}-{path.name}")
             taken.add(path)
             _placed(file, target / path, copy=copy)

@@ -61,12 +61,8 @@ class MaskSet:
             self.image_of = {item: Path(picture.name) for item, picture in pictures.items() if picture.content is None}
         else:
             self.mask_of, self.image_of = _files_of_run(first.mask.parents[1])
-        places = [
-            *options.values(),
-            self.raw,
-            *(path.parent for path in [*self.mask_of.values(), *self.image_of.values()]),
-        ]
-        self.places = list(dict.fromkeys(path for path in places if path is not None))
+        files = {path.parent for path in (*self.mask_of.values(), *self.image_of.values())}
+        self.places = [path for path in (*options.values(), self.raw, *sorted(files)) if path is not None]
 
     def write(self, target: Path, action: str, wrong: set[str], *, copy: bool) -> tuple[list[Change], list[str]]:
         """Write it with what is ``wrong`` left out, ignored or replaced.
@@ -191,14 +187,10 @@ class MaskSet:
             if image is None:
                 without.append(item)
                 continue
-            image_path = (
-                target / "images" / f"{item}{''.join(image.suffixes[-2:]) if image.suffix == '.gz' else image.suffix}"
-            )
+            image_path = target / "images" / f"{item}{mask_suffix(image) or image.suffix}"
             make_directory(image_path.parent)
             place(image, image_path, copy=copy)
-        remarks = (
-            [f"no image known of {len(without)} masks; seg-anl-audit masks --images names them"] if without else []
-        )
+        remarks = [f"no image known of {len(without)} masks: audit with --images"] if without else []
         return [*remarks, *([f"the ignore label is {ignore}"] if ignore is not None else [])]
 
 
