@@ -86,7 +86,7 @@ def test_the_same_bytes_again_and_nothing_of_an_earlier_audit_stays(tmp_path: Pa
 
 
 QUICK = ["data.limit=200", "data.test_limit=20", "batch_size=20", "progress=false", "device=cpu", "loss=ce"]
-QUICK += ["noise.rate=0.3", "optim.lr=0.1"]
+QUICK += ["noise.rate=0.3", "noise.counts=iid", "optim.lr=0.1"]
 
 
 def test_runs_are_audited_and_their_results_are_trained_on(tmp_path: Path) -> None:
