@@ -40,7 +40,7 @@ class SegmentationCriterion(ScheduledLoss):
         return sum(parts[1:], parts[0]) / sum(weights)
 
     def _one(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
-        value = self.loss(logits, target) if weight is None else self.loss(logits, target, weight)
+        value = self.loss(logits, target, weight)
         if self.dice is not None:
             value = value + self.dice_weight * self.dice(logits.float(), target.unsqueeze(1))
         return value

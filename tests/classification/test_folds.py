@@ -129,8 +129,8 @@ def test_items_left_out_and_weights(tmp_path: Path) -> None:
         table = tmp_path / f"{name}.csv"
         table.write_text("item,weight\n" + "".join(f"{item},{weight[i % 2]}\n" for i, item in enumerate(items)))
         (weighed,) = trained(tmp_path, noise, f"data.weights_file={table}")
-        learned[name] = torch.load(weighed / "checkpoints/last.pt", weights_only=True)["parts"]["model"]
-    unweighed = torch.load(plain / "checkpoints/last.pt", weights_only=True)["parts"]["model"]
+        learned[name] = torch.load(weighed / "checkpoints/last.pt", weights_only=True)["model"]
+    unweighed = torch.load(plain / "checkpoints/last.pt", weights_only=True)["model"]
     torch.testing.assert_close(learned["even"], unweighed)
     assert any(not torch.allclose(learned["odd"][name].float(), value.float()) for name, value in unweighed.items())
 
