@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from data_prep.pictures import refuse_depth
+from seg_anl.engine.batches import Batch
 from seg_anl.engine.distribution import Process
 from seg_anl.engine.randomness import epoch_generator
 from seg_anl.records import UserError, item_hash
@@ -53,6 +54,7 @@ class FileBatches:
         images = data.train.images
         assert isinstance(images, FileImages)
         self.labels, self.device = torch.from_numpy(data.train.labels).to(process.device), process.device
+        self.weights = None if data.train.weights is None else data.train.weights.to(process.device)
         self.mean, self.std = data.mean, data.std
         self._order = _Order(len(images), sizes, seed, process.of_batch)
         self._loader = _loader(_Decoded(images, settings, seed), self._order, workers, process.device)
@@ -60,12 +62,14 @@ class FileBatches:
     def __len__(self) -> int:
         return len(self._order)
 
-    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, epoch: int) -> Iterator[Batch]:
         """Normalized float32 images ``(B, 3, H, W)`` and int64 labels ``(B,)``."""
         self._order.epoch = epoch
         for positions, images in _batches(self._loader):
-            labels = self.labels[positions.to(self.device, non_blocking=True)]
-            yield normalized(images.to(self.device, non_blocking=True), self.mean, self.std), labels
+            chosen = positions.to(self.device, non_blocking=True)
+            weights = () if self.weights is None else (self.weights[chosen],)
+            images = normalized(images.to(self.device, non_blocking=True), self.mean, self.std)
+            yield images, self.labels[chosen], *weights
 
 
 def evaluation_batches(

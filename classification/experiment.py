@@ -13,17 +13,19 @@ from torch import Tensor, nn
 
 from seg_anl.engine.checkpoint import load_model
 from seg_anl.engine.distribution import Process, is_main_process
+from seg_anl.engine.division import Division, divided
 from seg_anl.engine.experiment import Experiment, print_result, run_experiments
 from seg_anl.engine.ledger import Metrics
 from seg_anl.engine.loop import Task
 from seg_anl.engine.optimization import loss_from_config
 from seg_anl.engine.randomness import epoch_generator
 from seg_anl.engine.run_directory import RunDirectory, run_path
-from seg_anl.engine.settings import of_each_seed
+from seg_anl.engine.settings import of_each_run
 from seg_anl.losses import ScheduledLoss
-from seg_anl.records import MetricRow, UserError, chosen_items
+from seg_anl.records import MetricRow, UserError
+from seg_anl.records.predictions import write_predictions
 
-from .accuracies import evaluation_scores, predict_split, training_scores
+from .accuracies import evaluation_scores, predict, predict_split, training_scores
 from .datasets import Dataset, FileImages, fingerprints, load_dataset
 from .image_batches import evaluation_samples, training_batches
 from .methods import build_method
@@ -41,17 +43,19 @@ def train(config: DictConfig) -> list[RunDirectory]:
     Raises:
         UserError: for bad settings or files, before anything is written; for runs that diverged, after all have ended.
     """
-    experiments = [ClassificationExperiment(one) for one in of_each_seed(config)]
+    experiments = [ClassificationExperiment(one) for one in of_each_run(config)]
     method = experiments[0].method
     waiting = [one for one in experiments if not one.run.finished]
     if method.first_loss is not None and waiting:
         # The networks that the method learns from: plain runs, those that the same command would make.
         first = config.copy()
         first.loss, first.method = {"name": method.first_loss}, {"name": "plain"}
-        first.seed = [one.settings.seed for one in waiting]
         first.run_dir = None if config.run_dir is None else str(waiting[0].run.path / "first_network")
-        for one, run in zip(waiting, train(first), strict=True):
-            one.first_run = run
+        for fold in dict.fromkeys(one.settings.fold for one in waiting):
+            of_fold = [one for one in waiting if one.settings.fold == fold]
+            first.seed, first.fold = [one.settings.seed for one in of_fold], fold
+            for one, run in zip(of_fold, train(first), strict=True):
+                one.first_run = run
     return run_experiments(experiments, at_once=experiments[0].settings.runs_per_device)
 
 
@@ -89,7 +93,7 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
     def network(self, data: Dataset, process: Process) -> nn.Module:
         """The method's network, or networks."""
         model = self.method.network(lambda: self._plain_network(data))
-        sizes = self.settings.batch_sizes(len(data.train) - len(self._held_out(data)), process.world_size)
+        sizes = self.settings.batch_sizes(len(self._division(data, process).trained), process.world_size)
         if sizes[-1] == process.world_size and any(isinstance(module, nn.BatchNorm1d) for module in model.modules()):
             remedy = "set drop_last=true" if sizes[0] > sizes[-1] else "set a larger batch_size"
             raise UserError(f"this network has batch norm, which needs 2 samples of a batch in every process: {remedy}")
@@ -108,19 +112,25 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
     def prepare(self, data: Dataset, noisy: Labels, process: Process) -> tuple[ScheduledLoss, Task, str]:
         """Batches of the training set under its noisy labels, and evaluation on all splits."""
         self.headline = f"{'test' if 'test' in data.tests else next(iter(data.tests))}/accuracy"
-        held_out = self._held_out(data)
-        kept = np.setdiff1d(np.arange(len(noisy)), held_out)
-        given = replace(data.train, labels=noisy)
-        self.train = given.part(kept) if len(held_out) else given
+        division = self._division(data, process)
+        kept, self.whole = division.trained, replace(data.train, labels=noisy)
+        self.predicted = kept if self.settings.fold is None else division.unseen
+        train = self.whole if len(kept) == len(noisy) else self.whole.part(kept)  # images in memory are not copied
+        self.train = replace(train, weights=division.weights)
         self.clean = data.train.labels[kept] if data.labels_are_clean else None
         self.evaluated = dict(data.tests)
-        if len(held_out):
-            self.evaluated["tuning"] = given.part(held_out)
-            process.share(len(held_out))
+        if len(division.tuning):
+            self.evaluated["tuning"] = self.whole.part(division.tuning)
+            process.share(len(division.tuning))
         self.data = replace(data, train=self.train)
         self.samples = evaluation_samples(self.data, self.given, process.device)
         self.recorder = Recorder(
-            self.run.path / "records", self.given.records, self.settings, self.train.labels, self.clean
+            self.run.path / "records",
+            self.given.records,
+            self.settings,
+            self.train.labels,
+            self.clean,
+            data.kept[kept],
         )
         if self.first_run is not None:
             self.method.learn(self._first_probabilities(self.first_run, process))
@@ -143,7 +153,7 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
             for name, split in self.evaluated.items()
         }
         every, last = self.given.evaluation.train_every, epoch + 1 == self.settings.epochs
-        recording = self.recorder.due(epoch, "probabilities", "gradients")
+        recording = self.recorder.due(epoch, "probabilities", "gradients", "dynamics")
         scoring = every and ((epoch + 1) % every == 0 or last)
         if scoring or recording:
             predictions = predict_split(model, self.train, self.samples, process, keep_log_probs=recording)
@@ -161,19 +171,40 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
         return metrics
 
     def finish(self, model: nn.Module, rows: list[MetricRow], process: Process) -> Mapping[str, int | None]:
-        """Finish the records."""
+        """Finish the records, and predict what the fold has held out."""
         self.recorder.finish()
+        if self.settings.fold is not None or "predictions" in self.given.records:
+            self._predict(model)
         tests = {name: len(split) for name, split in self.data.tests.items()}
         return {"train": len(self.train), **tests, "wrong_labels": self._wrong_labels()}
 
-    def _held_out(self, data: Dataset) -> NDArray[np.int64]:
-        """Positions of the training samples held out for tuning, with their noisy labels, ascending."""
-        seed, count = self.config.noise.get("seed", self.settings.seed), len(data.train)
-        share = self.given.data.tuning
-        held_out = chosen_items(map(str, range(count)), share, seed, "tuning")
-        if share and not held_out:
-            raise UserError(f"data.tuning={share} of {count} images is none")
-        return np.array(sorted(map(int, held_out)), dtype=np.int64)
+    @torch.inference_mode()
+    def _predict(self, model: nn.Module) -> None:
+        """Write the class probabilities of the fold's samples; of a run without a fold, of those it was trained on."""
+        split, index = self.whole.part(self.predicted), self.data.kept[self.predicted]
+        log_probs = predict(model.eval(), self.samples(split), keep_log_probs=True).log_probs
+        assert log_probs is not None
+        arrays = {"probabilities": log_probs.exp().half().numpy(), "index": index, "labels": split.labels}
+        files = [("predictions", arrays)]
+        more = {"classes": list(self.data.classes)}
+        if isinstance(split.images, FileImages):
+            more["files"] = [str(path.resolve()) for path in split.images.paths]
+        else:
+            files.append(("images", {"images": split.images.numpy()}))
+        fold, folds = self.settings.fold, self.settings.folds
+        write_predictions(self.run.path, files, index.astype(str).tolist(), fold=fold, folds=folds, **more)
+
+    def _division(self, data: Dataset, process: Process) -> Division:
+        """Items are called by their positions in the whole training set; what is tuned on, by those in use."""
+        return divided(
+            data.kept.astype(str).tolist(),
+            self.settings,
+            self.given.data,
+            self.config.noise.get("seed", self.settings.seed),
+            process,
+            known=set(map(str, range(len(data.found_labels)))),
+            drawn_as=list(map(str, range(len(data.train)))),
+        )
 
     def _plain_network(self, data: Dataset) -> nn.Module:
         images, model = data.train.images, self.config.model

@@ -26,7 +26,8 @@ def training_batches(data: Dataset, settings: Settings, process: Process) -> Res
     if isinstance(images, FileImages):
         return FileBatches(data, settings.augmentation, sizes, run.seed, process, workers=run.workers)
     augmentation = CropFlipRotate(settings.augmentation, data.mean, data.std)
-    return ResidentBatches(images, torch.from_numpy(data.train.labels), augmentation, sizes, run.seed, process)
+    labels, weights = torch.from_numpy(data.train.labels), data.train.weights
+    return ResidentBatches(images, labels, augmentation, sizes, run.seed, process, weights)
 
 
 def evaluation_samples(data: Dataset, settings: Settings, device: torch.device) -> Samples:

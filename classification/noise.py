@@ -18,13 +18,13 @@ from data_prep.label_noise import (
     read_human_labels,
     read_label_noise,
 )
+from seg_anl.engine.paths import configured_path
 from seg_anl.engine.run_directory import RunDirectory
 from seg_anl.engine.settings import plain
 from seg_anl.records import UserError, array_digest, nearest_names
 from seg_anl.records.ranges import checked
 
 from .datasets import Dataset, FileImages, fingerprints
-from .paths import configured_path
 
 NO_NOISE = "none"
 FILE_SETTINGS = {"human": ("file",), "matrix": ("matrix",), "prediction_error": ("softmax",)}

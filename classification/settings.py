@@ -15,7 +15,7 @@ from seg_anl.records.recipes import load_recipe
 from .datasets import DataSelection, reader_settings
 from .noise import noise_settings
 
-RECORDS = ("features", "gradients", "probabilities")
+RECORDS = ("dynamics", "features", "gradients", "predictions", "probabilities")
 MOST_HUE = 0.5  # half a turn of the color circle
 
 Degrees = Annotated[float, Interval(least=0, most=180)]
@@ -188,14 +188,19 @@ def read_settings(config: DictConfig) -> Settings:
     run = checked(ClassificationRunSettings, top_level(config))
     noise_settings(config.noise)
     _, _, selection = reader_settings(config.data)
+    method = method_settings(plain(config.method), str(config.loss.name))
+    if run.runs_per_device > 1 and (run.fold is not None or selection.weights_file is not None):
+        raise UserError("runs_per_device > 1 goes neither with folds nor with data.weights_file: use runs_per_device=1")
+    if selection.weights_file is not None and isinstance(method, CoTeaching):
+        raise UserError("data.weights_file does not go with method=co_teaching, which weighs samples by its own rule")
     return Settings(
         run=run,
         optim=checked(OptimSettings, plain(config.optim), "optim"),
         evaluation=checked(EvaluationSettings, plain(config.evaluation), "evaluation"),
         augmentation=checked(Augmentation, plain(config.augmentation), "augmentation"),
-        method=method_settings(plain(config.method), str(config.loss.name)),
+        method=method,
         data=selection,
-        records=checked_records(plain(config).get("record"), RECORDS),
+        records=checked_records(run.record, RECORDS, fold=run.fold),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 from seg_anl.engine.command import hydra_command
-from seg_anl.engine.settings import of_each_seed
+from seg_anl.engine.settings import of_each_run
 
 HELP = """
 seg-anl-classify: train a classification network through wrong labels.
@@ -47,7 +47,7 @@ def _train(config: DictConfig) -> None:
     # Imported step by step: a misspelled name is refused without SciPy, a wrong value without torch.
     from .settings import read_settings
 
-    for one in of_each_seed(config):
+    for one in of_each_run(config):
         read_settings(one)
     from .experiment import train_and_print
 

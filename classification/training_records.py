@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seg_anl.records import make_directory, written_aside
+from seg_anl.records import written_aside
+from seg_anl.records.predictions import write_arrays
 
 from .settings import ClassificationRunSettings
 
@@ -28,6 +29,7 @@ class Recorder:
         wanted: what is recorded: names of :data:`~classification.settings.RECORDS`.
         run: with ``record_every`` and ``epochs``.
         labels, clean: given and true training labels ``(N,)``; ``clean`` is None where nobody knows them.
+        index: positions ``(N,)`` of the samples in the whole training set.
     """
 
     def __init__(
@@ -37,21 +39,29 @@ class Recorder:
         run: ClassificationRunSettings,
         labels: NDArray[np.int64],
         clean: NDArray[np.int64] | None,
+        index: NDArray[np.int64],
     ) -> None:
         self.folder, self.wanted = folder, wanted
         self.every, self.epochs = run.record_every, run.epochs
+        self.index = index
         self.samples: dict[str, NDArray[Any]] = {"labels": labels}
         if clean is not None:
             self.samples["clean"] = clean
 
     def due(self, epoch: int, *names: str) -> bool:
-        """Whether any of ``names`` is recorded after ``epoch``: every ``record_every`` epochs, and after the last."""
+        """Whether any of ``names`` is recorded after ``epoch``: every ``record_every`` epochs, and after the last.
+
+        Dynamics are of every epoch.
+        """
         on = (epoch + 1) % self.every == 0 or epoch + 1 == self.epochs
-        return on and bool(self.wanted & set(names))
+        return bool(self.wanted & set(names) & (self.wanted if on else {"dynamics"}))
 
     def training(self, epoch: int, log_probs: Tensor) -> None:
         """Record what the network says of the training set, not augmented: ``log_probs`` ``(N, K)`` on the host."""
         labels = torch.from_numpy(self.samples["labels"])
+        if "dynamics" in self.wanted:
+            loss = -log_probs.gather(1, labels.unsqueeze(1)).squeeze(1)
+            self._write("dynamics", epoch, loss=_array(loss), index=self.index, **self.samples)
         if self.due(epoch, "probabilities"):
             probs = log_probs.exp()
             of_label = probs.gather(1, labels.unsqueeze(1)).squeeze(1)
@@ -82,9 +92,7 @@ class Recorder:
             np.save(file, total / len(paths), allow_pickle=False)
 
     def _write(self, name: str, epoch: int, **arrays: Any) -> None:
-        make_directory(self.folder / name)
-        with written_aside(self.folder / name / f"epoch_{epoch:04d}.npz") as aside, open(aside, "wb") as file:
-            np.savez_compressed(file, **arrays)
+        write_arrays(self.folder / name / f"epoch_{epoch:04d}.npz", **arrays)
 
 
 def largest_nnce_gradient(log_probs: Tensor, labels: Tensor) -> Tensor:

@@ -50,10 +50,12 @@ class Split:
     Attributes:
         images: uint8 ``(N, C, H, W)`` in memory, or the files they are decoded from.
         labels: ``(N,)`` int64 in ``[0, K)``.
+        weights: ``(N,)`` of the samples in the loss; None: all alike.
     """
 
     images: Tensor | FileImages
     labels: NDArray[np.int64]
+    weights: Tensor | None = None
 
     @classmethod
     def in_memory(cls, images: NDArray[np.uint8], labels: ArrayLike) -> Split:

@@ -8,7 +8,7 @@ lie within those of a larger one, or of a weaker one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,9 @@ class DataSelection:
         tuning: share of the noisy training set held out for tuning.
         imbalance: thins out the training set after ``limit``.
         imbalance_ratio: smallest class over largest.
+        exclude_file: lists training samples that are left out after noise has been made, one a line, by their position
+            in the whole training set.
+        weights_file: CSV table of such samples and their weights in the loss; the others weigh 1.
     """
 
     mean: tuple[Fraction, ...] | None = None
@@ -43,6 +46,8 @@ class DataSelection:
     tuning: FractionBelowOne = 0.0
     imbalance: Literal["long_tailed", "step"] | None = None
     imbalance_ratio: PositiveFraction = 0.1
+    exclude_file: Any = None
+    weights_file: Any = None
 
     def __post_init__(self) -> None:
         if (self.mean is None) != (self.std is None):

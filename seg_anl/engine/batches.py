@@ -15,6 +15,10 @@ from .randomness import epoch_generator
 RESIDENT_SHARE = 0.25
 
 
+Batch = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]
+"""Inputs, target and, where samples have one, the weight of each ``(B,)``."""
+
+
 class BatchAugmentation(Protocol):
     """Random changes of whole batches, drawn on the CPU and made on the device."""
 
@@ -37,6 +41,7 @@ class ResidentBatches:
         sizes: samples of each step over all processes, see :meth:`RunSettings.batch_sizes`.
         seed: of order and augmentation.
         process: whose device it is, and whose part of every batch.
+        weights: ``(N,)`` or None; the third part of each batch.
     """
 
     def __init__(
@@ -47,6 +52,7 @@ class ResidentBatches:
         sizes: Sequence[int],
         seed: int,
         process: Process,
+        weights: Tensor | None = None,
     ) -> None:
         self.augmentation, self.sizes, self.seed = augmentation, sizes, seed
         self.device, self.of_batch = process.device, process.of_batch
@@ -55,11 +61,12 @@ class ResidentBatches:
         self.images, self.targets = images.to(place), targets.to(place)
         if not resident:
             self.images, self.targets = self.images.pin_memory(), self.targets.pin_memory()
+        self.weights = None if weights is None else weights.to(self.targets.device)
 
     def __len__(self) -> int:
         return len(self.sizes)
 
-    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, epoch: int) -> Iterator[Batch]:
         """Augmented images and targets on the device."""
         order = torch.randperm(len(self.images), generator=epoch_generator(self.seed, epoch, "order"))
         order = order.to(self.images.device)
@@ -69,11 +76,13 @@ class ResidentBatches:
         for batch in order[: sum(self.sizes)].split(list(self.sizes)):
             index = batch[self.of_batch]
             draws = self.augmentation.draw(len(batch), generator)[self.of_batch]
-            yield self.augmentation(
+            images, targets = self.augmentation(
                 self.images[index].to(self.device, non_blocking=True),
                 self.targets[index].to(self.device, non_blocking=True),
                 draws,
             )
+            weights = () if self.weights is None else (self.weights[index].to(self.device, non_blocking=True),)
+            yield images, targets, *weights
 
 
 def _fits(images: Tensor, device: torch.device) -> bool:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from seg_anl.losses import ScheduledLoss
 from seg_anl.records import MetricRow, UserError
 
+from .batches import Batch
 from .distribution import Process
 from .jacobian import squared_jacobian_norm
 from .ledger import Ledger, Metrics
@@ -24,8 +25,8 @@ from .settings import LoopSettings, OptimSettings
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-Objective = Callable[[Tensor, Tensor], Tensor]
-"""Inputs and target of a batch to the value to minimize."""
+Objective = Callable[..., Tensor]
+"""Inputs, target and perhaps weight of a batch to the value to minimize."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Task:
     """What a trainer brings to the loop.
 
     Attributes:
-        batches: epoch (from 0) -> batches ``(inputs, target)`` on the device, this process's share only.
+        batches: epoch (from 0) -> batches on the device, this process's share only.
         steps_per_epoch: how many there are.
         evaluate: (network in eval mode, epoch) -> metrics, the same in every process; called in each after every epoch,
             so that each can take its share of the work.
@@ -43,7 +44,7 @@ class Task:
         state: what else a checkpoint holds, by name: objects with ``state_dict`` and ``load_state_dict``.
     """
 
-    batches: Callable[[int], Iterable[tuple[Tensor, Tensor]]]
+    batches: Callable[[int], Iterable[Batch]]
     steps_per_epoch: int
     evaluate: Callable[[nn.Module, int], Metrics]
     headline: tuple[str, str]
@@ -74,9 +75,9 @@ def fit(
     with closing(learner.ledger), progress:
         for epoch in range(first, settings.epochs):
             learner.begin(epoch)
-            for inputs, target in task.batches(epoch):
+            for inputs, *targets in task.batches(epoch):
                 learner.optimizer.zero_grad(set_to_none=True)
-                value = objective(learner.formatted(inputs), target)
+                value = objective(learner.formatted(inputs), *targets)
                 learner.scaler.scale(value).backward()
                 learner.step(value)
                 progress.step()
@@ -176,10 +177,10 @@ def check_penalties(settings: LoopSettings, optim: OptimSettings, process: Proce
 def _objective(learner: Learner) -> Objective:
     network, jacobian = learner.process.wrapped(learner.model), learner.optim.jacobian
 
-    def objective(inputs: Tensor, target: Tensor) -> Tensor:
+    def objective(inputs: Tensor, *targets: Tensor) -> Tensor:
         with learner.autocast():
             output = network(inputs)
-        value: Tensor = learner.loss(output, target)
+        value: Tensor = learner.loss(output, *targets)
         if jacobian:
             value = value + jacobian / 2 * squared_jacobian_norm(inputs, output)
         return value

@@ -5,9 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from omegaconf import DictConfig
 from torch import nn
 from torch.optim import lr_scheduler
@@ -15,19 +18,32 @@ from torch.optim import lr_scheduler
 from seg_anl.losses import RobustLoss, build_loss
 from seg_anl.records import UserError
 
+from .paths import configured_path
 from .settings import OptimSettings, plain
 
 
 def loss_from_config(config: DictConfig, *others: str) -> RobustLoss:
     """The loss of a ``loss`` configuration; ``others`` are settings in it that are not the loss's.
 
+    A ``transition`` may be a file: a row a line, numbers with commas between, as ``seg-anl-audit labels`` writes it.
+
     Raises:
         UserError: for an unknown loss or parameter (with the nearest names) or a value out of range.
     """
+    parameters = plain(config, omit=("name", *others))
+    if isinstance(parameters.get("transition"), str):
+        parameters["transition"] = _matrix(configured_path(parameters["transition"], "loss.transition"))
     try:
-        return build_loss(str(config.name), **plain(config, omit=("name", *others)))
+        return build_loss(str(config.name), **parameters)
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+def _matrix(path: Path) -> NDArray[np.float64]:
+    try:
+        return np.loadtxt(path, delimiter=",", ndmin=2, encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise UserError(f"loss.transition: {path}: not a table of numbers with commas between: {error}") from error
 
 
 def build_optimizer(settings: OptimSettings, model: nn.Module, loss: nn.Module) -> torch.optim.Optimizer:

@@ -22,7 +22,7 @@ from .settings import plain
 # Settings that say where and how fast, not what: they neither name a run nor keep it from being resumed.
 PLACE_SETTINGS = ("run_root", "run_dir", "device", "workers", "runs_per_device", "progress")
 # Settings younger than the first recorded runs, with what those did: at this value they do not name a run either.
-LATER_SETTINGS = {"drop_last": True}
+LATER_SETTINGS = {"drop_last": True, **dict.fromkeys(("folds", "data.exclude_file", "data.weights_file"))}
 INPUTS_FILE, LOCK_FILE = "inputs.json", ".lock"
 PACKAGES = ("seg-anl", "torch", "torchvision", "monai", "numpy", "scipy", "scikit-image", "opencv-python-headless")
 
@@ -196,19 +196,18 @@ def run_path(config: DictConfig, noise: str, *, noise_follows_seed: bool = False
     loss = str(config.loss.name) if method == "plain" else f"{config.loss.name}-{method}"
     parts = [str(config.task), str(config.data.name), noise, loss, str(config.preset)]
     folder = "/".join(re.sub(r"[^\w.\-]", "_", part) for part in parts)
-    return (
-        Path(str(config.run_root)).expanduser()
-        / folder
-        / f"seed{config.seed}-{settings_digest(config, noise_follows_seed)}"
-    )
+    fold = "" if config.get("fold") is None else f"-fold{config.fold}of{config.folds}"
+    name = f"seed{config.seed}{fold}-{settings_digest(config, noise_follows_seed)}"
+    return Path(str(config.run_root)).expanduser() / folder / name
 
 
 def settings_digest(config: DictConfig, noise_follows_seed: bool = False) -> str:
     """Eight hexadecimal digits that distinguish runs of different settings.
 
-    The seed and the place do not enter, nor does a noise seed that follows the seed; ``1`` and ``1.0`` are the same.
+    The seed, the fold and the place do not enter, nor does a noise seed that follows the seed; ``1`` and ``1.0`` are
+    the same.
     """
-    left_out = {*PLACE_SETTINGS, "seed"}
+    left_out = {*PLACE_SETTINGS, "seed", "fold"}
     settings = {name: _whole(value) for name, value in _flat(config).items() if name.split(".")[0] not in left_out}
     if noise_follows_seed and settings.get("noise.seed") == config.seed:
         del settings["noise.seed"]

@@ -16,9 +16,12 @@ from seg_anl.records.ranges import (
     NonNegative,
     Positive,
     Seed,
+    WholeNumber,
+    complaint,
 )
 
 Precision = Literal["fp32", "bf16", "fp16"]
+Folds = Annotated[int, Interval(least=2, most=1000, whole=True)]
 Workers = Annotated[int, Interval(least=0, most=512, whole=True)]
 
 
@@ -47,7 +50,8 @@ class LoopSettings:
 class RunSettings(LoopSettings):
     """The settings at the top level of a trainer's configuration; ``record`` is checked by :func:`checked_records`.
 
-    ``drop_last`` leaves out an epoch's last batch where it is smaller than ``batch_size``.
+    ``drop_last`` leaves out an epoch's last batch where it is smaller than ``batch_size``. With ``folds``, the training
+    set is divided into so many parts; the run leaves out part ``fold`` (from 0) and predicts it at its end.
     """
 
     task: str
@@ -60,6 +64,13 @@ class RunSettings(LoopSettings):
     run_dir: Any = None
     device: Any = "auto"
     workers: Workers = 1
+    folds: Folds | None = None
+    fold: WholeNumber | None = None
+
+    def __post_init__(self) -> None:
+        if self.fold is not None and self.fold >= (self.folds or 0):
+            expected = "needs folds beside it" if self.folds is None else f"must be from 0 to {self.folds - 1}"
+            raise UserError(f"fold={self.fold} {expected}, the number of parts of the training set")
 
     @property
     def loop(self) -> LoopSettings:
@@ -138,12 +149,23 @@ def top_level(config: DictConfig) -> dict[str, Any]:
     return plain(config, omit=GROUPS)
 
 
-def of_each_seed(config: DictConfig) -> list[DictConfig]:
-    """The configuration of each of its runs: ``seed`` is a number or a list of numbers.
+def of_each_run(config: DictConfig) -> list[DictConfig]:
+    """The configuration of each of its runs: ``seed`` is a number or a list, and ``folds`` without ``fold`` is all.
 
     Raises:
-        UserError: for a list that is empty or names a seed twice, and for several seeds in one ``run_dir``.
+        UserError: for a list that is empty or names a seed twice, and for several runs in one ``run_dir``.
     """
+    if config.get("fold") is not None or complaint("folds", Folds, config.get("folds")):
+        return _of_each_seed(config)
+    if config.run_dir is not None:
+        raise UserError("run_dir is the folder of one run: name run_root for all folds, or one fold with fold=0")
+    configs = [config.copy() for _ in range(config.folds)]
+    for fold, one in enumerate(configs):
+        one.fold = fold
+    return [run for one in configs for run in _of_each_seed(one)]
+
+
+def _of_each_seed(config: DictConfig) -> list[DictConfig]:
     if not OmegaConf.is_list(config.seed):
         return [config]
     seeds = list(config.seed)
@@ -164,12 +186,14 @@ def listed(value: Any) -> tuple[str, ...]:
     return tuple(map(str, value)) if isinstance(value, (list, tuple)) else (str(value),)
 
 
-def checked_records(value: Any, known: Collection[str]) -> frozenset[str]:
+def checked_records(value: Any, known: Collection[str], *, fold: int | None = None) -> frozenset[str]:
     """The records that the setting ``record`` asks for: a name, or a list of names.
 
     Raises:
-        UserError: for a name that is not ``known``.
+        UserError: for a name that is not ``known``, and for predictions in a run of a ``fold``.
     """
+    if fold is not None and "predictions" in listed(value):
+        raise UserError("record=predictions is for runs without a fold, which predicts the items it has not seen")
     for name in listed(value):
         if name not in known:
             raise UserError(f"record={name}: {nearest_names(name, known)}")

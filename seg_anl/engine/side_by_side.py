@@ -77,8 +77,8 @@ def fit_together(
             for batches in zip(*(learner.task.batches(epoch) for learner in present), strict=True):
                 for learner in present:
                     learner.optimizer.zero_grad(set_to_none=True)
-                inputs = [learner.formatted(images) for learner, (images, _) in zip(present, batches, strict=True)]
-                values = objective(inputs, [target for _, target in batches])
+                inputs = [learner.formatted(batch[0]) for learner, batch in zip(present, batches, strict=True)]
+                values = objective(inputs, [batch[1] for batch in batches])
                 scaled = [learner.scaler.scale(value) for learner, value in zip(present, values, strict=True)]
                 functools.reduce(torch.add, scaled).backward()
                 for learner, value in zip(present, values, strict=True):

@@ -34,7 +34,7 @@ class CELoss(PointwiseLoss):
     Value, in LaTeX: -\log p_y
     """
 
-    def __init__(self, *, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class FocalLoss(PointwiseLoss):
     r"""Focal loss: -(1 - p_y)^gamma log p_y.
@@ -44,7 +44,7 @@ class FocalLoss(PointwiseLoss):
     Reference: Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, Eq. 4.
     """
 
-    def __init__(self, *, gamma: float = 0.5, detach_modulation: bool = True, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, gamma: float = 0.5, detach_modulation: bool = True, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class MAELoss(PointwiseLoss):
     r"""Mean absolute error as the published code has it: 1 - p_y, half of the L1 distance to the one-hot label.
@@ -54,7 +54,7 @@ class MAELoss(PointwiseLoss):
     Reference: Ghosh et al., Robust Loss Functions under Label Noise for Deep Neural Networks, AAAI 2017.
     """
 
-    def __init__(self, *, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class GCELoss(PointwiseLoss):
     r"""Generalized cross entropy: (1 - p_y^q) / q; q -> 0 is CE, q = 1 MAE.
@@ -65,7 +65,7 @@ class GCELoss(PointwiseLoss):
     NeurIPS 2018, Eq. 6.
     """
 
-    def __init__(self, *, q: float = 0.7, exact_official: bool = True, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, q: float = 0.7, exact_official: bool = True, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class SCELoss(PointwiseLoss):
     r"""Symmetric cross entropy: cross entropy plus reverse cross entropy. Despite its name not symmetric.
@@ -75,7 +75,7 @@ class SCELoss(PointwiseLoss):
     Reference: Wang et al., Symmetric Cross Entropy for Robust Learning with Noisy Labels, ICCV 2019, Eq. 7.
     """
 
-    def __init__(self, *, alpha: float = 0.1, beta: float = 1.0, log_zero: float = -9.210340371976182, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, alpha: float = 0.1, beta: float = 1.0, log_zero: float = -9.210340371976182, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class PHuberCELoss(PointwiseLoss):
     r"""Partially Huberized cross entropy: linear in p_y below 1 / tau, so that no sample pulls harder than tau.
@@ -85,7 +85,7 @@ class PHuberCELoss(PointwiseLoss):
     Reference: Menon et al., Can Gradient Clipping Mitigate Label Noise?, ICLR 2020, Eq. 5.
     """
 
-    def __init__(self, *, tau: float = 2.0, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, tau: float = 2.0, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class TaylorCELoss(PointwiseLoss):
     r"""Taylor cross entropy: the first t terms of -log p_y around p_y = 1; t = 1 is MAE, t -> infinity CE.
@@ -95,7 +95,7 @@ class TaylorCELoss(PointwiseLoss):
     Reference: Feng et al., Can Cross Entropy Loss Be Robust to Label Noise?, IJCAI 2020, Eq. 5.
     """
 
-    def __init__(self, *, t: int = 2, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, t: int = 2, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class LSRLoss(PointwiseLoss):
     r"""Label-smoothing regularization: cross entropy against (1 - s) one-hot + s / C.
@@ -105,7 +105,7 @@ class LSRLoss(PointwiseLoss):
     Reference: Szegedy et al., Rethinking the Inception Architecture, CVPR 2016, Section 7.
     """
 
-    def __init__(self, *, smoothing: float = 0.1, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, smoothing: float = 0.1, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class BootstrapSoftLoss(PointwiseLoss):
     r"""Soft bootstrapping: cross entropy against beta * label + (1 - beta) * prediction.
@@ -116,7 +116,7 @@ class BootstrapSoftLoss(PointwiseLoss):
     Eq. 6.
     """
 
-    def __init__(self, *, beta: float = 0.95, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, beta: float = 0.95, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class BootstrapHardLoss(PointwiseLoss):
     r"""Hard bootstrapping: cross entropy against beta * label + (1 - beta) * the most probable class.
@@ -127,7 +127,7 @@ class BootstrapHardLoss(PointwiseLoss):
     Eq. 7.
     """
 
-    def __init__(self, *, beta: float = 0.8, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, beta: float = 0.8, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class ELLoss(PointwiseLoss):
     r"""Equal loss: cross entropy of (p_y + epsilon) / (1 + epsilon), times 1 + epsilon.
@@ -137,7 +137,7 @@ class ELLoss(PointwiseLoss):
     Reference: Equal Loss: A Simple Loss Function for Noise Robust Learning, Eq. 1 and 2.
     """
 
-    def __init__(self, *, epsilon: float = 0.1, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, epsilon: float = 0.1, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class LSRandELLoss(PointwiseLoss):
     r"""Equal loss against smoothed labels: (1 - s) EL(p_y) + s / C sum_k EL(p_k).
@@ -147,7 +147,7 @@ class LSRandELLoss(PointwiseLoss):
     Reference: Equal Loss: A Simple Loss Function for Noise Robust Learning, Table 3 (LSR + EL).
     """
 
-    def __init__(self, *, epsilon: float = 0.1, smoothing: float = 0.1, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, epsilon: float = 0.1, smoothing: float = 0.1, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class AELLoss(PointwiseLoss):
     r"""Asymmetric exponential loss: exp(-p_y / a); not shifted, so its minimum is exp(-1 / a).
@@ -157,7 +157,7 @@ class AELLoss(PointwiseLoss):
     Reference: Zhou et al., Asymmetric Loss Functions for Learning with Noisy Labels, ICML 2021, Section 4.
     """
 
-    def __init__(self, *, a: float = 3.0, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, a: float = 3.0, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class AGCELoss(PointwiseLoss):
     r"""Asymmetric generalized cross entropy: ((a + 1)^q - (a + p_y)^q) / q.
@@ -167,7 +167,7 @@ class AGCELoss(PointwiseLoss):
     Reference: Zhou et al., Asymmetric Loss Functions for Learning with Noisy Labels, ICML 2021, Section 4.
     """
 
-    def __init__(self, *, a: float = 1.0, q: float = 2.0, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, a: float = 1.0, q: float = 2.0, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class AULLoss(PointwiseLoss):
     r"""Asymmetric unhinged loss: ((a - p_y)^q - (a - 1)^q) / q.
@@ -177,7 +177,7 @@ class AULLoss(PointwiseLoss):
     Reference: Zhou et al., Asymmetric Loss Functions for Learning with Noisy Labels, ICML 2021, Section 4.
     """
 
-    def __init__(self, *, a: float = 1.5, q: float = 0.9, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, a: float = 1.5, q: float = 0.9, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class CEandSRLoss(SparseRegularizedLoss):
     r"""Cross entropy of sharpened outputs plus their weighted lp-norm.
@@ -187,7 +187,7 @@ class CEandSRLoss(SparseRegularizedLoss):
     Reference: Zhou et al., Learning with Noisy Labels via Sparse Regularization, ICCV 2021, Eq. 7 and 9.
     """
 
-    def __init__(self, *, tau: float = 0.5, p: float = 0.1, lam: float = 1.2, rho: float = 1.03, every: int = 1, normalize: bool = True, exact_official: bool = True, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, tau: float = 0.5, p: float = 0.1, lam: float = 1.2, rho: float = 1.03, every: int = 1, normalize: bool = True, exact_official: bool = True, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class FLandSRLoss(SparseRegularizedLoss):
     r"""Focal loss of sharpened outputs plus their weighted lp-norm.
@@ -197,7 +197,7 @@ class FLandSRLoss(SparseRegularizedLoss):
     Reference: Zhou et al., Learning with Noisy Labels via Sparse Regularization, ICCV 2021, Eq. 7 and 9.
     """
 
-    def __init__(self, *, gamma: float = 0.5, detach_modulation: bool = True, tau: float = 0.5, p: float = 0.1, lam: float = 1.2, rho: float = 1.03, every: int = 1, normalize: bool = True, exact_official: bool = True, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, gamma: float = 0.5, detach_modulation: bool = True, tau: float = 0.5, p: float = 0.1, lam: float = 1.2, rho: float = 1.03, every: int = 1, normalize: bool = True, exact_official: bool = True, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class GCEandSRLoss(SparseRegularizedLoss):
     r"""Generalized cross entropy of sharpened outputs plus their weighted lp-norm.
@@ -207,7 +207,7 @@ class GCEandSRLoss(SparseRegularizedLoss):
     Reference: Zhou et al., Learning with Noisy Labels via Sparse Regularization, ICCV 2021, Eq. 7 and 9.
     """
 
-    def __init__(self, *, q: float = 0.7, exact_official: bool = True, tau: float = 0.5, p: float = 0.1, lam: float = 1.2, rho: float = 1.03, every: int = 1, normalize: bool = True, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, q: float = 0.7, exact_official: bool = True, tau: float = 0.5, p: float = 0.1, lam: float = 1.2, rho: float = 1.03, every: int = 1, normalize: bool = True, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class NCELoss(PointwiseLoss):
     r"""Normalized cross entropy: the share of the labeled class in the total surprise.
@@ -217,7 +217,7 @@ class NCELoss(PointwiseLoss):
     Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 2.
     """
 
-    def __init__(self, *, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class NCEandAELLoss(PointwiseLoss):
     r"""Normalized cross entropy plus asymmetric exponential loss.
@@ -227,7 +227,7 @@ class NCEandAELLoss(PointwiseLoss):
     Reference: Zhou et al., Asymmetric Loss Functions for Learning with Noisy Labels, ICML 2021.
     """
 
-    def __init__(self, *, alpha: float = 1.0, beta: float = 1.0, a: float = 3.0, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, alpha: float = 1.0, beta: float = 1.0, a: float = 3.0, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class NCEandAGCELoss(PointwiseLoss):
     r"""Normalized cross entropy plus asymmetric GCE.
@@ -237,7 +237,7 @@ class NCEandAGCELoss(PointwiseLoss):
     Reference: Zhou et al., Asymmetric Loss Functions for Learning with Noisy Labels, ICML 2021.
     """
 
-    def __init__(self, *, alpha: float = 1.0, beta: float = 1.0, a: float = 1.0, q: float = 2.0, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, alpha: float = 1.0, beta: float = 1.0, a: float = 1.0, q: float = 2.0, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class NCEandAULLoss(PointwiseLoss):
     r"""Normalized cross entropy plus asymmetric unhinged loss.
@@ -247,7 +247,7 @@ class NCEandAULLoss(PointwiseLoss):
     Reference: Zhou et al., Asymmetric Loss Functions for Learning with Noisy Labels, ICML 2021.
     """
 
-    def __init__(self, *, alpha: float = 1.0, beta: float = 1.0, a: float = 1.5, q: float = 0.9, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, alpha: float = 1.0, beta: float = 1.0, a: float = 1.5, q: float = 0.9, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class NCEandMAELoss(PointwiseLoss):
     r"""Normalized cross entropy plus mean absolute error.
@@ -257,7 +257,7 @@ class NCEandMAELoss(PointwiseLoss):
     Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 6.
     """
 
-    def __init__(self, *, alpha: float = 1.0, beta: float = 1.0, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, alpha: float = 1.0, beta: float = 1.0, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class NCEandRCELoss(PointwiseLoss):
     r"""Normalized cross entropy plus reverse cross entropy.
@@ -267,7 +267,7 @@ class NCEandRCELoss(PointwiseLoss):
     Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 6.
     """
 
-    def __init__(self, *, alpha: float = 1.0, beta: float = 1.0, log_zero: float = -9.210340371976182, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, alpha: float = 1.0, beta: float = 1.0, log_zero: float = -9.210340371976182, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class NFLLoss(PointwiseLoss):
     r"""Normalized focal loss: focal loss of the label over its sum for all labels, in [0, 1]; symmetric.
@@ -277,7 +277,7 @@ class NFLLoss(PointwiseLoss):
     Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 3.
     """
 
-    def __init__(self, *, gamma: float = 0.5, detach_modulation: bool = True, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, gamma: float = 0.5, detach_modulation: bool = True, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class NFLandAELLoss(PointwiseLoss):
     r"""Normalized focal loss plus asymmetric exponential loss.
@@ -287,7 +287,7 @@ class NFLandAELLoss(PointwiseLoss):
     Reference: Zhou et al., Asymmetric Loss Functions for Learning with Noisy Labels, ICML 2021.
     """
 
-    def __init__(self, *, alpha: float = 1.0, beta: float = 1.0, gamma: float = 0.5, detach_modulation: bool = True, a: float = 3.0, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, alpha: float = 1.0, beta: float = 1.0, gamma: float = 0.5, detach_modulation: bool = True, a: float = 3.0, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class NFLandAGCELoss(PointwiseLoss):
     r"""Normalized focal loss plus asymmetric GCE.
@@ -297,7 +297,7 @@ class NFLandAGCELoss(PointwiseLoss):
     Reference: Zhou et al., Asymmetric Loss Functions for Learning with Noisy Labels, ICML 2021.
     """
 
-    def __init__(self, *, alpha: float = 1.0, beta: float = 1.0, gamma: float = 0.5, detach_modulation: bool = True, a: float = 1.0, q: float = 2.0, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, alpha: float = 1.0, beta: float = 1.0, gamma: float = 0.5, detach_modulation: bool = True, a: float = 1.0, q: float = 2.0, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class NFLandAULLoss(PointwiseLoss):
     r"""Normalized focal loss plus asymmetric unhinged loss.
@@ -307,7 +307,7 @@ class NFLandAULLoss(PointwiseLoss):
     Reference: Zhou et al., Asymmetric Loss Functions for Learning with Noisy Labels, ICML 2021.
     """
 
-    def __init__(self, *, alpha: float = 1.0, beta: float = 1.0, gamma: float = 0.5, detach_modulation: bool = True, a: float = 1.5, q: float = 0.9, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, alpha: float = 1.0, beta: float = 1.0, gamma: float = 0.5, detach_modulation: bool = True, a: float = 1.5, q: float = 0.9, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class NFLandMAELoss(PointwiseLoss):
     r"""Normalized focal loss plus mean absolute error.
@@ -317,7 +317,7 @@ class NFLandMAELoss(PointwiseLoss):
     Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 6.
     """
 
-    def __init__(self, *, alpha: float = 1.0, beta: float = 1.0, gamma: float = 0.5, detach_modulation: bool = True, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, alpha: float = 1.0, beta: float = 1.0, gamma: float = 0.5, detach_modulation: bool = True, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class NFLandRCELoss(PointwiseLoss):
     r"""Normalized focal loss plus reverse cross entropy.
@@ -327,7 +327,7 @@ class NFLandRCELoss(PointwiseLoss):
     Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 6.
     """
 
-    def __init__(self, *, alpha: float = 1.0, beta: float = 1.0, gamma: float = 0.5, detach_modulation: bool = True, log_zero: float = -9.210340371976182, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, alpha: float = 1.0, beta: float = 1.0, gamma: float = 0.5, detach_modulation: bool = True, log_zero: float = -9.210340371976182, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class NGCELoss(PointwiseLoss):
     r"""Normalized GCE: GCE of the label over its sum for all labels, in [0, 1]; symmetric.
@@ -337,7 +337,7 @@ class NGCELoss(PointwiseLoss):
     Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Section 5.
     """
 
-    def __init__(self, *, q: float = 0.7, exact_official: bool = True, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, q: float = 0.7, exact_official: bool = True, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class NGCEandMAELoss(PointwiseLoss):
     r"""Normalized GCE plus mean absolute error.
@@ -347,7 +347,7 @@ class NGCEandMAELoss(PointwiseLoss):
     Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 6.
     """
 
-    def __init__(self, *, alpha: float = 1.0, beta: float = 1.0, q: float = 0.7, exact_official: bool = True, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, alpha: float = 1.0, beta: float = 1.0, q: float = 0.7, exact_official: bool = True, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class NGCEandRCELoss(PointwiseLoss):
     r"""Normalized GCE plus reverse cross entropy.
@@ -357,7 +357,7 @@ class NGCEandRCELoss(PointwiseLoss):
     Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 6.
     """
 
-    def __init__(self, *, alpha: float = 1.0, beta: float = 1.0, q: float = 0.7, exact_official: bool = True, log_zero: float = -9.210340371976182, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, alpha: float = 1.0, beta: float = 1.0, q: float = 0.7, exact_official: bool = True, log_zero: float = -9.210340371976182, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class NMAELoss(PointwiseLoss):
     r"""Normalized MAE: (1 - p_y) / (C - 1).
@@ -367,7 +367,7 @@ class NMAELoss(PointwiseLoss):
     Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 4.
     """
 
-    def __init__(self, *, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class NNCELoss(PointwiseLoss):
     r"""Normalized negative cross entropy: pushes the other classes down, hardest where the label is already believed.
@@ -377,7 +377,7 @@ class NNCELoss(PointwiseLoss):
     Reference: Ye et al., Active Negative Loss, Eq. 8.
     """
 
-    def __init__(self, *, p_min: float = 1e-07, exact_official: bool = True, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, p_min: float = 1e-07, exact_official: bool = True, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class NNFLLoss(PointwiseLoss):
     r"""Normalized negative focal loss: as NNCE, with the focal loss instead of cross entropy.
@@ -387,7 +387,7 @@ class NNFLLoss(PointwiseLoss):
     Reference: Ye et al., Active Negative Loss, Eq. 9.
     """
 
-    def __init__(self, *, gamma: float = 0.5, detach_modulation: bool = True, p_min: float = 1e-07, exact_official: bool = True, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, gamma: float = 0.5, detach_modulation: bool = True, p_min: float = 1e-07, exact_official: bool = True, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class NRCELoss(PointwiseLoss):
     r"""Normalized RCE: the constant cancels, (1 - p_y) / (C - 1), the same as NMAE.
@@ -397,7 +397,7 @@ class NRCELoss(PointwiseLoss):
     Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 5.
     """
 
-    def __init__(self, *, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class RCELoss(PointwiseLoss):
     r"""Reverse cross entropy, -sum_k p_k log q_k with log 0 := ``log_zero``: MAE times -log_zero.
@@ -408,7 +408,7 @@ class RCELoss(PointwiseLoss):
     paper takes log 0 = -4, all published code ln 1e-4 = -9.21.
     """
 
-    def __init__(self, *, log_zero: float = -9.210340371976182, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, log_zero: float = -9.210340371976182, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class ANLCELoss(FusedANLCE):
     r"""Active negative loss on cross entropy: alpha NCE + beta NNCE.
@@ -418,7 +418,7 @@ class ANLCELoss(FusedANLCE):
     Reference: Ye et al., Active Negative Loss: A Robust Framework for Learning with Noisy Labels.
     """
 
-    def __init__(self, *, alpha: float = 5.0, beta: float = 5.0, p_min: float = 1e-07, exact_official: bool = True, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, alpha: float = 5.0, beta: float = 5.0, p_min: float = 1e-07, exact_official: bool = True, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class ANLFLLoss(PointwiseLoss):
     r"""Active negative loss on focal loss: alpha NFL + beta NNFL.
@@ -428,7 +428,7 @@ class ANLFLLoss(PointwiseLoss):
     Reference: Ye et al., Active Negative Loss: A Robust Framework for Learning with Noisy Labels.
     """
 
-    def __init__(self, *, alpha: float = 5.0, beta: float = 5.0, gamma: float = 0.5, detach_modulation: bool = True, p_min: float = 1e-07, exact_official: bool = True, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, alpha: float = 5.0, beta: float = 5.0, gamma: float = 0.5, detach_modulation: bool = True, p_min: float = 1e-07, exact_official: bool = True, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class ANLCEERLoss(EntropyRegularizedLoss):
     r"""ANL-CE plus ``lam`` times how far the batch's mean prediction is from uniform.
@@ -438,7 +438,7 @@ class ANLCEERLoss(EntropyRegularizedLoss):
     Reference: Ye et al., Active Negative Loss, Eq. 13 and 14.
     """
 
-    def __init__(self, *, alpha: float = 5.0, beta: float = 5.0, p_min: float = 1e-07, exact_official: bool = True, lam: float = 2.0, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, alpha: float = 5.0, beta: float = 5.0, p_min: float = 1e-07, exact_official: bool = True, lam: float = 2.0, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class ANLFLERLoss(EntropyRegularizedLoss):
     r"""ANL-FL plus ``lam`` times how far the batch's mean prediction is from uniform.
@@ -448,4 +448,4 @@ class ANLFLERLoss(EntropyRegularizedLoss):
     Reference: Ye et al., Active Negative Loss, Eq. 13 and 14.
     """
 
-    def __init__(self, *, alpha: float = 5.0, beta: float = 5.0, gamma: float = 0.5, detach_modulation: bool = True, p_min: float = 1e-07, exact_official: bool = True, lam: float = 2.0, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+    def __init__(self, *, alpha: float = 5.0, beta: float = 5.0, gamma: float = 0.5, detach_modulation: bool = True, p_min: float = 1e-07, exact_official: bool = True, lam: float = 2.0, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, ClassVar, TypeVar
 
@@ -21,7 +21,10 @@ REDUCTIONS = ("mean", "sum", "none")
 ACTIVATIONS = ("softmax", "sigmoid")
 
 PointwiseFunction = Callable[..., Tensor]
-"""``function(pred: LabeledLogProbs, *, parameter=default, ...) -> (B, *E)``: one value per element, not reduced."""
+"""``function(pred: LabeledLogProbs, *, parameter=default, ...) -> (B, *E)``: one value per element, not reduced.
+
+For soft labels, where every class is the label in turn, ``(K, B, *E)`` without further ado.
+"""
 
 AnyLoss = TypeVar("AnyLoss", bound="RobustLoss")
 
@@ -53,24 +56,31 @@ class RobustLoss(ScheduledLoss, _Loss):
         hyperparameters: the loss's own parameters as they were given, with the defaults of the others.
         has_state: whether ``state_dict()`` holds something.
         per_image: whether there is one value per image, not per element.
+        elementwise: whether an element's value depends on that element alone.
 
     Args:
-        reduction: ``"mean"`` over the elements that count, ``"sum"`` or ``"none"``; MONAI's ``LossReduction`` too.
+        class_weights: C numbers, what elements of each class count (for sigmoid: those of each channel), or None.
+        reduction: ``"mean"`` over what counts, ``"sum"`` or ``"none"``; MONAI's ``LossReduction`` too.
         ignore_index: label value of elements that do not count, or None.
         activation: ``"softmax"``, or ``"sigmoid"`` for channels that are independent two-class problems.
 
     Shape:
         - input: logits ``(B, C, *spatial)``, zero to three spatial dimensions; C = 1 needs ``activation="sigmoid"``.
-        - target: class indices ``(B, *spatial)`` or ``(B, 1, *spatial)`` (integer or integral float), or one-hot
-          ``(B, C, *spatial)``.
-        - output: a scalar; with ``"none"`` ``(B, *spatial)``, for sigmoid ``(B, C, *spatial)``. float32, or float64 for
-          float64 logits, also under autocast.
+        - target: class indices ``(B, *spatial)`` or ``(B, 1, *spatial)`` (integer or integral float), one-hot
+          ``(B, C, *spatial)``, or probabilities t over the classes ``(B, C, *spatial)``: then the loss is its
+          expectation, sum_k t_k L(f, k).
+        - weight (optional): what samples or pixels count, ``(B,)``, ``(B, *spatial)`` or ``(B, 1, *spatial)``, not
+          negative. A mean is divided by the sum of the weights.
+        - output: a scalar; with ``"none"`` ``(B, *spatial)``, for sigmoid ``(B, C, *spatial)``, times the weights.
+          float32, or float64 for float64 logits, also under autocast.
     """
 
     loss_name: ClassVar[str] = ""
     has_state = False
     per_image = False
+    elementwise = False
     hyperparameters: dict[str, Any]
+    class_weights: Tensor | None
 
     def __new__(cls: type[AnyLoss], *arguments: Any, **keywords: Any) -> AnyLoss:
         """Refuse wrong keywords before any ``__init__`` uses them."""
@@ -82,7 +92,12 @@ class RobustLoss(ScheduledLoss, _Loss):
         return loss
 
     def __init__(
-        self, *, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax"
+        self,
+        *,
+        class_weights: Sequence[float] | Tensor | None = None,
+        reduction: str = "mean",
+        ignore_index: int | None = None,
+        activation: str = "softmax",
     ) -> None:
         super().__init__()
         self.reduction = _one_of("reduction", str(getattr(reduction, "value", reduction)), REDUCTIONS)
@@ -90,22 +105,57 @@ class RobustLoss(ScheduledLoss, _Loss):
         if ignore_index is not None and (isinstance(ignore_index, bool) or not isinstance(ignore_index, int)):
             raise ValueError(f"ignore_index must be an integer label or None, got {ignore_index!r}")
         self.ignore_index = ignore_index
+        # A setting, so no part of the state_dict, but it moves with the module.
+        self.register_buffer("class_weights", _checked_class_weights(class_weights), persistent=False)
 
     def evaluate(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | None]:
-        """One value per element, and the mask of those that count (None: all)."""
+        """One value per element, for soft labels ``(K, B, *E)`` with every class as the label, and what counts.
+
+        That is ``batch.counted``, or of the same form: a mask of ``(B, *E)``, numbers, or None for all.
+        """
         raise TypeError(f"{type(self).__name__} does not say how it is evaluated")
 
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+    def forward(self, input: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The loss of ``input`` (logits) against ``target``; shapes as in the class."""
         # Autocast would send matrix products of a loss to half precision.
         with torch.autocast(device_type=input.device.type, enabled=False):
-            batch = labeled_logits(input, target, ignore_index=self.ignore_index, activation=self.activation)
-            values, counted = self.evaluate(batch)
-            return reduce_values(values, counted, self.reduction)
+            return self.reduced(self.labeled(input, target, weight))
+
+    def labeled(self, input: Tensor, target: Tensor, weight: Tensor | None = None) -> LabeledLogits:
+        """The batch in the form that :meth:`evaluate` takes."""
+        return labeled_logits(
+            input,
+            target,
+            weight=weight,
+            class_weights=self.class_weights,
+            ignore_index=self.ignore_index,
+            activation=self.activation,
+        )
+
+    def reduced(self, batch: LabeledLogits) -> Tensor:
+        """The values of a batch, weighted and reduced."""
+        values, counted = self.evaluate(batch)
+        total: Tensor | int
+        if values.ndim > batch.element_dims:
+            values, total = (values * batch.shares()).sum(dim=0), batch.total()
+        elif counted is None:
+            total = values.numel()
+        elif counted.dtype == torch.bool:
+            values = torch.where(counted, values, torch.zeros((), dtype=values.dtype, device=values.device))
+            total = counted.sum()
+        else:
+            values, total = values * counted, counted.sum()
+        if self.reduction == "none":
+            return values
+        if self.reduction == "sum":
+            return values.sum()
+        return values.sum() / (max(total, 1) if isinstance(total, int) else positive(total))
 
     def extra_repr(self) -> str:
         """The hyper-parameters and common keywords, for ``print(loss)``."""
         shown = {**self.hyperparameters, "reduction": self.reduction}
+        if self.class_weights is not None:
+            shown["class_weights"] = self.class_weights.tolist()
         if self.ignore_index is not None:
             shown["ignore_index"] = self.ignore_index
         if self.activation != "softmax":
@@ -124,15 +174,8 @@ class FunctionLoss(RobustLoss):
         if "function" in vars(cls):
             cls.function_keywords = tuple(keyword_parameters(cls.function))
 
-    def __init__(
-        self,
-        *,
-        reduction: str = "mean",
-        ignore_index: int | None = None,
-        activation: str = "softmax",
-        **parameters: Any,
-    ) -> None:
-        super().__init__(reduction=reduction, ignore_index=ignore_index, activation=activation)
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__(**{name: keywords[name] for name in COMMON if name in keywords})
 
     def values(self, pred: LabeledLogProbs) -> Tensor:
         """The function's value at every element, ``(B, *E)``."""
@@ -141,6 +184,8 @@ class FunctionLoss(RobustLoss):
 
 class PointwiseLoss(FunctionLoss):
     """A loss that is one pure function of each element's log-probabilities."""
+
+    elementwise = True
 
     def evaluate(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | None]:
         """The function's value at every element."""
@@ -174,18 +219,27 @@ def _own_parameters(cls: type[RobustLoss]) -> tuple[dict[str, inspect.Parameter]
     return {name: parameter for name, parameter in own.items() if name not in COMMON}, takes_others
 
 
-def reduce_values(values: Tensor, counted: Tensor | None, reduction: str) -> Tensor:
-    """Reduce one value per element; elements that do not count are 0, and the mean of none is 0 with zero gradient."""
-    if counted is None:
-        if reduction == "none":
-            return values
-        total = values.sum()
-        return total / max(values.numel(), 1) if reduction == "mean" else total
-    values = torch.where(counted, values, torch.zeros((), dtype=values.dtype, device=values.device))
-    if reduction == "none":
-        return values
-    total = values.sum()
-    return total / counted.sum().clamp(min=1) if reduction == "mean" else total
+def positive(total: Tensor) -> Tensor:
+    """What to divide by: where nothing counts, 1, so that the mean is 0 with zero gradient."""
+    return torch.where(total > 0, total, 1)
+
+
+def _checked_class_weights(given: Sequence[float] | Tensor | None) -> Tensor | None:
+    if given is None:
+        return None
+    try:
+        weights = torch.as_tensor(given, dtype=torch.float32).detach().clone()
+    except (TypeError, ValueError, RuntimeError):
+        weights = torch.empty(0)
+    if (
+        weights.ndim != 1
+        or not len(weights)
+        or not weights.isfinite().all()
+        or (weights < 0).any()
+        or not weights.any()
+    ):
+        raise ValueError(f"class_weights must be a number >= 0 for each class, not all 0, or None, got {given!r}")
+    return weights
 
 
 def _one_of(setting: str, value: str, choices: tuple[str, ...]) -> str:

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from seg_anl.records.ranges import keyword_parameters
 
-COMMON = ("reduction", "ignore_index", "activation")  # keywords that every loss has
+COMMON = ("class_weights", "reduction", "ignore_index", "activation")  # keywords that every loss has
 Target = TypeVar("Target", bound=Callable[..., Any])
 
 _FOLDER = Path(__file__).parent

@@ -10,15 +10,15 @@ from torch import Tensor
 
 from seg_anl.records.ranges import NonNegative
 
-from .base import FunctionLoss
+from .base import FunctionLoss, positive
 from .inputs import LabeledLogits
 
 
 class EntropyRegularizedLoss(FunctionLoss):
     """A pointwise loss plus ``lam`` times how far the batch's mean prediction is from uniform.
 
-    The marginal is taken over the elements of the batch that count, per process (under DDP each rank has its own), for
-    sigmoid per channel. The regularizer is added to every element, so mean, sum and none agree.
+    The marginal is the weighted mean over the elements of the batch that count, per process (under DDP each rank has
+    its own), for sigmoid per channel. The regularizer is added to every element, so mean, sum and none agree.
 
     Reference: Ye et al., Active Negative Loss, Eq. 13 and 14.
     """
@@ -30,7 +30,7 @@ class EntropyRegularizedLoss(FunctionLoss):
     def evaluate(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | None]:
         """The pointwise values, each with the batch's regularizer added."""
         pred = batch.log_probs()
-        regularizer = negative_marginal_entropy(pred.log_probs, batch.counted, per_channel=batch.sigmoid)
+        regularizer = negative_marginal_entropy(pred.log_probs, batch.element_counts(), per_channel=batch.sigmoid)
         return self.values(pred) + self.lam * regularizer, batch.counted
 
 
@@ -39,7 +39,7 @@ def negative_marginal_entropy(log_probs: Tensor, counted: Tensor | None, *, per_
 
     Args:
         log_probs: ``(B, K, *E)``.
-        counted: ``(B, *E)`` mask, or None.
+        counted: ``(B, *E)``, a mask or what each element counts, or None.
         per_channel: keep the first dimension of E apart.
 
     Returns:
@@ -51,10 +51,10 @@ def negative_marginal_entropy(log_probs: Tensor, counted: Tensor | None, *, per_
     if counted is None:
         marginal = probs.mean(dim=dims)
     else:
-        mask = counted.unsqueeze(1).to(probs.dtype)
-        total = mask.sum(dim=dims)
+        weights = counted.unsqueeze(1).to(probs.dtype)
+        total = weights.sum(dim=dims)
         # With nothing to count any constant will do; the uniform marginal makes the regularizer 0.
-        marginal = torch.where(total > 0, (probs * mask).sum(dim=dims) / total.clamp(min=1), 1 / classes)
+        marginal = torch.where(total > 0, (probs * weights).sum(dim=dims) / positive(total), 1 / classes)
     tiny = torch.finfo(marginal.dtype).tiny
     regularizer = math.log(classes) + (marginal * marginal.clamp(min=tiny).log()).sum(dim=0)
     return regularizer.reshape(-1, *(1,) * (log_probs.ndim - 3)) if per_channel else regularizer

@@ -25,17 +25,21 @@ class ForwardLoss(RobustLoss):
     """
 
     has_state = True
+    elementwise = True
     transition: Tensor
 
     def __init__(
         self,
         *,
         transition: Any = None,
+        class_weights: Any = None,
         reduction: str = "mean",
         ignore_index: int | None = None,
         activation: str = "softmax",
     ) -> None:
-        super().__init__(reduction=reduction, ignore_index=ignore_index, activation=activation)
+        super().__init__(
+            class_weights=class_weights, reduction=reduction, ignore_index=ignore_index, activation=activation
+        )
         if transition is None:
             raise ValueError("loss 'forward' needs transition=, a (C, C) matrix with rows P(noisy label | true class)")
         matrix = torch.as_tensor(transition, dtype=torch.float32)
@@ -57,6 +61,9 @@ class ForwardLoss(RobustLoss):
             raise ValueError(
                 f"loss 'forward': transition is for {len(self.transition)} classes, input has {log_probs.shape[1]}"
             )
-        log_transition = self.transition.to(log_probs.dtype).log().clamp(min=LOWEST_LOG_PROB)
-        into_label = log_transition.t()[batch.labels].movedim(-1, 1)
-        return -torch.logsumexp(log_probs + into_label, dim=1), batch.counted
+        into_class = self.transition.to(log_probs.dtype).log().clamp(min=LOWEST_LOG_PROB).t()
+        if batch.labels is not None:
+            into_label = into_class[batch.labels].movedim(-1, 1)
+            return -torch.logsumexp(log_probs + into_label, dim=1), batch.counted
+        every = into_class.view(len(into_class), 1, -1, *(1,) * (log_probs.ndim - 2))
+        return -torch.logsumexp(log_probs + every, dim=2), batch.counted

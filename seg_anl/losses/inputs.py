@@ -1,13 +1,15 @@
 """From logits and targets of any accepted form to the log-probabilities every loss is a function of.
 
-Shapes, target forms, ignored elements, activation and precision are settled here, once, for all losses. ``E`` below is
-the shape of one sample's elements: ``(*spatial)`` for softmax, ``(C, *spatial)`` for sigmoid, where every channel is
-its own two-class problem.
+Shapes, target forms, weights, ignored elements, activation and precision are settled here, once, for all losses. ``E``
+below is the shape of one sample's elements: ``(*spatial)`` for softmax, ``(C, *spatial)`` for sigmoid, where every
+channel is its own two-class problem.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,29 +18,101 @@ from torch import Tensor
 # Logits further apart than float32 reaches have a log-probability of -inf. Stopping short of it keeps sums over
 # classes, pixels and batches finite; nothing that a network produces comes near.
 LOWEST_LOG_PROB = -1e30
+SUM_TOLERANCE = 2e-3  # of class probabilities: what half precision leaves of 1
 
 
 @dataclass(frozen=True)
 class LabeledLogits:
-    """Logits ``(B, K, *E)`` in float32 or float64, labels ``(B, *E)`` in ``[0, K)`` and which elements count.
+    """A batch: logits, what they should have been, and how much each element counts.
 
-    ``counted`` is a boolean mask ``(B, *E)``, or None when every element counts. Labels of elements that do not count
-    are 0. ``sigmoid`` tells that K = 2 stands for "absent, present" of one channel.
+    Attributes:
+        scores: float32 or float64, ``(B, K, *E)``; for sigmoid ``(B, *E)``, the logit of "present" against 0.
+        labels: ``(B, *E)`` in ``[0, K)``, 0 where an element does not count; None for soft labels.
+        probabilities: soft labels in the shape of ``scores``, 0 where an element does not count; None for hard ones.
+        counted: mask ``(B, *E)`` of elements that count, or what each counts as numbers; None when all count 1.
+        class_weights: ``(K,)``, of soft labels only: those of hard ones are in ``counted``.
+        sigmoid: whether K = 2 stands for "absent, present" of one channel.
+        normalized: whether ``scores`` are log-probabilities already.
     """
 
-    logits: Tensor
-    labels: Tensor
+    scores: Tensor
+    labels: Tensor | None
+    probabilities: Tensor | None
     counted: Tensor | None
+    class_weights: Tensor | None
     sigmoid: bool
+    normalized: bool = False
+
+    @property
+    def logits(self) -> Tensor:
+        """Logits ``(B, K, *E)``."""
+        if self.sigmoid and not self.normalized:
+            return torch.stack((torch.zeros_like(self.scores), self.scores), dim=1)
+        return self.scores
+
+    @property
+    def element_dims(self) -> int:
+        """The number of dimensions of ``(B, *E)``."""
+        return self.scores.ndim - (not self.sigmoid or self.normalized)
+
+    def with_log_probs(self, log_probs: Tensor) -> LabeledLogits:
+        """The same labels for other predictions: log-probabilities ``(B, K, *E)``, taken as they are."""
+        return replace(self, scores=log_probs, normalized=True)
 
     def log_probs(self) -> LabeledLogProbs:
-        """The same batch seen as log-probabilities."""
-        return labeled_log_probs(self.logits, self.labels)
+        """The same batch seen as log-probabilities; of soft labels with every class as the label in turn."""
+        log_probs = self.scores if self.normalized else class_log_probs(self.logits)
+        if self.labels is not None:
+            return _labeled(log_probs, self.labels)
+        every = torch.arange(log_probs.shape[1], device=log_probs.device).view(-1, *(1,) * self.element_dims)
+        return LabeledLogProbs(log_probs, every, log_probs.movedim(1, 0))
+
+    def shares(self) -> Tensor:
+        """What each label of a soft element counts, ``(K, B, *E)``: probability times weights."""
+        assert self.probabilities is not None
+        present = self.probabilities
+        shares = torch.stack((1 - present, present)) if self.sigmoid else present.movedim(1, 0)
+        if self.class_weights is not None:
+            shares = shares * self.class_weights.view(-1, *(1,) * self.element_dims)
+        return shares if self.counted is None else shares * self.counted
+
+    def element_counts(self) -> Tensor | None:
+        """What each element counts, ``(B, *E)``, as ``counted`` but with the weights of soft labels' classes."""
+        if self.class_weights is None or self.probabilities is None:
+            return self.counted
+        each = torch.tensordot(self.probabilities, self.class_weights, dims=([1], [0]))
+        return each if self.counted is None else each * self.counted
+
+    def total(self) -> Tensor | int:
+        """What all elements count together: the number, or the sum, that a mean divides by."""
+        counts = self.element_counts()
+        if counts is not None:
+            return counts.sum()
+        return self.scores.numel() if self.sigmoid else self.scores[:, :1].numel()
+
+    def flat(self) -> LabeledLogits:
+        """The same elements with one spatial dimension."""
+        return self._each(lambda tensor, before: tensor.flatten(before) if tensor.ndim > before else tensor[..., None])
+
+    def part(self, samples: slice, places: slice) -> LabeledLogits:
+        """Some samples and some places of a flat batch."""
+        return self._each(lambda tensor, _: tensor[samples, ..., places])
+
+    def _each(self, change: Callable[[Tensor, int], Tensor]) -> LabeledLogits:
+        """Change all tensors of elements, knowing how many dimensions stand before the spatial ones."""
+        before = {"scores": 2, "probabilities": 2, "labels": 1 + self.sigmoid, "counted": 1 + self.sigmoid}
+        found = {name: getattr(self, name) for name in before}
+        changed: dict[str, Any] = {n: change(found[n], d) for n, d in before.items() if found[n] is not None}
+        return replace(self, **changed)
 
 
 @dataclass(frozen=True)
 class LabeledLogProbs:
-    """Log-probabilities ``(B, K, *E)``, labels ``(B, *E)`` and the labeled class's log-probability ``(B, *E)``."""
+    """Log-probabilities ``(B, K, *E)``, labels ``(B, *E)`` and the labeled class's log-probability ``(B, *E)``.
+
+    For soft labels every class is the label in turn, on an axis in front: labels ``(K, 1, *1)`` and their
+    log-probabilities ``(K, B, *E)``. What is a sum over the classes, ``(B, *E)``, goes with either.
+    """
 
     log_probs: Tensor
     labels: Tensor
@@ -54,7 +128,7 @@ class LabeledLogProbs:
         return LabeledLogProbs(self.log_probs.detach(), self.labels, self.target_log_prob.detach())
 
     def miss(self) -> Tensor:
-        """1 - p of the labeled class, ``(B, *E)``, accurate also where p is close to 1."""
+        """1 - p of the labeled class, shaped like its log-probability, accurate also where p is close to 1."""
         return -torch.expm1(self.target_log_prob)
 
     def misses(self) -> Tensor:
@@ -64,52 +138,82 @@ class LabeledLogProbs:
         return -torch.expm1(self.log_probs)
 
 
+def class_log_probs(logits: Tensor) -> Tensor:
+    """``log_softmax`` over dimension 1 that stays finite."""
+    return F.log_softmax(logits, dim=1).clamp(min=LOWEST_LOG_PROB)
+
+
 def labeled_log_probs(logits: Tensor, labels: Tensor) -> LabeledLogProbs:
     """One ``log_softmax`` over dimension 1 and one gather, shared by everything a loss is made of."""
-    log_probs = F.log_softmax(logits, dim=1).clamp(min=LOWEST_LOG_PROB)
-    target_log_prob = log_probs.gather(1, labels.unsqueeze(1)).squeeze(1)
-    return LabeledLogProbs(log_probs, labels, target_log_prob)
+    return _labeled(class_log_probs(logits), labels)
+
+
+def _labeled(log_probs: Tensor, labels: Tensor) -> LabeledLogProbs:
+    return LabeledLogProbs(log_probs, labels, log_probs.gather(1, labels.unsqueeze(1)).squeeze(1))
 
 
 def labeled_logits(
-    logits: Tensor, target: Tensor, *, ignore_index: int | None = None, activation: str = "softmax"
+    logits: Tensor,
+    target: Tensor,
+    *,
+    weight: Tensor | None = None,
+    class_weights: Tensor | None = None,
+    ignore_index: int | None = None,
+    activation: str = "softmax",
 ) -> LabeledLogits:
     """Bring logits and target into the one form the losses work on.
 
     Args:
         logits: ``(B, C, *spatial)``, floating point, zero to three spatial dimensions.
-        target: class indices ``(B, *spatial)`` or ``(B, 1, *spatial)``, integer or integral float; or one-hot (with
-            sigmoid: multi-hot) ``(B, C, *spatial)``.
-        ignore_index: label value of elements that do not count. In a one-hot target an element does not count when its
-            class is ``ignore_index`` or when its channels hold that value.
+        target: class indices ``(B, *spatial)`` or ``(B, 1, *spatial)``, integer or integral float; one-hot (with
+            sigmoid: multi-hot) ``(B, C, *spatial)``; or probabilities ``(B, C, *spatial)``, floating point, over the
+            classes (with sigmoid: of each channel, also in the shapes of indices where C = 1).
+        weight: what samples or pixels count: ``(B,)``, ``(B, *spatial)`` or ``(B, 1, *spatial)``, not negative.
+        class_weights: ``(C,)``, what elements of a class (with sigmoid: of a channel) count besides.
+        ignore_index: label value of elements that do not count. In a target with channels an element does not count
+            when its channels hold that value, and a class of that number does not.
         activation: ``"softmax"`` or ``"sigmoid"``.
 
     Raises:
         ValueError: for shapes that do not fit, naming both; on the CPU in eager mode also for labels out of range,
-            unless ``torch.func.vmap`` runs over them.
+            probabilities that are none and weights below 0, unless ``torch.func.vmap`` runs over them.
     """
     sigmoid = activation == "sigmoid"
     _check_shapes(logits, target, sigmoid)
     logits = logits if logits.dtype == torch.float64 else logits.float()
-    checked = logits.device.type == "cpu" and not torch.compiler.is_compiling() and _has_values(target)
+    looked_at = logits.device.type == "cpu" and not torch.compiler.is_compiling()
+    checked = looked_at and _has_values(target)
+    with_channels = target.ndim == logits.ndim and target.shape[1] == logits.shape[1]
+    counts = _element_weights(weight, logits, looked_at)
+    if class_weights is not None:
+        class_weights = fitting_class_weights(class_weights, logits)
     if sigmoid:
-        if target.ndim < logits.ndim:
-            target = target.unsqueeze(1)
-        labels, counted = _labels_and_mask(target, ignore_index, checked)
-        logits = torch.stack((torch.zeros_like(logits), logits), dim=1)
-    elif target.ndim == logits.ndim and target.shape[1] == logits.shape[1]:
-        labels, counted = _from_one_hot(target, ignore_index, checked)
-    else:
-        if target.ndim == logits.ndim:
-            target = target.squeeze(1)
-        labels, counted = _labels_and_mask(target, ignore_index, checked)
+        target = target if target.ndim == logits.ndim else target.unsqueeze(1)
+        counts = counts if counts is None else counts.unsqueeze(1).expand_as(logits)
+        if class_weights is not None:
+            by_channel = class_weights.view(-1, *(1,) * (logits.ndim - 2)).expand_as(logits)
+            counts, class_weights = by_channel if counts is None else counts * by_channel, None
+    elif not with_channels and target.ndim == logits.ndim:
+        target = target.squeeze(1)
+    # Where values cannot be looked at, floating-point numbers in channels are probabilities, be they 0 and 1 or not.
+    if target.is_floating_point() and (sigmoid or with_channels) and not (checked and _are_whole(target)):
+        probabilities, mask = _soft_labels(target.to(logits.dtype), ignore_index, sigmoid, checked)
+        if not sigmoid and ignore_index is not None and 0 <= ignore_index < logits.shape[1]:
+            class_weights = logits.new_ones(logits.shape[1]) if class_weights is None else class_weights.clone()
+            class_weights[ignore_index] = 0
+        return LabeledLogits(logits, None, probabilities, _both(mask, counts), class_weights, sigmoid)
+    from_target = _from_one_hot if with_channels and not sigmoid else _labels_and_mask
+    labels, mask = from_target(target, ignore_index, checked)
     if checked and labels.numel():
         lowest, highest = (int(bound) for bound in labels.aminmax())
-        if lowest < 0 or highest >= logits.shape[1]:
-            expected = "0 or 1 per channel" if sigmoid else f"classes 0 to {logits.shape[1] - 1}"
+        classes = 2 if sigmoid else logits.shape[1]
+        if lowest < 0 or highest >= classes:
+            expected = "0 or 1 per channel" if sigmoid else f"classes 0 to {classes - 1}"
             hint = "" if ignore_index is not None else "; if a value marks unlabeled elements, pass it as ignore_index"
             raise ValueError(f"target holds values from {lowest} to {highest}, expected {expected}{hint}")
-    return LabeledLogits(logits, labels, counted, sigmoid)
+    if class_weights is not None:
+        counts = class_weights[labels] if counts is None else counts * class_weights[labels]
+    return LabeledLogits(logits, labels, None, _both(mask, counts), None, sigmoid)
 
 
 def under_transform(tensor: Tensor) -> bool:
@@ -138,6 +242,8 @@ def _has_values(tensor: Tensor) -> bool:
 def _check_shapes(logits: Tensor, target: Tensor, sigmoid: bool) -> None:
     if not logits.is_floating_point():
         raise ValueError(f"input must be floating-point logits, got {logits.dtype}")
+    if target.is_complex():
+        raise ValueError(f"target must hold labels or class probabilities, got {target.dtype}")
     if not 2 <= logits.ndim <= 5:
         raise ValueError(
             f"input must be (B, C, *spatial) with zero to three spatial dimensions, got shape {tuple(logits.shape)}"
@@ -151,19 +257,89 @@ def _check_shapes(logits: Tensor, target: Tensor, sigmoid: bool) -> None:
     accepted = {(batch, classes, *spatial)}
     if not sigmoid or classes == 1:
         accepted |= {(batch, *spatial), (batch, 1, *spatial)}
-    if tuple(target.shape) not in accepted:
+    _check_fit("target", target, logits, accepted)
+
+
+def _check_fit(name: str, tensor: Tensor, logits: Tensor, accepted: set[tuple[int, ...]]) -> None:
+    if tuple(tensor.shape) not in accepted:
         raise ValueError(
-            f"target of shape {tuple(target.shape)} does not fit input of shape {tuple(logits.shape)}; expected "
+            f"{name} of shape {tuple(tensor.shape)} does not fit input of shape {tuple(logits.shape)}; expected "
             + " or ".join(str(shape) for shape in sorted(accepted, key=len))
         )
-    if target.device != logits.device:
-        raise ValueError(f"target is on {target.device}, input on {logits.device}")
+    if tensor.device != logits.device:
+        raise ValueError(f"{name} is on {tensor.device}, input on {logits.device}")
+
+
+def _element_weights(weight: Tensor | None, logits: Tensor, looked_at: bool) -> Tensor | None:
+    """What pixels count, ``(B, *spatial)``."""
+    if weight is None:
+        return None
+    batch, _, *spatial = logits.shape
+    _check_fit(
+        "weight", weight, logits, {(batch,), (batch, *spatial), (batch, 1, *spatial), (batch, *[1] * (logits.ndim - 1))}
+    )
+    if weight.is_complex():
+        raise ValueError(f"weight must hold numbers >= 0, got {weight.dtype}")
+    weight = weight.to(logits.dtype)
+    if looked_at and weight.numel() and _has_values(weight):
+        lowest, highest = (bound.item() for bound in weight.detach().aminmax())
+        if not 0 <= lowest <= highest < float("inf"):
+            raise ValueError(f"weight holds values from {lowest:g} to {highest:g}, expected finite numbers >= 0")
+    if weight.ndim == logits.ndim:
+        weight = weight.squeeze(1)
+    return weight.view(batch, *weight.shape[1:], *[1] * (logits.ndim - 1 - weight.ndim)).expand(batch, *spatial)
+
+
+def fitting_class_weights(class_weights: Tensor, logits: Tensor) -> Tensor:
+    """Class weights in the precision and on the device of ``logits`` ``(B, C, ...)``, whose C they must fit."""
+    if len(class_weights) != logits.shape[1]:
+        raise ValueError(
+            f"class_weights has {len(class_weights)} numbers, input of shape {tuple(logits.shape)} has "
+            f"{logits.shape[1]} classes"
+        )
+    return class_weights.to(logits)
+
+
+def _both(mask: Tensor | None, counts: Tensor | None) -> Tensor | None:
+    """What elements count of which some do not."""
+    if mask is None or counts is None:
+        return mask if counts is None else counts
+    return torch.where(mask, counts, torch.zeros((), dtype=counts.dtype, device=counts.device))
+
+
+def _are_whole(target: Tensor) -> bool:
+    return torch.equal(target.trunc(), target)
+
+
+def _soft_labels(
+    target: Tensor, ignore_index: int | None, sigmoid: bool, checked: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Probabilities, 0 where an element does not count, and which elements do."""
+    counted = None
+    if ignore_index is not None and ignore_index not in (0, 1):  # as probabilities these are "absent" and "present"
+        known = target != ignore_index
+        counted = known if sigmoid else known.any(dim=1)
+        target = torch.where(counted if sigmoid else counted.unsqueeze(1), target, 0)
+    if checked and target.numel():
+        lowest, highest = (bound.item() for bound in target.detach().aminmax())
+        if not (lowest >= 0 and highest <= 1 + SUM_TOLERANCE):
+            raise ValueError(f"target holds values from {lowest:g} to {highest:g}, expected labels or probabilities")
+        off = torch.zeros(()) if sigmoid else (target.detach().sum(dim=1) - 1).abs()
+        off = off if counted is None or sigmoid else torch.where(counted, off, 0)
+        if off.max() > SUM_TOLERANCE:
+            raise ValueError(
+                f"class probabilities of target miss a sum of 1 by up to {off.max().item():.3g}; expected one-hot "
+                "labels or probabilities over the classes (dimension 1) for each element"
+            )
+    return target, counted
 
 
 def _labels_and_mask(target: Tensor, ignore_index: int | None, checked: bool) -> tuple[Tensor, Tensor | None]:
     labels = target.long()
     if checked and target.is_floating_point() and not torch.equal(labels.to(target.dtype), target):
-        raise ValueError("target holds fractions; expected class indices or a one-hot mask (soft labels are not taken)")
+        raise ValueError(
+            "target holds fractions; expected class indices, or probabilities with a channel for each class"
+        )
     if ignore_index is None:
         return labels, None
     counted = labels != ignore_index
@@ -181,13 +357,12 @@ def _from_one_hot(target: Tensor, ignore_index: int | None, checked: bool) -> tu
             counted &= (target != ignore_index).any(dim=1)
         labels = labels.masked_fill(~counted, 0)
     if checked and target.numel():
-        hot = target.long()
-        wrong = (hot.sum(dim=1) != 1) | (hot.amin(dim=1) < 0) | (hot.to(target.dtype) != target).any(dim=1)
+        wrong = (target.long().sum(dim=1) != 1) | (target.amin(dim=1) < 0)
         if counted is not None:
             wrong &= counted
         if wrong.any():
             raise ValueError(
                 f"target of shape {tuple(target.shape)} looks one-hot by its shape, but its channels are not one 1 and "
-                "otherwise 0 (soft labels are not taken)"
+                "otherwise 0; class probabilities are floating-point numbers that sum to 1"
             )
     return labels, counted

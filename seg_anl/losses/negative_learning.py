@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,7 +24,8 @@ class NLNLLoss(RobustLoss):
     2. SelNL: the same, for elements with p_y above ``selnl_threshold`` (None: 1 / C).
     3. SelPL: cross entropy, for elements with p_y above ``selpl_threshold``; lasts until training ends.
 
-    Elements that a stage leaves out do not count. Complementary classes come from torch's generator of the device.
+    Elements that a stage leaves out do not count. Complementary classes come from torch's generator of the device. So
+    do labels where the target is soft: one is drawn for each element, anew in every call.
 
     Args:
         nl_epochs, selnl_epochs: lengths of the first two stages; the paper has 720 epochs for each.
@@ -42,11 +46,14 @@ class NLNLLoss(RobustLoss):
         selnl_threshold: Fraction | None = None,
         selpl_threshold: Fraction = 0.5,
         complements: Count = 1,
+        class_weights: Any = None,
         reduction: str = "mean",
         ignore_index: int | None = None,
         activation: str = "softmax",
     ) -> None:
-        super().__init__(reduction=reduction, ignore_index=ignore_index, activation=activation)
+        super().__init__(
+            class_weights=class_weights, reduction=reduction, ignore_index=ignore_index, activation=activation
+        )
         self.nl_epochs, self.selnl_epochs = nl_epochs, selnl_epochs
         self.selnl_threshold, self.selpl_threshold = selnl_threshold, selpl_threshold
         self.complements = complements
@@ -59,6 +66,7 @@ class NLNLLoss(RobustLoss):
 
     def evaluate(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | None]:
         """The stage's values; which elements count depends on the stage's threshold."""
+        batch = batch if batch.probabilities is None else _with_drawn_labels(batch)
         # All stages are evaluated and one is chosen, so that a compiled step is the same in every epoch.
         positive = self.stage == 3
         target_log_prob, negative = self._positive_and_negative(batch)
@@ -66,7 +74,7 @@ class NLNLLoss(RobustLoss):
         selnl = 1 / batch.logits.shape[1] if self.selnl_threshold is None else self.selnl_threshold
         threshold = torch.where(positive, self.selpl_threshold, selnl)
         counted = (self.stage == 1) | (target_log_prob.detach().exp() > threshold)
-        return values, counted if batch.counted is None else counted & batch.counted
+        return values, counted if batch.counted is None else counted * batch.counted
 
     def _positive_and_negative(self, batch: LabeledLogits) -> tuple[Tensor, Tensor]:
         """log p_y, and -log(1 - p_c) averaged over random complementary classes c, both ``(B, *E)``.
@@ -75,6 +83,7 @@ class NLNLLoss(RobustLoss):
         to 1, and log p_y = z_y - r + log(1 - p_c). So one sum over the classes gives both.
         """
         logits, labels = batch.logits, batch.labels
+        assert labels is not None
         num_classes = logits.shape[1]
         if num_classes == 2:  # no choice: what is not the complementary class is the label
             target_log_prob = batch.log_probs().target_log_prob
@@ -92,3 +101,18 @@ class NLNLLoss(RobustLoss):
             log_miss = F.logsigmoid(gap.clamp(min=LOWEST_LOG_PROB))
             total = total - log_miss
         return (target_logit - rest + log_miss).clamp(min=LOWEST_LOG_PROB), total / self.complements
+
+
+def _with_drawn_labels(batch: LabeledLogits) -> LabeledLogits:
+    """The batch with hard labels, drawn from its soft ones."""
+    probabilities, counted = batch.probabilities, batch.counted
+    assert probabilities is not None
+    if batch.sigmoid:
+        labels = (torch.rand(probabilities.shape, device=probabilities.device) < probabilities).long()
+    else:
+        drawn = torch.rand(probabilities[:, :1].shape, device=probabilities.device)
+        labels = (probabilities[:, :-1].cumsum(dim=1) <= drawn).sum(dim=1)
+    if batch.class_weights is not None:
+        of_label = batch.class_weights[labels]
+        counted = of_label if counted is None else of_label * counted
+    return replace(batch, labels=labels, probabilities=None, counted=counted, class_weights=None)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
+
+from torch import Tensor
 
 from seg_anl.records.errors import nearest_names
 from seg_anl.records.ranges import expected, keyword_parameters
@@ -16,6 +19,7 @@ from .declarations import COMMON, Declaration, declarations, declared
 def build_loss(
     name: str,
     *,
+    class_weights: Sequence[float] | Tensor | None = None,
     reduction: str = "mean",
     ignore_index: int | None = None,
     activation: str = "softmax",
@@ -33,6 +37,7 @@ def build_loss(
 
     Args:
         name: one of :func:`list_losses`.
+        class_weights: what elements of each class count, C numbers.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
         ignore_index: label value of elements that do not count.
         activation: ``"softmax"`` or ``"sigmoid"``.
@@ -41,7 +46,9 @@ def build_loss(
     Raises:
         ValueError: for an unknown name or parameter (with the nearest valid ones) or a value out of range.
     """
-    return loss_class(name)(reduction=reduction, ignore_index=ignore_index, activation=activation, **params)
+    return loss_class(name)(
+        class_weights=class_weights, reduction=reduction, ignore_index=ignore_index, activation=activation, **params
+    )
 
 
 def loss_parameters(name: str) -> dict[str, Any]:

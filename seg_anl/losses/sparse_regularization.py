@@ -15,7 +15,7 @@ from .cross_entropy import ce
 from .declarations import loss
 from .focal import focal
 from .generalized_cross_entropy import LOG_CLAMP, gce
-from .inputs import LabeledLogits, LabeledLogProbs, labeled_log_probs
+from .inputs import LabeledLogits, LabeledLogProbs, class_log_probs
 
 SHORTEST = 1e-3  # published code: 1e-12, at which half precision overflows
 
@@ -33,6 +33,7 @@ class SparseRegularizedLoss(FunctionLoss):
     """
 
     has_state = True
+    elementwise = True
     lam: Tensor
 
     def __init__(
@@ -64,7 +65,8 @@ class SparseRegularizedLoss(FunctionLoss):
             logits = _unit_length(logits)
         # A small tau sends large logits beyond what their type holds.
         highest = torch.finfo(logits.dtype).max
-        pred = labeled_log_probs((logits / self.tau).clamp(-highest, highest), batch.labels)
+        sharpened = class_log_probs((logits / self.tau).clamp(-highest, highest))
+        pred = batch.with_log_probs(sharpened).log_probs()
         log_probs = pred.log_probs.clamp(min=LOG_CLAMP) if self.exact_official else pred.log_probs
         return self.values(pred) + self.lam * torch.exp(self.p * log_probs).sum(dim=1), batch.counted
 

@@ -24,7 +24,9 @@ from .declarations import loss as loss
 
 _HOMES: dict[str, str]
 '''
-_COMMON = 'reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax"'
+_COMMON = (
+    'class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax"'
+)
 
 
 def stub_text() -> str:

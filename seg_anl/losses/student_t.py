@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from seg_anl.records.ranges import Number
+from seg_anl.records.ranges import Interval
 
-from .base import RobustLoss
+from .base import RobustLoss, positive
 from .declarations import loss
 from .inputs import LabeledLogits
+
+FARTHEST_LOG_NU = 60  # beyond, the likelihood is that of the normal distribution to the last digit, or of no use
+MANY_DEGREES = 1e5  # beyond, two log-gammas lose digits as they are subtracted
 
 
 @loss("t_loss", title="T-Loss", formula=r"-\log \operatorname{St}_{\nu}(\delta), \quad \delta = p - g", order=16)
@@ -22,6 +25,10 @@ class TLoss(RobustLoss):
     Two classes: delta is foreground probability minus label, D the number of pixels that count. More classes: the
     squared distance to the one-hot label is summed over classes, D stays. Sigmoid: squared deltas are summed over
     channels, D is the number of pixels with a channel that counts. ``reduction="none"`` gives ``(B,)``.
+
+    Soft labels take the place of the one-hot label in the distance (this is no expectation over labels). Weights of
+    pixels and classes weigh the squared distances within an image, relative to their mean over the image's pixels that
+    count; the image itself counts that mean.
 
     Args:
         nu: the starting value of log nu (the published code calls it nu).
@@ -37,41 +44,56 @@ class TLoss(RobustLoss):
     def __init__(
         self,
         *,
-        nu: Number = 1.0,
+        nu: Annotated[float, Interval(least=-50, most=50)] = 1.0,
         sigma: Literal["official", "identity"] = "official",
         per_pixel: bool = False,
+        class_weights: Any = None,
         reduction: str = "mean",
         ignore_index: int | None = None,
         activation: str = "softmax",
     ) -> None:
-        super().__init__(reduction=reduction, ignore_index=ignore_index, activation=activation)
+        super().__init__(
+            class_weights=class_weights, reduction=reduction, ignore_index=ignore_index, activation=activation
+        )
         self.log_nu = nn.Parameter(torch.tensor(float(nu)))
         self.sigma = sigma
         self.per_pixel = per_pixel
 
     def evaluate(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | None]:
         """One value per image, ``(B,)``."""
-        pixels, counted = batch.labels, batch.counted
-        probs = torch.softmax(batch.logits, dim=1)
-        if probs.shape[1] == 2:
-            squared = (probs[:, 1] - pixels).square()
-        else:
-            target = probs.gather(1, pixels.unsqueeze(1)).squeeze(1)
-            squared = probs.square().sum(dim=1) - 2 * target + 1
-        if counted is not None:
-            squared = torch.where(counted, squared, 0)
-        if batch.sigmoid:
-            counted = None if counted is None else counted.any(dim=1)
-            pixels = pixels[:, 0]
-        distance = squared.flatten(1).sum(dim=1) if squared.ndim > 1 else squared
+        squared, counted = _squared_differences(batch), batch.element_counts()
+        squared = squared.unsqueeze(-1) if squared.ndim == 1 else squared  # no pixels: each sample is an image of one
         if counted is None:
-            dimensions = torch.full_like(distance, float(pixels[0].numel() if len(pixels) else 1))
+            pixels = squared[0, 0] if len(squared) and batch.sigmoid else squared[:1]
+            dimensions, images = squared.new_full((len(squared),), float(pixels.numel())), None
         else:
-            dimensions = counted.reshape(len(counted), -1).sum(dim=1).to(distance.dtype)
+            counted = counted.reshape(squared.shape)
+            there = counted > 0
+            pixels = (there.any(dim=1) if batch.sigmoid else there).reshape(len(squared), -1)
+            dimensions = pixels.sum(dim=1).to(squared.dtype)
+            if counted.is_floating_point():  # relative to their mean in the image, which is what the image counts
+                images = counted.flatten(1).sum(dim=1) / positive(there.flatten(1).sum(dim=1))
+                squared = squared * counted / positive(images).view(-1, *(1,) * (squared.ndim - 1))
+            else:
+                images, squared = dimensions > 0, torch.where(counted, squared, 0)
+        distance = squared.flatten(1).sum(dim=1)
         value = student_t_nll(distance, dimensions.clamp(min=1), self.log_nu, sigma=self.sigma)
         if self.per_pixel:
             value = value / dimensions.clamp(min=1)
-        return value.to(distance.dtype), None if counted is None else dimensions > 0
+        return value.to(distance.dtype), images
+
+
+def _squared_differences(batch: LabeledLogits) -> Tensor:
+    """|delta|^2 of every pixel, ``(B, *E)``."""
+    probs, soft = torch.softmax(batch.logits, dim=1), batch.probabilities
+    if probs.shape[1] == 2:
+        present = soft if soft is None or batch.sigmoid else soft[:, 1]
+        return (probs[:, 1] - (batch.labels if present is None else present)).square()  # type: ignore[operator]
+    if soft is not None:
+        return (probs - soft).square().sum(dim=1)
+    assert batch.labels is not None
+    target = probs.gather(1, batch.labels.unsqueeze(1)).squeeze(1)
+    return probs.square().sum(dim=1) - 2 * target + 1
 
 
 def t_loss(
@@ -93,11 +115,20 @@ def student_t_nll(squared_distance: Tensor, dimensions: Tensor, log_nu: Tensor, 
     if squared_distance.device.type != "mps":
         squared_distance, dimensions, log_nu = squared_distance.double(), dimensions.double(), log_nu.double()
     log_precision = 1.0 if sigma == "official" else 0.0
+    log_nu = log_nu.clamp(-FARTHEST_LOG_NU, FARTHEST_LOG_NU)
     nu = log_nu.exp()
     half_degrees = (nu + dimensions) / 2
-    return (
+    tail = half_degrees * torch.log1p(math.exp(log_precision) * squared_distance / nu)
+    exact = (
         torch.lgamma(nu / 2)
         - torch.lgamma(half_degrees)
         + dimensions / 2 * (math.log(math.pi) + log_nu - log_precision)
-        + half_degrees * torch.log1p(math.exp(log_precision) * squared_distance / nu)
     )
+    return torch.where(nu > MANY_DEGREES, _normalizer_of_many_degrees(nu, dimensions, log_precision), exact) + tail
+
+
+def _normalizer_of_many_degrees(nu: Tensor, dimensions: Tensor, log_precision: float) -> Tensor:
+    """The same by Stirling's series of the two log-gammas, whose large parts cancel; nu -> infinity is the normal's."""
+    half, ratio = dimensions / 2, torch.log1p(dimensions / nu)
+    series = 1 / (6 * nu) - 1 / (6 * (nu + dimensions))
+    return half * (math.log(2 * math.pi) - log_precision + 1) - ((nu + dimensions - 1) / 2) * ratio + series

@@ -5,7 +5,7 @@ from .configuration import config_folder
 from .errors import UserError, exit_with_error, nearest_names, run_command
 from .manifest import NoiseRecord, array_digest, write_manifest
 from .runs import METRICS_KEYS, SUMMARY_SCHEMA, MetricRow, metric_summary, parse_metrics, read_metrics, write_metrics
-from .seeds import chosen_items, item_generator, item_hash, item_id
+from .seeds import chosen_items, fold_items, item_generator, item_hash, item_id
 from .values import is_number, is_whole_number
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "chosen_items",
     "config_folder",
     "exit_with_error",
+    "fold_items",
     "is_number",
     "is_whole_number",
     "item_generator",

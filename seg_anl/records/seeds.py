@@ -46,5 +46,17 @@ def chosen_items(items: Iterable[str], share: float, seed: int, purpose: str = "
 
     ``round`` is Python's: halves go to the even number. The choice does not depend on the order of ``items``.
     """
-    ranked = sorted(set(items), key=lambda item: (item_hash(seed, item, purpose), item))
+    ranked = _ranked(items, seed, purpose)
     return set(ranked[: round(share * len(ranked))])
+
+
+def fold_items(items: Iterable[str], fold: int, folds: int, seed: int) -> set[str]:
+    """Part ``fold`` (from 0) of ``folds`` parts, which together are all items and differ in size by one at most.
+
+    The parts do not depend on the order of ``items``.
+    """
+    return set(_ranked(items, seed, "fold")[fold::folds])
+
+
+def _ranked(items: Iterable[str], seed: int, purpose: str) -> list[str]:
+    return sorted(set(items), key=lambda item: (item_hash(seed, item, purpose), item))

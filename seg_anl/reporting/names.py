@@ -134,16 +134,20 @@ def noise_order(config: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def data_name(config: Mapping[str, Any]) -> str:
-    """The data set; of a folder or file of one's own its name, of an nnU-Net run its fold too.
+    """The data set; of a folder or file of one's own its name, of a run of a fold that too, as it is other data.
 
     >>> data_name({"data": {"name": "folder", "root": "/data/isic"}})
     'folder isic'
+    >>> data_name({"data": {"name": "digits"}, "fold": 0, "folds": 5})
+    'digits, fold 0 of 5'
     """
     data = config.get("data") or {}
     name, place = str(data.get("name", "?")), data_place(config)
     if place:
-        return f"{name} {PurePath(place).name or place}"
-    return f"{name}, fold {data['fold']}" if data.get("fold") is not None else name
+        name = f"{name} {PurePath(place).name or place}"
+    elif data.get("fold") is not None:  # of nnU-Net
+        name = f"{name}, fold {data['fold']}"
+    return name if config.get("fold") is None else f"{name}, fold {config['fold']} of {config.get('folds')}"
 
 
 def short_data_name(config: Mapping[str, Any]) -> str:

@@ -31,16 +31,16 @@ class SegmentationCriterion(ScheduledLoss):
         """Those of the robust loss."""
         return self.loss.numbers()
 
-    def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        """The scalar criterion; ``target`` holds class indices ``(B, H, W)``."""
+    def forward(self, output: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The scalar criterion; ``target`` holds class indices ``(B, H, W)``, ``weight`` is that of the images."""
         if output.ndim == target.ndim + 1:
-            return self._one(output, target)
+            return self._one(output, target, weight)
         weights = [0.5**i for i in range(output.shape[1])]
-        parts = [w * self._one(head, target) for w, head in zip(weights, output.unbind(dim=1), strict=True)]
+        parts = [w * self._one(head, target, weight) for w, head in zip(weights, output.unbind(dim=1), strict=True)]
         return sum(parts[1:], parts[0]) / sum(weights)
 
-    def _one(self, logits: Tensor, target: Tensor) -> Tensor:
-        value = self.loss(logits, target)
+    def _one(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+        value = self.loss(logits, target, weight)
         if self.dice is not None:
             value = value + self.dice_weight * self.dice(logits.float(), target.unsqueeze(1))
         return value

@@ -41,9 +41,8 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.items)
 
-    def subset(self, items: set[str]) -> ImageSet:
-        """The set restricted to ``items``."""
-        index = [i for i, item in enumerate(self.items) if item in items]
+    def part(self, index: NDArray[np.int64]) -> ImageSet:
+        """The images at the positions ``index``."""
         return ImageSet([self.items[i] for i in index], self.images[index], self.masks[index], self.conversions)
 
     def with_masks(self, masks: NDArray[np.uint8]) -> ImageSet:

@@ -14,20 +14,22 @@ from data_prep.mask_noise import noisy_dataset
 from data_prep.pairing import find_pairs
 from seg_anl.engine.batches import ResidentBatches
 from seg_anl.engine.distribution import Process, is_main_process
+from seg_anl.engine.division import Division, divided
 from seg_anl.engine.experiment import Experiment, print_result, run_experiments
 from seg_anl.engine.ledger import Metrics
 from seg_anl.engine.loop import Task
 from seg_anl.engine.run_directory import RunDirectory, run_path
-from seg_anl.engine.settings import of_each_seed, plain
+from seg_anl.engine.settings import of_each_run, plain
 from seg_anl.losses import ScheduledLoss
-from seg_anl.records import MetricRow, NoiseRecord, UserError, array_digest, chosen_items
+from seg_anl.records import MetricRow, NoiseRecord, UserError, array_digest
+from seg_anl.records.predictions import write_predictions
 
 from .augmentation import Augmentation
 from .criterion import build_criterion
 from .datasets import ImageSet, load_images, read_noise
 from .dice import dice_scores
-from .masks_record import record_masks
-from .networks import build_model, predict_labels
+from .masks_record import record_losses, record_masks
+from .networks import build_model, predict_labels, predict_losses, predict_probabilities
 from .run_picture import save_report, worst_and_best
 from .settings import read_settings
 
@@ -43,7 +45,7 @@ def train(config: DictConfig) -> list[RunDirectory]:
     Raises:
         UserError: for bad settings or files; nothing is written before the settings have been checked.
     """
-    return run_experiments([SegmentationExperiment(one) for one in of_each_seed(config)])
+    return run_experiments([SegmentationExperiment(one) for one in of_each_run(config)])
 
 
 def train_and_print(config: DictConfig) -> None:
@@ -87,8 +89,8 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
     def network(self, data: Splits, process: Process) -> nn.Module:
         """The network of the ``model`` group."""
         clean, test = data
-        kept = len(clean) - len(self._held_out(clean))
-        self.settings.batch_sizes(kept, process.world_size)  # refused now rather than after the noise was made
+        trained = self._division(clean, process).trained
+        self.settings.batch_sizes(len(trained), process.world_size)  # refused now rather than after the noise was made
         process.share(len(test))  # too few images for the processes are refused now rather than after an epoch
         return build_model(self.config.model, self.data)
 
@@ -115,10 +117,10 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
     def prepare(self, data: Splits, noisy: NoisyMasks, process: Process) -> tuple[ScheduledLoss, Task, str]:
         """Batches of the noisy training set, and evaluation on all splits."""
         (clean, test), (given, self.noise_records) = data, noisy
-        held_out = self._held_out(clean)
-        kept = set(clean.items) - held_out
-        self.clean, self.given, self.test = clean.subset(kept), given.subset(kept), test
-        self.tuning = given.subset(held_out) if held_out else None
+        division = self._division(clean, process)
+        self.clean, self.given, self.test = clean.part(division.trained), given.part(division.trained), test
+        self.tuning = given.part(division.tuning) if len(division.tuning) else None
+        self.predicted = self.given if self.settings.fold is None else given.part(division.unseen)
         if self.tuning is not None:
             process.share(len(self.tuning))
         batches = ResidentBatches(
@@ -128,6 +130,7 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
             self.settings.batch_sizes(len(self.given), process.world_size),
             self.settings.seed,
             process,
+            division.weights,
         )
 
         def evaluate(model: nn.Module, epoch: int) -> Metrics:
@@ -151,6 +154,12 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
             clean = dice_scores(labels, self.clean.masks, classes)
             metrics["train"] = dice_scores(labels, self.given.masks, classes)
             metrics["train"] |= {f"{name}_clean": value for name, value in clean.items()}
+        if "dynamics" in self.records:
+            share = process.share(len(self.given))
+            part = predict_losses(model, self.given.images[share], self.given.masks[share], process.device)
+            losses = process.gathered(part, len(self.given))
+            if process.is_main:
+                record_losses(self.run.path / "records", epoch, self.given.items, losses)
         return metrics
 
     @torch.inference_mode()
@@ -170,14 +179,18 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
         save_report(self.run.path / "report.png", f"{title}, seed {self.settings.seed}", groups, rows)
         if "masks" in self.records:
             record_masks(self.run.path / "records", self.clean, self.given, train, self.noise_records)
+        if self.settings.fold is not None or "predictions" in self.records:
+            self._predict(model, process)
         return {"train": len(self.given), "test": len(self.test), "wrong_masks": len(wrong)}
 
-    def _held_out(self, clean: ImageSet) -> set[str]:
-        """The training images held out for tuning, with their noisy masks."""
-        held_out = chosen_items(clean.items, self.data.tuning, self.noise.seed, "tuning")
-        if self.data.tuning and not held_out:
-            raise UserError(f"data.tuning={self.data.tuning} of {len(clean)} images is none")
-        return held_out
+    def _predict(self, model: nn.Module, process: Process) -> None:
+        """Write the class probabilities of the fold's images; of a run without a fold, of those it was trained on."""
+        items, each = self.predicted.items, predict_probabilities(model, self.predicted.images, process.device)
+        arrays = ((item, {"probabilities": one.cpu().numpy()}) for item, one in zip(items, each, strict=True))
+        write_predictions(self.run.path, arrays, items, fold=self.settings.fold, folds=self.settings.folds)
+
+    def _division(self, clean: ImageSet, process: Process) -> Division:
+        return divided(clean.items, self.settings, self.data, self.noise.seed, process)
 
 
 def noise_name(config: DictConfig) -> str:

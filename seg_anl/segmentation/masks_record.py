@@ -1,4 +1,4 @@
-"""RUN/records/masks.npz: images, wrong masks and predictions for the report's figure, written on request."""
+"""RUN/records, written on request: wrong masks with their predictions for the report's figure, losses of each image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seg_anl.records import NoiseRecord, make_directory, written_aside
+from seg_anl.records import NoiseRecord
+from seg_anl.records.predictions import write_arrays
 
 from .datasets import ImageSet
 
@@ -32,14 +33,18 @@ def record_masks(
     for kind in sorted(set(kinds.values())):
         chosen += [i for i, item in enumerate(clean.items) if kinds.get(item) == kind][:OF_EACH_KIND]
     index = torch.tensor(chosen, dtype=torch.long)
-    make_directory(folder)
-    with written_aside(folder / "masks.npz") as aside, open(aside, "wb") as file:
-        np.savez_compressed(
-            file,
-            images=clean.images[index].movedim(1, -1).numpy(),
-            truth=clean.masks[index].numpy(),
-            noisy=noisy.masks[index].numpy(),
-            predicted=predicted.cpu()[index].numpy(),
-            kinds=np.array([kinds[clean.items[i]] for i in chosen], dtype=np.str_),
-            items=np.array([clean.items[i] for i in chosen], dtype=np.str_),
-        )
+    write_arrays(
+        folder / "masks.npz",
+        images=clean.images[index].movedim(1, -1).numpy(),
+        truth=clean.masks[index].numpy(),
+        noisy=noisy.masks[index].numpy(),
+        predicted=predicted.cpu()[index].numpy(),
+        kinds=np.array([kinds[clean.items[i]] for i in chosen], dtype=np.str_),
+        items=np.array([clean.items[i] for i in chosen], dtype=np.str_),
+    )
+
+
+def record_losses(folder: Path, epoch: int, items: Sequence[str], losses: Tensor) -> None:
+    """Write dynamics/epoch_NNNN.npz: the cross entropy ``(N,)`` of each training image after ``epoch`` (from 0)."""
+    path = folder / "dynamics" / f"epoch_{epoch:04d}.npz"
+    write_arrays(path, loss=losses.float().cpu().numpy(), items=np.array(items, dtype=np.str_))

@@ -3,10 +3,12 @@ network of a trained run, and what a network predicts."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import hydra
 import torch
+import torch.nn.functional as F
 from monai.networks.nets import DynUNet
 from omegaconf import DictConfig
 from torch import Tensor, nn
@@ -58,6 +60,22 @@ def predict_labels(model: nn.Module, images: Tensor, device: torch.device) -> Te
     """Class indices ``(N, H, W)`` uint8, on ``device``, of uint8 images ``(N, 3, H, W)``."""
     batches = (batch.to(device, non_blocking=True) for batch in images.split(PREDICTION_BATCH))
     return torch.cat([model(normalized(batch)).argmax(dim=1).to(torch.uint8) for batch in batches])
+
+
+def predict_probabilities(model: nn.Module, images: Tensor, device: torch.device) -> Iterator[Tensor]:
+    """Class probabilities ``(C, H, W)`` float16 of each of the uint8 images ``(N, 3, H, W)``."""
+    for batch in images.split(PREDICTION_BATCH):
+        yield from model(normalized(batch.to(device, non_blocking=True))).float().softmax(dim=1).half()
+
+
+def predict_losses(model: nn.Module, images: Tensor, masks: Tensor, device: torch.device) -> Tensor:
+    """The cross entropy ``(N,)`` of each image, its mean over the pixels; masks are uint8 ``(N, H, W)``."""
+    losses = []
+    for batch, labels in zip(images.split(PREDICTION_BATCH), masks.split(PREDICTION_BATCH), strict=True):
+        logits = model(normalized(batch.to(device, non_blocking=True))).float()
+        pixels = F.cross_entropy(logits, labels.to(device).long(), reduction="none")
+        losses.append(pixels.mean(dim=(1, 2)))
+    return torch.cat(losses)
 
 
 def planned_stages(size: tuple[int, int], asked: int | None) -> int:

@@ -22,7 +22,7 @@ from seg_anl.records.ranges import (
     checked,
 )
 
-RECORDS = ("masks",)
+RECORDS = ("dynamics", "masks", "predictions")
 
 Classes = Annotated[int, Interval(least=2, most=255, whole=True)]  # masks hold them in one byte, where 255 is free
 Pixels = Annotated[int, Interval(least=8, most=8192, whole=True)]
@@ -37,6 +37,8 @@ class DataSettings:
         size: ``(height, width)`` in pixels that images are resized to; one number for both.
         classes: background among them.
         threshold: gray value above which a pixel of a mask is foreground, or None.
+        exclude_file: lists training items that are left out after noise has been made, one a line.
+        weights_file: CSV table of training items and their weights in the loss; the others weigh 1.
         test_share: of a folder without test images, held out for testing.
         exclude: training images to leave out, by item.
         limit: number of training images to use, or None for all.
@@ -56,6 +58,8 @@ class DataSettings:
     limit: Count | None = None
     tuning: FractionBelowOne = 0.0
     threshold: Number | None = None
+    exclude_file: Any = None
+    weights_file: Any = None
 
     @property
     def pairing(self) -> dict[str, Any]:
@@ -143,15 +147,18 @@ def read_settings(config: DictConfig) -> Settings:
         UserError: naming the setting that is unknown or out of range.
     """
     own = {name: value for name, value in plain(config.loss).items() if name == "dice_weight"}
+    run, data = checked(RunSettings, top_level(config)), data_settings(config)
+    if data.weights_file is not None and own.get("dice_weight"):
+        raise UserError("data.weights_file needs loss.dice_weight=0: the Dice term knows no weights")
     return Settings(
-        run=checked(RunSettings, top_level(config)),
+        run=run,
         optim=checked(OptimSettings, plain(config.optim), "optim"),
-        data=data_settings(config),
+        data=data,
         noise=checked(MaskNoiseSettings, plain(config.noise), "noise"),
         augmentation=checked(AugmentationSettings, plain(config.augmentation), "augmentation"),
         evaluation=checked(EvaluationSettings, plain(config.evaluation), "evaluation"),
         criterion=checked(CriterionSettings, own, "loss"),
-        records=checked_records(plain(config).get("record"), RECORDS),
+        records=checked_records(run.record, RECORDS, fold=run.fold),
     )
 
 

@@ -12,7 +12,7 @@ from classification.settings import RECORDS, ClassificationRunSettings
 from classification.training_records import Recorder, largest_nnce_gradient
 
 RUN = ClassificationRunSettings(task="classification", preset="default", seed=1, batch_size=2, epochs=5, record_every=2)
-LABELS, CLEAN = np.array([0, 1, 2, 1]), np.array([0, 1, 1, 1])
+LABELS, CLEAN, INDEX = np.array([0, 1, 2, 1]), np.array([0, 1, 1, 1]), np.arange(4)
 
 
 def log_probs(seed: int, scale: float = 1.0) -> torch.Tensor:
@@ -34,7 +34,7 @@ def test_gradient_is_the_derivative_of_nnce_by_the_probabilities(scale: float) -
 
 
 def test_files_hold_what_they_should(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path, frozenset({"probabilities", "gradients"}), RUN, LABELS, CLEAN)
+    recorder = Recorder(tmp_path, frozenset({"probabilities", "gradients"}), RUN, LABELS, CLEAN, INDEX)
     for epoch in range(5):
         if recorder.due(epoch, "probabilities", "gradients"):
             recorder.training(epoch, log_probs(epoch))
@@ -55,14 +55,14 @@ def test_files_hold_what_they_should(tmp_path: Path) -> None:
 
 
 def test_unknown_truth_is_absent(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path, frozenset({"probabilities", "gradients"}), RUN, LABELS, None)
+    recorder = Recorder(tmp_path, frozenset({"probabilities", "gradients"}), RUN, LABELS, None, INDEX)
     recorder.training(1, log_probs(0))
     with np.load(tmp_path / "gradients/epoch_0001.npz") as archive:
         assert set(archive.files) == {"nnce", "labels"}
 
 
 def test_nothing_is_recorded_unasked(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path, frozenset(), RUN, LABELS, CLEAN)
+    recorder = Recorder(tmp_path, frozenset(), RUN, LABELS, CLEAN, INDEX)
     assert not any(recorder.due(epoch, *RECORDS) for epoch in range(5))
     recorder.finish()
     assert not list(tmp_path.iterdir())

@@ -181,6 +181,22 @@ def test_t_loss_is_scipys_density(log_nu: float, sigma: str) -> None:
     np.testing.assert_allclose(value, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("log_nu", [10.0, 12.0, 30.0, 50.0])
+def test_t_loss_with_many_degrees_of_freedom_is_normal(log_nu: float) -> None:
+    """It goes as 1 / nu to the density of the normal distribution; two log-gammas lose all digits on the way."""
+    probability, mask = torch.rand(3, 400, dtype=torch.float64), torch.randint(2, (3, 400))
+    learned = torch.tensor(log_nu, dtype=torch.float64, requires_grad=True)
+    value = t_loss(probability, mask, learned, sigma="identity")
+    squared = (probability - mask).square().sum(1)
+    normal = (squared + 400 * math.log(2 * math.pi)) / 2
+    correction = (2 * 400 - (squared - 400).square()) / 4 / math.exp(log_nu)
+    torch.testing.assert_close(value, normal + correction, rtol=1e-12, atol=400**3 * math.exp(-2 * log_nu))
+    (slope,) = torch.autograd.grad(value.sum(), learned)
+    torch.testing.assert_close(slope, -correction.sum(), rtol=800 * math.exp(-log_nu) + 1e-3, atol=1e-11)
+    far = t_loss(probability, mask, torch.tensor(1e4), sigma="identity")
+    torch.testing.assert_close(far, normal)
+
+
 @pytest.mark.parametrize("classes", [2, 4])
 def test_t_loss_of_logits_is_scipys_density(classes: int) -> None:
     logits, labels = torch.randn(2, classes, 3, 4, dtype=torch.float64), torch.randint(classes, (2, 3, 4))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from classification.paths import configured_path
+from seg_anl.engine.paths import configured_path
 from seg_anl.records import UserError
 
 

@@ -1,0 +1,183 @@
+"""``seg-anl-audit apply``: a new data set in which what is wrong is left out, ignored or replaced."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from argparse import ArgumentParser, Namespace
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seg_anl.records import UserError, make_directory, write_json
+from seg_anl.records.atomic import PARTIAL_PREFIX
+from seg_anl.records.item_files import refuse_unknown
+
+HELP = "a new data set without the wrong annotations"
+DESCRIPTION = """\
+Write a new data set from an audit: cases left out (--drop), what annotation and prediction disagree on set to the
+ignore label (--ignore, masks alone), or annotations replaced by the prediction (--replace). What is wrong is what the
+audit suspects or, with --decisions, what a person called wrong in review.html. nnU-Net raw data sets stay such; masks
+in folders become NEW_DATASET/images and masks; labels become a folder for each class, or arrays.
+
+The source is not touched. Images are linked, or copied with --copy. manifest.json says what was done to which case."""
+EXAMPLE = """\
+examples:
+  seg-anl-audit apply audit nnUNet_raw/Dataset502_Mended --ignore
+  seg-anl-audit apply audit mended --drop --decisions decisions.json"""
+
+ACTIONS = ("drop", "ignore", "replace")
+MANIFEST = "manifest.json"
+DECISIONS = ("wrong", "right", "unsure")
+
+
+@dataclass(frozen=True)
+class Change:
+    """What happened to one case: ``array_digest`` of its annotation before and, where there is one, after.
+
+    Attributes:
+        item: the case.
+        action: one of :data:`ACTIONS`.
+        elements: of the annotation that changed; None for a case left out.
+        source_sha256, result_sha256: digests.
+    """
+
+    item: str
+    action: str
+    elements: int | None
+    source_sha256: str
+    result_sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Audit:
+    """An audit as it was written.
+
+    Attributes:
+        folder: where it lies.
+        content: audit.json.
+        rows: audit.csv by item, worst first.
+    """
+
+    folder: Path
+    content: dict[str, Any]
+    rows: dict[str, dict[str, str]]
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of this sub-command."""
+    parser.add_argument("audit", type=Path, metavar="OUT", help="what seg-anl-audit masks or labels has written")
+    parser.add_argument("target", type=Path, metavar="NEW_DATASET", help="new folder")
+    action = parser.add_mutually_exclusive_group(required=True)
+    for name, text in zip(
+        ACTIONS, ("leave the cases out", "set what is in doubt to the ignore label", "take the prediction"), strict=True
+    ):
+        action.add_argument(f"--{name}", dest="action", action="store_const", const=name, help=text)
+    parser.add_argument("--decisions", type=Path, metavar="FILE", help="JSON of review.html: wrong, right, unsure")
+    parser.add_argument("--copy", action="store_true", help="copy images instead of linking them")
+
+
+def run(arguments: Namespace) -> int:
+    """Do what the command line asks for; returns the exit status.
+
+    Raises:
+        UserError: for anything wrong with the input; then nothing is written.
+    """
+    from .mended_labels import LabelSet
+    from .mended_masks import MaskSet
+
+    audit = read_audit(arguments.audit)
+    wrong = wrong_items(audit, arguments.decisions)
+    target: Path = arguments.target
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UserError(f"{target} exists already: name a new folder")
+    dataset: LabelSet | MaskSet = (LabelSet if audit.content["kind"] == "labels" else MaskSet)(audit)
+    for place in (audit.folder, *dataset.places):
+        _refuse_overlap(place, target)
+    make_directory(target.parent)
+    partial = target.parent / f"{PARTIAL_PREFIX}{target.name}"
+    shutil.rmtree(partial, ignore_errors=True)  # of one that was killed
+    try:
+        make_directory(partial)
+        changes, remarks = dataset.write(partial, arguments.action, wrong, copy=arguments.copy)
+        write_json(
+            partial / MANIFEST,
+            {
+                "audit": str(audit.folder.resolve()),
+                "source": str(audit.content["source"]),
+                "action": arguments.action,
+                "decided": None if arguments.decisions is None else str(arguments.decisions),
+                "remarks": remarks,
+                "changes": [vars(change) for change in changes],
+            },
+        )
+        if target.exists():
+            target.rmdir()
+        partial.rename(target)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    print(*remarks, sep="\n", end="\n" if remarks else "")
+    done = {"drop": "left out", "ignore": "set to the ignore label in part", "replace": "replaced"}[arguments.action]
+    print(f"{target}: {len(changes)} of {len(audit.rows)} annotations {done}; {target / MANIFEST} lists them")
+    return 0
+
+
+def read_audit(folder: Path) -> Audit:
+    """Read what ``seg-anl-audit masks`` or ``labels`` has written.
+
+    Raises:
+        UserError: when it is no such thing, or damaged.
+    """
+    try:
+        content = json.loads((folder / "audit.json").read_text(encoding="utf-8"))
+        with open(folder / "audit.csv", newline="", encoding="utf-8") as file:
+            rows = {row["item"]: row for row in csv.DictReader(file)}
+        if content["kind"] not in ("masks", "labels") or not isinstance(content["source"], str):
+            raise ValueError("audit.json names no kind and source")
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise UserError(f"{folder}: no audit of seg-anl-audit, or a damaged one: {error}") from error
+    return Audit(folder, content, rows)
+
+
+def wrong_items(audit: Audit, decisions: Path | None) -> set[str]:
+    """The items to change: those decided to be wrong or, without decisions, those that the audit suspects.
+
+    Raises:
+        UserError: for decisions that cannot be read, or about items that the audit does not know.
+    """
+    if decisions is None:
+        found = {item for item, row in audit.rows.items() if row.get("suspected") == "1"}
+    else:
+        decided = read_decisions(decisions, audit.rows)
+        found = {item for item, decision in decided.items() if decision == "wrong"}
+    if not found:
+        raise UserError(f"{decisions or audit.folder}: nothing is wrong: nothing to apply")
+    return found
+
+
+def read_decisions(path: Path, known: Collection[str]) -> dict[str, str]:
+    """Decisions by item.
+
+    Raises:
+        UserError: for a file that cannot be read, an unknown item or decision.
+    """
+    try:
+        decided = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(decided, dict):
+        raise UserError(f'{path}: expected {{"ITEM": "wrong"}} and so on')
+    refuse_unknown(decided, known, path)
+    for item, decision in decided.items():
+        if decision not in DECISIONS:
+            raise UserError(f"{path}: {item} is {decision!r}; expected {', '.join(DECISIONS)}")
+    return decided
+
+
+def _refuse_overlap(place: Path, target: Path) -> None:
+    inner, outer = target.resolve(), place.resolve()
+    if inner == outer or outer in inner.parents or inner in outer.parents:
+        raise UserError(f"{target} and {place} lie in each other: name a folder outside of it")

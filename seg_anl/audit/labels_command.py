@@ -1,0 +1,67 @@
+"""``seg-anl-audit labels``: which class labels are wrong, and what they should be."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from seg_anl.records import UserError
+
+HELP = "which class labels are wrong"
+DESCRIPTION = """\
+Rank labels by how likely they are wrong. SOURCE is a folder: fold runs of seg-anl-classify (folds=5), one run
+(record=[predictions,dynamics]: the network has seen the labels, which is said), or any two arrays probabilities.npy
+(N, K) and labels.npy (N,), perhaps with images.npy.
+
+OUT gets audit.csv (worst first), audit.json, transition.csv (for loss=forward loss.transition=FILE), exclude.txt (for
+data.exclude_file=FILE), pairs/ (pictures for each pair of given and suggested class) and review.html."""
+EXAMPLE = """\
+examples:
+  seg-anl-classify data=cifar10 noise=none loss=ce folds=5
+  seg-anl-audit labels runs/classification/cifar10/none/ce/default audit
+  seg-anl-classify data=cifar10 noise=none loss=anl_ce record=[predictions,dynamics] run_dir=one
+  seg-anl-audit labels one audit"""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of this sub-command."""
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="a run, a folder of fold runs, or of two arrays")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder for the results")
+
+
+def run(arguments: Namespace) -> int:
+    """Do what the command line asks for; returns the exit status.
+
+    Raises:
+        UserError: for anything wrong with the input.
+    """
+    from .label_report import write_report
+    from .label_scores import audit_labels
+    from .label_sources import open_labels
+
+    source = open_labels(arguments.source)
+    _check_out(arguments.source, arguments.out)
+    found = audit_labels(source)
+    write_report(arguments.out, source, found, arguments.source)
+    seen = "seen in training" if source.in_sample else "not seen in training"
+    print(f"{len(source.items)} labels of {len(source.classes)} classes, {seen} ({source.kind})")
+    for remark in source.remarks:
+        print(remark)
+    print(f"estimated wrong: {found.noise_rate:.1%}; ranked by {found.score}; {int(found.suspected.sum())} suspected")
+    print(f"look at   {arguments.out / 'review.html'}")
+    print(f"train     data.exclude_file={arguments.out / 'exclude.txt'}")
+    print(f"or        loss=forward loss.transition={arguments.out / 'transition.csv'}")
+    print(f"or        loss=el loss.epsilon={found.noise_rate:.3f}")
+    return 0
+
+
+def _check_out(source: Path, out: Path) -> None:
+    """Refuse a folder inside the source, and one that holds something else than an audit of labels."""
+    if out.resolve() == source.resolve() or source.resolve() in out.resolve().parents:
+        raise UserError(f"{out} lies in {source}: name a folder outside of it")
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file")
+    known = {"audit.csv", "audit.json", "exclude.txt", "transition.csv", "pairs", "pictures", "review.html"}
+    foreign = sorted(path.name for path in out.iterdir() if path.name not in known) if out.exists() else []
+    if foreign:
+        raise UserError(f"{out} holds {foreign[0]}, which is no audit's: name a new folder")

@@ -1,0 +1,136 @@
+"""A data set of class labels, mended: a folder for each class, or arrays, as the audited data were."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from data_prep.array_files import read_array
+from data_prep.nnunet_raw import place
+from seg_anl.records import UserError, array_digest, make_directory, written_aside
+from seg_anl.records.predictions import write_arrays
+
+from .label_sources import open_labels
+
+if TYPE_CHECKING:
+    from .apply_command import Audit, Change
+
+ELSEWHERE = "use data.exclude_file with the audit's exclude.txt"
+
+
+class LabelSet:
+    """The audited samples under their given labels.
+
+    Attributes:
+        places: folders and files that it is read from.
+    """
+
+    def __init__(self, audit: Audit) -> None:
+        folder = Path(audit.content["source"])
+        self.source = open_labels(folder)
+        if set(self.source.items) != set(audit.rows):
+            raise UserError(f"{folder}: its items are no longer those of {audit.folder}: audit it again")
+        number = {name: label for label, name in enumerate(self.source.classes)}
+        self.suggested = np.array([number[audit.rows[item]["suggested"]] for item in self.source.items])
+        self.data = _data_settings(folder)
+        self.files = [part.files[position] if part.files else None for part, position in self.source.pictures]
+        file = self.data.get("file")
+        self.archive = Path(str(file)).expanduser() if file and str(file).endswith(".npz") else None
+        self.places = [folder, *([self.archive] if self.archive else [])]
+        self.places += [Path(str(self.data["root"]))] if self.data.get("root") else []
+
+    def write(self, target: Path, action: str, wrong: set[str], *, copy: bool) -> tuple[list[Change], list[str]]:
+        """Write it without what is ``wrong``, or with what is suggested instead.
+
+        Raises:
+            UserError: for an action or a layout that this is not possible for.
+        """
+        from .apply_command import Change
+
+        if action == "ignore":
+            raise UserError("--ignore is for masks: a label is right, or dropped or replaced")
+        items = self.source.items
+        chosen = np.array([item in wrong for item in items])
+        labels = np.where(chosen & (action == "replace"), self.suggested, self.source.labels)
+        kept = np.flatnonzero(~chosen | (action == "replace"))
+        gone = np.setdiff1d(np.arange(len(self.source.classes)), labels[kept])
+        if len(gone):
+            raise UserError(f"nothing would be left of the class {self.source.classes[gone[0]]}")
+        if self.source.kind == "arrays":
+            remarks = self._write_arrays(target, kept, labels)
+        elif all(self.files) and self.files:
+            remarks = self._write_folders(target, kept, labels, copy=copy)
+        elif self.archive is not None:
+            remarks = self._write_archive(target, kept, labels)
+        else:
+            raise UserError(f"the samples of data={self.data.get('name')} lie in no folder or .npz file: {ELSEWHERE}")
+        changes = []
+        for position in np.flatnonzero(chosen):
+            before, after = (array_digest(each[position : position + 1]) for each in (self.source.labels, labels))
+            dropped = action == "drop"
+            changed = None if dropped else int(before != after)
+            changes.append(Change(items[position], action, changed, before, None if dropped else after))
+        return changes, remarks
+
+    def _write_arrays(self, target: Path, kept: NDArray[np.int64], labels: NDArray[np.int64]) -> list[str]:
+        folder = self.places[0]
+        arrays = {"labels": labels[kept], "index": kept}
+        if (folder / "images.npy").is_file():
+            arrays["images"] = read_array(folder / "images.npy")[0][kept]
+        for name, array in arrays.items():
+            with written_aside(target / f"{name}.npy") as aside, open(aside, "wb") as file:
+                np.save(file, array, allow_pickle=False)
+        return []
+
+    def _write_archive(self, target: Path, kept: NDArray[np.int64], labels: NDArray[np.int64]) -> list[str]:
+        assert self.archive is not None
+        index = np.array([int(self.source.items[position]) for position in kept])
+        images = read_array(self.archive, "x_train")[0]
+        tests = {name: read_array(self.archive, name)[0] for name in ("x_test", "y_test")}
+        write_arrays(target / "dataset.npz", x_train=images[index], y_train=labels[kept], **tests)
+        others = len(images) - len(self.source.items)
+        return [f"{others} samples that were not audited are left out as well"] if others else []
+
+    def _write_folders(
+        self, target: Path, kept: NDArray[np.int64], labels: NDArray[np.int64], *, copy: bool
+    ) -> list[str]:
+        root = Path(str(self.data.get("root", ""))).expanduser().resolve()
+        taken: set[Path] = set()
+        train = ""
+        # Those that change their class come last: it is they that give way where names meet.
+        for position in sorted(kept, key=lambda position: labels[position] != self.source.labels[position]):
+            file = self.files[position]
+            assert file is not None
+            if self.data.get("name") != "imagefolder" or root not in file.parents:
+                raise UserError(f"{file} is not in {root}/train/CLASS, the layout of data=imagefolder: {ELSEWHERE}")
+            train, found, *rest = file.relative_to(root).parts
+            path = Path(train, self.source.classes[labels[position]], *rest)
+            if path in taken:
+                path = path.with_name(f"{found}-{path.name}")
+            taken.add(path)
+            _placed(file, target / path, copy=copy)
+        for folder in sorted(each for each in root.iterdir() if each.is_dir() and each.name != train):
+            for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+                _placed(file, target / file.relative_to(root), copy=copy)
+        return []
+
+
+def _placed(file: Path, target: Path, *, copy: bool) -> None:
+    make_directory(target.parent)
+    place(file, target, copy=copy)
+
+
+def _data_settings(folder: Path) -> dict[str, Any]:
+    """The ``data`` group of a run, or of the first below ``folder``."""
+    paths = [folder / "config.yaml", *sorted(folder.rglob("config.yaml"))]
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        return {}
+    try:
+        return dict(yaml.safe_load(path.read_text(encoding="utf-8"))["data"])
+    except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: damaged: {error}") from error

@@ -1,0 +1,235 @@
+"""A data set of masks, mended: an nnU-Net raw data set stays one, anything else becomes images and masks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from data_prep.mask_files import LoadedMask, load_mask, mask_paths, mask_suffix, save_mask
+from data_prep.nnunet_raw import (
+    DESCRIPTION,
+    LABELS,
+    is_nnunet_dataset,
+    place,
+    prepared_noisy_dataset,
+    read_description,
+)
+from data_prep.pairing import find_pairs
+from seg_anl.records import UserError, array_digest, item_id, make_directory, write_json
+
+from .sources import Case, CaseFiles, Labels, Source, load_case, open_source
+
+if TYPE_CHECKING:
+    from .apply_command import Audit, Change
+
+_IGNORED = (255, 254)  # the ignore label of masks that nothing describes: the first that means nothing else
+
+
+class MaskSet:
+    """The audited masks with their images.
+
+    Attributes:
+        places: folders that it is read from.
+    """
+
+    def __init__(self, audit: Audit) -> None:
+        options = {name: _path(audit.content.get(name)) for name in ("source", "masks", "images")}
+        assert options["source"] is not None
+        ignore = audit.content.get("ignore")
+        self.source: Source = open_source(options["source"], options["masks"], options["images"], ignore)
+        self.case_of = {case.item: case for case in self.source.cases}
+        gone = sorted(set(audit.rows) - set(self.case_of))
+        if gone:
+            raise UserError(f"{options['source']}: {gone[0]} is no longer there: audit it again")
+        first = self.source.cases[0]
+        self.raw = first.mask.parents[1] if first.row is None and is_nnunet_dataset(first.mask.parents[1]) else None
+        if self.raw is not None:
+            ending = prepared_noisy_dataset(self.raw)[1:]
+            self.mask_of = {path.name[: -len(ending)]: path for path in mask_paths(self.raw / LABELS, f"*{ending}")}
+            self.image_of: dict[str, Path] = {}
+        elif first.row is None:
+            root = options["masks"] or first.mask.parent
+            self.mask_of = {item_id(path, root): path for path in mask_paths(root)}
+            pictures = {case.item: case.image for case in self.source.cases if case.image is not None}
+            self.image_of = {item: Path(picture.name) for item, picture in pictures.items() if picture.content is None}
+        else:
+            self.mask_of, self.image_of = _files_of_run(first.mask.parents[1])
+        files = {path.parent for path in (*self.mask_of.values(), *self.image_of.values())}
+        self.places = [path for path in (*options.values(), self.raw, *sorted(files)) if path is not None]
+
+    def write(self, target: Path, action: str, wrong: set[str], *, copy: bool) -> tuple[list[Change], list[str]]:
+        """Write it with what is ``wrong`` left out, ignored or replaced.
+
+        Raises:
+            UserError: naming the file that does not allow it.
+        """
+        from .apply_command import Change
+
+        if action == "drop" and wrong >= set(self.mask_of):
+            raise UserError("no case would be left")
+        ignore = self._ignore_label() if action == "ignore" else None
+        changes = []
+        for item in sorted(wrong):
+            source = self.mask_of.get(item)
+            if source is None:
+                raise UserError(f"{item}: its mask is no longer there: audit it again")
+            mask = load_mask(source)
+            before = array_digest(mask.array)
+            if action == "drop":
+                changes.append(Change(item, action, None, before))
+                continue
+            changed = self._mended(mask, self.case_of[item], source, ignore)
+            path = self._place_of(item, source, target)
+            make_directory(path.parent)
+            save_mask(mask, changed, path)
+            elements = int(np.count_nonzero(changed != mask.array))
+            changes.append(Change(item, action, elements, before, array_digest(changed)))
+        if self.raw is None:
+            return changes, self._complete_folder(target, wrong if action == "drop" else set(), ignore, copy=copy)
+        self._complete_raw(target, wrong if action == "drop" else set(), ignore, copy=copy)
+        return changes, []
+
+    def _place_of(self, item: str, source: Path, target: Path) -> Path:
+        if self.raw is not None:
+            return target / source.relative_to(self.raw)
+        return target / "masks" / f"{item}{mask_suffix(source)}"
+
+    def _mended(self, mask: LoadedMask, files: CaseFiles, path: Path, ignore: int | None) -> NDArray[Any]:
+        """The prediction as a mask of the same kind; with ``ignore`` the mask with that where they disagree."""
+        case = load_case(files, self.source.labels)
+        predicted = self._predicted(case, mask.array)
+        if ignore is None:
+            return predicted
+        if not np.can_cast(np.min_scalar_type(ignore), mask.array.dtype):
+            raise UserError(f"{path}: its numbers are {mask.array.dtype}, which cannot hold the ignore label {ignore}")
+        keep = predicted == mask.array
+        if self.source.labels.ignore is not None:
+            keep |= mask.array == self.source.labels.ignore
+        return np.where(keep, mask.array, np.array(ignore, dtype=mask.array.dtype))
+
+    def _predicted(self, case: Case, given: NDArray[Any]) -> NDArray[Any]:
+        shape = tuple(length for length in given.shape if length != 1)
+        labels = case.predicted
+        if case.soft:
+            labels = _most_probable(case, self.source.labels, self._order(), shape)
+        elif case.labels.shape != shape:
+            labels = cv2.resize(labels.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST)
+        if len(case.structures) == 1:  # its value in the file may be another: 255
+            inside = given[(given != 0) & (given != (self.source.labels.ignore or 0))]
+            value = inside.max() if inside.size else self._foreground
+            labels = np.where(labels != 0, value, 0)
+        return labels.reshape(given.shape).astype(given.dtype)
+
+    @property
+    def _foreground(self) -> int:
+        """What an empty mask would have called its structure: what the first mask that is not empty does."""
+        for path in self.mask_of.values():
+            found = load_mask(path).array
+            if found.any():
+                return int(found.max())
+        return 1
+
+    def _order(self) -> list[int]:
+        return [] if self.raw is None else read_description(self.raw).get("regions_class_order", [])
+
+    def _ignore_label(self) -> int:
+        if self.raw is not None:
+            labels = dict(read_description(self.raw)["labels"])
+            if "ignore" in labels:
+                return int(labels["ignore"])
+            flat = (each for value in labels.values() for each in (value if isinstance(value, list) else [value]))
+            return int(max(map(int, flat))) + 1
+        if self.source.labels.ignore is not None:
+            return self.source.labels.ignore
+        used = {int(value) for path in self.mask_of.values() for value in np.unique(load_mask(path).array)}
+        return next(value for value in (*_IGNORED, max(used) + 1) if value not in used)
+
+    def _complete_raw(self, target: Path, dropped: set[str], ignore: int | None, *, copy: bool) -> None:
+        assert self.raw is not None
+        description = read_description(self.raw)
+        ending = description["file_ending"]
+        for folder, _, names in os.walk(self.raw, followlinks=True):
+            here = Path(folder).relative_to(self.raw)
+            for name in sorted(names):
+                case = name.removesuffix(ending)
+                if here.parts[:1] == ("imagesTr",):
+                    case = case[: -len("_0000")]
+                of_training = here.parts[:1] in ((LABELS,), ("imagesTr",))
+                if (here, name) == (Path("."), DESCRIPTION) or (of_training and case in dropped):
+                    continue
+                make_directory(target / here)
+                if not (target / here / name).exists():
+                    place(Path(folder) / name, target / here / name, copy=copy)
+        if "dataset" in description:
+            description["dataset"] = {key: one for key, one in description["dataset"].items() if key not in dropped}
+        if ignore is not None:
+            description["labels"]["ignore"] = ignore
+        description["numTraining"] = len(self.mask_of) - len(dropped)
+        write_json(target / DESCRIPTION, description)
+
+    def _complete_folder(self, target: Path, dropped: set[str], ignore: int | None, *, copy: bool) -> list[str]:
+        without = []
+        for item, source in self.mask_of.items():
+            if item in dropped:
+                continue
+            path = self._place_of(item, source, target)
+            make_directory(path.parent)
+            if not path.exists():
+                place(source, path, copy=copy)
+            image = self.image_of.get(item)
+            if image is None:
+                without.append(item)
+                continue
+            image_path = target / "images" / f"{item}{mask_suffix(image) or image.suffix}"
+            make_directory(image_path.parent)
+            place(image, image_path, copy=copy)
+        remarks = [f"no image known of {len(without)} masks: audit with --images"] if without else []
+        return [*remarks, *([f"the ignore label is {ignore}"] if ignore is not None else [])]
+
+
+def _most_probable(case: Case, labels: Labels, order: list[int], shape: tuple[int, ...]) -> NDArray[Any]:
+    """The labels that the probabilities stand for, resized where a run has trained on smaller images."""
+    predicted = case.predicted.astype(np.float32)
+    if predicted.shape[1:] != shape:
+        predicted = np.stack([cv2.resize(channel, shape[::-1]) for channel in predicted])
+    found = np.zeros(shape, dtype=np.int64)
+    if labels.regions:
+        for structure, value in zip(case.structures, order, strict=True):
+            found[predicted[structure.channel] > 0.5] = value
+        return found
+    best = predicted.argmax(axis=0) if len(predicted) > 1 else predicted[0] >= 0.5
+    for structure in case.structures:
+        found[best == (structure.channel if len(predicted) > 1 else 1)] = structure.values[0]
+    return found
+
+
+def _files_of_run(run: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+    """The files of masks and images that a run was trained on.
+
+    Raises:
+        UserError: where its masks were made noisy in memory, or lie in no folder.
+    """
+    path = run / "config.yaml"
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data, noise = config["data"], config["noise"]
+        names = ("name", "root", "images", "masks", "test_images", "test_masks", "test_share", "exclude", "limit")
+        settings: Mapping[str, Any] = {name: data[name] for name in names if data.get(name) is not None}
+    except (OSError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: damaged: {error}") from error
+    if noise.get("alpha") or data["name"] == "embedded":
+        what = "its masks were made noisy in memory" if noise.get("alpha") else "its images lie in no folder"
+        raise UserError(f"{run}: {what}: use data.exclude_file, or write noisy masks with seg-anl-noise masks")
+    pairs = find_pairs(seed=noise.get("seed", 0), **settings).train
+    return {pair.item: Path(pair.mask.name) for pair in pairs}, {pair.item: Path(pair.image.name) for pair in pairs}
+
+
+def _path(value: Any) -> Path | None:
+    return None if value is None else Path(str(value))

@@ -1,0 +1,115 @@
+"""Which items of the training set a run learns from, tunes on, and predicts without having seen them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seg_anl.records import UserError, chosen_items, fold_items
+from seg_anl.records.item_files import read_items, read_weights
+
+from .distribution import Process
+from .paths import configured_path
+from .settings import RunSettings
+
+T = TypeVar("T")
+
+
+class DivisionSettings(Protocol):
+    """What the ``data`` group of either trainer says of it."""
+
+    @property
+    def tuning(self) -> float:
+        """Share held out for tuning."""
+
+    @property
+    def exclude_file(self) -> object:
+        """A file of items that are left out."""
+
+    @property
+    def weights_file(self) -> object:
+        """A table of items and their weights in the loss."""
+
+
+@dataclass(frozen=True, eq=False)
+class Division:
+    """Positions in the training set, ascending; those of files to leave out are in no part.
+
+    Attributes:
+        trained: what the network learns from.
+        tuning: held out for tuning.
+        unseen: held out by the fold, to be predicted when the network is trained.
+        weights: of ``trained`` in the loss, float32; None: all alike.
+    """
+
+    trained: NDArray[np.int64]
+    tuning: NDArray[np.int64]
+    unseen: NDArray[np.int64]
+    weights: Tensor | None
+
+
+def divided(
+    items: Sequence[str],
+    run: RunSettings,
+    data: DivisionSettings,
+    seed: int,
+    process: Process,
+    *,
+    known: Collection[str] = (),
+    drawn_as: Sequence[str] = (),
+) -> Division:
+    """Divide the training set, of which noise has been made as a whole.
+
+    Args:
+        items: ids, in the order of the training set.
+        run: with ``folds`` and ``fold``.
+        data: shares and files.
+        seed: what is held out is drawn from; that of the noise.
+        process: of one alone where there are weights.
+        known: ids that files may name though they are not in use; none: ``items`` alone.
+        drawn_as: names under which ``items`` are drawn for tuning, where they are others.
+
+    Raises:
+        UserError: for a file that cannot be read or names an unknown item, and settings that do not go together.
+    """
+    if data.tuning and run.folds:
+        raise UserError("data.tuning and folds do not go together: what is held out for tuning would be in no fold")
+    if data.weights_file is not None and process.world_size > 1:
+        raise UserError("data.weights_file works in one process, without torchrun")
+    names, known = drawn_as or items, known or items
+    held_out = chosen_items(names, data.tuning, seed, "tuning")
+    if data.tuning and not held_out:
+        raise UserError(f"data.tuning={data.tuning} of {len(items)} images is none")
+    unseen = set() if run.fold is None else fold_items(items, run.fold, run.folds or 0, seed)
+    if run.folds and len(items) < run.folds:
+        raise UserError(f"folds={run.folds} are more than the {len(items)} training images")
+    left_out = _read(read_items, data.exclude_file, "data.exclude_file", known) or set()
+    weight_of = _read(read_weights, data.weights_file, "data.weights_file", known) or {}
+    parts: dict[str, list[int]] = {"trained": [], "tuning": [], "unseen": []}
+    for position, (item, name) in enumerate(zip(items, names, strict=True)):
+        if item not in left_out:
+            parts["unseen" if item in unseen else "tuning" if name in held_out else "trained"].append(position)
+    weights = [weight_of.get(items[position], 1.0) for position in parts["trained"]]
+    return Division(
+        **{name: np.array(part, dtype=np.int64) for name, part in parts.items()},
+        weights=torch.tensor(weights) if weight_of else None,
+    )
+
+
+def _read(
+    reader: Callable[[Path, Collection[str]], T], value: object, setting: str, known: Collection[str]
+) -> T | None:
+    """What the file of a ``setting`` holds; None for null."""
+    if value is None:
+        return None
+    try:
+        return reader(configured_path(value, setting), known)
+    except UserError as error:
+        raise UserError(str(error) if setting in str(error) else f"{setting}: {error}") from error

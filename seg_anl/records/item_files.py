@@ -1,0 +1,52 @@
+"""Files that name items: lists of those to leave out, tables of weights. An unknown id is refused by name."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Collection
+from pathlib import Path
+
+from .errors import UserError, nearest_names
+
+
+def read_items(path: Path, known: Collection[str]) -> set[str]:
+    """The items that a text file lists, one a line; empty lines and those that begin with # are passed over.
+
+    Raises:
+        UserError: when it cannot be read, or lists one that is not ``known``.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error
+    found = {line.strip() for line in lines if line.strip() and not line.startswith("#")}
+    refuse_unknown(found, known, path)
+    return found
+
+
+def read_weights(path: Path, known: Collection[str]) -> dict[str, float]:
+    """The weights of a CSV table with the columns item and weight.
+
+    Raises:
+        UserError: when it cannot be read, or holds an item that is not ``known`` or a weight that is negative.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            weights = {row["item"]: float(row["weight"]) for row in csv.DictReader(file)}
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read: expected the columns item and weight ({error})") from error
+    refuse_unknown(weights, known, path)
+    for item, weight in weights.items():
+        if not 0 <= weight < math.inf:
+            raise UserError(f"{path}: the weight of {item} must be a number >= 0, got {weight}")
+    return weights
+
+
+def refuse_unknown(items: Collection[str], known: Collection[str], path: Path) -> None:
+    """Raise a UserError when one of ``items``, which ``path`` names, is not ``known``."""
+    unknown = sorted(set(items) - set(known))
+    if unknown:
+        more = f" (and {len(unknown) - 1} more)" if len(unknown) > 1 else ""
+        hint = nearest_names(unknown[0], known)[:200]
+        raise UserError(f"{path}: no training item {unknown[0]!r}{more}; {hint}")

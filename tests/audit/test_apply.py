@@ -1,0 +1,274 @@
+"""A mended data set: nnU-Net accepts it, the trainers read it, the source stays as it was, every change is listed."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+
+from seg_anl.audit import apply_command, labels_command
+from seg_anl.records import UserError, array_digest
+
+
+def apply(*arguments: Any) -> dict[str, Any]:
+    parser = ArgumentParser()
+    apply_command.add_arguments(parser)
+    given = parser.parse_args(list(map(str, arguments)))
+    assert apply_command.run(given) == 0
+    return json.loads((given.target / "manifest.json").read_text())
+
+
+def content(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def written_audit(folder: Path, items: Sequence[str], suspected: Sequence[str], **more: Any) -> Path:
+    """What seg-anl-audit masks leaves, as far as apply reads it."""
+    folder.mkdir()
+    (folder / "audit.json").write_text(json.dumps({"kind": "masks", **{k: v and str(v) for k, v in more.items()}}))
+    with open(folder / "audit.csv", "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerows([["item", "score", "suspected"], *([item, 0.5, int(item in suspected)] for item in items)])
+    return folder
+
+
+AFFINE = np.array([[0, -0.7, 0.3, 5], [0.8, 0, 0, -3], [0, 0.2, 2.5, 1], [0, 0, 0, 1]])  # anisotropic and oblique
+
+
+@pytest.fixture
+def nnunet(tmp_path: Path) -> tuple[Path, Path]:
+    """A raw data set of four volumes with two labels, and a folder of nnU-Net's probabilities for them."""
+    raw, predictions = tmp_path / "Dataset007_Small", tmp_path / "predictions"
+    generator = np.random.default_rng(0)
+    for folder in (raw / "imagesTr", raw / "labelsTr", raw / "imagesTs", predictions):
+        folder.mkdir(parents=True)
+    for number in range(4):
+        labels = np.zeros((12, 10, 6), np.uint8)
+        labels[2:6, 2:8, 1:4] = 1
+        labels[7:10, 2:8, 1:4] = 2
+        probabilities = np.stack([labels == label for label in range(3)]).astype(np.float16) * 0.9 + 0.1 / 3
+        probabilities /= probabilities.sum(axis=0)
+        if number == 1:
+            labels[3:6] = 0  # the annotation lacks most of label 1
+        image = generator.normal(0, 1, labels.shape).astype(np.float32)
+        nibabel.save(nibabel.Nifti1Image(image, AFFINE), raw / f"imagesTr/c{number}_0000.nii.gz")
+        nibabel.save(nibabel.Nifti1Image(labels, AFFINE), raw / f"labelsTr/c{number}.nii.gz")
+        np.savez(predictions / f"c{number}.npz", probabilities=probabilities.transpose(0, 3, 2, 1))
+        (predictions / f"c{number}.pkl").write_bytes(b"")  # beside it, as nnU-Net leaves it; never opened
+    nibabel.save(nibabel.Nifti1Image(image, AFFINE), raw / "imagesTs/t_0000.nii.gz")
+    description = {"channel_names": {"0": "MR"}, "labels": {"background": 0, "one": 1, "two": 2}}
+    (raw / "dataset.json").write_text(json.dumps({**description, "numTraining": 4, "file_ending": ".nii.gz"}))
+    return raw, predictions
+
+
+@pytest.mark.parametrize("action", ["drop", "ignore", "replace"])
+def test_a_raw_data_set_stays_one(nnunet: tuple[Path, Path], tmp_path: Path, action: str) -> None:
+    from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
+
+    raw, predictions = nnunet
+    before = content(raw)
+    items = ["c1", "c0", "c2", "c3"]
+    audit = written_audit(tmp_path / "audit", items, ["c1"], source=predictions, masks=raw, images=None)
+    new = tmp_path / "Dataset008_Mended"
+    told = apply(audit, new, f"--{action}")
+    verify_dataset_integrity(str(new), num_processes=1)
+    assert content(raw) == before
+    description = json.loads((new / "dataset.json").read_text())
+    assert description["numTraining"] == (3 if action == "drop" else 4)
+    assert ("ignore" in description["labels"]) == (action == "ignore")
+    assert (new / "imagesTs/t_0000.nii.gz").resolve() == (raw / "imagesTs/t_0000.nii.gz").resolve()
+    (change,) = told["changes"]
+    old = np.asarray(nibabel.load(raw / "labelsTr/c1.nii.gz").dataobj)
+    assert (change["item"], change["source_sha256"]) == ("c1", array_digest(old))
+    if action == "drop":
+        assert not list(new.rglob("c1*"))
+        return
+    mended = nibabel.load(new / "labelsTr/c1.nii.gz")
+    np.testing.assert_allclose(mended.affine, AFFINE, atol=1e-6)
+    values = np.asarray(mended.dataobj)
+    assert (change["elements"], change["result_sha256"]) == (3 * 6 * 3, array_digest(values))
+    whole = np.asarray(nibabel.load(raw / "labelsTr/c0.nii.gz").dataobj)  # whose annotation is right
+    expected = whole if action == "replace" else np.where(whole == old, old, 3)
+    np.testing.assert_array_equal(values, expected)
+    assert values.dtype == np.uint8
+
+
+def test_decisions_are_followed(nnunet: tuple[Path, Path], tmp_path: Path) -> None:
+    raw, predictions = nnunet
+    items = ["c1", "c0", "c2", "c3"]
+    audit = written_audit(tmp_path / "audit", items, ["c1"], source=predictions, masks=raw, images=None)
+    decisions = tmp_path / "decisions.json"
+    decisions.write_text(json.dumps({"c1": "right", "c3": "wrong", "c0": "unsure"}))
+    told = apply(audit, tmp_path / "new", "--drop", "--decisions", decisions, "--copy")
+    assert [change["item"] for change in told["changes"]] == ["c3"]
+    assert not (tmp_path / "new/imagesTr/c1_0000.nii.gz").is_symlink()
+    for text, message in (
+        ('{"c9": "wrong"}', "no training item 'c9'"),
+        ('{"c1": "maybe"}', "c1 is 'maybe'; expected wrong, right, unsure"),
+        ('["c1"]', "expected"),
+        ('{"c1"', "cannot be read"),
+        ('{"c1": "right"}', "nothing is wrong"),
+    ):
+        decisions.write_text(text)
+        with pytest.raises(UserError, match=message):
+            apply(audit, tmp_path / "other", "--drop", "--decisions", decisions)
+        assert not (tmp_path / "other").exists()
+
+
+def test_folders_that_cannot_be(nnunet: tuple[Path, Path], tmp_path: Path) -> None:
+    raw, predictions = nnunet
+    items = ["c0", "c1", "c2", "c3"]
+    audit = written_audit(tmp_path / "audit", items, items, source=predictions, masks=raw, images=None)
+    for target, message in (
+        (raw / "new", "lie in each other"),
+        (audit / "new", "lie in each other"),
+        (raw, "exists already"),
+        (tmp_path / "new", "no case would be left"),
+    ):
+        with pytest.raises(UserError, match=message):
+            apply(audit, target, "--drop")
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".partial")]
+    with pytest.raises(UserError, match="no audit of seg-anl-audit"):
+        apply(tmp_path, tmp_path / "new", "--drop")
+    (raw / "labelsTr/c2.nii.gz").unlink()
+    with pytest.raises(UserError, match="c2 is no longer there"):
+        apply(audit, tmp_path / "new", "--drop")
+
+
+def test_pictures_keep_their_values(tmp_path: Path) -> None:
+    """Masks of 0 and 255 beside photographs; the prediction is an array of probabilities."""
+    data, predictions = tmp_path / "data", tmp_path / "predictions"
+    truth = np.zeros((20, 24), bool)
+    truth[5:15, 6:18] = True
+    for folder in (data / "images", data / "masks", predictions):
+        folder.mkdir(parents=True)
+    for item, mask in {"a": truth, "b": truth & False, "c": truth}.items():
+        Image.fromarray(np.full((20, 24, 3), 99, np.uint8)).save(data / f"images/{item}.jpg")
+        Image.fromarray(mask.astype(np.uint8) * 255).save(data / f"masks/{item}.png")
+        np.savez(predictions / f"{item}.npz", probabilities=np.stack([1.0 - truth, truth]).astype(np.float16))
+    roots = {"source": predictions, "masks": data / "masks", "images": data / "images"}
+    audit = written_audit(tmp_path / "audit", ["b", "a", "c"], ["b"], **roots)
+    apply(audit, tmp_path / "new", "--replace")
+    for item in "abc":
+        found = np.asarray(Image.open(tmp_path / f"new/masks/{item}.png"))
+        np.testing.assert_array_equal(found, truth * 255)
+    assert (tmp_path / "new/images/b.jpg").resolve() == (data / "images/b.jpg").resolve()
+    told = apply(audit, tmp_path / "ignored", "--ignore")
+    found = np.asarray(Image.open(tmp_path / "ignored/masks/b.png"))
+    np.testing.assert_array_equal(found, truth * 254)
+    assert told["remarks"] == ["the ignore label is 254"]
+
+
+def test_a_run_on_files_is_mended_at_their_own_size(tmp_path: Path) -> None:
+    """Predictions are of the size trained on, the new masks of the files' own."""
+    from seg_anl.engine.command import compose
+    from seg_anl.segmentation.experiment import train
+
+    data = tmp_path / "data"
+    for split, count in (("train", 6), ("test", 2)):
+        for kind in ("images", "masks"):
+            (data / kind / split).mkdir(parents=True)
+        for i in range(count):
+            mask = np.zeros((64, 80), np.uint8)
+            mask[16:48, 20:60] = 255
+            Image.fromarray(np.stack([mask] * 3, axis=-1)).save(data / f"images/{split}/{i}.png")
+            mask[:] *= i != 3  # the fourth has been overlooked
+            Image.fromarray(mask).save(data / f"masks/{split}/{i}.png")
+    settings = ["data=folder", f"data.root={data}", "data.size=32", "batch_size=3", "model.base_filters=4", "epochs=1"]
+    settings += ["progress=false", "device=cpu", "noise.alpha=0", "record=predictions", f"run_root={tmp_path}/runs"]
+    (run,) = train(compose("segmentation", settings))
+    audit = written_audit(tmp_path / "audit", list("012345"), ["3"], source=run.path, masks=None, images=None)
+    foreground = np.zeros((32, 32), np.float16)  # as a better network has it
+    foreground[8:24, 8:24] = 1
+    np.savez(run.path / "predictions/3.npz", probabilities=np.stack([1 - foreground, foreground]))
+    apply(audit, tmp_path / "new", "--replace")
+    mended = np.asarray(Image.open(tmp_path / "new/masks/3.png"))
+    np.testing.assert_array_equal(mended, np.asarray(Image.open(data / "masks/train/2.png")))
+    # The new folder is one that the trainer reads, in place of the old training part.
+    (again,) = train(compose("segmentation", [*settings, f"data.root={tmp_path}/new"]))
+    assert again.summary is not None
+    (noisy,) = train(compose("segmentation", [*settings, "noise.alpha=0.5"]))
+    audit = written_audit(tmp_path / "noisy", list("012345"), ["3"], source=noisy.path, masks=None, images=None)
+    with pytest.raises(UserError, match="made noisy in memory: use data"):
+        apply(audit, tmp_path / "other", "--drop")
+
+
+def audited_labels(source: Path, out: Path) -> list[str]:
+    parser = ArgumentParser()
+    labels_command.add_arguments(parser)
+    labels_command.run(parser.parse_args([str(source), str(out)]))
+    return (out / "exclude.txt").read_text().split()
+
+
+def predictions_of_run(run: Path, probabilities: np.ndarray, labels: np.ndarray, **header: Any) -> None:
+    """What a run in a fold leaves."""
+    (run / "predictions").mkdir(parents=True)
+    index = np.arange(len(labels))
+    np.savez(run / "predictions/predictions.npz", probabilities=probabilities, index=index, labels=labels)
+    items = {"out_of_sample": True, "fold": 0, "folds": 2, "items": list(map(str, index)), **header}
+    (run / "predictions/predictions.json").write_text(json.dumps(items))
+
+
+def sure(labels: Sequence[int], classes: int) -> np.ndarray:
+    return (np.eye(classes)[list(labels)] * 0.9 + 0.1 / classes).astype(np.float16)
+
+
+def test_labels_in_an_archive_and_in_folders(tmp_path: Path) -> None:
+    true = np.arange(60) % 3
+    given = true.copy()
+    given[[0, 7]] = [2, 0]  # 0 is a "0", 7 a "1"
+    images = np.arange(60, dtype=np.uint8)[:, None, None] + np.zeros((60, 6, 6), np.uint8)
+    archive = tmp_path / "all.npz"
+    np.savez(archive, x_train=images, y_train=true, x_test=images[:9], y_test=true[:9])
+    run = tmp_path / "run"
+    predictions_of_run(run, sure(true, 3), given)
+    (run / "config.yaml").write_text(f"data: {{name: arrays, file: {archive}}}\n")
+    assert sorted(audited_labels(run, tmp_path / "audit")) == ["0", "7"]
+    told = apply(tmp_path / "audit", tmp_path / "dropped", "--drop")
+    with np.load(tmp_path / "dropped/dataset.npz") as found:
+        np.testing.assert_array_equal(found["x_train"], np.delete(images, [0, 7], axis=0))
+        np.testing.assert_array_equal(found["y_train"], np.delete(true, [0, 7]))
+        np.testing.assert_array_equal(found["x_test"], images[:9])
+    assert [change["result_sha256"] for change in told["changes"]] == [None, None]
+    apply(tmp_path / "audit", tmp_path / "replaced", "--replace")
+    with np.load(tmp_path / "replaced/dataset.npz") as found:
+        np.testing.assert_array_equal(found["y_train"], true)
+    with pytest.raises(UserError, match="--ignore is for masks"):
+        apply(tmp_path / "audit", tmp_path / "ignored", "--ignore")
+    # Pictures in a folder for each class: a picture moves to another class, beside its namesake.
+    root = tmp_path / "pictures"
+    files = []
+    for i in range(12):
+        path = root / "train" / "ab"[int(i == 3) if i < 6 else 1] / f"{i % 6}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((6, 6, 3), i, np.uint8)).save(path if i != 3 else root / "train/b/other.png")
+        files.append(str(path if i != 3 else root / "train/b/other.png"))
+    (root / "test/a").mkdir(parents=True)
+    Image.fromarray(np.zeros((6, 6, 3), np.uint8)).save(root / "test/a/0.png")
+    run = tmp_path / "second"
+    labels = np.array([0, 0, 0, 1, 0, 0, 1, 1, 1, 1, 1, 1])
+    predictions_of_run(run, sure([0] * 5 + [1] * 7, 2), labels, classes=["a", "b"], files=files)
+    (run / "config.yaml").write_text(f"data: {{name: imagefolder, root: {root}}}\n")
+    assert sorted(audited_labels(run, tmp_path / "second_audit")) == ["3", "5"]
+    before = content(root)
+    apply(tmp_path / "second_audit", tmp_path / "folders", "--replace")
+    placed = sorted(path.relative_to(tmp_path / "folders").as_posix() for path in (tmp_path / "folders").rglob("*.png"))
+    in_a, in_b = ["0", "1", "2", "4", "other"], ["0", "1", "2", "3", "4", "5", "a-5"]
+    expected = ["test/a/0.png", *(f"train/a/{n}.png" for n in in_a), *(f"train/b/{n}.png" for n in in_b)]
+    assert placed == sorted(expected)
+    assert content(root) == before
+    for path in (tmp_path / "folders").rglob("*.png"):
+        assert path.is_symlink()
