@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data_prep.command_line import refuse_overlap
 from seg_anl.records import UserError, make_directory, write_json
 from seg_anl.records.atomic import PARTIAL_PREFIX
 from seg_anl.records.item_files import refuse_unknown
@@ -95,7 +96,7 @@ def run(arguments: Namespace) -> int:
         raise UserError(f"{target} exists already: name a new folder")
     dataset: LabelSet | MaskSet = (LabelSet if audit.content["kind"] == "labels" else MaskSet)(audit)
     for place in (audit.folder, *dataset.places):
-        _refuse_overlap(place, target)
+        refuse_overlap(place, target)
     make_directory(target.parent)
     partial = target.parent / f"{PARTIAL_PREFIX}{target.name}"
     shutil.rmtree(partial, ignore_errors=True)  # of one that was killed
@@ -175,9 +176,3 @@ def read_decisions(path: Path, known: Collection[str]) -> dict[str, str]:
         if decision not in DECISIONS:
             raise UserError(f"{path}: {item} is {decision!r}; expected {', '.join(DECISIONS)}")
     return decided
-
-
-def _refuse_overlap(place: Path, target: Path) -> None:
-    inner, outer = target.resolve(), place.resolve()
-    if inner == outer or outer in inner.parents or inner in outer.parents:
-        raise UserError(f"{target} and {place} lie in each other: name a folder outside of it")

@@ -77,7 +77,9 @@ class Diagnosis:
             return f"{self.repair.text}: soft Dice {self.before:.2f}, undone {self.repair.after:.2f}"
         corners = f"{self.signs['corners']:.0f} corners draw it, the predicted outline needs {self.signs['predicted_corners']:.0f}"
         coarse = _few_corners(self.signs)
-        return f"{corners if coarse else 'off inward and outward'}: soft Dice {self.before:.2f}, at best {self.best:.2f}"
+        return (
+            f"{corners if coarse else 'off inward and outward'}: soft Dice {self.before:.2f}, at best {self.best:.2f}"
+        )
 
 
 def diagnose(compared: Compared, unit: str, others: Sequence[tuple[str, BoolArray, BoolArray]] = ()) -> Diagnosis:
@@ -219,7 +221,9 @@ def _offsets(compared: Compared, unit: str, mass: float) -> list[Repair]:
 def _shift(compared: Compared, unit: str, mass: float) -> Repair | None:
     """The translation after which annotation and probability overlap most."""
     reach = tuple(slice(None, None, -1) for _ in compared.annotated.shape)
-    overlap = scipy.signal.fftconvolve(compared.probability.astype(np.float64), compared.annotated[reach].astype(np.float64))
+    overlap = scipy.signal.fftconvolve(
+        compared.probability.astype(np.float64), compared.annotated[reach].astype(np.float64)
+    )
     # Of equal overlaps the one nearest to no shift.
     center = np.array(compared.annotated.shape) - 1
     best = np.argwhere(overlap >= overlap.max() - 1e-6)
@@ -238,7 +242,9 @@ def direction(shift: NDArray[np.float64], unit: str) -> str:
     """A displacement along the array's axes in words; of pictures down and right."""
     if len(shift) == 2 and unit == "px":
         names = (("up", "down"), ("left", "right"))
-        parts = [f"{abs(step):.1f} {pair[int(step > 0)]}" for step, pair in zip(shift, names, strict=True) if abs(step) > 0]
+        parts = [
+            f"{abs(step):.1f} {pair[int(step > 0)]}" for step, pair in zip(shift, names, strict=True) if abs(step) > 0
+        ]
         return ", ".join(parts)
     return ", ".join(f"{step:+.1f} along axis {axis}" for axis, step in enumerate(shift) if abs(step) > 0)
 
@@ -284,7 +290,9 @@ def _compact(region: BoolArray, spacing: tuple[float, ...]) -> BoolArray:
         if deepest[index] < 1.5 * min(spacing) or deepest[index] < 0.25 * deepest.max():
             break
         core = inside & (depth >= 0.5 * deepest[index])
-        piece = inside & (scipy.ndimage.distance_transform_edt(~core, sampling=spacing) <= 0.5 * deepest[index] + min(spacing))
+        piece = inside & (
+            scipy.ndimage.distance_transform_edt(~core, sampling=spacing) <= 0.5 * deepest[index] + min(spacing)
+        )
         disk = equivalent_radius(int(np.count_nonzero(piece)), spacing) / deepest[index]
         if disk**region.ndim <= _COMPACT[region.ndim]:
             part |= piece

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,7 @@ class Source:
         in_sample: the predictions are of networks that were trained on these very annotations.
         missing: annotations without a prediction.
         remarks: one line each.
+        losses: mean training loss by item over the epochs, of one run with ``record=dynamics``.
     """
 
     cases: list[CaseFiles]
@@ -102,6 +103,7 @@ class Source:
     in_sample: bool = False
     missing: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    losses: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -188,14 +190,14 @@ def open_source(source: Path, masks: Path | None, images: Path | None, ignore: i
         found = _folder(source, masks)
     if not found.cases:
         raise UserError(f"{source}: no prediction has the name of an annotation; {'; '.join(found.remarks)}")
-    labels = found.labels if ignore is None else Labels(found.labels.structures, ignore, found.labels.regions)
+    labels = found.labels if ignore is None else replace(found.labels, ignore=ignore)
     cases = sorted(found.cases, key=lambda case: case.item)
     if images is not None:
         by_item = _images_in(images)
-        cases = [CaseFiles(**{**vars(case), "image": by_item.get(case.item, case.image)}) for case in cases]
+        cases = [replace(case, image=by_item.get(case.item, case.image)) for case in cases]
     if found.missing:
         found.remarks.append(f"no prediction for {_some(found.missing)}: left out")
-    return Source(cases, labels, found.kind, found.in_sample, found.missing, found.remarks)
+    return replace(found, cases=cases, labels=labels)
 
 
 def _nnunet_result(source: Path, folds: Sequence[Path], masks: Path | None) -> Source:
@@ -210,7 +212,9 @@ def _nnunet_result(source: Path, folds: Sequence[Path], masks: Path | None) -> S
     cases: dict[str, CaseFiles] = {}
     remarks, strangers = [], []
     for fold in folds:
-        files = {path.name[: -len(ending)]: path for path in visible_files(fold / "validation") if path.name.endswith(ending)}
+        files = {
+            path.name[: -len(ending)]: path for path in visible_files(fold / "validation") if path.name.endswith(ending)
+        }
         files |= {path.stem: path for path in visible_files(fold / "validation") if path.suffix == ".npz"}
         if not files:
             remarks.append(f"{fold.name} holds no validation predictions")
@@ -230,7 +234,9 @@ def _nnunet_result(source: Path, folds: Sequence[Path], masks: Path | None) -> S
     if cases and not any(case.prediction.suffix == ".npz" for case in cases.values()):
         remarks.append("only predicted masks: validate with --npz for probabilities, which tell more")
     labels = _described_labels(description)
-    return Source(list(cases.values()), labels, "nnU-Net folds", numbers == {"all"}, sorted(expected - set(cases)), remarks)
+    return Source(
+        list(cases.values()), labels, "nnU-Net folds", numbers == {"all"}, sorted(expected - set(cases)), remarks
+    )
 
 
 def _raw_dataset(result: Path) -> Path | None:
@@ -249,12 +255,16 @@ def _reader(result: Path, description: dict[str, Any]) -> str:
 
 def _described_labels(description: dict[str, Any]) -> Labels:
     """The labels of a dataset.json: nnU-Net's channels are the labels in order, or the regions without background."""
-    named = {name: tuple(value) if isinstance(value, list) else (int(value),) for name, value in description["labels"].items()}
+    named = {
+        name: tuple(value) if isinstance(value, list) else (int(value),)
+        for name, value in description["labels"].items()
+    }
     ignore = named.pop("ignore", (None,))[0]
     regions = any(len(values) > 1 for values in named.values())
     inside = {name: values for name, values in named.items() if set(values) != {0}}
     structures = [
-        Structure(name, values, channel if regions else values[0]) for channel, (name, values) in enumerate(inside.items())
+        Structure(name, values, channel if regions else values[0])
+        for channel, (name, values) in enumerate(inside.items())
     ]
     return Labels(tuple(structures), ignore, regions)
 
@@ -297,7 +307,20 @@ def _fold_runs(source: Path, runs: Sequence[Path], masks: Path | None) -> Source
                 remarks.append(f"{item}: predicted by {run}, which has no mask of it")
     in_sample = not contents[used[0]]["out_of_sample"]
     missing = sorted(expected - set(cases))
-    return Source(list(cases.values()), Labels(), "one run" if len(used) == 1 else "fold runs", in_sample, missing, remarks)
+    kind = "one run" if len(used) == 1 else "fold runs"
+    losses = _training_losses(used[0]) if in_sample else {}
+    return Source(list(cases.values()), Labels(), kind, in_sample, missing, remarks, losses)
+
+
+def _training_losses(run: Path) -> dict[str, float]:
+    """The mean over the epochs of every item's training loss, where a run records its dynamics."""
+    sums: dict[str, float] = {}
+    paths = sorted((run / "records" / "dynamics").glob("epoch_*.npz"))
+    for path in paths:
+        items, losses = read_array(path, "items")[0], read_array(path, "loss")[0]
+        for item, loss in zip(items.tolist(), losses.tolist(), strict=False):
+            sums[item] = sums.get(item, 0.0) + loss / len(paths)
+    return sums
 
 
 def _noisy_masks(run: Path) -> dict[str, int]:
@@ -393,7 +416,9 @@ def load_case(files: CaseFiles, labels: Labels) -> Case:
     annotation, spacing, affine = _annotation(files)
     kept = [axis for axis, length in enumerate(annotation.shape) if length != 1]
     if len(kept) not in (2, 3):
-        raise UserError(f"{files.mask}: {files.item} has the shape {annotation.shape}; expected two or three dimensions")
+        raise UserError(
+            f"{files.mask}: {files.item} has the shape {annotation.shape}; expected two or three dimensions"
+        )
     predicted = _prediction(files, annotation.shape, affine)
     soft = predicted.ndim > annotation.ndim
     ignored = None if labels.ignore is None else annotation == labels.ignore
@@ -509,7 +534,9 @@ def _check_against_mask(files: CaseFiles, array: NDArray[Any]) -> None:
         return
     labels = np.asarray(load_mask(beside).array).reshape(array.shape[1:])
     if np.mean((array.argmax(axis=0) > 0) == (labels > 0)) < 0.99 and np.mean(array.sum(axis=0)) < 1.01:
-        raise UserError(f"{files.prediction}: its classes are not those of {beside.name}; the order of axes is not known")
+        raise UserError(
+            f"{files.prediction}: its classes are not those of {beside.name}; the order of axes is not known"
+        )
 
 
 def _zero_and_one(
@@ -539,13 +566,13 @@ def _structures(
             )
         return (Structure("1", tuple(values) or (1,), len(predicted) - 1),)
     if values and values[-1] >= len(predicted):
-        raise UserError(f"{files.mask}: holds the label {values[-1]}, but {files.prediction} has {len(predicted)} classes")
+        raise UserError(
+            f"{files.mask}: holds the label {values[-1]}, but {files.prediction} has {len(predicted)} classes"
+        )
     return tuple(Structure(str(value), (value,), value) for value in range(1, len(predicted)))
 
 
-def _check_probabilities(
-    path: Path, predicted: NDArray[Any], structures: Sequence[Structure], labels: Labels
-) -> None:
+def _check_probabilities(path: Path, predicted: NDArray[Any], structures: Sequence[Structure], labels: Labels) -> None:
     last = max((structure.channel for structure in structures), default=0)
     if last >= len(predicted):
         raise UserError(f"{path}: {len(predicted)} classes, but the data set has labels up to {last}")
