@@ -90,10 +90,10 @@ def run(arguments: Namespace) -> int:
     from .mended_masks import MaskSet
 
     audit = read_audit(arguments.audit)
-    wrong = wrong_items(audit, arguments.decisions)
     target: Path = arguments.target
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{target} exists already: name a new folder")
+    wrong = wrong_items(audit, arguments.decisions)
     dataset: LabelSet | MaskSet = (LabelSet if audit.content["kind"] == "labels" else MaskSet)(audit)
     for place in (audit.folder, *dataset.places):
         refuse_overlap(place, target)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import multiprocessing.dummy
 import subprocess
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nibabel
@@ -77,16 +79,20 @@ def nnunet(tmp_path: Path) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize("action", ["drop", "ignore", "replace"])
-def test_a_raw_data_set_stays_one(nnunet: tuple[Path, Path], tmp_path: Path, action: str) -> None:
-    from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
+def test_a_raw_data_set_stays_one(
+    nnunet: tuple[Path, Path], tmp_path: Path, action: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nnunetv2.experiment_planning import verify_dataset_integrity as nnunets
 
+    # Threads in place of processes, each of which would import torch.
+    monkeypatch.setattr(nnunets, "multiprocessing", SimpleNamespace(get_context=lambda _: multiprocessing.dummy))
     raw, predictions = nnunet
     before = content(raw)
     items = ["c1", "c0", "c2", "c3"]
     audit = written_audit(tmp_path / "audit", items, ["c1"], source=predictions, masks=raw, images=None)
     new = tmp_path / "Dataset008_Mended"
     told = apply(audit, new, f"--{action}")
-    verify_dataset_integrity(str(new), num_processes=1)
+    nnunets.verify_dataset_integrity(str(new), num_processes=1)
     assert content(raw) == before
     description = json.loads((new / "dataset.json").read_text())
     assert description["numTraining"] == (3 if action == "drop" else 4)
