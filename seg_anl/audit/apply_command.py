@@ -29,7 +29,6 @@ examples:
   seg-anl-audit apply audit nnUNet_raw/Dataset502_Mended --ignore
   seg-anl-audit apply audit mended --drop --decisions decisions.json"""
 
-ACTIONS = ("drop", "ignore", "replace")
 MANIFEST = "manifest.json"
 DECISIONS = ("wrong", "right", "unsure")
 
@@ -40,7 +39,7 @@ class Change:
 
     Attributes:
         item: the case.
-        action: one of :data:`ACTIONS`.
+        action: ``drop``, ``ignore`` or ``replace``.
         elements: of the annotation that changed; None for a case left out.
         source_sha256, result_sha256: digests.
     """
@@ -71,11 +70,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of this sub-command."""
     parser.add_argument("audit", type=Path, metavar="OUT", help="what seg-anl-audit masks or labels has written")
     parser.add_argument("target", type=Path, metavar="NEW_DATASET", help="new folder")
-    action = parser.add_mutually_exclusive_group(required=True)
-    for name, text in zip(
-        ACTIONS, ("leave the cases out", "set what is in doubt to the ignore label", "take the prediction"), strict=True
-    ):
-        action.add_argument(f"--{name}", dest="action", action="store_const", const=name, help=text)
+    add = parser.add_mutually_exclusive_group(required=True).add_argument
+    add("--drop", dest="action", action="store_const", const="drop", help="leave the cases out")
+    add(
+        "--ignore", dest="action", action="store_const", const="ignore", help="set what is in doubt to the ignore label"
+    )
+    add("--replace", dest="action", action="store_const", const="replace", help="take the prediction")
     parser.add_argument("--decisions", type=Path, metavar="FILE", help="JSON of review.html: wrong, right, unsure")
     parser.add_argument("--copy", action="store_true", help="copy images instead of linking them")
 
