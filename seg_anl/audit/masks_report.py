@@ -73,10 +73,9 @@ def audited(rows: Sequence[Mapping[str, Any]], source: Source, groups: Mapping[s
         group = "" if groups is None else groups.get(row["item"], "")
         loss = source.losses.get(row["item"], "")
         cases.append({**worst, "group": group, "self_confidence": row["self_confidence"], "training_loss": loss})
-    if by_image:
-        suspected, share = suspected_by_image(np.array([row["contrast_ratio"] for row in cases], dtype=float))
-    else:
-        suspected, share = suspected_by_mixture(np.array([row["confident_disagreement"] for row in cases], dtype=float))
+    columns = ("contrast_ratio", "displacement") if by_image else ("confident_disagreement",)
+    values = [np.array([case[name] for case in cases], dtype=float) for name in columns]
+    suspected, share = suspected_by_image(*values) if by_image else suspected_by_mixture(*values)
     for case, flag in zip(cases, suspected, strict=True):
         case["suspected"] = int(flag)
         case["diagnosis"] = case["diagnosis"] if flag else PLAUSIBLE
