@@ -4,11 +4,11 @@
     python benchmarks/audit_masks.py score RUNS
     python benchmarks/audit_masks.py volumes --cases 1000 --workers 2
 
-``train`` takes images of a folder in a layout of ``seg-anl-prep``, makes a share of their masks wrong at the size trained
-on, trains networks on folds (``--folds 1``: one network on everything, in-sample) and writes class probabilities for
-every image. A second call does only what is missing. ``score`` audits every set of probabilities below RUNS and compares
-with the truth: average precision (AP), area under the ROC curve, precision at the true count, diagnoses, the estimated
-share, and the first three of cleanlab's segmentation ranking (``pip install 'seg-anl[audit]'``) and of plain Dice.
+``train`` takes images of a folder in a layout of ``seg-anl-prep``, makes a share of their masks wrong at the size
+trained on, trains networks on folds (``--folds 1``: one network on everything, in-sample) and writes class
+probabilities for every image. A second call does only what is missing. ``score`` audits all probabilities below RUNS
+and compares with the truth: average precision (AP), area under the ROC curve, precision at the true count, diagnoses,
+the estimated share, and the first three of cleanlab's segmentation ranking (``pip install 'seg-anl[audit]'``) and of plain Dice.
 ``volumes`` makes volumes of 96 x 96 x 64 with 4 classes, audits them, and says how fast and in how much memory.
 """
 
@@ -118,15 +118,16 @@ def make_data(folder: Path, options: argparse.Namespace) -> None:
 
 
 MEANT = {
-    "erode": "eroded", "dilate": "dilated", "affine": "shifted", "boundary": "coarse outline", "polygon": "coarse outline",
-    "holes": "part missing", "spurious": "part added",
+    "erode": "eroded", "dilate": "dilated", "affine": "shifted", "holes": "part missing", "spurious": "part added",
+    "boundary": "coarse outline", "polygon": "coarse outline",
 }  # fmt: skip
 
 
 def score(options: argparse.Namespace) -> None:
     confusion: dict[str, Counter[str]] = {}
-    print("| noise | network | wrong | estimated | AP ours | AP without images | AP cleanlab | AP Dice | AUROC ours | cleanlab "
-          "| precision ours | cleanlab | diagnosed right |\n|" + "---|" * 13)  # fmt: skip
+    columns = "noise, network, wrong, estimated, AP ours, AP without images, AP cleanlab, AP Dice, AUROC ours"
+    names = [*columns.split(", "), "AUROC cleanlab", "precision ours", "precision cleanlab", "diagnosed right"]
+    print(f"| {' | '.join(names)} |\n|{'---|' * len(names)}")
     for predictions in sorted(options.runs.glob("*/*/predictions")):
         folder, name = predictions.parents[1], predictions.parent.name
         truth = {record["item"]: record for record in json.loads((folder / "manifest.json").read_text())["items"]}
@@ -193,9 +194,8 @@ def volumes(options: argparse.Namespace) -> None:
         score_cases(source, out, None, options.workers)
         seconds = time.perf_counter() - start
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
-    print(
-        f"{options.cases} volumes, {options.workers} workers: {options.cases / seconds:.2f} cases/s, {peak:.0f} MiB a process"
-    )
+    speed = options.cases / seconds
+    print(f"{options.cases} volumes, {options.workers} workers: {speed:.2f} cases/s, at most {peak:.0f} MiB a process")
 
 
 def predict(run: Path, images: Path, items: list[str], out: Path) -> None:

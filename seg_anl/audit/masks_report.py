@@ -13,15 +13,17 @@ import numpy as np
 
 from seg_anl import __version__
 from seg_anl.records import UserError, write_csv, write_json
+from seg_anl.records.workers import in_processes
 
+from .cases import CaseFiles, Labels, load_case
 from .diagnosis import KINDS, PLAUSIBLE
 from .images import case_pictures, read_case_image
 from .overview import write_overview
 from .review import ReviewItem, write_review
 from .scores import SCORES
 from .share import Share, share_of, suspected_by_image, suspected_by_mixture
-from .sources import CaseFiles, Labels, Source, load_case
-from .streaming import in_processes, progress
+from .sources import Source
+from .streaming import progress
 
 SCHEMA = 1
 _MEASURES = ("offset", "shift", "shift_length", "size", "share", "with")

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
+from seg_anl.audit.cases import Prediction, Structure
 from seg_anl.audit.diagnosis import diagnose
 from seg_anl.audit.scores import compare
-from seg_anl.audit.sources import Prediction, Structure
 
 
 def disk(radius: float, center=(50.0, 50.0), size: int = 100) -> np.ndarray:
@@ -18,7 +18,9 @@ def disk(radius: float, center=(50.0, 50.0), size: int = 100) -> np.ndarray:
 
 def soft(predicted: np.ndarray) -> np.ndarray:
     """A prediction that is sure away from the outline."""
-    return cv2.GaussianBlur(predicted.astype(np.float32), (0, 0), 1.0) if predicted.ndim == 2 else predicted * 0.98 + 0.01
+    if predicted.ndim == 3:
+        return predicted * 0.98 + 0.01
+    return cv2.GaussianBlur(predicted.astype(np.float32), (0, 0), 1.0)
 
 
 def found(annotated: np.ndarray, predicted: np.ndarray, spacing=None, others=()):

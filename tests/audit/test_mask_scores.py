@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from seg_anl.audit.cases import Prediction, Structure
 from seg_anl.audit.scores import (
     compare,
     components,
@@ -16,7 +17,6 @@ from seg_anl.audit.scores import (
     softmin,
     structure_scores,
 )
-from seg_anl.audit.sources import Prediction, Structure
 
 ONE = Structure("1", (1,), 1)
 

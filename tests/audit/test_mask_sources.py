@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from data_prep.mask_archive import write_noisy_masks
-from seg_anl.audit.sources import load_case, open_source
+from seg_anl.audit.cases import load_case
+from seg_anl.audit.sources import open_source
 from seg_anl.records import NoiseRecord, UserError, array_digest, write_json
 
 SHAPE = (12, 10, 8)
@@ -47,7 +48,7 @@ def raw_dataset(folder: Path, described: dict, cases=("a", "b", "c", "d")) -> Pa
 
 
 def nnunet_results(folder: Path, raw: Path, reader: str, in_file_axes) -> Path:
-    """Validation predictions of two folds as nnU-Net's export writes them: ``in_file_axes`` says how an array lies there."""
+    """Validation predictions of two folds as nnU-Net's export writes them; ``in_file_axes`` orders an array's axes."""
     results = folder / "nnUNet_results" / raw.name / "nnUNetTrainer__nnUNetPlans__3d_fullres"
     for fold, cases in enumerate((("a", "b"), ("c",))):
         validation = results / f"fold_{fold}" / "validation"
@@ -189,6 +190,6 @@ def test_a_source_without_annotations_says_what_is_needed(tmp_path):
     (tmp_path / "predicted").mkdir()
     with pytest.raises(UserError, match="--masks"):
         open_source(tmp_path / "predicted", None, None, None)
+    (tmp_path / "Dataset9" / "t__p__2d" / "fold_0" / "validation").mkdir(parents=True)
     with pytest.raises(UserError, match="raw data set Dataset9 was not found"):
-        (tmp_path / "Dataset9" / "t__p__2d" / "fold_0" / "validation").mkdir(parents=True)
         open_source(tmp_path / "Dataset9" / "t__p__2d", None, None, None)
