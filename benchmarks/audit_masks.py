@@ -8,7 +8,7 @@
 trained on, trains networks on folds (``--folds 1``: one network on everything, in-sample) and writes class
 probabilities for every image. A second call does only what is missing. ``score`` audits all probabilities below RUNS
 and compares with the truth: average precision (AP), area under the ROC curve, precision at the true count, diagnoses,
-the estimated share, and the first three of cleanlab's segmentation ranking (``pip install 'seg-anl[audit]'``) and of plain Dice.
+the estimated share, and the first three of cleanlab's segmentation ranking (extra ``audit``) and of plain Dice.
 ``volumes`` makes volumes of 96 x 96 x 64 with 4 classes, audits them, and says how fast and in how much memory.
 """
 
