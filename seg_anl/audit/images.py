@@ -17,8 +17,8 @@ from data_prep.pictures import read_image
 from data_prep.regions import bounding_box, widened
 from seg_anl.records import UserError
 
+from .cases import NIFTI, BoolArray, Case, CaseFiles, Prediction
 from .scores import THRESHOLD
-from .sources import BoolArray, Case, CaseFiles, Prediction
 
 ANNOTATED, PREDICTED = (213, 94, 0), (0, 114, 178)  # orange and blue of Okabe & Ito
 SIDE = 300  # pixels of a panel's longer side
@@ -38,9 +38,9 @@ def read_case_image(files: CaseFiles, case: Case) -> NDArray[np.float32] | None:
     if len(shape) == 2 and path.suffix.lower() in IMAGE_SUFFIXES:
         picture, _ = read_image(source, files.image.name)
         if picture.shape[:2] != shape:  # the trainers work on smaller copies
-            picture = cv2.resize(picture, shape[::-1], interpolation=cv2.INTER_AREA)
+            picture = np.asarray(cv2.resize(picture, shape[::-1], interpolation=cv2.INTER_AREA), dtype=np.uint8)
         return np.ascontiguousarray(np.moveaxis(picture, -1, 0), dtype=np.float32)
-    if mask_suffix(path) in (".nii", ".nii.gz"):
+    if mask_suffix(path) in NIFTI:
         import nibabel
 
         try:
@@ -56,7 +56,7 @@ def read_case_image(files: CaseFiles, case: Case) -> NDArray[np.float32] | None:
 
 
 def case_pictures(case: Case, prediction: Prediction, image: NDArray[np.float32] | None) -> list[bytes]:
-    """JPEG pictures of a structure: outlines over the image beside the heat of disagreement, of a volume in three planes.
+    """JPEG pictures of a structure: outlines over the image, and the heat of disagreement; of a volume in three planes.
 
     In a plane the slice is shown in which annotation and probability differ most, cut to where the structure is.
     """
@@ -69,9 +69,9 @@ def case_pictures(case: Case, prediction: Prediction, image: NDArray[np.float32]
     for axis in range(3):
         others = tuple(other for other in range(3) if other != axis)
         index = int(heat.sum(axis=others).argmax())
-        cut = [np.take(array, index, axis=axis) for array in (prediction.annotated, predicted, heat)]
+        drawn, seen, warm = (np.take(array, index, axis=axis) for array in (prediction.annotated, predicted, heat))
         spacing = tuple(case.spacing[other] for other in others)
-        pictures.append(_jpeg(_pair(np.take(gray, index, axis=axis + 1), *cut, spacing)))
+        pictures.append(_jpeg(_pair(np.take(gray, index, axis=axis + 1), drawn, seen, warm, spacing)))
     return pictures
 
 
@@ -84,7 +84,8 @@ def _pair(
         box = bounding_box(either)
         margin = max(8, max(side.stop - side.start for side in box) // 2)
         box = widened(box, margin, either.shape)
-        image, annotated, predicted, heat = image[(slice(None), *box)], annotated[box], predicted[box], heat[box]
+        in_image = (slice(None), *box)
+        image, annotated, predicted, heat = image[in_image], annotated[box], predicted[box], heat[box]
     height, width = (length * step for length, step in zip(heat.shape, spacing, strict=True))
     size = (max(1, round(SIDE * width / max(height, width))), max(1, round(SIDE * height / max(height, width))))
     base = cv2.resize(_rgb(image), size, interpolation=cv2.INTER_NEAREST if max(heat.shape) < SIDE else cv2.INTER_AREA)

@@ -13,15 +13,17 @@ import numpy as np
 
 from seg_anl import __version__
 from seg_anl.records import UserError, write_csv, write_json
+from seg_anl.records.workers import in_processes
 
+from .cases import CaseFiles, Labels, load_case
 from .diagnosis import KINDS, PLAUSIBLE
 from .images import case_pictures, read_case_image
 from .overview import write_overview
 from .review import ReviewItem, write_review
 from .scores import SCORES
 from .share import Share, share_of, suspected_by_image, suspected_by_mixture
-from .sources import CaseFiles, Labels, Source, load_case
-from .streaming import in_processes, progress
+from .sources import Source
+from .streaming import progress
 
 SCHEMA = 1
 _MEASURES = ("offset", "shift", "shift_length", "size", "share", "with")
@@ -73,10 +75,9 @@ def audited(rows: Sequence[Mapping[str, Any]], source: Source, groups: Mapping[s
         group = "" if groups is None else groups.get(row["item"], "")
         loss = source.losses.get(row["item"], "")
         cases.append({**worst, "group": group, "self_confidence": row["self_confidence"], "training_loss": loss})
-    if by_image:
-        suspected, share = suspected_by_image(np.array([row["contrast_ratio"] for row in cases], dtype=float))
-    else:
-        suspected, share = suspected_by_mixture(np.array([row["confident_disagreement"] for row in cases], dtype=float))
+    columns = ("contrast_ratio", "displacement") if by_image else ("confident_disagreement",)
+    values = [np.array([case[name] for case in cases], dtype=float) for name in columns]
+    suspected, share = suspected_by_image(*values) if by_image else suspected_by_mixture(*values)
     for case, flag in zip(cases, suspected, strict=True):
         case["suspected"] = int(flag)
         case["diagnosis"] = case["diagnosis"] if flag else PLAUSIBLE

@@ -19,7 +19,7 @@ _LEAST = 1e-4
 def write_overview(
     path: Path, cases: Sequence[Mapping[str, Any]], score: str, share: Share, kinds: Mapping[str, Share]
 ) -> None:
-    """Draw the histogram of scores (suspected over plausible) and the estimated share of each kind with its interval."""
+    """Draw the histogram of scores (suspected over plausible) and the estimated share of each kind."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # no display, no global state
     from matplotlib.figure import Figure
 

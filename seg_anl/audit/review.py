@@ -1,7 +1,7 @@
 """review.html: one page on which a person looks at the suspects, worst first, and decides.
 
-The page needs nothing else: pictures are in it, unless it would grow beyond :data:`LARGEST`; then they lie in ``pictures``
-beside it. Decisions are saved to and loaded from a JSON file ``{"ITEM": "wrong" | "right" | "unsure"}``.
+The page needs nothing else: pictures are in it, unless it would grow beyond :data:`LARGEST`; then they lie in
+``pictures`` beside it. Decisions are saved to and loaded from a JSON file ``{"ITEM": "wrong" | "right" | "unsure"}``.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from data_prep.regions import Box, bounding_box, widened
 
-from .sources import BoolArray, Case, Prediction
+from .cases import BoolArray, Case, Prediction
 
 TEMPERATURE = 0.1  # cleanlab's, of its softmin
 THRESHOLD = 0.5
@@ -107,7 +107,7 @@ def structure_scores(compared: Compared, tolerance: float) -> dict[str, float]:
 
 
 def contradiction(compared: Compared, image: NDArray[np.float32], displacement: float) -> tuple[float, float]:
-    """The score that asks the image too, and the ratio ``q`` in it: above 1 the predicted outline is the better seen one.
+    """The score that asks the image too, and the ratio ``q`` in it: above 1 the predicted outline is better seen.
 
     The contrast across an outline is the Mahalanobis distance between the mean intensities of the bands inside and
     outside of it, a fifth of the radius wide.

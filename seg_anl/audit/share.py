@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 SUSPECTED_RATIO = 1.25  # contrast across the predicted outline over that across the annotated one
 _RATIOS = (1.15, 1.35)  # between which nobody knows where to draw the line; part of the interval
+LEAST_DISPLACEMENT = 0.005  # what is less off than this nobody would call wrong
 _DRAWS, _LEVEL = 200, 0.95
 _ROUNDS = 100
 _SMALLEST = 1e-3
@@ -28,16 +29,20 @@ class Share:
         return {name: round(value, 4) for name, value in vars(self).items()}
 
 
-def suspected_by_image(ratios: NDArray[np.float64]) -> tuple[NDArray[np.bool_], Share]:
-    """Suspected is an annotation whose outline shows in the image less than the predicted one does.
+def suspected_by_image(
+    ratios: NDArray[np.float64], displacements: NDArray[np.float64]
+) -> tuple[NDArray[np.bool_], Share]:
+    """Suspected is an annotation that is off, and whose outline shows in the image less than the predicted one does.
 
     The interval is the bootstrap's, widened to the shares at the stricter and the laxer line.
 
     Args:
         ratios: ``(N,)`` contrast across the predicted outline over that across the annotated one.
+        displacements: ``(N,)`` the score of that name.
     """
-    suspected = ratios > SUSPECTED_RATIO
-    limits = [_interval((ratios > line).astype(float)) for line in _RATIOS]
+    off = displacements > LEAST_DISPLACEMENT
+    suspected = off & (ratios > SUSPECTED_RATIO)
+    limits = [_interval((off & (ratios > line)).astype(float)) for line in _RATIOS]
     return suspected, Share(float(suspected.mean()), limits[1][0], limits[0][1])
 
 

@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, TypeVar
 
-import cv2
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from seg_anl import __version__
 from seg_anl.records import UserError, written_aside
+from seg_anl.records.workers import in_processes
 
+from .cases import Case, CaseFiles, Labels, Structure, load_case
 from .diagnosis import diagnose
 from .images import read_case_image
-from .scores import Compared, case_self_confidence, compare, components, contradiction, structure_scores
-from .sources import Case, CaseFiles, Labels, Source, load_case
+from .scores import THRESHOLD, Compared, case_self_confidence, compare, components, contradiction, structure_scores
+from .sources import Source
 
 JOURNAL = ".cases.jsonl"
 _ERRORS_SHOWN = 5
 _ROWS = 3  # schema of the journal's rows
-Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
@@ -108,18 +101,19 @@ def score_case(task: CaseTask) -> dict[str, Any] | str:
     }
 
 
-def _structure_row(task: CaseTask, case: Case, image: Any, structure: Any, pair: Compared) -> dict[str, Any]:
+def _structure_row(
+    task: CaseTask, case: Case, image: NDArray[np.float32] | None, structure: Structure, pair: Compared
+) -> dict[str, Any]:
     tolerance = 2 * min(case.spacing) if task.tolerance is None else task.tolerance
     scores = structure_scores(pair, tolerance)
     if image is not None:
-        cut = image[(slice(None), *pair.box)]
-        scores["contradiction"], scores["contrast_ratio"] = contradiction(pair, cut, scores["displacement"])
+        box = (slice(None), *pair.box)
+        scores["contradiction"], scores["contrast_ratio"] = contradiction(pair, image[box], scores["displacement"])
     others = []
-    for other in case.structures:
-        if other != structure and not task.labels.regions:
+    for other in case.structures if not task.labels.regions else ():  # regions hold each other
+        if other != structure:
             found = case.of(other)
-            cut_of = found.annotated[pair.box], found.probability[pair.box] >= 0.5
-            others.append((other.name, *cut_of))
+            others.append((other.name, found.annotated[pair.box], found.probability[pair.box] >= THRESHOLD))
     found_kind = diagnose(pair, case.unit, others)
     measures = found_kind.repair.measures if found_kind.repair else {}
     return {
@@ -167,51 +161,3 @@ def _known_rows(journal: Path, identity: dict[str, Any]) -> dict[str, dict[str, 
 def progress(results: Iterator[Result], total: int, what: str) -> Iterator[Result]:
     """A bar on a terminal."""
     yield from tqdm(results, total=total, unit=what[:-1], desc=what, disable=None)
-
-
-def in_processes(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int) -> Iterator[Result]:
-    """The results in the order of the tasks, from ``workers`` processes.
-
-    Raises:
-        UserError: when a process was killed.
-    """
-    if workers <= 1 or len(tasks) <= 1:
-        yield from map(function, tasks)
-        return
-    # Started afresh, not forked: a fork of a process that has run OpenCV or torch may hang.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context, initializer=_start_worker)
-    try:
-        with _interrupts_ignored():  # the workers are started in here and inherit it
-            results = pool.map(function, tasks, chunksize=2)
-        yield from results
-    except BrokenProcessPool as error:
-        raise UserError("a worker was killed, perhaps for lack of memory; try again with fewer --workers") from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Ctrl-C reaches every process of a terminal; only this one should answer it, with one line."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals belong to the main thread
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _start_worker() -> None:
-    cv2.setNumThreads(1)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        # A killed parent cannot stop its workers; they would wait for work for ever.
-        threading.Thread(target=_leave_after, args=(parent,), daemon=True).start()
-
-
-def _leave_after(parent: BaseProcess) -> None:
-    parent.join()
-    os._exit(1)
