@@ -15,6 +15,7 @@ seg-anl-classify: train a classification network through wrong labels.
   seg-anl-classify data=cifar10 noise=asymmetric loss=anl_ce_er preset=anl2024 seed=2
   seg-anl-classify data=arrays data.file=MINE.npz noise=none loss=gce loss.q=0.5
   seg-anl-classify -m data=cifar10 loss=ce,gce,anl_ce noise.rate=0.2,0.8 seed=1,2,3 preset=anl2024
+  seg-anl-classify data=cifar10 noise=none loss=ce folds=5                 for seg-anl-audit labels
   seg-anl-classify -m loss=ce,anl_ce seed=1,2,3 runs_per_device=3          three seeds at a time in one process
   torchrun --nproc-per-node 4 -m classification.train data=webvision data.root=W preset=anl2024 noise=none
 
@@ -30,6 +31,9 @@ Settings (SETTING=VALUE; command line over preset over default):
   preset=default | anl2023 | anl2024 | apl2020 | alf2021 | sr2021 | sr2021_imbalance | el2021 |
          re2024
   record=[probabilities,gradients,features]  record_every    what some figures of seg-anl-report need
+  record=[predictions,dynamics]         what seg-anl-audit labels needs of a run that has seen all labels
+  folds=5 [fold=K]                      a run for each fold (or one), which predicts the samples it has not seen
+  data.exclude_file data.weights_file   samples to leave out, one a line; CSV of item,weight
   seed=N | [N,M,...]  runs_per_device   several seeds, so many of them at once
   epochs batch_size precision compile channels_last device workers run_root run_dir
 

@@ -30,7 +30,7 @@ def positive_int(text: str) -> int:
 
 
 def refuse_overlap(source: Path, target: Path) -> None:
-    """Raise a UserError when one folder is, or lies in, the other: the clean files must not change."""
+    """Raise a UserError when one folder is, or lies in, the other: what is read must not change."""
     inner, outer = target.resolve(), source.resolve()
     if inner == outer or outer in inner.parents or inner in outer.parents:
-        raise UserError(f"{target} and {source} lie in each other: the clean masks would be written over")
+        raise UserError(f"{target} and {source} lie in each other: what is read must not be written over")

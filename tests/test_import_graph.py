@@ -21,6 +21,7 @@ BELOW = {
     "seg_anl.segmentation": {"seg_anl.records", "seg_anl.losses", "seg_anl.engine", "data_prep"},
     "classification": {"seg_anl.records", "seg_anl.losses", "seg_anl.engine", "data_prep"},
     "seg_anl.nnunet": {"seg_anl.records", "seg_anl.losses", "data_prep"},
+    "seg_anl.audit": {"seg_anl.records", "seg_anl.losses", "data_prep"},
     "seg_anl.reporting": {"seg_anl.records", "seg_anl.losses"},
 }
 # The one parser of all commands is in data_prep; what it needs is in records.

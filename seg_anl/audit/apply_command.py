@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data_prep.command_line import refuse_overlap
 from seg_anl.records import UserError, make_directory, write_json
 from seg_anl.records.atomic import PARTIAL_PREFIX
 from seg_anl.records.item_files import refuse_unknown
@@ -28,7 +29,6 @@ examples:
   seg-anl-audit apply audit nnUNet_raw/Dataset502_Mended --ignore
   seg-anl-audit apply audit mended --drop --decisions decisions.json"""
 
-ACTIONS = ("drop", "ignore", "replace")
 MANIFEST = "manifest.json"
 DECISIONS = ("wrong", "right", "unsure")
 
@@ -39,7 +39,7 @@ class Change:
 
     Attributes:
         item: the case.
-        action: one of :data:`ACTIONS`.
+        action: ``drop``, ``ignore`` or ``replace``.
         elements: of the annotation that changed; None for a case left out.
         source_sha256, result_sha256: digests.
     """
@@ -70,11 +70,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of this sub-command."""
     parser.add_argument("audit", type=Path, metavar="OUT", help="what seg-anl-audit masks or labels has written")
     parser.add_argument("target", type=Path, metavar="NEW_DATASET", help="new folder")
-    action = parser.add_mutually_exclusive_group(required=True)
-    for name, text in zip(
-        ACTIONS, ("leave the cases out", "set what is in doubt to the ignore label", "take the prediction"), strict=True
-    ):
-        action.add_argument(f"--{name}", dest="action", action="store_const", const=name, help=text)
+    add = parser.add_mutually_exclusive_group(required=True).add_argument
+    add("--drop", dest="action", action="store_const", const="drop", help="leave the cases out")
+    add(
+        "--ignore", dest="action", action="store_const", const="ignore", help="set what is in doubt to the ignore label"
+    )
+    add("--replace", dest="action", action="store_const", const="replace", help="take the prediction")
     parser.add_argument("--decisions", type=Path, metavar="FILE", help="JSON of review.html: wrong, right, unsure")
     parser.add_argument("--copy", action="store_true", help="copy images instead of linking them")
 
@@ -89,13 +90,13 @@ def run(arguments: Namespace) -> int:
     from .mended_masks import MaskSet
 
     audit = read_audit(arguments.audit)
-    wrong = wrong_items(audit, arguments.decisions)
     target: Path = arguments.target
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{target} exists already: name a new folder")
+    wrong = wrong_items(audit, arguments.decisions)
     dataset: LabelSet | MaskSet = (LabelSet if audit.content["kind"] == "labels" else MaskSet)(audit)
     for place in (audit.folder, *dataset.places):
-        _refuse_overlap(place, target)
+        refuse_overlap(place, target)
     make_directory(target.parent)
     partial = target.parent / f"{PARTIAL_PREFIX}{target.name}"
     shutil.rmtree(partial, ignore_errors=True)  # of one that was killed
@@ -175,9 +176,3 @@ def read_decisions(path: Path, known: Collection[str]) -> dict[str, str]:
         if decision not in DECISIONS:
             raise UserError(f"{path}: {item} is {decision!r}; expected {', '.join(DECISIONS)}")
     return decided
-
-
-def _refuse_overlap(place: Path, target: Path) -> None:
-    inner, outer = target.resolve(), place.resolve()
-    if inner == outer or outer in inner.parents or inner in outer.parents:
-        raise UserError(f"{target} and {place} lie in each other: name a folder outside of it")

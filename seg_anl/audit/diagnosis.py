@@ -1,11 +1,11 @@
 """What is wrong with an annotation: which single mistake, undone, brings it nearest to the prediction.
 
-Every kind is a repair of the annotation: grow it, shrink it, shift it back, add or remove a compact part, give a part back
-to another label. A repair explains the share ``(after - before) / (best - before)`` of what could be gained; ``before`` and
-``after`` are soft Dice with the prediction, ``best`` that of the best mask there is (a level set of the probabilities).
-Beside it stand the outline's own signs: how much of the mean square distance between the outlines a constant explains
-(``uniform``: grown or shrunk all round) and how much a direction does (``one_sided``: shifted), and with how many corners
-the outline can be drawn.
+Every kind is a repair of the annotation: grow it, shrink it, shift it back, add or remove a compact part, give a part
+back to another label. A repair explains the share ``(after - before) / (best - before)`` of what could be gained;
+``before`` and ``after`` are soft Dice with the prediction, ``best`` that of the best mask there is (a level set of the
+probabilities). Beside it stand the outline's own signs: how much of the mean square distance between the outlines a
+constant explains (``uniform``: grown or shrunk all round) and how much a direction does (``one_sided``: shifted), and
+with how many corners the outline can be drawn.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import numpy as np
 import scipy  # loads scipy.ndimage and scipy.signal when they are first used
 from numpy.typing import NDArray
 
+from .cases import BoolArray
 from .scores import Compared, equivalent_radius, signed_distance
-from .sources import BoolArray
 
 PLAUSIBLE = "plausible"
 COARSE = "coarse outline"
@@ -75,9 +75,12 @@ class Diagnosis:
         """The evidence in a sentence."""
         if self.repair is not None:
             return f"{self.repair.text}: soft Dice {self.before:.2f}, undone {self.repair.after:.2f}"
-        corners = f"{self.signs['corners']:.0f} corners draw it, the predicted outline needs {self.signs['predicted_corners']:.0f}"
+        drawn, predicted = (self.signs[name] for name in ("corners", "predicted_corners"))
+        corners = f"{drawn:.0f} corners draw it, the predicted outline needs {predicted:.0f}"
         coarse = _few_corners(self.signs)
-        return f"{corners if coarse else 'off inward and outward'}: soft Dice {self.before:.2f}, at best {self.best:.2f}"
+        return (
+            f"{corners if coarse else 'off inward and outward'}: soft Dice {self.before:.2f}, at best {self.best:.2f}"
+        )
 
 
 def diagnose(compared: Compared, unit: str, others: Sequence[tuple[str, BoolArray, BoolArray]] = ()) -> Diagnosis:
@@ -130,8 +133,8 @@ def _likeliest(explained: dict[str, float], signs: dict[str, float], repairs: di
         return "part missing"
     if min(missing, added) > 0.1:
         return COARSE
-    best = max(explained, key=lambda kind: explained[kind], default=COARSE)
-    return best if explained.get(best, 0.0) > 0.3 and signs["balance"] < 0.4 else COARSE
+    share, best = max(((share, kind) for kind, share in explained.items()), default=(0.0, COARSE))
+    return best if share > 0.3 and signs["balance"] < 0.4 else COARSE
 
 
 def _few_corners(signs: dict[str, float]) -> bool:
@@ -154,24 +157,24 @@ def _signs(compared: Compared) -> dict[str, float]:
     return {
         "uniform": float(np.sign(distance.mean()) * distance.mean() ** 2 / square),
         "one_sided": float(np.square(fitted - fitted.mean()).mean() / square),
-        "balance": min(inward, beyond) / max(inward, beyond, 1),
+        "balance": min(int(inward), int(beyond)) / max(int(inward), int(beyond), 1),
         "corners": _corners(compared.annotated, compared.spacing),
         "predicted_corners": _corners(compared.predicted, compared.spacing),
     }
 
 
 def _corners(mask: BoolArray, spacing: tuple[float, ...]) -> float:
-    """Corners of the coarsest polygon that stands for the mask's outline; of a volume, in the slice that shows most of it."""
+    """Corners of the coarsest polygon that stands for the mask's outline; of a volume, in the slice with most of it."""
     if mask.ndim == 3:
         axis = int(np.argmax(spacing)) if len(set(spacing)) > 1 else int(np.argmin(mask.shape))
         slices = np.moveaxis(mask, axis, 0)
         mask = slices[int(slices.sum(axis=(1, 2)).argmax())]
     outlines, _ = cv2.findContours(np.ascontiguousarray(mask).view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     outline = max(outlines, key=cv2.contourArea)
-    whole = cv2.fillPoly(np.zeros(mask.shape, np.uint8), [outline], 1)
+    whole = cv2.fillPoly(np.zeros(mask.shape, np.uint8), [outline], 1) > 0
     for coarseness in np.linspace(0.3, 0.02, 15) * math.sqrt(np.count_nonzero(whole)):
         polygon = cv2.approxPolyDP(outline, float(coarseness), True)
-        drawn = cv2.fillPoly(np.zeros(mask.shape, np.uint8), [polygon], 1)
+        drawn = cv2.fillPoly(np.zeros(mask.shape, np.uint8), [polygon], 1) > 0
         if np.count_nonzero(drawn & whole) >= _CORNER_IOU * np.count_nonzero(drawn | whole):
             return float(len(polygon))
     return float(len(outline))
@@ -219,7 +222,9 @@ def _offsets(compared: Compared, unit: str, mass: float) -> list[Repair]:
 def _shift(compared: Compared, unit: str, mass: float) -> Repair | None:
     """The translation after which annotation and probability overlap most."""
     reach = tuple(slice(None, None, -1) for _ in compared.annotated.shape)
-    overlap = scipy.signal.fftconvolve(compared.probability.astype(np.float64), compared.annotated[reach].astype(np.float64))
+    overlap = scipy.signal.fftconvolve(
+        compared.probability.astype(np.float64), compared.annotated[reach].astype(np.float64)
+    )
     # Of equal overlaps the one nearest to no shift.
     center = np.array(compared.annotated.shape) - 1
     best = np.argwhere(overlap >= overlap.max() - 1e-6)
@@ -238,7 +243,9 @@ def direction(shift: NDArray[np.float64], unit: str) -> str:
     """A displacement along the array's axes in words; of pictures down and right."""
     if len(shift) == 2 and unit == "px":
         names = (("up", "down"), ("left", "right"))
-        parts = [f"{abs(step):.1f} {pair[int(step > 0)]}" for step, pair in zip(shift, names, strict=True) if abs(step) > 0]
+        parts = [
+            f"{abs(step):.1f} {pair[int(step > 0)]}" for step, pair in zip(shift, names, strict=True) if abs(step) > 0
+        ]
         return ", ".join(parts)
     return ", ".join(f"{step:+.1f} along axis {axis}" for axis, step in enumerate(shift) if abs(step) > 0)
 
@@ -284,7 +291,9 @@ def _compact(region: BoolArray, spacing: tuple[float, ...]) -> BoolArray:
         if deepest[index] < 1.5 * min(spacing) or deepest[index] < 0.25 * deepest.max():
             break
         core = inside & (depth >= 0.5 * deepest[index])
-        piece = inside & (scipy.ndimage.distance_transform_edt(~core, sampling=spacing) <= 0.5 * deepest[index] + min(spacing))
+        piece = inside & (
+            scipy.ndimage.distance_transform_edt(~core, sampling=spacing) <= 0.5 * deepest[index] + min(spacing)
+        )
         disk = equivalent_radius(int(np.count_nonzero(piece)), spacing) / deepest[index]
         if disk**region.ndim <= _COMPACT[region.ndim]:
             part |= piece

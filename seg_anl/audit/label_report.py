@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,15 @@ from PIL import Image, ImageDraw
 
 from seg_anl.records import make_directory, write_csv, write_json, write_text, written_aside
 
+from .diagnosis import PLAUSIBLE
 from .label_scores import SCORES, LabelAudit
 from .label_sources import LabelSource
+from .review import ReviewItem, write_review
 
 SCHEMA = 1
-PAIRS, PICTURES = "pairs", "pictures"
+PAIRS = "pairs"
 MOST_PAIRS, MOST_OF_A_PAIR, MOST_REVIEWED = 30, 48, 2000
+_REVIEWED_SIDE = 224
 _COLUMNS, _SIDE, _TITLE = 8, 96, 18  # of a grid: pictures in a row, their pixels, and those of the line above
 
 
@@ -33,8 +37,7 @@ def write_report(out: Path, source: LabelSource, found: LabelAudit, origin: Path
     """
     make_directory(out)
     (out / "audit.json").unlink(missing_ok=True)
-    for folder in (out / PAIRS, out / PICTURES):  # those of an earlier audit
-        shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(out / PAIRS, ignore_errors=True)  # of an earlier audit
     write_csv(
         out / "audit.csv",
         ["item", "score", "given", "suggested", "suspected", "issue", *found.scores],
@@ -47,6 +50,8 @@ def write_report(out: Path, source: LabelSource, found: LabelAudit, origin: Path
         "".join(",".join(f"{cell:.6f}" for cell in _rounded(row)) + "\n" for row in found.transition),
     )
     pairs = write_pairs(out / PAIRS, source, found)
+    note = f"Estimated wrong: {found.noise_rate:.1%}. Ranked by {found.score}: {SCORES[found.score]}."
+    write_review(out, _reviewed(source, found), f"Audit of {len(source.items)} labels", note)
     write_json(
         out / "audit.json",
         {
@@ -83,6 +88,21 @@ def _rows(source: LabelSource, found: LabelAudit) -> list[dict[str, Any]]:
         }
         for place in found.ranking
     ]
+
+
+def _reviewed(source: LabelSource, found: LabelAudit) -> Iterator[ReviewItem]:
+    for place in found.ranking[:MOST_REVIEWED]:
+        given, other, picture = source.labels[place], found.suggested[place], source.picture(place)
+        told = (f"{source.classes[label]} ({source.probabilities[place, label]:.2f})" for label in (given, other))
+        yield ReviewItem(
+            source.items[place],
+            found.scores[found.score][place],
+            f"rather {source.classes[other]}" if found.suspected[place] else PLAUSIBLE,
+            f"given {source.classes[given]}",
+            [] if picture is None else [np.asarray(thumbnail(picture, _REVIEWED_SIDE))],
+            "given {}, suggested {}".format(*told),
+            bool(found.suspected[place]),
+        )
 
 
 def _rounded(row: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -122,10 +142,10 @@ def grid(pictures: list[NDArray[np.uint8]], title: str) -> Image.Image:
     return sheet
 
 
-def thumbnail(picture: NDArray[np.uint8]) -> Image.Image:
-    """A picture within 96 pixels; small ones are enlarged, each pixel a square."""
+def thumbnail(picture: NDArray[np.uint8], side: int = _SIDE) -> Image.Image:
+    """A picture within so many pixels; small ones are enlarged, each pixel a square."""
     image = Image.fromarray(picture)
-    scale = _SIDE / max(image.size)
+    scale = side / max(image.size)
     width, height = (max(1, round(side * scale)) for side in image.size)
     return image.resize((width, height), Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS)
 

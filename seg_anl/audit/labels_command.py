@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from data_prep.command_line import refuse_overlap
 from seg_anl.records import UserError
 
 HELP = "which class labels are wrong"
@@ -57,8 +58,7 @@ def run(arguments: Namespace) -> int:
 
 def _check_out(source: Path, out: Path) -> None:
     """Refuse a folder inside the source, and one that holds something else than an audit of labels."""
-    if out.resolve() == source.resolve() or source.resolve() in out.resolve().parents:
-        raise UserError(f"{out} lies in {source}: name a folder outside of it")
+    refuse_overlap(source, out)
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file")
     known = {"audit.csv", "audit.json", "exclude.txt", "transition.csv", "pairs", "pictures", "review.html"}

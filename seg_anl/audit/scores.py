@@ -2,7 +2,7 @@
 
 Below, ``a`` is the annotated structure (0 or 1 for every element), ``p`` the network's probability of it, ``h`` where
 ``p >= 0.5``, ``d`` an element's distance to the boundary of ``h``, and ``r`` the radius of the disk (ball) as large as
-``a`` and ``h`` together. Higher always means more likely wrong.
+``a`` and ``h`` together. Higher always means more likely wrong. Only ``contradiction`` looks at the image.
 """
 
 from __future__ import annotations
@@ -17,21 +17,24 @@ from numpy.typing import NDArray
 
 from data_prep.regions import Box, bounding_box, widened
 
-from .sources import BoolArray, Case, Prediction
+from .cases import BoolArray, Case, Prediction
 
 TEMPERATURE = 0.1  # cleanlab's, of its softmin
 THRESHOLD = 0.5
 MOST_COMPONENTS = 50  # of a structure in components.csv, largest first
 SCORES = {
-    "displacement": "sum over a != h of (2p - 1)^2 d, over |a or h| r: confident disagreement times its depth",
-    "confident_disagreement": "sum over a != h of (2p - 1)^2, over |a or h|",
+    "contradiction": "(displacement + 0.002) q^2, q = (contrast across the outline of h + 0.1) / (that of a + 0.1)",
+    "displacement": "sum over a != h of |log(p / (1 - p))| d, over ln 999 |a or h| r; p cut to [0.001, 0.999]",
+    "confident_disagreement": "sum over a != h of (2p - 1)^4, over |a or h|",
     "soft_dice": "1 - 2 sum(a p) / (sum(a) + sum(p))",
     "hard_dice": "1 - 2 |a and h| / (|a| + |h|)",
     "boundary": "mean of d along the rim of a, over r",
     "beyond_tolerance": "sum over a != h with d above the tolerance of |a - p|, over |a or h|",
     "self_confidence": "1 - softmin of the probability of the annotated class (cleanlab's), temperature 0.1",
 }
-DEFAULT_SCORE = "displacement"
+_SURE = 0.999  # float16 tells no more
+_LEAST_DISPLACEMENT, _LEAST_CONTRAST = 0.002, 0.1
+_BAND, _LEAST_BAND = 0.2, 2.0  # width of the bands beside an outline: share of the radius, and elements
 
 
 @dataclass(frozen=True)
@@ -67,9 +70,13 @@ def compare(prediction: Prediction, spacing: tuple[float, ...]) -> Compared | No
     either = np.ascontiguousarray(prediction.annotated | predicted)
     if not either.any():
         return None
-    box = widened(bounding_box(either), 1, either.shape)
-    annotated, predicted = prediction.annotated[box], predicted[box]
     radius = equivalent_radius(int(np.count_nonzero(either)), spacing)
+    margins = [int(band_width(radius, spacing) / step) + 1 for step in spacing]
+    box = tuple(
+        widened((side,), margin, (length,))[0]
+        for side, margin, length in zip(bounding_box(either), margins, either.shape, strict=True)
+    )
+    annotated, predicted = prediction.annotated[box], predicted[box]
     depth = np.full(annotated.shape, radius) if not predicted.any() else signed_distance(predicted, spacing)
     return Compared(annotated, predicted, prediction.probability[box], depth, radius, box, spacing)
 
@@ -80,15 +87,16 @@ def structure_scores(compared: Compared, tolerance: float) -> dict[str, float]:
     disagreement = compared.disagreement
     depth = np.abs(compared.depth)
     either = float(np.count_nonzero(annotated | predicted))
-    certainty = np.where(disagreement, (2 * probability.astype(np.float64) - 1) ** 2, 0.0)
+    sure = np.clip(probability[disagreement].astype(np.float64), 1 - _SURE, _SURE)
+    odds = np.abs(np.log(sure / (1 - sure))) / math.log(_SURE / (1 - _SURE))
     wrong = np.where(annotated, 1 - probability, probability).astype(np.float64)
     rim = compared.depth[_rim(annotated)]
     size, mass = float(np.count_nonzero(annotated)), float(probability.sum(dtype=np.float64))
     common = float(probability[annotated].sum(dtype=np.float64))
     hard = float(np.count_nonzero(annotated & predicted))
     return {
-        "displacement": float((certainty * depth).sum()) / (either * compared.radius),
-        "confident_disagreement": float(certainty.sum()) / either,
+        "displacement": float(odds @ depth[disagreement]) / (either * compared.radius),
+        "confident_disagreement": float(((2 * sure - 1) ** 4).sum()) / either,
         "soft_dice": 1 - 2 * common / (size + mass),
         "hard_dice": 1 - 2 * hard / (size + np.count_nonzero(predicted)),
         "boundary": float(np.abs(rim).mean()) / compared.radius if rim.size else 1.0,
@@ -96,6 +104,41 @@ def structure_scores(compared: Compared, tolerance: float) -> dict[str, float]:
         "self_confidence": 1 - softmin(1 - wrong),
         "signed_distance": float(rim.mean()) if rim.size else 0.0,
     }
+
+
+def contradiction(compared: Compared, image: NDArray[np.float32], displacement: float) -> tuple[float, float]:
+    """The score that asks the image too, and the ratio ``q`` in it: above 1 the predicted outline is better seen.
+
+    The contrast across an outline is the Mahalanobis distance between the mean intensities of the bands inside and
+    outside of it, a fifth of the radius wide.
+
+    Args:
+        compared: annotation and prediction.
+        image: ``(channels, *spatial)``, cut to the same box.
+        displacement: the score of that name.
+    """
+    width = band_width(compared.radius, compared.spacing)
+    seen = _contrast(image, compared.depth, width) if compared.predicted.any() else 0.0
+    drawn = signed_distance(compared.annotated, compared.spacing) if compared.annotated.any() else None
+    ratio = (seen + _LEAST_CONTRAST) / ((0.0 if drawn is None else _contrast(image, drawn, width)) + _LEAST_CONTRAST)
+    return (displacement + _LEAST_DISPLACEMENT) * ratio**2, ratio
+
+
+def band_width(radius: float, spacing: tuple[float, ...]) -> float:
+    """Width of the bands on both sides of an outline."""
+    return max(_LEAST_BAND * min(spacing), _BAND * radius)
+
+
+def _contrast(image: NDArray[np.float32], distance: NDArray[np.float64], width: float) -> float:
+    inside, outside = (image[:, (side > 0) & (side < width)].astype(np.float64) for side in (-distance, distance))
+    if min(inside.shape[1], outside.shape[1]) < 4:
+        return 0.0
+    channels = len(image)
+    spread = sum(np.cov(band).reshape(channels, channels) * band.shape[1] for band in (inside, outside))
+    spread = spread / (inside.shape[1] + outside.shape[1])
+    spread += np.diag(0.01 * image.reshape(channels, -1).var(axis=1) + 1e-6)
+    step = inside.mean(axis=1) - outside.mean(axis=1)
+    return float(np.sqrt(step @ np.linalg.solve(spread, step)))
 
 
 def case_self_confidence(case: Case) -> float:

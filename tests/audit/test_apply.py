@@ -5,9 +5,13 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import multiprocessing.dummy
+import subprocess
+import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nibabel
@@ -75,16 +79,20 @@ def nnunet(tmp_path: Path) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize("action", ["drop", "ignore", "replace"])
-def test_a_raw_data_set_stays_one(nnunet: tuple[Path, Path], tmp_path: Path, action: str) -> None:
-    from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
+def test_a_raw_data_set_stays_one(
+    nnunet: tuple[Path, Path], tmp_path: Path, action: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nnunetv2.experiment_planning import verify_dataset_integrity as nnunets
 
+    # Threads in place of processes, each of which would import torch.
+    monkeypatch.setattr(nnunets, "multiprocessing", SimpleNamespace(get_context=lambda _: multiprocessing.dummy))
     raw, predictions = nnunet
     before = content(raw)
     items = ["c1", "c0", "c2", "c3"]
     audit = written_audit(tmp_path / "audit", items, ["c1"], source=predictions, masks=raw, images=None)
     new = tmp_path / "Dataset008_Mended"
     told = apply(audit, new, f"--{action}")
-    verify_dataset_integrity(str(new), num_processes=1)
+    nnunets.verify_dataset_integrity(str(new), num_processes=1)
     assert content(raw) == before
     description = json.loads((new / "dataset.json").read_text())
     assert description["numTraining"] == (3 if action == "drop" else 4)
@@ -159,17 +167,23 @@ def test_pictures_keep_their_values(tmp_path: Path) -> None:
         Image.fromarray(np.full((20, 24, 3), 99, np.uint8)).save(data / f"images/{item}.jpg")
         Image.fromarray(mask.astype(np.uint8) * 255).save(data / f"masks/{item}.png")
         np.savez(predictions / f"{item}.npz", probabilities=np.stack([1.0 - truth, truth]).astype(np.float16))
-    roots = {"source": predictions, "masks": data / "masks", "images": data / "images"}
-    audit = written_audit(tmp_path / "audit", ["b", "a", "c"], ["b"], **roots)
-    apply(audit, tmp_path / "new", "--replace")
+    roots = ["--masks", data / "masks", "--images", data / "images"]
+    audit, decisions = tmp_path / "audit", tmp_path / "decisions.json"
+    command = [sys.executable, "-m", "seg_anl.audit.command"]
+    subprocess.run([*command, "masks", predictions, audit, *roots], check=True)
+    decisions.write_text('{"b": "wrong"}')
+    apply(audit, tmp_path / "new", "--replace", "--decisions", decisions)
     for item in "abc":
         found = np.asarray(Image.open(tmp_path / f"new/masks/{item}.png"))
         np.testing.assert_array_equal(found, truth * 255)
     assert (tmp_path / "new/images/b.jpg").resolve() == (data / "images/b.jpg").resolve()
-    told = apply(audit, tmp_path / "ignored", "--ignore")
+    told = apply(audit, tmp_path / "ignored", "--ignore", "--decisions", decisions)
     found = np.asarray(Image.open(tmp_path / "ignored/masks/b.png"))
     np.testing.assert_array_equal(found, truth * 254)
     assert told["remarks"] == ["the ignore label is 254"]
+    done = subprocess.run([*command, "apply", audit, tmp_path / "new", "--drop"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "exists already" in done.stderr
 
 
 def test_a_run_on_files_is_mended_at_their_own_size(tmp_path: Path) -> None:

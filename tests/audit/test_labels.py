@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,11 @@ def test_wrong_labels_come_first_and_the_transition_is_found(tmp_path: Path) -> 
     pair = told["pairs"][0]
     assert (pair["given"], pair["suggested"]) == ("1", "0")
     assert Image.open(tmp_path / "out" / pair["picture"]).mode == "RGB"
+    page = (tmp_path / "out/review.html").read_text()
+    shown = json.loads(re.search(r"(\[\{\"item\".*\}\])", page)[1])
+    assert [one["item"] for one in shown] == [row["item"] for row in ranked]
+    assert sum(one["suspected"] for one in shown) == told["suspected"]
+    assert all(one["pictures"][0].startswith("data:image/png") for one in shown)
 
 
 def test_the_same_bytes_again_and_nothing_of_an_earlier_audit_stays(tmp_path: Path) -> None:
@@ -153,7 +159,7 @@ def test_folders_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("")
     for source, out, message in (
-        ("source", "source/out", "lies in"),
+        ("source", "source/out", "lie in each other"),
         ("source", "mine", "holds thesis.txt"),
         ("mine", "out", "no run with predictions"),
         ("nowhere", "out", "is not a folder"),

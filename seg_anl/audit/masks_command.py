@@ -1,0 +1,79 @@
+"""``seg-anl-audit masks``: which segmentation masks are wrong, and how."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from data_prep.command_line import positive_int
+from seg_anl.records import UserError, make_directory
+from seg_anl.records.lock import locked
+
+HELP = "which segmentation masks are wrong"
+DESCRIPTION = """\
+Compare masks with what networks that have not seen them predict, and say which masks are wrong, and how. SOURCE is
+  an nnU-Net result folder (.../nnUNetTrainer__nnUNetPlans__2d) with its folds' validation predictions;
+  a folder of fold runs of seg-anl-train, or one run (in-sample, which is said);
+  any folder of class probabilities (.npz, .npy) or predicted masks named like the masks.
+
+OUT gets audit.csv (worst first), structures.csv, components.csv, audit.json, overview.png and review.html, the page on
+which a person decides. A second run does only what has changed; a killed one carries on."""
+EXAMPLE = """\
+examples:
+  nnUNetv2_train 501 2d FOLD --npz          for the folds 0 to 4, then
+  seg-anl-audit masks nnUNet_results/Dataset501_X/nnUNetTrainer__nnUNetPlans__2d audit --workers 4
+  seg-anl-audit masks probabilities audit --masks masks --images images --by table.csv annotator"""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of this sub-command."""
+    add = parser.add_argument
+    add("source", type=Path, metavar="SOURCE", help="predictions, in one of the layouts above")
+    add("out", type=Path, metavar="OUT", help="folder for the results")
+    add("--masks", type=Path, metavar="DIR", help="the annotations: a folder, or an nnU-Net raw data set")
+    add("--images", type=Path, metavar="DIR", help="the images, where SOURCE and masks do not lead to them")
+    add("--ignore", type=int, metavar="N", help="value of the masks that is no annotation")
+    add("--tolerance", type=float, metavar="X", help="mm (or pixels) that nobody minds (default: two elements)")
+    add("--by", nargs=2, metavar=("CSV", "COLUMN"), help="table with a column item: shares for each annotator or site")
+    add("--show", type=int, default=500, metavar="N", help="cases on the page, worst first (default: %(default)s)")
+    add("--workers", type=positive_int, default=1, metavar="N", help="processes; changes nothing but the time")
+
+
+def run(arguments: Namespace) -> int:
+    """Do what the command line asks for; returns the exit status.
+
+    Raises:
+        UserError: for anything wrong with the input.
+    """
+    from .masks_report import audited, read_groups, write_report
+    from .sources import open_source
+    from .streaming import score_cases
+
+    if arguments.tolerance is not None and not 0 <= arguments.tolerance < float("inf"):
+        raise UserError(f"--tolerance must be a number of at least 0, not {arguments.tolerance}")
+    out: Path = arguments.out
+    for folder in (arguments.source, arguments.masks, arguments.images):
+        if folder is not None:
+            _refuse_inside(out, folder)
+    groups = read_groups(Path(arguments.by[0]), arguments.by[1]) if arguments.by else None
+    source = open_source(arguments.source, arguments.masks, arguments.images, arguments.ignore)
+    print(f"{len(source.cases)} cases ({source.kind}), {'in-sample' if source.in_sample else 'not seen in training'}")
+    for remark in source.remarks:
+        print(f"note: {remark}")
+    make_directory(out)
+    with locked(out):
+        rows = score_cases(source, out, arguments.tolerance, arguments.workers)
+        found = audited(rows, source, groups)
+        names = ("source", "masks", "images")
+        places = {name: None if (path := getattr(arguments, name)) is None else str(path.resolve()) for name in names}
+        settings = {**places, "ignore": source.labels.ignore, "tolerance": arguments.tolerance}
+        write_report(out, found, source, settings, show=arguments.show, workers=arguments.workers)
+    print(found.summary)
+    print(f"look at   {out / 'review.html'}")
+    return 0
+
+
+def _refuse_inside(out: Path, folder: Path) -> None:
+    inner, outer = out.resolve(), folder.resolve()
+    if inner == outer or outer in inner.parents or inner in outer.parents:
+        raise UserError(f"{out} and {folder} lie in each other: name a folder of its own for the results")

@@ -1,0 +1,163 @@
+"""Case after case through the scores, in one or many processes, with a journal that a killed run carries on from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from seg_anl import __version__
+from seg_anl.records import UserError, written_aside
+from seg_anl.records.workers import in_processes
+
+from .cases import Case, CaseFiles, Labels, Structure, load_case
+from .diagnosis import diagnose
+from .images import read_case_image
+from .scores import THRESHOLD, Compared, case_self_confidence, compare, components, contradiction, structure_scores
+from .sources import Source
+
+JOURNAL = ".cases.jsonl"
+_ERRORS_SHOWN = 5
+_ROWS = 3  # schema of the journal's rows
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class CaseTask:
+    """One case to score; ``tolerance`` in mm or pixels, None for two elements."""
+
+    files: CaseFiles
+    labels: Labels
+    tolerance: float | None
+
+
+def score_cases(source: Source, out: Path, tolerance: float | None, workers: int) -> list[dict[str, Any]]:
+    """The rows of all cases, sorted by item: those that the journal in ``out`` knows are not made again.
+
+    A case whose files have changed since is. The rows do not depend on the number of workers.
+
+    Raises:
+        UserError: naming the cases that cannot be used; the others are done by then, and kept.
+    """
+    journal = out / JOURNAL
+    identity = {"version": __version__, "rows": _ROWS, "labels": repr(source.labels), "tolerance": tolerance}
+    known = _known_rows(journal, identity)
+    tasks = [CaseTask(files, source.labels, tolerance) for files in source.cases]
+    rows = {
+        files.item: known[files.item]
+        for files in source.cases
+        if known.get(files.item, {}).get("files", ()) == file_states(files)
+    }
+    try:
+        with written_aside(journal) as aside:
+            lines = [identity, *rows.values()]
+            aside.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        errors = []
+        with open(journal, "a", encoding="utf-8") as file:
+            open_tasks = [task for task in tasks if task.files.item not in rows]
+            for row in progress(in_processes(score_case, open_tasks, workers), len(open_tasks), "cases"):
+                if isinstance(row, str):
+                    errors.append(row)
+                    continue
+                rows[row["item"]] = row
+                file.write(json.dumps(row) + "\n")
+                file.flush()
+    except OSError as error:
+        raise UserError(f"cannot write {journal}: {error.strerror or error}") from error
+    if errors:
+        more = f"; and {len(errors) - _ERRORS_SHOWN} more" if len(errors) > _ERRORS_SHOWN else ""
+        raise UserError(f"{len(errors)} of {len(tasks)} cases failed: {'; '.join(errors[:_ERRORS_SHOWN])}{more}")
+    return [rows[item] for item in sorted(rows)]
+
+
+def score_case(task: CaseTask) -> dict[str, Any] | str:
+    """Everything about one case in plain numbers; what is wrong with its files as text."""
+    try:
+        case = load_case(task.files, task.labels)
+        image = read_case_image(task.files, case)
+        structures = []
+        compared = {structure: compare(case.of(structure), case.spacing) for structure in case.structures}
+        for structure, pair in compared.items():
+            if pair is not None:
+                structures.append({"structure": structure.name, **_structure_row(task, case, image, structure, pair)})
+    except UserError as error:
+        return str(error)
+    except MemoryError:
+        return f"{task.files.mask}: too large for this machine's memory"
+    return {
+        "item": task.files.item,
+        "fold": task.files.fold,
+        "unit": case.unit,
+        "image": image is not None,
+        "self_confidence": case_self_confidence(case),
+        "structures": structures,
+        "files": file_states(task.files),
+    }
+
+
+def _structure_row(
+    task: CaseTask, case: Case, image: NDArray[np.float32] | None, structure: Structure, pair: Compared
+) -> dict[str, Any]:
+    tolerance = 2 * min(case.spacing) if task.tolerance is None else task.tolerance
+    scores = structure_scores(pair, tolerance)
+    if image is not None:
+        box = (slice(None), *pair.box)
+        scores["contradiction"], scores["contrast_ratio"] = contradiction(pair, image[box], scores["displacement"])
+    others = []
+    for other in case.structures if not task.labels.regions else ():  # regions hold each other
+        if other != structure:
+            found = case.of(other)
+            others.append((other.name, found.annotated[pair.box], found.probability[pair.box] >= THRESHOLD))
+    found_kind = diagnose(pair, case.unit, others)
+    measures = found_kind.repair.measures if found_kind.repair else {}
+    return {
+        "scores": {name: round(value, 9) for name, value in scores.items()},
+        "diagnosis": found_kind.kind,
+        "evidence": found_kind.text + _in_the_body(measures.get("shift"), case),
+        "measures": measures,
+        "dice_before": found_kind.before,
+        "dice_after": found_kind.repair.after if found_kind.repair else found_kind.best,
+        "components": components(pair),
+    }
+
+
+def _in_the_body(shift: list[float] | None, case: Case) -> str:
+    """The direction of a shift in the patient's space, for files that know it."""
+    if shift is None or case.affine is None:
+        return ""
+    steps = np.array(shift) / np.array(case.spacing)
+    space = case.affine[:3, :3] @ steps
+    names = (("left", "right"), ("posterior", "anterior"), ("inferior", "superior"))
+    words = [f"{abs(s):.1f} mm {pair[int(s > 0)]}" for s, pair in zip(space, names, strict=True) if abs(s) >= 0.05]
+    return f" ({', '.join(words)})" if words else ""
+
+
+def file_states(files: CaseFiles) -> list[Any]:
+    """What tells that a case's files are still those that were read."""
+    states: list[Any] = [files.row]
+    for path in (files.mask, files.prediction, Path(files.image.name) if files.image else None):
+        state = path.stat() if path is not None and path.exists() else None
+        states.append([str(path), state.st_size, state.st_mtime_ns] if state else None)
+    return states
+
+
+def _known_rows(journal: Path, identity: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The rows of an earlier run of the same settings; its last line may be cut off where it was killed."""
+    if not journal.is_file():
+        return {}
+    try:
+        lines = [json.loads(line) for line in journal.read_bytes().split(b"\n")[:-1]]
+        return {row["item"]: row for row in lines[1:]} if lines and lines[0] == identity else {}
+    except (ValueError, TypeError, KeyError):
+        return {}
+
+
+def progress(results: Iterator[Result], total: int, what: str) -> Iterator[Result]:
+    """A bar on a terminal."""
+    yield from tqdm(results, total=total, unit=what[:-1], desc=what, disable=None)

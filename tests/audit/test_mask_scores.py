@@ -1,0 +1,123 @@
+"""Scores against closed forms and symmetries."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from seg_anl.audit.cases import Prediction, Structure
+from seg_anl.audit.scores import (
+    compare,
+    components,
+    contradiction,
+    equivalent_radius,
+    signed_distance,
+    softmin,
+    structure_scores,
+)
+
+ONE = Structure("1", (1,), 1)
+
+
+def disk(radius: float, center: tuple[float, float] = (40, 40), size: int = 80) -> np.ndarray:
+    rows, columns = np.ogrid[:size, :size]
+    return (rows - center[0]) ** 2 + (columns - center[1]) ** 2 <= radius**2
+
+
+def pair(annotated: np.ndarray, predicted: np.ndarray, sure: float = 1.0, spacing=(1.0, 1.0)):
+    probability = np.where(predicted, 0.5 + sure / 2, 0.5 - sure / 2).astype(np.float32)
+    found = compare(Prediction(ONE, annotated, probability), spacing)
+    assert found is not None
+    return found
+
+
+def test_equal_masks_score_nothing():
+    scores = structure_scores(pair(disk(15), disk(15)), tolerance=2)
+    for name in ("displacement", "confident_disagreement", "hard_dice", "beyond_tolerance"):
+        assert scores[name] == 0
+
+
+def test_displacement_of_concentric_disks_is_that_of_the_ring():
+    # Over the ring from r to R: integral of (s - r) 2 pi s ds, over pi R^2 R.
+    small, large = 10.0, 20.0
+    scores = structure_scores(pair(disk(large), disk(small)), tolerance=2)
+    integral = 2 * math.pi * ((large**3 - small**3) / 3 - small * (large**2 - small**2) / 2)
+    assert scores["displacement"] == pytest.approx(integral / (math.pi * large**3), rel=0.06)  # of a grid
+    assert scores["hard_dice"] == pytest.approx(1 - 2 * small**2 / (small**2 + large**2), rel=0.03)
+    # Drawn outside of what is predicted; the rim's centers lie half an element inside the outline.
+    assert scores["signed_distance"] == pytest.approx(large - small - 0.5, abs=0.4)
+    assert structure_scores(pair(disk(small), disk(large)), tolerance=2)["signed_distance"] < 0
+
+
+def test_beyond_the_tolerance_only_what_is_further_off_counts():
+    found = pair(disk(20), disk(16))
+    shares = [structure_scores(found, tolerance=tolerance)["beyond_tolerance"] for tolerance in (0, 2, 4.5)]
+    ring = 1 - 16**2 / 20**2
+    assert shares[0] == pytest.approx(ring, rel=0.05)
+    assert shares[1] == pytest.approx((20**2 - 18**2) / 20**2, rel=0.1)
+    assert shares[2] == 0
+
+
+def test_an_unsure_network_accuses_less():
+    sure, unsure = (structure_scores(pair(disk(20), disk(12), sure), 2)["displacement"] for sure in (0.9, 0.1))
+    assert unsure < 0.2 * sure
+
+
+def test_relative_scores_do_not_know_the_unit():
+    annotated, predicted = disk(18, (40, 44)), disk(15)
+    one, other = (structure_scores(pair(annotated, predicted, 0.8, (s, s)), 2 * s) for s in (1.0, 0.4))
+    for name in ("displacement", "boundary", "beyond_tolerance", "soft_dice"):
+        assert one[name] == pytest.approx(other[name])
+    assert one["signed_distance"] * 0.4 == pytest.approx(other["signed_distance"])
+
+
+def test_distances_are_in_mm_on_anisotropic_grids():
+    # A box of 4 x 20 elements of 5 mm x 1 mm: the middle of it is 2 elements, 10 mm, from the long sides.
+    inside = np.zeros((12, 40), bool)
+    inside[4:8, 10:30] = True
+    distance = signed_distance(inside, (5.0, 1.0))
+    assert distance[5, 20] == pytest.approx(0.5 - 10)
+    assert distance[3, 20] == pytest.approx(4.5)
+    assert distance[5, 31] == pytest.approx(1.5)
+    assert equivalent_radius(80, (5.0, 1.0)) == pytest.approx(math.sqrt(400 / math.pi))
+
+
+def test_softmin_is_that_of_cleanlab():
+    confidence = np.array([0.9, 0.2, 0.6])
+    weight = np.exp((1 - confidence) / 0.1)
+    assert softmin(confidence) == pytest.approx(float((confidence * weight).sum() / weight.sum()))
+
+
+def test_the_image_decides_between_two_outlines():
+    seen, unseen = disk(18), disk(18, (40, 52))
+    noise = np.random.default_rng(0).normal(0, 5, (80, 80))
+    image = (100 * seen + noise).astype(np.float32)[None]
+    ratios = []
+    for annotated, predicted in ((unseen, seen), (seen, unseen)):
+        found = pair(annotated, predicted)
+        cut = image[(slice(None), *found.box)]
+        ratios.append(contradiction(found, cut, structure_scores(found, 2)["displacement"])[1])
+    assert ratios[0] > 2  # the prediction is on the edge in the image: the annotation is wrong
+    assert ratios[1] < 0.5  # the annotation is
+
+
+def test_nothing_and_one_sided_cases():
+    nothing = np.zeros((80, 80), bool)
+    assert compare(Prediction(ONE, nothing, np.zeros((80, 80), np.float32)), (1.0, 1.0)) is None
+    for annotated, predicted in ((disk(10), nothing), (nothing, disk(10))):
+        scores = structure_scores(pair(annotated, predicted), 2)
+        assert scores["hard_dice"] == 1
+        assert all(math.isfinite(value) for value in scores.values())
+
+
+def test_components_name_what_is_extra_and_what_is_missed():
+    annotated = disk(8, (20, 20)) | disk(6, (60, 60))
+    predicted = disk(8, (20, 20)) | disk(5, (20, 60))
+    rows = components(pair(annotated, predicted, 0.9))
+    told = {(row["kind"], row["center"]): row["score"] for row in rows}
+    assert set(told) == {("annotated", "20.0 20.0"), ("annotated", "60.0 60.0"), ("predicted only", "20.0 60.0")}
+    assert told["annotated", "20.0 20.0"] == pytest.approx(0.05, abs=1e-6)
+    assert told["annotated", "60.0 60.0"] == pytest.approx(0.95, abs=1e-6)
+    assert told["predicted only", "20.0 60.0"] == pytest.approx(0.95, abs=1e-6)

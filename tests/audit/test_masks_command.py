@@ -1,0 +1,187 @@
+"""``seg-anl-audit masks`` from the command line: what it finds, the same bytes in every way, and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_prep.mask_noise import noisy_dataset
+from seg_anl.audit import command
+from seg_anl.records import UserError
+
+CASES, SIDE = 30, 48
+OUTPUTS = ("audit.csv", "structures.csv", "components.csv", "audit.json", "overview.png", "review.html")
+
+
+def lesions(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Dark ellipses on a noisy ground: masks ``(N, S, S)`` and images ``(N, S, S, 3)``."""
+    generator = np.random.default_rng(3)
+    rows, columns = np.ogrid[:SIDE, :SIDE]
+    masks, images = [], []
+    for _ in range(count):
+        center, radius, stretch = generator.uniform(18, 30, 2), generator.uniform(7, 12), generator.uniform(0.8, 1.25)
+        inside = ((rows - center[0]) * stretch) ** 2 + ((columns - center[1]) / stretch) ** 2 <= radius**2
+        masks.append(inside.astype(np.uint8))
+        image = 170 - 70 * inside[..., None] + generator.normal(0, 12, (SIDE, SIDE, 3))
+        images.append(image.clip(0, 255).astype(np.uint8))
+    return np.array(masks), np.array(images)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """Masks of which a third is wrong, images, and probabilities of a network that is a little off everywhere."""
+    root = tmp_path_factory.mktemp("data")
+    masks, images = lesions(CASES)
+    items = [f"case{n:02d}" for n in range(CASES)]
+    kinds = ("erode", "affine", "spurious")
+    noisy, records = noisy_dataset(list(masks), items, alpha=1 / 3, beta=0.7, kinds=kinds, seed=5)
+    predicted, _ = noisy_dataset(list(masks), items, alpha=1, beta=0.1, kinds=("boundary",), seed=6)
+    for folder in ("masks", "images", "predicted"):
+        (root / folder).mkdir()
+    for item, mask, image, network in zip(items, noisy, images, predicted, strict=True):
+        Image.fromarray(mask * np.uint8(255)).save(root / "masks" / f"{item}.png")
+        Image.fromarray(image).save(root / "images" / f"{item}.png")
+        foreground = np.where(network, 0.95, 0.05)
+        soft = np.stack([1 - foreground, foreground]).astype(np.float16)
+        np.savez_compressed(root / "predicted" / f"{item}.npz", probabilities=soft)
+    (root / "wrong.json").write_text(json.dumps([record.item for record in records if record.realised > 0]))
+    with open(root / "table.csv", "w", newline="") as file:
+        csv.writer(file).writerows([("item", "annotator"), *((item, "AB"[n % 2]) for n, item in enumerate(items))])
+    return root
+
+
+def audit(data: Path, out: Path, *more: str, images: bool = True) -> None:
+    words = ["masks", data / "predicted", out, "--masks", data / "masks", *more]
+    words += ["--images", data / "images"] if images else []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["seg-anl-audit", *map(str, words)])
+        with pytest.raises(SystemExit) as left:
+            command.main()
+    if left.value.code:
+        raise UserError(f"status {left.value.code}")
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    return {name: (out / name).read_bytes() for name in OUTPUTS}
+
+
+@pytest.fixture(scope="module")
+def once(data, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("once") / "out"
+    audit(data, out, "--by", str(data / "table.csv"), "annotator")
+    return out
+
+
+def test_wrong_masks_come_first_and_are_suspected(data, once):
+    with open(once / "audit.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    wrong = set(json.loads((data / "wrong.json").read_text()))
+    assert len(rows) == CASES
+    scores = [float(row["score"]) for row in rows]
+    assert scores == sorted(scores, reverse=True)
+    first = {row["item"] for row in rows[: len(wrong)]}
+    assert len(first & wrong) >= 0.9 * len(wrong)
+    assert {row["item"] for row in rows if row["suspected"] == "1"} <= wrong
+    assert all(row["diagnosis"] == "plausible" for row in rows if row["suspected"] == "0")
+    told = json.loads((once / "audit.json").read_text())
+    assert (told["kind"], told["score"], told["in_sample"]) == ("masks", "contradiction", False)
+    assert told["wrong"]["low"] <= 1 / 3 <= told["wrong"]["high"]
+    assert set(told["wrong_by_group"]) == {"A", "B"}
+
+
+def test_any_number_of_workers_and_a_second_run_give_the_same_bytes(data, once, tmp_path):
+    audit(data, tmp_path / "three", "--workers", "3", "--by", str(data / "table.csv"), "annotator")
+    assert contents(tmp_path / "three") == contents(once)
+    journal = (once / ".cases.jsonl").read_bytes()
+    audit(data, once, "--by", str(data / "table.csv"), "annotator")
+    assert contents(tmp_path / "three") == contents(once)
+    assert (once / ".cases.jsonl").read_bytes() == journal
+
+
+def test_a_killed_run_carries_on(data, once, tmp_path):
+    out = tmp_path / "killed"
+    words = ["masks", data / "predicted", out, "--masks", data / "masks", "--images", data / "images"]
+    slow = "import time, seg_anl.audit.streaming as s; f = s.score_case\n"
+    slow += "s.score_case = lambda task: (time.sleep(0.2), f(task))[1]\n"
+    code = slow + "from seg_anl.audit.command import main; main()"
+    process = subprocess.Popen([sys.executable, "-c", code, *map(str, words)], stdout=subprocess.DEVNULL)
+    journal = out / ".cases.jsonl"
+    for _ in range(600):
+        if journal.is_file() and journal.read_bytes().count(b"\n") >= 4:
+            break
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    done = journal.read_bytes()
+    assert 4 <= done.count(b"\n") < CASES
+    assert not (out / "audit.json").exists()
+    journal.write_bytes(done + b'{"item": "case')  # cut off in the middle of a line
+    audit(data, out, "--by", str(data / "table.csv"), "annotator")
+    assert contents(out) == contents(once)
+    assert journal.read_bytes().startswith(done)
+
+
+def test_without_images_and_without_probabilities_the_order_is_still_good(data, tmp_path):
+    (tmp_path / "labels").mkdir()
+    for path in (data / "predicted").iterdir():
+        label = np.load(path)["probabilities"].argmax(0).astype(np.uint8)
+        Image.fromarray(label * np.uint8(255)).save(tmp_path / "labels" / f"{path.stem}.png")
+    (tmp_path / "masks").symlink_to(data / "masks")
+    (tmp_path / "labels").rename(tmp_path / "predicted")
+    audit(tmp_path, tmp_path / "out", images=False)
+    told = json.loads((tmp_path / "out" / "audit.json").read_text())
+    assert told["score"] == "displacement"
+    with open(tmp_path / "out" / "audit.csv", newline="") as file:
+        first = [row["item"] for row in csv.DictReader(file)][: CASES // 3]
+    wrong = set(json.loads((data / "wrong.json").read_text()))
+    assert len(wrong & set(first)) >= 0.9 * len(wrong)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["masks", "{data}/predicted", "{data}/predicted/out", "--masks", "{data}/masks"], "lie in each other"),
+        (["masks", "{data}/predicted", "{data}/masks/out", "--masks", "{data}/masks"], "lie in each other"),
+        (["masks", "{data}/nowhere", "{tmp}/out"], "nowhere is not a folder"),
+        (["masks", "{data}/predicted", "{tmp}/out", "--masks", "{data}/masks", "--tolerance", "-1"], "--tolerance"),
+        (["masks", "{data}/predicted", "{tmp}/out", "--by", "{data}/table.csv", "site"], "columns item and site"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(data, tmp_path, capsys, monkeypatch, words, message):
+    given = [word.format(data=data, tmp=tmp_path) for word in words]
+    monkeypatch.setattr(sys, "argv", ["seg-anl-audit", *given])
+    with pytest.raises(SystemExit) as left:
+        command.main()
+    said = capsys.readouterr().err
+    assert left.value.code == 2
+    assert message in said
+    assert said.count("\n") == 1
+    assert not Path(given[2]).exists()
+
+
+def test_cases_that_fail_are_named_and_the_others_kept(data, tmp_path, capsys):
+    (tmp_path / "masks").symlink_to(data / "masks")
+    (tmp_path / "predicted").mkdir()
+    for path in (data / "predicted").iterdir():
+        (tmp_path / "predicted" / path.name).write_bytes(path.read_bytes())
+    broken = tmp_path / "predicted" / "case07.npz"
+    whole = broken.read_bytes()
+    broken.write_bytes(b"no archive")
+    with pytest.raises(UserError, match="status 2"):
+        audit(tmp_path, tmp_path / "out", images=False)
+    assert "case07.npz" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "audit.csv").exists()
+    assert (tmp_path / "out" / ".cases.jsonl").read_bytes().count(b"\n") == CASES  # and a line of settings
+    broken.write_bytes(whole)
+    audit(tmp_path, tmp_path / "out", images=False)
+    assert (tmp_path / "out" / "audit.csv").exists()

@@ -1,0 +1,158 @@
+"""review.html in a real browser: decisions by key, filters, saving and loading, and nothing asked for from outside."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from seg_anl.audit import review
+from seg_anl.audit.review import ReviewItem, write_review
+from tests.reporting.test_page_in_browser import CHROMIUM, DRIVER, Browser, driver
+
+pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no Chromium with its driver here")
+__all__ = ["driver"]  # the fixture
+
+KINDS = ("shifted", "eroded", "part added")
+STRANGE = "</script><b>&\"' folder/ä"
+
+
+def picture(seed: int, side: int = 24) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 255, (side, side, 3), dtype=np.uint8)
+
+
+def items(count: int) -> list[ReviewItem]:
+    names = [STRANGE, *(f"case{n:04d}" for n in range(1, count))]
+    return [
+        ReviewItem(name, 1 / (n + 1), KINDS[n % 3], "AB"[n % 2], [picture(n), picture(n + 1)], f"evidence {n}", n < 3)
+        for n, name in enumerate(names)
+    ]
+
+
+@pytest.fixture(scope="module")
+def page(driver, tmp_path_factory) -> Iterator[tuple[Browser, Path]]:
+    out = tmp_path_factory.mktemp("review")
+    write_review(out, items(2000), "Audit of 2000 masks", "A note.")
+    opened = Browser(driver)
+    opened.ask("POST", "/goog/cdp/execute", cmd="Browser.setDownloadBehavior",
+               params={"behavior": "allow", "downloadPath": str(out)})  # fmt: skip
+    opened.ask("POST", "/url", url=(out / "review.html").as_uri())
+    yield opened, out
+    opened.ask("DELETE", "")
+
+
+def shown(browser: Browser) -> str:
+    return browser.run("return document.getElementById('item').textContent")
+
+
+def press(browser: Browser, keys: str) -> None:
+    for key in keys:
+        browser.press("body", key)
+
+
+def choose(browser: Browser, select: str, value: str) -> int:
+    """Set a filter and say how many cases it leaves."""
+    return browser.run(
+        "const s = document.getElementById(arguments[0]); s.value = arguments[1]; s.dispatchEvent(new Event('change'));"
+        "return document.querySelectorAll('#list li').length",
+        select, value,
+    )  # fmt: skip
+
+
+def decisions(browser: Browser) -> dict[str, Any]:
+    return browser.run("return decisions")
+
+
+def test_keys_decide_and_go_on_and_a_reload_forgets_nothing(page):
+    browser, _ = page
+    assert shown(browser) == STRANGE
+    loaded = "return [...document.querySelectorAll('#pictures img')].map((one) => one.naturalWidth)"
+    assert browser.run(loaded) == [24, 24]
+    press(browser, "wru")
+    assert shown(browser) == "case0003"
+    press(browser, "np")
+    assert shown(browser) == "case0003"
+    wanted = {STRANGE: "wrong", "case0001": "right", "case0002": "unsure"}
+    assert decisions(browser) == wanted
+    browser.ask("POST", "/refresh")
+    assert decisions(browser) == wanted
+    assert browser.run("return document.getElementById('count').textContent").startswith("3 of 2000 decided: 1 wrong")
+    press(browser, "w")  # taken back by the same key
+    assert decisions(browser) == {name: word for name, word in wanted.items() if name != STRANGE}
+    press(browser, "w")
+    assert decisions(browser) == wanted
+
+
+def test_filters(page):
+    browser, _ = page
+    assert choose(browser, "structure", "A") == 1000
+    assert choose(browser, "diagnosis", "shifted") == 334
+    assert choose(browser, "structure", "") == 667
+    assert choose(browser, "diagnosis", "") == 2000
+    assert choose(browser, "decision", "undecided") == 1997
+    before = shown(browser)
+    press(browser, "r")  # decided, it leaves the list
+    assert shown(browser) != before
+    assert len(browser.run("return [...document.querySelectorAll('#list li')]")) == 1996
+    assert choose(browser, "decision", "wrong") == 1
+    assert choose(browser, "decision", "") == 2000
+
+
+def test_decisions_are_saved_and_loaded(page):
+    browser, out = page
+    before = decisions(browser)
+    browser.click("#save")
+    saved = out / "decisions.json"
+    for _ in range(100):
+        if saved.exists():
+            break
+        time.sleep(0.1)
+    assert json.loads(saved.read_text(encoding="utf-8")) == before
+    other = out / "other.json"
+    other.write_text(json.dumps({"case0009": "wrong", "case0001": "unsure", "nobody": "right"}), encoding="utf-8")
+    browser.press("#load", str(other))
+    for _ in range(50):
+        if decisions(browser).get("case0009"):
+            break
+        time.sleep(0.1)
+    assert decisions(browser) == {**before, "case0009": "wrong", "case0001": "unsure"}
+    assert "1 decisions are about cases" in browser.run("return document.getElementById('message').textContent")
+    other.write_text('{"case0009": "bad"}', encoding="utf-8")
+    browser.press("#load", str(other))
+    for _ in range(50):
+        said = browser.run("return document.getElementById('message').textContent")
+        if "expected wrong" in said:
+            break
+        time.sleep(0.1)
+    assert "expected wrong, right or unsure" in said
+    assert decisions(browser)["case0009"] == "wrong"
+
+
+def test_no_complaints_and_no_requests(page):
+    browser, _ = page
+    assert [entry["message"] for entry in browser.log("browser")] == []
+    events = [json.loads(entry["message"])["message"] for entry in browser.log("performance")]
+    asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    assert {url.split(":")[0] for url in asked} <= {"file", "data", "blob"}
+
+
+def test_a_page_that_would_be_too_large_has_its_pictures_beside_it(driver, tmp_path, monkeypatch):
+    monkeypatch.setattr(review, "LARGEST", 20_000)
+    write_review(tmp_path, items(30), "Large", "note")
+    assert (tmp_path / "review.html").stat().st_size < 40_000
+    assert len(list((tmp_path / "pictures").iterdir())) == 60
+    browser = Browser(driver)
+    try:
+        browser.ask("POST", "/url", url=(tmp_path / "review.html").as_uri())
+        time.sleep(0.2)
+        loaded = "return [...document.querySelectorAll('#pictures img')].map((one) => one.naturalWidth)"
+        assert browser.run(loaded) == [24, 24]
+    finally:
+        browser.ask("DELETE", "")
+    write_review(tmp_path, items(2), "Small again", "note")
+    assert not (tmp_path / "pictures").exists()
