@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -13,6 +14,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from seg_anl.records import MetricRow, UserError, make_directory, write_json, write_metrics, write_text
+from seg_anl.records.foreign_files import read_json, read_yaml
 from seg_anl.records.lock import locked
 from seg_anl.records.provenance import provenance, write_environment
 from seg_anl.records.runs import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, SUMMARY_FILE, finished_summary
@@ -44,31 +46,26 @@ class RunDirectory:
     @property
     def summary(self) -> dict[str, Any] | None:
         """summary.json, or None when there is none yet."""
-        path = self.path / SUMMARY_FILE
-        if not path.exists():
-            return None
-        try:
-            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path}: damaged: {error}; delete it to resume the run") from error
-        return content
+        return _named_values(self.path / SUMMARY_FILE, "delete it to resume the run")
 
     def config(self) -> DictConfig:
-        """The resolved configuration the run was started with.
+        """The resolved configuration the run was started with: data, in which nothing refers to anything else.
 
         Raises:
-            UserError: when the folder holds no run.
+            UserError: when the folder holds no run, or the file is damaged.
         """
         path = self.path / CONFIG_FILE
-        if not path.is_file():
+        if not os.path.lexists(path):
             raise UserError(f"{self.path}: not a run directory (no {CONFIG_FILE} in it)")
-        try:
-            config = OmegaConf.load(path)
-        except Exception as error:  # YAML's errors have no common base that OmegaConf documents
-            raise UserError(f"{path}: damaged: {error}") from error
-        if not isinstance(config, DictConfig):
+        content = read_yaml(path)
+        if not isinstance(content, dict):
             raise UserError(f"{path}: damaged: expected named settings")
-        return config
+        for group in ("data", "loss", "model", "optim"):
+            if not isinstance(content.get(group, {}), dict):
+                raise UserError(f"{path}: damaged: {group} is {content[group]!r}, expected a group of settings")
+        if "${" in str(content):
+            raise UserError(f"{path}: damaged: ${{...}} where a value belongs")
+        return OmegaConf.create(content)
 
     @property
     def finished(self) -> bool:
@@ -103,13 +100,7 @@ class RunDirectory:
         Raises:
             UserError: when the record is damaged.
         """
-        path = self.path / INPUTS_FILE
-        if not path.exists():
-            return None
-        try:
-            return dict(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise UserError(f"{path}: damaged: {error}; delete the run's folder to begin anew") from error
+        return _named_values(self.path / INPUTS_FILE, "delete the run's folder to begin anew")
 
     def check_inputs(self, fingerprints: dict[str, str]) -> None:
         """Check that a run that resumes is made from what it began with.
@@ -170,6 +161,19 @@ class RunDirectory:
             plain(config), rows, headline=headline, k=config.evaluation.last_k, counts=counts, loss_state=loss_state
         )
         write_json(self.path / SUMMARY_FILE, content)
+
+
+def _named_values(path: Path, remedy: str) -> dict[str, Any] | None:
+    """What a JSON file of the run holds; None where there is none. A damaged one is refused with the ``remedy``."""
+    if not os.path.lexists(path):
+        return None
+    try:
+        content = read_json(path)
+    except UserError as error:
+        raise UserError(f"{error}; {remedy}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: damaged: expected named values; {remedy}")
+    return content
 
 
 def run_path(config: DictConfig, noise: str, *, noise_follows_seed: bool = False) -> Path:
