@@ -9,11 +9,21 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from seg_anl.records import MetricRow, UserError, make_directory, write_json, write_metrics, write_text
+from seg_anl.records import (
+    MetricRow,
+    UserError,
+    is_whole_number,
+    make_directory,
+    read_metrics,
+    write_json,
+    write_metrics,
+    write_text,
+)
 from seg_anl.records.foreign_files import read_json, read_yaml
 from seg_anl.records.lock import locked
 from seg_anl.records.provenance import provenance, write_environment
@@ -46,7 +56,11 @@ class RunDirectory:
     @property
     def summary(self) -> dict[str, Any] | None:
         """summary.json, or None when there is none yet."""
-        return _named_values(self.path / SUMMARY_FILE, "delete it to resume the run")
+        remedy = "delete it to resume the run"
+        content = _named_values(self.path / SUMMARY_FILE, remedy)
+        if content is not None and content.get("status") == "finished" and not _is_summary(content):
+            raise UserError(f"{self.path / SUMMARY_FILE}: damaged: not the numbers of a finished run; {remedy}")
+        return content
 
     def config(self) -> DictConfig:
         """The resolved configuration the run was started with: data, in which nothing refers to anything else.
@@ -69,9 +83,23 @@ class RunDirectory:
 
     @property
     def finished(self) -> bool:
-        """Whether the run has come to its end."""
+        """Whether the run has come to its end; one whose metrics were lost comes to it again from its checkpoint.
+
+        Raises:
+            UserError: when summary.json is damaged, or the metrics are lost and there is no checkpoint.
+        """
         summary = self.summary
-        return summary is not None and summary.get("status") == "finished"
+        if summary is None or summary.get("status") != "finished":
+            return False
+        try:
+            last = max((row.epoch for row in read_metrics(self.path / METRICS_FILE)), default=-1)
+            if last + 1 != summary["epochs"]:
+                raise UserError(f"{self.path / METRICS_FILE}: ends after {last + 1} of {summary['epochs']} epochs")
+        except UserError as error:
+            if not self.last.is_file():
+                raise UserError(f"{error}; delete {SUMMARY_FILE} to train anew, or bring the file back") from error
+            return False
+        return True
 
     def check(self, config: DictConfig) -> None:
         """Check that what the folder holds, if anything, was made with the same settings.
@@ -161,6 +189,22 @@ class RunDirectory:
             plain(config), rows, headline=headline, k=config.evaluation.last_k, counts=counts, loss_state=loss_state
         )
         write_json(self.path / SUMMARY_FILE, content)
+
+
+def _is_summary(content: Mapping[str, Any]) -> bool:
+    """Whether it holds what the table at the end of a run is printed from."""
+    metrics = content.get("metrics")
+    return (
+        all(is_whole_number(content.get(name)) for name in ("k", "epochs"))
+        and isinstance(metrics, dict)
+        and all(
+            isinstance(values, dict)
+            and is_whole_number(values.get("best_epoch"))
+            and isinstance(values.get("last_k_std"), (float, int, NoneType))
+            and all(isinstance(values.get(name), (float, int)) for name in ("last", "last_k_mean", "best"))
+            for values in metrics.values()
+        )
+    )
 
 
 def _named_values(path: Path, remedy: str) -> dict[str, Any] | None:
