@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_anl.records import UserError, nearest_names
-from seg_anl.records.files import check_file
+from seg_anl.records.foreign_files import check_regular
 
 from ..array_files import read_array
 from .label_kind import Noisy, label_noise
@@ -98,7 +98,7 @@ def read_human_labels(path: Path, which: str, clean: NDArray[Any], num_classes: 
 def _read_pt(path: Path) -> dict[str, NDArray[Any]]:
     import torch
 
-    check_file(path)
+    check_regular(path)
     try:
         with torch.serialization.safe_globals(_numpy_types()):
             loaded = torch.load(path, map_location="cpu", weights_only=True)

@@ -6,7 +6,6 @@ manifest.json is written last and removed first: a folder that has it is whole.
 from __future__ import annotations
 
 import io
-import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from seg_anl.records import UserError, array_digest, write_bytes, write_json, write_text, written_aside
 from seg_anl.records.atomic import PARTIAL_PREFIX
+from seg_anl.records.foreign_files import read_json
 from seg_anl.records.lock import locked
 
 from ..array_files import read_array
@@ -135,8 +135,8 @@ def read_label_noise(folder: Path) -> NDArray[np.int64]:
     """
     labels, _ = read_array(folder / LABELS)
     try:
-        expected = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["result_sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        expected = read_json(folder / MANIFEST)["result_sha256"]
+    except (UserError, KeyError, TypeError) as error:
         raise UserError(f"{folder / MANIFEST}: not the manifest of noisy labels ({error}); delete {folder}") from error
     if array_digest(labels) != expected:
         raise UserError(f"{folder / LABELS}: not the labels of {MANIFEST} beside it; delete {folder}")
@@ -194,8 +194,8 @@ def _check_target(target: Path, identity: dict[str, Any], labels: bytes, *, over
         return
     if path in there:
         try:
-            earlier = dict(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError, RecursionError) as error:
+            earlier = dict(read_json(path))
+        except (UserError, ValueError, TypeError) as error:
             raise UserError(f"{path}: not a manifest of this command ({error}); --overwrite replaces it") from error
         if any(earlier.get(name) != value for name, value in identity.items()):
             different = "settings" if earlier.get("settings") != identity["settings"] else "sources"

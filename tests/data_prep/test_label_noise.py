@@ -289,7 +289,10 @@ TINY = np.array([0, 1, 2, 0, 1, 2])
         (lambda: asymmetric(MNIST, 10, 0.2, dataset="mnist", reflip=True), "for cifar10, not for mnist"),
         (lambda: asymmetric(MNIST, 10, 0.2, dataset="mnist", pairs=True), "for cifar100, not for mnist"),
         (lambda: asymmetric(MNIST, 10, 0.2, dataset="mnist", counts="class"), "counts=class: known: cell, exact, iid"),
-        (lambda: asymmetric(CIFAR10, 10, 0.2, dataset="cifar10", reflip=True, bidirectional=True), "not with bidirectional"),
+        (
+            lambda: asymmetric(CIFAR10, 10, 0.2, dataset="cifar10", reflip=True, bidirectional=True),
+            "not with bidirectional",
+        ),
         (lambda: asymmetric(CIFAR100, 100, 0.2, dataset="cifar100", superclass="real"), "index, semantic"),
         (lambda: transition(TINY, np.eye(2), 3), r"3 x 3 for these labels, got \(2, 2\)"),
         (lambda: transition(TINY, np.full((3, 3), 0.3), 3), "row 0 of the matrix sums to 0.9"),
