@@ -6,6 +6,7 @@ import sys
 from importlib import import_module
 
 from data_prep.command_line import OneLineParser
+
 from seg_anl.records import run_command
 
 PROGRAM = "seg-anl-audit"

@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from data_prep.command_line import refuse_overlap
+
 from seg_anl.records import UserError
 
 HELP = "which class labels are wrong"

@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from data_prep.command_line import positive_int
+
 from seg_anl.records import UserError, make_directory
 from seg_anl.records.lock import locked
 

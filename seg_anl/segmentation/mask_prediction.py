@@ -26,6 +26,7 @@ from .networks import load_run_model
 from .settings import data_settings
 
 ORIENTATION = 0x0112  # the EXIF tag
+_TO_STORED = dict(enumerate(map(Image.Transpose, (0, 3, 1, 5, 2, 6, 4)), start=2))  # from upright, by orientation
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class _Job:
 
 
 def predict_masks(
-    run: Path, images: Path, out: Path, *, overlay: bool, checkpoint: str, device: str, overwrite: bool
+    run: Path, images: Path, out: Path, *, overlay: bool, checkpoint: str, device: str, overwrite: bool, trust: bool
 ) -> None:
     """Predict every image below ``images`` into ``out``.
 
@@ -57,7 +58,7 @@ def predict_masks(
     if existing and not overwrite:
         raise UserError(f"{existing[0]} exists already; give --overwrite or another folder")
     with started(device) as process:
-        model, config = _trained(directory, weights, process.device)
+        model, config = _trained(directory, weights, process.device, trust)
         size = data_settings(config).shape
         for job in tqdm(jobs, unit="image", dynamic_ncols=True):
             image, _ = read_image(job.source, str(job.source))
@@ -97,13 +98,15 @@ def _resized(tensor: Tensor, size: tuple[int, ...]) -> Tensor:
     return F.interpolate(tensor, size=size, mode="bilinear", align_corners=False)
 
 
-def _trained(directory: RunDirectory, weights: Path, device: torch.device) -> tuple[nn.Module, DictConfig]:
+def _trained(
+    directory: RunDirectory, weights: Path, device: torch.device, trusted: bool
+) -> tuple[nn.Module, DictConfig]:
     """The network of a segmentation run, and its configuration; a run of another task is named as such."""
     task = directory.config().get("task")
     if task != "segmentation":
         raise UserError(f"{directory.path}: a run of the task {task!r}; masks need a run of seg-anl-train")
     try:
-        return load_run_model(directory, weights, device)
+        return load_run_model(directory, weights, device, trusted=trusted)
     except OmegaConfBaseException as error:
         raise UserError(f"{directory.path}: config.yaml is damaged: {str(error).splitlines()[0]}") from error
 
@@ -111,7 +114,8 @@ def _trained(directory: RunDirectory, weights: Path, device: torch.device) -> tu
 def _orientation(path: Path) -> int | None:
     """The EXIF orientation with which viewers show the image; None for upright ones.
 
-    Pixels are predicted as they are stored. A viewer turns the photo, so it has to turn the mask as well.
+    What is predicted is upright. The mask is stored as its photo is, so it lies on it whether a program turns both or
+    neither.
     """
     with Image.open(path) as picture:
         if picture.format == "TIFF":  # which Pillow turns itself
@@ -122,11 +126,11 @@ def _orientation(path: Path) -> int | None:
 
 def _save(path: Path, array: NDArray[np.uint8], orientation: int | None) -> None:
     make_directory(path.parent)
-    tags = Image.Exif()
+    tags, picture = Image.Exif(), Image.fromarray(array)
     if orientation is not None:
-        tags[ORIENTATION] = orientation
+        tags[ORIENTATION], picture = orientation, picture.transpose(_TO_STORED[orientation])
     with written_aside(path) as aside:
-        Image.fromarray(array).save(aside, format="PNG", **({"exif": tags} if len(tags) else {}))
+        picture.save(aside, format="PNG", **({"exif": tags} if len(tags) else {}))
 
 
 def _jobs(images: Path, out: Path, *, overlay: bool) -> list[_Job]:
