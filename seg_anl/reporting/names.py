@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import PurePath
 from typing import Any
-from zlib import crc32
 
 from seg_anl.records import is_number
 
@@ -48,6 +47,11 @@ def loss_order(loss: Mapping[str, Any]) -> int:
     return names.index(name) if name in names else len(names)
 
 
+def training_name(config: Mapping[str, Any]) -> str:
+    """The training method among the settings; ``plain`` where none is set."""
+    return str((config.get("method") or {}).get("name", "plain"))
+
+
 def method_name(config: Mapping[str, Any]) -> str:
     """Loss and training method under the papers' names.
 
@@ -58,26 +62,11 @@ def method_name(config: Mapping[str, Any]) -> str:
     """
     loss = config.get("loss") or {}
     text = loss_name(loss) + (" with Dice" if loss.get("dice_weight") else "")
-    training = str((config.get("method") or {}).get("name", "plain"))
+    training = training_name(config)
     if training == "plain":
         return text
     name = TRAINING_NAMES.get(training, training)
     return name if loss.get("name") == "ce" else f"{name}, {text}"
-
-
-def color_place(config: Mapping[str, Any]) -> int:
-    """Which color of the palette a method has everywhere: its loss's place among the declarations.
-
-    Training methods come after the losses, then methods that neither list names, by their name.
-    """
-    titles, trainings = [*loss_titles().values()], [*TRAINING_NAMES]
-    title = loss_name(config.get("loss") or {})
-    training = str((config.get("method") or {}).get("name", "plain"))
-    if training == "plain" and title in titles:
-        return titles.index(title)
-    if training in trainings and title == loss_name({"name": "ce"}):
-        return len(titles) + trainings.index(training)
-    return len(titles) + len(trainings) + crc32(method_name(config).encode()) % 20
 
 
 def noise_name(config: Mapping[str, Any]) -> str:

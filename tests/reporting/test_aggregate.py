@@ -48,7 +48,7 @@ def test_last_k_epochs_count_for_each_run_first(write_run, tmp_path):
     ((group,), _) = _gather(tmp_path)
     assert group.mean == pytest.approx(60)
     assert group.std == pytest.approx(100 * math.sqrt(0.02))  # (0.1**2 + 0.1**2) / 1
-    assert group.k == 2
+    assert group.last_k == 2
 
 
 def test_one_seed_has_no_spread_and_is_said_to_be_alone(write_run, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from seg_anl.losses import list_losses
 from seg_anl.records import UserError, config_folder
 from seg_anl.records.recipes import load_recipe
-from seg_anl.reporting.published import PublishedCell, find_table, list_errata, list_tables, read_table
+from seg_anl.reporting.published import find_table, list_errata, list_tables, read_table
 
 ALL_TABLES = [table.id for table in list_tables()]
 RESULTS = [table.id for table in list_tables() if table.kind == "results"]
@@ -335,7 +335,7 @@ def test_zhou_nlnl_on_cifar100_is_ma_et_al() -> None:
 def test_cui_means_are_the_means_of_their_rows(table: str) -> None:
     methods = {cell.method for cell in read_table(table)}
     for method in methods:
-        cells: list[PublishedCell] = [cell for cell in read_table(table) if cell.method == method]
+        cells = [cell for cell in read_table(table) if cell.method == method]
         printed = [cell.mean for cell in cells if cell.metric == "mean_accuracy"]
         row = [cell.mean for cell in cells if cell.metric == "accuracy" and cell.mean is not None]
         assert len(row) == 7

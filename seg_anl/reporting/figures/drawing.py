@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Drawing
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -26,13 +27,14 @@ from seg_anl.records import UserError, written_aside
 from seg_anl.reporting.palette import method_color
 from seg_anl.reporting.run_directories import Run
 
+from .run_selection import select
+
 COLUMN, PAGE = 3.5, 7.16  # inches: the width of one column, and of both
 DPI = 160
 SMALL = 8.0  # points
 # Of Okabe & Ito, which color-blind readers tell apart: for lines that stand for no loss.
 BLACK, BLUE, VERMILLION, GREEN = "#000000", "#0072B2", "#D55E00", "#009E73"
-PURPLE, ORANGE, SKY, GRAY = "#CC79A7", "#E69F00", "#56B4E9", "#767676"
-COLORS = (BLUE, VERMILLION, GREEN, BLACK, PURPLE, ORANGE, SKY, GRAY)
+COLORS = (BLUE, VERMILLION, GREEN, BLACK, "#CC79A7", "#E69F00", "#56B4E9", "#767676")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 STYLE: dict[Any, Any] = {
@@ -48,19 +50,14 @@ STYLE: dict[Any, Any] = {
     **{"pdf.fonttype": 42, "svg.hashsalt": "seg-anl"},
 }
 # What keeps dates and, in PNG, versions out of the files: the same runs give the same bytes.
-METADATA: dict[str, dict[str, Any]] = {
-    ".png": {"Software": None},
-    ".pdf": {"CreationDate": None},
-    ".svg": {"Date": None},
-}
+METADATA: dict[str, Any] = {".png": {"Software": None}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
 
 
-@dataclass(frozen=True)
-class Composed:
+class Composed(NamedTuple):
     """A drawing, and a line for each thing left out, for the person who asked for it."""
 
     drawing: Drawing
-    notes: list[str] = field(default_factory=list)
+    notes: list[str]
 
 
 @dataclass(frozen=True)
@@ -69,18 +66,28 @@ class Figure:
 
     Attributes:
         meaning: one line that names the paper and its figure.
-        needs: which files of the run directories it reads, and commands that make a fitting set of runs.
-        composed: draws it; raises UserError, naming the run and what it lacks, for runs it cannot be drawn from.
+        needs: which files of which runs it reads, and commands that make a fitting set of runs.
+        drawn: draws the runs that fit, and adds to the notes; None where all of them are for comparison only.
+        reason_against: why a run cannot be drawn, or None for one that can; unset for figures that need no runs.
     """
 
     meaning: str
     needs: str
-    composed: Callable[[Sequence[Run]], Composed]
+    drawn: Callable[[list[Run], list[str]], Drawing | None]
+    reason_against: Callable[[Run], str | None] | None = None
 
     def compose(self, runs: Sequence[Run]) -> Composed:
-        """Draw the figure in the project's style; UserError as above."""
+        """Draw the figure in the project's style, whatever the person's own matplotlibrc says.
+
+        Raises:
+            UserError: when it cannot be drawn from the runs; names a run and what it lacks.
+        """
+        kept, notes = select(runs, self.reason_against, self.needs) if self.reason_against else ([], [])
         with styled():
-            return self.composed(sorted(runs, key=lambda run: run.path))
+            drawing = self.drawn(kept, notes)
+        if drawing is None:
+            raise UserError(f"{kept[0].path} and all other runs are for comparison only; needed: {self.needs}")
+        return Composed(drawing, notes)
 
     def draw(self, runs: Sequence[Run], path: Path) -> list[str]:
         """Write the figure to ``path`` (.png, .pdf or .svg), the same bytes for the same runs; returns the notes.
@@ -88,20 +95,21 @@ class Figure:
         Raises:
             UserError: as above, for another suffix, or when the file cannot be written.
         """
-        composed, suffix = self.compose(runs), path.suffix.lower()
+        suffix = path.suffix.lower()
         if suffix not in METADATA:
             raise UserError(f"{path}: a figure is written as {', '.join(METADATA)}; got {path.suffix or 'no suffix'}")
+        drawing, notes = self.compose(runs)
         try:
             with styled(), written_aside(path) as aside:  # some settings are read when the file is written
-                composed.drawing.savefig(aside, dpi=DPI, format=suffix[1:], metadata=METADATA[suffix])
+                drawing.savefig(aside, dpi=DPI, format=suffix[1:], metadata=METADATA[suffix])
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror or error}") from error
-        return composed.notes
+        return notes
 
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """The project's style, whatever the person's own matplotlibrc says; put back at the end."""
+    """The project's style, put back at the end."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
@@ -109,47 +117,39 @@ def styled() -> Iterator[None]:
 
 
 def panels(
-    rows: int,
-    columns: int,
-    *,
-    height: float | None = None,
-    extra: float = 0.75,
-    width: float | None = None,
-    **shared: Any,
+    rows: int, columns: int, *, height: float | None = None, extra: float = 0.75, width: float | None = None, **kw: Any
 ) -> tuple[Drawing, NDArray[Any]]:
     """A drawing with a grid of axes ``(rows, columns)``.
 
     Rows are ``height`` inches high (lower for many panels than for one), with ``extra`` inches for legend and caption;
-    a single column of panels is as wide as one column of the paper, else both. ``shared``: as of ``subplots``.
+    a single column of panels is as wide as one column of the paper, else both. ``kw``: as of ``subplots``.
     """
     width = width or (COLUMN if columns == 1 else PAGE)
     height = height or (1.75 if rows * columns > 1 else 2.2)
     drawing = Drawing(figsize=(width, height * rows + extra), layout="constrained", dpi=DPI)
     FigureCanvasAgg(drawing)
-    return drawing, drawing.subplots(rows, columns, squeeze=False, **shared)
+    return drawing, drawing.subplots(rows, columns, squeeze=False, **kw)
 
 
-def legend_above(drawing: Drawing, handles: Sequence[Any], labels: Sequence[str]) -> None:
-    """One legend for all panels, above them, in as many columns as fit."""
-    if not handles:
-        return
-    room = drawing.get_figwidth() - 0.2
-    fitting = [columns for columns in range(1, len(labels) + 1) if _legend_width(labels, columns) <= room]
-    lines = math.ceil(len(labels) / max(fitting, default=1))
-    drawing.legend(handles, labels, loc="outside upper center", ncols=math.ceil(len(labels) / lines))
+def legend_and_caption(drawing: Drawing, legend: Mapping[str, Any], caption: str = "") -> None:
+    """One legend for all panels, above them, in as many columns as fit; what a reader must know besides, below them.
 
+    ``legend``: text to artist, or to the looks of a line.
+    """
 
-def _legend_width(labels: Sequence[str], columns: int) -> float:
-    """About how wide, in inches, a legend is that is filled column by column."""
-    rows = math.ceil(len(labels) / columns)
-    longest = [max(map(len, labels[start : start + rows])) for start in range(0, len(labels), rows)]
-    return sum(0.55 + 0.063 * letters for letters in longest)
+    def width(columns: int) -> float:  # in inches, about; a legend is filled column by column
+        rows = math.ceil(len(legend) / columns)
+        longest = [max(map(len, [*legend][start : start + rows])) for start in range(0, len(legend), rows)]
+        return sum(0.55 + 0.063 * letters for letters in longest)
 
-
-def caption(drawing: Drawing, text: str) -> None:
-    """What a reader must know besides, in small type below the panels."""
-    letters = int(drawing.get_figwidth() * 16.5)
-    drawing.supxlabel(textwrap.fill(text, letters), fontsize=SMALL, color="#404040", x=0.01, ha="left")
+    if legend:
+        fitting = [n for n in range(1, len(legend) + 1) if width(n) <= drawing.get_figwidth() - 0.2]
+        lines = math.ceil(len(legend) / max(fitting, default=1))
+        handles = [Line2D([], [], **looks) if isinstance(looks, dict) else looks for looks in legend.values()]
+        drawing.legend(handles, [*legend], loc="outside upper center", ncols=math.ceil(len(legend) / lines))
+    if caption:
+        text = textwrap.fill(caption, int(drawing.get_figwidth() * 16.5))
+        drawing.supxlabel(text, fontsize=SMALL, color="#404040", x=0.01, ha="left")
 
 
 def finish_panels(grid: NDArray[Any], below: str, *, whole: bool = True) -> None:
@@ -159,9 +159,8 @@ def finish_panels(grid: NDArray[Any], below: str, *, whole: bool = True) -> None
     """
     for column in grid.T:
         used = [axes for axes in column if axes.has_data()]
-        for axes in column:
-            if axes not in used:
-                axes.set_axis_off()
+        for axes in {*column} - {*used}:
+            axes.set_axis_off()
         for axes in used:
             axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=whole, min_n_ticks=2))
         if used:

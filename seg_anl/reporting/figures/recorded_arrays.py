@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,21 +18,23 @@ Arrays = dict[str, NDArray[Any]]
 Shapes = Mapping[str, tuple[str, ...]]
 """An archive's arrays and the names of their dimensions; dimensions of one name must be equally long."""
 
-PROBABILITIES: Shapes = {"softmax": ("N", "K"), "p_label": ("N",), "labels": ("N",), "clean": ("N",)}
-GRADIENTS: Shapes = {"nnce": ("N",), "labels": ("N",), "clean": ("N",)}
-FEATURES: Shapes = {"features": ("n", "D"), "labels": ("n",)}
-
 
 def recorded_epochs(run: Run, kind: str) -> list[int]:
     """The epochs of which ``run`` keeps a record of this kind, rising."""
     folder = run.folder / "records" / kind
     names = [re.fullmatch(r"epoch_(\d+)\.npz", path.name) for path in (folder.iterdir() if folder.is_dir() else ())]
-    return sorted(int(name.group(1)) for name in names if name)
+    return sorted(int(name[1]) for name in names if name)
 
 
-def lacks_record(run: Run, kind: str) -> str | None:
-    """Why a run without this record cannot be drawn, and how to get it; None when it has one."""
-    return None if recorded_epochs(run, kind) else f"has no records/{kind}: train it with record=[{kind}]"
+def shared_epochs(runs: Sequence[Run], kind: str) -> list[int]:
+    """The epochs of which all ``runs`` keep a record, rising."""
+    return sorted(set.intersection(*(set(recorded_epochs(run, kind)) for run in runs)))
+
+
+def lacks_record(kind: str) -> Callable[[Run], str | None]:
+    """Why a run without this record cannot be drawn, and how to get it; None for a run that has one."""
+    reason = f"has no records/{kind}: train it with record=[{kind}]"
+    return lambda run: None if recorded_epochs(run, kind) else reason
 
 
 def read_epoch(run: Run, kind: str, epoch: int, shapes: Shapes) -> Arrays:
@@ -51,26 +53,24 @@ def read_arrays(path: Folder, kind: str, shapes: Shapes) -> Arrays:
         with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as archive:
             if sum(entry.file_size for entry in archive.zip.infolist()) > LARGEST_ARCHIVE:
                 raise ValueError(f"more than {LARGEST_ARCHIVE >> 30} GiB of arrays")
-            missing = [name for name in shapes if name not in archive.files]
-            if missing == ["clean"]:
-                raise UserError(
-                    f"{path}: the true labels are not known for this data set, so clean and noisy samples "
-                    "cannot be told apart; use a data set with clean labels and a noise setting"
-                )
-            if missing:
-                raise UserError(f"{path}: has no array {missing[0]!r}, only {', '.join(archive.files)}; {again}")
-            arrays = {name: archive[name] for name in shapes}
+            arrays = {name: archive[name] for name in shapes if name in archive.files}
     except UserError as error:
-        raise UserError(f"{error}; {again}" if "damaged" in str(error) else str(error)) from error
+        raise UserError(f"{error}; {again}") from error
     except (AttributeError, KeyError, *UNREADABLE) as error:  # the first: one array, no archive
         raise UserError(f"{path}: damaged ({error}); {again}") from error
+    missing = [name for name in shapes if name not in arrays]
+    if missing == ["clean"]:
+        raise UserError(
+            f"{path}: the true labels are not known for this data set, so clean and noisy samples cannot be told "
+            "apart; use a data set with clean labels and a noise setting"
+        )
+    if missing:
+        raise UserError(f"{path}: has no array {missing[0]!r}; {again}")
     lengths: dict[str, int] = {}
     for name, dimensions in shapes.items():
         shape = arrays[name].shape
-        fits = len(shape) == len(dimensions) and all(
-            lengths.setdefault(dimension, length) == length for dimension, length in zip(dimensions, shape, strict=True)
-        )
-        if not fits or 0 in shape:
+        lengths = {**dict(zip(dimensions, shape, strict=False)), **lengths}
+        if shape != tuple(lengths.get(dimension) for dimension in dimensions) or 0 in shape:
             raise UserError(f"{path}: array {name!r} has shape {shape}, expected ({', '.join(dimensions)}); {again}")
         if arrays[name].dtype.kind == "f" and not np.isfinite(arrays[name]).all():
             raise UserError(f"{path}: array {name!r} has values that are no numbers: the run diverged; leave it out")
