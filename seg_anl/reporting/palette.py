@@ -9,8 +9,8 @@ from zlib import crc32
 from .names import TRAINING_NAMES, loss_name, loss_titles, method_name, training_name
 
 PAPER, NIGHT = "#fcfcfa", "#15171a"  # the page's backgrounds; page.css has the same
-# Of the colors with a contrast of at least 4.5 to these: the first is a blue, each next one as unlike those before it as can
-# be (distance in OKLab); the first ten are neither dark nor grayish. A dark page has lighter twins.
+# Of the colors with a contrast of at least 4.5 to these: the first is a blue, each next one as unlike those before it
+# as can be (distance in OKLab); the first ten are neither dark nor grayish. A dark page has lighter twins.
 _LIGHT = (
     "394eaa936d24ab4b900c69449a2a1e70447a5174afa75b5c5c5c010e5e8a4c37347000484b1f7e1b490f023f6f68524e7d6f80912964"
     "8048106822268663a022308a592656863d4b663e9e2a4246455d613e316d4e508e84307f5d146c9a53aaa05b7da3623b992645807262"

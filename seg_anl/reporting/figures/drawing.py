@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +26,7 @@ from seg_anl.records import UserError, written_aside
 from seg_anl.reporting.palette import method_color
 from seg_anl.reporting.run_directories import Run
 
-from .run_selection import select
+from .selection import select
 
 COLUMN, PAGE = 3.5, 7.16  # inches: the width of one column, and of both
 DPI = 160
@@ -60,15 +59,12 @@ class Composed(NamedTuple):
     notes: list[str]
 
 
-@dataclass(frozen=True)
-class Figure:
+class Figure(NamedTuple):
     """A figure of the papers.
 
-    Attributes:
-        meaning: one line that names the paper and its figure.
-        needs: which files of which runs it reads, and commands that make a fitting set of runs.
-        drawn: draws the runs that fit, and adds to the notes; None where all of them are for comparison only.
-        reason_against: why a run cannot be drawn, or None for one that can; unset for figures that need no runs.
+    ``meaning`` names the paper and its figure. ``needs`` says which files of which runs it reads, and commands that
+    make a fitting set of runs. ``drawn`` draws the runs that fit and adds to the notes; None where all of them are for
+    comparison only. ``reason_against`` says why a run cannot be drawn; figures without it need no runs.
     """
 
     meaning: str
@@ -131,8 +127,8 @@ def panels(
     return drawing, drawing.subplots(rows, columns, squeeze=False, **kw)
 
 
-def legend_and_caption(drawing: Drawing, legend: Mapping[str, Any], caption: str = "") -> None:
-    """One legend for all panels, above them, in as many columns as fit; what a reader must know besides, below them.
+def annotate(drawing: Drawing, legend: Mapping[str, Any], caption: str = "") -> Drawing:
+    """Put one legend above all panels, in as many columns as fit, and what a reader must know besides below them.
 
     ``legend``: text to artist, or to the looks of a line.
     """
@@ -150,6 +146,7 @@ def legend_and_caption(drawing: Drawing, legend: Mapping[str, Any], caption: str
     if caption:
         text = textwrap.fill(caption, int(drawing.get_figwidth() * 16.5))
         drawing.supxlabel(text, fontsize=SMALL, color="#404040", x=0.01, ha="left")
+    return drawing
 
 
 def finish_panels(grid: NDArray[Any], below: str, *, whole: bool = True) -> None:
@@ -168,6 +165,15 @@ def finish_panels(grid: NDArray[Any], below: str, *, whole: bool = True) -> None
             used[-1].tick_params(labelbottom=True)
 
 
+def seeds_text(counts: Iterable[int], one: str = "line", spread: str = "bands") -> str:
+    """What a caption says of seeds: how many runs stand behind a line, and what the band is."""
+    found = sorted(set(counts))
+    if found == [1]:
+        return f"One run for each {one}."
+    count = str(found[0]) if len(found) == 1 else f"{found[0]} to {found[-1]}"
+    return f"Mean over {count} seeds; {spread} from the lowest to the highest seed."
+
+
 def color_of(runs: Sequence[Run]) -> str:
     """The color of the method of ``runs``, the same as in every other figure and table."""
     return method_color(runs[0].config).light
@@ -178,13 +184,13 @@ def line_style(place: int, count: int, color: str | None = None, *, ordered: boo
 
     Lines that are ``ordered`` stand for amounts of one thing and go from dark to light.
     """
-    style: dict[str, Any] = {"marker": MARKERS[place % len(MARKERS)], "linestyle": DASHES[place % len(DASHES)]}
     if ordered and count > 2:  # the lightest sixth of the map is too faint on white paper
-        return {**style, "color": tuple(matplotlib.colormaps["viridis"](0.86 * place / (count - 1)))}
-    return {**style, "color": color or COLORS[place % len(COLORS)]}
+        color = matplotlib.colors.to_hex(matplotlib.colormaps["viridis"](0.86 * place / (count - 1)))
+    looks = {"marker": MARKERS[place % len(MARKERS)], "linestyle": DASHES[place % len(DASHES)]}
+    return {**looks, "color": color or COLORS[place % len(COLORS)]}
 
 
-def drawn_band(axes: Axes, epochs: NDArray[Any], values: NDArray[Any], place: int, count: int, **style: Any) -> None:
+def draw_band(axes: Axes, epochs: NDArray[Any], values: NDArray[Any], place: int, count: int, **style: Any) -> None:
     """The mean of ``values`` (seeds, epochs) in percent; with several seeds a band from the lowest to the highest.
 
     Line ``place`` of ``count`` has about seven markers, shifted against those of the other lines.

@@ -14,8 +14,8 @@ from matplotlib.patches import StepPatch
 
 from seg_anl.records import UserError
 from seg_anl.reporting.figures.catalog import FIGURES
-from seg_anl.reporting.figures.loss_shapes import curves_of_losses, probabilities, values_and_gradients
-from seg_anl.reporting.figures.record_figures import dice, sparse_rate
+from seg_anl.reporting.figures.curves import sparse_rate
+from seg_anl.reporting.figures.special import curves_of_losses, dice, probabilities, values_and_gradients
 from seg_anl.reporting.run_directories import Run
 
 MakeRun = Callable[..., Run]
