@@ -12,13 +12,10 @@ from seg_anl.records import is_number
 PENALTY_NAMES = {"l1": "L1", "weight_decay": "L2", "jacobian": "Jacobian"}  # of the network's weights, below ``optim``
 TRAINING_NAMES = {"co_teaching": "Co-teaching", "d2l": "D2L", "forward": "Forward"}
 NOISE_NAMES = {
-    "symmetric": "symmetric",
-    "asymmetric": "asymmetric",
-    "pair_flip": "pair flip",
-    "part_dependent": "part-dependent",
-    "prediction_error": "prediction error",
+    **{"symmetric": "symmetric", "asymmetric": "asymmetric", "pair_flip": "pair flip"},
+    **{"part_dependent": "part-dependent", "prediction_error": "prediction error"},
 }
-MASK_KINDS = ("erode", "dilate", "affine")
+MASK_KINDS = {"erode", "dilate", "affine"}
 CLEAN = "clean"
 REAL_NOISE = ("webvision", "animal10n", "clothing1m")  # nobody knows which of their labels are wrong
 
@@ -40,13 +37,6 @@ def loss_name(loss: Mapping[str, Any]) -> str:
     return loss_titles().get(name, name.upper().replace("_", "+"))
 
 
-def loss_order(loss: Mapping[str, Any]) -> int:
-    """What losses are sorted by, whatever their parameters; one without a declaration comes last."""
-    names = [*loss_titles()]
-    name = str(loss.get("name"))
-    return names.index(name) if name in names else len(names)
-
-
 def training_name(config: Mapping[str, Any]) -> str:
     """The training method among the settings; ``plain`` where none is set."""
     return str((config.get("method") or {}).get("name", "plain"))
@@ -60,9 +50,8 @@ def method_name(config: Mapping[str, Any]) -> str:
     >>> method_name({"loss": {"name": "ce"}, "method": {"name": "co_teaching"}})
     'Co-teaching'
     """
-    loss = config.get("loss") or {}
+    loss, training = config.get("loss") or {}, training_name(config)
     text = loss_name(loss) + (" with Dice" if loss.get("dice_weight") else "")
-    training = training_name(config)
     if training == "plain":
         return text
     name = TRAINING_NAMES.get(training, training)
@@ -91,11 +80,9 @@ def noise_name(config: Mapping[str, Any]) -> str:
 
 
 def _mask_noise(noise: Mapping[str, Any]) -> str:
-    if not noise["alpha"]:
-        return CLEAN
-    text = f"α {number(noise['alpha'])}, β {number(noise.get('beta'))}"
     kinds = noise.get("kinds") or MASK_KINDS
-    return text if set(kinds) == set(MASK_KINDS) else f"{text}, {' and '.join(map(str, kinds))} only"
+    text = f"α {number(noise['alpha'])}, β {number(noise.get('beta'))}" if noise["alpha"] else CLEAN
+    return text if text == CLEAN or {*kinds} == MASK_KINDS else f"{text}, {' and '.join(map(str, kinds))} only"
 
 
 def _label_noise(noise: Mapping[str, Any]) -> str:
@@ -106,39 +93,17 @@ def _label_noise(noise: Mapping[str, Any]) -> str:
         return f"human, {noise.get('labels', '?')}"
     if kind == "matrix":
         return f"matrix {PurePath(str(noise.get('matrix', '?'))).name}"
-    text = NOISE_NAMES.get(kind, kind)
-    return text if rate is None else f"{text} {number(rate)}"
+    return NOISE_NAMES.get(kind, kind) + ("" if rate is None else f" {number(rate)}")
 
 
 def noise_order(config: Mapping[str, Any]) -> tuple[Any, ...]:
     """What noises are sorted by: clean first, then by kind in the papers' order, then by rate."""
-    noise = config.get("noise") or {}
+    noise, name = config.get("noise") or {}, noise_name(config)
     kinds = ["none", "mask", *NOISE_NAMES, "human", "matrix"]
     kind = "mask" if "alpha" in noise else str(noise.get("kind", "?"))
-    name = noise_name(config)
-    place = 0 if name.startswith(CLEAN) else kinds.index(kind) if kind in kinds else len(kinds)
-    given = (noise.get(key) for key in ("alpha", "beta", "rate"))
-    strengths = tuple(float(value) if isinstance(value, (int, float)) else 0.0 for value in given)
+    place = 0 if name.startswith(CLEAN) else [*kinds, kind].index(kind)
+    strengths = tuple(float(noise[key]) if is_number(noise.get(key)) else 0.0 for key in ("alpha", "beta", "rate"))
     return place, strengths if place else (), name
-
-
-def data_name(config: Mapping[str, Any]) -> str:
-    """The data set; of a folder or file of one's own its name, of an nnU-Net run its fold too.
-
-    >>> data_name({"data": {"name": "folder", "root": "/data/isic"}})
-    'folder isic'
-    """
-    data = config.get("data") or {}
-    name, place = str(data.get("name", "?")), data_place(config)
-    if place:
-        return f"{name} {PurePath(place).name or place}"
-    return f"{name}, fold {data['fold']}" if data.get("fold") is not None else name
-
-
-def short_data_name(config: Mapping[str, Any]) -> str:
-    """The data set; of a folder or file of one's own its name alone: ``isic`` for ``/data/isic``."""
-    place = data_place(config)
-    return PurePath(place).name if place else data_name(config)
 
 
 def data_place(config: Mapping[str, Any]) -> str:
@@ -146,6 +111,19 @@ def data_place(config: Mapping[str, Any]) -> str:
     data = config.get("data") or {}
     own = data.get("name") in ("folder", "imagefolder", "arrays")
     return str(data.get("root") or data.get("file") or "") if own else ""
+
+
+def data_name(config: Mapping[str, Any], *, short: bool = False) -> str:
+    """The data set, of an nnU-Net run its fold too; of data of one's own their kind (unless ``short``) and name.
+
+    >>> data_name({"data": {"name": "folder", "root": "/data/isic"}})
+    'folder isic'
+    """
+    data = config.get("data") or {}
+    name, place = str(data.get("name", "?")), data_place(config)
+    if place:
+        return PurePath(place).name if short else f"{name} {PurePath(place).name or place}"
+    return f"{name}, fold {data['fold']}" if data.get("fold") is not None else name
 
 
 def number(value: Any) -> str:

@@ -38,49 +38,36 @@ def departures_text(departures: tuple[Departure, ...]) -> str:
 
 def notes(table: Table) -> list[str]:
     """What a reader must know besides: how numbers were compared, what is missing, what else is published."""
-    return [text for text in (_how_compared(table), _protocol(table), _missing(table), _others(table)) if text]
-
-
-def _how_compared(table: Table) -> str:
+    found = []
     counts = [entry.published_runs for entry in table.rows() if entry.is_published]
-    if not counts:
-        return ""
-    theirs = (
-        f"published standard deviation² / {counts[0]:.0f}, the number of runs that the paper averaged"
-        if counts[0]
-        else "nothing for the paper, which does not say how many runs it averaged"
-    )
-    return (
-        "Difference: ours less published. In standard errors: that difference over the square root of "
-        f"(our sample standard deviation² / our seeds + {theirs}). Where the paper gives no deviation its part is left "
-        "out. p: two-sided, Welch's t-test. With one seed there is no standard error, and none is given where the runs "
-        "are not of the published protocol: the two are different experiments."
-    )
-
-
-def _protocol(table: Table) -> str:
+    if counts:
+        theirs = (
+            f"published standard deviation² / {counts[0]:.0f}, the number of runs that the paper averaged"
+            if counts[0]
+            else "nothing for the paper, which does not say how many runs it averaged"
+        )
+        found.append(
+            "Difference: ours less published. In standard errors: that difference over the square root of "
+            f"(our sample standard deviation² / our seeds + {theirs}). Where the paper gives no deviation its part is "
+            "left out. p: two-sided, Welch's t-test. With one seed there is no standard error, and none is given where "
+            "the runs are not of the published protocol: the two are different experiments."
+        )
     recipe = recipe_for(table.published.paper, table.published.dataset) if table.published else None
-    if recipe is None:
-        return ""
-    return f"The published protocol is that of preset={recipe.name}. Its source: {recipe.source}."
-
-
-def _missing(table: Table) -> str:
-    if not table.missing:
-        return ""
-    lacking: dict[str, list[str]] = {}
-    for method, noise in table.missing:
-        lacking.setdefault(noise, []).append(method)
-    run = {entry.noise for entry in table.rows(run=True)}
-    whole = [noise for noise in lacking if noise not in run]
-    parts = [f"Under {noise}: {', '.join(methods)}." for noise, methods in lacking.items() if noise in run]
-    parts += [f"Under {'; '.join(whole)}: all."] if whole else []
-    return f"{len(table.missing)} of {table.total} published numbers have no runs here. {' '.join(parts)}"
-
-
-def _others(table: Table) -> str:
-    listed = ", ".join(f"{name} ({count})" for name, count in table.others)
-    return f"Also published for these runs (numbers that fit): {listed}; choose one with --table." if listed else ""
+    if recipe:
+        found.append(f"The published protocol is that of preset={recipe.name}. Its source: {recipe.source}.")
+    if table.missing:
+        run = {entry.noise for entry in table.rows(run=True)}
+        lacking: dict[str, list[str]] = {}
+        for method, noise in table.missing:
+            lacking.setdefault(noise, []).append(method)
+        parts = [f"Under {noise}: {', '.join(methods)}." for noise, methods in lacking.items() if noise in run]
+        whole = "; ".join(noise for noise in lacking if noise not in run)
+        parts += [f"Under {whole}: all."] if whole else []
+        found.append(f"{len(table.missing)} of {table.total} published numbers have no runs here. {' '.join(parts)}")
+    if table.others:
+        listed = ", ".join(f"{name} ({count})" for name, count in table.others)
+        found.append(f"Also published for these runs (numbers that fit): {listed}; choose one with --table.")
+    return found
 
 
 def seeds_text(table: Table) -> str:

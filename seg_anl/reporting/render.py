@@ -104,11 +104,7 @@ def _rendered(template: str, **values: Any) -> str:
 
 
 def write_report(report: Report, out: Path) -> list[Path]:
-    """Write the report's files into the folder ``out`` and return their paths.
-
-    Raises:
-        UserError: when the folder or a file cannot be written.
-    """
+    """Write the report's files into the folder ``out`` and return their paths."""
     make_directory(out)
     files: dict[str, str] = {}
     for table in report.tables:

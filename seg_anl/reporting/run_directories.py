@@ -65,15 +65,11 @@ class Curve(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One run directory.
+    """One run directory, ``path`` as the person named it (in an archive ``STUDY.zip/run``), ``folder`` to read from.
 
-    Attributes:
-        path: where it lies, as the person named it; inside an archive ``STUDY.zip/run``.
-        folder: the same, to read files from.
-        status: ``finished``; ``unfinished`` (stopped, or training now); ``damaged``.
-        reason: why it is not finished, in words; empty for a finished run.
-        config, summary: config.yaml and summary.json; empty when missing or damaged.
-        metrics: metrics.csv, a row per epoch and split; empty when missing or damaged.
+    An ``unfinished`` run was stopped, or is training now; ``reason`` says why it is not finished. ``config`` and
+    ``summary`` are config.yaml and summary.json, ``metrics`` is metrics.csv, a row per epoch and split; empty when
+    missing or damaged.
     """
 
     path: str
@@ -93,11 +89,7 @@ class Run:
 
     @property
     def headline(self) -> Headline:
-        """The number that a finished run is quoted with.
-
-        Raises:
-            ValueError: for a run that is not finished.
-        """
+        """The number that a finished run is quoted with; ValueError for another."""
         if self.status != FINISHED:
             raise ValueError(f"{self.path} is {self.status}: {self.reason}")
         return _headline(self.summary)
@@ -112,11 +104,8 @@ class Run:
 
 
 def _curve(metrics: pd.DataFrame, split: str, metric: str) -> Curve:
-    if metric not in metrics:
-        return Curve(np.empty(0, np.int64), np.empty(0))
-    values = metrics[metric].to_numpy(np.float64)
-    there = (metrics["split"].to_numpy() == split) & ~np.isnan(values)
-    return Curve(metrics["epoch"].to_numpy(np.int64)[there], values[there])
+    rows = metrics[metrics["split"] == split].dropna(subset=[metric]) if metric in metrics else metrics[:0]
+    return Curve(rows["epoch"].to_numpy(np.int64), rows.get(metric, rows["epoch"]).to_numpy(np.float64))
 
 
 def tidy_metrics(runs: Iterable[Run], metrics: Collection[str]) -> pd.DataFrame:
@@ -129,11 +118,7 @@ def tidy_metrics(runs: Iterable[Run], metrics: Collection[str]) -> pd.DataFrame:
 
 
 def read_runs(places: Iterable[Path]) -> list[Run]:
-    """All runs at or below ``places``, by path, with a progress bar where there is a person to see it.
-
-    Raises:
-        UserError: when a place is neither a folder nor an archive, or there is no run directory.
-    """
+    """All runs at or below ``places``, by path, with a progress bar where there is a person to see it."""
     bar = tqdm(find_runs(places).items(), desc="reading runs", unit="run", leave=False, disable=None)
     return [read_run(path, folder) for path, folder in bar]
 
@@ -236,11 +221,7 @@ def read_run(path: str | Path, folder: Folder | UserError | None = None) -> Run:
 
 
 def read_metrics_table(path: Folder) -> pd.DataFrame:
-    """metrics.csv as a frame: epoch, split and a column per metric, NaN where it was not measured.
-
-    Raises:
-        UserError: naming the file, when it is damaged, cut off, or its epochs do not rise.
-    """
+    """metrics.csv as a frame: epoch, split and a column per metric, NaN where not measured. UserError for damage."""
     if not path.exists():
         return pd.DataFrame(columns=[*METRICS_KEYS])
     text = read_text(path)
@@ -271,11 +252,7 @@ def read_metrics_table(path: Folder) -> pd.DataFrame:
 
 
 def _read_named(path: Folder, parse: Callable[[str], Any]) -> dict[str, Any]:
-    """A file of named values.
-
-    Raises:
-        UserError: naming the file, when it is damaged or holds something else.
-    """
+    """A file of named values."""
     text = read_text(path)
     try:
         values = parse(text)
@@ -321,11 +298,7 @@ def _headline(summary: dict[str, Any]) -> Headline:
 
 
 def _check_finished(config: dict[str, Any], summary: dict[str, Any], metrics: pd.DataFrame, done: int) -> None:
-    """Check that the three files of a finished run tell the same story.
-
-    Raises:
-        UserError: saying what does not fit.
-    """
+    """Check that the three files of a finished run tell the same story."""
     for key in _AGREE:
         if config.get(key) != summary.get(key):
             raise UserError(f"{CONFIG_FILE} and {SUMMARY_FILE} are of different runs: {key} differs")

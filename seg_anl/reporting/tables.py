@@ -41,23 +41,17 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """One table.
+    """One table of one task, data and metric; ``name`` is for files, unique in a report.
 
     Attributes:
-        name, title: for files, unique in a report; for headings.
-        task, data: of all runs in it.
-        metric: ``accuracy``, ``dice``, ...
         last_k: over how many epochs at the end each run's number is the mean; several where runs differ.
         decimals: how many are shown.
-        columns: in the order shown.
-        entries: a row per method and column, in the order shown; see :func:`_entries`.
-        published: the table that stands beside the runs, if any.
+        entries: a row per method and column, in the order shown; see :func:`_entries` and :func:`_with_texts`.
+        published: the table that stands beside the runs, if any; ``total``: how many numbers of it could.
         others: further published tables that have numbers for these runs, and how many.
         missing: method and noise of published numbers that have no runs.
-        total: how many numbers the published table has that could stand beside runs.
         marks: letters for sets of departures, as they stand beside entries.
         settings: what the runs share; in what they differ, with the losses' parameters.
-        notices: about this table alone.
     """
 
     name: str
@@ -88,11 +82,8 @@ class Table:
 
     def rows(self, column: Column | None = None, *, run: bool | None = None) -> list[Any]:
         """The entries, of one column perhaps, and only those with or without runs."""
-        return [
-            entry
-            for entry in self._rows
-            if (column is None or column == (entry.noise, entry.split)) and run in (None, entry.mean is not None)
-        ]
+        rows = [entry for entry in self._rows if column in (None, (entry.noise, entry.split))]
+        return [entry for entry in rows if run in (None, entry.mean is not None)]
 
     def by_method(self, *, run: bool = True) -> dict[str, dict[Column, Any]]:
         """Each row's entries by column; without ``run`` also of rows that have no runs."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from seg_anl.records import is_number
 from seg_anl.records.recipes import flat
-from seg_anl.reporting.names import PENALTY_NAMES, loss_name, loss_order, noise_order, number, short_data_name
+from seg_anl.reporting.names import PENALTY_NAMES, data_name, loss_name, loss_titles, noise_order, number
 from seg_anl.reporting.run_directories import Run
 
 # What each loss is called when normalized: the panels of Ma et al., Figs. 1 and 2.
@@ -75,12 +75,14 @@ def amount(name: str, symbol: str) -> Axis:
 
 def condition(run: Run) -> Place:
     """Data set and noise."""
-    return Place((run.data_name, noise_order(run.config)), _plain(f"{short_data_name(run.config)}, {run.noise_name}"))
+    text = f"{data_name(run.config, short=True)}, {run.noise_name}"
+    return Place((run.data_name, noise_order(run.config)), _plain(text))
 
 
 def loss(run: Run) -> Place:
     """The loss by its name alone, whatever its parameters."""
-    return Place(loss_order(run.config["loss"]), loss_name(run.config["loss"]))
+    name = name_of_loss(run)
+    return Place([*loss_titles(), name].index(name), loss_name(run.config["loss"]))
 
 
 def method(run: Run) -> Place:

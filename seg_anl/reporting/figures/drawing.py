@@ -64,7 +64,8 @@ class Figure(NamedTuple):
 
     ``meaning`` names the paper and its figure. ``needs`` says which files of which runs it reads, and commands that
     make a fitting set of runs. ``drawn`` draws the runs that fit and adds to the notes; None where all of them are for
-    comparison only. ``reason_against`` says why a run cannot be drawn; figures without it need no runs.
+    comparison only. ``reason_against`` says why a run cannot be drawn; figures without it need no runs. What cannot be
+    drawn or written is a UserError that names the run and what it lacks, or the file.
     """
 
     meaning: str
@@ -73,11 +74,7 @@ class Figure(NamedTuple):
     reason_against: Callable[[Run], str | None] | None = None
 
     def compose(self, runs: Sequence[Run]) -> Composed:
-        """Draw the figure in the project's style, whatever the person's own matplotlibrc says.
-
-        Raises:
-            UserError: when it cannot be drawn from the runs; names a run and what it lacks.
-        """
+        """Draw the figure in the project's style, whatever the person's own matplotlibrc says."""
         kept, notes = select(runs, self.reason_against, self.needs) if self.reason_against else ([], [])
         with styled():
             drawing = self.drawn(kept, notes)
@@ -86,11 +83,7 @@ class Figure(NamedTuple):
         return Composed(drawing, notes)
 
     def draw(self, runs: Sequence[Run], path: Path) -> list[str]:
-        """Write the figure to ``path`` (.png, .pdf or .svg), the same bytes for the same runs; returns the notes.
-
-        Raises:
-            UserError: as above, for another suffix, or when the file cannot be written.
-        """
+        """Write the figure to ``path`` (.png, .pdf or .svg), the same bytes for the same runs; returns the notes."""
         suffix = path.suffix.lower()
         if suffix not in METADATA:
             raise UserError(f"{path}: a figure is written as {', '.join(METADATA)}; got {path.suffix or 'no suffix'}")

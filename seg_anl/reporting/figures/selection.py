@@ -1,4 +1,7 @@
-"""Which runs a figure is drawn from, and what they recorded: RUN/records/KIND/epoch_NNNN.npz, epochs counted from 0."""
+"""Which runs a figure is drawn from, and what they recorded: RUN/records/KIND/epoch_NNNN.npz, epochs counted from 0.
+
+Where there is nothing to draw, a UserError names the run and what it lacks, or the file and what is wrong with it.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +25,7 @@ Shapes = Mapping[str, tuple[str, ...]]
 
 
 def select(runs: Iterable[Run], reason_against: Callable[[Run], str | None], needs: str) -> tuple[list[Run], list[str]]:
-    """The runs that ``reason_against`` has nothing against, by path, and a line for each reason to leave others out.
-
-    Raises:
-        UserError: when none remains; it names the first run, what it lacks, and what the figure ``needs``.
-    """
+    """The runs that ``reason_against`` has nothing against, by path, and a line for each reason to leave others out."""
     kept: list[Run] = []
     refused: dict[str, list[str]] = {}
     for run in sorted(runs, key=lambda run: run.path):
@@ -48,11 +47,7 @@ def _more(count: int, named: int = NAMED) -> str:
 
 
 def seeds_of_one_setting(runs: Sequence[Run], what: str) -> list[Run]:
-    """``runs`` by seed, after checking that they may be averaged.
-
-    Raises:
-        UserError: when two of them differ in more than the seed, or are the same run twice; it names both.
-    """
+    """``runs`` by seed; an error where two of them differ in more than it, or are the same run twice."""
     first, settings = runs[0], flat_settings(runs[0].config)
     by_seed: dict[Any, Run] = {}
     for run in runs:
@@ -92,11 +87,7 @@ def read_epoch(run: Run, kind: str, epoch: int, shapes: Shapes) -> Arrays:
 
 
 def read_arrays(path: Folder, kind: str, shapes: Shapes) -> Arrays:
-    """The arrays of ``shapes`` from an .npz file, without unpickling.
-
-    Raises:
-        UserError: when the file is damaged, lacks an array or holds one of another shape.
-    """
+    """The arrays of ``shapes`` from an .npz file, without unpickling."""
     again = f"delete the run's folder and train it again with record=[{kind}]"
     try:
         with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as archive:

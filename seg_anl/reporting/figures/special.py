@@ -401,9 +401,6 @@ def values_and_gradients(
         probabilities: softmax ``(N, K)``; zeros count as the smallest number of float16.
         labels: ``(N,)``.
         parameters: of the loss.
-
-    Raises:
-        ValueError: for an unknown loss or parameter.
     """
     import torch
 
