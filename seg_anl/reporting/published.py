@@ -1,7 +1,7 @@
 """The numbers of the papers, from ``configs/published``, and which of them belong beside which runs.
 
-``configs/published/README.md`` says what the columns of the files mean and where the numbers are from; a table, cell or
-erratum is a named tuple of them.
+``configs/published/README.md`` says what the columns of the files mean and where the numbers are from; a table or cell
+is a named tuple of them.
 """
 
 from __future__ import annotations
@@ -71,11 +71,6 @@ def read_table(table_id: str) -> tuple[Any, ...]:
     """
     table = find_table(table_id)
     return tuple(row for row in _rows(table.file) if row.dataset == table.dataset)
-
-
-def list_errata(paper: str | None = None) -> tuple[Any, ...]:
-    """Where a paper contradicts its own tables; all papers, or the one with this citation key."""
-    return tuple(row for row in _rows("errata.csv") if paper in (None, row.paper))
 
 
 def image_counts(dataset: str) -> dict[str, int]:
