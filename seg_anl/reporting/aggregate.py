@@ -27,17 +27,6 @@ class Notice(NamedTuple):
     text: str
 
 
-def run_table(runs: Iterable[Run]) -> pd.DataFrame:
-    """The finished runs by path, a row each: what they were, and the headline value they are quoted with."""
-    columns = ["run", "path", "task", "data", "method", "noise", "seed", "settings", "same", "headline", "value"]
-    rows = []
-    for run in sorted((run for run in runs if run.status == FINISHED), key=lambda run: PurePath(run.path)):
-        settings = flat_settings(run.config)
-        what = (run, run.path, run.task, run.data_name, run.method_name, run.noise_name, run.seed)
-        rows.append((*what, settings, fingerprint(settings), run.summary["headline"], run.headline.value))
-    return pd.DataFrame(rows, columns=columns).astype({"seed": object})
-
-
 def gather(runs: Iterable[Run]) -> tuple[pd.DataFrame, list[Notice]]:
     """Bring the finished runs together that differ in their seeds alone, and say of every other run why it is in none.
 
@@ -50,26 +39,41 @@ def gather(runs: Iterable[Run]) -> tuple[pd.DataFrame, list[Notice]]:
     """
     runs = sorted(runs, key=lambda run: PurePath(run.path))
     notices = [Notice(run.status, (run.path,), run.reason) for run in runs if run.status in NOT_AVERAGED]
-    rows: list[dict[str, object]] = []
-    for (task, data, method), of_method in run_table(runs).groupby(["task", "data", "method"]):
+    rows: list[tuple[object, ...]] = []
+    for (task, data, method), of_method in _run_table(runs).groupby(["task", "data", "method"]):
         by_noise = dict(tuple(of_method.groupby("noise")))
         names = telling({noise: [*some.drop_duplicates("same")["settings"]] for noise, some in by_noise.items()})
         for noise, some in sorted(by_noise.items(), key=lambda item: noise_order(item[1]["run"].iloc[0].config)):
             where = f"{data}, {method}, {noise}"
-            alike = some.groupby("same", sort=False)
-            if len(alike) > 1:
+            if some["same"].nunique() > 1:
                 notices.append(_mixed(where, some))
-            for _, group in alike:
-                kept = _without_duplicates(group, notices)
+            for _, group in some.groupby("same", sort=False):
+                kept, again = _without_duplicates(group)
+                notices += again
                 if len(kept) == 1:
                     text = f"{where}: one seed, so neither a spread nor a standard error"
                     notices.append(Notice("one seed", (kept[0].path,), text))
                 settings = group["settings"].iloc[0]
-                described_by = {"task": task, "data": data, "method": method, "noise": noise}
-                described_by |= {"variant": described(settings, names), "headline": group["headline"].iloc[0]}
-                rows.append({**described_by, "runs": kept, "config": kept[0].config, "settings": settings})
+                variant, headline = described(settings, names), group["headline"].iloc[0]
+                rows.append((task, data, method, noise, variant, headline, kept, kept[0].config, settings))
     columns = ["task", "data", "method", "noise", "variant", "headline", "runs", "config", "settings"]
     return pd.DataFrame(rows, columns=columns), notices
+
+
+def _run_table(runs: Iterable[Run]) -> pd.DataFrame:
+    """The finished runs, a row each: what they were, and what tells them apart.
+
+    ``same`` is equal for equal settings, ``identity`` for equal seeds (without seeds, for the very same value).
+    """
+    rows = []
+    for run in runs:
+        if run.status == FINISHED:
+            settings, seeds = flat_settings(run.config), (run.seed, (run.config.get("noise") or {}).get("seed"))
+            identity = str(seeds if run.seed is not None else (seeds, run.headline.value))
+            what = (run.task, run.data_name, run.method_name, run.noise_name, run.summary["headline"])
+            rows.append((run, run.path, *what, settings, fingerprint(settings), identity))
+    columns = ["run", "path", "task", "data", "method", "noise", "headline", "settings", "same", "identity"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _mixed(where: str, runs: pd.DataFrame) -> Notice:
@@ -79,33 +83,24 @@ def _mixed(where: str, runs: pd.DataFrame) -> Notice:
     return Notice("mixed settings", tuple(runs["path"]), text)
 
 
-def _without_duplicates(runs: pd.DataFrame, notices: list[Notice]) -> list[Run]:
-    """Of runs with the same seeds only the first by path; without seeds, of runs with the very same value."""
-    seeds = [(run.seed, (run.config.get("noise") or {}).get("seed")) for run in runs["run"]]
-    identity = [
-        str(seed if seed[0] is not None else (seed, value)) for seed, value in zip(seeds, runs["value"], strict=True)
-    ]
-    if len(set(identity)) == len(identity):
-        return sorted(runs["run"], key=_by_seed)
-    first = runs.groupby(identity)[["path", "value"]].transform("first")
-    again = runs["path"] != first["path"]
-    for twin, other in zip(runs[again].itertuples(), first[again].itertuples(), strict=True):
-        same = f"the values differ: {twin.value:.6g} here, {other.value:.6g} there"
-        same = "the values agree" if twin.value == other.value else same
-        text = f"same settings and seed {twin.seed} as {other.path}, which alone is counted; {same}"
-        notices.append(Notice("duplicate", (twin.path,), text))
-    return sorted(runs["run"][~again], key=_by_seed)
-
-
-def _by_seed(run: Run) -> tuple[bool, int | None, PurePath]:
-    return run.seed is None, run.seed, PurePath(run.path)
+def _without_duplicates(runs: pd.DataFrame) -> tuple[list[Run], list[Notice]]:
+    """Of runs of one identity the first by path, sorted by seed; and a notice for each of the others."""
+    first = runs.drop_duplicates("identity").set_index("identity")["run"]
+    notices = []
+    for run, other in zip(runs["run"], runs["identity"].map(first), strict=True):
+        if run is not other:
+            here, there = run.headline.value, other.headline.value
+            same = "the values agree" if here == there else f"the values differ: {here:.6g} here, {there:.6g} there"
+            text = f"same settings and seed {run.seed} as {other.path}, which alone is counted; {same}"
+            notices.append(Notice("duplicate", (run.path,), text))
+    return sorted(first, key=lambda run: (run.seed is None, run.seed, PurePath(run.path))), notices
 
 
 def averages(groups: pd.DataFrame) -> pd.DataFrame:
     """Mean and spread over seeds: a row per group (its index), split and metric that all its runs have.
 
     Each run counts with the mean over its last k epochs. Columns: mean and std (sample standard deviation, NaN for one
-    seed) in percent, a loss as it is; seeds, k.
+    seed) in percent, a loss as it is; seeds, last_k.
     """
     rows = [
         (group, *name.split("/", 1), values.get("last_k_mean"), values.get("k"))
@@ -117,12 +112,11 @@ def averages(groups: pd.DataFrame) -> pd.DataFrame:
     tidy = pd.DataFrame(rows, columns=["group", "split", "metric", "value", "k"])
     tidy["value"] = pd.to_numeric(tidy["value"], errors="coerce")
     tidy["value"] *= np.where(tidy["metric"] == "loss", 1.0, 100.0)
-    tidy = tidy.dropna(subset=["value"])
-    result = tidy.groupby(["group", "split", "metric"], sort=False).agg(
-        mean=("value", statistics.fmean), std=("value", sample_std), seeds=("value", "size"), k=("k", "first")
-    )
-    whole = result["seeds"] == groups["runs"].map(len).reindex(result.index.get_level_values("group")).to_numpy()
-    return result[whole].reset_index()
+    result = tidy.dropna(subset=["value"]).groupby(["group", "split", "metric"], sort=False)
+    found = result.agg(
+        mean=("value", statistics.fmean), std=("value", sample_std), seeds=("value", "size"), last_k=("k", "first")
+    ).reset_index()
+    return found[found["seeds"] == found["group"].map(groups["runs"].map(len))]
 
 
 def sample_std(values: Iterable[float]) -> float:

@@ -1,7 +1,7 @@
 """A study's run directories in one archive: docs/results/STUDY.zip is read like a folder, ``--pack`` writes one.
 
 An archive may come from anybody: before anything of it is read, its names, sizes and kinds of entries are checked, and
-nothing is unpacked to the disk.
+nothing is unpacked to the disk. What cannot be read is a UserError that names the file.
 """
 
 from __future__ import annotations
@@ -61,11 +61,7 @@ def archive_and_inside(place: Path) -> tuple[Path, str] | None:
 
 
 def read_bytes(path: Folder) -> bytes:
-    """The content of a file.
-
-    Raises:
-        UserError: naming the file, when it cannot be read.
-    """
+    """The content of a file."""
     try:
         return path.read_bytes()
     except UNREADABLE as error:
@@ -73,11 +69,7 @@ def read_bytes(path: Folder) -> bytes:
 
 
 def read_text(path: Folder) -> str:
-    """The content of a UTF-8 text file.
-
-    Raises:
-        UserError: naming the file, when it cannot be read or is no such text.
-    """
+    """The content of a UTF-8 text file."""
     try:
         return read_bytes(path).decode("utf-8")
     except UnicodeDecodeError as error:

@@ -6,20 +6,16 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import PurePath
 from typing import Any
-from zlib import crc32
 
 from seg_anl.records import is_number
 
 PENALTY_NAMES = {"l1": "L1", "weight_decay": "L2", "jacobian": "Jacobian"}  # of the network's weights, below ``optim``
 TRAINING_NAMES = {"co_teaching": "Co-teaching", "d2l": "D2L", "forward": "Forward"}
 NOISE_NAMES = {
-    "symmetric": "symmetric",
-    "asymmetric": "asymmetric",
-    "pair_flip": "pair flip",
-    "part_dependent": "part-dependent",
-    "prediction_error": "prediction error",
+    **{"symmetric": "symmetric", "asymmetric": "asymmetric", "pair_flip": "pair flip"},
+    **{"part_dependent": "part-dependent", "prediction_error": "prediction error"},
 }
-MASK_KINDS = ("erode", "dilate", "affine")
+MASK_KINDS = {"erode", "dilate", "affine"}
 CLEAN = "clean"
 REAL_NOISE = ("webvision", "animal10n", "clothing1m")  # nobody knows which of their labels are wrong
 
@@ -41,11 +37,9 @@ def loss_name(loss: Mapping[str, Any]) -> str:
     return loss_titles().get(name, name.upper().replace("_", "+"))
 
 
-def loss_order(loss: Mapping[str, Any]) -> int:
-    """What losses are sorted by, whatever their parameters; one without a declaration comes last."""
-    names = [*loss_titles()]
-    name = str(loss.get("name"))
-    return names.index(name) if name in names else len(names)
+def training_name(config: Mapping[str, Any]) -> str:
+    """The training method among the settings; ``plain`` where none is set."""
+    return str((config.get("method") or {}).get("name", "plain"))
 
 
 def method_name(config: Mapping[str, Any]) -> str:
@@ -56,28 +50,12 @@ def method_name(config: Mapping[str, Any]) -> str:
     >>> method_name({"loss": {"name": "ce"}, "method": {"name": "co_teaching"}})
     'Co-teaching'
     """
-    loss = config.get("loss") or {}
+    loss, training = config.get("loss") or {}, training_name(config)
     text = loss_name(loss) + (" with Dice" if loss.get("dice_weight") else "")
-    training = str((config.get("method") or {}).get("name", "plain"))
     if training == "plain":
         return text
     name = TRAINING_NAMES.get(training, training)
     return name if loss.get("name") == "ce" else f"{name}, {text}"
-
-
-def color_place(config: Mapping[str, Any]) -> int:
-    """Which color of the palette a method has everywhere: its loss's place among the declarations.
-
-    Training methods come after the losses, then methods that neither list names, by their name.
-    """
-    titles, trainings = [*loss_titles().values()], [*TRAINING_NAMES]
-    title = loss_name(config.get("loss") or {})
-    training = str((config.get("method") or {}).get("name", "plain"))
-    if training == "plain" and title in titles:
-        return titles.index(title)
-    if training in trainings and title == loss_name({"name": "ce"}):
-        return len(titles) + trainings.index(training)
-    return len(titles) + len(trainings) + crc32(method_name(config).encode()) % 20
 
 
 def noise_name(config: Mapping[str, Any]) -> str:
@@ -102,11 +80,9 @@ def noise_name(config: Mapping[str, Any]) -> str:
 
 
 def _mask_noise(noise: Mapping[str, Any]) -> str:
-    if not noise["alpha"]:
-        return CLEAN
-    text = f"α {number(noise['alpha'])}, β {number(noise.get('beta'))}"
     kinds = noise.get("kinds") or MASK_KINDS
-    return text if set(kinds) == set(MASK_KINDS) else f"{text}, {' and '.join(map(str, kinds))} only"
+    text = f"α {number(noise['alpha'])}, β {number(noise.get('beta'))}" if noise["alpha"] else CLEAN
+    return text if text == CLEAN or {*kinds} == MASK_KINDS else f"{text}, {' and '.join(map(str, kinds))} only"
 
 
 def _label_noise(noise: Mapping[str, Any]) -> str:
@@ -117,24 +93,28 @@ def _label_noise(noise: Mapping[str, Any]) -> str:
         return f"human, {noise.get('labels', '?')}"
     if kind == "matrix":
         return f"matrix {PurePath(str(noise.get('matrix', '?'))).name}"
-    text = NOISE_NAMES.get(kind, kind)
-    return text if rate is None else f"{text} {number(rate)}"
+    return NOISE_NAMES.get(kind, kind) + ("" if rate is None else f" {number(rate)}")
 
 
 def noise_order(config: Mapping[str, Any]) -> tuple[Any, ...]:
     """What noises are sorted by: clean first, then by kind in the papers' order, then by rate."""
-    noise = config.get("noise") or {}
+    noise, name = config.get("noise") or {}, noise_name(config)
     kinds = ["none", "mask", *NOISE_NAMES, "human", "matrix"]
     kind = "mask" if "alpha" in noise else str(noise.get("kind", "?"))
-    name = noise_name(config)
-    place = 0 if name.startswith(CLEAN) else kinds.index(kind) if kind in kinds else len(kinds)
-    given = (noise.get(key) for key in ("alpha", "beta", "rate"))
-    strengths = tuple(float(value) if isinstance(value, (int, float)) else 0.0 for value in given)
+    place = 0 if name.startswith(CLEAN) else [*kinds, kind].index(kind)
+    strengths = tuple(float(noise[key]) if is_number(noise.get(key)) else 0.0 for key in ("alpha", "beta", "rate"))
     return place, strengths if place else (), name
 
 
-def data_name(config: Mapping[str, Any]) -> str:
-    """The data set; of a folder or file of one's own its name, of a run of a fold that too, as it is other data.
+def data_place(config: Mapping[str, Any]) -> str:
+    """Where data of one's own lie, which is what they are known by; empty for a data set that has a name."""
+    data = config.get("data") or {}
+    own = data.get("name") in ("folder", "imagefolder", "arrays")
+    return str(data.get("root") or data.get("file") or "") if own else ""
+
+
+def data_name(config: Mapping[str, Any], *, short: bool = False) -> str:
+    """The data set, of a fold's run that too; of data of one's own their kind (unless ``short``) and name.
 
     >>> data_name({"data": {"name": "folder", "root": "/data/isic"}})
     'folder isic'
@@ -144,23 +124,10 @@ def data_name(config: Mapping[str, Any]) -> str:
     data = config.get("data") or {}
     name, place = str(data.get("name", "?")), data_place(config)
     if place:
-        name = f"{name} {PurePath(place).name or place}"
+        name = PurePath(place).name if short else f"{name} {PurePath(place).name or place}"
     elif data.get("fold") is not None:  # of nnU-Net
         name = f"{name}, fold {data['fold']}"
     return name if config.get("fold") is None else f"{name}, fold {config['fold']} of {config.get('folds')}"
-
-
-def short_data_name(config: Mapping[str, Any]) -> str:
-    """The data set; of a folder or file of one's own its name alone: ``isic`` for ``/data/isic``."""
-    place = data_place(config)
-    return PurePath(place).name if place else data_name(config)
-
-
-def data_place(config: Mapping[str, Any]) -> str:
-    """Where data of one's own lie, which is what they are known by; empty for a data set that has a name."""
-    data = config.get("data") or {}
-    own = data.get("name") in ("folder", "imagefolder", "arrays")
-    return str(data.get("root") or data.get("file") or "") if own else ""
 
 
 def number(value: Any) -> str:

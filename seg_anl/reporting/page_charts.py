@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, NamedTuple
@@ -22,7 +22,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from .palette import Color
-from .run_directories import Run, tidy_metrics
+from .phrases import METRICS
+from .run_directories import tidy_metrics
+from .tables import Table
 
 # What a person asks of a run first; train metrics tell learning from memorizing.
 TITLES = {
@@ -79,43 +81,47 @@ def page_style() -> Iterator[None]:
         yield
 
 
-def over_seeds(groups: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
-    """Metrics of groups of runs over the epochs that all runs of a group have.
+def lines_of(table: Table) -> dict[str, Series]:
+    """How each row with runs is drawn in all noises of a table; rows of one color differ in their dashes."""
+    colors: list[Color] = []
+    lines = {}
+    for number, (label, row) in enumerate(table.by_method().items()):
+        color = next(iter(row.values())).color
+        lines[label] = Series(label, number, color, colors.count(color))
+        colors.append(color)
+    return lines
+
+
+def curves_of(groups: pd.DataFrame, metrics: Collection[str]) -> pd.DataFrame:
+    """Metrics, and their kinds for right and wrong labels, over the epochs that all runs of a group have.
 
     Returns:
-        A frame by group, split, metric and epoch: mean, min and max over seeds.
+        A frame by group, split, metric and epoch: mean, min and max over seeds, in percent (a loss as it is).
     """
+    names = [*metrics, *(f"{metric}_{kind}" for metric in metrics for kind in ("clean", "mislabelled", "true"))]
     group_of = {run.path: group for group, runs in groups["runs"].items() for run in runs}
-    runs: list[Run] = [run for some in groups["runs"] for run in some]
-    tidy = tidy_metrics(runs, metrics)
+    tidy = tidy_metrics([run for some in groups["runs"] for run in some], sorted(names))
     tidy = tidy[np.isfinite(tidy["value"].astype(float))]
     tidy["group"] = tidy["run"].astype(object).map(group_of)
-    found = tidy.groupby(["group", "split", "metric", "epoch"], observed=True)["value"].agg(
-        ["mean", "min", "max", "size"]
-    )
-    seeds = groups["runs"].map(len).reindex(found.index.get_level_values("group")).to_numpy()
-    return found[found["size"] == seeds].drop(columns="size")
+    by = ["group", "split", "metric", "epoch"]
+    found = tidy.groupby(by, observed=True)["value"].agg(["mean", "min", "max", "size"]).reset_index()
+    found[["mean", "min", "max"]] *= np.where(found["metric"] == "loss", 1.0, 100.0)[:, None]
+    return found[found["size"] == found["group"].map(groups["runs"].map(len))]
 
 
 def training_curves(curves: pd.DataFrame, series: Mapping[Any, Series], split: str, metric: str) -> list[Chart]:
     """Charts of one noise: the headline metric first, then what training metrics there are.
 
     Args:
-        curves: see :func:`over_seeds`.
+        curves: see :func:`curves_of`.
         series: line of each group of runs to draw.
         split, metric: the headline.
     """
-    word = {"dice": "Dice", "accuracy": "accuracy"}.get(metric, metric)
-    titles = {(split, metric): f"{split[:1].upper()}{split[1:]} {word}", **TITLES}
-    own = curves[curves.index.get_level_values("group").isin([*series])]
-    there = set(own.index.droplevel(["group", "epoch"]))
+    titles = {(split, metric): f"{split[:1].upper()}{split[1:]} {METRICS.get(metric, metric)}", **TITLES}
+    there = dict(iter(curves[curves["group"].isin([*series])].groupby(["split", "metric"], observed=True)))
     if ("train", "accuracy_true") in there:
-        there.discard(("train", "accuracy"))  # a mixture of the two above it
-    return [
-        _curve_chart(title, own.xs(key, level=("split", "metric")), series, 1.0 if metric == "loss" else 100.0)
-        for key, title in titles.items()
-        if key in there
-    ]
+        there.pop(("train", "accuracy"), None)  # a mixture of the two above it
+    return [_curve_chart(title, there[key], series) for key, title in titles.items() if key in there]
 
 
 @cache
@@ -130,25 +136,20 @@ def _curve_axes() -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _curve_chart(title: str, curves: pd.DataFrame, series: Mapping[Any, Series], factor: float) -> Chart:
-    curves = curves * factor
+def _curve_chart(title: str, curves: pd.DataFrame, series: Mapping[Any, Series]) -> Chart:
     low, high = float(curves["min"].min()), float(curves["max"].max())
     margin = 0.04 * (high - low) or 0.5
-    epochs = curves.index.get_level_values("epoch") + 1  # epochs count from 0 in the files and from 1 for people
+    epochs = curves["epoch"] + 1  # epochs count from 0 in the files and from 1 for people
     first, last = int(epochs.min()), max(int(epochs.max()), int(epochs.min()) + 1)
     figure, axes = _curve_axes()
     for artist in (*axes.lines, *axes.collections):
         artist.remove()
     axes.set(xlim=(first, last), ylim=(low - margin, high + margin))
-    of_group = dict(
-        iter(curves.droplevel([name for name in curves.index.names if name not in ("group", "epoch")]).groupby("group"))
-    )
-    drawn = [line for group, line in series.items() if group in of_group]
-    for group, line in series.items():
-        if group not in of_group:
-            continue
-        mean, below, above = of_group[group][["mean", "min", "max"]].to_numpy().T
-        x = of_group[group].index.get_level_values("epoch").to_numpy() + 1
+    of_group = dict(iter(curves.groupby("group")))
+    drawn = {group: line for group, line in series.items() if group in of_group}
+    for group, line in drawn.items():
+        epoch, mean, below, above = of_group[group][["epoch", "mean", "min", "max"]].to_numpy().T
+        x = epoch + 1
         style: dict[str, Any] = {"color": line.color.light, "linestyle": DASHES[line.twins % len(DASHES)]}
         if (below < above).any():
             edge = np.column_stack([np.r_[x, x[::-1]], np.r_[above, below[::-1]]])
@@ -160,9 +161,9 @@ def _curve_chart(title: str, curves: pd.DataFrame, series: Mapping[Any, Series],
         axes.add_artist(curve)
     width, height = (POINTS * inches for inches in SIZE)
     place = (LEFT * width, RIGHT * width, first, last, (1 - BOTTOM) * height, (1 - TOP) * height)
-    svg = _inline(figure, {line.color.light: line.color for line in drawn})
+    svg = _inline(figure, [line.color for line in drawn.values()])
     scale = " ".join(f"{number:.6g}" for number in (*place, low - margin, high + margin))
-    return Chart(title, f"{title} by epoch: {', '.join(line.name for line in drawn)}", svg, scale)
+    return Chart(title, f"{title} by epoch: {', '.join(line.name for line in drawn.values())}", svg, scale)
 
 
 def forest_plot(rows: Sequence[Any]) -> Markup:
@@ -172,26 +173,25 @@ def forest_plot(rows: Sequence[Any]) -> Markup:
     width = labels + 4.2
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes((labels / width, 0.4 / height, 4.0 / width, 1 - 0.42 / height))
-    both = [0.17 * (row.mean is not None and row.published_mean is not None) for row in rows]
-    ours = [(row.mean, row.std or 0.0, y - both[y], row.color.light) for y, row in enumerate(rows)]
-    theirs = [(row.published_mean, row.published_std or 0.0, y + both[y], INK) for y, row in enumerate(rows)]
+    apart = [0.17 * (row.published_mean is not None) for row in rows]
+    ours = [(row.mean, row.std or 0.0, y - apart[y], row.color.light) for y, row in enumerate(rows)]
+    theirs = [
+        (row.published_mean, row.published_std or 0.0, y + apart[y], INK) for y, row in enumerate(rows) if apart[y]
+    ]
     for points, marker in ((ours, "o"), (theirs, "D")):
-        there = [point for point in points if point[0] is not None]
-        if not there:
-            continue
-        means, stds, ys, colors = zip(*there, strict=True)
-        low, high = np.subtract(means, stds), np.add(means, stds)
-        axes.hlines(ys, low, high, colors=colors, linewidth=1.2)
-        axes.scatter(means, ys, s=26, marker=marker, c=colors if marker == "o" else "none", edgecolors=colors)
+        if points:
+            means, stds, ys, colors = zip(*points, strict=True)
+            axes.hlines(ys, np.subtract(means, stds), np.add(means, stds), colors=colors, linewidth=1.2)
+            axes.scatter(means, ys, s=26, marker=marker, c=colors if marker == "o" else "none", edgecolors=colors)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_yticks(range(len(rows)), [" ".join(row.label.split())[:60] for row in rows])
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.grid(axis="x", linewidth=0.6)
     axes.margins(x=0.06)
-    return _inline(figure, {row.color.light: row.color for row in rows})
+    return _inline(figure, [row.color for row in rows])
 
 
-def _inline(figure: Figure, colors: Mapping[str, Color]) -> Markup:
+def _inline(figure: Figure, colors: Sequence[Color]) -> Markup:
     """A figure as SVG inside a page: no names that could meet those of another one, colors light or dark."""
     FigureCanvasSVG(figure)
     written = io.StringIO()
@@ -206,6 +206,6 @@ def _inline(figure: Figure, colors: Mapping[str, Color]) -> Markup:
     text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", text)  # in the page's own font
     text = re.sub(r"([ML] -?\d+\.\d)\d* (-?\d+\.\d)\d*(?= )", r"\1 \2", text)  # tenths of a point are enough
     text = text.replace(INK, "var(--muted)").replace(LINE, "var(--line)")
-    for light, color in sorted(colors.items()):
-        text = text.replace(light, f"light-dark({color.light}, {color.dark})")
+    for light, dark in sorted({*colors}):
+        text = text.replace(light, f"light-dark({light}, {dark})")
     return Markup(re.sub(r"\s*\n\s*", "\n", text))  # escaped by matplotlib

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from typing import Any, NamedTuple
+from zlib import crc32
 
-import numpy as np
-from numpy.typing import NDArray
-
-from .names import color_place, loss_titles
+from .names import TRAINING_NAMES, loss_name, loss_titles, method_name, training_name
 
 PAPER, NIGHT = "#fcfcfa", "#15171a"  # the page's backgrounds; page.css has the same
-CONTRAST = 4.5  # of text against its background (WCAG 2.2, level AA)
-SIZE, VIVID = 72, 10  # colors, and how many of the first are neither dark nor grayish
-_LIGHTER = 0.27  # by how much a color is lightened for a dark page
-# Björn Ottosson's OKLab: to the cone responses' cube roots, and from these to linear sRGB.
-_TO_CONES = np.array([[1, 0.39633778, 0.21580376], [1, -0.10556135, -0.06385417], [1, -0.08948418, -1.29148555]])
-_TO_RGB = np.array(
-    [
-        [4.07674166, -3.30771159, 0.23096993],
-        [-1.26843800, 2.60975740, -0.34131940],
-        [-0.00419609, -0.70341861, 1.70761470],
-    ]
+# Of the colors with a contrast of at least 4.5 to these: the first is a blue, each next one as unlike those before it
+# as can be (distance in OKLab); the first ten are neither dark nor grayish. A dark page has lighter twins.
+_LIGHT = (
+    "394eaa936d24ab4b900c69449a2a1e70447a5174afa75b5c5c5c010e5e8a4c37347000484b1f7e1b490f023f6f68524e7d6f80912964"
+    "8048106822268663a022308a592656863d4b663e9e2a4246455d613e316d4e508e84307f5d146c9a53aaa05b7da3623b992645807262"
+    "3b402e3f3a4b565b485a5467622344746aab45632067260c803e6086422a2938714d2b6435578f955e90614a876b07554025845a43a4"
+    "9527559a27331f53aa713995332a884b48a8551a767b358b650e618b2d72a34f9e856e70473b2c2f4238343e4d6355464a5d524e5969"
+)
+_DARK = (
+    "8aa3f3e3c28cfca8e07ab896e98a7abe98c7a9c9fcf7b3b2aaad7178afd5978481be69939577c76f9567638db8b6a29fcfc3d1e087b2"
+    "cd9c74b57575d7b9ef6d84d2a578a0d4939cb396e8798d9197acb08881b79da3dad28bcca970b6eaaef8f0b2cff3b999e88696d2c5b7"
+    "878c7c8b8696a5aa9aaaa5b5ae7590c6bff897b27db37964cf93afd497827687ba987cae8aa9dae6b5e0af9dd3b96ba0897bcca79aee"
+    "e586a5e988887ba8f3bf92e07b80d0999ff29f73bfc98ed7b16dacda89bff4abecd6c1c493877a7d8e84818a98b2a5989bada39fa8b7"
 )
 
 
@@ -33,50 +32,23 @@ class Color(NamedTuple):
     dark: str
 
 
+PALETTE = [Color(f"#{_LIGHT[i : i + 6]}", f"#{_DARK[i : i + 6]}") for i in range(0, len(_LIGHT), 6)]
+
+
 def method_color(config: Mapping[str, Any]) -> Color:
-    """The color of a run's method by its place in the order of reports, whatever else is in the report.
+    """The color of a run's method by its loss's place among the declarations, whatever else is in the report.
 
-    The colors least like each other go to both ends of the order, where the losses stand that are most often compared:
-    the classic ones first, the active negative ones last.
+    Training methods come after the losses, then methods that neither list names, by their name. The colors least like
+    each other go to both ends of the losses' order, where those stand that are most often compared: the classic ones
+    first, the active negative ones last.
     """
-    place, count = color_place(config), len(loss_titles())
-    rank = min(2 * place, 2 * (count - 1 - place) + 1) if place < count else place
-    return palette()[rank % SIZE]
-
-
-@cache
-def palette() -> tuple[Color, ...]:
-    """Colors of sufficient contrast, each as unlike those before it as can be; the first is blue."""
-    lightness, chroma, hue = np.meshgrid((0.36, 0.46, 0.56), (0.03, 0.1, 0.15), np.arange(0, 2 * np.pi, np.pi / 18))
-    lab = np.stack([lightness, chroma * np.cos(hue), chroma * np.sin(hue)], axis=-1).reshape(-1, 3)
-    twins = lab * (1, 0.8, 0.8) + (_LIGHTER, 0, 0)
-    light, dark = _linear_rgb(lab), _linear_rgb(twins)
-    shown = ((light >= 0) & (light <= 1) & (dark >= 0) & (dark <= 1)).all(axis=1)
-    shown &= contrast(light, PAPER) >= CONTRAST + 0.05  # colors are rounded to bytes
-    shown &= contrast(dark, NIGHT) >= CONTRAST + 0.05
-    lab, light, dark = lab[shown], light[shown], dark[shown]
-    vivid = (lab[:, 0] > 0.45) & (np.hypot(lab[:, 1], lab[:, 2]) > 0.09)
-    chosen = [int(np.argmin(np.where(vivid, lab[:, 2], np.inf)))]
-    nearest = np.full(len(lab), np.inf)
-    while len(chosen) < SIZE:
-        nearest = np.minimum(nearest, np.linalg.norm(lab - lab[chosen[-1]], axis=1))
-        chosen.append(int(np.argmax(nearest * vivid if len(chosen) < VIVID else nearest)))
-    return tuple(Color(_hex(light[i]), _hex(dark[i])) for i in chosen)
-
-
-def contrast(linear: NDArray[Any], background: str) -> NDArray[Any]:
-    """WCAG's contrast ratio of linear sRGB colors ``(n, 3)`` with a background ``#rrggbb``."""
-    coded = np.array([int(background[i : i + 2], 16) for i in (1, 3, 5)]) / 255
-    weights = np.array([0.2126, 0.7152, 0.0722])
-    other = np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4) @ weights
-    own = linear @ weights
-    return np.asarray((np.maximum(own, other) + 0.05) / (np.minimum(own, other) + 0.05))
-
-
-def _linear_rgb(lab: NDArray[Any]) -> NDArray[Any]:
-    return np.asarray((lab @ _TO_CONES.T) ** 3 @ _TO_RGB.T)
-
-
-def _hex(linear: NDArray[Any]) -> str:
-    coded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * np.abs(linear) ** (1 / 2.4) - 0.055)
-    return "#" + "".join(f"{round(255 * value):02x}" for value in coded)
+    titles, trainings = [*loss_titles().values()], [*TRAINING_NAMES]
+    title, training, count = loss_name(config.get("loss") or {}), training_name(config), len(titles)
+    if training == "plain" and title in titles:
+        place = titles.index(title)
+        place = min(2 * place, 2 * (count - 1 - place) + 1)
+    elif training in trainings and title == loss_name({"name": "ce"}):
+        place = count + trainings.index(training)
+    else:
+        place = count + len(trainings) + crc32(method_name(config).encode()) % 20
+    return PALETTE[place % len(PALETTE)]

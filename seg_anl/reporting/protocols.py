@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
@@ -15,31 +14,21 @@ from seg_anl.records import config_folder
 from seg_anl.records.recipes import Recipe, flat, merged, recipes_of
 
 from .names import data_name
-from .published import image_counts
+from .published import image_counts, paired_loss
 from .run_settings import value_text
 
+# fmt: off
 _WORDS = {
-    "epochs": "epochs",
-    "batch_size": "batch size",
-    "data.size": "image size",
-    "model.patch_size": "patch size",
-    "counts.train": "training images",
-    "counts.test": "test images",
-    "evaluation.last_k": "mean over the last epochs",
-    "noise.mode": "noise mode",
-    "noise.counts": "counts of flips",
-    "noise.reflip": "flipped labels flipped again",
-    "noise.seed": "noise seed",
-    "model.name": "network",
-    "optim.name": "optimizer",
-    "optim.lr": "learning rate",
-    "optim.weight_decay": "weight decay",
-    "optim.l1": "L1 penalty",
-    "optim.clip_norm": "clipping norm",
-    "optim.schedule": "schedule",
+    "epochs": "epochs", "batch_size": "batch size", "data.size": "image size", "model.patch_size": "patch size",
+    "counts.train": "training images", "counts.test": "test images",
+    "evaluation.last_k": "mean over the last epochs", "noise.mode": "noise mode", "noise.counts": "counts of flips",
+    "noise.reflip": "flipped labels flipped again", "noise.seed": "noise seed", "model.name": "network",
+    "optim.name": "optimizer", "optim.lr": "learning rate", "optim.weight_decay": "weight decay",
+    "optim.l1": "L1 penalty", "optim.clip_norm": "clipping norm", "optim.schedule": "schedule",
 }
+# fmt: on
 # The first three say beside which numbers a run stands; the network is compared by its own name.
-_NOT_COMPARED = frozenset({"noise.kind", "noise.rate", "noise.dataset", "published_model"})
+_NOT_COMPARED = {"noise.kind", "noise.rate", "noise.dataset", "published_model"}
 # What a run that does not say otherwise does.
 _UNSAID = {"noise.reflip": False, "noise.bidirectional": False, "noise.pairs": False, "noise.superclass": "index"}
 _NNUNET_SCHEDULES = {"DecayPerEpoch": "exponential"}  # a run of nnU-Net names the class of its schedule
@@ -71,16 +60,15 @@ def departures(
         model: the network that the table names, or empty: then it is the recipe's.
     """
     ours = _recorded(config, summary)
-    recipe = _recipe_for(config, paper, data)
+    recipe = recipe_for(paper, data, imbalanced=bool(config["data"].get("imbalance")))
     published = _protocol(recipe, config, data) if recipe else {}
     published |= {f"counts.{split}": count for split, count in image_counts(data).items()}
     if ours.get("data.imbalance"):
         published.pop("counts.train", None)  # what is left of the set; the number beside it is of the same imbalance
     if model:
         published["model.name"] = model
-    words = {name: place for place, name in enumerate(_WORDS)}
     found = [] if data_name(config) == data else [Departure("data", data_name(config), data)]
-    for name in sorted(published, key=lambda name: words.get(name, len(words))):
+    for name in sorted(published, key=lambda name: [*_WORDS, name].index(name)):
         if name in ours and not _alike(name, ours[name], published[name]):
             found.append(Departure(_WORDS.get(name, name), value_text(ours[name]), value_text(published[name])))
     preset = config.get("preset")
@@ -89,21 +77,19 @@ def departures(
     return tuple(found)
 
 
-def _recipe_for(config: Mapping[str, Any], paper: str, data: str) -> Recipe | None:
-    """The recipe of a paper for a data set: of several, the one for classes as balanced or unequal as the run's."""
-    imbalanced = bool((config.get("data") or {}).get("imbalance"))
+def recipe_for(paper: str, data: str, *, imbalanced: bool = False) -> Recipe | None:
+    """The recipe of a paper for a data set: of several, the one for classes as balanced or unequal as a run's."""
     fitting = [recipe for recipe in recipes_of(paper) if data in recipe.data_sets]
     return min(fitting, key=lambda recipe: recipe.imbalanced != imbalanced, default=None)
 
 
 def _protocol(recipe: Recipe, config: Mapping[str, Any], data: str) -> dict[str, Any]:
     """The published settings for a run's noise and loss, by dotted name, without those that the recipe assumes."""
-    loss, noise = _loss_name(config), str((config.get("noise") or {}).get("kind"))
+    loss, noise = paired_loss(config), str((config.get("noise") or {}).get("kind"))
     settings = merged(_defaults(recipe.task, noise, loss), recipe.settings(data, noise, loss))
-    published = {
-        **flat(settings),
-        **({"model.name": settings["published_model"]} if "published_model" in settings else {}),
-    }
+    published = flat(settings)
+    if "published_model" in settings:
+        published["model.name"] = settings["published_model"]
     assumed = tuple(f"{name}." for name in recipe.assumed(data, noise, loss))
     published = {name: value for name, value in published.items() if not f"{name}.".startswith(assumed)}
     if recipe.task == "segmentation":
@@ -117,30 +103,18 @@ def _protocol(recipe: Recipe, config: Mapping[str, Any], data: str) -> dict[str,
 @cache
 def _defaults(task: str, noise: str, loss: str) -> dict[str, Any]:
     """What holds where a recipe says nothing: declared parameters of the loss, and defaults of class-label training."""
+
+    def read(file: str) -> dict[str, Any]:
+        path = config_folder() / f"{file}.yaml"
+        return dict(yaml.safe_load(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
     found: dict[str, Any] = {"loss": dict(declarations()[loss].parameters) if loss in declarations() else {}}
     if task == "classification":
-        folder = config_folder()
-        written = _read(folder / "classification.yaml")
+        written = read("classification")
         found |= {"augmentation": written["augmentation"], "evaluation": {"last_k": written["evaluation"]["last_k"]}}
-        found["optim"] = _read(folder / "optim" / "sgd.yaml")
-        file = folder / "noise" / f"{noise}.yaml"
-        found["noise"] = (
-            {name: value for name, value in _read(file).items() if name != "seed"} if file.is_file() else {}
-        )
+        found |= {"optim": read("optim/sgd"), "noise": read(f"noise/{noise}")}
+        found["noise"].pop("seed", None)
     return found
-
-
-@cache
-def _read(path: Path) -> dict[str, Any]:
-    return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
-
-
-def _loss_name(config: Mapping[str, Any]) -> str:
-    """The loss of a run; a pair that is named by its parts has a name of its own in the papers."""
-    loss = config.get("loss") or {}
-    return (
-        f"{loss.get('active')}_{loss.get('passive')}" if loss.get("name") == "active_passive" else str(loss.get("name"))
-    )
 
 
 def _recorded(config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,55 +23,30 @@ from seg_anl.records import make_directory, write_text
 from . import phrases
 from .archives import Folder, read_bytes
 from .names import noise_order
-from .report_content import Report
-from .run_directories import FINISHED, Run
-from .tables import Column, Table
+from .run_directories import FINISHED
+from .tables import MINUS, SIGNIFICANT, Best, Column, Report, Table
 
 INDEX, PAGE = "tables.md", "report.html"
 PICTURE = "report.png"  # what trainers leave in run directories
 _MOST_PICTURES = 24  # of a whole report; more would make a page of tens of megabytes
 _PICTURE_WIDTH, _PICTURE_QUALITY = 1000, 82
-_OPEN_COLUMNS = 2  # with more noises the curves are folded away
 _BLOCK = 5  # noises that fit across a page of LaTeX
 _TEMPLATES = Path(__file__).parent / "templates"
+_GREEK = dict(zip("αβγδηλνρστ", "alpha beta gamma delta eta lambda nu rho sigma tau".split(), strict=True))  # noqa: SIM905
 _LATEX = {
     **{letter: f"\\{letter}" for letter in "{}$&#%_"},
     **{"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", '"': "''"},
     **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"},
-    **{"±": r"$\pm$", "²": "$^2$", "×": r"$\times$", phrases.MINUS: "$-$", "ε": r"$\varepsilon$"},
-    **{
-        letter: f"$\\{name}$"
-        for letter, name in zip(
-            "αβγδηλνρστ",
-            ("alpha", "beta", "gamma", "delta", "eta", "lambda", "nu", "rho", "sigma", "tau"),
-            strict=True,
-        )
-    },
+    **{"±": r"$\pm$", "²": "$^2$", "×": r"$\times$", MINUS: "$-$", "ε": r"$\varepsilon$"},
+    **{letter: f"$\\{name}$" for letter, name in _GREEK.items()},
 }
+# fmt: off
 _CSV = [
-    "table",
-    "task",
-    "data",
-    "method",
-    "variant",
-    "noise",
-    "split",
-    "metric",
-    "last_k",
-    "seeds",
-    "mean",
-    "std",
-    "best",
-    "published_method",
-    "published_mean",
-    "published_std",
-    "published_runs",
-    "difference",
-    "difference_in_standard_errors",
-    "p_value",
-    "differs_in",
-    "runs",
+    "table", "task", "data", "method", "variant", "noise", "split", "metric", "last_k", "seeds", "mean", "std", "best",
+    "published_method", "published_mean", "published_std", "published_runs", "difference",
+    "difference_in_standard_errors", "p_value", "differs_in", "runs",
 ]
+# fmt: on
 
 
 def markdown_text(value: object) -> str:
@@ -81,7 +56,8 @@ def markdown_text(value: object) -> str:
     'a\\\\|b \\\\*c\\\\* &lt;d&gt;'
     """
     text = " ".join(str(value).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_{}\[\]|~$])", r"\\\1", text)
+    text = re.sub(r"([\\`*_{}\[\]|~$])", r"\\\1", text)
+    return f"**{text}**" if isinstance(value, Best) else text
 
 
 def latex_text(value: object) -> str:
@@ -98,7 +74,8 @@ def latex_text(value: object) -> str:
             return letter
         return "" if code < 0x20 else rf"\texttt{{U+{code:04X}}}"
 
-    return "".join(_LATEX.get(letter) or shown(letter) for letter in " ".join(str(value).split()))
+    text = "".join(_LATEX.get(letter) or shown(letter) for letter in " ".join(str(value).split()))
+    return rf"{{\boldmath\bfseries {text}}}" if isinstance(value, Best) else text
 
 
 @cache
@@ -127,11 +104,7 @@ def _rendered(template: str, **values: Any) -> str:
 
 
 def write_report(report: Report, out: Path) -> list[Path]:
-    """Write the report's files into the folder ``out`` and return their paths.
-
-    Raises:
-        UserError: when the folder or a file cannot be written.
-    """
+    """Write the report's files into the folder ``out`` and return their paths."""
     make_directory(out)
     files: dict[str, str] = {}
     for table in report.tables:
@@ -148,21 +121,15 @@ def write_report(report: Report, out: Path) -> list[Path]:
 def table_csv(table: Table, groups: pd.DataFrame) -> str:
     """One line per method and noise, numbers in full precision; accuracy and Dice are in percent, as in the papers."""
     entries = table.entries
-    run = entries["mean"].notna()
-    runs = [
-        "; ".join(one.path for one in groups["runs"][group]) if group is not None else None
-        for group in entries["group"]
-    ]
-    frame = entries.assign(
+    paths = groups["runs"].map(lambda runs: "; ".join(run.path for run in runs))
+    frame = entries.rename(columns={"t": "difference_in_standard_errors", "p": "p_value"}).assign(
         table=table.published.id if table.published else "",
         task=table.task,
         data=table.data,
         metric=table.metric,
-        best=entries["best"].where(run, None).map({True: 1, False: 0}),
-        difference_in_standard_errors=entries["t"],
-        p_value=[phrases.entry_p_value(entry) for entry in table.rows()],
-        differs_in=[phrases.departures_text(departed) for departed in entries["departures"]],
-        runs=runs,
+        best=entries["best"].where(entries["mean"].notna()).map({True: 1, False: 0}),
+        differs_in=entries["departures"].map(phrases.departures_text),
+        runs=entries["group"].map(paths),
     )[_CSV]
     whole = ["last_k", "seeds", "best", "published_runs"]
     return frame.astype(dict.fromkeys(whole, "Int64")).to_csv(index=False, lineterminator="\n")
@@ -181,45 +148,32 @@ def table_latex(table: Table) -> str:
 
 def page_html(report: Report) -> str:
     """The report as one page that needs nothing else: no network, no other file, opened by a double click."""
-    from .page_charts import Series, forest_plot, over_seeds, page_style, training_curves  # matplotlib starts slowly
+    from .page_charts import curves_of, forest_plot, lines_of, page_style, training_curves  # matplotlib starts slowly
 
-    metrics = {table.metric for table in report.tables}
-    metrics |= {f"{metric}_{kind}" for metric in metrics for kind in ("clean", "mislabelled", "true")}
-    curves = over_seeds(report.groups, sorted(metrics)) if len(report.groups) else pd.DataFrame()
+    curves = curves_of(report.groups, {table.metric for table in report.tables})
     sections = []
     budget = iter(range(_MOST_PICTURES))
     with page_style():
         for table in report.tables:
-            lines = _lines(table, Series)
+            lines = lines_of(table)
             columns = []
             for column in table.columns:
-                rows = table.rows(column)
-                series = {row.group: lines[row.label] for row in rows if row.group is not None}
-                run = [row for row in rows if row.mean is not None]
-                charts = training_curves(curves, series, column.split, table.metric) if series else []
-                legend = [line for group, line in series.items()] if charts else []
+                rows, run = table.rows(column), table.rows(column, run=True)
+                series = {row.group: lines[row.label] for row in run}
+                charts = training_curves(curves, series, column.split, table.metric)
+                legend = [*series.values()] if charts else []
                 columns.append((column, run, rows, forest_plot(run) if run else "", charts, legend))
             sections.append((table, columns, list(_pictures(table, report.groups, budget))))
     return _rendered(
         "report.html",
         report=report,
         sections=sections,
-        runs=[_run_row(run) for run in report.runs],
-        open_columns=_OPEN_COLUMNS,
+        noise_order=noise_order,
+        FINISHED=FINISHED,
+        SIGNIFICANT=SIGNIFICANT,
         style=Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8")),
         script=Markup((_TEMPLATES / "page.js").read_text(encoding="utf-8")),
     )
-
-
-def _lines(table: Table, line: Any) -> dict[str, Any]:
-    """How each row with runs is drawn in all noises of a table; rows of one color differ in their dashes."""
-    colors: list[Any] = []
-    lines = {}
-    for number, (label, row) in enumerate(table.by_method().items()):
-        color = next(iter(row.values())).color
-        lines[label] = line(label, number, color, colors.count(color))
-        colors.append(color)
-    return lines
 
 
 def _pictures(table: Table, groups: pd.DataFrame, budget: Iterator[int]) -> Iterator[tuple[str, str]]:
@@ -227,10 +181,8 @@ def _pictures(table: Table, groups: pd.DataFrame, budget: Iterator[int]) -> Iter
     for entry in table.rows(run=True):
         for run in groups["runs"][entry.group]:
             if (run.folder / PICTURE).is_file() and next(budget, None) is not None:
-                uri = picture_uri(run.folder / PICTURE)
-                label = table.column_label(Column(entry.noise, entry.split))
-                if uri:
-                    yield uri, f"{entry.label}, {label}: {run.path}"
+                if uri := picture_uri(run.folder / PICTURE):
+                    yield uri, f"{entry.label}, {table.column_label(Column(entry.noise, entry.split))}: {run.path}"
                 break
 
 
@@ -247,15 +199,3 @@ def picture_uri(path: Folder) -> str | None:
     written = io.BytesIO()
     small.save(written, "JPEG", quality=_PICTURE_QUALITY, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(written.getvalue()).decode("ascii")
-
-
-def _run_row(run: Run) -> dict[str, Any]:
-    return {
-        "path": run.path,
-        "status": run.status,
-        "method": run.method_name if run.config else "",
-        "noise": run.noise_name if run.config else "",
-        "noise_order": f"{noise_order(run.config)[0]} {run.noise_name}" if run.config else "",
-        "seed": run.seed,
-        "headline": run.headline.value if run.status == FINISHED else None,
-    }

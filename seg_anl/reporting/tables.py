@@ -1,27 +1,35 @@
-"""A table of results before any file format: our averages, the published numbers, their difference, the marks."""
+"""A report before any file format: tables of our averages beside the published numbers, and what a reader must know."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
+from seg_anl.records import UserError
 from seg_anl.records.recipes import load_recipe
 
-from .aggregate import Notice, averages
-from .matching import METHOD, PLACE, fitting_tables, groups_in_places, is_of_dataset, published_numbers
+from .aggregate import NOT_AVERAGED, Notice, averages, gather
 from .names import loss_titles, method_name, noise_order
 from .palette import method_color
 from .protocols import Departure, departures
-from .published import PublishedTable
-from .run_settings import Listed, listed_settings, unlike_rows
+from .published import METHOD, PLACE, find_table, fitting_tables, is_of_dataset, places_of, published_numbers
+from .run_directories import Run
+from .run_settings import listed_settings, unlike_rows
 
 SIGNIFICANT = 0.05  # p below which a difference stands out
+MINUS = "\N{MINUS SIGN}"
+
+
+class Best(str):
+    """The text of the best number of a column, which every format shows in its way."""
 
 
 class Column(NamedTuple):
@@ -33,28 +41,17 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """One table.
+    """One table of one task, data and metric; ``name`` is for files, unique in a report.
 
     Attributes:
-        name: for files; unique in a report.
-        title: for headings.
-        task, data: of all runs in it.
-        metric: ``accuracy``, ``dice``, ...
         last_k: over how many epochs at the end each run's number is the mean; several where runs differ.
         decimals: how many are shown.
-        columns: in the order shown.
-        entries: a row per method and column, in the order shown; numbers in percent (of a loss: as they are). Columns:
-            label (of the row), method, published_as, variant, noise, split, group (index among groups of runs), last_k,
-            seeds, mean, std, best, published_method, published_mean, published_std, published_runs, difference, t (the
-            difference in standard errors), departures, mark, color; None where there is nothing. ``is_published`` says
-            whether the paper has a number, which its text may have lost.
-        published: the table that stands beside the runs, if any.
+        entries: a row per method and column, in the order shown; see :func:`_entries` and :func:`_with_texts`.
+        published: the table that stands beside the runs, if any; ``total``: how many numbers of it could.
         others: further published tables that have numbers for these runs, and how many.
         missing: method and noise of published numbers that have no runs.
-        total: how many numbers the published table has that could stand beside runs.
         marks: letters for sets of departures, as they stand beside entries.
-        settings: what the runs share, in what they differ, and the losses' parameters.
-        notices: about this table alone.
+        settings: what the runs share; in what they differ, with the losses' parameters.
     """
 
     name: str
@@ -66,12 +63,12 @@ class Table:
     decimals: int
     columns: tuple[Column, ...]
     entries: pd.DataFrame
-    published: PublishedTable | None
+    published: Any
     others: tuple[tuple[str, int], ...]
     missing: tuple[tuple[str, str], ...]
     total: int
     marks: Mapping[tuple[Departure, ...], str]
-    settings: tuple[Listed, Listed, Listed]
+    settings: tuple[str, dict[str, str]]
     notices: tuple[Notice, ...]
 
     def column_label(self, column: Column) -> str:
@@ -85,11 +82,8 @@ class Table:
 
     def rows(self, column: Column | None = None, *, run: bool | None = None) -> list[Any]:
         """The entries, of one column perhaps, and only those with or without runs."""
-        return [
-            entry
-            for entry in self._rows
-            if (column is None or column == (entry.noise, entry.split)) and run in (None, entry.mean is not None)
-        ]
+        rows = [entry for entry in self._rows if column in (None, (entry.noise, entry.split))]
+        return [entry for entry in rows if run in (None, entry.mean is not None)]
 
     def by_method(self, *, run: bool = True) -> dict[str, dict[Column, Any]]:
         """Each row's entries by column; without ``run`` also of rows that have no runs."""
@@ -99,50 +93,93 @@ class Table:
         there = {entry.label for entry in self.rows(run=True)} if run else set(rows)
         return {label: entries for label, entries in rows.items() if label in there}
 
+    def texts(self, column: Column) -> pd.DataFrame:
+        """One column as text: a row per method; what is published, if anything is."""
+        entries = self.entries[(self.entries["noise"] == column.noise) & (self.entries["split"] == column.split)]
+        entries = entries.assign(
+            ours=entries["ours"].where(entries["ours"] != "", "no runs"),
+            seeds=entries["seeds"].map(lambda seeds: f"{seeds:.0f}" if seeds else ""),
+        )
+        heads = {"label": "method", "ours": "ours", "seeds": "seeds"}
+        if entries["is_published"].any():
+            heads |= {"published": "published", "gap": "difference", "errors": "in standard errors", "mark": "differs"}
+        return entries[[*heads]].rename(columns=heads)
 
-def row_label(method: str, published_as: str, variant: str) -> str:
-    """``NCE+RCE (APL), epochs 40``."""
-    name = f"{method} ({published_as})" if published_as else method
-    return f"{name}, {variant}" if variant else name
+    def summary(self) -> pd.DataFrame:
+        """Ours under all noises as text: a row per method that was run."""
+        rows = [
+            (label, *(entries[column].ours if column in entries else "" for column in self.columns))
+            for label, entries in self.by_method().items()
+        ]
+        return pd.DataFrame(rows, columns=["ours", *map(self.column_label, self.columns)], dtype=object)
 
 
-def build_tables(groups: pd.DataFrame, wanted: Sequence[PublishedTable]) -> tuple[list[Table], pd.DataFrame]:
-    """Tables of ``groups`` of runs, one for each task, data and headline metric; and the groups that are in none.
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Everything that is written; ``groups`` of runs that differ in their seeds alone, see :mod:`aggregate`."""
 
-    With ``wanted`` only these published tables, whole, filled with the runs that are of their data set; else each table
-    stands beside the published one that fits best, where one does, and has only the noises that were run.
+    runs: tuple[Run, ...]
+    groups: pd.DataFrame
+    tables: tuple[Table, ...]
+    notices: tuple[Notice, ...]
+
+    @property
+    def not_averaged(self) -> tuple[Notice, ...]:
+        """About runs that are in no table."""
+        return tuple(notice for notice in self.notices if notice.kind in NOT_AVERAGED)
+
+    @property
+    def warnings(self) -> tuple[Notice, ...]:
+        """About runs that are in a table, with a reservation."""
+        return tuple(notice for notice in self.notices if notice.kind not in NOT_AVERAGED)
+
+
+def make_report(runs: Sequence[Run], table_ids: Iterable[str] = ()) -> Report:
+    """Average the runs and put them into tables: one for each task, data and headline metric.
+
+    With ``table_ids`` only these published tables, whole, filled with the runs that are of their data set; else each
+    table stands beside the published one that fits best, where one does, and has only the noises that were run.
+
+    Raises:
+        UserError: for an unknown table, one that holds no results, or one that no run is of the data set of.
     """
+    wanted = [find_table(name) for name in table_ids]
+    for table in wanted:
+        if table.kind != "results":
+            raise UserError(f"--table {table.id} holds parameters of methods, no results; see seg-anl-report --list")
+    runs = sorted(runs, key=lambda run: PurePath(run.path))
+    groups, notices = gather(runs)
     tables: list[Table] = []
-    used: list[Any] = []
+    left = groups
     for (_, _, headline), some in groups.groupby(["task", "data", "headline"]):
         fitting = fitting_tables(some)
-        chosen: list[PublishedTable | None] = [
-            table
-            for table in wanted
-            if headline.endswith(f"/{table.metric}") and is_of_dataset(some, table, asked=True)
-        ]
-        if not wanted:
-            chosen = [fitting[0][0] if fitting else None]
-        for published in chosen:
+        asked = [t for t in wanted if headline.endswith(f"/{t.metric}") and is_of_dataset(some, t, asked=True)]
+        for published in asked if wanted else [fitting[0][0] if fitting else None]:
             others = tuple((other.id, count) for other, count in fitting if other != published)
             tables.append(_table(some, headline, published, others, whole=bool(wanted)))
-            used += [*some.index]
-    return _named_apart(tables), groups.drop(index=used)
+            left = left.drop(index=some.index, errors="ignore")
+    for table in wanted:
+        if table not in [built.published for built in tables]:
+            there = sorted(set(groups["data"] + " (" + groups["headline"] + ")"))
+            raise UserError(
+                f"--table {table.id} is about {table.metric} on {table.dataset}, of which there is no finished run; "
+                f"there are runs on {', '.join(there) or 'nothing'}"
+            )
+    for group in left.itertuples():
+        text = f"{group.data}, {group.method}, {group.noise}: not of the tables asked for"
+        notices.append(Notice("elsewhere", tuple(run.path for run in group.runs), text))
+    notices += [notice for table in tables for notice in table.notices]
+    return Report(tuple(runs), groups, tuple(_named_apart(tables)), tuple(dict.fromkeys(notices)))
 
 
 def _table(
-    groups: pd.DataFrame,
-    headline: str,
-    published: PublishedTable | None,
-    others: tuple[tuple[str, int], ...],
-    *,
-    whole: bool,
+    groups: pd.DataFrame, headline: str, published: Any, others: tuple[tuple[str, int], ...], *, whole: bool
 ) -> Table:
     split, metric = headline.split("/", 1)
     task, data = groups["task"].iloc[0], groups["data"].iloc[0]
     numbers = published_numbers(published)
     measured = averages(groups)
-    measured = measured[measured["metric"] == metric].rename(columns={"k": "last_k"})
+    measured = measured[measured["metric"] == metric].drop(columns="metric")
     columns = _columns(groups, numbers, split, whole=whole)
     decimals = 1 if metric == "dice" else 2
     entries, missing = _entries(groups, measured, numbers, columns, published)
@@ -161,7 +198,7 @@ def _table(
         last_k=tuple(sorted({int(k) for k in measured.loc[measured["split"] == split, "last_k"]})),
         decimals=decimals,
         columns=columns,
-        entries=entries.astype(object).where(entries.notna(), None),
+        entries=_with_texts(entries.astype(object).where(entries.notna(), None), decimals),
         published=published,
         others=others,
         missing=missing,
@@ -175,71 +212,89 @@ def _table(
 def _columns(groups: pd.DataFrame, numbers: pd.DataFrame, split: str, *, whole: bool) -> tuple[Column, ...]:
     """The paper's columns in its order, those that were run or all; then noises that the paper lacks."""
     ours = {noise: noise_order(config) for noise, config in zip(groups["noise"], groups["config"], strict=True)}
-    theirs = dict.fromkeys(Column(*place) for place in zip(numbers["noise"], numbers["split"], strict=True))
+    theirs = [Column(*place) for place in numbers[["noise", "split"]].drop_duplicates().to_numpy()]
     kept = [column for column in theirs if whole or column.noise in ours]
     own = sorted(ours.keys() - {column.noise for column in kept}, key=ours.__getitem__)
     return (*kept, *(Column(noise, split) for noise in own))
 
 
 def _entries(
-    groups: pd.DataFrame,
-    measured: pd.DataFrame,
-    numbers: pd.DataFrame,
-    columns: tuple[Column, ...],
-    published: PublishedTable | None,
+    groups: pd.DataFrame, measured: pd.DataFrame, numbers: pd.DataFrame, columns: tuple[Column, ...], published: Any
 ) -> tuple[pd.DataFrame, tuple[tuple[str, str], ...]]:
-    """Our averages merged with the published numbers, in the order of a table; and what is published but not run."""
+    """Our averages merged with the published numbers, in the order of a table; and what is published but not run.
+
+    Columns: label (of the row), method, published_as, variant, noise, split, group (index among groups of runs),
+    last_k, seeds, mean, std, published_method, published_mean, published_std, published_runs, is_published (the paper
+    has a number, which its text may have lost), difference, t (the difference in standard errors) and its p,
+    departures, color; NaN where there is nothing. Numbers are in percent (of a loss: as they are).
+    """
     shown = pd.DataFrame([(*column, i) for i, column in enumerate(columns)], columns=["noise", "split", "column"])
-    ours = groups_in_places(groups, numbers).assign(variant=groups["variant"], method=groups["method"])
-    ours = ours.merge(measured, left_index=True, right_on="group").merge(shown, on=["noise", "split"])
+    ours = places_of(groups, numbers).assign(variant=groups["variant"], method=groups["method"])
+    ours = ours.merge(measured, left_index=True, right_on="group").merge(shown[["noise", "split"]])
     numbers = numbers.assign(is_published=True, place=range(len(numbers)))
     merged = ours.merge(numbers, on=PLACE, how="outer")
     alone = merged["group"].isna()
     merged.loc[alone, "variant"] = merged["model"].map(lambda model: f"model.name {model}" if model else "")
-    merged.loc[alone, "method"] = [_published_method(row) for row in merged[alone].itertuples()]
+    configs = [
+        {"loss": {"name": row.loss}, "method": {"name": row.training}} if missed else groups["config"][row.group]
+        for row, missed in zip(merged.itertuples(), alone, strict=True)
+    ]
+    merged["method"] = [method_name(config) for config in configs]
+    merged["color"] = [method_color(config) for config in configs]
     lacking = merged[alone].sort_values("place")
     missing = tuple(dict.fromkeys(zip(lacking["method"], lacking["noise"], strict=True)))
 
-    merged = merged.drop(columns="column").merge(shown, on=["noise", "split"])
-    named = numbers.drop_duplicates(METHOD, keep="last")[[*METHOD, "published_method"]]
-    named = named.rename(columns={"published_method": "published_as"})
-    order = numbers.drop_duplicates(METHOD, ignore_index=True).reset_index()[[*METHOD, "index"]]
-    merged = merged.merge(named, on=METHOD, how="left").merge(order, on=METHOD, how="left")
-    alone = merged["group"].isna()
-    merged.loc[alone, "published_as"] = merged["published_method"]
-    merged["published_as"] = merged["published_as"].where(merged["published_as"] != merged["method"], None).fillna("")
-    merged["label"] = [
-        row_label(*names) for names in zip(merged["method"], merged["published_as"], merged["variant"], strict=True)
-    ]
+    # The paper's name of the method, where it differs from ours, and its place in the paper.
+    of_method = numbers.groupby(METHOD, sort=False).agg(published_as=("published_method", "last"))
+    of_method = of_method.assign(index=range(len(of_method))).reset_index()
+    merged = merged.merge(shown, on=["noise", "split"]).merge(of_method, on=METHOD, how="left")
+    merged["published_as"] = merged["published_method"].where(merged["group"].isna(), merged["published_as"])
+    merged["published_as"] = merged["published_as"].where(merged["published_as"] != merged["method"]).fillna("")
+    merged["label"] = [row_label(row.method, row.published_as, row.variant) for row in merged.itertuples()]
     titles = {title: i for i, title in enumerate(loss_titles().values())}
-    merged["index"] = merged["index"].fillna(len(order)).groupby(merged["label"]).transform("first")
+    merged["index"] = merged["index"].fillna(len(of_method)).groupby(merged["label"]).transform("first")
     merged["title"] = merged["method"].map(titles).fillna(len(titles))
     merged = merged.sort_values(["index", "title", "method", "published_as", "variant", "column"], ignore_index=True)
 
-    runs = load_recipe(published.paper).runs if published else None
-    merged["published_runs"] = runs if runs else math.nan
-    merged.loc[merged["is_published"].isna(), "published_runs"] = math.nan
-    merged["difference"] = merged["mean"] - merged["published_mean"]
-    merged["t"] = [_standard_errors(row) for row in merged.itertuples()]
     merged["is_published"] = merged["is_published"].notna()
+    runs = load_recipe(published.paper).runs if published else None
+    merged["published_runs"] = np.where(merged["is_published"], runs or math.nan, math.nan)
+    merged["difference"] = merged["mean"] - merged["published_mean"]
     merged["departures"] = [_departures(groups, row, published) for row in merged.itertuples()]
-    merged["color"] = [
-        method_color(_config(row) if math.isnan(row.mean) else groups["config"][row.group])
-        for row in merged.itertuples()
+    theirs = (merged["published_std"] ** 2 / merged["published_runs"]).fillna(0)
+    errors = np.sqrt(merged["std"] ** 2 / merged["seeds"] + theirs)
+    merged["t"] = merged["difference"] / errors.where(errors > 0)  # NaN with one seed, or where nothing varies at all
+    tested = merged["t"].notna() & ~merged["departures"].map(bool)  # else known to be different experiments
+    merged["p"] = [
+        p_value(*row) if test else math.nan
+        for test, *row in zip(tested, *(merged[name] for name in P_VALUE_OF), strict=True)
     ]
     return merged, missing
 
 
-def _config(place: Any) -> dict[str, Any]:
-    return {"loss": {"name": place.loss}, "method": {"name": place.training}}
+def row_label(method: str, published_as: str, variant: str) -> str:
+    """``NCE+RCE (APL), epochs 40``."""
+    name = f"{method} ({published_as})" if published_as else method
+    return f"{name}, {variant}" if variant else name
 
 
-def _published_method(place: Any) -> str:
-    """What we call the method of a published number, the same that runs of this method are called."""
-    return method_name(_config(place))
+P_VALUE_OF = ("mean", "std", "seeds", "published_mean", "published_std", "published_runs")
 
 
-def _departures(groups: pd.DataFrame, entry: Any, published: PublishedTable | None) -> tuple[Departure, ...]:
+def p_value(mean: float, std: float, seeds: int, other: float, other_std: float, other_runs: float) -> float:
+    """How likely a difference at least as large is by chance: Welch's t-test, two-sided.
+
+    Where nothing is known of how the other mean varies (NaN), it is taken as exact (Student's test of one sample).
+    """
+    from scipy.special import stdtr  # the distribution of t alone: scipy.stats takes most of a second to import
+
+    ours = std**2 / seeds
+    theirs = other_std**2 / other_runs if other_runs > 1 and other_std > 0 else 0.0
+    freedom = (ours + theirs) ** 2 / (ours**2 / (seeds - 1) + (theirs**2 / (other_runs - 1) if theirs else 0))
+    return float(2 * stdtr(freedom, -abs(mean - other) / math.sqrt(ours + theirs)))
+
+
+def _departures(groups: pd.DataFrame, entry: Any, published: Any) -> tuple[Departure, ...]:
     """In what the runs of an entry are not what was published; the one place that asks for it."""
     if published is None or not entry.is_published or math.isnan(entry.mean):
         return ()
@@ -247,56 +302,65 @@ def _departures(groups: pd.DataFrame, entry: Any, published: PublishedTable | No
     return departures(run.config, run.summary, published.paper, published.dataset, entry.network)
 
 
-def _standard_errors(entry: Any) -> float:
-    """The difference over its standard error; NaN with one seed, or where nothing varies at all.
-
-    The error is the square root of ``std**2 / seeds + published_std**2 / published_runs`` (Welch); the second term is
-    left out where the paper gives no spread or no number of runs.
-    """
-    variance = entry.std**2 / entry.seeds
-    if not math.isnan(entry.published_std) and not math.isnan(entry.published_runs):
-        variance += entry.published_std**2 / entry.published_runs
-    return entry.difference / math.sqrt(variance) if variance > 0 else math.nan
-
-
-def p_value(
-    mean: float, std: float, seeds: int, other: float, other_std: float | None, other_runs: float | None
-) -> float:
-    """How likely a difference at least as large is by chance: Welch's t-test, two-sided.
-
-    Where nothing is known of how the other mean varies, it is taken as exact (Student's test of one sample).
-    """
-    from scipy.special import stdtr  # the distribution of t alone: scipy.stats takes most of a second to import
-
-    ours = std**2 / seeds
-    theirs = other_std**2 / other_runs if other_std is not None and other_runs and other_runs > 1 else 0.0
-    freedom = (ours + theirs) ** 2 / (
-        ours**2 / (seeds - 1) + (theirs**2 / (other_runs - 1) if theirs and other_runs else 0)
-    )
-    return float(2 * stdtr(freedom, -abs(mean - other) / math.sqrt(ours + theirs)))
-
-
-def entry_p_value(entry: Any) -> float | None:
-    """The p-value of an entry's difference to the paper; None where it is not tested.
-
-    It is not where the runs are of another protocol, for then the two are known to be different experiments.
-    """
-    if entry.departures or entry.t is None:
-        return None
-    return p_value(entry.mean, entry.std, entry.seeds, entry.published_mean, entry.published_std, entry.published_runs)
-
-
-def _best(entries: pd.DataFrame, decimals: int, *, lower: bool) -> list[bool]:
+def _best(entries: pd.DataFrame, decimals: int, *, lower: bool) -> pd.Series:
     """Whether no other row of the column has a better average, to the decimals shown; one seed does not compete."""
-    rounded = entries["mean"].map(lambda value: round(float(value), decimals))
-    best = pd.Series(False, index=entries.index)
-    for _, column in entries.assign(rounded=rounded).groupby(["noise", "split"]):
-        there = column[column["mean"].notna()]
-        competing = there[there["seeds"] > 1] if (there["seeds"] > 1).any() else there
-        if len(competing) > 1:
-            winner = competing["rounded"].min() if lower else competing["rounded"].max()
-            best[competing.index[competing["rounded"] == winner]] = True
-    return best.tolist()
+    means = entries["mean"].map(lambda value: round(float(value), decimals))
+    by_column = [entries["noise"], entries["split"]]
+    competing = (entries["seeds"] > 1) | ((entries["seeds"] > 1).groupby(by_column).transform("sum") == 0)
+    means = means.where(competing)
+    several = means.groupby(by_column).transform("count") > 1
+    return several & (means == means.groupby(by_column).transform("min" if lower else "max"))
+
+
+def _with_texts(entries: pd.DataFrame, decimals: int) -> pd.DataFrame:
+    """The entries with what all formats show: ours, published, gap (the difference) and errors (in standard errors)."""
+
+    def texts(entry: Any) -> tuple[str, str, str, str]:
+        ours = spread_text(entry.mean, entry.std, decimals)
+        theirs = spread_text(entry.published_mean, entry.published_std, decimals) or "unreadable"
+        if entry.difference is None:
+            errors = ""
+        elif entry.departures or entry.t is None:
+            errors = "other protocol" if entry.departures else "one seed" if entry.seeds == 1 else "no spread"
+        else:
+            errors = f"{signed(entry.t, 1)} ({p_text(entry.p)})"
+        published = theirs if entry.is_published else ""
+        return Best(ours) if entry.best else ours, published, signed(entry.difference, decimals), errors
+
+    found = [texts(entry) for entry in entries.itertuples()]
+    return entries.assign(**dict(zip(("ours", "published", "gap", "errors"), zip(*found, strict=True), strict=False)))
+
+
+def spread_text(mean: float | None, std: float | None, decimals: int) -> str:
+    """A mean with its deviation, if it has one.
+
+    >>> spread_text(76.84, 1.24, 1), spread_text(76.84, None, 1), spread_text(None, None, 1)
+    ('76.8 ± 1.2', '76.8', '')
+    """
+    if mean is None:
+        return ""
+    return f"{mean:.{decimals}f}" if std is None else f"{mean:.{decimals}f} ± {std:.{decimals}f}"
+
+
+def signed(value: float | None, decimals: int) -> str:
+    """With its sign, a true minus; zero without one.
+
+    >>> signed(-0.46, 1), signed(1.0, 1), signed(0.01, 1), signed(None, 1)
+    ('−0.5', '+1.0', '0.0', '')
+    """
+    if value is None:
+        return ""
+    text = f"{value:+.{decimals}f}"
+    return text[1:] if float(text) == 0 else text.replace("-", MINUS)
+
+
+def p_text(p: float) -> str:
+    """A p-value as papers print it.
+
+    >>> p_text(0.0312), p_text(0.44), p_text(1e-5)
+    ('p = 0.031', 'p = 0.44', 'p < 0.001')
+    """
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
 
 
 def _slug(text: str) -> str:
@@ -306,9 +370,9 @@ def _slug(text: str) -> str:
 
 
 def _named_apart(tables: list[Table]) -> list[Table]:
-    taken: dict[str, int] = {}
+    seen: list[str] = []
     for i, table in enumerate(tables):
-        taken[table.name] = taken.get(table.name, 0) + 1
-        if taken[table.name] > 1:
-            tables[i] = replace(table, name=f"{table.name}-{taken[table.name]}")
+        seen.append(table.name)
+        if seen.count(table.name) > 1:
+            tables[i] = replace(table, name=f"{table.name}-{seen.count(table.name)}")
     return tables

@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from omegaconf import OmegaConf
+import yaml
 
 from seg_anl.records import SUMMARY_SCHEMA, MetricRow, write_json, write_metrics, write_text
 from seg_anl.records.runs import summarize
+from seg_anl.reporting.run_directories import read_runs
+from seg_anl.reporting.tables import Report, make_report
 
 WriteRun = Callable[..., Path]
 
 
 @pytest.fixture
 def write_run(tmp_path: Path) -> WriteRun:
-    """Write a finished run below ``tmp_path``: ``write_run("name", [0.5, 0.6], loss={"name": "ce"}, seed=2)``."""
+    """Write a finished run below ``tmp_path``: ``write_run("name", [0.5, 0.6], loss={"name": "ce"}, seed=2)``.
+
+    ``series``, by split and metric, stands for the values of the headline metric.
+    """
 
     def write(
-        name: str, values: Sequence[float] = (0.5, 0.6), k: int = 1, metric: str = "accuracy", **settings: Any
+        name: str,
+        values: Sequence[float] = (0.5, 0.6),
+        k: int = 1,
+        metric: str = "accuracy",
+        series: Mapping[tuple[str, str], Sequence[float]] | None = None,
+        **settings: Any,
     ) -> Path:
         segmentation = metric == "dice"
+        series = series or {
+            ("test", metric): values,
+            ("train", metric): [value / 2 for value in values],
+            ("train", "loss"): [1.0 - value for value in values],
+        }
         config: dict[str, Any] = {
             "task": "segmentation" if segmentation else "classification",
             "seed": 1,
@@ -39,13 +54,14 @@ def write_run(tmp_path: Path) -> WriteRun:
             "preset": "default",
             **settings,
         }
-        rows = []
-        for epoch, value in enumerate(values):
-            rows.append(MetricRow(epoch, "test", {metric: value}))
-            rows.append(MetricRow(epoch, "train", {metric: value / 2, "loss": 1.0 - value, "lr": 0.01}))
+        rows = [
+            MetricRow(epoch, split, {metric: some[epoch] for (at, metric), some in series.items() if at == split})
+            for epoch in range(len(next(iter(series.values()))))
+            for split in dict.fromkeys(split for split, _ in series)
+        ]
         folder = tmp_path / name
         folder.mkdir(parents=True)
-        write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+        write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
         write_metrics(folder / "metrics.csv", rows)
         kept = ("task", "data", "model", "preset", "loss", "noise", "seed", "epochs")
         summary = {
@@ -61,3 +77,9 @@ def write_run(tmp_path: Path) -> WriteRun:
         return folder
 
     return write
+
+
+@pytest.fixture
+def report_of(tmp_path: Path) -> Callable[..., Report]:
+    """The report of the runs below ``tmp_path``, or below other places, with the tables asked for."""
+    return lambda *tables, places=(tmp_path,): make_report(read_runs(places), tables)

@@ -14,83 +14,82 @@ from seg_anl.reporting.run_settings import telling
 SYMMETRIC = {"kind": "symmetric", "rate": 0.4, "counts": "cell"}
 
 
-def _gather(folder):
-    """The groups of runs, each with its averages, and the notices."""
-    return _with_averages(read_runs([folder]))
-
-
-def _with_averages(runs):
+def _gathered(runs):
+    """The groups of runs with their averages on test data, and the notices."""
     groups, notices = gather(runs)
-    measured = averages(groups).merge(
-        groups[["method", "noise", "variant", "data", "runs"]], left_on="group", right_index=True
-    )
-    return [row for row in measured.itertuples() if row.split == "test"], notices
+    measured = averages(groups).merge(groups, left_on="group", right_index=True)
+    return [*measured[measured["split"] == "test"].itertuples()], notices
+
+
+@pytest.fixture
+def gathered(tmp_path):
+    return lambda: _gathered(read_runs([tmp_path]))
 
 
 def _values(group):
     return tuple(run.headline.value for run in group.runs)
 
 
-def test_mean_and_deviation_over_seeds_by_hand(write_run, tmp_path):
+def test_mean_and_deviation_over_seeds_by_hand(write_run, gathered):
     # 0.80, 0.84, 0.88: mean 0.84, squared distances 0.0016 + 0 + 0.0016 over 2: deviation 0.04
     for seed, last in enumerate((0.80, 0.84, 0.88), start=1):
         write_run(f"s{seed}", [0.1, last], seed=seed, noise={**SYMMETRIC, "seed": seed})
-    groups, notices = _gather(tmp_path)
+    (group,), notices = gathered()
     assert notices == []
-    (group,) = groups
     assert (group.mean, group.std, group.seeds) == (pytest.approx(84), pytest.approx(4), 3)  # percent
     assert (group.method, group.noise, group.variant) == ("CE", "symmetric 0.4", "")
 
 
-def test_last_k_epochs_count_for_each_run_first(write_run, tmp_path):
+def test_last_k_epochs_count_for_each_run_first(write_run, gathered):
     write_run("s1", [0.0, 0.6, 0.8], k=2, metric="dice", seed=1)  # 0.7
     write_run("s2", [0.0, 0.4, 0.6], k=2, metric="dice", seed=2)  # 0.5
-    ((group,), _) = _gather(tmp_path)
-    assert group.mean == pytest.approx(60)
+    (group,), _ = gathered()
+    assert (group.mean, group.last_k) == (pytest.approx(60), 2)
     assert group.std == pytest.approx(100 * math.sqrt(0.02))  # (0.1**2 + 0.1**2) / 1
-    assert group.k == 2
 
 
-def test_one_seed_has_no_spread_and_is_said_to_be_alone(write_run, tmp_path):
+def test_one_seed_has_no_spread_and_is_said_to_be_alone(write_run, gathered):
     folder = write_run("only")
-    ((group,), notices) = _gather(tmp_path)
+    (group,), notices = gathered()
     assert math.isnan(group.std)
     assert [(notice.kind, notice.paths) for notice in notices] == [("one seed", (str(folder),))]
 
 
-def test_runs_of_other_settings_are_never_averaged(write_run, tmp_path):
+def test_runs_of_other_settings_are_never_averaged(write_run, gathered):
     for seed in (1, 2):
         write_run(f"long{seed}", [0.1, 0.2, 0.9], seed=seed)
         write_run(f"short{seed}", [0.1, 0.5], seed=seed)
-    groups, notices = _gather(tmp_path)
-    assert {group.variant: _values(group) for group in groups} == {
-        "epochs 3": (0.9, 0.9),
-        "epochs 2": (0.5, 0.5),
-    }
+    groups, notices = gathered()
+    assert {group.variant: _values(group) for group in groups} == {"epochs 3": (0.9, 0.9), "epochs 2": (0.5, 0.5)}
     (mixed,) = [notice for notice in notices if notice.kind == "mixed settings"]
     assert "differ in epochs" in mixed.text
     assert len(mixed.paths) == 4
 
 
+def _folder(root):
+    return {"metric": "dice", "data": {"name": "folder", "root": root}}
+
+
 @pytest.mark.parametrize(
-    ("name", "other"),
+    ("one", "other", "apart"),
     [
-        ("data", {"name": "cifar10", "root": "anywhere", "limit": 4000}),
-        ("model", {"name": "resnet34"}),
-        ("preset", "anl2024"),
-        ("optim", {"name": "sgd", "lr": 0.1}),
-        ("loss", {"name": "ce", "smoothing": 0.1}),
-        ("noise", {**SYMMETRIC, "counts": "iid", "seed": 1}),
-        ("batch_size", 64),
+        ({}, {"data": {"name": "cifar10", "root": "anywhere", "limit": 4000}}, "variant"),
+        ({}, {"model": {"name": "resnet34"}}, "variant"),
+        ({}, {"preset": "anl2024"}, "variant"),
+        ({}, {"optim": {"name": "sgd", "lr": 0.1}}, "variant"),
+        ({}, {"loss": {"name": "ce", "smoothing": 0.1}}, "variant"),
+        ({}, {"noise": {**SYMMETRIC, "counts": "iid", "seed": 1}}, "variant"),
+        ({}, {"batch_size": 64}, "variant"),
+        (_folder("one/isic"), _folder("two/isic"), "variant"),  # one name in two places
+        (_folder("here"), _folder("there"), "data"),
     ],
 )
-def test_each_setting_that_decides_numbers_keeps_runs_apart(write_run, tmp_path, name, other):
-    write_run("a", seed=1)
-    write_run("b", seed=2, **{name: other})
-    groups, notices = _gather(tmp_path)
-    assert len(groups) == 2
-    assert len({group.variant for group in groups}) == 2
-    assert "mixed settings" in {notice.kind for notice in notices}
+def test_each_setting_that_decides_numbers_keeps_runs_apart(write_run, gathered, one, other, apart):
+    write_run("a", seed=1, **one)
+    write_run("b", seed=2, **other)
+    groups, notices = gathered()
+    assert len({getattr(group, apart) for group in groups}) == len(groups) == 2
+    assert ("mixed settings" in {notice.kind for notice in notices}) == (apart == "variant")
 
 
 @pytest.mark.parametrize(
@@ -103,66 +102,34 @@ def test_each_setting_that_decides_numbers_keeps_runs_apart(write_run, tmp_path,
         {"evaluation": {"last_k": 1, "train_every": 5, "batch_size": 64}},
     ],
 )
-def test_seeds_places_and_what_is_kept_do_not_keep_runs_apart(write_run, tmp_path, other):
+def test_seeds_places_and_what_is_kept_do_not_keep_runs_apart(write_run, gathered, other):
     write_run("a", seed=1)
     write_run("b", seed=2, **other)
-    groups, notices = _gather(tmp_path)
+    groups, notices = gathered()
     assert [len(group.runs) for group in groups] == [2]
     assert notices == []
 
 
-def test_folders_of_ones_own_are_different_data(write_run, tmp_path):
-    write_run("a", metric="dice", seed=1, data={"name": "folder", "root": "here"})
-    write_run("b", metric="dice", seed=2, data={"name": "folder", "root": "there"})
-    assert sorted(group.data for group in _gather(tmp_path)[0]) == ["folder here", "folder there"]
-
-
-def test_folders_of_one_name_in_two_places_are_not_averaged(write_run, tmp_path):
-    write_run("a", metric="dice", seed=1, data={"name": "folder", "root": "one/isic"})
-    write_run("b", metric="dice", seed=2, data={"name": "folder", "root": "two/isic"})
-    groups, notices = _gather(tmp_path)
-    assert {group.data for group in groups} == {"folder isic"}
-    assert sorted(group.variant for group in groups) == ["data.place one/isic", "data.place two/isic"]
-    assert "mixed settings" in {notice.kind for notice in notices}
-
-
-def test_the_same_seed_twice_counts_once(write_run, tmp_path):
-    write_run("a", [0.5, 0.6])
-    write_run("b", [0.5, 0.7])
-    write_run("c", [0.5, 0.6])
-    ((group,), notices) = _gather(tmp_path)
+def test_the_same_seed_twice_counts_once(write_run, gathered, tmp_path):
+    for name, value in (("a", 0.6), ("b", 0.7), ("c", 0.6)):
+        write_run(name, [0.5, value])
+    write_run("no seed", [0.5, 0.8], seed=None, noise={"kind": "symmetric", "rate": 0.2})  # numbers stay whole
+    (_, group), notices = gathered()
     assert _values(group) == (0.6,)
     twice = [notice for notice in notices if notice.kind == "duplicate"]
     assert [notice.paths for notice in twice] == [(str(tmp_path / "b"),), (str(tmp_path / "c"),)]
+    assert "seed 1 as" in twice[0].text
     assert "0.7 here, 0.6 there" in twice[0].text
     assert "the values agree" in twice[1].text
 
 
-def test_runs_without_a_seed_are_runs_of_their_own_unless_copied(write_run, tmp_path):
-    settings = {"metric": "dice", "seed": None, "model": {"name": "nnunet"}, "noise": None}
-    write_run("a", [0.5, 0.6], **settings)
-    write_run("b", [0.5, 0.7], **settings)
-    write_run("copy", [0.5, 0.6], **settings)
-    ((group,), notices) = _gather(tmp_path)
+def test_runs_without_a_seed_are_runs_of_their_own_unless_copied(write_run, gathered, tmp_path):
+    for name, value in (("a", 0.6), ("b", 0.7), ("copy", 0.6)):
+        write_run(name, [0.5, value], metric="dice", seed=None, model={"name": "nnunet"}, noise=None)
+    (group,), notices = gathered()
     assert _values(group) == (0.6, 0.7)
     assert group.noise == "noise not recorded"
     assert [(notice.kind, notice.paths) for notice in notices] == [("duplicate", (str(tmp_path / "copy"),))]
-
-
-def test_a_damaged_run_changes_no_number(write_run, tmp_path):
-    for seed in (1, 2):
-        write_run(f"s{seed}", [0.5, 0.6 + seed / 100], seed=seed)
-    before = [_values(group) for group in _gather(tmp_path)[0]]
-    broken = write_run("broken", [0.1, 0.2], seed=3)
-    (broken / "summary.json").write_text("{")
-    stopped = write_run("stopped", [0.1, 0.2], seed=4)
-    (stopped / "summary.json").unlink()
-    groups, notices = _gather(tmp_path)
-    assert [_values(group) for group in groups] == before
-    assert {(notice.kind, notice.paths[0]) for notice in notices} == {
-        ("damaged", str(broken)),
-        ("unfinished", str(stopped)),
-    }
 
 
 def test_the_order_of_runs_does_not_matter(write_run, tmp_path):
@@ -173,12 +140,11 @@ def test_the_order_of_runs_does_not_matter(write_run, tmp_path):
     runs = read_runs([tmp_path])
 
     def outcome(some):
-        groups, notices = _with_averages(some)
+        groups, notices = _gathered(some)
         return [(group.method, group.noise, _values(group), group.mean, group.std) for group in groups], notices
 
-    expected = outcome(runs)
     for seed in range(5):
-        assert outcome(random.Random(seed).sample(runs, len(runs))) == expected
+        assert outcome(random.Random(seed).sample(runs, len(runs))) == outcome(runs)
 
 
 def test_few_words_tell_variants_apart():

@@ -13,8 +13,8 @@ import pytest
 from seg_anl.reporting import archives
 from seg_anl.reporting.command import main
 from seg_anl.reporting.render import write_report
-from seg_anl.reporting.report_content import make_report
 from seg_anl.reporting.run_directories import read_runs
+from seg_anl.reporting.tables import make_report
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 

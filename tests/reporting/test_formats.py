@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from seg_anl.reporting.render import latex_text, markdown_text, write_report
-from seg_anl.reporting.report_content import make_report
 from seg_anl.reporting.run_directories import read_runs
+from seg_anl.reporting.tables import make_report
 
 HOSTILE = "<script>alert('1')</script> & \"50%\" a_b|c $x$ \\end{table} {é} 中"
 

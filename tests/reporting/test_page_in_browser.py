@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 
 from seg_anl.reporting.render import write_report
-from seg_anl.reporting.report_content import make_report
 from seg_anl.reporting.run_directories import read_runs
+from seg_anl.reporting.tables import make_report
 
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None

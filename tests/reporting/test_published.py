@@ -1,7 +1,6 @@
 """The transcribed tables against what the papers say about them in words, and against each other."""
 
-import subprocess
-import sys
+import csv
 from statistics import mean
 
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from seg_anl.losses import list_losses
 from seg_anl.records import UserError, config_folder
 from seg_anl.records.recipes import load_recipe
-from seg_anl.reporting.published import PublishedCell, find_table, list_errata, list_tables, read_table
+from seg_anl.reporting.published import find_table, list_tables, read_table
 
 ALL_TABLES = [table.id for table in list_tables()]
 RESULTS = [table.id for table in list_tables() if table.kind == "results"]
@@ -195,6 +194,12 @@ def test_ye_isic_in_words() -> None:
     assert [key[2:4] for key in lost] == [(0.5, 0.7)]
 
 
+def errata() -> list[dict[str, str]]:
+    """Where a paper contradicts its own tables, as recorded."""
+    with open(config_folder() / "published" / "errata.csv", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
 def test_errata_of_ye_hold_in_the_tables() -> None:
     # The prose says "over 5 %" of CIFAR-100 at symmetric 0.8; no ANL loss is that far ahead.
     row = by_setting("CIFAR100-III")["symmetric", 0.8, None, None, "test"]
@@ -204,7 +209,7 @@ def test_errata_of_ye_hold_in_the_tables() -> None:
     assert gap("ISIC-VI", "ANL-CE", "T-Loss", "mask", alpha=0.5, beta=0.7) == -0.3
     # It says "less than 2 %" at symmetric 0.4.
     assert gap("CIFAR100-III", "ANL-CE", "ALF", "symmetric", 0.4) == 2.06
-    recorded = [erratum.table for erratum in list_errata("anl2024")]
+    recorded = [erratum["table"] for erratum in errata() if erratum["paper"] == "anl2024"]
     assert sorted(recorded) == ["II", "III", "III", "VI", "VI"]
 
 
@@ -214,10 +219,10 @@ def test_errata_of_the_others_hold_in_the_tables() -> None:
     assert gap("MNIST-RE-3", "ANL-CE", "NCE+AGCE", "asymmetric", 0.2) > 0
     assert gap("MNIST-RE-3", "ANL-CE", "NCE+RCE", "asymmetric", 0.2) > 0
     papers = {table.paper for table in list_tables()}
-    for erratum in list_errata():
-        assert erratum.paper in papers
-        assert erratum.prose
-        assert erratum.table_says
+    for erratum in errata():
+        assert erratum["paper"] in papers
+        assert erratum["prose"]
+        assert erratum["table_says"]
 
 
 # --- Ma et al. (003), Sections 5.2 to 5.4 ---
@@ -335,7 +340,7 @@ def test_zhou_nlnl_on_cifar100_is_ma_et_al() -> None:
 def test_cui_means_are_the_means_of_their_rows(table: str) -> None:
     methods = {cell.method for cell in read_table(table)}
     for method in methods:
-        cells: list[PublishedCell] = [cell for cell in read_table(table) if cell.method == method]
+        cells = [cell for cell in read_table(table) if cell.method == method]
         printed = [cell.mean for cell in cells if cell.metric == "mean_accuracy"]
         row = [cell.mean for cell in cells if cell.metric == "accuracy" and cell.mean is not None]
         assert len(row) == 7
@@ -371,10 +376,3 @@ def test_an_unknown_table_names_the_nearest() -> None:
     with pytest.raises(UserError, match=r"'CIFAR-II'; did you mean 'CIFAR10-II'"):
         read_table("CIFAR-II")
     assert find_table("isic-vi").metric == "dice"
-
-
-def test_reading_needs_no_torch() -> None:
-    reading = "from seg_anl.reporting.published import read_table; read_table('ISIC-VI')"
-    code = f"import sys; {reading}; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"

@@ -14,9 +14,8 @@ from matplotlib.patches import StepPatch
 
 from seg_anl.records import UserError
 from seg_anl.reporting.figures.catalog import FIGURES
-from seg_anl.reporting.figures.loss_shapes import curves_of_losses, probabilities, values_and_gradients
-from seg_anl.reporting.figures.predicted_masks import dice
-from seg_anl.reporting.figures.sparse_rates import sparse_rate
+from seg_anl.reporting.figures.curves import sparse_rate
+from seg_anl.reporting.figures.special import curves_of_losses, dice, probabilities, values_and_gradients
 from seg_anl.reporting.run_directories import Run
 
 MakeRun = Callable[..., Run]
@@ -176,7 +175,7 @@ def test_gradient_norms_are_the_papers_closed_forms(p: float) -> None:
 
 
 def test_equal_loss_lies_between_cross_entropy_and_its_limit() -> None:
-    values = {name: losses for name, losses, _ in curves_of_losses()}
+    values = {name: losses for name, (losses, *_) in curves_of_losses().items()}
     p = probabilities()
     assert values["MAE"] == pytest.approx(1 - p, abs=1e-6)
     order = ["MAE", "EL, ε = 2", "EL, ε = 0.5", "EL, ε = 0.1", "CE"]
