@@ -174,7 +174,7 @@ def _fold_runs(source: Path, runs: Sequence[Path], masks: Path | None) -> Source
             if mask is None:
                 remarks.append(f"{item}: predicted by {run}, which has no mask of it")
                 continue
-            fold = str(contents[run].get("fold", ""))
+            fold = "" if contents[run].get("fold") is None else str(contents[run]["fold"])
             cases[item] = CaseFiles(item, mask, prediction, images.get(item), row, fold)
     in_sample = not contents[used[0]]["out_of_sample"]
     missing = sorted(expected - set(cases))
