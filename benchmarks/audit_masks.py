@@ -28,10 +28,9 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, roc_auc_score
 
+from data_prep.layouts import find_pairs
 from data_prep.mask_noise import noisy_dataset
-from data_prep.pairing import find_pairs
 from data_prep.pictures import read_image, read_mask
 from seg_anl.audit.masks_report import audited
 from seg_anl.audit.sources import open_source
@@ -124,6 +123,8 @@ MEANT = {
 
 
 def score(options: argparse.Namespace) -> None:
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
     confusion: dict[str, Counter[str]] = {}
     columns = "noise, network, wrong, estimated, AP ours, AP without images, AP cleanlab, AP Dice, AUROC ours"
     names = [*columns.split(", "), "AUROC cleanlab", "precision ours", "precision cleanlab", "diagnosed right"]

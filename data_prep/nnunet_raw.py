@@ -84,7 +84,7 @@ def complete_noisy_dataset(source: Path, target: Path, settings: MaskFolderSetti
             continue
         for name in names:
             if here != Path(".") or name not in (DESCRIPTION, *_OF_THE_COMMAND):
-                _place(source / here / name, make_directory(target / here) / name, copy=copy)
+                place(source / here / name, make_directory(target / here) / name, copy=copy)
     description = read_description(source)
     noise = {key: value for key, value in asdict(settings).items() if key != "distances"}
     description["annotation_noise"] = noise
@@ -92,7 +92,7 @@ def complete_noisy_dataset(source: Path, target: Path, settings: MaskFolderSetti
     write_json(target / DESCRIPTION, description)
 
 
-def _place(source: Path, target: Path, *, copy: bool) -> None:
+def place(source: Path, target: Path, *, copy: bool) -> None:
     """Put ``source`` at ``target``, as a copy or as a symbolic link; what is there already stays."""
     if target.exists():
         return

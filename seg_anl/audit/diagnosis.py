@@ -138,7 +138,7 @@ def _likeliest(explained: dict[str, float], signs: dict[str, float], repairs: di
 
 
 def _few_corners(signs: dict[str, float]) -> bool:
-    return signs["corners"] <= min(_FEW_CORNERS, _FEWER * signs["predicted_corners"])
+    return 3 <= signs["corners"] <= min(_FEW_CORNERS, _FEWER * signs["predicted_corners"])
 
 
 def _signs(compared: Compared) -> dict[str, float]:

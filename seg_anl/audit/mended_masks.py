@@ -12,16 +12,15 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from data_prep.layouts import find_pairs
 from data_prep.mask_files import LoadedMask, load_mask, mask_paths, mask_suffix, save_mask
 from data_prep.nnunet_raw import (
     DESCRIPTION,
     LABELS,
     is_nnunet_dataset,
     place,
-    prepared_noisy_dataset,
     read_description,
 )
-from data_prep.pairing import find_pairs
 from seg_anl.records import UserError, array_digest, item_id, make_directory, write_json
 
 from .sources import Case, CaseFiles, Labels, Source, load_case, open_source
@@ -51,7 +50,7 @@ class MaskSet:
         first = self.source.cases[0]
         self.raw = first.mask.parents[1] if first.row is None and is_nnunet_dataset(first.mask.parents[1]) else None
         if self.raw is not None:
-            ending = prepared_noisy_dataset(self.raw)[1:]
+            ending = read_description(self.raw)["file_ending"]
             self.mask_of = {path.name[: -len(ending)]: path for path in mask_paths(self.raw / LABELS, f"*{ending}")}
             self.image_of: dict[str, Path] = {}
         elif first.row is None:

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import yaml
 
+from data_prep.layouts import find_pairs
 from data_prep.mask_archive import MANIFEST_FILE, MASKS_FILE
 from data_prep.mask_files import mask_paths, mask_suffix
 from data_prep.nnunet_raw import DESCRIPTION, LABELS, is_nnunet_dataset, read_description
-from data_prep.pairing import PictureFile, find_pairs, visible_files
+from data_prep.pairing import PictureFile
 from seg_anl.records import UserError, item_id
+from seg_anl.records.files import files_below
 
 from .cases import CaseFiles, Labels, Structure
 
@@ -174,7 +176,7 @@ def _fold_runs(source: Path, runs: Sequence[Path], masks: Path | None) -> Source
             if mask is None:
                 remarks.append(f"{item}: predicted by {run}, which has no mask of it")
                 continue
-            fold = str(contents[run].get("fold", ""))
+            fold = "" if contents[run].get("fold") is None else str(contents[run]["fold"])
             cases[item] = CaseFiles(item, mask, prediction, images.get(item), row, fold)
     in_sample = not contents[used[0]]["out_of_sample"]
     missing = sorted(expected - set(cases))
@@ -238,7 +240,7 @@ def _folder(source: Path, masks: Path | None) -> Source:
 
 def _predictions_in(folder: Path) -> dict[str, Path]:
     """Predictions by item: probabilities where there are some, else masks."""
-    found = [path for path in visible_files(folder) if path.suffix == ".npz" or mask_suffix(path)]
+    found = [path for path in files_below(folder) if path.suffix == ".npz" or mask_suffix(path)]
     return {item_id(path, folder): path for path in sorted(found, key=lambda path: path.suffix == ".npz")}
 
 
@@ -253,7 +255,7 @@ def _images_in(folder: Path) -> dict[str, PictureFile]:
     """Images by item; of nnU-Net's channels the first."""
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder")
-    items = ((item_id(path, folder), path) for path in reversed(visible_files(folder)))
+    items = ((item_id(path, folder), path) for path in reversed(files_below(folder)))
     return {item.removesuffix("_0000"): PictureFile(str(path)) for item, path in items}
 
 
