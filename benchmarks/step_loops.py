@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from classification.image_batches import training_batches
 from classification.networks import build_model as build_classifier
 from classification.settings import read_settings as classification_settings
 from data_prep.layouts import find_pairs
-from seg_anl.engine.batches import ResidentBatches
+from seg_anl.engine.batches import Batch, ResidentBatches
 from seg_anl.engine.command import compose
 from seg_anl.engine.distribution import Process
 from seg_anl.engine.loop import PRECISIONS, Task, fit
@@ -43,8 +44,8 @@ from seg_anl.segmentation.settings import read_settings
 
 CIFAR10_IMAGES = 50_000
 
-Pairs = Iterator[tuple[Tensor, Tensor]]
-Batches = Callable[[int], Pairs]
+AnyBatch = TypeVar("AnyBatch", bound=Batch)
+Batches = Callable[[int], Iterator[Batch]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +79,7 @@ def segmentation(args: argparse.Namespace) -> Subject:
     given = read_settings(config)
     pairs = find_pairs(seed=0, **given.data.pairing).train
     data = load_images(pairs, given.data, workers=2, progress=False)
-    data = data.subset(set(data.items[: args.steps * batch]))
+    data = data.part(np.arange(min(len(data), args.steps * batch)))
     augmentation = Augmentation(given.augmentation)
     sizes = [batch] * (len(data) // batch)
     resident = ResidentBatches(data.images, data.masks, augmentation, sizes, 1, Process(device))
@@ -226,7 +227,7 @@ class Bench:
         """The same loop fed by a DataLoader that transforms sample by sample."""
         return self._fit(self.subject.usual)
 
-    def _timed(self, batches: Pairs, seconds: list[float]) -> Pairs:
+    def _timed(self, batches: Iterator[AnyBatch], seconds: list[float]) -> Iterator[AnyBatch]:
         """The batches; adds the time from the first request to the end of the last step to ``seconds``."""
         started = now(self.device)
         yield from batches
