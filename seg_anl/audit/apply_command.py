@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_prep.command_line import refuse_overlap
-
 from seg_anl.records import UserError, make_directory, write_json
 from seg_anl.records.atomic import PARTIAL_PREFIX
+from seg_anl.records.command_line import refuse_overlap
 from seg_anl.records.item_files import refuse_unknown
 
 HELP = "a new data set without the wrong annotations"

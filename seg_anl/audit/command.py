@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-from data_prep.command_line import OneLineParser
-
 from seg_anl.records import run_command
+from seg_anl.records.command_line import OneLineParser
 
 PROGRAM = "seg-anl-audit"
 # Modules with HELP, DESCRIPTION and EXAMPLE, add_arguments(parser) and run(arguments) -> exit status.

@@ -5,9 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from data_prep.command_line import refuse_overlap
-
 from seg_anl.records import UserError
+from seg_anl.records.command_line import refuse_overlap
 
 HELP = "which class labels are wrong"
 DESCRIPTION = """\

@@ -5,9 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from data_prep.command_line import positive_int
-
 from seg_anl.records import UserError, make_directory
+from seg_anl.records.command_line import positive_int
 from seg_anl.records.lock import locked
 
 HELP = "which segmentation masks are wrong"
