@@ -24,7 +24,8 @@ from data_prep.nnunet_raw import (
 from data_prep.pairing import find_pairs
 from seg_anl.records import UserError, array_digest, item_id, make_directory, write_json
 
-from .sources import Case, CaseFiles, Labels, Source, load_case, open_source
+from .cases import Case, CaseFiles, Labels, load_case
+from .sources import Source, open_source
 
 if TYPE_CHECKING:
     from .apply_command import Audit, Change
