@@ -213,7 +213,7 @@ def test_a_run_on_files_is_mended_at_their_own_size(tmp_path: Path) -> None:
     mended = np.asarray(Image.open(tmp_path / "new/masks/3.png"))
     np.testing.assert_array_equal(mended, np.asarray(Image.open(data / "masks/train/2.png")))
     # The new folder is one that the trainer reads.
-    pairs = find_pairs(name="folder", root=tmp_path / "new", test_share=0.2)
+    pairs = find_pairs(name="folder", root=tmp_path / "new", test_share=0.2, seed=0)
     assert len(pairs.train) + len(pairs.test) == 6
     settings_file = run.path / "config.yaml"
     settings_file.write_text(settings_file.read_text().replace("alpha: 0", "alpha: 0.5"))
