@@ -188,7 +188,7 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
         files = [("predictions", arrays)]
         more = {"classes": list(self.data.classes)}
         if isinstance(split.images, FileImages):
-            more["files"] = [str(path.resolve()) for path in split.images.paths]
+            more["files"] = [str(path.absolute()) for path in split.images.paths]
         else:
             files.append(("images", {"images": split.images.numpy()}))
         fold, folds = self.settings.fold, self.settings.folds
