@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from data_prep.array_files import has_array, read_array
 from data_prep.mask_files import load_mask, mask_suffix
 from data_prep.pairing import PictureFile
-from data_prep.regions import BoolArray
+from data_prep.regions import BoolArray, Box
 from seg_anl.records import UserError
 
 NIFTI = (".nii", ".nii.gz")
@@ -120,16 +120,16 @@ class Case:
         """Whether there are probabilities."""
         return self.predicted.ndim == self.labels.ndim + 1
 
-    def of(self, structure: Structure) -> Prediction:
-        """The structure's annotation and probability; both 0 where the annotation is to be ignored."""
-        annotated = np.isin(self.labels, structure.values)
+    def of(self, structure: Structure, box: Box = ()) -> Prediction:
+        """The structure's annotation and probability in a box; both 0 where the annotation is to be ignored."""
+        annotated = np.isin(self.labels[box], structure.values)
         if self.soft:
-            probability = self.predicted[structure.channel].astype(np.float32)
+            probability = self.predicted[structure.channel][box].astype(np.float32)
         else:
-            probability = np.isin(self.predicted, structure.values).astype(np.float32)
+            probability = np.isin(self.predicted[box], structure.values).astype(np.float32)
         if self.counted is not None:
-            annotated &= self.counted
-            probability[~self.counted] = 0
+            annotated &= self.counted[box]
+            probability[~self.counted[box]] = 0
         return Prediction(structure, annotated, probability)
 
 
