@@ -28,7 +28,6 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from data_prep.mask_noise import noisy_dataset
 from data_prep.pairing import find_pairs
@@ -124,6 +123,8 @@ MEANT = {
 
 
 def score(options: argparse.Namespace) -> None:
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
     confusion: dict[str, Counter[str]] = {}
     columns = "noise, network, wrong, estimated, AP ours, AP without images, AP cleanlab, AP Dice, AUROC ours"
     names = [*columns.split(", "), "AUROC cleanlab", "precision ours", "precision cleanlab", "diagnosed right"]

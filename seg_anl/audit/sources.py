@@ -77,6 +77,9 @@ def open_source(source: Path, masks: Path | None, images: Path | None, ignore: i
     if images is not None:
         by_item = _images_in(images)
         cases = [replace(case, image=by_item.get(case.item, case.image)) for case in cases]
+    blind = [case.item for case in cases if case.image is None]
+    if 0 < len(blind) < len(cases):
+        found.remarks.append(f"no image of {_some(blind)}: all are ranked without images")
     if found.missing:
         found.remarks.append(f"no prediction for {_some(found.missing)}: left out")
     return replace(found, cases=cases, labels=labels)
@@ -174,7 +177,7 @@ def _fold_runs(source: Path, runs: Sequence[Path], masks: Path | None) -> Source
             if mask is None:
                 remarks.append(f"{item}: predicted by {run}, which has no mask of it")
                 continue
-            fold = str(contents[run].get("fold", ""))
+            fold = "" if contents[run].get("fold") is None else str(contents[run]["fold"])
             cases[item] = CaseFiles(item, mask, prediction, images.get(item), row, fold)
     in_sample = not contents[used[0]]["out_of_sample"]
     missing = sorted(expected - set(cases))
