@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-FOLDS = 5
+SOURCES = {"folds": "five folds of", "one": "in-sample"}
 # As for the eight losses on 4000 pictures in docs/classification.md.
 SETTINGS = [
     "data=arrays", "data.mean=[0.4914,0.4822,0.4465]", "data.std=[0.24703,0.24349,0.26159]", "data.flips=cifar10",
@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=5000, help="pictures")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--model", default="cnn4")
+    parser.add_argument("--sources", nargs="+", default=["folds", "one"], choices=["folds", "one"])
     arguments = parser.parse_args()
     rows = [
         row
@@ -74,8 +75,8 @@ def audited(arguments: argparse.Namespace, noise: str, loss: str, seed: int) -> 
     from seg_anl.audit.label_sources import open_labels
 
     clean = np.load(arguments.data)["y_train"]
-    for name, more in ((f"five folds of {loss}", [f"folds={FOLDS}"]), (f"in-sample {loss}", RECORDED)):
-        source = open_labels(trained(arguments, noise, loss, seed, more))
+    for kind in arguments.sources:
+        name, source = f"{SOURCES[kind]} {loss}", open_labels(trained(arguments, noise, loss, seed, kind))
         wrong = clean[np.array(source.items, dtype=int)] != source.labels
         found = audit_labels(source)
         for score, values in found.scores.items():
@@ -85,16 +86,14 @@ def audited(arguments: argparse.Namespace, noise: str, loss: str, seed: int) -> 
             yield Row(noise, name, score, precision, at_count, found.noise_rate, float(wrong.mean()))
 
 
-RECORDED = ["record=[predictions,dynamics]"]
-
-
-def trained(arguments: argparse.Namespace, noise: str, loss: str, seed: int, more: list[str]) -> Path:
+def trained(arguments: argparse.Namespace, noise: str, loss: str, seed: int, kind: str) -> Path:
     """The folder of the runs of one audit."""
     from classification.experiment import train
     from seg_anl.engine.command import compose
 
     of_noise = SYNTHETIC.get(noise, ["noise=human", f"noise.labels={noise}", f"noise.file={arguments.data}"])
-    root = arguments.runs / f"{noise}-{loss}-seed{seed}-{'folds' if more is not RECORDED else 'one'}"
+    root = arguments.runs / f"{noise}-{loss}-seed{seed}-{kind}"
+    more = "folds=5" if kind == "folds" else "record=[predictions,dynamics]"
     own = [f"data.file={arguments.data}", f"data.limit={arguments.limit}", f"model={arguments.model}", f"loss={loss}"]
     own += [
         f"epochs={arguments.epochs}",
@@ -102,7 +101,7 @@ def trained(arguments: argparse.Namespace, noise: str, loss: str, seed: int, mor
         f"run_root={root}",
         *DECAY.get(loss, ["optim.weight_decay=1e-4"]),
     ]
-    train(compose("classification", [*SETTINGS, *of_noise, *own, *more]))
+    train(compose("classification", [*SETTINGS, *of_noise, *own, more]))
     return root
 
 

@@ -38,7 +38,7 @@ Labels = NDArray[np.int64]
 
 
 def train(config: DictConfig) -> list[RunDirectory]:
-    """Run a configuration to its end, or find that it has been; returns the run directory of each of its seeds.
+    """Run a configuration to its end, or find that it has been; returns each run directory: of its seeds, and folds.
 
     Raises:
         UserError: for bad settings or files, before anything is written; for runs that diverged, after all have ended.
@@ -188,7 +188,7 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
         files = [("predictions", arrays)]
         more = {"classes": list(self.data.classes)}
         if isinstance(split.images, FileImages):
-            more["files"] = [str(path.resolve()) for path in split.images.paths]
+            more["files"] = [str(path.absolute()) for path in split.images.paths]
         else:
             files.append(("images", {"images": split.images.numpy()}))
         fold, folds = self.settings.fold, self.settings.folds

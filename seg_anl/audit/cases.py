@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from data_prep.array_files import has_array, read_array
 from data_prep.mask_files import load_mask, mask_suffix
 from data_prep.pairing import PictureFile
-from data_prep.regions import BoolArray
+from data_prep.regions import BoolArray, Box
 from seg_anl.records import UserError
 
 NIFTI = (".nii", ".nii.gz")
@@ -120,16 +120,16 @@ class Case:
         """Whether there are probabilities."""
         return self.predicted.ndim == self.labels.ndim + 1
 
-    def of(self, structure: Structure) -> Prediction:
-        """The structure's annotation and probability; both 0 where the annotation is to be ignored."""
-        annotated = np.isin(self.labels, structure.values)
+    def of(self, structure: Structure, box: Box = ()) -> Prediction:
+        """The structure's annotation and probability in a box; both 0 where the annotation is to be ignored."""
+        annotated = np.isin(self.labels[box], structure.values)
         if self.soft:
-            probability = self.predicted[structure.channel].astype(np.float32)
+            probability = self.predicted[structure.channel][box].astype(np.float32)
         else:
-            probability = np.isin(self.predicted, structure.values).astype(np.float32)
+            probability = np.isin(self.predicted[box], structure.values).astype(np.float32)
         if self.counted is not None:
-            annotated &= self.counted
-            probability[~self.counted] = 0
+            annotated &= self.counted[box]
+            probability[~self.counted[box]] = 0
         return Prediction(structure, annotated, probability)
 
 
@@ -153,6 +153,8 @@ def load_case(files: CaseFiles, labels: Labels) -> Case:
     structures = labels.structures or _structures(files, annotation, predicted, ignored)
     if soft:
         _check_probabilities(files.prediction, predicted, structures, labels)
+        if files.axes:
+            _check_against_mask(files, predicted, labels.regions)
     lead = (len(predicted),) if soft else ()
     flat = tuple(annotation.shape[axis] for axis in kept)
     return Case(
@@ -224,10 +226,7 @@ def _prediction(files: CaseFiles, shape: tuple[int, ...], affine: NDArray[np.flo
         spatial = _long(array.shape[1:])
     if spatial != wanted:
         raise UserError(f"{path}: {array.shape} does not fit the mask {files.mask} of {shape}")
-    array = array.reshape(-1, *shape)
-    if files.axes:
-        _check_against_mask(files, array)
-    return array
+    return array.reshape(-1, *shape)
 
 
 def _long(shape: Iterable[int]) -> tuple[int, ...]:
@@ -242,17 +241,16 @@ def _from_canonical(array: NDArray[Any], affine: NDArray[np.float64]) -> NDArray
     return np.moveaxis(apply_orientation(np.moveaxis(array, 0, -1), turn), -1, 0)
 
 
-def _check_against_mask(files: CaseFiles, array: NDArray[Any]) -> None:
+def _check_against_mask(files: CaseFiles, predicted: NDArray[Any], regions: bool) -> None:
     """Where nnU-Net's predicted mask lies beside its probabilities, both must agree: else the axes are others."""
     name = files.prediction.name.removesuffix(".npz")
     beside = next((p for p in files.prediction.parent.glob(f"{name}.*") if mask_suffix(p) in NIFTI), None)
-    if beside is None or len(array) < 2:
+    if beside is None:
         return
-    labels = np.asarray(load_mask(beside).array).reshape(array.shape[1:])
-    if np.mean((array.argmax(axis=0) > 0) == (labels > 0)) < 0.99 and np.mean(array.sum(axis=0)) < 1.01:
-        raise UserError(
-            f"{files.prediction}: its classes are not those of {beside.name}; the order of axes is not known"
-        )
+    labels = np.asarray(load_mask(beside).array).reshape(predicted.shape[1:])
+    inside = (predicted > 0.5).any(axis=0) if regions else predicted.argmax(axis=0) > 0
+    if np.mean(inside == (labels > 0)) < 0.99:
+        raise UserError(f"{files.prediction}: not the probabilities of {beside.name}; the order of axes is not known")
 
 
 def _zero_and_one(

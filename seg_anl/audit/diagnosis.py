@@ -28,6 +28,7 @@ COARSE = "coarse outline"
 KINDS = ("eroded", "dilated", "shifted", "part missing", "part added", "swapped", COARSE)
 _COMPACT = {2: 4.0, 3: 8.0}  # size of a part over that of the largest disk (ball) in it; rims and crescents have more
 _PARTS = 5  # pieces of a part
+_MOST_ELEMENTS = 1 << 20  # of a box; a larger one is diagnosed on every second, third, ... element
 # Chosen on 2800 made-up mistakes (seven kinds on 400 masks of ISIC-2017), see docs/audit.md.
 _UNIFORM_OUT, _UNIFORM_IN, _ONE_SIDED = 0.6, 0.8, 0.4
 _FEW_CORNERS, _FEWER = 5, 0.6  # at most so many, and at most this share of the predicted outline's
@@ -91,6 +92,8 @@ def diagnose(compared: Compared, unit: str, others: Sequence[tuple[str, BoolArra
         unit: of its spacing.
         others: name, annotation and prediction of every other label, cut to the same box.
     """
+    thin, compared = _thinned(compared)
+    others = [(name, annotated[thin], predicted[thin]) for name, annotated, predicted in others]
     annotated, probability = compared.annotated, compared.probability.astype(np.float64)
     mass = float(probability.sum())
     before, best = _soft_dice(annotated, probability, mass), _best_dice(probability, mass)
@@ -109,6 +112,20 @@ def diagnose(compared: Compared, unit: str, others: Sequence[tuple[str, BoolArra
     signs = _signs(compared)
     kind = _likeliest({kind: repair.explained for kind, repair in by_kind.items()}, signs, by_kind)
     return Diagnosis(kind, before, best, by_kind.get(kind), signs)
+
+
+def _thinned(compared: Compared) -> tuple[tuple[slice, ...], Compared]:
+    """A large structure on a coarser grid, the finest axes first; and which elements these are."""
+    strides = [1] * compared.annotated.ndim
+    while (
+        math.prod(-(-n // stride) for n, stride in zip(compared.annotated.shape, strides, strict=True)) > _MOST_ELEMENTS
+    ):
+        steps = [step * stride for step, stride in zip(compared.spacing, strides, strict=True)]
+        strides[steps.index(min(steps))] += 1
+    thin = tuple(slice(None, None, stride) for stride in strides)
+    arrays = {name: getattr(compared, name)[thin] for name in ("annotated", "predicted", "probability", "depth")}
+    spacing = tuple(step * stride for step, stride in zip(compared.spacing, strides, strict=True))
+    return thin, replace(compared, **arrays, spacing=spacing)
 
 
 def _likeliest(explained: dict[str, float], signs: dict[str, float], repairs: dict[str, Repair]) -> str:
@@ -221,18 +238,16 @@ def _offsets(compared: Compared, unit: str, mass: float) -> list[Repair]:
 
 def _shift(compared: Compared, unit: str, mass: float) -> Repair | None:
     """The translation after which annotation and probability overlap most."""
-    reach = tuple(slice(None, None, -1) for _ in compared.annotated.shape)
-    overlap = scipy.signal.fftconvolve(
-        compared.probability.astype(np.float64), compared.annotated[reach].astype(np.float64)
-    )
+    annotated = compared.annotated.astype(np.float64)
+    mirrored = annotated[tuple(slice(None, None, -1) for _ in annotated.shape)]
+    overlap = scipy.signal.fftconvolve(compared.probability.astype(np.float64), mirrored)
     # Of equal overlaps the one nearest to no shift.
-    center = np.array(compared.annotated.shape) - 1
-    best = np.argwhere(overlap >= overlap.max() - 1e-6)
-    back = min((place - center for place in best), key=lambda step: (float(np.square(step).sum()), step.tolist()))
-    if not back.any():
+    places = np.argwhere(overlap >= overlap.max() - 1e-6) - (np.array(annotated.shape) - 1)
+    back = min(places.tolist(), key=lambda step: (sum(one * one for one in step), step))
+    if not any(back):
         return None
-    shift = -back * np.array(compared.spacing)  # from where it should be to where it is
-    after = 2 * float(overlap.max()) / (int(np.count_nonzero(compared.annotated)) + mass)
+    shift = -np.array(back) * np.array(compared.spacing)  # from where it should be to where it is
+    after = 2 * float(overlap.max()) / (float(annotated.sum()) + mass)
     length = float(np.linalg.norm(shift))
     text = f"shifted by {length:.1f} {unit} ({direction(shift, unit)})"
     measures = {"shift": [round(float(step), 3) for step in shift], "shift_length": length}
@@ -285,18 +300,18 @@ def _compact(region: BoolArray, spacing: tuple[float, ...]) -> BoolArray:
     labeled, count = scipy.ndimage.label(region)
     if not count:
         return part
-    deepest = scipy.ndimage.maximum(depth, labeled, np.arange(1, count + 1))
-    for index in np.argsort(-np.atleast_1d(deepest), kind="stable")[:_PARTS]:
-        inside = labeled == index + 1
+    boxes = scipy.ndimage.find_objects(labeled)
+    deepest = np.atleast_1d(scipy.ndimage.maximum(depth, labeled, np.arange(1, count + 1)))
+    for index in np.argsort(-deepest, kind="stable")[:_PARTS]:
         if deepest[index] < 1.5 * min(spacing) or deepest[index] < 0.25 * deepest.max():
             break
-        core = inside & (depth >= 0.5 * deepest[index])
-        piece = inside & (
-            scipy.ndimage.distance_transform_edt(~core, sampling=spacing) <= 0.5 * deepest[index] + min(spacing)
-        )
+        box, reach = boxes[index], 0.5 * deepest[index]
+        inside = labeled[box] == index + 1
+        core = inside & (depth[box] >= reach)
+        piece = inside & (scipy.ndimage.distance_transform_edt(~core, sampling=spacing) <= reach + min(spacing))
         disk = equivalent_radius(int(np.count_nonzero(piece)), spacing) / deepest[index]
         if disk**region.ndim <= _COMPACT[region.ndim]:
-            part |= piece
+            part[box] |= piece
     return part
 
 

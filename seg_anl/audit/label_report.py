@@ -40,7 +40,7 @@ def write_report(out: Path, source: LabelSource, found: LabelAudit, origin: Path
     shutil.rmtree(out / PAIRS, ignore_errors=True)  # of an earlier audit
     write_csv(
         out / "audit.csv",
-        ["item", "score", "given", "suggested", "suspected", "issue", *found.scores],
+        ["item", "score", "given", "suggested", "suspected", *found.scores],
         _rows(source, found),
     )
     suspected = [source.items[place] for place in found.ranking if found.suspected[place]]
@@ -66,7 +66,6 @@ def write_report(out: Path, source: LabelSource, found: LabelAudit, origin: Path
             "scores": {name: SCORES[name] for name in found.scores},
             "noise_rate": round(found.noise_rate, 6),
             "suspected": len(suspected),
-            "issues": int(found.issues.sum()),
             "class_noise_rates": [round(1 - float(rate), 6) for rate in np.diag(found.transition)],
             "pairs": pairs,
             "remarks": source.remarks,
@@ -82,7 +81,6 @@ def _rows(source: LabelSource, found: LabelAudit) -> list[dict[str, Any]]:
             "given": names[source.labels[place]],
             "suggested": names[found.suggested[place]],
             "suspected": int(found.suspected[place]),
-            "issue": int(found.issues[place]),
             "score": f"{found.scores[found.score][place]:.6f}",
             **{name: f"{values[place]:.6f}" for name, values in found.scores.items()},
         }

@@ -24,7 +24,7 @@ SCORES = {
     "confidence_weighted_entropy": "1 - the entropy of p over -log p(given), scaled by cleanlab to [0, 1]",
     "fit": "1 - mean over the epochs of p(given) on the training sample itself; needs record=dynamics",
 }
-OUT_OF_SAMPLE_SCORE, IN_SAMPLE_SCORE = "normalized_margin", "fit"
+OUT_OF_SAMPLE_SCORE, IN_SAMPLE_SCORE = "self_confidence", "fit"  # the best in docs/audit_labels.md
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +35,7 @@ class LabelAudit:
         scores: ``(N,)`` by name of :data:`SCORES`, as far as they are known; higher: more likely wrong.
         score: the name of the one that items are ranked by.
         suggested: ``(N,)`` most probable class.
-        issues: ``(N,)`` what confident learning takes to be wrong.
-        suspected: ``(N,)`` the highest scores, as many as are estimated to be wrong, where another class is suggested.
+        suspected: ``(N,)`` what confident learning takes to be wrong: another class is suggested.
         transition: ``(K, K)``, P(given label j | true class i); rows sum to 1.
         noise_rate: estimated share of wrong labels.
     """
@@ -44,7 +43,6 @@ class LabelAudit:
     scores: dict[str, NDArray[np.float64]]
     score: str
     suggested: NDArray[np.int64]
-    issues: NDArray[np.bool_]
     suspected: NDArray[np.bool_]
     transition: NDArray[np.float64]
     noise_rate: float
@@ -68,7 +66,7 @@ def audit_labels(source: LabelSource) -> LabelAudit:
         joint = counting.compute_confident_joint(labels, probabilities)
         _, noise, _ = counting.estimate_latent(joint, labels)
         shares = counting.estimate_joint(labels, probabilities, confident_joint=joint)
-        issues = np.asarray(find(labels, probabilities, confident_joint=joint, n_jobs=1))
+        suspected = np.asarray(find(labels, probabilities, confident_joint=joint, n_jobs=1))
         scores = {
             name: 1.0 - np.asarray(quality(labels, probabilities, method=name), dtype=np.float64)
             for name in SCORES
@@ -77,12 +75,8 @@ def audit_labels(source: LabelSource) -> LabelAudit:
     if source.fit is not None:
         scores["fit"] = 1.0 - source.fit
     score = IN_SAMPLE_SCORE if IN_SAMPLE_SCORE in scores else OUT_OF_SAMPLE_SCORE
-    noise_rate = float(1.0 - np.trace(shares))
     suggested = probabilities.argmax(axis=1)
-    found = LabelAudit(scores, score, suggested, issues, np.zeros(len(labels), dtype=bool), _rows(noise.T), noise_rate)
-    found.suspected[found.ranking[: round(noise_rate * len(labels))]] = True
-    found.suspected[suggested == labels] = False
-    return found
+    return LabelAudit(scores, score, suggested, suspected, _rows(noise.T), float(1.0 - np.trace(shares)))
 
 
 def _rows(transition: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -54,7 +54,6 @@ class LabelSource:
         in_sample: the network has been trained on these very labels.
         fit: ``(N,)`` mean over epochs of the probability of the given label, of a run with ``record=dynamics``.
         pictures: of the samples, by part of the source: the part, and the position in it, of each sample.
-        data: config.yaml's ``data`` group of the runs.
         remarks: what a person should know of it, one line each.
     """
 

@@ -6,8 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from seg_anl.records import UserError, make_directory
-from seg_anl.records.command_line import positive_int
-from seg_anl.records.lock import locked
+from seg_anl.records.lock import LOCK_FILE, locked
 
 HELP = "which segmentation masks are wrong"
 DESCRIPTION = """\
@@ -35,7 +34,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("--ignore", type=int, metavar="N", help="value of the masks that is no annotation")
     add("--tolerance", type=float, metavar="X", help="mm (or pixels) that nobody minds (default: two elements)")
     add("--by", nargs=2, metavar=("CSV", "COLUMN"), help="table with a column item: shares for each annotator or site")
-    add("--show", type=int, default=500, metavar="N", help="cases on the page, worst first (default: %(default)s)")
+    add(
+        "--show",
+        type=positive_int,
+        default=500,
+        metavar="N",
+        help="cases on the page, worst first (default: %(default)s)",
+    )
     add("--workers", type=positive_int, default=1, metavar="N", help="processes; changes nothing but the time")
 
 
@@ -47,7 +52,7 @@ def run(arguments: Namespace) -> int:
     """
     from .masks_report import audited, read_groups, write_report
     from .sources import open_source
-    from .streaming import score_cases
+    from .streaming import JOURNAL, score_cases
 
     if arguments.tolerance is not None and not 0 <= arguments.tolerance < float("inf"):
         raise UserError(f"--tolerance must be a number of at least 0, not {arguments.tolerance}")
@@ -55,8 +60,11 @@ def run(arguments: Namespace) -> int:
     for folder in (arguments.source, arguments.masks, arguments.images):
         if folder is not None:
             _refuse_inside(out, folder)
+    if out.is_dir() and not (out / JOURNAL).exists() and {path.name for path in out.iterdir()} - {LOCK_FILE}:
+        raise UserError(f"{out} is not empty and holds no audit of masks; name a new folder")
     groups = read_groups(Path(arguments.by[0]), arguments.by[1]) if arguments.by else None
     source = open_source(arguments.source, arguments.masks, arguments.images, arguments.ignore)
+    _refuse_inside(out, source.cases[0].mask.parent)
     print(f"{len(source.cases)} cases ({source.kind}), {'in-sample' if source.in_sample else 'not seen in training'}")
     for remark in source.remarks:
         print(f"note: {remark}")

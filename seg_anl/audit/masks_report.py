@@ -61,7 +61,11 @@ class Audit:
 
 
 def audited(rows: Sequence[Mapping[str, Any]], source: Source, groups: Mapping[str, str] | None) -> Audit:
-    """Rank the cases and estimate shares; a case is as wrong as its worst structure."""
+    """Rank the cases and estimate shares; a case is as wrong as its worst structure.
+
+    Raises:
+        UserError: when ``groups`` knows none of the cases.
+    """
     by_image = all(row["image"] for row in rows)
     score = "contradiction" if by_image else "displacement"
     structures, components, cases = [], [], []
@@ -75,7 +79,7 @@ def audited(rows: Sequence[Mapping[str, Any]], source: Source, groups: Mapping[s
         group = "" if groups is None else groups.get(row["item"], "")
         loss = source.losses.get(row["item"], "")
         cases.append({**worst, "group": group, "self_confidence": row["self_confidence"], "training_loss": loss})
-    columns = ("contrast_ratio", "displacement") if by_image else ("confident_disagreement",)
+    columns = ("contrast_ratio", "displacement", "contradiction") if by_image else ("confident_disagreement",)
     values = [np.array([case[name] for case in cases], dtype=float) for name in columns]
     suspected, share = suspected_by_image(*values) if by_image else suspected_by_mixture(*values)
     for case, flag in zip(cases, suspected, strict=True):
@@ -83,6 +87,8 @@ def audited(rows: Sequence[Mapping[str, Any]], source: Source, groups: Mapping[s
         case["diagnosis"] = case["diagnosis"] if flag else PLAUSIBLE
     shares = {kind: share_of(np.array([case["diagnosis"] == kind for case in cases])) for kind in KINDS}
     named = sorted({case["group"] for case in cases} - {""})
+    if groups is not None and not named:
+        raise UserError(f"--by: none of its items is a case; cases are called {cases[0]['item']} and so on")
     by_group = {name: share_of(suspected[[case["group"] == name for case in cases]]) for name in named}
     for table in (cases, structures, components):
         table.sort(key=lambda row: (-row["score"], row["item"], str(row["structure"])))

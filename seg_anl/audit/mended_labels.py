@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import yaml
@@ -36,12 +37,11 @@ class LabelSet:
             raise UserError(f"{folder}: its items are no longer those of {audit.folder}: audit it again")
         number = {name: label for label, name in enumerate(self.source.classes)}
         self.suggested = np.array([number[audit.rows[item]["suggested"]] for item in self.source.items])
-        self.data = _data_settings(folder)
-        self.files = [part.files[position] if part.files else None for part, position in self.source.pictures]
-        file = self.data.get("file")
-        self.archive = Path(str(file)).expanduser() if file and str(file).endswith(".npz") else None
-        self.places = [folder, *([self.archive] if self.archive else [])]
-        self.places += [Path(str(self.data["root"]))] if self.data.get("root") else []
+        self.files = [part.files[position] for part, position in self.source.pictures if part.files]
+        self.train = _training_folder(self.files[0], self.source.classes) if self.files else None
+        self.archive = _archive(folder)
+        found = (folder, self.archive, self.train.parent if self.train else None)
+        self.places = [path for path in found if path is not None]
 
     def write(self, target: Path, action: str, wrong: set[str], *, copy: bool) -> tuple[list[Change], list[str]]:
         """Write it without what is ``wrong``, or with what is suggested instead.
@@ -62,12 +62,12 @@ class LabelSet:
             raise UserError(f"nothing would be left of the class {self.source.classes[gone[0]]}")
         if self.source.kind == "arrays":
             remarks = self._write_arrays(target, kept, labels)
-        elif all(self.files) and self.files:
+        elif self.train is not None:
             remarks = self._write_folders(target, kept, labels, copy=copy)
         elif self.archive is not None:
             remarks = self._write_archive(target, kept, labels)
         else:
-            raise UserError(f"the samples of data={self.data.get('name')} lie in no folder or .npz file: {ELSEWHERE}")
+            raise UserError(f"the samples of {self.places[0]} lie in no train/CLASS and no .npz file: {ELSEWHERE}")
         changes = []
         for position in np.flatnonzero(chosen):
             before, after = (array_digest(each[position : position + 1]) for each in (self.source.labels, labels))
@@ -92,31 +92,31 @@ class LabelSet:
         images = read_array(self.archive, "x_train")[0]
         tests = {name: read_array(self.archive, name)[0] for name in ("x_test", "y_test")}
         write_arrays(target / "dataset.npz", x_train=images[index], y_train=labels[kept], **tests)
-        others = len(images) - len(self.source.items)
-        return [f"{others} samples that were not audited are left out as well"] if others else []
+        return self._unaudited(len(images))
 
     def _write_folders(
         self, target: Path, kept: NDArray[np.int64], labels: NDArray[np.int64], *, copy: bool
     ) -> list[str]:
-        root = Path(str(self.data.get("root", ""))).expanduser().resolve()
-        taken: set[Path] = set()
-        train = ""
+        assert self.train is not None
+        root, taken = self.train.parent, set()
         # Those that change their class come last: it is they that give way where names meet.
         for position in sorted(kept, key=lambda position: labels[position] != self.source.labels[position]):
             file = self.files[position]
-            assert file is not None
-            if self.data.get("name") != "imagefolder" or root not in file.parents:
-                raise UserError(f"{file} is not in {root}/train/CLASS, the layout of data=imagefolder: {ELSEWHERE}")
-            train, found, *rest = file.relative_to(root).parts
-            path = Path(train, self.source.classes[labels[position]], *rest)
+            if self.train not in file.parents:
+                raise UserError(f"{file} is not in {self.train}/CLASS: {ELSEWHERE}")
+            found, *rest = file.relative_to(self.train).parts
+            path = Path(self.train.name, self.source.classes[labels[position]], *rest)
             if path in taken:
                 path = path.with_name(f"{found}-{path.name}")
             taken.add(path)
             _placed(file, target / path, copy=copy)
-        for folder in sorted(each for each in root.iterdir() if each.is_dir() and each.name != train):
-            for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-                _placed(file, target / file.relative_to(root), copy=copy)
-        return []
+        for file in sorted(path for path in root.rglob("*") if path.is_file() and self.train not in path.parents):
+            _placed(file, target / file.relative_to(root), copy=copy)
+        return self._unaudited(sum(path.is_file() for path in self.train.rglob("*")))
+
+    def _unaudited(self, count: int) -> list[str]:
+        others = count - len(self.source.items)
+        return [f"{others} samples that were not audited are left out as well"] if others > 0 else []
 
 
 def _placed(file: Path, target: Path, *, copy: bool) -> None:
@@ -124,13 +124,20 @@ def _placed(file: Path, target: Path, *, copy: bool) -> None:
     place(file, target, copy=copy)
 
 
-def _data_settings(folder: Path) -> dict[str, Any]:
-    """The ``data`` group of a run, or of the first below ``folder``."""
-    paths = [folder / "config.yaml", *sorted(folder.rglob("config.yaml"))]
-    path = next((path for path in paths if path.is_file()), None)
-    if path is None:
-        return {}
-    try:
-        return dict(yaml.safe_load(path.read_text(encoding="utf-8"))["data"])
-    except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: damaged: {error}") from error
+def _training_folder(file: Path, classes: Collection[str]) -> Path | None:
+    """The folder above the class's that a file lies in."""
+    folders = (above.parent for above in file.parents if above.name in classes)
+    return next((folder for folder in folders if folder.name in ("train", "training")), None)
+
+
+def _archive(folder: Path) -> Path | None:
+    """The .npz file that a run, or the first below ``folder``, has trained on."""
+    for path in (folder / "config.yaml", *sorted(folder.rglob("config.yaml"))):
+        try:
+            file = yaml.safe_load(path.read_text(encoding="utf-8"))["data"].get("file")
+        except FileNotFoundError:
+            continue
+        except (OSError, KeyError, TypeError, AttributeError, ValueError, yaml.YAMLError) as error:
+            raise UserError(f"{path}: damaged: {error}") from error
+        return Path(str(file)).expanduser() if str(file).endswith(".npz") else None
+    return None

@@ -180,22 +180,15 @@ def components(compared: Compared) -> list[dict[str, Any]]:
         sizes = np.bincount(labeled.ravel(), minlength=count + 1)[1:]
         means = np.atleast_1d(scipy.ndimage.mean(compared.probability, labeled, np.arange(1, count + 1)))
         overlaps = np.bincount(labeled[other], minlength=count + 1)[1:] / sizes
-        largest = np.argsort(-sizes, kind="stable")[:MOST_COMPONENTS]
-        for index in largest:
+        centers = scipy.ndimage.center_of_mass(own, labeled, np.arange(1, count + 1))
+        for index in np.argsort(-sizes, kind="stable")[:MOST_COMPONENTS]:
             if kind == "annotated" or overlaps[index] == 0:
-                center = scipy.ndimage.center_of_mass(labeled == index + 1)
-                rows.append(
-                    {
-                        "kind": kind,
-                        "score": 1 - float(means[index]) if kind == "annotated" else float(means[index]),
-                        "elements": int(sizes[index]),
-                        "size": float(sizes[index] * math.prod(compared.spacing)),
-                        "overlap": float(overlaps[index]),
-                        "center": " ".join(
-                            f"{middle + side.start:.1f}" for middle, side in zip(center, compared.box, strict=True)
-                        ),
-                    }
-                )
+                mean = float(means[index])
+                center = [middle + side.start for middle, side in zip(centers[index], compared.box, strict=True)]
+                row = {"kind": kind, "score": 1 - mean if kind == "annotated" else mean}
+                row |= {"elements": int(sizes[index]), "size": float(sizes[index] * math.prod(compared.spacing))}
+                row |= {"overlap": float(overlaps[index]), "center": " ".join(f"{place:.1f}" for place in center)}
+                rows.append(row)
     return rows
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 SUSPECTED_RATIO = 1.25  # contrast across the predicted outline over that across the annotated one
 _RATIOS = (1.15, 1.35)  # between which nobody knows where to draw the line; part of the interval
 LEAST_DISPLACEMENT = 0.005  # what is less off than this nobody would call wrong
+SURE_CONTRADICTION = 0.1  # so far off that it is enough for the image not to side with the annotation
 _DRAWS, _LEVEL = 200, 0.95
 _ROUNDS = 100
 _SMALLEST = 1e-3
@@ -30,20 +31,22 @@ class Share:
 
 
 def suspected_by_image(
-    ratios: NDArray[np.float64], displacements: NDArray[np.float64]
+    ratios: NDArray[np.float64], displacements: NDArray[np.float64], contradictions: NDArray[np.float64]
 ) -> tuple[NDArray[np.bool_], Share]:
     """Suspected is an annotation that is off, and whose outline shows in the image less than the predicted one does.
+
+    One that is far off is suspected wherever the image does not side with it.
 
     The interval is the bootstrap's, widened to the shares at the stricter and the laxer line.
 
     Args:
         ratios: ``(N,)`` contrast across the predicted outline over that across the annotated one.
-        displacements: ``(N,)`` the score of that name.
+        displacements, contradictions: ``(N,)`` the scores of these names.
     """
-    off = displacements > LEAST_DISPLACEMENT
-    suspected = off & (ratios > SUSPECTED_RATIO)
-    limits = [_interval((off & (ratios > line)).astype(float)) for line in _RATIOS]
-    return suspected, Share(float(suspected.mean()), limits[1][0], limits[0][1])
+    off, far = displacements > LEAST_DISPLACEMENT, (contradictions > SURE_CONTRADICTION) & (ratios > 1)
+    suspected, *limits = ((off & (ratios > line)) | far for line in (SUSPECTED_RATIO, *_RATIOS))
+    (_, high), (low, _) = (_interval(flags.astype(float)) for flags in limits)
+    return suspected, Share(float(suspected.mean()), low, high)
 
 
 def suspected_by_mixture(scores: NDArray[np.float64]) -> tuple[NDArray[np.bool_], Share]:

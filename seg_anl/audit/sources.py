@@ -79,6 +79,9 @@ def open_source(source: Path, masks: Path | None, images: Path | None, ignore: i
     if images is not None:
         by_item = _images_in(images)
         cases = [replace(case, image=by_item.get(case.item, case.image)) for case in cases]
+    blind = [case.item for case in cases if case.image is None]
+    if 0 < len(blind) < len(cases):
+        found.remarks.append(f"no image of {_some(blind)}: all are ranked without images")
     if found.missing:
         found.remarks.append(f"no prediction for {_some(found.missing)}: left out")
     return replace(found, cases=cases, labels=labels)

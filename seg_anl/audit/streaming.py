@@ -112,8 +112,8 @@ def _structure_row(
     others = []
     for other in case.structures if not task.labels.regions else ():  # regions hold each other
         if other != structure:
-            found = case.of(other)
-            others.append((other.name, found.annotated[pair.box], found.probability[pair.box] >= THRESHOLD))
+            found = case.of(other, pair.box)
+            others.append((other.name, found.annotated, found.probability >= THRESHOLD))
     found_kind = diagnose(pair, case.unit, others)
     measures = found_kind.repair.measures if found_kind.repair else {}
     return {

@@ -68,10 +68,10 @@ class Experiment(ABC, Generic[Data, Noisy]):
 
 
 def run_experiments(experiments: Sequence[Experiment[Any, Any]], *, at_once: int = 1) -> list[RunDirectory]:
-    """Bring the runs of several seeds to their end, or find that they have been; they share their data.
+    """Bring the runs of several seeds or folds to their end, or find that they have been; they share their data.
 
     Args:
-        experiments: of configurations that differ in their seed alone.
+        experiments: of configurations that differ in seed and fold alone.
         at_once: how many networks are trained side by side.
 
     Raises:

@@ -15,6 +15,7 @@ from seg_anl.records.errors import nearest_names
 from seg_anl.records.ranges import complaint, keyword_parameters
 
 from .declarations import COMMON
+from .in_parts import HowInParts, may_be_split, mean_in_parts
 from .inputs import LabeledLogits, LabeledLogProbs, labeled_logits
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -57,6 +58,7 @@ class RobustLoss(ScheduledLoss, _Loss):
         has_state: whether ``state_dict()`` holds something.
         per_image: whether there is one value per image, not per element.
         elementwise: whether an element's value depends on that element alone.
+        of_log_probs: whether the logits enter through ``batch.log_probs()`` alone.
 
     Args:
         class_weights: C numbers, what elements of each class count (for sigmoid: those of each channel), or None.
@@ -79,6 +81,7 @@ class RobustLoss(ScheduledLoss, _Loss):
     has_state = False
     per_image = False
     elementwise = False
+    of_log_probs = False
     hyperparameters: dict[str, Any]
     class_weights: Tensor | None
 
@@ -134,22 +137,38 @@ class RobustLoss(ScheduledLoss, _Loss):
 
     def reduced(self, batch: LabeledLogits) -> Tensor:
         """The values of a batch, weighted and reduced."""
-        values, counted = self.evaluate(batch)
-        total: Tensor | int
-        if values.ndim > batch.element_dims:
-            values, total = (values * batch.shares()).sum(dim=0), batch.total()
-        elif counted is None:
-            total = values.numel()
-        elif counted.dtype == torch.bool:
-            values = torch.where(counted, values, torch.zeros((), dtype=values.dtype, device=values.device))
-            total = counted.sum()
-        else:
-            values, total = values * counted, counted.sum()
+        written = self.values_and_slopes if self.writes_slopes(batch) else None
+        if self.elementwise and self.reduction != "none" and may_be_split(batch, self.buffers(), written is not None):
+            divisor = _divisor(batch.total()) if self.reduction == "mean" else 1
+            how = HowInParts(lambda part: self._weighted(part)[0], self.of_log_probs, written)
+            return mean_in_parts(batch, divisor, how)
+        values, total = self._weighted(batch)
         if self.reduction == "none":
             return values
-        if self.reduction == "sum":
-            return values.sum()
-        return values.sum() / (max(total, 1) if isinstance(total, int) else positive(total))
+        return values.sum() / _divisor(total) if self.reduction == "mean" else values.sum()
+
+    def _weighted(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | int]:
+        """The values times what they count, and what all count together."""
+        values, counted = self.evaluate(batch)
+        if values.ndim > batch.element_dims:
+            return (values * batch.shares()).sum(dim=0), batch.total()
+        if counted is None:
+            return values, values.numel()
+        if counted.dtype == torch.bool:
+            none = torch.zeros((), dtype=values.dtype, device=values.device)
+            return torch.where(counted, values, none), counted.sum()
+        return values * counted, counted.sum()
+
+    def writes_slopes(self, batch: LabeledLogits) -> bool:
+        """Whether :meth:`values_and_slopes` knows what to do with the batch."""
+        return False
+
+    def values_and_slopes(self, batch: LabeledLogits, share: Tensor) -> tuple[Tensor, Tensor]:
+        """Values ``(B, *E)``, and the derivatives of ``(share * values).sum()`` in log-probabilities, without autograd.
+
+        ``batch.scores`` are the log-probabilities; ``share`` is a number or ``(B, *E)``.
+        """
+        raise TypeError(f"{type(self).__name__} leaves its derivatives to autograd")
 
     def extra_repr(self) -> str:
         """The hyper-parameters and common keywords, for ``print(loss)``."""
@@ -186,6 +205,7 @@ class PointwiseLoss(FunctionLoss):
     """A loss that is one pure function of each element's log-probabilities."""
 
     elementwise = True
+    of_log_probs = True
 
     def evaluate(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | None]:
         """The function's value at every element."""
@@ -222,6 +242,10 @@ def _own_parameters(cls: type[RobustLoss]) -> tuple[dict[str, inspect.Parameter]
 def positive(total: Tensor) -> Tensor:
     """What to divide by: where nothing counts, 1, so that the mean is 0 with zero gradient."""
     return torch.where(total > 0, total, 1)
+
+
+def _divisor(total: Tensor | int) -> Tensor | int:
+    return max(total, 1) if isinstance(total, int) else positive(total)
 
 
 def _checked_class_weights(given: Sequence[float] | Tensor | None) -> Tensor | None:

@@ -94,9 +94,9 @@ class LabeledLogits:
         """The same elements with one spatial dimension."""
         return self._each(lambda tensor, before: tensor.flatten(before) if tensor.ndim > before else tensor[..., None])
 
-    def part(self, samples: slice, places: slice) -> LabeledLogits:
-        """Some samples and some places of a flat batch."""
-        return self._each(lambda tensor, _: tensor[samples, ..., places])
+    def part(self, place: Any) -> LabeledLogits:
+        """Some samples and places of a flat batch by an index ``(samples, ..., places)``."""
+        return self._each(lambda tensor, _: tensor[place])
 
     def _each(self, change: Callable[[Tensor, int], Tensor]) -> LabeledLogits:
         """Change all tensors of elements, knowing how many dimensions stand before the spatial ones."""
@@ -140,7 +140,8 @@ class LabeledLogProbs:
 
 def class_log_probs(logits: Tensor) -> Tensor:
     """``log_softmax`` over dimension 1 that stays finite."""
-    return F.log_softmax(logits, dim=1).clamp(min=LOWEST_LOG_PROB)
+    log_probs = F.log_softmax(logits, dim=1)
+    return log_probs.clamp(min=LOWEST_LOG_PROB) if torch.is_grad_enabled() else log_probs.clamp_(min=LOWEST_LOG_PROB)
 
 
 def labeled_log_probs(logits: Tensor, labels: Tensor) -> LabeledLogProbs:

@@ -40,7 +40,7 @@ NoisyMasks = tuple[ImageSet, list[NoiseRecord]]
 
 
 def train(config: DictConfig) -> list[RunDirectory]:
-    """Run a configuration to its end, or find that it has been; returns the run directory of each of its seeds.
+    """Run a configuration to its end, or find that it has been; returns each run directory: of its seeds, and folds.
 
     Raises:
         UserError: for bad settings or files; nothing is written before the settings have been checked.

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data_prep.pairing import find_pairs
 from seg_anl.audit import apply_command, labels_command
 from seg_anl.records import UserError, array_digest
 
@@ -211,11 +212,11 @@ def test_a_run_on_files_is_mended_at_their_own_size(tmp_path: Path) -> None:
     apply(audit, tmp_path / "new", "--replace")
     mended = np.asarray(Image.open(tmp_path / "new/masks/3.png"))
     np.testing.assert_array_equal(mended, np.asarray(Image.open(data / "masks/train/2.png")))
-    # The new folder is one that the trainer reads, in place of the old training part.
-    (again,) = train(compose("segmentation", [*settings, f"data.root={tmp_path}/new"]))
-    assert again.summary is not None
-    (noisy,) = train(compose("segmentation", [*settings, "noise.alpha=0.5"]))
-    audit = written_audit(tmp_path / "noisy", list("012345"), ["3"], source=noisy.path, masks=None, images=None)
+    # The new folder is one that the trainer reads.
+    pairs = find_pairs(name="folder", root=tmp_path / "new", test_share=0.2, seed=0)
+    assert len(pairs.train) + len(pairs.test) == 6
+    settings_file = run.path / "config.yaml"
+    settings_file.write_text(settings_file.read_text().replace("alpha: 0", "alpha: 0.5"))
     with pytest.raises(UserError, match="made noisy in memory: use data"):
         apply(audit, tmp_path / "other", "--drop")
 

@@ -83,7 +83,7 @@ def test_wrong_labels_come_first_and_the_transition_is_found(tmp_path: Path) -> 
 
 
 def test_the_same_bytes_again_and_nothing_of_an_earlier_audit_stays(tmp_path: Path) -> None:
-    simulated(tmp_path / "source")
+    simulated(tmp_path / "source", 200)
     audit(tmp_path / "source", tmp_path / "out")
     before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
     (tmp_path / "out/pairs/099-098.png").write_bytes(b"")

@@ -39,6 +39,12 @@ def test_shifted_by_the_right_vector(row, column):
     assert told.repair.after > 0.95
 
 
+def test_a_large_structure_is_diagnosed_on_a_coarser_grid():
+    told = found(disk(600, (720, 690), 1500), disk(600, (700, 700), 1500))
+    assert told.kind == "shifted"
+    assert told.repair.measures["shift"] == pytest.approx([20, -10], abs=2)
+
+
 def test_shift_in_mm_on_an_anisotropic_volume():
     grid = np.stack(np.meshgrid(np.arange(14) * 4.0, np.arange(60.0), np.arange(60.0), indexing="ij"))
     ball = lambda center: ((grid - np.array(center)[:, None, None, None]) ** 2).sum(0) <= 16**2  # noqa: E731

@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from seg_anl.audit.cases import Prediction, Structure
+from seg_anl.audit.cases import Case, Prediction, Structure
 from seg_anl.audit.scores import (
+    case_self_confidence,
     compare,
     components,
     contradiction,
@@ -84,10 +85,21 @@ def test_distances_are_in_mm_on_anisotropic_grids():
     assert equivalent_radius(80, (5.0, 1.0)) == pytest.approx(math.sqrt(400 / math.pi))
 
 
-def test_softmin_is_that_of_cleanlab():
+def test_softmin_weighs_the_least_confident_elements_most():
     confidence = np.array([0.9, 0.2, 0.6])
     weight = np.exp((1 - confidence) / 0.1)
     assert softmin(confidence) == pytest.approx(float((confidence * weight).sum() / weight.sum()))
+
+
+def test_the_self_confidence_of_a_case_is_what_cleanlab_computes():
+    rank = pytest.importorskip("cleanlab.segmentation.rank")
+    generator = np.random.default_rng(0)
+    probabilities = generator.dirichlet((1, 1, 1), (20, 30)).transpose(2, 0, 1).astype(np.float32)
+    labels = generator.integers(0, 3, (20, 30))
+    structures = tuple(Structure(str(k), (k,), k) for k in (1, 2))
+    case = Case("x", labels, probabilities, structures, None, (1.0, 1.0), "px", None)
+    theirs = rank.get_label_quality_scores(labels[None], probabilities[None], verbose=False)[0][0]
+    assert 1 - case_self_confidence(case) == pytest.approx(theirs, abs=1e-6)
 
 
 def test_the_image_decides_between_two_outlines():

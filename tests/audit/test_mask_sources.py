@@ -106,8 +106,10 @@ def test_regions_overlap_and_ignored_elements_do_not_count(tmp_path):
     given[9:, :, :] = 3
     save_nifti(raw / "labelsTr" / "a.nii.gz", given)
     (tmp_path / "predicted").mkdir()
-    sigmoid = np.stack([labels() > 0, labels() == 2]).astype(np.float16)
+    sigmoid = np.stack([(labels() > 0).T, (labels() == 2).T]).astype(np.float16)
     np.savez(tmp_path / "predicted" / "a.npz", probabilities=sigmoid)
+    (tmp_path / "predicted" / "a.pkl").touch()  # as nnU-Net leaves them: beside the predicted mask, axes reversed
+    save_nifti(tmp_path / "predicted" / "a.nii.gz", labels())
     source = open_source(tmp_path / "predicted", raw, None, None)
     case = load_case(source.cases[0], source.labels)
     whole, core = (case.of(structure) for structure in case.structures)

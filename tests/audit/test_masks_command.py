@@ -138,6 +138,10 @@ def test_without_images_and_without_probabilities_the_order_is_still_good(data, 
         Image.fromarray(label * np.uint8(255)).save(tmp_path / "labels" / f"{path.stem}.png")
     (tmp_path / "masks").symlink_to(data / "masks")
     (tmp_path / "labels").rename(tmp_path / "predicted")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="status 2"):
+        audit(tmp_path, tmp_path / "full", images=False)
     audit(tmp_path, tmp_path / "out", images=False)
     told = json.loads((tmp_path / "out" / "audit.json").read_text())
     assert told["score"] == "displacement"

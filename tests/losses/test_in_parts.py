@@ -1,4 +1,4 @@
-"""ANL-CE with its gradient written out against ANL-CE by automatic differentiation."""
+"""Losses reduced in parts, and ANL-CE with its gradient written out, against plain automatic differentiation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from seg_anl.losses import RobustLoss, build_loss, fused_anl_ce, labeled_log_probs
+from seg_anl.losses import RobustLoss, build_loss, in_parts, labeled_log_probs, list_losses, loss_class
 from seg_anl.losses.active_negative import anl_ce
 
 PARAMETERS = [{}, {"alpha": 0.0}, {"beta": 0.0}, {"alpha": 10.0, "beta": 1.0}, {"p_min": 1e-2}, {"p_min": 0.05}]
@@ -33,22 +33,41 @@ def test_value_and_gradient(parameters: dict[str, Any], evaluate: Any) -> None:
             torch.testing.assert_close(loss(logits, labels), expected)
 
 
-def test_a_batch_in_several_parts(monkeypatch: pytest.MonkeyPatch, evaluate: Any) -> None:
-    logits, labels = torch.randn(5, 3, 4), torch.randint(3, (5, 4))
-    whole = evaluate(build_loss("anl_ce"), logits, labels)
-    for at_once in (1, 24, 36):  # one, two and three samples
-        monkeypatch.setattr(fused_anl_ce, "LOGITS_AT_ONCE", at_once)
-        torch.testing.assert_close(evaluate(build_loss("anl_ce"), logits, labels), whole)
+@pytest.mark.parametrize("name", [name for name in list_losses() if loss_class(name).elementwise])
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_a_batch_in_several_parts(
+    name: str, activation: str, make_loss: Any, evaluate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole samples and places of one, hard and soft labels, weights, ignored elements: all as in one piece."""
+    classes = 2 if activation == "sigmoid" else 3
+    loss = make_loss(name, classes, activation=activation, ignore_index=255, class_weights=[1.0, 0.5, 2.0])
+    for spatial in ((), (4, 5)):
+        logits, weight = 2 * torch.randn(5, 3, *spatial, dtype=torch.float64), torch.rand(5, *spatial)
+        soft = torch.softmax(torch.randn_like(logits), dim=1)
+        hard = torch.randint(classes, (5, *spatial) if activation == "softmax" else logits.shape)
+        hard[1] = 255
+        for target in (hard, soft):
+            found = []
+            for at_once in (10**9, 13, 70, 130):
+                monkeypatch.setattr(in_parts, "AT_ONCE", at_once)
+                monkeypatch.setattr(in_parts, "MOST_PARTS", 1000)
+                found.append(evaluate(lambda z, t, w=weight: loss(z, t, w), logits, target))
+                with torch.no_grad():
+                    found.append((loss(logits, target, weight), found[-1][1]))
+            for one in found[1:]:
+                torch.testing.assert_close(one, found[0], rtol=1e-10, atol=1e-12)
 
 
-def test_weighted_elements() -> None:
-    logits, labels = torch.randn(3, 4, 5, dtype=torch.float64, requires_grad=True), torch.randint(4, (3, 5))
-    weights = torch.rand(3, 5, dtype=torch.float64)
-    loss = build_loss("anl_ce", reduction="none")
-    (gradient,) = torch.autograd.grad((weights * loss(logits, labels)).sum(), logits)
-    by_definition = anl_ce(labeled_log_probs(logits, labels), **loss.hyperparameters)
-    (expected,) = torch.autograd.grad((weights * by_definition).sum(), logits)
-    torch.testing.assert_close(gradient, expected)
+def test_large_batches_leave_little_memory_behind() -> None:
+    """Peak of a step beyond logits and labels, in logits; cross entropy has 3."""
+    logits, labels = torch.randn(1, 4, 128, 64, 64, requires_grad=True), torch.randint(4, (1, 128, 64, 64))
+    for name in ("anl_ce", "anl_fl", "ce_sr", "ngce"):
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as trace:
+            build_loss(name)(logits, labels).backward()
+        logits.grad = None
+        events = [e for e in trace.profiler.kineto_results.events() if e.name() == "[memory]"]  # type: ignore[union-attr]
+        sizes = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
+        assert max(itertools.accumulate(sizes)) < 4.5 * 4 * logits.numel(), name
 
 
 def test_second_derivatives() -> None:
@@ -68,8 +87,10 @@ def test_backward_twice() -> None:
     value = build_loss("anl_ce")(logits, labels)
     value.backward(retain_graph=True)
     once = logits.grad.clone()
-    value.backward()
+    value.backward(retain_graph=True)
     torch.testing.assert_close(logits.grad, 2 * once)
+    value.backward()
+    torch.testing.assert_close(logits.grad, 3 * once)
 
 
 def test_through_a_network() -> None:

@@ -1,0 +1,127 @@
+"""A large batch reduced part by part, with its gradient made on the way.
+
+A loss written with autograd keeps every intermediate result of every pixel until the backward pass, up to four times
+what cross entropy keeps, and spends most of its time in fetching that memory. Here some pixels at a time, as many as
+stay in a processor's cache, go forward and backward at once; of each part its values and its gradient remain. The loss
+stays what its function says; value and gradient differ in the rounding of single operations at the ends of parts.
+
+Only in eager mode: ``torch.compile`` does better by itself. ``torch.func`` and forward-mode derivatives take the plain
+way, second derivatives come from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from .inputs import LabeledLogits, class_log_probs, under_transform
+
+AT_ONCE = 2**18  # logits in a part, at least: below, the time goes into starting operations
+MOST_PARTS = 16
+
+
+@dataclass(frozen=True)
+class HowInParts:
+    """How a part is evaluated.
+
+    Attributes:
+        weighted: from a batch to its values times what they count, ``(B, *E)``, each a function of its element alone.
+        of_log_probs: whether that is a function of the log-probabilities. Then these are made without a history, and
+            the gradient of the softmax is written out.
+        written: a loss's ``values_and_slopes`` instead of autograd.
+    """
+
+    weighted: Callable[[LabeledLogits], Tensor]
+    of_log_probs: bool
+    written: Callable[[LabeledLogits, Tensor], tuple[Tensor, Tensor]] | None
+
+
+def may_be_split(batch: LabeledLogits, others: Iterable[Tensor], of_any_size: bool) -> bool:
+    """Whether a batch is large, or ``of_any_size``, and plain tensors are differentiated backwards.
+
+    ``others`` are what the loss needs besides.
+    """
+    if torch.compiler.is_compiling() or not (of_any_size or batch.scores.numel() > AT_ONCE):
+        return False
+    tensors = (batch.scores, batch.labels, batch.probabilities, batch.counted, *others)
+    if any(under_transform(tensor) for tensor in tensors if tensor is not None):
+        return False
+    return forward_ad.unpack_dual(batch.scores).tangent is None
+
+
+def mean_in_parts(batch: LabeledLogits, divisor: Tensor | int, how: HowInParts) -> Tensor:
+    """The sum of all weighted values over ``divisor``."""
+    flat = batch.flat()
+    return _MeanInParts.apply(flat.scores, flat, divisor, how)
+
+
+class _MeanInParts(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, batch: LabeledLogits, divisor: Tensor | int, how: HowInParts) -> Tensor:
+        elements = batch.labels if batch.labels is not None else batch.scores if batch.sigmoid else batch.scores[:, 0]
+        values = torch.empty(elements.shape, dtype=scores.dtype, device=scores.device)
+        gradient = torch.empty_like(scores) if ctx.needs_input_grad[0] else None
+        share = scores.new_ones(()) / divisor
+        for place in _parts(batch):
+            part = batch.part(place)
+            if gradient is None:
+                values[place] = how.weighted(part)
+            else:
+                _value_and_gradient(part, share, how, values[place], gradient[place])
+        ctx.save_for_backward(scores)
+        ctx.gradient, ctx.batch, ctx.divisor, ctx.weighted = gradient, batch, divisor, how.weighted
+        return values.sum() / divisor
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        (scores,) = ctx.saved_tensors
+        again = torch.is_grad_enabled()  # create_graph=True: the derivative must itself be differentiable
+        if ctx.gradient is not None and not again:
+            gradient, ctx.gradient = ctx.gradient, None  # handed on, not copied
+            return gradient.mul_(grad), None, None, None
+        with torch.enable_grad():
+            value = ctx.weighted(replace(ctx.batch, scores=scores)).sum() / ctx.divisor
+            (gradient,) = torch.autograd.grad(value, scores, grad, create_graph=again)
+        return gradient, None, None, None
+
+
+def _value_and_gradient(
+    part: LabeledLogits, share: Tensor, how: HowInParts, values_out: Tensor, gradient_out: Tensor
+) -> None:
+    """Fill in the weighted values of a part and the gradient of ``share`` times their sum."""
+    if how.of_log_probs:
+        part = part.with_log_probs(class_log_probs(part.logits))
+    if how.written is not None:
+        counted = part.counted
+        values, slopes = how.written(part, share if counted is None else share * counted)
+        values = values if counted is None else values * counted
+    else:
+        leaf = part.scores.detach().requires_grad_()
+        with torch.enable_grad():
+            values = how.weighted(replace(part, scores=leaf))
+            (slopes,) = torch.autograd.grad(values, leaf, share.expand_as(values))
+    values_out.copy_(values.detach())
+    if not how.of_log_probs:
+        gradient_out.copy_(slopes)
+        return
+    # Through the softmax; under sigmoid to the logit of "present" alone.
+    total, probs = slopes.sum(dim=1, keepdim=True), part.scores.exp_()
+    one = (slice(None), 1) if part.sigmoid else slice(None)
+    torch.addcmul(slopes[one], probs[one], total.squeeze(1) if part.sigmoid else total, value=-1, out=gradient_out)
+
+
+def _parts(batch: LabeledLogits) -> Iterator[Any]:
+    """The index of each part of a flat batch: several whole samples, or places of one."""
+    samples, channels, places = batch.scores.shape
+    each = channels * (2 if batch.sigmoid else 1 if batch.labels is not None else channels)
+    at_once = max(AT_ONCE, samples * places * each // MOST_PARTS)
+    length = min(places, max(1, at_once // each))
+    together = max(1, at_once // (each * max(places, 1)))
+    for first in range(0, samples, together):
+        for start in range(0, places, length):
+            yield slice(first, first + together), ..., slice(start, start + length)
