@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.text import Text
 
 from seg_anl.records import UserError
 from seg_anl.reporting.figures.catalog import FIGURES
@@ -93,31 +95,19 @@ def test_regularizers_stand_in_panels_and_no_regularizer_in_all_of_them(make_run
     assert "both" in note
 
 
-def test_anl_stands_beside_every_regularizer_of_apl(make_run: MakeRun) -> None:
-    runs = [
-        make_run("anl", rising(0.5), loss__name="anl_ce", optim__l1=1e-5, optim__weight_decay=0.0),
-        make_run("apl", rising(0.1), loss__name="nce_rce"),
-    ]
-    assert heights(panels_of("regularizers-apl", runs)["L2"]) == [[50, 60, 70, 80], [10, 20, 30, 40]]
-
-
-def test_a_comparison_alone_is_no_figure(make_run: MakeRun) -> None:
+def test_anl_stands_beside_every_regularizer_of_apl_but_not_alone(make_run: MakeRun) -> None:
+    anl = make_run("anl", rising(0.5), loss__name="anl_ce", optim__l1=1e-5, optim__weight_decay=0.0)
+    apl = make_run("apl", rising(0.1), loss__name="nce_rce")
+    assert heights(panels_of("regularizers-apl", [anl, apl])["L2"]) == [[50, 60, 70, 80], [10, 20, 30, 40]]
     with pytest.raises(UserError, match=r"for comparison only.*nce_rce"):
-        FIGURES["regularizers-apl"].compose([make_run("anl", loss__name="anl_ce")])
+        FIGURES["regularizers-apl"].compose([anl])
 
 
 def test_the_grid_of_weights_has_beta_downwards_and_alpha_across(make_run: MakeRun) -> None:
-    runs = [
-        make_run(f"{a}-{b}", rising(0.1 * i), loss={"name": "anl_ce", "alpha": a, "beta": b})
-        for i, (a, b) in enumerate([(0.1, 1.0), (5.0, 1.0), (0.1, 5.0), (5.0, 5.0)])
-    ]
     with pytest.raises(UserError, match="train/accuracy_clean"):
-        FIGURES["anl-grid"].compose(runs)
-    runs = [
-        make_run(f"{a}-{b} full", loss={"name": "anl_ce", "alpha": a, "beta": b})
-        for b in (5.0, 1.0)
-        for a in (0.1, 5.0)
-    ]
+        FIGURES["anl-grid"].compose([make_run("bare", rising(0.1), loss__name="anl_ce")])
+    weights = [(a, b) for b in (5.0, 1.0) for a in (0.1, 5.0)]
+    runs = [make_run(f"{a}-{b}", loss={"name": "anl_ce", "alpha": a, "beta": b}) for a, b in weights]
     axes = FIGURES["anl-grid"].compose(runs).drawing.axes
     assert [panel.get_title() for panel in axes] == ["α = 0.1", "α = 5"] * 2
     assert axes[0].get_ylabel().startswith("β = 1\n")
@@ -167,16 +157,11 @@ def test_the_grid_of_apl_needs_the_tuning_set(make_run: MakeRun) -> None:
         FIGURES["apl-grid"].compose([run])
 
 
-@pytest.mark.parametrize(
-    ("name", "varied", "texts"),
-    [("sr-weight", "lam", ["λ = 1", "λ = 5"]), ("sr-power", "p", ["p = 1", "p = 5"])],
-)
-def test_parameters_of_sparse_regularization_are_lines_in_rising_order(
-    make_run: MakeRun, name: str, varied: str, texts: list[str]
-) -> None:
+def test_parameters_of_sparse_regularization_are_lines_in_rising_order(make_run: MakeRun) -> None:
     loss = {"name": "ce_sr", "tau": 1.0, "p": 0.1, "lam": 5.0}
-    runs = [make_run(f"{value}", loss={**loss, varied: value}) for value in (5.0, 1.0)]
-    assert legend_texts(name, runs) == texts
+    for name, varied, symbol in (("sr-weight", "lam", "λ"), ("sr-power", "p", "p")):
+        runs = [make_run(f"{varied}{value}", loss={**loss, varied: value}) for value in (5.0, 1.0)]
+        assert legend_texts(name, runs) == [f"{symbol} = 1", f"{symbol} = 5"]
 
 
 def test_the_temperature_is_that_of_runs_without_the_norm(make_run: MakeRun) -> None:
@@ -187,15 +172,12 @@ def test_the_temperature_is_that_of_runs_without_the_norm(make_run: MakeRun) -> 
     assert legend_texts("sr-temperature", runs) == ["τ = 0.1"]
 
 
-def test_runs_of_other_settings_are_not_averaged(make_run: MakeRun) -> None:
+def test_runs_of_other_settings_are_not_averaged_nor_one_run_twice(make_run: MakeRun) -> None:
     runs = [make_run("one", seed=1), make_run("two", seed=2, optim__lr=0.1)]
     with pytest.raises(UserError, match=r"one and .*two would share .* differ in optim.lr \(0.01, 0.1\)"):
         FIGURES["normalized"].compose(runs)
-
-
-def test_the_same_run_twice_is_refused(make_run: MakeRun) -> None:
     with pytest.raises(UserError, match="twice"):
-        FIGURES["normalized"].compose([make_run("one"), make_run("copy")])
+        FIGURES["normalized"].compose([runs[0], make_run("copy")])
 
 
 def test_lines_of_a_panel_that_differ_in_more_than_the_loss_are_named(make_run: MakeRun) -> None:
@@ -236,16 +218,11 @@ def test_the_same_runs_in_any_order_give_the_same_bytes(make_run: MakeRun, tmp_p
     assert not list(tmp_path.glob(".partial-*"))
 
 
-def test_another_suffix_is_refused_and_nothing_written(make_run: MakeRun, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"\.png, \.pdf, \.svg; got \.jpg"):
-        FIGURES["accuracies"].draw([make_run("a")], tmp_path / "x.jpg")
-    assert not list(tmp_path.glob("*.jpg"))
-
-
 def test_a_style_of_ones_own_changes_nothing_and_is_left_alone(make_run: MakeRun, tmp_path: Path) -> None:
-    import matplotlib
-
     run = make_run("a")
+    with pytest.raises(UserError, match=r"\.png, \.pdf, \.svg; got \.jpg"):
+        FIGURES["accuracies"].draw([run], tmp_path / "x.jpg")
+    assert not list(tmp_path.glob("*.jpg"))
     FIGURES["accuracies"].draw([run], tmp_path / "plain.png")
     with matplotlib.rc_context({"font.size": 30, "lines.linewidth": 9}):
         FIGURES["accuracies"].draw([run], tmp_path / "mine.png")
@@ -254,7 +231,5 @@ def test_a_style_of_ones_own_changes_nothing_and_is_left_alone(make_run: MakeRun
 
 
 def test_no_text_is_smaller_than_eight_points(make_run: MakeRun) -> None:
-    from matplotlib.text import Text
-
     drawing = FIGURES["accuracies"].compose([make_run(loss, loss__name=loss) for loss in ("ce", "mae")]).drawing
     assert min(text.get_fontsize() for text in drawing.findobj(Text)) >= 8
