@@ -180,7 +180,7 @@ def test_trainers_of_nnunet_are_alike_but_not_when_their_epochs_are_of_other_len
             settings = {"loss": {"name": loss.lower()}, "model": model, "iterations": iterations, "seed": seed}
             write_run(f"{iterations}/{loss}{seed}", [0.1, 0.6], metric="dice", **settings)
     alike = report_of(places=[tmp_path / "30"])
-    assert alike.warnings == ()
+    assert alike.warnings == []
     common, own = alike.tables[0].settings
     assert "model.patch_size 64, 64, epochs 2, iterations 30, batch_size 128, model.batch_size 4" in common
     assert own["model.trainer"] == "nnUNetTrainerCE (CE); nnUNetTrainerGCE (GCE)"

@@ -50,28 +50,19 @@ def lines(axes: Axes) -> list[list[float]]:
 
 
 def test_boxes_have_the_medians_and_means_of_clean_and_noisy_samples_of_all_seeds(make_run: MakeRun) -> None:
-    kept = {seed: {epoch: gradients(seed + epoch) for epoch in (0, 3)} for seed in (1, 2)}
-    runs = [
-        make_run(
-            f"s{seed}", records={f"gradients/epoch_{epoch:04d}": arrays for epoch, arrays in of.items()}, seed=seed
-        )
-        for seed, of in kept.items()
-    ]
+    kept = {seed: {f"gradients/epoch_000{epoch}": gradients(seed + epoch) for epoch in (0, 3)} for seed in (1, 2)}
+    runs = [make_run(f"s{seed}", records=records, seed=seed) for seed, records in kept.items()]
     (axes,) = drawn_panels("nnce-gradients", runs)
-    samples = [
-        np.concatenate(
-            [
-                (one := of[f"gradients/epoch_000{epoch}"])["nnce"][(one["labels"] != one["clean"]) == wrong]
-                for of in kept.values()
-            ]
-        )
-        for wrong in (False, True)
-        for epoch in (0, 3)
-    ]
+
+    def pooled(epoch: int, wrong: bool) -> np.ndarray:
+        records = [records[f"gradients/epoch_000{epoch}"] for records in kept.values()]
+        return np.concatenate([one["nnce"][(one["labels"] != one["clean"]) == wrong] for one in records]).astype(float)
+
+    samples = [pooled(epoch, wrong) for wrong in (False, True) for epoch in (0, 3)]
     medians = [line.get_ydata()[0] for line in axes.get_lines() if line.get_linewidth() == 1.2]
     means = [line.get_ydata()[0] for line in axes.get_lines() if line.get_marker() == "^"]
-    assert medians == pytest.approx([np.percentile(chosen.astype(float), 50) for chosen in samples])
-    assert means == pytest.approx([chosen.astype(float).mean() for chosen in samples])
+    assert medians == pytest.approx([np.percentile(chosen, 50) for chosen in samples])
+    assert means == pytest.approx([chosen.mean() for chosen in samples])
     assert [text.get_text() for text in axes.get_xticklabels()] == ["1", "4"]
 
 
