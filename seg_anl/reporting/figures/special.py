@@ -155,11 +155,11 @@ def nnce_gradients(runs: list[Run], notes: list[str]) -> Drawing:
     drawing, grid, cells = _faceted(runs, rows, columns, height=2.1, sharey=True)
     boxes: list[dict[str, Any]] = []
     for axes, row, column, seeds in cells:
-        axes.set(title=column.text, xlabel="epoch")
+        axes.set(title=f"{row.text}\n{column.text}" if rows is by.method else column.text, xlabel="epoch")
         boxes += _draw_boxes(axes, seeds)
         if axes is grid[0, 0] or len(grid) > 1:
             label = r"$\max_{j \neq y}\ \partial\,\mathrm{NNCE}\,/\,\partial\,p_j$"
-            axes.set_ylabel(f"{row.text}\n{label}" if len(grid) > 1 else label)
+            axes.set_ylabel(f"{row.text}\n{label}" if len(grid) > 1 and rows is by.condition else label)
     highest = max(max(box["mean"], box["whishi"]) for box in boxes)
     if highest > 50 * min(box["med"] for box in boxes):  # a linear scale would flatten all boxes
         lowest = min((box["q1"] for box in boxes if box["q1"] > 0), default=1.0)
