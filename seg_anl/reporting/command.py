@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from seg_anl.records import UserError, exit_with_error, make_directory, nearest_names, run_command
 
 if TYPE_CHECKING:
-    from .aggregate import Notice
     from .run_directories import Run
-    from .tables import Column, Report, Table
+    from .tables import Report
 
 # The report's own modules are imported where they are needed: pandas and matplotlib would delay every --help.
 PROGRAM = "seg-anl-report"
 EXIT_STRICT = 1
-LISTED = 12  # notices of one kind that are printed; the report has them all
 EXAMPLE = """\
 examples:
   seg-anl-report runs                                  every run below runs/, beside the published tables that fit
@@ -64,7 +61,7 @@ def _run() -> None:
 
         report = make_report(runs, options.table)
         _write(report, options.out)
-        if options.strict and report.notices:
+        if options.strict and (report.not_averaged or report.warnings):
             raise SystemExit(EXIT_STRICT)
 
 
@@ -88,59 +85,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _write(report: Report, out: Path) -> None:
-    from .render import PAGE, write_report
+    from .render import PAGE, terminal_text, write_report
 
     written = write_report(report, out)
-    for table in report.tables:
-        print("\n".join(_table_lines(table)), end="\n\n")
-    for heading, notices in (("not averaged", report.not_averaged), ("averaged, but", report.warnings)):
-        if notices:
-            print("\n".join([heading, *_notice_lines(notices)]), end="\n\n")
-    if not report.tables:
-        print("no finished run, so no table")
+    print(terminal_text(report))
     names = ", ".join(path.name for path in written)
     print(f"{len(report.runs)} run(s), {len(report.tables)} table(s); written: {names}")
     print(f"open {out / PAGE} in a browser")
-
-
-def _table_lines(table: Table) -> Iterator[str]:
-    """One table, a block for each noise that was run."""
-    from .phrases import departures_text, source, verdict
-
-    yield f"{table.title}: {table.data}" + (f", beside {source(table)}" if table.published else "")
-    yield f"  {verdict(table)}"
-    for column in table.columns:
-        if table.rows(column, run=True):
-            yield from ("", *_block(table, column))
-    for departed, mark in table.marks.items():
-        yield f"  [{mark}] not the published protocol: {departures_text(departed)}"
-    if table.missing:
-        yield f"  {len(table.missing)} of {table.total} published numbers have no runs here"
-    if table.others:
-        yield f"  also published for these runs: {', '.join(name for name, _ in table.others)} (--table NAME)"
-
-
-def _block(table: Table, column: Column) -> Iterator[str]:
-    from .tables import Best
-
-    frame = table.texts(column)
-    rows = [(table.column_label(column), *frame.columns[1:]), *frame.to_numpy()]
-    rows = [[f"{cell}*" if isinstance(cell, Best) else str(cell) for cell in row] for row in rows]
-    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
-    for first, *others in rows:
-        cells = [text.rjust(width) for text, width in zip(others, widths[1:], strict=True)]
-        yield f"  {first.ljust(widths[0])}  {'  '.join(cells)}".rstrip()
-
-
-def _notice_lines(notices: Sequence[Notice]) -> Iterator[str]:
-    """Notices by kind, the first few of each."""
-    for kind in dict.fromkeys(notice.kind for notice in notices):
-        some = [notice for notice in notices if notice.kind == kind]
-        for notice in some[:LISTED]:
-            paths = notice.paths[0] if len(notice.paths) == 1 else f"{len(notice.paths)} runs"
-            yield f"  {kind}: {paths}: {notice.text}"
-        if len(some) > LISTED:
-            yield f"  {kind}: and {len(some) - LISTED} more"
 
 
 def _draw(names: list[str], runs: list[Run], out: Path, suffix: str) -> None:

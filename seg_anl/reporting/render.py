@@ -81,7 +81,7 @@ def latex_text(value: object) -> str:
 @cache
 def _environment(suffix: str) -> jinja2.Environment:
     """Templates of one format; the marks of LaTeX's differ from Jinja's own because LaTeX uses these."""
-    escapes: dict[str, Callable[[object], str]] = {".md": markdown_text, ".tex": latex_text}
+    escapes: dict[str, Callable[[object], str]] = {".md": markdown_text, ".tex": latex_text, ".txt": str}
     escape = escapes.get(suffix)
     marks = ("<%", "%>", "<<", ">>", "<#", "#>") if suffix == ".tex" else ("{%", "%}", "{{", "}}", "{#", "#}")
     names = ("block_start", "block_end", "variable_start", "variable_end", "comment_start", "comment_end")
@@ -101,6 +101,23 @@ def _environment(suffix: str) -> jinja2.Environment:
 
 def _rendered(template: str, **values: Any) -> str:
     return _environment(Path(template).suffix).get_template(template).render(values)
+
+
+def terminal_text(report: Report) -> str:
+    """The tables, with what a reader must know, for a terminal."""
+    return _rendered("terminal.txt", report=report, aligned=_aligned)
+
+
+def _aligned(frame: pd.DataFrame) -> str:
+    rows = [[f"{cell}*" if isinstance(cell, Best) else str(cell) for cell in row] for row in frame.to_numpy()]
+    widths = [max(map(len, cells)) for cells in zip(frame.columns, *rows, strict=True)]
+    lines = [
+        "  ".join(
+            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        )
+        for row in ([*frame.columns], *rows)
+    ]
+    return "\n".join(f"  {line}".rstrip() for line in lines)
 
 
 def write_report(report: Report, out: Path) -> list[Path]:

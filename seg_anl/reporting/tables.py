@@ -114,24 +114,17 @@ class Table:
         return pd.DataFrame(rows, columns=["ours", *map(self.column_label, self.columns)], dtype=object)
 
 
-@dataclass(frozen=True, eq=False)
-class Report:
-    """Everything that is written; ``groups`` of runs that differ in their seeds alone, see :mod:`aggregate`."""
+class Report(NamedTuple):
+    """Everything that is written; ``groups`` of runs that differ in their seeds alone, see :mod:`aggregate`.
 
-    runs: tuple[Run, ...]
+    ``not_averaged`` is about runs that are in no table, ``warnings`` about those in one with a reservation.
+    """
+
+    runs: list[Run]
     groups: pd.DataFrame
-    tables: tuple[Table, ...]
-    notices: tuple[Notice, ...]
-
-    @property
-    def not_averaged(self) -> tuple[Notice, ...]:
-        """About runs that are in no table."""
-        return tuple(notice for notice in self.notices if notice.kind in NOT_AVERAGED)
-
-    @property
-    def warnings(self) -> tuple[Notice, ...]:
-        """About runs that are in a table, with a reservation."""
-        return tuple(notice for notice in self.notices if notice.kind not in NOT_AVERAGED)
+    tables: list[Table]
+    not_averaged: list[Notice]
+    warnings: list[Notice]
 
 
 def make_report(runs: Sequence[Run], table_ids: Iterable[str] = ()) -> Report:
@@ -168,8 +161,9 @@ def make_report(runs: Sequence[Run], table_ids: Iterable[str] = ()) -> Report:
     for group in left.itertuples():
         text = f"{group.data}, {group.method}, {group.noise}: not of the tables asked for"
         notices.append(Notice("elsewhere", tuple(run.path for run in group.runs), text))
-    notices += [notice for table in tables for notice in table.notices]
-    return Report(tuple(runs), groups, tuple(_named_apart(tables)), tuple(dict.fromkeys(notices)))
+    notices = [*dict.fromkeys([*notices, *(notice for table in tables for notice in table.notices)])]
+    out, kept = ([note for note in notices if (note.kind in NOT_AVERAGED) == out] for out in (True, False))
+    return Report(runs, groups, _named_apart(tables), out, kept)
 
 
 def _table(

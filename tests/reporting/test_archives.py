@@ -14,18 +14,23 @@ from seg_anl.reporting import archives
 from seg_anl.reporting.command import main
 from seg_anl.reporting.render import write_report
 from seg_anl.reporting.run_directories import read_runs
-from seg_anl.reporting.tables import make_report
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
 
-def _pack(monkeypatch, *arguments: object) -> None:
-    monkeypatch.setattr(sys, "argv", ["seg-anl-report", *map(str, arguments)])
-    main()
+@pytest.fixture
+def pack(monkeypatch):
+    """Run the command with --pack."""
+
+    def run(place, target):
+        monkeypatch.setattr(sys, "argv", ["seg-anl-report", str(place), "--pack", str(target)])
+        main()
+
+    return run
 
 
 @pytest.fixture
-def study(write_run, tmp_path, monkeypatch) -> Path:
+def study(write_run, tmp_path, pack) -> Path:
     """A folder of four runs; beside it an archive of the same."""
     for seed in (1, 2):
         for loss in ("ce", "gce"):
@@ -33,34 +38,32 @@ def study(write_run, tmp_path, monkeypatch) -> Path:
             (folder / "checkpoints").mkdir()
             (folder / "checkpoints" / "last.pt").write_bytes(b"large")
             (folder / ".partial-x").write_text("half")
-    _pack(monkeypatch, tmp_path / "study", "--pack", tmp_path / "study.zip")
+    pack(tmp_path / "study", tmp_path / "study.zip")
     return tmp_path / "study"
 
 
-def test_an_archive_gives_the_report_of_its_folder(study, tmp_path):
-    outs = []
-    for place in (study, study.with_suffix(".zip")):
-        written = write_report(make_report(read_runs([place])), tmp_path / place.name.replace(".", "-"))
-        outs.append({path.name: path.read_text(encoding="utf-8") for path in written})
-    as_folder = {name: text.replace(f"{study}.zip", str(study)) for name, text in outs[1].items()}
-    assert as_folder == outs[0]
+def test_an_archive_gives_the_report_of_its_folder(study, tmp_path, report_of):
+    as_folder, as_archive = (
+        {path.name: path.read_text(encoding="utf-8") for path in write_report(report_of(places=[place]), out)}
+        for out, place in ((tmp_path / "a", study), (tmp_path / "b", study.with_suffix(".zip")))
+    )
+    assert {name: text.replace(f"{study}.zip", str(study)) for name, text in as_archive.items()} == as_folder
 
 
 def test_runs_of_an_archive_are_found_beside_folders_and_by_paths_inside(study, write_run, tmp_path):
     write_run("alone")
     archive = study.with_suffix(".zip")
     found = [run.path for run in read_runs([tmp_path])]
-    assert f"{archive}/ce/1" in found
-    assert f"{study}/ce/1" in found
+    assert {f"{archive}/ce/1", f"{study}/ce/1"} <= set(found)
     assert len(found) == 9
     assert [run.path for run in read_runs([archive / "ce"])] == [f"{archive}/ce/1", f"{archive}/ce/2"]
     assert [run.path for run in read_runs([archive / "gce" / "2"])] == [f"{archive}/gce/2"]
 
 
-def test_equal_files_give_equal_archives_and_unpack_to_themselves(study, tmp_path, monkeypatch):
+def test_equal_files_give_equal_archives_and_unpack_to_themselves(study, tmp_path, pack):
     for path in study.rglob("*"):
         os.utime(path, (1e9, 1e9))
-    _pack(monkeypatch, study, "--pack", tmp_path / "again.zip")
+    pack(study, tmp_path / "again.zip")
     assert (tmp_path / "again.zip").read_bytes() == study.with_suffix(".zip").read_bytes()
     with zipfile.ZipFile(tmp_path / "again.zip") as archive:
         assert not [name for name in archive.namelist() if "checkpoints" in name or ".partial" in name]
@@ -86,26 +89,25 @@ def _with_link(archive: zipfile.ZipFile) -> None:
         (lambda archive: [archive.writestr(f"{i}", b"") for i in range(9)], "holds more than"),
     ],
 )
-def test_a_hostile_archive_is_named_and_left_out(study, tmp_path, monkeypatch, fill, words):
+def test_a_hostile_archive_is_named_and_left_out(study, tmp_path, report_of, monkeypatch, fill, words):
     monkeypatch.setattr(archives, "LARGEST_ENTRY", 1000)
     monkeypatch.setattr(archives, "LARGEST_ARCHIVE", 5000)
     monkeypatch.setattr(archives, "MOST_ENTRIES", 8)
     study.with_suffix(".zip").unlink()
     with zipfile.ZipFile(tmp_path / "hostile.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         fill(archive)
-    report = make_report(read_runs([tmp_path]))
-    (notice,) = [notice for notice in report.notices if notice.kind == "damaged"]
-    assert notice.paths == (str(tmp_path / "hostile.zip"),)
+    report = report_of()
+    (notice,) = [*report.not_averaged, *report.warnings]
+    assert (notice.kind, notice.paths) == ("damaged", (str(tmp_path / "hostile.zip"),))
     assert words in notice.text
     assert len(report.groups) == 2
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
-def test_a_cut_off_archive_is_named_and_left_out(study, tmp_path, share):
+def test_a_cut_off_archive_is_named_and_left_out(study, report_of, share):
     archive = study.with_suffix(".zip")
     archive.write_bytes(archive.read_bytes()[: int(archive.stat().st_size * share)])
-    report = make_report(read_runs([tmp_path]))
-    assert [notice.paths for notice in report.not_averaged] == [(str(archive),)]
+    assert [notice.paths for notice in report_of().not_averaged] == [(str(archive),)]
 
 
 def test_a_damaged_file_inside_an_archive_spoils_its_run_alone(study):

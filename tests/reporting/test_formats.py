@@ -13,14 +13,23 @@ import pytest
 from PIL import Image
 
 from seg_anl.reporting.render import latex_text, markdown_text, write_report
-from seg_anl.reporting.run_directories import read_runs
-from seg_anl.reporting.tables import make_report
 
 HOSTILE = "<script>alert('1')</script> & \"50%\" a_b|c $x$ \\end{table} {é} 中"
 
 
 @pytest.fixture
-def hostile_report(write_run, tmp_path) -> Path:
+def written(report_of, tmp_path):
+    """Write the report of the runs below ``tmp_path``, or below other places, into a folder."""
+
+    def write(name="out", **places) -> Path:
+        write_report(report_of(**places), tmp_path / name)
+        return tmp_path / name
+
+    return write
+
+
+@pytest.fixture
+def hostile_report(write_run, written) -> Path:
     """A report in which every name that a person chooses is hostile."""
     data = {"name": "folder", "root": f"../{HOSTILE}"}
     for seed in (1, 2):
@@ -28,8 +37,7 @@ def hostile_report(write_run, tmp_path) -> Path:
     write_run("three", metric="dice", seed=3, data=data, loss={"name": HOSTILE}, noise={"alpha": 0.1, "beta": HOSTILE})
     broken = write_run("<img src=x onerror=alert(1)>", metric="dice", seed=4, data=data)
     (broken / "summary.json").write_text("{")
-    write_report(make_report(read_runs([tmp_path])), tmp_path / "out")
-    return tmp_path / "out"
+    return written()
 
 
 class Tags(html.parser.HTMLParser):
@@ -58,30 +66,21 @@ class Tags(html.parser.HTMLParser):
         self.text += data
 
 
-def test_the_page_shows_hostile_names_as_text(hostile_report):
-    page = Tags((hostile_report / "report.html").read_text(encoding="utf-8"))
+def test_the_page_shows_hostile_names_as_text_and_asks_for_nothing_from_outside(hostile_report):
+    text = (hostile_report / "report.html").read_text(encoding="utf-8")
+    page = Tags(text)
     assert page.open == []
     assert page.tags.count("script") == 1
-    assert "img" not in page.tags
+    assert not {"img", "link"} & {*page.tags}
     assert not {name for name in page.attributes if name.startswith("on")}
     assert "<img src=x onerror=alert(1)>" in page.text
     assert "<SCRIPT>ALERT('1')</SCRIPT>" in page.text  # a loss of no name is called in capitals
-
-
-def test_the_page_asks_for_nothing_from_outside(hostile_report):
-    text = (hostile_report / "report.html").read_text(encoding="utf-8")
-    page = Tags(text)
     assert all(address.startswith(("#", "data:")) for address in page.addresses)
-    assert "link" not in page.tags
     assert not re.search(r"url\((?!#)|@import|fetch\(|XMLHttpRequest", text)
     assert "default-src 'none'" in text
-
-
-def test_links_within_the_page_lead_somewhere(hostile_report):
-    text = (hostile_report / "report.html").read_text(encoding="utf-8")
-    targets = set(re.findall(r'id="([^"]+)"', text))
+    targets = set(re.findall(r'id="([^"]+)"', text))  # links within the page lead somewhere
     assert set(re.findall(r"url\(#([^)]+)\)", text)) <= targets
-    assert {address[1:] for address in Tags(text).addresses if address.startswith("#")} <= targets
+    assert {address[1:] for address in page.addresses if address.startswith("#")} <= targets
 
 
 def test_latex_special_characters_are_shown_as_they_are():
@@ -116,12 +115,11 @@ def test_latex_braces_and_environments_match(hostile_report):
         assert sorted(begun) == sorted(ended)
 
 
-def test_best_is_bold_in_latex_and_markdown(write_run, tmp_path):
+def test_best_is_bold_in_latex_and_markdown(write_run, written):
     for seed in (1, 2):
         write_run(f"ce{seed}", [0.1, 0.6], seed=seed)
         write_run(f"gce{seed}", [0.1, 0.7], seed=seed, loss={"name": "gce"})
-    out = tmp_path / "out"
-    write_report(make_report(read_runs([tmp_path])), out)
+    out = written()
     latex = next(out.glob("*.tex")).read_text()
     assert re.search(r"^GCE & \{\\boldmath\\bfseries 70.00 \$\\pm\$ 0.00\}", latex, re.MULTILINE)
     assert re.search(r"^CE & 60.00 \$\\pm\$ 0.00", latex, re.MULTILINE)
@@ -146,11 +144,10 @@ def test_markdown_marks_in_names_are_text():
     assert markdown_text("a|b `c` [d](e) *f* _g_") == r"a\|b \`c\` \[d\](e) \*f\* \_g\_"
 
 
-def test_csv_holds_the_numbers_in_full(write_run, tmp_path):
+def test_csv_holds_the_numbers_in_full(write_run, written, tmp_path):
     for seed, dice in ((1, 0.77), (2, 0.79)):
         write_run(f"s{seed}", [0.1, dice], metric="dice", seed=seed, loss={"name": "anl_ce"})
-    write_report(make_report(read_runs([tmp_path])), tmp_path / "out")
-    with open(tmp_path / "out" / "isic-vi-isic2017.csv", newline="") as file:
+    with open(written() / "isic-vi-isic2017.csv", newline="") as file:
         rows = {row["method"]: row for row in csv.DictReader(file)}
     ours = rows["ANL-CE"]
     assert float(ours["mean"]) == pytest.approx(78.0, abs=1e-12)
@@ -162,37 +159,36 @@ def test_csv_holds_the_numbers_in_full(write_run, tmp_path):
     assert float(rows["T-Loss"]["published_mean"]) == 76.1
 
 
-def test_pictures_of_runs_travel_inside_the_page_made_small(write_run, tmp_path):
+def test_pictures_of_runs_travel_inside_the_page_made_small(write_run, written):
     run = write_run("a")
     Image.new("RGB", (3000, 300), "red").save(run / "report.png")
     (write_run("b", loss={"name": "mae"}) / "report.png").write_bytes(b"no picture")
-    write_report(make_report(read_runs([tmp_path])), tmp_path / "out")
-    page = Tags((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
+    page = Tags((written() / "report.html").read_text(encoding="utf-8"))
     (address,) = [address for address in page.addresses if address.startswith("data:")]
     assert address.startswith("data:image/jpeg;base64,")
     assert len(address) < 50_000
 
 
-def test_equal_runs_give_equal_bytes_whatever_the_order(write_run, tmp_path):
+def test_equal_runs_give_equal_bytes_whatever_the_order(write_run, written, tmp_path):
     for seed in (1, 2, 3):
         for loss in ("ce", "gce"):
             write_run(f"runs/{loss}{seed}", [0.5, 0.6 + seed / 97], seed=seed, loss={"name": loss})
     places = sorted((tmp_path / "runs").iterdir())
-    outs = []
-    for name, order in (("one", places), ("other", places[::-1]), ("all", [tmp_path / "runs"])):
-        written = write_report(make_report(read_runs(order)), tmp_path / name)
-        outs.append({path.name: path.read_bytes() for path in written})
+    outs = [
+        {path.name: path.read_bytes() for path in written(name, places=order).iterdir()}
+        for name, order in (("one", places), ("other", places[::-1]), ("all", [tmp_path / "runs"]))
+    ]
     assert outs[0] == outs[1] == outs[2]
 
 
-def test_a_damaged_run_changes_no_table(write_run, tmp_path):
+def test_a_damaged_run_changes_no_table(write_run, written, tmp_path):
     for seed in (1, 2):
         write_run(f"runs/s{seed}", [0.5, 0.6 + seed / 97], seed=seed)
-    write_report(make_report(read_runs([tmp_path / "runs"])), tmp_path / "before")
+    before = written("before", places=[tmp_path / "runs"])
     broken = write_run("runs/broken", seed=3)
     (broken / "metrics.csv").write_text("epoch,split\n0")
-    write_report(make_report(read_runs([tmp_path / "runs"])), tmp_path / "after")
-    for path in (tmp_path / "before").glob("cifar10*"):
-        assert path.read_bytes() == (tmp_path / "after" / path.name).read_bytes()
-    assert str(broken) in (tmp_path / "after" / "report.html").read_text(encoding="utf-8")
-    assert "last line is cut off" in (tmp_path / "after" / "tables.md").read_text(encoding="utf-8")
+    after = written("after", places=[tmp_path / "runs"])
+    for path in before.glob("cifar10*"):
+        assert path.read_bytes() == (after / path.name).read_bytes()
+    assert str(broken) in (after / "report.html").read_text(encoding="utf-8")
+    assert "last line is cut off" in (after / "tables.md").read_text(encoding="utf-8")

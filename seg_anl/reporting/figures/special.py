@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import csv
+import io
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.cbook import boxplot_stats
 from matplotlib.figure import Figure as Drawing
 from matplotlib.patches import Patch
@@ -127,11 +128,10 @@ def _label_shares(run: Run) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Shares of the classes among the given and among the true training labels: ``(K,)`` each."""
     path = run.folder / CONFUSION
     try:
-        rows = [[int(cell) for cell in row[1:]] for row in [*csv.reader(read_text(path).splitlines())][1:]]
-        counts = np.array(rows, dtype=np.float64)
-        if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or counts.sum() <= 0 or counts.min() < 0:
+        counts = pd.read_csv(io.StringIO(read_text(path)), index_col=0).to_numpy(np.float64)
+        if counts.shape[0] != counts.shape[1] or not counts.sum() > 0 or counts.min() < 0:
             raise ValueError("expected a square table of counts")
-    except (ValueError, csv.Error) as error:
+    except ValueError as error:
         raise UserError(f"{path}: damaged ({error}); delete the run's folder and train it again") from error
     return counts.sum(axis=0) / counts.sum(), counts.sum(axis=1) / counts.sum()
 
@@ -155,11 +155,11 @@ def nnce_gradients(runs: list[Run], notes: list[str]) -> Drawing:
     drawing, grid, cells = _faceted(runs, rows, columns, height=2.1, sharey=True)
     boxes: list[dict[str, Any]] = []
     for axes, row, column, seeds in cells:
-        axes.set(title=column.text, xlabel="epoch")
+        axes.set(title=f"{row.text}\n{column.text}" if rows is by.method else column.text, xlabel="epoch")
         boxes += _draw_boxes(axes, seeds)
         if axes is grid[0, 0] or len(grid) > 1:
             label = r"$\max_{j \neq y}\ \partial\,\mathrm{NNCE}\,/\,\partial\,p_j$"
-            axes.set_ylabel(f"{row.text}\n{label}" if len(grid) > 1 else label)
+            axes.set_ylabel(f"{row.text}\n{label}" if len(grid) > 1 and rows is by.condition else label)
     highest = max(max(box["mean"], box["whishi"]) for box in boxes)
     if highest > 50 * min(box["med"] for box in boxes):  # a linear scale would flatten all boxes
         lowest = min((box["q1"] for box in boxes if box["q1"] > 0), default=1.0)

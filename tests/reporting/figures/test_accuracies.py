@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.text import Text
 
 from seg_anl.records import UserError
 from seg_anl.reporting.figures.catalog import FIGURES
@@ -26,32 +28,22 @@ def heights(axes: Axes) -> list[list[float]]:
     return [np.round(np.asarray(line.get_ydata(), float), 9).tolist() for line in axes.get_lines()]
 
 
-def legend_texts(name: str, runs: list[Run]) -> list[str]:
-    (legend,) = FIGURES[name].compose(runs).drawing.legends
-    return [text.get_text() for text in legend.get_texts()]
-
-
-def rising(start: float) -> dict[tuple[str, str], list[float]]:
-    return {("test", "accuracy"): [start, start + 0.1, start + 0.2, start + 0.3]}
+def rising(percent: float) -> dict[tuple[str, str], list[float]]:
+    return {("test", "accuracy"): [percent / 100 + 0.1 * epoch for epoch in range(4)]}
 
 
 def test_a_panel_for_each_loss_shows_the_three_accuracies_in_percent(make_run: MakeRun) -> None:
-    runs = [make_run("a", loss__name="ce"), make_run("b", loss__name="mae")]
-    panels = panels_of("accuracies", runs)
+    panels = panels_of("accuracies", [make_run("a", loss__name="ce"), make_run("b", loss__name="mae")])
     assert list(panels) == ["CE", "MAE"]
     assert heights(panels["CE"]) == [[10, 30, 50, 70], [15, 35, 55, 75], [5, 15, 25, 35]]
     assert panels["CE"].get_lines()[0].get_xdata().tolist() == [1, 2, 3, 4]
 
 
 def test_seeds_become_a_mean_with_a_band_from_lowest_to_highest(make_run: MakeRun) -> None:
-    runs = [
-        make_run(f"s{seed}", rising(start), loss__name="nce", seed=seed)
-        for seed, start in ((1, 0.1), (2, 0.2), (3, 0.6))
-    ]
+    runs = [make_run(f"s{seed}", rising(start), loss__name="nce", seed=seed) for seed, start in enumerate((10, 20, 60))]
     (axes,) = panels_of("normalized", runs).values()
     assert heights(axes) == [[30, 40, 50, 60]]
-    (band,) = axes.collections
-    low, high = band.get_paths()[0].get_extents().get_points()[:, 1]
+    low, high = axes.collections[0].get_paths()[0].get_extents().get_points()[:, 1]
     assert (low, high) == pytest.approx((10, 90))
     caption = FIGURES["normalized"].compose(runs).drawing.get_supxlabel()
     assert "3 seeds" in caption
@@ -59,150 +51,121 @@ def test_seeds_become_a_mean_with_a_band_from_lowest_to_highest(make_run: MakeRu
 
 
 def test_active_negative_losses_are_told_apart_by_their_regularizer(make_run: MakeRun) -> None:
-    runs = [
-        make_run("l1", loss__name="anl_ce", optim__l1=1e-5, optim__weight_decay=0.0),
-        make_run("l2", loss__name="anl_ce"),
-    ]
-    assert list(panels_of("accuracies", runs)) == ["ANL-CE (w/ L2)", "ANL-CE (w/ L1)"]
+    l1 = make_run("l1", loss__name="anl_ce", optim__l1=1e-5, optim__weight_decay=0.0)
+    l2 = make_run("l2", loss__name="anl_ce")
+    assert list(panels_of("accuracies", [l1, l2])) == ["ANL-CE (w/ L2)", "ANL-CE (w/ L1)"]
 
 
-def test_each_noise_has_a_row_of_its_own(make_run: MakeRun) -> None:
-    runs = [make_run(f"{rate}", noise__rate=rate) for rate in (0.8, 0.2)]
-    labels = [axes.get_ylabel() for axes in FIGURES["accuracies"].compose(runs).drawing.axes]
+def test_noises_and_weights_have_rows_of_their_own(make_run: MakeRun) -> None:
+    noises = [make_run(f"{rate}", noise__rate=rate) for rate in (0.8, 0.2)]
+    labels = [axes.get_ylabel() for axes in FIGURES["accuracies"].compose(noises).drawing.axes]
     assert labels == ["digits, symmetric 0.2\naccuracy (%)", "digits, symmetric 0.8\naccuracy (%)"]
-
-
-def test_regularizers_stand_in_panels_and_no_regularizer_in_all_of_them(make_run: MakeRun) -> None:
-    off = {"optim__weight_decay": 0.0}
-    runs = [
-        make_run("none", rising(0.5), loss__name="anl_ce", **off),
-        make_run("l1a", rising(0.1), loss__name="anl_ce", optim__l1=1e-5, **off),
-        make_run("l1b", rising(0.2), loss__name="anl_ce", optim__l1=1e-4, **off),
-        make_run("wd", rising(0.3), loss__name="anl_ce", optim__weight_decay=0.01),
-        make_run("jac", rising(0.4), loss__name="anl_ce", optim__jacobian=0.1, **off),
-        make_run("both", rising(0.4), loss__name="anl_ce", optim__jacobian=0.1),
-    ]
-    panels = panels_of("regularizers-anl", runs)
-    assert {title: heights(axes) for title, axes in panels.items()} == {
-        "L1": [[50, 60, 70, 80], [10, 20, 30, 40], [20, 30, 40, 50]],
-        "L2": [[50, 60, 70, 80], [30, 40, 50, 60]],
-        "Jacobian": [[50, 60, 70, 80], [40, 50, 60, 70]],
-    }
-    assert legend_texts("regularizers-anl", runs) == ["no regularizer", "δ = 1e-5", "δ = 0.0001", "δ = 0.01", "δ = 0.1"]
-    (note,) = FIGURES["regularizers-anl"].compose(runs).notes
-    assert "both" in note
-
-
-def test_anl_stands_beside_every_regularizer_of_apl(make_run: MakeRun) -> None:
-    runs = [
-        make_run("anl", rising(0.5), loss__name="anl_ce", optim__l1=1e-5, optim__weight_decay=0.0),
-        make_run("apl", rising(0.1), loss__name="nce_rce"),
-    ]
-    assert heights(panels_of("regularizers-apl", runs)["L2"]) == [[50, 60, 70, 80], [10, 20, 30, 40]]
-
-
-def test_a_comparison_alone_is_no_figure(make_run: MakeRun) -> None:
-    with pytest.raises(UserError, match=r"for comparison only.*nce_rce"):
-        FIGURES["regularizers-apl"].compose([make_run("anl", loss__name="anl_ce")])
-
-
-def test_the_grid_of_weights_has_beta_downwards_and_alpha_across(make_run: MakeRun) -> None:
-    runs = [
-        make_run(f"{a}-{b}", rising(0.1 * i), loss={"name": "anl_ce", "alpha": a, "beta": b})
-        for i, (a, b) in enumerate([(0.1, 1.0), (5.0, 1.0), (0.1, 5.0), (5.0, 5.0)])
-    ]
-    with pytest.raises(UserError, match="train/accuracy_clean"):
-        FIGURES["anl-grid"].compose(runs)
-    runs = [
-        make_run(f"{a}-{b} full", loss={"name": "anl_ce", "alpha": a, "beta": b})
-        for b in (5.0, 1.0)
-        for a in (0.1, 5.0)
-    ]
+    weights = [(a, b) for b in (5.0, 1.0) for a in (0.1, 5.0)]
+    runs = [make_run(f"{a}-{b}", loss={"name": "anl_ce", "alpha": a, "beta": b}) for a, b in weights]
     axes = FIGURES["anl-grid"].compose(runs).drawing.axes
     assert [panel.get_title() for panel in axes] == ["α = 0.1", "α = 5"] * 2
-    assert axes[0].get_ylabel().startswith("β = 1\n")
-    assert axes[2].get_ylabel().startswith("β = 5\n")
+    assert [panel.get_ylabel().split("\n")[0] for panel in axes[::2]] == ["β = 1", "β = 5"]
 
 
-def test_normalized_losses_stand_beside_what_they_normalize(make_run: MakeRun) -> None:
-    runs = [make_run(loss, rising(0.1 * i), loss__name=loss) for i, loss in enumerate(["nfl", "mae", "focal", "nce"])]
-    panels = panels_of("normalized", runs)
-    assert {title: heights(axes) for title, axes in panels.items()} == {
-        "CE / NCE": [[30, 40, 50, 60]],
-        "FL / NFL": [[20, 30, 40, 50], [0, 10, 20, 30]],
-        "MAE / NMAE": [[10, 20, 30, 40]],
-    }
+def _pair(active: str, passive: str, alpha: float = 1.0, beta: float = 1.0) -> dict[str, Any]:
+    loss = {"name": "active_passive", "active": active, "passive": passive, "alpha": alpha, "beta": beta}
+    return {"loss": loss}
 
 
-def test_a_pair_with_one_weight_zero_is_a_scaled_loss(make_run: MakeRun) -> None:
-    def pair(alpha: float, beta: float) -> dict[str, Any]:
-        return {"name": "active_passive", "active": "nce", "passive": "mae", "alpha": alpha, "beta": beta}
-
-    runs = [
-        make_run("plain", rising(0.1), loss={"name": "nce"}),
-        make_run("scaled", rising(0.2), loss=pair(10.0, 0.0)),
-        make_run("mae", rising(0.3), loss=pair(0.0, 2.0)),
-        make_run("apl", rising(0.4), loss=pair(1.0, 1.0)),
-    ]
-    panels = panels_of("scaled", runs)
-    assert {title: heights(axes) for title, axes in panels.items()} == {
-        "NCE": [[10, 20, 30, 40], [20, 30, 40, 50]],
-        "MAE": [[30, 40, 50, 60]],
-    }
-    assert legend_texts("scaled", runs) == ["× 1", "× 2", "× 10"]
+def _sr(**changed: float) -> dict[str, Any]:
+    return {"loss": {"name": "ce_sr", "tau": 1.0, "p": 0.1, "lam": 5.0, **changed}}
 
 
-def test_combinations_name_their_kind(make_run: MakeRun) -> None:
-    pairs = [
-        {"name": "active_passive", "active": a, "passive": p, "alpha": 1, "beta": 1}
-        for a, p in (("nfl", "nce"), ("mae", "rce"))
-    ]
-    runs = [make_run("apl", loss__name="nce_rce"), *(make_run(f"p{i}", loss=pair) for i, pair in enumerate(pairs))]
-    assert legend_texts("combinations", runs) == ["NCE+RCE (APL)", "NFL+NCE (AAL)", "MAE+RCE (PPL)"]
+ANL, OFF = {"loss__name": "anl_ce"}, {"optim__weight_decay": 0.0}
+CONDITION = "digits, symmetric 0.6"
+# Figure, settings of runs whose accuracy starts at 0, 10, 20, ... %, where the lines of each panel start, the legend.
+CASES: list[tuple[str, list[dict[str, Any]], dict[str, list[int]], list[str]]] = [
+    (  # no regularizer stands in all panels, several at once in none
+        "regularizers-anl",
+        [
+            {**ANL, **OFF},
+            {**ANL, **OFF, "optim__l1": 1e-5},
+            {**ANL, **OFF, "optim__l1": 1e-4},
+            {**ANL, "optim__weight_decay": 0.01},
+            {**ANL, **OFF, "optim__jacobian": 0.1},
+            {**ANL, "optim__jacobian": 0.1},
+        ],
+        {"L1": [0, 10, 20], "L2": [0, 30], "Jacobian": [0, 40]},
+        ["no regularizer", "δ = 1e-5", "δ = 0.0001", "δ = 0.01", "δ = 0.1"],
+    ),
+    (
+        "regularizers-apl",
+        [{**ANL, **OFF, "optim__l1": 1e-5}, {"loss__name": "nce_rce"}],
+        {"L2": [0, 10]},
+        ["ANL-CE (w/ L1)", "δ = 0.0001"],
+    ),
+    (
+        "normalized",
+        [{"loss__name": loss} for loss in ("nfl", "mae", "focal", "nce")],
+        {"CE / NCE": [30], "FL / NFL": [20, 0], "MAE / NMAE": [10]},
+        ["not normalized", "normalized"],
+    ),
+    (  # a pair with one weight 0 is a scaled loss
+        "scaled",
+        [{"loss__name": "nce"}, _pair("nce", "mae", 10.0, 0.0), _pair("nce", "mae", 0.0, 2.0), _pair("nce", "mae")],
+        {"NCE": [0, 10], "MAE": [20]},
+        ["× 1", "× 2", "× 10"],
+    ),
+    (
+        "combinations",
+        [{"loss__name": "nce_rce"}, _pair("nfl", "nce"), _pair("mae", "rce"), {"loss__name": "ce"}],
+        {CONDITION: [0, 10, 20]},
+        ["NCE+RCE (APL)", "NFL+NCE (AAL)", "MAE+RCE (PPL)"],
+    ),
+    ("sr-weight", [_sr(lam=5.0), _sr(lam=1.0)], {"CE+SR": [10, 0]}, ["λ = 1", "λ = 5"]),
+    ("sr-power", [_sr(p=5.0), _sr(p=1.0)], {CONDITION: [10, 0]}, ["p = 1", "p = 5"]),
+    ("sr-temperature", [_sr(lam=0.0, tau=0.1), _sr(lam=5.0)], {CONDITION: [0]}, ["τ = 0.1"]),
+]
 
 
-def test_the_grid_of_apl_needs_the_tuning_set(make_run: MakeRun) -> None:
-    run = make_run("a", loss={"name": "nce_rce", "alpha": 1.0, "beta": 1.0})
-    with pytest.raises(UserError, match=r"tuning/accuracy.*data.tuning=0.2"):
-        FIGURES["apl-grid"].compose([run])
-
-
-@pytest.mark.parametrize(
-    ("name", "varied", "texts"),
-    [("sr-weight", "lam", ["λ = 1", "λ = 5"]), ("sr-power", "p", ["p = 1", "p = 5"])],
-)
-def test_parameters_of_sparse_regularization_are_lines_in_rising_order(
-    make_run: MakeRun, name: str, varied: str, texts: list[str]
+@pytest.mark.parametrize(("name", "settings", "starts", "legend"), CASES, ids=[case[0] for case in CASES])
+def test_runs_stand_where_the_paper_has_them(
+    make_run: MakeRun,
+    name: str,
+    settings: list[dict[str, Any]],
+    starts: dict[str, list[int]],
+    legend: list[str],
 ) -> None:
-    loss = {"name": "ce_sr", "tau": 1.0, "p": 0.1, "lam": 5.0}
-    runs = [make_run(f"{value}", loss={**loss, varied: value}) for value in (5.0, 1.0)]
-    assert legend_texts(name, runs) == texts
+    runs = [make_run(f"run{i}", rising(10 * i), **some) for i, some in enumerate(settings)]
+    found = {title: heights(axes) for title, axes in panels_of(name, runs).items()}
+    assert found == {
+        title: [[start, start + 10, start + 20, start + 30] for start in some] for title, some in starts.items()
+    }
+    drawing, notes = FIGURES[name].compose(runs)
+    assert [text.get_text() for text in drawing.legends[0].get_texts()] == legend
+    drawn = {start // 10 for some in starts.values() for start in some}
+    for i in {*range(len(runs))} - drawn:  # whatever is not drawn is named
+        assert any(f"run{i}: has no place in this figure" in note for note in notes)
 
 
-def test_the_temperature_is_that_of_runs_without_the_norm(make_run: MakeRun) -> None:
-    runs = [make_run(f"{lam}", loss={"name": "ce_sr", "tau": 0.1, "p": 0.1, "lam": lam}) for lam in (0.0, 5.0)]
-    composed = FIGURES["sr-temperature"].compose(runs)
-    assert len(composed.notes) == 1
-    assert "5.0" in composed.notes[0]
-    assert legend_texts("sr-temperature", runs) == ["τ = 0.1"]
+def test_what_a_figure_lacks_is_said_with_what_it_needs(make_run: MakeRun) -> None:
+    bare = make_run("bare", rising(10), loss={"name": "nce_rce", "alpha": 1.0, "beta": 1.0})
+    anl = make_run("anl", rising(10), loss__name="anl_ce")
+    for name, run, words in (
+        ("apl-grid", bare, r"bare has no tuning/accuracy.*needed: .*data.tuning=0.2"),
+        ("anl-grid", anl, r"train/accuracy_clean"),
+        ("regularizers-apl", anl, r"for comparison only.*nce_rce"),
+    ):
+        with pytest.raises(UserError, match=words):
+            FIGURES[name].compose([run])
 
 
-def test_runs_of_other_settings_are_not_averaged(make_run: MakeRun) -> None:
+def test_runs_of_other_settings_are_not_averaged_nor_one_run_twice(make_run: MakeRun) -> None:
     runs = [make_run("one", seed=1), make_run("two", seed=2, optim__lr=0.1)]
     with pytest.raises(UserError, match=r"one and .*two would share .* differ in optim.lr \(0.01, 0.1\)"):
         FIGURES["normalized"].compose(runs)
-
-
-def test_the_same_run_twice_is_refused(make_run: MakeRun) -> None:
     with pytest.raises(UserError, match="twice"):
-        FIGURES["normalized"].compose([make_run("one"), make_run("copy")])
+        FIGURES["normalized"].compose([runs[0], make_run("copy")])
 
 
 def test_lines_of_a_panel_that_differ_in_more_than_the_loss_are_named(make_run: MakeRun) -> None:
     runs = [make_run("a", loss__name="ce"), make_run("b", loss__name="nce", optim__lr=0.5)]
-    (note,) = FIGURES["normalized"].compose(runs).notes
-    assert "optim.lr" in note
-    assert "CE / NCE" in note
+    assert FIGURES["normalized"].compose(runs).notes == ["panel 'CE / NCE': its lines also differ in optim.lr"]
 
 
 def test_damaged_and_unfinished_runs_are_left_out_by_name(make_run: MakeRun) -> None:
@@ -214,47 +177,29 @@ def test_damaged_and_unfinished_runs_are_left_out_by_name(make_run: MakeRun) -> 
     notes = "\n".join(composed.notes)
     assert "bad: is damaged: metrics.csv: line 2" in notes
     assert "half: is unfinished: 4 of 4" in notes
-
-
-@pytest.mark.parametrize("name", ["accuracies", "marginals", "masks", "sparse-rate"])
-def test_a_damaged_run_alone_is_one_line_that_names_it(make_run: MakeRun, name: str) -> None:
-    run = make_run("bad")
-    (run.folder / "metrics.csv").write_bytes(b"\xff\xfe")
-    with pytest.raises(UserError, match=r"bad is damaged: metrics.csv") as caught:
-        FIGURES[name].compose([read_run(run.path)])
-    assert "\n" not in str(caught.value)
+    for name in ("accuracies", "marginals", "masks", "sparse-rate"):
+        with pytest.raises(UserError, match=r"bad is damaged: metrics.csv") as caught:
+            FIGURES[name].compose([read_run(damaged.path)])
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg"])
-def test_the_same_runs_in_any_order_give_the_same_bytes(make_run: MakeRun, tmp_path: Path, suffix: str) -> None:
+def test_the_same_runs_in_any_order_and_any_style_give_the_same_bytes(
+    make_run: MakeRun, tmp_path: Path, suffix: str
+) -> None:
     runs = [make_run(loss, loss__name=loss) for loss in ("ce", "mae")]
     paths = [tmp_path / f"{i}{suffix}" for i in range(2)]
-    for path, some in zip(paths, (runs, runs[::-1]), strict=True):
-        FIGURES["accuracies"].draw(some, path)
+    FIGURES["accuracies"].draw(runs, paths[0])
+    with matplotlib.rc_context({"font.size": 30, "lines.linewidth": 9}):
+        FIGURES["accuracies"].draw(runs[::-1], paths[1])
+        assert matplotlib.rcParams["font.size"] == 30
     assert paths[0].read_bytes() == paths[1].read_bytes()
     assert b"2026" not in paths[0].read_bytes()[:2000]
-    assert not list(tmp_path.glob(".partial-*"))
-
-
-def test_another_suffix_is_refused_and_nothing_written(make_run: MakeRun, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"\.png, \.pdf, \.svg; got \.jpg"):
-        FIGURES["accuracies"].draw([make_run("a")], tmp_path / "x.jpg")
-    assert not list(tmp_path.glob("*.jpg"))
-
-
-def test_a_style_of_ones_own_changes_nothing_and_is_left_alone(make_run: MakeRun, tmp_path: Path) -> None:
-    import matplotlib
-
-    run = make_run("a")
-    FIGURES["accuracies"].draw([run], tmp_path / "plain.png")
-    with matplotlib.rc_context({"font.size": 30, "lines.linewidth": 9}):
-        FIGURES["accuracies"].draw([run], tmp_path / "mine.png")
-        assert matplotlib.rcParams["font.size"] == 30
-    assert (tmp_path / "plain.png").read_bytes() == (tmp_path / "mine.png").read_bytes()
+        FIGURES["accuracies"].draw(runs, tmp_path / "x.jpg")
+    assert not [*tmp_path.glob(".partial-*"), *tmp_path.glob("*.jpg")]
 
 
 def test_no_text_is_smaller_than_eight_points(make_run: MakeRun) -> None:
-    from matplotlib.text import Text
-
     drawing = FIGURES["accuracies"].compose([make_run(loss, loss__name=loss) for loss in ("ce", "mae")]).drawing
     assert min(text.get_fontsize() for text in drawing.findobj(Text)) >= 8

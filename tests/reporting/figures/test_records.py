@@ -49,47 +49,24 @@ def lines(axes: Axes) -> list[list[float]]:
     return [np.round(np.asarray(line.get_ydata(), float), 6).tolist() for line in axes.get_lines()]
 
 
-def test_boxes_have_the_medians_and_means_of_clean_and_noisy_samples(make_run: MakeRun) -> None:
-    records = {f"gradients/epoch_{epoch:04d}": gradients(epoch) for epoch in (0, 3)}
-    (axes,) = drawn_panels("nnce-gradients", [make_run("a", records=records, loss__name="anl_ce")])
-    expected_medians, expected_means = [], []
-    for wrong in (False, True):
-        for arrays in records.values():
-            chosen = arrays["nnce"][(arrays["labels"] != arrays["clean"]) == wrong].astype(float)
-            expected_medians.append(np.percentile(chosen, 50))
-            expected_means.append(chosen.mean())
+def test_boxes_have_the_medians_and_means_of_clean_and_noisy_samples_of_all_seeds(make_run: MakeRun) -> None:
+    kept = {seed: {f"gradients/epoch_000{epoch}": gradients(seed + epoch) for epoch in (0, 3)} for seed in (1, 2)}
+    runs = [make_run(f"s{seed}", records=records, seed=seed) for seed, records in kept.items()]
+    (axes,) = drawn_panels("nnce-gradients", runs)
+
+    def pooled(epoch: int, wrong: bool) -> np.ndarray:
+        records = [records[f"gradients/epoch_000{epoch}"] for records in kept.values()]
+        return np.concatenate([one["nnce"][(one["labels"] != one["clean"]) == wrong] for one in records]).astype(float)
+
+    samples = [pooled(epoch, wrong) for wrong in (False, True) for epoch in (0, 3)]
     medians = [line.get_ydata()[0] for line in axes.get_lines() if line.get_linewidth() == 1.2]
     means = [line.get_ydata()[0] for line in axes.get_lines() if line.get_marker() == "^"]
-    assert medians == pytest.approx(expected_medians)
-    assert means == pytest.approx(expected_means)
+    assert medians == pytest.approx([np.percentile(chosen, 50) for chosen in samples])
+    assert means == pytest.approx([chosen.mean() for chosen in samples])
     assert [text.get_text() for text in axes.get_xticklabels()] == ["1", "4"]
 
 
-def test_gradients_of_seeds_are_pooled(make_run: MakeRun) -> None:
-    both = [gradients(seed) for seed in (1, 2)]
-    runs = [
-        make_run(f"s{seed}", records={"gradients/epoch_0003": arrays}, seed=seed)
-        for seed, arrays in zip((1, 2), both, strict=True)
-    ]
-    (axes,) = drawn_panels("nnce-gradients", runs)
-    right = np.concatenate([arrays["nnce"][arrays["labels"] == arrays["clean"]] for arrays in both])
-    first = next(line.get_ydata()[0] for line in axes.get_lines() if line.get_linewidth() == 1.2)
-    assert first == pytest.approx(float(np.median(right.astype(float))))
-
-
-def test_bars_are_label_shares_and_the_last_predicted_marginals(
-    make_run: MakeRun, write_confusion: Callable[[Run, list[list[int]]], None]
-) -> None:
-    run = make_run("a", {**BESIDE, **MARGINALS}, epochs=2, loss__name="ce")
-    write_confusion(run, [[20, 20, 0], [0, 40, 0], [0, 0, 20]])
-    (axes,) = drawn_panels("marginals", [run])
-    given, predicted = ([round(bar.get_height(), 6) for bar in group] for group in axes.containers)
-    assert given == [20, 60, 20]
-    assert predicted == [50, 20, 30]
-    assert lines(axes) == [[40, 40, 20]]
-
-
-def test_bars_of_seeds_are_means_with_a_line_from_lowest_to_highest(
+def test_bars_are_label_shares_and_means_of_the_last_predictions_with_a_line_from_lowest_to_highest(
     make_run: MakeRun, write_confusion: Callable[[Run, list[list[int]]], None]
 ) -> None:
     runs = []
@@ -103,6 +80,8 @@ def test_bars_of_seeds_are_means_with_a_line_from_lowest_to_highest(
     assert [bar.get_height() for bar in predicted_bars] == pytest.approx([20, 80])
     low_and_high = [segment[:, 1].tolist() for segment in axes.collections[-1].get_segments()]
     assert np.array(low_and_high) == pytest.approx(np.array([[10, 40], [60, 90]]))
+    true = axes.get_lines()[-1]
+    assert true.get_ydata() == pytest.approx([10, 90])
 
 
 def test_marginals_need_the_confusion_of_the_noise(
@@ -217,14 +196,8 @@ def masks(kinds: list[str]) -> Arrays:
     noisy[:, 2:6, 2:4] = 1
     images = np.arange(count * 8 * 8 * 3, dtype=np.uint64).astype(np.uint8).reshape(count, 8, 8, 3)
     items = np.array([f"ISIC_{i}" for i in range(count)])
-    return {
-        "images": images,
-        "truth": truth,
-        "noisy": noisy,
-        "predicted": truth,
-        "kinds": np.array(kinds),
-        "items": items,
-    }
+    drawn = {"images": images, "truth": truth, "noisy": noisy, "predicted": truth}
+    return {**drawn, "kinds": np.array(kinds), "items": items}
 
 
 def test_masks_stand_below_their_image_by_kind_of_noise(make_run: MakeRun) -> None:
@@ -239,12 +212,8 @@ def test_masks_stand_below_their_image_by_kind_of_noise(make_run: MakeRun) -> No
     # 8 of 16 true pixels and none besides: Dice 2 * 8 / 24.
     assert [axes.get_xlabel() for axes in grid[2]] == ["Dice 0.67"] * 4
     assert [axes.get_xlabel() for axes in grid[3]] == ["Dice 1.00"] * 4
-
-
-def test_dice_of_empty_masks_is_one() -> None:
     empty = np.zeros((2, 2), bool)
-    assert dice(empty, empty) == 1
-    assert dice(empty, ~empty) == 0
+    assert (dice(empty, empty), dice(empty, ~empty)) == (1, 0)
 
 
 RECORDED = {
@@ -257,51 +226,40 @@ RECORDED = {
 
 
 @pytest.mark.parametrize("name", RECORDED)
-def test_a_run_without_the_record_is_told_how_to_get_it(make_run: MakeRun, name: str) -> None:
-    with pytest.raises(UserError, match=rf"bare has no records/{RECORDED[name][0]}.*record=\[{RECORDED[name][0]}\]"):
-        FIGURES[name].compose([make_run("bare")])
-
-
-@pytest.mark.parametrize("name", RECORDED)
-def test_a_cut_off_record_is_named(make_run: MakeRun, name: str) -> None:
+def test_a_record_that_is_missing_or_damaged_is_named_and_how_to_get_it(make_run: MakeRun, name: str) -> None:
     kind, place, arrays = RECORDED[name]
-    run = make_run("a", records={place: arrays})
-    path = run.folder / "records" / f"{place}.npz"
-    path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(UserError, match=rf"{place}\.npz: damaged .*record=\[{kind}\]") as caught:
-        FIGURES[name].compose([run])
-    assert "\n" not in str(caught.value)
 
+    def complaint(folder: str, records: dict[str, Arrays] | None, cut: int | None = None) -> str:
+        run = make_run(folder, records=records)
+        if cut:
+            path = run.folder / "records" / f"{place}.npz"
+            path.write_bytes(path.read_bytes()[:cut])
+        with pytest.raises(UserError) as caught:
+            FIGURES[name].compose([run])
+        assert "\n" not in str(caught.value)
+        assert f"record=[{kind}]" in str(caught.value)
+        return str(caught.value)
 
-@pytest.mark.parametrize("name", RECORDED)
-def test_a_record_without_an_array_or_of_another_length_is_named(make_run: MakeRun, name: str) -> None:
-    _, place, arrays = RECORDED[name]
-    names = list(arrays)
-    fewer = {key: value for key, value in arrays.items() if key != names[0]}
-    with pytest.raises(UserError, match=rf"no array '{names[0]}'"):
-        FIGURES[name].compose([make_run("fewer", records={place: fewer})])
+    first = next(iter(arrays))
+    assert f"bare has no records/{kind}" in complaint("bare", None)
+    assert f"{place}.npz: damaged " in complaint("cut", {place: arrays}, cut=-40)
+    fewer = {key: value for key, value in arrays.items() if key != first}
+    assert f"no array {first!r}" in complaint("fewer", {place: fewer})
     if name != "sparse-rate":  # which reads the softmax alone
-        shorter = {**arrays, names[0]: arrays[names[0]][:-1]}
-        with pytest.raises(UserError, match="has shape"):
-            FIGURES[name].compose([make_run("shorter", records={place: shorter})])
+        assert "has shape" in complaint("shorter", {place: {**arrays, first: arrays[first][:-1]}})
 
 
-def test_without_true_labels_there_is_no_clean_and_noisy(make_run: MakeRun) -> None:
-    arrays = {key: value for key, value in gradients().items() if key != "clean"}
-    with pytest.raises(UserError, match="true labels are not known"):
-        FIGURES["nnce-gradients"].compose([make_run("a", records={"gradients/epoch_0003": arrays})])
-
-
-def test_a_diverged_record_is_named(make_run: MakeRun) -> None:
-    arrays = {**gradients(), "nnce": np.full(60, np.nan, np.float32)}
-    with pytest.raises(UserError, match="no numbers"):
-        FIGURES["nnce-gradients"].compose([make_run("a", records={"gradients/epoch_0003": arrays})])
+def test_a_record_without_true_labels_or_of_a_diverged_run_is_named(make_run: MakeRun) -> None:
+    unknown = {key: value for key, value in gradients().items() if key != "clean"}
+    diverged = {**gradients(), "nnce": np.full(60, np.nan, np.float32)}
+    for name, arrays, words in (("a", unknown, "true labels are not known"), ("b", diverged, "no numbers")):
+        with pytest.raises(UserError, match=words):
+            FIGURES["nnce-gradients"].compose([make_run(name, records={"gradients/epoch_0003": arrays})])
 
 
 def test_a_run_without_the_record_is_left_out_beside_one_that_has_it(make_run: MakeRun) -> None:
     runs = [make_run("with", records={"gradients/epoch_0003": gradients()}), make_run("without", loss__name="mae")]
     composed = FIGURES["nnce-gradients"].compose(runs)
     (note,) = composed.notes
-    assert "without" in note
-    assert "record=[gradients]" in note
+    assert "without: has no records/gradients: train it with record=[gradients]" in note
     assert len(composed.drawing.axes) == 1
