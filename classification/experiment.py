@@ -17,7 +17,7 @@ from seg_anl.engine.distribution import Process, is_main_process
 from seg_anl.engine.experiment import Experiment, print_result, run_experiments
 from seg_anl.engine.ledger import Metrics
 from seg_anl.engine.loop import Task
-from seg_anl.engine.optimization import loss_from_config
+from seg_anl.engine.optimization import check_loss, loss_from_config
 from seg_anl.engine.randomness import epoch_generator
 from seg_anl.engine.run_directory import RunDirectory, run_path
 from seg_anl.engine.settings import of_each_seed
@@ -89,6 +89,7 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
 
     def network(self, data: Dataset, process: Process) -> nn.Module:
         """The method's network, or networks."""
+        check_loss(self.loss, data.num_classes)
         model = self.method.network(lambda: self._plain_network(data))
         batch_size = self.settings.batch_size
         check_batch_size(batch_size, len(data.train) - len(self._held_out(data)), process.world_size)

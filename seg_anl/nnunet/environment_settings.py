@@ -68,9 +68,12 @@ def loss_choice(name: str, *, dice_weight: float = 0.0, **parameters: Any) -> Lo
     Raises:
         UserError: for an unknown loss or parameter, or a value out of range.
     """
+    for common in ("reduction", "ignore_index", "activation"):
+        if common in parameters:
+            raise UserError(f"{common} follows from nnU-Net's dataset and is no parameter to choose")
     try:
         build_loss(name, **parameters)
-    except ValueError as error:
+    except (ValueError, TypeError, RuntimeError) as error:
         raise UserError(str(error)) from error
     defaults = loss_parameters(name)
     # 10 and 10.0 are one choice and must not name two folders.

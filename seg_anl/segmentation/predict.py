@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data_prep.command_line import OneLineParser
-from seg_anl.records import run_command
+from seg_anl.interrupt import end_quietly_while_importing
 
 EXAMPLE = """
 example:
@@ -19,6 +18,10 @@ stored turned (EXIF) gets a mask and overlay turned in the same way.
 
 def main() -> None:
     """Entry point of ``seg-anl-predict``."""
+    end_quietly_while_importing("seg-anl-predict")
+    from data_prep.command_line import OneLineParser
+    from seg_anl.records import run_command
+
     parser = OneLineParser(prog="seg-anl-predict", description="Predict masks with a trained run.", epilog=EXAMPLE)
     parser.add_argument("run", type=Path, metavar="RUN", help="run directory of seg-anl-train")
     parser.add_argument("images", type=Path, metavar="IMAGES", help="an image, or a folder of images")
