@@ -1,17 +1,18 @@
 # make demo   train CE and ANL-CE on wrong masks, print both Dice scores (about five minutes after installation)
-# make test   ruff, mypy, the documentation and the whole test suite
+# make test   ruff, mypy, the documentation and the whole test suite; installs nnU-Net, Ray and the tools as well
 # make docs   the documentation site in site/; open site/index.html
 # make clean  remove the virtual environment and everything the two commands wrote
 
 PYTHON ?= python3
 BIN := .venv/bin
+PACKAGE := .venv/.package
 INSTALLED := .venv/.installed
 # The variable silences news about the theme's successor, on which mkdocs.yml has a line.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 .PHONY: demo test docs clean
 
-demo: $(INSTALLED)
+demo: $(PACKAGE)
 	$(BIN)/python -m seg_anl.segmentation.demo
 
 test: $(INSTALLED)
@@ -24,8 +25,14 @@ test: $(INSTALLED)
 docs: $(INSTALLED)
 	$(MKDOCS)
 
-$(INSTALLED): pyproject.toml
+$(PACKAGE): pyproject.toml
 	$(PYTHON) -m venv .venv
+	@echo "Installing seg_anl and what it trains with into .venv (about 5 GB with CUDA's libraries)."
+	@echo "Without a GPU: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make demo"
+	$(BIN)/python -m pip install --editable .
+	touch $@
+
+$(INSTALLED): $(PACKAGE)
 	$(BIN)/python -m pip install --quiet --editable '.[nnunet,cluster,docs,test]'
 	touch $@
 

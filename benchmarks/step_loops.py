@@ -80,7 +80,8 @@ def segmentation(args: argparse.Namespace) -> Subject:
     data = load_images(pairs, given.data, workers=2, progress=False)
     data = data.subset(set(data.items[: args.steps * batch]))
     augmentation = Augmentation(given.augmentation)
-    resident = ResidentBatches(data.images, data.masks, augmentation, batch, 1, Process(device))
+    sizes = [batch] * (len(data) // batch)
+    resident = ResidentBatches(data.images, data.masks, augmentation, sizes, 1, Process(device))
     transform = Compose(
         [
             RandFlipd(keys=("image", "mask"), prob=0.5, spatial_axis=0),

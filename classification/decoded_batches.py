@@ -21,7 +21,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from data_prep.pictures import refuse_depth
-from seg_anl.engine.batches import check_batch_size
 from seg_anl.engine.distribution import Process
 from seg_anl.engine.randomness import epoch_generator
 from seg_anl.records import UserError, item_hash
@@ -39,31 +38,30 @@ class FileBatches:
     Args:
         data: images of its ``train`` are :class:`FileImages`.
         settings: how images are cropped and augmented.
-        batch_size: samples of a step, over all training processes.
+        sizes: samples of each step over all processes, see :meth:`RunSettings.batch_sizes`.
         seed: of order and augmentation.
         process: whose device it is, and whose part of every batch.
         workers: processes that decode; 0: none, this one does.
 
     Raises:
-        UserError: an invalid batch size; in :meth:`epoch` an image that cannot be read, by name.
+        UserError: in :meth:`epoch`, for an image that cannot be read, by name.
     """
 
     def __init__(
-        self, data: Dataset, settings: Augmentation, batch_size: int, seed: int, process: Process, *, workers: int
+        self, data: Dataset, settings: Augmentation, sizes: Sequence[int], seed: int, process: Process, *, workers: int
     ) -> None:
         images = data.train.images
         assert isinstance(images, FileImages)
-        check_batch_size(batch_size, len(images), process.world_size)
         self.labels, self.device = torch.from_numpy(data.train.labels).to(process.device), process.device
         self.mean, self.std = data.mean, data.std
-        self._order = _Order(len(images), batch_size, seed, process.of_batch)
+        self._order = _Order(len(images), sizes, seed, process.of_batch)
         self._loader = _loader(_Decoded(images, settings, seed), self._order, workers, process.device)
 
     def __len__(self) -> int:
         return len(self._order)
 
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Normalized float32 images ``(B, 3, H, W)`` and int64 labels ``(B,)``; a last, smaller batch is left out."""
+        """Normalized float32 images ``(B, 3, H, W)`` and int64 labels ``(B,)``."""
         self._order.epoch = epoch
         for positions, images in _batches(self._loader):
             labels = self.labels[positions.to(self.device, non_blocking=True)]
@@ -137,18 +135,17 @@ class _Key(NamedTuple):
 class _Order(Sampler[list[_Key]]):
     """The keys of this process's share of an epoch's batches."""
 
-    def __init__(self, count: int, batch_size: int, seed: int, of_batch: slice) -> None:
-        self.count, self.batch_size, self.seed, self.of_batch = count, batch_size, seed, of_batch
+    def __init__(self, count: int, sizes: Sequence[int], seed: int, of_batch: slice) -> None:
+        self.count, self.sizes, self.seed, self.of_batch = count, sizes, seed, of_batch
         self.epoch = 0
 
     def __len__(self) -> int:
-        return self.count // self.batch_size
+        return len(self.sizes)
 
     def __iter__(self) -> Iterator[list[_Key]]:
         order = torch.randperm(self.count, generator=epoch_generator(self.seed, self.epoch, "order"))
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
-            share = order[start : start + self.batch_size][self.of_batch]
-            yield [_Key(self.epoch, position) for position in share.tolist()]
+        for batch in order[: sum(self.sizes)].split(list(self.sizes)):
+            yield [_Key(self.epoch, position) for position in batch[self.of_batch].tolist()]
 
 
 class _Decoded(torch.utils.data.Dataset[Any]):

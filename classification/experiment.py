@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from seg_anl.engine.batches import check_batch_size
 from seg_anl.engine.checkpoint import load_model
 from seg_anl.engine.distribution import Process, is_main_process
 from seg_anl.engine.experiment import Experiment, print_result, run_experiments
@@ -91,11 +90,10 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
         """The method's network, or networks."""
         check_loss(self.loss, data.num_classes)
         model = self.method.network(lambda: self._plain_network(data))
-        batch_size = self.settings.batch_size
-        check_batch_size(batch_size, len(data.train) - len(self._held_out(data)), process.world_size)
-        one_sample = batch_size == process.world_size
-        if one_sample and any(isinstance(module, nn.BatchNorm1d) for module in model.modules()):
-            raise UserError("this network has batch norm: batch_size must be 2 or more for every process")
+        sizes = self.settings.batch_sizes(len(data.train) - len(self._held_out(data)), process.world_size)
+        if sizes[-1] == process.world_size and any(isinstance(module, nn.BatchNorm1d) for module in model.modules()):
+            remedy = "set drop_last=true" if sizes[0] > sizes[-1] else "set a larger batch_size"
+            raise UserError(f"this network has batch norm, which needs 2 samples of a batch in every process: {remedy}")
         for split in data.tests.values():
             process.share(len(split))  # too few samples for the processes are refused now rather than after an epoch
         return model

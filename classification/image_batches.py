@@ -22,10 +22,11 @@ Samples = Callable[[Split], Iterator[Tensor]]
 def training_batches(data: Dataset, settings: Settings, process: Process) -> ResidentBatches | FileBatches:
     """Batches of ``data.train``, from device memory where its images are tensors, else decoded by worker processes."""
     run, images = settings.run, data.train.images
+    sizes = run.batch_sizes(len(data.train), process.world_size)
     if isinstance(images, FileImages):
-        return FileBatches(data, settings.augmentation, run.batch_size, run.seed, process, workers=run.workers)
+        return FileBatches(data, settings.augmentation, sizes, run.seed, process, workers=run.workers)
     augmentation = CropFlipRotate(settings.augmentation, data.mean, data.std)
-    return ResidentBatches(images, torch.from_numpy(data.train.labels), augmentation, run.batch_size, run.seed, process)
+    return ResidentBatches(images, torch.from_numpy(data.train.labels), augmentation, sizes, run.seed, process)
 
 
 def evaluation_samples(data: Dataset, settings: Settings, device: torch.device) -> Samples:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-
-from seg_anl.records import UserError
 
 from .distribution import Process
 from .randomness import epoch_generator
@@ -27,14 +25,6 @@ class BatchAugmentation(Protocol):
         """uint8 images and their targets to what the network is given, changed as drawn."""
 
 
-def check_batch_size(batch_size: int, count: int, world_size: int = 1) -> None:
-    """Refuse a ``batch_size`` that ``count`` images or ``world_size`` processes do not allow."""
-    if not 1 <= batch_size <= count:
-        raise UserError(f"batch_size must be from 1 to {count}, the number of training images; got {batch_size}")
-    if batch_size % world_size:
-        raise UserError(f"batch_size={batch_size} cannot be shared by {world_size} processes")
-
-
 class ResidentBatches:
     """Augmented batches of images and targets, the same for the same seed and epoch whatever came before.
 
@@ -44,7 +34,7 @@ class ResidentBatches:
     Args:
         images: ``(N, ...)`` uint8.
         targets: ``(N, ...)``.
-        batch_size: samples of a step, over all processes.
+        sizes: samples of each step over all processes, see :meth:`RunSettings.batch_sizes`.
         seed: of order and augmentation.
         process: whose device it is, and whose part of every batch.
     """
@@ -54,12 +44,11 @@ class ResidentBatches:
         images: Tensor,
         targets: Tensor,
         augmentation: BatchAugmentation,
-        batch_size: int,
+        sizes: Sequence[int],
         seed: int,
         process: Process,
     ) -> None:
-        check_batch_size(batch_size, len(images), process.world_size)
-        self.augmentation, self.batch_size, self.seed = augmentation, batch_size, seed
+        self.augmentation, self.sizes, self.seed = augmentation, sizes, seed
         self.device, self.of_batch = process.device, process.of_batch
         resident = _fits(images, self.device)
         place = self.device if resident else torch.device("cpu")
@@ -68,18 +57,18 @@ class ResidentBatches:
             self.images, self.targets = self.images.pin_memory(), self.targets.pin_memory()
 
     def __len__(self) -> int:
-        return len(self.images) // self.batch_size
+        return len(self.sizes)
 
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Augmented images and targets on the device; a last, smaller batch is left out."""
+        """Augmented images and targets on the device."""
         order = torch.randperm(len(self.images), generator=epoch_generator(self.seed, epoch, "order"))
         order = order.to(self.images.device)
         # Drawn on the CPU for the whole batch: the same on every device and for any number of processes, and nothing
         # waits for the device. The stream's name is that of the recorded runs.
         generator = epoch_generator(self.seed, epoch, "augmentation 0")
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
-            index = order[start : start + self.batch_size][self.of_batch]
-            draws = self.augmentation.draw(self.batch_size, generator)[self.of_batch]
+        for batch in order[: sum(self.sizes)].split(list(self.sizes)):
+            index = batch[self.of_batch]
+            draws = self.augmentation.draw(len(batch), generator)[self.of_batch]
             yield self.augmentation(
                 self.images[index].to(self.device, non_blocking=True),
                 self.targets[index].to(self.device, non_blocking=True),

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from seg_anl.losses import ScheduledLoss
 from seg_anl.records import MetricRow, UserError
@@ -21,6 +19,7 @@ from .distribution import Process
 from .jacobian import squared_jacobian_norm
 from .ledger import Ledger, Metrics
 from .optimization import add_l1_subgradient, build_optimizer, build_schedule
+from .progress import Progress
 from .run_directory import RunDirectory
 from .settings import LoopSettings, OptimSettings
 
@@ -72,20 +71,22 @@ def fit(
     learner = Learner(model, loss, task, settings, optim, run, process)
     objective = _objective(learner)
     process.wait()
-    with closing(learner.ledger), progress_bar([learner]) as bar:
-        for epoch in range(learner.ledger.first_epoch, settings.epochs):
+    first = learner.ledger.first_epoch
+    progress = Progress(settings, first_epoch=first, steps=task.steps_per_epoch, visible=process.is_main)
+    with closing(learner.ledger), progress:
+        for epoch in range(first, settings.epochs):
             learner.begin(epoch)
             for inputs, target in task.batches(epoch):
                 learner.optimizer.zero_grad(set_to_none=True)
                 value = objective(learner.formatted(inputs), target)
                 learner.scaler.scale(value).backward()
                 learner.step(value)
-                bar.update()
+                progress.step()
             learner.finish(epoch)
             process.wait()
             if learner.failure is not None:
                 raise learner.failure
-            show_progress(bar, [learner], epoch + 1)
+            progress.epoch(epoch + 1, [learner.shown])
     return learner.ledger.rows
 
 
@@ -214,25 +215,3 @@ def _objective(learner: Learner) -> Objective:
         return value
 
     return torch.compile(objective) if learner.settings.compile else objective
-
-
-def progress_bar(learners: Sequence[Learner]) -> tqdm[None]:
-    """A bar over the steps of all epochs."""
-    settings, steps = learners[0].settings, learners[0].task.steps_per_epoch
-    first = min(learner.ledger.first_epoch for learner in learners)
-    return tqdm(
-        desc=f"epoch {first + 1}/{settings.epochs}",
-        total=settings.epochs * steps,
-        initial=first * steps,
-        disable=not (settings.progress and learners[0].process.is_main),
-        unit="step",
-        dynamic_ncols=True,
-    )
-
-
-def show_progress(bar: tqdm[None], learners: Sequence[Learner], done: int) -> None:
-    """Show the means over ``learners`` beside the bar, after ``done`` epochs."""
-    epochs = learners[0].settings.epochs
-    bar.set_description(f"epoch {min(done + 1, epochs)}/{epochs}", refresh=False)
-    shown = [learner.shown for learner in learners]
-    bar.set_postfix({name: f"{statistics.fmean(each[name] for each in shown):.4f}" for name in shown[0]})

@@ -34,6 +34,8 @@ from .settings import plain
 
 # Settings that say where and how fast, not what: they neither name a run nor keep it from being resumed.
 PLACE_SETTINGS = ("run_root", "run_dir", "device", "workers", "runs_per_device", "progress")
+# Settings younger than the first recorded runs, with what those did: at this value they do not name a run either.
+LATER_SETTINGS = {"drop_last": True}
 INPUTS_FILE, LOCK_FILE = "inputs.json", ".lock"
 PACKAGES = ("seg-anl", "torch", "torchvision", "monai", "numpy", "scipy", "scikit-image", "opencv-python-headless")
 
@@ -276,7 +278,7 @@ def _whole(value: Any) -> Any:
 
 
 def _flat(config: DictConfig) -> dict[str, Any]:
-    """Dotted names of all settings with their resolved values; lists stay whole."""
+    """Dotted names of the settings that say what a run is, with their resolved values; lists stay whole."""
 
     def walk(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
         if isinstance(value, dict):
@@ -285,4 +287,5 @@ def _flat(config: DictConfig) -> dict[str, Any]:
         else:
             yield prefix, value
 
-    return dict(walk("", plain(config)))
+    settings = walk("", plain(config))
+    return {name: value for name, value in settings if name not in LATER_SETTINGS or value != LATER_SETTINGS[name]}

@@ -45,12 +45,16 @@ class LoopSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings(LoopSettings):
-    """The settings at the top level of a trainer's configuration; ``record`` is checked by :func:`checked_records`."""
+    """The settings at the top level of a trainer's configuration; ``record`` is checked by :func:`checked_records`.
+
+    ``drop_last`` leaves out an epoch's last batch where it is smaller than ``batch_size``.
+    """
 
     task: str
     preset: str
     seed: Seed
     batch_size: Count
+    drop_last: bool = True
     record: Any = ()
     run_root: Any = "runs"
     run_dir: Any = None
@@ -61,6 +65,23 @@ class RunSettings(LoopSettings):
     def loop(self) -> LoopSettings:
         """The part that the loop needs."""
         return LoopSettings(**{name: getattr(self, name) for name in LoopSettings.__dataclass_fields__})
+
+    def batch_sizes(self, count: int, world_size: int) -> list[int]:
+        """The samples of each step of an epoch over ``count`` images, all processes together.
+
+        Raises:
+            UserError: when ``count`` images or ``world_size`` processes do not allow them.
+        """
+        size = self.batch_size
+        if size > count:
+            raise UserError(f"batch_size must be from 1 to {count}, the number of training images; got {size}")
+        full, rest = divmod(count, size)
+        sizes = [size] * full + [rest] * (rest > 0 and not self.drop_last)
+        for each in {size, sizes[-1]}:
+            if each % world_size:
+                what = f"batch_size={size}" if each == size else f"the last batch, of {rest} images (see drop_last),"
+                raise UserError(f"{what} cannot be shared by {world_size} processes")
+        return sizes
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from seg_anl.losses import ScheduledLoss
 from seg_anl.records import MetricRow, UserError
 
 from .distribution import Process
-from .loop import Learner, Task, progress_bar, show_progress
+from .loop import Learner, Task
+from .progress import Progress
 from .run_directory import RunDirectory
 from .settings import LoopSettings, OptimSettings
 
@@ -63,8 +64,9 @@ def fit_together(
     with ExitStack() as books:
         for learner in learners:
             books.callback(learner.ledger.close)
-        bar = books.enter_context(progress_bar(learners))
-        for epoch in range(min(learner.ledger.first_epoch for learner in learners), settings.epochs):
+        first, steps = min(learner.ledger.first_epoch for learner in learners), learners[0].task.steps_per_epoch
+        progress = books.enter_context(Progress(settings, first_epoch=first, steps=steps, visible=True))
+        for epoch in range(first, settings.epochs):
             before, present = present, [one for one in learners if _learns_in(one, epoch)]
             if not present:
                 continue
@@ -81,10 +83,10 @@ def fit_together(
                 functools.reduce(torch.add, scaled).backward()
                 for learner, value in zip(present, values, strict=True):
                     learner.step(value)
-                bar.update()
+                progress.step()
             for learner in present:
                 learner.finish(epoch)
-            show_progress(bar, present, epoch + 1)
+            progress.epoch(epoch + 1, [learner.shown for learner in present])
     return [learner.ledger.rows if learner.failure is None else learner.failure for learner in learners]
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from data_prep.mask_archive import has_noisy_masks, write_noisy_masks
 from data_prep.mask_noise import noisy_dataset
 from data_prep.pairing import find_pairs
-from seg_anl.engine.batches import ResidentBatches, check_batch_size
+from seg_anl.engine.batches import ResidentBatches
 from seg_anl.engine.distribution import Process, is_main_process
 from seg_anl.engine.experiment import Experiment, print_result, run_experiments
 from seg_anl.engine.ledger import Metrics
@@ -90,7 +90,7 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
         """The network of the ``model`` group."""
         clean, test = data
         kept = len(clean) - len(self._held_out(clean))
-        check_batch_size(self.settings.batch_size, kept, process.world_size)
+        self.settings.batch_sizes(kept, process.world_size)  # refused now rather than after the noise was made
         process.share(len(test))  # too few images for the processes are refused now rather than after an epoch
         return build_model(self.config.model, self.data)
 
@@ -127,7 +127,7 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
             self.given.images,
             self.given.masks,
             self.augmentation,
-            self.settings.batch_size,
+            self.settings.batch_sizes(len(self.given), process.world_size),
             self.settings.seed,
             process,
         )

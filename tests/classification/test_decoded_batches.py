@@ -30,7 +30,8 @@ def settings(**changes: Any) -> Augmentation:
 
 def training(split: Split, batch_size: int, seed: int, process: Process = CPU, workers: int = 0, **changes: Any) -> Any:
     data = Dataset(split, {}, (), "pictures", mean=MEAN, std=STD)
-    return FileBatches(data, settings(**changes), batch_size, seed, process, workers=workers)
+    sizes = [batch_size] * (len(split) // batch_size)
+    return FileBatches(data, settings(**changes), sizes, seed, process, workers=workers)
 
 
 def evaluated(split: Split, workers: int = 0, **changes: Any) -> list[Tensor]:

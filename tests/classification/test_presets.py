@@ -78,21 +78,21 @@ def test_hydra_composes_what_the_recipe_says(preset: str) -> None:
         assert (config.preset, config.loss.name) == (preset, loss)
 
 
-# Of all merged settings, as they were when each paper had its settings in files of one combination each.
+# Of all merged settings: a change to a published protocol is made here too, on purpose.
 DIGESTS = {
-    "alf2021": "d26b5082d0b3",
-    "anl2023": "032794f93cff",
-    "anl2024": "f34e3a30157f",
-    "apl2020": "5586f2d21426",
+    "alf2021": "f180549ab239",
+    "anl2023": "456361f2cec3",
+    "anl2024": "307948cb9be8",
+    "apl2020": "bd5797d2d822",
     "default": "f7aa728373cd",
-    "el2021": "a690076feabd",
-    "re2024": "aff29b634dd1",
-    "sr2021": "792625e65fe2",
-    "sr2021_imbalance": "b919a7c71d9a",
+    "el2021": "d8f6d56f7866",
+    "re2024": "ce9b9510e759",
+    "sr2021": "0653d567bd30",
+    "sr2021_imbalance": "df54c7be9600",
 }
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", DIGESTS)
 def test_no_recipe_changes_unseen(preset: str) -> None:
     recipe = load_recipe(preset)
     # With the loss's defaults below: to write a default down, or not to, is no change.
@@ -243,7 +243,7 @@ SPOT_CHECKS: dict[tuple[str, ...], dict[str, Any]] = {
         "loss.normalize": False,
         "loss.q": 0.01,
         "noise.counts": "iid",
-        "noise.seed": 123,
+        "noise.seed": 0,
     },
     # CIFAR-10: (0.5, 0.1, 1.2, 1.03, 1)
     ("sr2021", "cifar10", "loss=ce_sr"): {

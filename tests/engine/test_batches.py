@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
 from seg_anl.engine.batches import ResidentBatches
 from seg_anl.engine.distribution import Process
+from seg_anl.engine.settings import RunSettings
 from seg_anl.records import UserError
 
 CPU = torch.device("cpu")
@@ -25,9 +28,13 @@ class Added:
         return images + draws[:, None], targets
 
 
-def batches(size: int, seed: int, rank: int = 0, world_size: int = 1) -> ResidentBatches:
-    process = Process(CPU, rank, world_size)
-    return ResidentBatches(INDEX[:, None].expand(-1, 3), INDEX, Added(), size, seed, process)
+def run_settings(size: int, **changes: Any) -> RunSettings:
+    return RunSettings(task="t", preset="p", seed=1, epochs=1, batch_size=size, **changes)
+
+
+def batches(size: int, seed: int, rank: int = 0, world_size: int = 1, **changes: Any) -> ResidentBatches:
+    process, sizes = Process(CPU, rank, world_size), run_settings(size, **changes).batch_sizes(len(INDEX), world_size)
+    return ResidentBatches(INDEX[:, None].expand(-1, 3), INDEX, Added(), sizes, seed, process)
 
 
 def order(data: ResidentBatches, epoch: int) -> list[int]:
@@ -62,3 +69,21 @@ def test_processes_share_a_batch_without_overlap() -> None:
     assert sorted(parts[0] + parts[1]) == sorted(one)
     with pytest.raises(UserError, match="cannot be shared by 3"):
         batches(4, 0, 0, 3)
+
+
+def test_the_last_batch_is_kept_on_request() -> None:
+    kept = list(batches(4, 1, drop_last=False).epoch(0))
+    assert [len(targets) for _, targets in kept] == [4, 4, 2]
+    assert sorted(int(i) for _, targets in kept for i in targets) == list(range(10))
+    for (images, _), (same, _) in zip(kept, batches(4, 1).epoch(0), strict=False):
+        assert torch.equal(images, same)
+    parts = [order(batches(4, 1, rank, 2, drop_last=False), 0) for rank in (0, 1)]
+    assert sorted(parts[0] + parts[1]) == list(range(10))
+    with pytest.raises(UserError, match=r"the last batch, of 1 images \(see drop_last\)"):
+        batches(3, 1, 0, 3, drop_last=False)
+
+
+@pytest.mark.parametrize(("images", "steps"), [(50_000, 391), (60_000, 469)])
+def test_steps_of_the_published_protocols(images: int, steps: int) -> None:
+    assert len(run_settings(128, drop_last=False).batch_sizes(images, 1)) == steps
+    assert len(run_settings(128).batch_sizes(images, 1)) == steps - 1

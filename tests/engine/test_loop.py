@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
+import re
+import sys
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +30,7 @@ from seg_anl.records import MetricRow, UserError, read_metrics
 from seg_anl.records.ranges import checked
 
 CPU = Process(torch.device("cpu"))
+SGD = OptimSettings("sgd", lr=0.1)
 
 
 def data(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -60,13 +65,16 @@ def test_steps_are_those_written_out_by_hand(tmp_path: Path) -> None:
         "sgd", lr=0.5, momentum=0.9, weight_decay=1e-3, schedule="exponential", gamma=0.8, clip_norm=0.3, l1=1e-2
     )
     trained = network()
-    fit(trained, build_loss("anl_ce"), task(), LoopSettings(epochs=3, progress=False), optim, opened(tmp_path), CPU)
+    settings = LoopSettings(epochs=3, progress=False)
+    rows = fit(trained, build_loss("anl_ce"), task(), settings, optim, opened(tmp_path), CPU)
 
-    expected, velocity = network(), {}
+    expected, velocity, losses = network(), {}, []
     for epoch in range(3):
         for inputs, target in data(epoch):
             expected.zero_grad()
-            build_loss("anl_ce")(expected(inputs), target).backward()
+            loss = build_loss("anl_ce")(expected(inputs), target)
+            loss.backward()
+            losses.append(loss.item())
             gradients = [p.grad + 1e-2 * p.detach().sign() for p in expected.parameters()]
             norm = math.sqrt(sum(float((g**2).sum()) for g in gradients))
             for i, (p, g) in enumerate(zip(expected.parameters(), gradients, strict=True)):
@@ -75,6 +83,55 @@ def test_steps_are_those_written_out_by_hand(tmp_path: Path) -> None:
                 p.data -= 0.5 * 0.8**epoch * velocity[i]
     for p, q in zip(trained.parameters(), expected.parameters(), strict=True):
         torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-6)
+    train = [row.values for row in rows if row.split == "train"]
+    assert [row["lr"] for row in train] == pytest.approx([0.5, 0.4, 0.32])
+    assert [row["loss"] for row in train] == pytest.approx([sum(losses[i : i + 3]) / 3 for i in (0, 3, 6)], rel=1e-4)
+
+
+def test_the_jacobian_penalty_pulls_a_linear_map_to_zero(tmp_path: Path) -> None:
+    """The Jacobian of a linear network is its weight W, and half of the squared norm has W as gradient."""
+    inputs = torch.zeros(4, 5)  # for which the loss itself has no gradient with respect to W
+
+    def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        yield inputs, torch.tensor([0, 1, 0, 1])[:, None]
+
+    model, loss = nn.Linear(5, 1), build_loss("ce", activation="sigmoid")
+    start, value = model.weight.detach().clone(), loss(model(inputs), torch.tensor([0, 1, 0, 1])[:, None])
+    brought = Task(batches, 1, task().evaluate, ("test", "accuracy"))
+    settings, optim = LoopSettings(epochs=2, progress=False), OptimSettings("sgd", lr=0.5, momentum=0, jacobian=0.2)
+    rows = fit(model, loss, brought, settings, optim, opened(tmp_path), CPU)
+    torch.testing.assert_close(model.weight.detach(), start * (1 - 0.5 * 0.2) ** 2)
+    losses = [row.values["loss"] for row in rows if row.split == "train"]
+    assert losses[0] == pytest.approx((value + 0.1 * start.square().sum()).item())
+    with pytest.raises(UserError, match=r"optim\.jacobian works in one process without compilation"):
+        fit(model, loss, brought, replace(settings, compile=True), optim, opened(tmp_path), CPU)
+
+
+def test_the_last_epoch_has_a_checkpoint_though_none_is_due(tmp_path: Path) -> None:
+    run = opened(tmp_path)
+    fit(network(), build_loss("ce"), task(), LoopSettings(epochs=3, checkpoint_every=2, progress=False), SGD, run, CPU)
+    assert read_checkpoint(run.last, CPU.device)["epoch"] == 3
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+def test_progress_is_a_bar_on_a_terminal_and_a_line_per_epoch_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: type[io.StringIO]
+) -> None:
+    monkeypatch.setattr(sys, "stderr", stream())
+    for epochs in (1, 3):  # the second resumes the first
+        fit(network(), build_loss("ce"), task(), LoopSettings(epochs=epochs), SGD, opened(tmp_path), CPU)
+    written = sys.stderr.getvalue()
+    if stream is Terminal:
+        assert re.search(r"epoch 3/3: 100%.* 9/9 .*loss=0\.\d{4}, test accuracy=2\.0000", written)
+        assert "3/9" in written
+    else:
+        line = r"epoch {}: loss 0\.\d{{4}}, test accuracy {}\.0000, \S+ s an epoch, 00:0\d left\n"
+        assert re.fullmatch(line.format("1/1", 0) + line.format("2/3", 1) + line.format("3/3", 2), written)
 
 
 @pytest.mark.parametrize(("stop", "checkpoint_every"), [(1, 1), (2, 1), (3, 2), (1, 2)])
