@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_anl.records import NoiseRecord, UserError, array_digest, make_directory, write_manifest, written_aside
+from seg_anl.records.foreign_files import read_json
 
 MASKS_FILE, MANIFEST_FILE = "masks.npz", "manifest.json"
 
@@ -18,16 +18,8 @@ MASKS_FILE, MANIFEST_FILE = "masks.npz", "manifest.json"
 def write_noisy_masks(
     folder: Path, masks: Sequence[NDArray[Any]], records: Sequence[NoiseRecord], settings: Mapping[str, Any]
 ) -> None:
-    """Write masks.npz and the manifest into ``folder``, which is made where it is missing.
-
-    Args:
-        folder: of the run's noise.
-        masks: noisy ones, all of one shape, sorted by item.
-        records: of the masks, in the same order.
-        settings: for the manifest.
-    """
-    make_directory(folder)
-    with written_aside(folder / MASKS_FILE) as aside:
+    """Write masks (of one shape, sorted by item), their records and the settings into ``folder``, made if missing."""
+    with written_aside(make_directory(folder) / MASKS_FILE) as aside:
         np.savez_compressed(aside, masks=np.stack(masks))
     write_manifest(folder, dict(settings), records)
 
@@ -53,8 +45,7 @@ def read_noisy_masks(folder: Path, sources: Mapping[str, str]) -> tuple[NDArray[
     try:
         with np.load(folder / MASKS_FILE, allow_pickle=False) as archive:
             masks = archive["masks"]
-        items = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))["items"]
-        records = [NoiseRecord(**item) for item in items]
+        records = [NoiseRecord(**item) for item in read_json(folder / MANIFEST_FILE)["items"]]
     except Exception as error:  # a damaged archive fails in zipfile, zlib or NumPy, each with errors of its own
         raise UserError(f"{folder}: the noisy masks in it are damaged ({error}); delete the folder") from error
     results = [record.result_sha256 for record in records]

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from seg_anl.records import NoiseRecord, UserError
+from seg_anl.records.command_line import worker_count
+from seg_anl.records.files import check_folder
 from seg_anl.records.ranges import checked
 
-from .command_line import positive_int
 from .mask_folder import PREVIEW, MaskFolderSettings, run_mask_noise
 from .mask_kinds import DEFAULT_KINDS, mask_kinds
 from .mask_preview import write_preview
-from .nnunet_raw import complete_noisy_dataset, is_nnunet_dataset, noise_labels, prepared_noisy_dataset
+from .nnunet_raw import complete_noisy_dataset, is_nnunet_dataset, noise_labels, read_description
 
 _DESCRIPTION = """\
 Write a noisy copy of a folder of masks: same names, formats, sizes, data types and label values, with a manifest of
@@ -58,7 +59,7 @@ def add_arguments(sub_commands: Any) -> None:
     add("--mm", action="store_true", help="erode, dilate and turn in mm, by the file's voxel size")
     add("--only", default="*", metavar="GLOB", help="take only files whose name fits, such as '*.png'")
     add("--images", choices=["link", "copy"], default="link", help="of an nnU-Net dataset (default: symbolic links)")
-    add("--workers", type=positive_int, default=1, metavar="N", help="processes; changes nothing but the time")
+    add("--workers", type=worker_count, default=1, metavar="N", help="processes; changes nothing but the time")
     add("--no-distances", action="store_true", help="leave Dice, ASSD and HD95 out of the manifest")
     add("--preview", action="store_true", help="write preview.png: weakest and strongest cases, clean against noisy")
     add("--overwrite", action="store_true", help="do everything anew, also where DST holds other settings")
@@ -71,13 +72,14 @@ def run(arguments: Namespace) -> None:
         UserError: for anything wrong with the input.
     """
     source, target = arguments.source, arguments.target
+    check_folder(source)
     settings = _settings(arguments)
     nnunet = is_nnunet_dataset(source)
     folders, pattern, picture = (source, target), arguments.only, target / PREVIEW
     if arguments.preview and not nnunet and (source / PREVIEW).exists():
         raise UserError(f"{source / PREVIEW} has the name of what --preview writes into {target}; rename it")
     if nnunet:
-        pattern = prepared_noisy_dataset(source)
+        pattern = f"*{read_description(source)['file_ending']}"
         folders = (source / "labelsTr", target / "labelsTr")
         settings = noise_labels(source, settings)
     records = run_mask_noise(

@@ -31,10 +31,10 @@ def make_directory(path: Path) -> Path:
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         # os.path, as a Path's own questions fail where a name is too long or a folder closed
         in_the_way = next((p for p in (path, *path.parents) if os.path.lexists(p) and not os.path.isdir(p)), None)
-        reason = f"{in_the_way} is a file" if in_the_way else error.strerror
+        reason = f"{in_the_way} is a file" if in_the_way else getattr(error, "strerror", None) or error
         raise UserError(f"cannot create the folder {path}: {reason}") from error
     return path
 
@@ -49,10 +49,12 @@ def written_aside(path: Path) -> Iterator[Path]:
     Raises:
         UserError: when no file can be created there, or not all of it: the disk is full.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         raise UserError(f"cannot write {path}: a folder of this name stands there")
     try:
         descriptor, name = tempfile.mkstemp(prefix=PARTIAL_PREFIX, suffix="".join(path.suffixes), dir=path.parent)
+    except ValueError as error:  # a NUL in the name
+        raise UserError(f"cannot write {path}: {error}") from error
     except OSError as error:
         raise UserError(f"cannot write {refusal(OSError(error.errno, error.strerror, str(path)))}") from error
     os.close(descriptor)
