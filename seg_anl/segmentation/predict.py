@@ -13,6 +13,7 @@ example:
 Writes OUT/NAME.png for every image of IMAGES (a file, or a folder with its sub-folders): 0 and 255 for two classes,
 class indices for more. --overlay adds OUT/overlay/NAME.png, the image with the outline drawn on it. A photo that is
 stored turned (EXIF) is predicted upright, as it was in training; its mask and overlay are stored as it is.
+One that cannot be read is named at the end, and the exit status is 1; the others get their masks.
 """
 
 
@@ -45,7 +46,8 @@ def main() -> None:
     def predict() -> None:
         from .mask_prediction import predict_masks  # torch and MONAI take seconds to import
 
-        predict_masks(**options)
+        if not predict_masks(**options):
+            raise SystemExit(1)
 
     run_command("seg-anl-predict", predict)
 
