@@ -113,7 +113,7 @@ def run_mask_noise(
     tasks = [_Task(p, target / p.relative_to(source), item, settings) for p, item in zip(paths, plan, strict=True)]
     run = _Run(target, folder / JOURNAL, folder / MANIFEST, tasks, _identity(settings, ids))
     finished = _finished(run, overwrite=overwrite)
-    if run.manifest.is_file() and not run.journal.exists() and len(finished) == len(ids):
+    if len(finished) == len(ids) and run.manifest.is_file() and not run.journal.exists():
         return [finished[item] for item in sorted(ids)]
     with locked(folder):
         finished = _finished(run, overwrite=overwrite)  # until now another process may have been at work here
@@ -142,7 +142,7 @@ def _finished(run: _Run, *, overwrite: bool) -> dict[str, NoiseRecord]:
     folder, identity = run.manifest.parent, run.identity
     if os.path.lexists(folder) and not folder.is_dir():
         raise UserError(f"{folder} is a file; expected a folder")
-    if not folder.exists() or not {path.name for path in folder.iterdir()} - {LOCK_FILE}:
+    if not os.path.exists(folder) or not {path.name for path in folder.iterdir()} - {LOCK_FILE}:
         return {}
     settings, records = _earlier_run(run)
     if overwrite:
