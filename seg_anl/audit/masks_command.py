@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from seg_anl.records import UserError, make_directory
+from seg_anl.records.command_line import positive_int, worker_count
 from seg_anl.records.lock import LOCK_FILE, locked
 
 HELP = "which segmentation masks are wrong"
@@ -41,7 +42,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="N",
         help="cases on the page, worst first (default: %(default)s)",
     )
-    add("--workers", type=positive_int, default=1, metavar="N", help="processes; changes nothing but the time")
+    add("--workers", type=worker_count, default=1, metavar="N", help="processes; changes nothing but the time")
 
 
 def run(arguments: Namespace) -> int:
