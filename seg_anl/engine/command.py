@@ -36,6 +36,7 @@ def hydra_command(program: str, config_name: str, help_text: str, task: Callable
     arguments = sys.argv[1:]
     logging.captureWarnings(True)  # libraries' warnings do not concern the person who trains
     warnings.filterwarnings("ignore")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # it logs processes that did not meet by their stack
     if "--help" in arguments or "-h" in arguments:
         print(help_text.strip())
         return

@@ -127,6 +127,41 @@ def test_no_loss_of_a_published_table_falls_back_to_a_default_unseen(preset: str
                 assert not networks or composed(preset, data).model.name in networks
 
 
+# What a paper trains on one data set and has no values for on another: the defaults are the published ones (weights of
+# (1, 1) on CIFAR-10), or the paper does not train it there.
+DEFAULTS = {
+    ("alf2021", "cifar10"): "nce_mae nce_rce nfl_rce",
+    ("anl2023", "mnist"): "anl_ce_er",
+    ("anl2023", "cifar10"): "nce_mae nce_rce nfl_rce sce",
+    ("anl2023", "webvision"): "anl_ce_er nce_ael nce_aul nce_mae nfl_rce",
+    ("anl2024", "cifar100"): "nce nnce",
+    ("anl2024", "webvision"): "anl_ce_er focal nce nnce phuber_ce taylor_ce",
+    ("anl2024", "animal10n"): "anl_ce_er anl_fl focal nce nce_agce nce_rce nnce phuber_ce sce taylor_ce",
+    ("anl2024", "clothing1m"): "anl_ce_er anl_fl focal nce nce_agce nnce phuber_ce sce taylor_ce",
+    ("apl2020", "webvision"): "focal ngce ngce_mae ngce_rce nlnl",
+    ("el2021", "cifar10"): "el_lsr",
+    ("el2021", "cifar100"): "el_lsr",
+    ("el2021", "imagenet"): "bootstrap_hard gce sce",
+    ("re2024", "mnist"): "nnce sce",
+    ("re2024", "cifar100"): "nnce sce",
+    ("sr2021", "mnist"): "phuber_ce",
+    ("sr2021", "cifar10"): "nce_mae nce_rce nfl_rce",
+    ("sr2021", "webvision"): "gce mae nfl_rce nlnl phuber_ce",
+}
+
+
+def test_a_loss_with_values_on_one_data_set_has_them_on_the_others() -> None:
+    """A gap would be filled by the loss's defaults, in silence."""
+    for preset in PRESETS:
+        recipe = load_recipe(preset)
+        every = {loss for data in recipe.data_sets for loss in recipe.losses(data)}
+        for data in recipe.data_sets:
+            gaps = every - set(recipe.losses(data))
+            assert gaps == set(DEFAULTS.get((preset, data), "").split()), (preset, data)
+    values = {data: load_recipe("apl2020").settings(data, loss="ngce")["loss"] for data in ("mnist", "cifar10")}
+    assert values == {"mnist": {"q": 0.1}, "cifar10": {"q": 0.1}}
+
+
 @pytest.mark.parametrize("table", [t for t in list_tables() if t.kind == "parameters"], ids=lambda table: table.id)
 def test_parameters_are_those_of_the_papers_tables(table: Any) -> None:
     names = {"delta": "optim.l1", "lambda": "loss.lam"}
