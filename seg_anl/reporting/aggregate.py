@@ -31,11 +31,8 @@ def gather(runs: Iterable[Run]) -> tuple[pd.DataFrame, list[Notice]]:
     """Bring the finished runs together that differ in their seeds alone, and say of every other run why it is in none.
 
     Runs that share task, data, method and noise but differ in another setting become several groups, each with a
-    ``variant`` that tells it apart. The result does not depend on the order of ``runs``.
-
-    Returns:
-        A frame with a row per group: task, data, method, noise, variant, headline, and as objects runs (by seed),
-        config, settings; and the notices.
+    ``variant`` that tells it apart; a row per group has also headline, and as objects runs (by seed), config, settings.
+    The result does not depend on the order of ``runs``.
     """
     runs = sorted(runs, key=lambda run: PurePath(run.path))
     notices = [Notice(run.status, (run.path,), run.reason) for run in runs if run.status in NOT_AVERAGED]

@@ -27,9 +27,7 @@ UNREADABLE = (OSError, EOFError, RuntimeError, NotImplementedError, ValueError, 
 def open_archive(path: Path) -> zipfile.Path:
     """The root folder of an archive whose entries are harmless.
 
-    Raises:
-        UserError: naming the archive, when it is damaged, too large, or holds a link, an encrypted file, a name twice
-            or a name that leads out of it.
+    Refused are a damaged or too large archive, a link, an encrypted file, a name twice, a name that leads out of it.
     """
     try:
         archive = zipfile.ZipFile(path)
@@ -77,14 +75,9 @@ def read_text(path: Folder) -> str:
 
 
 def pack(target: Path, folders: Mapping[str, Path]) -> int:
-    """Write run directories into one archive: equal files give equal bytes, whatever their dates and order.
+    """Write run directories, by their names inside it, into one archive; returns the number of files.
 
-    Args:
-        target: the archive to write.
-        folders: name inside the archive to run directory. Hidden files and :data:`NOT_PACKED` are left out.
-
-    Returns:
-        The number of files.
+    Equal files give equal bytes, whatever their dates and order. Hidden files and :data:`NOT_PACKED` are left out.
     """
     files = {
         f"{name}/{inside.as_posix()}": path

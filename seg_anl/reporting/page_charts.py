@@ -95,8 +95,7 @@ def lines_of(table: Table) -> dict[str, Series]:
 def curves_of(groups: pd.DataFrame, metrics: Collection[str]) -> pd.DataFrame:
     """Metrics, and their kinds for right and wrong labels, over the epochs that all runs of a group have.
 
-    Returns:
-        A frame by group, split, metric and epoch: mean, min and max over seeds, in percent (a loss as it is).
+    A row per group, split, metric and epoch: mean, min and max over seeds, in percent (a loss as it is).
     """
     names = [*metrics, *(f"{metric}_{kind}" for metric in metrics for kind in ("clean", "mislabelled", "true"))]
     group_of = {run.path: group for group, runs in groups["runs"].items() for run in runs}
@@ -110,12 +109,9 @@ def curves_of(groups: pd.DataFrame, metrics: Collection[str]) -> pd.DataFrame:
 
 
 def training_curves(curves: pd.DataFrame, series: Mapping[Any, Series], split: str, metric: str) -> list[Chart]:
-    """Charts of one noise: the headline metric first, then what training metrics there are.
+    """Charts of one noise: the headline ``metric`` of ``split`` first, then what training metrics there are.
 
-    Args:
-        curves: see :func:`curves_of`.
-        series: line of each group of runs to draw.
-        split, metric: the headline.
+    ``curves``: see :func:`curves_of`; ``series``: the line of each group of runs to draw.
     """
     titles = {(split, metric): f"{split[:1].upper()}{split[1:]} {METRICS.get(metric, metric)}", **TITLES}
     there = dict(iter(curves[curves["group"].isin([*series])].groupby(["split", "metric"], observed=True)))

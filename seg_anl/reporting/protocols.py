@@ -50,14 +50,8 @@ def departures(
 ) -> tuple[Departure, ...]:
     """In what a finished run departs from a paper's protocol.
 
-    What the recipe marks as assumed is not compared, nor is what the run does not record.
-
-    Args:
-        config: the run's config.yaml.
-        summary: its summary.json.
-        paper: of the table, as in ``configs/published``.
-        data: of the table.
-        model: the network that the table names, or empty: then it is the recipe's.
+    What the recipe marks as assumed is not compared, nor is what the run's config.yaml and summary.json do not record.
+    ``paper``, ``data`` and ``model`` are those of the table; where it names no network, the recipe's counts.
     """
     ours = _recorded(config, summary)
     recipe = recipe_for(paper, data, imbalanced=bool(config["data"].get("imbalance")))

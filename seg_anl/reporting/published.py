@@ -53,11 +53,7 @@ def list_tables() -> tuple[Any, ...]:
 
 
 def find_table(table_id: str) -> Any:
-    """The table called ``table_id``; capitals do not matter.
-
-    Raises:
-        UserError: for an unknown id, with the nearest known ones.
-    """
+    """The table called ``table_id``; capitals do not matter. UserError for an unknown one, with the nearest known."""
     tables = {table.id: table for table in list_tables()}
     if table_id.upper() not in tables:
         raise UserError(f"unknown published table {table_id!r}; {nearest_names(table_id.upper(), tables)}")

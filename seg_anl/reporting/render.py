@@ -153,11 +153,7 @@ def table_csv(table: Table, groups: pd.DataFrame) -> str:
 
 
 def table_latex(table: Table) -> str:
-    r"""Table environments for ``\input``, of packages they need booktabs alone.
-
-    One noise has ours, the published number and the difference side by side; several noises have a line of ours over a
-    line of the paper's, as many to an environment as a page holds.
-    """
+    r"""Table environments for ``\input``, with as many noises as a page holds; they need booktabs alone."""
     blocks = [table.columns[i : i + _BLOCK] for i in range(0, len(table.columns), _BLOCK)]
     text = _rendered("table.tex", table=table, blocks=blocks)
     return "\n".join(re.sub(r" +", " ", line).strip() for line in text.splitlines() if line.strip()) + "\n"

@@ -229,7 +229,9 @@ def read_metrics_table(path: Folder) -> pd.DataFrame:
         raise UserError(f"{path}: the last line is cut off")
     try:
         head, *rows = filter(None, csv.reader(io.StringIO(text, newline="")))
-        cells = np.array(rows) if rows else np.empty((0, len(head)), str)
+        if {len(row) for row in rows} - {len(head)}:
+            raise ValueError("rows of different lengths")
+        cells = np.array(rows, dtype=object).reshape(-1, len(head))  # text of its own length: one may be huge
         values = np.where(cells[:, 2:] == "", "nan", cells[:, 2:]).astype(np.float64)
         table = pd.DataFrame(values, columns=head[2:])
         table.insert(0, "epoch", cells[:, 0].astype(np.int64))

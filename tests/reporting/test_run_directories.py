@@ -97,6 +97,7 @@ DAMAGE = {
     "a test line gone": (_replaced("metrics.csv", "\n2,test,0.3", ""), "metrics.csv"),
     "a word for a number": (_replaced("metrics.csv", "0.3", "good"), "damaged"),
     "a cell too many": (_replaced("metrics.csv", "0.3", "0.3,1"), "line 6 is damaged"),
+    "a cell too few": (_replaced("metrics.csv", "0.3,", "0.3"), "line 6 is damaged"),
     "a column twice": (_replaced("metrics.csv", "accuracy,loss", "loss,loss"), "damaged"),
     "an epoch beyond counting": (_replaced("metrics.csv", "\n2,", f"\n{10**30},"), "damaged"),
     "epochs out of order": (_replaced("metrics.csv", "\n1,", "\n7,"), "do not rise"),

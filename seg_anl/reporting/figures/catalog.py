@@ -17,9 +17,10 @@ REGULARIZERS = tuple(f"optim.{penalty}" for penalty in PENALTY_NAMES)
 ACCURACIES = (TEST, CLEAN, MISLABELED)
 NO_RUN = "no run: it is drawn from the losses themselves"
 SPARSE_RATES = Curves(
-    (SPARSE_RATE, TEST),
+    (SPARSE_RATE, TEST._replace(text="test accuracy")),
     lines=by.method,
     apart=True,
+    quantity="rate",
     caption="Sparse rate: share of training samples whose largest output, sharpened with τ = 0.1, is above 0.99.",
 )
 
@@ -36,7 +37,7 @@ def sparse_rates(runs: list[Run], notes: list[str]) -> Drawing | None:
 
 
 FIGURES: dict[str, Figure] = {
-    "accuracies": Curves(ACCURACIES, by.method).figure(
+    "accuracies": Curves(ACCURACIES, by.method, quantity="accuracy").figure(
         "Training accuracy of right and of wrong labels, and test accuracy, loss by loss "
         "(Ye et al. 2024, Fig. 3; Kasimoglu et al. 2024, Fig. 1)",
         "metrics.csv with train/accuracy_clean and train/accuracy_mislabelled, of any losses. "
@@ -65,7 +66,10 @@ FIGURES: dict[str, Figure] = {
         "loss=anl_ce. seg-anl-classify -m loss=nce_rce optim.weight_decay=0 optim.l1=1e-5,1e-4,1e-3 noise.rate=0.8",
     ),
     "anl-grid": Curves(
-        ACCURACIES, by.only("anl_ce", by.amount("loss.alpha", "α")), rows=by.amount("loss.beta", "β")
+        ACCURACIES,
+        by.only("anl_ce", by.amount("loss.alpha", "α")),
+        rows=by.amount("loss.beta", "β"),
+        quantity="accuracy",
     ).figure(
         "Training and test accuracy of NCE+NNCE by its weights alpha and beta (Ye et al. 2024, Fig. 8)",
         "metrics.csv of runs with loss=anl_ce (in the paper with weight decay). seg-anl-classify -m loss=anl_ce "
@@ -93,6 +97,7 @@ FIGURES: dict[str, Figure] = {
         by.only("nce_rce", by.amount("loss.alpha", "α")),
         lines=by.amount("loss.beta", "β"),
         ordered=True,
+        quantity="validation accuracy",
     ).figure(
         "Validation accuracy of NCE+RCE by its weights alpha and beta (Ma et al. 2020, Fig. 5)",
         "metrics.csv of runs with loss=nce_rce and a tuning set. seg-anl-classify -m loss=nce_rce "

@@ -85,10 +85,10 @@ def _sparse_rates(runs: Sequence[Run]) -> Values:
     return np.array(epochs, np.int64), np.array([[sparse_rate(outputs) for outputs in some] for some in softmax])
 
 
-TEST = _column("test", "accuracy", "test accuracy", BLACK, DASHES[0], "o")
+TEST = _column("test", "accuracy", "test", BLACK, DASHES[0], "o")
 CLEAN = _column("train", "accuracy_clean", "training, right labels", BLUE, DASHES[3], "^")
 MISLABELED = _column("train", "accuracy_mislabelled", "training, wrong labels (memorized)", VERMILLION, DASHES[1], "s")
-VALIDATION = _column("tuning", "accuracy", "validation accuracy")
+VALIDATION = _column("tuning", "accuracy", "validation")
 SPARSE_RATE = Metric("sparse rate", _sparse_rates, lacks_record("probabilities"))
 
 
@@ -96,7 +96,7 @@ SPARSE_RATE = Metric("sparse rate", _sparse_rates, lacks_record("probabilities")
 class Curves:
     """What a figure of values over epochs shows.
 
-    Each data set and noise has rows of panels of its own. What runs share a line is averaged over their seeds.
+    Each data set and noise has panels of its own. Runs that share a line are averaged over their seeds.
 
     Attributes:
         metrics: what is drawn; of several, a panel holds a line for each of them and ``lines`` is unset.
@@ -107,7 +107,7 @@ class Curves:
         reference: the line, of negative order, of a run that is drawn in every panel of its data set and noise; None
             for a run whose place is asked of the other axes.
         varied: settings (or groups of them) in which the lines of a panel are meant to differ.
-        caption: what a reader must know besides.
+        quantity, caption: what the y axes show, and what a reader must know besides.
     """
 
     metrics: tuple[Metric, ...] = (TEST,)
@@ -118,16 +118,24 @@ class Curves:
     ordered: bool = False
     reference: Axis = lambda _: None
     varied: tuple[str, ...] = LOSS_SETTINGS
+    quantity: str = "test accuracy"
     caption: str = ""
 
     def figure(self, meaning: str, needs: str) -> Figure:
         """The figure that shows this."""
         return Figure(meaning, needs, self.draw, self._reason_against)
 
+    @property
+    def _together(self) -> bool:
+        """Whether a panel has a line for each metric."""
+        return len(self.metrics) > 1 and not self.apart
+
     def _reason_against(self, run: Run) -> str | None:
         lacking = [reason for metric in self.metrics if (reason := metric.lacking(run))]
         placed = all(axis(run) for axis in (self.columns or by.everything, self.rows, self.lines))
-        return lacking[0] if lacking else None if placed or self.reference(run) else "has no place in this figure"
+        if not placed and not self.reference(run):
+            lacking.append("has no place in this figure")
+        return lacking[0] if lacking else None
 
     def draw(self, runs: list[Run], notes: list[str]) -> Drawing | None:
         """Draw the runs; see :class:`Figure`."""
@@ -139,32 +147,29 @@ class Curves:
         width = math.ceil(len(columns) / high)
         drawing, grid = panels(len(rows) * high, width, sharex=True, sharey=True)
         styles, counts = self._styles(cells), set[int]()
-        quantity = (
-            f"{self.metrics[0].text} (%)" if len(self.metrics) == 1 else "rate (%)" if self.apart else "accuracy (%)"
-        )
         for (row, column), lines in cells.items():
             down, across = divmod(columns.index(column), width)
             axes = grid[rows.index(row) * high + down, across]
             axes.set_title(column.text)
             if across == 0:
-                axes.set_ylabel(f"{row.text}\n{quantity}" if len(rows) > 1 else quantity)
-            metrics = self.metrics[column.order :][:1] if self.apart else self.metrics
+                axes.set_ylabel(f"{row.text}\n{self.quantity} (%)" if len(rows) > 1 else f"{self.quantity} (%)")
             for i, (line, some) in enumerate(lines.items()):
                 seeds = seeds_of_one_setting(some, f"the line {line.text!r}" if line.text else "a panel")
                 counts.add(len(seeds))
-                for j, metric in enumerate(metrics):
-                    place, count, style = (
-                        (i, len(lines), styles[line]) if len(metrics) == 1 else (j, len(metrics), metric.style)
-                    )
-                    draw_band(axes, *metric.read(seeds), place, count, **style)
+                if self._together:
+                    for j, metric in enumerate(self.metrics):
+                        draw_band(axes, *metric.read(seeds), j, len(self.metrics), **metric.style)
+                else:
+                    metric = self.metrics[column.order if self.apart else 0]
+                    draw_band(axes, *metric.read(seeds), i, len(lines), **styles[line])
             unlike = differing([flat_settings(run.config) for some in lines.values() for run in some])
             unlike = [n for n in unlike if not any(n == known or n.startswith(f"{known}.") for known in self.varied)]
             if unlike:
                 panel = f"{row.text} {column.text}".strip()
                 notes.append(f"panel {panel!r}: its lines also differ in {', '.join(unlike)}")
         finish_panels(grid, "epoch")
-        if len(self.metrics) > 1 and not self.apart:
-            legend = {metric.text.removesuffix(" accuracy"): metric.style for metric in self.metrics}
+        if self._together:
+            legend = {metric.text: metric.style for metric in self.metrics}
         else:
             legend = {line.text: style for line, style in styles.items() if line.text}
         # Without an axis of their own, the panels' titles name data set and noise already.

@@ -146,11 +146,7 @@ MEAN = {"marker": "^", "markersize": 3.6, "mfc": "white", "mec": "black", "marke
 
 
 def nnce_gradients(runs: list[Run], notes: list[str]) -> Drawing:
-    """Box plots of max over j != y of d NNCE / d p_j, right and wrong labels beside each other, over the epochs.
-
-    Boxes are quartiles, whiskers reach the last sample within 1.5 times the box, triangles are means; outliers are not
-    drawn. Seeds are pooled.
-    """
+    """Box plots of max over j != y of d NNCE / d p_j, right and wrong labels beside each other; seeds are pooled."""
     rows, columns = (by.condition, by.method) if len(by.split(runs, by.method)) > 1 else (by.method, by.condition)
     drawing, grid, cells = _faceted(runs, rows, columns, height=2.1, sharey=True)
     boxes: list[dict[str, Any]] = []
@@ -396,11 +392,8 @@ def values_and_gradients(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """A loss and the L1 norm of its gradient with respect to the logits, for each sample: two arrays ``(N,)``.
 
-    Args:
-        name: a loss that is a function of each sample's softmax.
-        probabilities: softmax ``(N, K)``; zeros count as the smallest number of float16.
-        labels: ``(N,)``.
-        parameters: of the loss.
+    The loss is a function of each sample's softmax: ``probabilities`` ``(N, K)``, of which zeros count as the smallest
+    number of float16, for ``labels`` ``(N,)``.
     """
     import torch
 
