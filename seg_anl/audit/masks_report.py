@@ -26,6 +26,7 @@ from .sources import Source
 from .streaming import progress
 
 SCHEMA = 1
+_FEW_PICTURES = 100  # drawn sooner than processes are started
 _MEASURES = ("offset", "shift", "shift_length", "size", "share", "with")
 _COLUMNS = (
     "item", "score", "suspected", "diagnosis", "structure", "evidence", "group", "fold", *SCORES, "contrast_ratio",
@@ -179,6 +180,7 @@ def write_report(
     files = {case.item: case for case in source.cases}
     shown = found.cases[:show]
     tasks = [_PictureTask(files[row["item"]], source.labels, row["structure"]) for row in shown]
+    workers = workers if len(tasks) > _FEW_PICTURES else 1
     pictures = progress(in_processes(_pictures, tasks, workers), len(tasks), "pictures")
     items = (
         ReviewItem(
