@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from seg_anl import __version__
 from seg_anl.records import UserError, write_csv, write_json
@@ -23,7 +24,6 @@ from .review import ReviewItem, write_review
 from .scores import SCORES
 from .share import Share, share_of, suspected_by_image, suspected_by_mixture
 from .sources import Source
-from .streaming import progress
 
 SCHEMA = 1
 _FEW_PICTURES = 100  # drawn sooner than processes are started
@@ -181,7 +181,8 @@ def write_report(
     shown = found.cases[:show]
     tasks = [_PictureTask(files[row["item"]], source.labels, row["structure"]) for row in shown]
     workers = workers if len(tasks) > _FEW_PICTURES else 1
-    pictures = progress(in_processes(_pictures, tasks, workers), len(tasks), "pictures")
+    drawing = in_processes(_pictures, tasks, workers)
+    pictures = tqdm(drawing, total=len(tasks), unit="case", desc="pictures", disable=None)
     items = (
         ReviewItem(
             row["item"],
