@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 from torch import Tensor
 
-from seg_anl.records.ranges import Negative
+from seg_anl.records.ranges import Interval
 
 from .declarations import loss
 from .inputs import LabeledLogProbs
 
 LOG_ZERO = math.log(1e-4)
+LogZero = Annotated[float, Interval(least=-1e12, below=0)]
 
 
 @loss("mae", formula="1 - p_y", symmetric=True, order=3)
@@ -33,7 +35,7 @@ def nmae(pred: LabeledLogProbs) -> Tensor:
 
 
 @loss("rce", formula=r"-A \, (1 - p_y), \quad A = \text{log_zero}", symmetric=True)
-def rce(pred: LabeledLogProbs, *, log_zero: Negative = LOG_ZERO) -> Tensor:
+def rce(pred: LabeledLogProbs, *, log_zero: LogZero = LOG_ZERO) -> Tensor:
     """Reverse cross entropy, -sum_k p_k log q_k with log 0 := ``log_zero``: MAE times -log_zero.
 
     Reference: Wang et al., Symmetric Cross Entropy for Robust Learning with Noisy Labels, ICCV 2019, Eq. 6. The paper
