@@ -160,8 +160,9 @@ def test_pixels_softmaxes_and_matrices_come_from_files(source, labels, tmp_path,
         np.testing.assert_array_equal(np.load(target / "labels.npy"), prediction_error(labels, softmax, 10, 0.3)[0])
 
     table = tmp_path / "matrix.csv"
-    table.write_text(
-        "\n".join(",".join(str(0.5 * (i == j) + 0.5 * ((i + 2) % 10 == j)) for j in range(10)) for i in range(10))
+    table.write_text(  # with the mark that Excel puts first
+        "\ufeff"
+        + "\n".join(",".join(str(0.5 * (i == j) + 0.5 * ((i + 2) % 10 == j)) for j in range(10)) for i in range(10))
     )
     assert command(main, "labels", source, tmp_path / "matrix", "--kind", "matrix", "--matrix", table)[0] == 0
     noisy = np.load(tmp_path / "matrix" / "labels.npy")
