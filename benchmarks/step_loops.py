@@ -24,7 +24,7 @@ from classification import datasets as classification_data
 from classification.image_batches import training_batches
 from classification.networks import build_model as build_classifier
 from classification.settings import read_settings as classification_settings
-from data_prep.pairing import find_pairs
+from data_prep.layouts import find_pairs
 from seg_anl.engine.batches import ResidentBatches
 from seg_anl.engine.command import compose
 from seg_anl.engine.distribution import Process

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_anl.records import UserError
+from seg_anl.records.files import check_file
 
 
 def read_array(path: Path, *names: str) -> tuple[NDArray[Any], str]:
@@ -26,6 +27,7 @@ def read_array(path: Path, *names: str) -> tuple[NDArray[Any], str]:
     suffix = path.suffix.lower()
     if suffix not in (".npy", ".npz"):
         raise UserError(f"{path}: expected an .npy or .npz file")
+    check_file(path)
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
@@ -39,23 +41,21 @@ def read_array(path: Path, *names: str) -> tuple[NDArray[Any], str]:
             return _numbers(path, loaded[name]), name
     except UserError:
         raise
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
     except Exception as error:  # NumPy parses headers as Python: damaged ones raise errors of any type
+        reason = f"not a whole {suffix} file: {error}"
         if str(error).startswith("Object arrays"):
-            raise UserError(f"{path}: holds Python objects, which are not unpickled; save plain arrays") from error
-        if "allow_pickle" in str(error):  # what NumPy says of any unknown file
-            raise UserError(f"{path}: not a NumPy file") from error
-        raise UserError(f"{path}: not a whole {suffix} file: {error}") from error
+            reason = "holds Python objects, which are not unpickled; save plain arrays"
+        elif "allow_pickle" in str(error):  # what NumPy says of any unknown file
+            reason = "not a NumPy file"
+        raise UserError(f"{path}: {reason}") from error
 
 
 def has_array(path: Path, name: str) -> bool:
     """Whether ``path`` is an ``.npz`` file with an array of this name."""
-    if path.suffix.lower() != ".npz":
-        return False
     try:
+        check_file(path)
         with zipfile.ZipFile(path) as archive:
-            return f"{name}.npy" in archive.namelist()
+            return path.suffix.lower() == ".npz" and f"{name}.npy" in archive.namelist()
     except Exception:  # read_array says what is wrong with it
         return False
 
@@ -68,17 +68,17 @@ def read_matrix(path: Path) -> NDArray[Any]:
     """
     if path.suffix.lower() not in (".csv", ".txt"):
         return read_array(path)[0]
+    check_file(path)
     try:
         lines = path.read_text(encoding="utf-8-sig").replace(",", " ").splitlines()  # Excel puts a mark first
-        rows = [[float(cell) for cell in line.split()] for line in lines if line.strip()]
-        return np.array(rows, dtype=np.float64)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+        return np.array([[float(cell) for cell in line.split()] for line in lines if line.strip()], dtype=np.float64)
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text; save it as CSV in UTF-8") from error
     except ValueError as error:
         reason = "numbers only, a point before decimals, rows of one length and no header"
         raise UserError(f"{path}: not a table of numbers ({reason}): {error}") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def _numbers(path: Path, array: NDArray[Any] | bytes) -> NDArray[Any]:

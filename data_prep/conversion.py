@@ -1,17 +1,13 @@
-"""Pairs of images and masks to a clean folder or to an nnU-Net raw dataset, with every fault named.
-
-Which image belongs to which mask is found by :mod:`data_prep.pairing`.
-"""
+"""Pairs of images and masks to a clean folder or to an nnU-Net raw dataset, with every fault named."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -21,30 +17,26 @@ from tqdm import tqdm
 from seg_anl.records import UserError, make_directory, write_csv, write_json, write_text, written_aside
 
 from .duplicates import Duplicate, Fingerprint, find_duplicates, fingerprint
-from .pairing import TRAINING, Found, Pair
+from .layouts import TRAINING, Found
+from .pairing import Pair
 from .pictures import Picture, check_size, read_image, read_labels, two_valued
 
 SPLIT_COLUMNS = ("id", "split", "image", "mask", "source_width", "source_height", "foreground", "duplicate_of")
 PROBLEMS = "problems.txt"
 
-
-@dataclass(frozen=True)
-class Decoded:
-    """A pair in memory: image (H, W, 3) or (H, W), mask (H, W) of 0 and 1, and the image's size in the file."""
-
-    image: Picture
-    mask: Picture
-    width: int
-    height: int
+T = TypeVar("T")
 
 
-def read_pair(pair: Pair, size: int | None, *, color: bool) -> Decoded:
+def read_pair(pair: Pair, size: int | None, *, color: bool) -> tuple[Picture, Picture, tuple[int, int]]:
     """Read and resize a pair as the published scripts do: image bilinear without antialiasing, mask by nearest element.
 
     Args:
         pair: where the files are.
         size: of the result, square (the image is squashed); None: the size of the file.
         color: (H, W, 3) RGB, or (H, W) gray.
+
+    Returns:
+        The image, the mask (H, W) of 0 and 1, and width and height in the file.
 
     Raises:
         UserError: naming the file that is damaged, has another size than its partner, or is no two-valued mask.
@@ -57,7 +49,7 @@ def read_pair(pair: Pair, size: int | None, *, color: bool) -> Decoded:
     if size is not None:
         image = np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
         binary = np.asarray(cv2.resize(binary, (size, size), interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
-    return Decoded(image, binary, width, height)
+    return image, binary, (width, height)
 
 
 def write_clean_folder(
@@ -78,41 +70,26 @@ def write_clean_folder(
     Raises:
         UserError: when something is missing or broken (problems.txt has all of it) and ``skip_broken`` is False.
     """
-    work = partial(_convert_one, target=target, size=size, color=found.color)
-    rows, prints, problems = [], [], list(found.problems)
-    for outcome in _each(work, found.pairs, workers, "prepare"):
-        if isinstance(outcome, str):
-            problems.append(outcome)
-        else:
-            rows.append(outcome[0])
-            prints.append(outcome[1])
-    duplicates = find_duplicates(prints)
-    _report_problems(problems, target, skip_broken=skip_broken)
+    convert = partial(_convert_one, target=target, size=size, color=found.color)
+    done = _each(convert, found, target, "prepare", workers=workers, skip_broken=skip_broken)
+    rows = [row for row, _ in done]
+    duplicates = find_duplicates([print_ for _, print_ in done])
     first_of = {duplicate.item: duplicate.first for duplicate in reversed(duplicates)}
     for row in rows:
         row["duplicate_of"] = first_of.get(row["id"], "")
-    write_csv(target / "duplicates.csv", [field.name for field in fields(Duplicate)], list(map(asdict, duplicates)))
+    write_csv(target / "duplicates.csv", Duplicate._fields, [duplicate._asdict() for duplicate in duplicates])
     write_csv(target / "split.csv", SPLIT_COLUMNS, rows)
     return rows, duplicates
 
 
 def _convert_one(pair: Pair, target: Path, size: int | None, color: bool) -> tuple[dict[str, Any], Fingerprint]:
-    decoded = read_pair(pair, size, color=color)
+    picture, binary, (width, height) = read_pair(pair, size, color=color)
     image, mask = f"images/{pair.split}/{pair.item}.png", f"masks/{pair.split}/{pair.item}.png"
-    for name in (image, mask):  # an item may lie in a sub-folder
-        make_directory((target / name).parent)
-    _write_png(target / image, decoded.image)
-    _write_png(target / mask, decoded.mask * np.uint8(255))
-    row = {
-        "id": pair.item,
-        "split": pair.split,
-        "image": image,
-        "mask": mask,
-        "source_width": decoded.width,
-        "source_height": decoded.height,
-        "foreground": round(float(decoded.mask.mean()), 6),
-    }
-    return row, fingerprint(pair.item, pair.split, Path(pair.image.name), decoded.image)
+    _write_png(target / image, picture)
+    _write_png(target / mask, binary * np.uint8(255))
+    foreground = round(float(binary.mean()), 6)
+    row = dict(zip(SPLIT_COLUMNS, (pair.item, pair.split, image, mask, width, height, foreground), strict=False))
+    return row, fingerprint(pair.item, pair.split, Path(pair.image.name), picture)
 
 
 def write_raw_dataset(
@@ -127,16 +104,8 @@ def write_raw_dataset(
 ) -> dict[str, int]:
     """Write imagesTr, labelsTr (0 and 1), imagesTs, labelsTs and dataset.json to ``folder``.
 
-    The split ``train`` goes to Tr, every other one to Ts.
-
-    Args:
-        found: pairs, and what is wrong with the folders they came from.
-        folder: ``DatasetNNN_NAME``.
-        name: of the dataset.
-        size: as in :func:`read_pair`.
-        label: what the masks show.
-        workers: threads.
-        skip_broken: carry on with the pairs that are whole.
+    The split ``train`` goes to Tr, every other one to Ts. The arguments are those of :func:`write_clean_folder`, with
+    the ``name`` of the dataset and the ``label``, what the masks show.
 
     Returns:
         The number of cases in ``Tr`` and ``Ts``.
@@ -144,16 +113,8 @@ def write_raw_dataset(
     Raises:
         UserError: when something is missing or broken and ``skip_broken`` is False, or nothing is left to train on.
     """
-    sides = {_side(pair) for pair in found.pairs}
-    for part in sorted(f"{what}{side}" for what in ("images", "labels") for side in sides):
-        make_directory(folder / part)
-    problems, written = list(found.problems), Counter[str]()
-    for outcome in _each(partial(_write_case, folder=folder, size=size), found.pairs, workers, "convert"):
-        if outcome in ("Tr", "Ts"):
-            written[outcome] += 1
-        else:
-            problems.append(outcome)
-    _report_problems(problems, folder, skip_broken=skip_broken)
+    convert = partial(_write_case, folder=folder, size=size)
+    written = Counter(_each(convert, found, folder, "convert", workers=workers, skip_broken=skip_broken))
     if written["Tr"] == 0:
         raise UserError(f"{folder}: no training case; nnU-Net needs the split {TRAINING!r}")
     description = {
@@ -168,38 +129,41 @@ def write_raw_dataset(
     return {"Tr": written["Tr"], "Ts": written["Ts"]}
 
 
-def _side(pair: Pair) -> str:
-    return "Tr" if pair.split == TRAINING else "Ts"
-
-
 def _write_case(pair: Pair, folder: Path, size: int | None) -> str:
     if "/" in pair.item:
-        raise UserError(f"{pair.image} lies in a sub-folder, but nnU-Net has its cases side by side; move it up")
-    decoded, side = read_pair(pair, size, color=True), _side(pair)
-    _write_png(folder / f"images{side}" / f"{pair.item}_0000.png", decoded.image)
-    _write_png(folder / f"labels{side}" / f"{pair.item}.png", decoded.mask)
+        raise UserError(f"{pair.image.name} lies in a sub-folder, but nnU-Net has its cases side by side; move it up")
+    image, mask, _ = read_pair(pair, size, color=True)
+    side = "Tr" if pair.split == TRAINING else "Ts"
+    _write_png(folder / f"images{side}" / f"{pair.item}_0000.png", image)
+    _write_png(folder / f"labels{side}" / f"{pair.item}.png", mask)
     return side
 
 
-def _each(work: Callable[[Pair], Any], pairs: Sequence[Pair], workers: int, title: str) -> Iterator[Any]:
-    """``work`` on every pair in threads, in order, with a progress bar; a UserError comes back as its text.
+def _each(
+    work: Callable[[Pair], T], found: Found, target: Path, title: str, *, workers: int, skip_broken: bool
+) -> list[T]:
+    """``work`` on every pair in threads, in order; what was wrong is kept in problems.txt, and raised as one line.
 
     Threads do, because decoding and resizing happen outside the interpreter's lock.
     """
+    problems = list(found.problems)
 
-    def safely(pair: Pair) -> Any:
+    def safely(pair: Pair) -> T | UserError:
         try:
             return work(pair)
         except UserError as error:
-            return str(error)
+            return error
 
     with ThreadPoolExecutor(workers) as pool:
-        yield from tqdm(pool.map(safely, pairs), total=len(pairs), unit="pair", desc=title, disable=None)
+        outcomes = list(
+            tqdm(pool.map(safely, found.pairs), total=len(found.pairs), unit="pair", desc=title, disable=None)
+        )
+    problems += [str(outcome) for outcome in outcomes if isinstance(outcome, UserError)]
+    _report_problems(problems, target / PROBLEMS, skip_broken=skip_broken)
+    return [outcome for outcome in outcomes if not isinstance(outcome, UserError)]
 
 
-def _report_problems(problems: Sequence[str], target: Path, *, skip_broken: bool) -> None:
-    """Keep every problem in problems.txt; raise one line about them unless they may be skipped."""
-    path = target / PROBLEMS
+def _report_problems(problems: Sequence[str], path: Path, *, skip_broken: bool) -> None:
     path.unlink(missing_ok=True)
     if not problems:
         return
@@ -210,9 +174,6 @@ def _report_problems(problems: Sequence[str], target: Path, *, skip_broken: bool
 
 
 def _write_png(path: Path, picture: Picture) -> None:
-    """Write a PNG file, whole or not at all."""
-    try:
-        with written_aside(path) as aside:
-            Image.fromarray(picture).save(aside, format="PNG")
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    make_directory(path.parent)
+    with written_aside(path) as aside:
+        Image.fromarray(picture).save(aside, format="PNG")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -18,8 +18,7 @@ NEAR = 0.99
 _BLOCK = 1024
 
 
-@dataclass(frozen=True)
-class Fingerprint:
+class Fingerprint(NamedTuple):
     """What tells pictures apart: the file's SHA-256 and a normalized thumbnail (zero mean, unit length)."""
 
     item: str
@@ -28,14 +27,11 @@ class Fingerprint:
     thumbnail: NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Duplicate:
-    """Two items that show the same picture; ``first`` stands earlier in the dataset.
+class Duplicate(NamedTuple):
+    """A row of duplicates.csv: two items that show the same picture; ``first`` stands earlier in the dataset.
 
-    Attributes:
-        first, first_split, item, split: the two.
-        kind: ``"exact"`` for equal files, ``"near"`` for the same picture in other files.
-        similarity: correlation of the thumbnails.
+    The kind is ``"exact"`` for equal files, ``"near"`` for the same picture in other files; the similarity is the
+    correlation of the thumbnails.
     """
 
     first: str
@@ -56,12 +52,9 @@ def fingerprint(item: str, split: str, file: Path, image: NDArray[np.uint8]) -> 
 
 
 def find_duplicates(prints: Sequence[Fingerprint]) -> list[Duplicate]:
-    """All pairs that are equal files or whose thumbnails correlate by at least 0.99; pictures of one color never
-    do."""
-    if not prints:
-        return []
-    thumbnails = np.stack([one.thumbnail for one in prints])
+    """All pairs that are equal files or whose thumbnails correlate by at least 0.99; those of one color never do."""
     found = []
+    thumbnails = np.array([one.thumbnail for one in prints])
     for start in range(0, len(prints), _BLOCK):
         similarity = thumbnails[start : start + _BLOCK] @ thumbnails.T
         for row, column in np.argwhere(similarity >= NEAR):
@@ -70,11 +63,10 @@ def find_duplicates(prints: Sequence[Fingerprint]) -> list[Duplicate]:
                 found.append((first, second, "near", float(similarity[row, column])))
     by_digest: dict[str, Fingerprint] = {}
     for one in prints:
-        first = by_digest.setdefault(one.sha256, one)
-        if first is not one:
+        if (first := by_digest.setdefault(one.sha256, one)) is not one:
             found.append((first, one, "exact", 1.0))
     found.sort(key=lambda pair: (pair[2], pair[0].item, pair[1].item))
     return [
-        Duplicate(first.item, first.split, second.item, second.split, kind, round(similarity, 5))
-        for first, second, kind, similarity in found
+        Duplicate(one.item, one.split, other.item, other.split, kind, round(similarity, 5))
+        for one, other, kind, similarity in found
     ]

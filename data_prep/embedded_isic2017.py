@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import zipfile
 from pathlib import Path
@@ -19,9 +18,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from seg_anl.records import UserError, chosen_items, run_command, written_aside
-from seg_anl.records.seeds import MASK_SUFFIX
+from seg_anl.records.command_line import OneLineParser
 
-from .pairing import official_folders
+from .layouts import official_folders
+from .pairing import match
 
 SIZE = 96
 SEED = 2017
@@ -35,25 +35,25 @@ def make_embedded(root: Path, out: Path) -> None:
     """Write the archive ``out`` from the official folders below ``root``."""
     with written_aside(out) as aside, zipfile.ZipFile(aside, "w", zipfile.ZIP_STORED) as archive:
         for split in ("train", "validation"):
-            images, masks = official_folders(root, split)
-            names = {path.stem for path in images.glob("ISIC_*.jpg")} - DUPLICATES
-            if not names:
-                raise UserError(f"no ISIC_*.jpg in {images}; expected the official ISIC-2017 layout")
-            if split == "train":
-                names = chosen_items(names, TRAINING_PAIRS / len(names), SEED)
-            for name in tqdm(sorted(names), desc=split, unit="pair"):
-                image = Image.open(images / f"{name}.jpg").convert("RGB").resize((SIZE, SIZE), Image.Resampling.BOX)
-                mask = (
-                    Image.open(masks / f"{name}{MASK_SUFFIX}.png")
-                    .convert("L")
-                    .resize((SIZE, SIZE), Image.Resampling.BOX)
+            pairs = {pair.item: pair for pair in match(*official_folders(root, split), split).pairs}
+            items = pairs.keys() - DUPLICATES
+            if not items:
+                raise UserError(
+                    f"no pairs in {official_folders(root, split)[0]}; expected the official ISIC-2017 layout"
                 )
-                binary = Image.fromarray(np.asarray(mask) >= 128).convert("1")
-                _add(archive, f"images/{split}/{name}.jpg", image, {"format": "JPEG", "quality": 88, "optimize": True})
-                _add(archive, f"masks/{split}/{name}.png", binary, {"format": "PNG", "optimize": True})
+            if split == "train":
+                items = chosen_items(items, TRAINING_PAIRS / len(items), SEED)
+            for item in tqdm(sorted(items), desc=split, unit="pair"):
+                image, gray = (
+                    Image.open(file.name).convert(mode).resize((SIZE, SIZE), Image.Resampling.BOX)
+                    for file, mode in ((pairs[item].image, "RGB"), (pairs[item].mask, "L"))
+                )
+                mask = Image.fromarray(np.asarray(gray) >= 128).convert("1")
+                _add(archive, f"images/{split}/{item}.jpg", image, format="JPEG", quality=88, optimize=True)
+                _add(archive, f"masks/{split}/{item}.png", mask, format="PNG", optimize=True)
 
 
-def _add(archive: zipfile.ZipFile, name: str, image: Image.Image, options: dict[str, Any]) -> None:
+def _add(archive: zipfile.ZipFile, name: str, image: Image.Image, **options: Any) -> None:
     data = io.BytesIO()
     image.save(data, **options)
     archive.writestr(zipfile.ZipInfo(name), data.getvalue())  # ZipInfo's fixed date keeps the bytes the same
@@ -61,11 +61,11 @@ def _add(archive: zipfile.ZipFile, name: str, image: Image.Image, options: dict[
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(prog="data_prep.embedded_isic2017", description=__doc__)
     parser.add_argument("root", type=Path, help="folder that holds the official ISIC-2017 Part 1 folders")
     parser.add_argument("out", type=Path, help="the archive to write")
     args = parser.parse_args()
-    run_command("data_prep.embedded_isic2017", lambda: make_embedded(args.root, args.out))
+    run_command(parser.prog, lambda: make_embedded(args.root, args.out))
 
 
 if __name__ == "__main__":

@@ -18,16 +18,8 @@ MASKS_FILE, MANIFEST_FILE = "masks.npz", "manifest.json"
 def write_noisy_masks(
     folder: Path, masks: Sequence[NDArray[Any]], records: Sequence[NoiseRecord], settings: Mapping[str, Any]
 ) -> None:
-    """Write masks.npz and the manifest into ``folder``, which is made where it is missing.
-
-    Args:
-        folder: of the run's noise.
-        masks: noisy ones, all of one shape, sorted by item.
-        records: of the masks, in the same order.
-        settings: for the manifest.
-    """
-    make_directory(folder)
-    with written_aside(folder / MASKS_FILE) as aside:
+    """Write masks (of one shape, sorted by item), their records and the settings into ``folder``, made if missing."""
+    with written_aside(make_directory(folder) / MASKS_FILE) as aside:
         np.savez_compressed(aside, masks=np.stack(masks))
     write_manifest(folder, dict(settings), records)
 

@@ -33,24 +33,25 @@ def distances(
     Returns:
         ``dice``, ``assd``, ``hd95`` (None where they have no value) and their ``unit``, ``"mm"`` or ``"px"``.
     """
-    long = [axis for axis in range(clean.ndim) if clean.shape[axis] != 1]
+    steps = [1.0] * clean.ndim if spacing is None else spacing
+    long = np.array([step for step, length in zip(steps, clean.shape, strict=True) if length != 1])
     clean, noisy = clean.squeeze(), noisy.squeeze()
-    steps = None if spacing is None else tuple(spacing[axis] for axis in long)
     values = [value for value in label_values(clean) if labels is None or value in labels]
-    rows = [_of_one_label(clean == value, noisy == value, steps) for value in values]
-    unit = "px" if spacing is None else "mm"
-    return {**{name: _mean([row[name] for row in rows]) for name in ("dice", "assd", "hd95")}, "unit": unit}
+    rows = [_of_one_label(clean == value, noisy == value, long) for value in values]
+    known = {name: [row[name] for row in rows if name in row] for name in ("dice", "assd", "hd95")}
+    means = {name: sum(numbers) / len(numbers) if numbers else None for name, numbers in known.items()}
+    return {**means, "unit": "px" if spacing is None else "mm"}
 
 
-def _of_one_label(clean: BoolArray, noisy: BoolArray, spacing: tuple[float, ...] | None) -> dict[str, float | None]:
+def _of_one_label(clean: BoolArray, noisy: BoolArray, steps: NDArray[np.float64]) -> dict[str, float]:
     common = int(np.count_nonzero(clean & noisy))
     dice = 2 * common / (int(np.count_nonzero(clean)) + int(np.count_nonzero(noisy)))
-    if common == np.count_nonzero(clean) == np.count_nonzero(noisy):
+    if dice == 1:
         return {"dice": 1.0, "assd": 0.0, "hd95": 0.0}
     if not noisy.any() or clean.ndim < 2:
-        return {"dice": dice, "assd": None, "hd95": None}
+        return {"dice": dice}
     box = widened(bounding_box(clean | noisy), 1, clean.shape)
-    rims = [np.argwhere(_rim(mask[box])) * (1.0 if spacing is None else np.asarray(spacing)) for mask in (noisy, clean)]
+    rims = [np.argwhere(_rim(mask[box])) * steps for mask in (noisy, clean)]
     there, back = (
         scipy.spatial.KDTree(target, leafsize=32).query(points)[0].astype(np.float32)
         for points, target in (rims, rims[::-1])
@@ -58,18 +59,10 @@ def _of_one_label(clean: BoolArray, noisy: BoolArray, spacing: tuple[float, ...]
     hd95 = max(float(np.quantile(way, 0.95)) for way in (there, back))
     import torch  # takes a second to import, and only its float32 mean rounds as MONAI's in the sixth decimal
 
-    return {
-        "dice": dice,
-        "assd": round(float(torch.from_numpy(np.concatenate([there, back])).mean()), 6),
-        "hd95": round(hd95, 6),
-    }
+    assd = float(torch.from_numpy(np.concatenate([there, back])).mean())
+    return {"dice": dice, "assd": round(assd, 6), "hd95": round(hd95, 6)}
 
 
 def _rim(mask: BoolArray) -> BoolArray:
     """The elements with a neighbor outside; what lies outside the array counts as such."""
     return mask ^ scipy.ndimage.binary_erosion(mask)
-
-
-def _mean(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None

@@ -13,24 +13,24 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 from tqdm import tqdm
 
 from seg_anl import __version__
-from seg_anl.records import NoiseRecord, UserError, item_id, make_directory, write_manifest, written_aside
+from seg_anl.records import NoiseRecord, UserError, array_digest, item_id, make_directory, write_manifest, written_aside
 from seg_anl.records.atomic import PARTIAL_PREFIX
+from seg_anl.records.command_line import refuse_overlap
 from seg_anl.records.lock import LOCK_FILE, locked
 
-from .command_line import refuse_overlap
 from .mask_distances import distances
 from .mask_files import load_mask, mask_paths, mask_suffix, save_mask
 from .mask_noise import ItemNoise, MaskNoiseSettings, apply_noise, plan_noise
@@ -61,12 +61,28 @@ class MaskFolderSettings(MaskNoiseSettings):
             raise UserError(f"--labels takes values of 1 and above, not {min(self.labels)}: 0 is background")
 
 
-@dataclass(frozen=True)
-class _Task:
+class _Task(NamedTuple):
     source: Path
     target: Path
     plan: ItemNoise
     settings: MaskFolderSettings
+
+
+class _Run(NamedTuple):
+    """A run's folder, and what identifies the run there."""
+
+    folder: Path
+    target: Path
+    tasks: list[_Task]
+    identity: dict[str, Any]
+
+    @property
+    def journal(self) -> Path:
+        return self.folder / JOURNAL
+
+    @property
+    def manifest(self) -> Path:
+        return self.folder / MANIFEST
 
 
 def run_mask_noise(
@@ -97,47 +113,72 @@ def run_mask_noise(
         UserError: bad input, or a target that holds something else. Masks that cannot be used are named together at the
             end; the others are done by then and a second run does only what is missing.
     """
-    manifest_folder = target if manifest_folder is None else manifest_folder
-    refuse_overlap(source, manifest_folder)
+    folder = target if manifest_folder is None else manifest_folder
+    refuse_overlap(source, folder)
     paths = mask_paths(source, pattern)
     ids = [item_id(path, source) for path in paths]
-    try:
-        plan = plan_noise(ids, alpha=settings.alpha, kinds=settings.kinds, seed=settings.seed, mode=settings.mode)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    identity = _identity(settings, ids)
-    all_tasks = [
-        _Task(path, target / path.relative_to(source), item, settings) for path, item in zip(paths, plan, strict=True)
-    ]
-    own = {path.relative_to(source) for path in paths}
-    finished = _finished(manifest_folder, target, identity, overwrite, own)
-    whole = (manifest_folder / MANIFEST).is_file() and not (manifest_folder / JOURNAL).exists()
-    if whole and not _still_to_do(all_tasks, finished):
+    plan = plan_noise(ids, alpha=settings.alpha, kinds=settings.kinds, seed=settings.seed, mode=settings.mode)
+    tasks = [_Task(p, target / p.relative_to(source), item, settings) for p, item in zip(paths, plan, strict=True)]
+    run = _Run(folder, target, tasks, _identity(settings, ids))
+    finished = _finished(run, overwrite=overwrite)
+    if run.manifest.is_file() and not run.journal.exists() and len(finished) == len(ids):
         return [finished[item] for item in sorted(ids)]
-    with locked(manifest_folder):
-        # Looked at again: until now another process may have been at work here.
-        finished = _finished(manifest_folder, target, identity, overwrite, own)
+    with locked(folder):
+        finished = _finished(run, overwrite=overwrite)  # until now another process may have been at work here
         if overwrite:
             for name in (JOURNAL, MANIFEST, "manifest.csv", PREVIEW):
-                (manifest_folder / name).unlink(missing_ok=True)
-        tasks = _still_to_do(all_tasks, finished)
-        for folder in sorted({task.target.parent for task in tasks}):
-            make_directory(folder)
-            for leftover in folder.glob(f"{PARTIAL_PREFIX}*"):
-                leftover.unlink()
-        again = {task.plan.item for task in tasks}
-        finished = {item: record for item, record in finished.items() if item not in again}
-        errors = _do(tasks, manifest_folder / JOURNAL, identity, finished, workers)
+                (folder / name).unlink(missing_ok=True)
+        errors = _do(run, finished, workers)
         if errors:
             more = f"; and {len(errors) - _ERRORS_SHOWN} more" if len(errors) > _ERRORS_SHOWN else ""
             raise UserError(f"{len(errors)} of {len(paths)} masks failed: {'; '.join(errors[:_ERRORS_SHOWN])}{more}")
         records = [finished[item] for item in sorted(ids)]
-        _write_or_explain(manifest_folder, identity, records)
+        write_manifest(folder, run.identity, records)
+        run.journal.unlink()
     return records
 
 
-def _still_to_do(tasks: Sequence[_Task], finished: Collection[str]) -> list[_Task]:
-    return [task for task in tasks if task.plan.item not in finished or not _is_newer(task.target, task.source)]
+def _identity(settings: MaskFolderSettings, ids: Sequence[str]) -> dict[str, Any]:
+    """Settings as the manifest keeps them, with what else decides the result: the items and the program's version."""
+    digest = hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
+    plain = json.loads(json.dumps(asdict(settings)))
+    return {"command": "masks", "version": __version__, **plain, "items": len(ids), "items_sha256": digest}
+
+
+def _finished(run: _Run, *, overwrite: bool) -> dict[str, NoiseRecord]:
+    """The records by item of what an earlier, equal run has finished; an error when something else is there."""
+    folder, identity = run.folder, run.identity
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise UserError(f"{folder} is a file; expected a folder")
+    if not folder.exists() or not {path.name for path in folder.iterdir()} - {LOCK_FILE}:
+        return {}
+    settings, records = _earlier_run(run)
+    if overwrite:
+        own = {task.target for task in run.tasks}
+        for path in sorted(run.target.rglob("*")):
+            if mask_suffix(path) and path.is_file() and path.name != PREVIEW and path not in own:
+                raise UserError(
+                    f"{run.target} holds {path.relative_to(run.target)}, which this run would not replace; choose "
+                    "another folder"
+                )
+        return {}
+    if settings is None:
+        raise UserError(f"{folder} is not empty and holds no noise of this command; choose another or --overwrite")
+    changed = [
+        f"{name} {settings.get(name)} (now {value})" for name, value in identity.items() if settings.get(name) != value
+    ]
+    if changed:
+        was = ", ".join(changed[:3])
+        raise UserError(f"{folder} holds masks of other settings: {was}; choose another folder or --overwrite")
+    kept_at = (run.journal if run.journal.is_file() else run.manifest).stat().st_mtime_ns
+    finished = {}
+    for task in run.tasks:
+        record = records.get(task.plan.item)
+        if record is not None and _is_newer(task.target, task.source):
+            if task.target.stat().st_ctime_ns > kept_at:  # put there, or touched, since the record was written
+                _check_result(task.target, record)
+            finished[record.item] = record
+    return finished
 
 
 def _is_newer(target: Path, source: Path) -> bool:
@@ -152,74 +193,46 @@ def _is_newer(target: Path, source: Path) -> bool:
     return target.stat().st_mtime_ns >= max(state.st_mtime_ns, state.st_ctime_ns, link.st_ctime_ns)
 
 
-def _identity(settings: MaskFolderSettings, ids: Sequence[str]) -> dict[str, Any]:
-    """Settings as the manifest keeps them, with what else decides the result: the items and the program's version."""
-    digest = hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
-    plain = json.loads(json.dumps(asdict(settings)))
-    return {"command": "masks", "version": __version__, **plain, "items": len(ids), "items_sha256": digest}
+def _check_result(target: Path, record: NoiseRecord) -> None:
+    """Raise a UserError unless ``target`` holds the mask that ``record`` tells of."""
+    try:
+        same = array_digest(load_mask(target).array) == record.result_sha256
+    except UserError:
+        same = False
+    if not same:
+        raise UserError(
+            f"{target} is not the mask that this command wrote (SHA-256 in {MANIFEST}): delete it, and it is made again"
+        )
 
 
-def _finished(
-    folder: Path, target: Path, identity: dict[str, Any], overwrite: bool, own: set[Path]
-) -> dict[str, NoiseRecord]:
-    """The records of an earlier, equal run in ``folder``; an error when something else is there."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file; expected a folder")
-    if not folder.exists() or not {path.name for path in folder.iterdir()} - {LOCK_FILE}:
-        return {}
-    earlier = _earlier_run(folder)
-    if earlier is not None and earlier[0] == identity and not overwrite:
-        return earlier[1]
-    if not overwrite:
-        if earlier is None:
-            raise UserError(f"{folder} is not empty and holds no noise of this command; choose another or --overwrite")
-        changed = [name for name in identity if identity[name] != earlier[0].get(name)]
-        was = ", ".join(f"{name} {earlier[0].get(name)} (now {identity[name]})" for name in changed[:3])
-        raise UserError(f"{folder} holds masks of other settings: {was}; choose another folder or --overwrite")
-    foreign = sorted({path.relative_to(target) for path in _masks_in(target)} - own)
-    if foreign:
-        raise UserError(f"{target} holds {foreign[0]}, which this run would not replace; choose another folder")
-    return {}
-
-
-def _masks_in(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if mask_suffix(path) and path.is_file() and path.name != PREVIEW]
-
-
-def _earlier_run(folder: Path) -> tuple[dict[str, Any], dict[str, NoiseRecord]] | None:
+def _earlier_run(run: _Run) -> tuple[dict[str, Any] | None, dict[str, NoiseRecord]]:
     """Settings and records that an earlier run left as a journal (if it was cut short) or as a manifest."""
     try:
-        if (folder / JOURNAL).is_file():
-            lines = _whole_lines(folder / JOURNAL)
-            return next(lines), {row["item"]: NoiseRecord(**row) for row in lines}
-        if (folder / MANIFEST).is_file():
-            content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-            return content["settings"], {row["item"]: NoiseRecord(**row) for row in content["items"]}
-    except (StopIteration, KeyError, TypeError, ValueError):
-        return None
-    return None
+        if run.journal.is_file():
+            # The last line may have been cut off when the process was killed.
+            settings, *rows = (json.loads(line) for line in run.journal.read_bytes().split(b"\n")[:-1])
+        elif run.manifest.is_file():
+            content = json.loads(run.manifest.read_text(encoding="utf-8"))
+            settings, rows = dict(content["settings"]), content["items"]
+        else:
+            return None, {}
+        return settings, {row["item"]: NoiseRecord(**row) for row in rows}
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return None, {}
 
 
-def _whole_lines(journal: Path) -> Iterator[Any]:
-    """The journal's lines; the last one may have been cut off when the process was killed, and is left out then."""
-    for line in journal.read_bytes().split(b"\n")[:-1]:
-        yield json.loads(line)
-
-
-def _do(
-    tasks: list[_Task],
-    journal: Path,
-    identity: dict[str, Any],
-    finished: dict[str, NoiseRecord],
-    workers: int,
-) -> list[str]:
-    """Do the tasks, adding each record to journal and ``finished``; returns what went wrong with single masks."""
+def _do(run: _Run, finished: dict[str, NoiseRecord], workers: int) -> list[str]:
+    """Do what is not finished, adding each record to journal and ``finished``; returns what went wrong with masks."""
+    tasks = [task for task in run.tasks if task.plan.item not in finished]
+    for folder in sorted({task.target.parent for task in tasks}):
+        for leftover in make_directory(folder).glob(f"{PARTIAL_PREFIX}*"):
+            leftover.unlink()
+    with written_aside(run.journal) as aside:
+        rows: list[Any] = [run.identity, *map(asdict, finished.values())]
+        aside.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     errors = []
     try:
-        with written_aside(journal) as aside:
-            rows: list[Any] = [identity, *(asdict(record) for record in finished.values())]
-            aside.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        with open(journal, "a", encoding="utf-8") as file:
+        with open(run.journal, "a", encoding="utf-8") as file:
             for outcome in tqdm(_results(tasks, workers), total=len(tasks), unit="mask", desc="noise", disable=None):
                 if isinstance(outcome, str):
                     errors.append(outcome)
@@ -228,7 +241,7 @@ def _do(
                 file.write(json.dumps(asdict(outcome)) + "\n")
                 file.flush()
     except OSError as error:
-        raise UserError(f"cannot write {journal}: {error.strerror or error}") from error
+        raise UserError(f"cannot write {run.journal}: {error.strerror or error}") from error
     return errors
 
 
@@ -284,37 +297,17 @@ def _one_mask(task: _Task) -> NoiseRecord | str:
         mask = load_mask(task.source)
         if settings.mm and mask.spacing is None:
             raise UserError(f"{task.source}: --mm needs a file that knows its voxel size")
-        noisy, record = apply_noise(
-            mask.array,
-            settings.beta,
-            task.plan,
-            labels=settings.labels,
-            spacing=mask.spacing if settings.mm else None,
-        )
+        spacing = mask.spacing if settings.mm else None
+        noisy, record = apply_noise(mask.array, settings.beta, task.plan, settings.labels, spacing)
     except UserError as error:
         return str(error)
     except ValueError as error:
         return f"{task.source}: {error}"
     if record.source_sha256 == record.result_sha256:
-        _copy(task.source, task.target)
+        with written_aside(task.target) as aside:
+            shutil.copyfile(task.source, aside)
     else:
         save_mask(mask, noisy, task.target)
     if settings.distances and record.kind != "none":
         record.measures.update(distances(mask.array, noisy, mask.spacing, settings.labels))
     return record
-
-
-def _copy(source: Path, target: Path) -> None:
-    try:
-        with written_aside(target) as aside:
-            shutil.copyfile(source, aside)
-    except OSError as error:
-        raise UserError(f"cannot write {target}: {error.strerror or error}") from error
-
-
-def _write_or_explain(folder: Path, identity: dict[str, Any], records: list[NoiseRecord]) -> None:
-    try:
-        write_manifest(folder, identity, records)
-        (folder / JOURNAL).unlink()
-    except OSError as error:
-        raise UserError(f"cannot write {folder / MANIFEST}: {error.strerror or error}") from error

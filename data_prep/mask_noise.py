@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,23 +18,8 @@ from seg_anl.records import NoiseRecord, UserError, array_digest, chosen_items, 
 from seg_anl.records.ranges import Fraction, Interval, complaint
 
 from .mask_kinds import DEFAULT_KINDS, Outcome, Structure, checked_kinds, mask_kinds
-from .mask_kinds.affine import PublishedDraw, affine, published_affine
-from .mask_kinds.morphology import dilate, erode
-
-__all__ = [
-    "DEFAULT_KINDS",
-    "ItemNoise",
-    "MaskNoiseSettings",
-    "add_mask_noise",
-    "affine",
-    "apply_noise",
-    "check_fraction",
-    "dilate",
-    "erode",
-    "label_values",
-    "noisy_dataset",
-    "plan_noise",
-]
+from .mask_kinds.affine import PublishedDraw, published_affine
+from .regions import without_flat_axes
 
 UNCHANGED = "unchanged: too small, too full or too confined for this strength"
 LESS = "less than asked: no room, or too coarse a step"
@@ -67,8 +52,7 @@ class MaskNoiseSettings:
             raise UserError(str(error)) from error
 
 
-@dataclass(frozen=True)
-class ItemNoise:
+class ItemNoise(NamedTuple):
     """What is planned for one item.
 
     Attributes:
@@ -76,13 +60,11 @@ class ItemNoise:
         kind: a name of :func:`data_prep.mask_kinds.mask_kinds`, or ``"none"``.
         seed: from which its own generators start.
         published: the published script's draws for an ``affine`` item in mode ``official``.
-        mode: ``"corrected"`` or ``"official"``.
     """
 
     item: str
     kind: str
     seed: int
-    mode: str = "corrected"
     published: PublishedDraw | None = None
 
 
@@ -129,12 +111,8 @@ def add_mask_noise(
     >>> record.kind, round(record.realised, 3), record.parameters
     ('dilate', 0.523, {'steps': 4})
     """
-    kinds = checked_kinds(kinds, mode)
-    if mode == "official":
-        plan = _published_plan(item_id, kinds, seed, random.Random(item_hash(seed, item_id)))
-    else:
-        plan = _corrected_plan(item_id, kinds, seed)
-    return apply_noise(mask, ratio, plan, labels=labels, spacing=spacing)
+    stream = random.Random(item_hash(seed, item_id)) if mode == "official" else None
+    return apply_noise(mask, ratio, _plan(item_id, checked_kinds(kinds, mode), seed, stream), labels, spacing)
 
 
 def noisy_dataset(
@@ -167,12 +145,8 @@ def noisy_dataset(
     if len(masks) != len(ids):
         raise ValueError(f"{len(masks)} masks but {len(ids)} ids")
     plan = plan_noise(ids, alpha=alpha, kinds=kinds, seed=seed, mode=mode)
-    noisy, records = [], []
-    for mask, item in zip(masks, plan, strict=True):
-        changed, record = apply_noise(mask, beta, item)
-        noisy.append(changed)
-        records.append(record)
-    return noisy, records
+    done = [apply_noise(mask, beta, item) for mask, item in zip(masks, plan, strict=True)]
+    return [mask for mask, _ in done], [record for _, record in done]
 
 
 def plan_noise(
@@ -192,43 +166,60 @@ def plan_noise(
     if len(set(ids)) != len(ids):
         repeated = next(item for position, item in enumerate(ids) if item in ids[:position])
         raise ValueError(f"the id {repeated!r} stands for more than one item")
-    plans: dict[str, ItemNoise] = {}
     if mode == "official":
-        stream = random.Random(seed)
-        shuffled = sorted(ids)
+        stream, shuffled = random.Random(seed), sorted(ids)
         stream.shuffle(shuffled)
-        noisy = set(shuffled[: int(len(shuffled) * alpha)])
-        for item in sorted(noisy):
-            plans[item] = _published_plan(item, kinds, seed, stream)
+        chosen = sorted(shuffled[: int(len(shuffled) * alpha)])
+        plans = {item: _plan(item, kinds, seed, stream) for item in chosen}
     else:
-        plans = {item: _corrected_plan(item, kinds, seed) for item in chosen_items(ids, alpha, seed)}
-    return [plans.get(item, ItemNoise(item, "none", seed, mode)) for item in ids]
+        plans = {item: _plan(item, kinds, seed) for item in chosen_items(ids, alpha, seed)}
+    return [plans.get(item, ItemNoise(item, "none", seed)) for item in ids]
+
+
+def _plan(item: str, kinds: tuple[str, ...], seed: int, published: random.Random | None = None) -> ItemNoise:
+    """Of a noisy item; ``published`` is the stream of mode ``official``."""
+    if published is None:
+        return ItemNoise(item, kinds[int(item_generator(seed, item, "kind").integers(len(kinds)))], seed)
+    kind = published.choice(kinds)
+    return ItemNoise(item, kind, seed, PublishedDraw.from_stream(published) if kind == "affine" else None)
 
 
 def apply_noise(
     mask: NDArray[Any],
     ratio: float,
     plan: ItemNoise,
-    *,
     labels: Sequence[int] | None = None,
     spacing: Sequence[float] | None = None,
 ) -> tuple[NDArray[Any], NoiseRecord]:
     """Do to ``mask`` what is planned for it; arguments, result and errors as in :func:`add_mask_noise`."""
     check_fraction("beta", ratio)
-    flat, flat_spacing = _without_flat_axes(mask, spacing)
+    if spacing is not None and (len(spacing) != mask.ndim or not all(0 < step < np.inf for step in spacing)):
+        raise ValueError(f"spacing takes one positive number per axis of the mask ({mask.ndim}), not {tuple(spacing)}")
+    # A single slice is a picture, and would erode to nothing as a volume.
+    flat, axes = without_flat_axes(mask)
+    if flat.ndim not in (2, 3):
+        raise ValueError(f"a mask has two or three dimensions, not the shape {mask.shape}")
     values = label_values(flat)
     digest = array_digest(mask)
     if plan.kind == "none":
         return mask.copy(), NoiseRecord(plan.item, "none", 0.0, 0.0, source_sha256=digest, result_sha256=digest)
     wanted = values if labels is None else [value for value in values if value in labels]
-    noisy, parameters, notes = _change(flat, ratio, plan, values, wanted, flat_spacing)
-    area = int(np.count_nonzero(np.isin(flat, wanted))) if labels is not None else int(np.count_nonzero(flat))
-    changed = int(np.count_nonzero(noisy != flat))
+    steps = None if spacing is None else tuple(float(spacing[axis]) for axis in axes)
+    kind = mask_kinds()[plan.kind]
+    parameters: dict[str, Any] = {}
     if not wanted:
-        notes = ["empty mask" if not values else f"none of the labels {', '.join(map(str, labels or ()))} in this mask"]
-    elif not notes and changed == 0:  # a kind that looks at all labels at once
+        missing = f"none of the labels {', '.join(map(str, labels or ()))} in this mask"
+        noisy, notes = flat.copy(), [missing if values else "empty mask"]
+    elif kind.whole_mask:
+        noisy, parameters, note = kind.change(flat, wanted, ratio, item_generator(plan.seed, plan.item, "labels"))
+        notes = [note] if note else []
+    else:
+        noisy, parameters, notes = _each_label(flat, ratio, plan, values, wanted, steps)
+    area = int(np.count_nonzero(flat if labels is None else np.isin(flat, wanted)))
+    changed = int(np.count_nonzero(noisy != flat))
+    if not notes and changed == 0:  # a kind that looks at all labels at once
         notes = [UNCHANGED]
-    elif not notes and not mask_kinds()[plan.kind].whole_mask and changed < (ratio - _NOTABLY_LESS) * area:
+    elif not notes and not kind.whole_mask and changed < (ratio - _NOTABLY_LESS) * area:
         notes = [LESS]
     noisy = noisy.reshape(mask.shape)
     record = NoiseRecord(
@@ -244,61 +235,7 @@ def apply_noise(
     return noisy, record
 
 
-def label_values(mask: NDArray[Any]) -> list[int]:
-    """The labels of a mask, ascending, without the background 0.
-
-    Raises:
-        ValueError: for values that are no labels: fractions, negative or not finite numbers.
-    """
-    if mask.dtype.kind not in "buif":
-        raise ValueError(f"a mask holds numbers, not {mask.dtype}")
-    if mask.dtype.kind == "f":
-        if not np.array_equal(mask, np.floor(mask)) or not np.isfinite(mask).all():
-            raise ValueError("the mask holds fractions: labels are whole numbers; threshold it first")
-        mask = mask.astype(np.int64)
-    if mask.size and mask.dtype.kind == "i" and int(mask.min()) < 0:
-        raise ValueError(f"the mask holds the negative value {int(mask.min())}; labels are 0 and above")
-    if mask.dtype == np.uint64:  # which bincount will not take
-        return [int(value) for value in np.unique(mask) if value]
-    if mask.dtype == np.bool_ or (mask.size and int(mask.max()) < _MAX_BINCOUNT):
-        return [int(value) for value in np.flatnonzero(np.bincount(mask.ravel())) if value]
-    return [int(value) for value in np.unique(mask) if value]
-
-
-def check_fraction(name: str, value: object) -> None:
-    """Raise a ValueError of one line unless ``value`` is a number in [0, 1]."""
-    wrong = complaint(name, Fraction, value)
-    if wrong:
-        raise ValueError(wrong)
-
-
-def _corrected_plan(item: str, kinds: tuple[str, ...], seed: int) -> ItemNoise:
-    kind = kinds[int(item_generator(seed, item, "kind").integers(len(kinds)))]
-    return ItemNoise(item, kind, seed)
-
-
-def _published_plan(item: str, kinds: tuple[str, ...], seed: int, stream: random.Random) -> ItemNoise:
-    kind = stream.choice(kinds)
-    draw = PublishedDraw.from_stream(stream) if kind == "affine" else None
-    return ItemNoise(item, kind, seed, "official", draw)
-
-
-def _without_flat_axes(
-    mask: NDArray[Any], spacing: Sequence[float] | None
-) -> tuple[NDArray[Any], tuple[float, ...] | None]:
-    """The mask without axes of length one: a single slice is a picture, and would erode to nothing as a volume."""
-    if spacing is not None and (len(spacing) != mask.ndim or not all(0 < step < np.inf for step in spacing)):
-        raise ValueError(f"spacing takes one positive number per axis of the mask ({mask.ndim}), not {tuple(spacing)}")
-    long = [axis for axis in range(mask.ndim) if mask.shape[axis] != 1]
-    flat_axes = [axis for axis in range(mask.ndim) if mask.shape[axis] == 1]
-    kept = sorted(long + flat_axes[: max(2 - len(long), 0)])
-    if len(kept) not in (2, 3) or mask.ndim < 2:
-        raise ValueError(f"a mask has two or three dimensions, not the shape {mask.shape}")
-    flat = mask.reshape([mask.shape[axis] for axis in kept])
-    return flat, None if spacing is None else tuple(float(spacing[axis]) for axis in kept)
-
-
-def _change(
+def _each_label(
     mask: NDArray[Any],
     ratio: float,
     plan: ItemNoise,
@@ -307,29 +244,20 @@ def _change(
     spacing: tuple[float, ...] | None,
 ) -> tuple[NDArray[Any], dict[str, Any], list[str]]:
     """The noisy mask, the parameters (under the label's value where there are several labels) and the notes."""
-    if not wanted:
-        return mask.copy(), {}, []
-    kind = mask_kinds()[plan.kind]
-    if kind.whole_mask:
-        noisy, parameters, note = kind.change(mask, wanted, ratio, item_generator(plan.seed, plan.item, "labels"))
-        return noisy, parameters, [note] if note else []
     background = mask == 0
     noisy = mask.copy()
     noisy[np.isin(mask, wanted)] = 0
-    outcomes: dict[str, Outcome] = {}
+    outcomes: dict[int, Outcome] = {}
     for rank, value in enumerate(values):
-        if value not in wanted:
-            continue
-        inside = mask == value
-        structure = Structure(inside, spacing, None if len(values) == 1 else background & (noisy == 0))
-        outcome = _change_label(structure, ratio, plan, rank)
-        noisy[outcome.mask] = value
-        outcomes[str(value)] = outcome
+        if value in wanted:
+            free = None if len(values) == 1 else background & (noisy == 0)
+            outcomes[value] = _change_label(Structure(mask == value, spacing, free), ratio, plan, rank)
+            noisy[outcomes[value].mask] = value
     if len(wanted) == 1:
         (outcome,) = outcomes.values()
         return noisy, outcome.parameters, [outcome.note] if outcome.note else []
     notes = [f"label {value}: {outcome.note}" for value, outcome in outcomes.items() if outcome.note]
-    return noisy, {value: outcome.parameters for value, outcome in outcomes.items()}, notes
+    return noisy, {str(value): outcome.parameters for value, outcome in outcomes.items()}, notes
 
 
 def _change_label(structure: Structure, ratio: float, plan: ItemNoise, rank: int) -> Outcome:
@@ -348,3 +276,30 @@ def _change_label(structure: Structure, ratio: float, plan: ItemNoise, rank: int
     if not outcome.note and np.array_equal(outcome.mask, inside):
         return outcome._replace(note=UNCHANGED)
     return outcome
+
+
+def label_values(mask: NDArray[Any]) -> list[int]:
+    """The labels of a mask, ascending, without the background 0.
+
+    Raises:
+        ValueError: for values that are no labels: fractions, negative or not finite numbers.
+    """
+    if mask.dtype.kind not in "buif":
+        raise ValueError(f"a mask holds numbers, not {mask.dtype}")
+    if mask.dtype.kind == "f":
+        if not np.array_equal(mask, np.floor(mask)) or not np.isfinite(mask).all():
+            raise ValueError("the mask holds fractions: labels are whole numbers; threshold it first")
+        mask = mask.astype(np.int64)
+    if mask.size and mask.dtype.kind == "i" and int(mask.min()) < 0:
+        raise ValueError(f"the mask holds the negative value {int(mask.min())}; labels are 0 and above")
+    # Counted where that is faster than sorting; bincount will not take uint64.
+    counted = mask.size and mask.dtype != np.uint64 and int(mask.max()) < _MAX_BINCOUNT
+    found = np.flatnonzero(np.bincount(mask.ravel())) if counted else np.unique(mask)
+    return [int(value) for value in found if value]
+
+
+def check_fraction(name: str, value: object) -> None:
+    """Raise a ValueError of one line unless ``value`` is a number in [0, 1]."""
+    wrong = complaint(name, Fraction, value)
+    if wrong:
+        raise ValueError(wrong)

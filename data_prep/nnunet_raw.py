@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_anl.records import UserError, make_directory, write_json, written_aside
+from seg_anl.records.files import check_file
 from seg_anl.records.lock import LOCK_FILE
 
 from .mask_folder import JOURNAL, MANIFEST, PREVIEW, MaskFolderSettings
@@ -28,12 +29,13 @@ def read_description(folder: Path) -> dict[str, Any]:
     """The dataset.json of a raw dataset.
 
     Raises:
-        UserError: when it is damaged or lacks what nnU-Net needs.
+        UserError: when it is damaged or lacks what nnU-Net needs, or its labels lie elsewhere.
     """
     path = folder / DESCRIPTION
+    check_file(path)
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
     for key, kind in (("labels", dict), ("file_ending", str)):
         if not isinstance(description, dict) or not isinstance(description.get(key), kind):
@@ -46,22 +48,15 @@ def read_description(folder: Path) -> dict[str, Any]:
     entries = description.get("dataset", {})
     if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
         raise UserError(f"{path}: 'dataset' is no group of cases")
+    for case, entry in entries.items():
+        label = Path(str(entry.get("label")))
+        if label.is_absolute() or LABELS not in label.parts:
+            raise UserError(f"{path}: the label of {case!r} lies outside {LABELS}: {label}")
     return description
 
 
 def _label_values(value: Any) -> set[int]:
     return {int(one) for one in (value if isinstance(value, list) else [value])}
-
-
-def prepared_noisy_dataset(source: Path) -> str:
-    """The glob that the label files of ``source`` fit; an error where a noisy copy cannot be made of it."""
-    description = read_description(source)
-    entries = description.get("dataset", {})
-    for case, entry in entries.items():
-        label = Path(str(entry.get("label")))
-        if label.is_absolute() or LABELS not in label.parts:
-            raise UserError(f"{source / DESCRIPTION}: the label of {case!r} lies outside {LABELS}: {label}")
-    return f"*{description['file_ending']}"
 
 
 def noise_labels(source: Path, settings: MaskFolderSettings) -> MaskFolderSettings:
@@ -88,31 +83,31 @@ def complete_noisy_dataset(source: Path, target: Path, settings: MaskFolderSetti
     Raises:
         UserError: when something cannot be linked, copied or written.
     """
-    try:
-        for folder, _, names in os.walk(source, followlinks=True):
-            here = Path(folder).relative_to(source)
-            if here.parts[:1] == (LABELS,):
-                continue
-            for name in names:
-                if here != Path(".") or name not in (DESCRIPTION, *_OF_THE_COMMAND):
-                    make_directory(target / here)
-                    place(source / here / name, target / here / name, copy=copy)
-        description = read_description(source)
-        noise = {key: value for key, value in asdict(settings).items() if key != "distances"}
-        description["annotation_noise"] = noise
-        description["name"] = f"{description.get('name', source.name)} with annotation noise"
-        write_json(target / DESCRIPTION, description)
-    except OSError as error:
-        raise UserError(f"cannot complete {target}: {error.strerror or error}") from error
+    for folder, _, names in os.walk(source, followlinks=True):
+        here = Path(folder).relative_to(source)
+        if here.parts[:1] == (LABELS,):
+            continue
+        for name in names:
+            if here != Path(".") or name not in (DESCRIPTION, *_OF_THE_COMMAND):
+                _place(source / here / name, make_directory(target / here) / name, copy=copy)
+    description = read_description(source)
+    noise = {key: value for key, value in asdict(settings).items() if key != "distances"}
+    description["annotation_noise"] = noise
+    description["name"] = f"{description.get('name', source.name)} with annotation noise"
+    write_json(target / DESCRIPTION, description)
 
 
-def place(source: Path, target: Path, *, copy: bool) -> None:
+def _place(source: Path, target: Path, *, copy: bool) -> None:
     """Put ``source`` at ``target``, as a copy or as a symbolic link; what is there already stays."""
     if target.exists():
         return
-    target.unlink(missing_ok=True)  # a link to something that is gone
-    if copy:
-        with written_aside(target) as aside:
-            shutil.copyfile(source, aside)
-    else:
-        target.symlink_to(source.resolve())
+    try:
+        target.unlink(missing_ok=True)  # a link to something that is gone
+        if not copy:
+            target.symlink_to(source.resolve())
+            return
+    except OSError as error:
+        raise UserError(f"cannot write {target}: {error.strerror or error}") from error
+    check_file(source)
+    with written_aside(target) as aside:
+        shutil.copyfile(source, aside)

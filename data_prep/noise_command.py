@@ -6,9 +6,9 @@ from argparse import Namespace
 from collections.abc import Callable
 
 from seg_anl.records import run_command
+from seg_anl.records.command_line import OneLineParser
 
 from . import noise_labels_command, noise_masks_command
-from .command_line import OneLineParser
 
 PROGRAM = "seg-anl-noise"
 # name, module with add_arguments(subparsers) and run(arguments)

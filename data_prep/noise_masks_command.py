@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from seg_anl.records import NoiseRecord, UserError
+from seg_anl.records.command_line import positive_int
 from seg_anl.records.ranges import checked
 
-from .command_line import positive_int
 from .mask_folder import PREVIEW, MaskFolderSettings, run_mask_noise
 from .mask_kinds import DEFAULT_KINDS, mask_kinds
 from .mask_preview import write_preview
-from .nnunet_raw import complete_noisy_dataset, is_nnunet_dataset, noise_labels, prepared_noisy_dataset
+from .nnunet_raw import complete_noisy_dataset, is_nnunet_dataset, noise_labels, read_description
 
 _DESCRIPTION = """\
 Write a noisy copy of a folder of masks: same names, formats, sizes, data types and label values, with a manifest of
@@ -77,7 +77,7 @@ def run(arguments: Namespace) -> None:
     if arguments.preview and not nnunet and (source / PREVIEW).exists():
         raise UserError(f"{source / PREVIEW} has the name of what --preview writes into {target}; rename it")
     if nnunet:
-        pattern = prepared_noisy_dataset(source)
+        pattern = f"*{read_description(source)['file_ending']}"
         folders = (source / "labelsTr", target / "labelsTr")
         settings = noise_labels(source, settings)
     records = run_mask_noise(

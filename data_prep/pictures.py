@@ -1,5 +1,6 @@
 """Reading one image or mask from a file, and saying in one line what is wrong with it.
 
+Training, prediction and preparation read through this file: pictures come upright, whichever way they are stored.
 Masks of more formats, with headers and palettes kept for writing: :mod:`data_prep.mask_files`.
 """
 
@@ -12,11 +13,13 @@ from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from seg_anl.records import UserError
+from seg_anl.records.files import check_file
 
 Picture = NDArray[np.uint8]
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "PPM")
 
 
 def read_image(source: Path | BinaryIO, name: str, mode: Literal["RGB", "L"] = "RGB") -> tuple[Picture, str]:
@@ -25,12 +28,12 @@ def read_image(source: Path | BinaryIO, name: str, mode: Literal["RGB", "L"] = "
     Raises:
         UserError: naming the file, when it is missing, damaged or has more than 8 bits per channel.
     """
-    with _opened(source, name) as image:
+    with opened(source, name) as image:
         stored = image.mode
         refuse_depth(stored, name)
-        if stored == "P" and "transparency" in image.info:
-            image = image.convert("RGBA")
-        return np.array(image.convert(mode)), stored
+        ImageOps.exif_transpose(image, in_place=True)
+        colors = image.convert("RGBA") if stored == "P" and "transparency" in image.info else image
+        return np.array(colors.convert(mode)), stored
 
 
 def refuse_depth(stored: str, name: str) -> None:
@@ -43,20 +46,22 @@ def refuse_depth(stored: str, name: str) -> None:
         raise UserError(f"{name}: an image with more than 8 bits per channel (mode {stored}); convert it to 8-bit RGB")
 
 
-def read_labels(source: Path | BinaryIO, name: str) -> NDArray[Any]:
+def read_labels(source: Path | BinaryIO, name: str, *, gray: bool = False) -> NDArray[Any]:
     """A mask's values ``(H, W)`` as stored: palette indices are labels, colors become gray.
 
     Raises:
-        UserError: naming the file, when it is missing or damaged.
+        UserError: naming the file, when it is missing or damaged, or its values are no numbers or, unless ``gray``
+            values were expected, not whole ones.
     """
-    with _opened(source, name) as image:
+    with opened(source, name) as image:
+        ImageOps.exif_transpose(image, in_place=True)
         values = np.array(image if len(image.getbands()) == 1 else image.convert("L"))
+    if values.dtype.kind == "f" and not (np.isfinite(values).all() and (gray or (values == np.rint(values)).all())):
+        raise UserError(f"{name}: the mask holds fractions or values that are not finite; labels are whole numbers")
     return values.astype(np.uint8) if values.dtype == np.bool_ else values
 
 
-def read_mask(
-    source: Path | BinaryIO, name: str, *, classes: int = 2, threshold: float | None = None
-) -> NDArray[np.uint8]:
+def read_mask(source: Path | BinaryIO, name: str, *, classes: int = 2, threshold: float | None = None) -> Picture:
     """A mask as class indices ``(H, W)`` uint8, under the settings of the trainer.
 
     Two classes: a mask has at most one value beside 0 (0/1, 0/255, ...), or ``threshold`` says where foreground begins.
@@ -65,8 +70,9 @@ def read_mask(
     Raises:
         UserError: naming the file, when it is missing or damaged or its values are not a mask's.
     """
-    labels = read_labels(source, name)
-    if classes == 2 and threshold is not None:
+    gray = classes == 2 and threshold is not None
+    labels = read_labels(source, name, gray=gray)
+    if gray:
         return (labels > threshold).astype(np.uint8)
     if classes == 2:
         try:
@@ -112,18 +118,29 @@ def check_size(mask: NDArray[Any], image: Picture, name: str) -> None:
 
 
 @contextmanager
-def _opened(source: Path | BinaryIO, name: str) -> Iterator[Image.Image]:
-    """The decoded picture; what Pillow raises here or in the body, converting it, becomes a UserError."""
-    if isinstance(source, Path) and source.exists() and not source.is_file():
-        raise UserError(f"{name}: cannot be read: not a regular file")
+def opened(
+    source: Path | BinaryIO, name: str, formats: tuple[str, ...] = FORMATS, *, stacks: bool = False
+) -> Iterator[Image.Image]:
+    """The decoded picture; what Pillow raises here or in the body, converting it, becomes a UserError.
+
+    Args:
+        source: a regular file or its content.
+        name: by which errors call it.
+        formats: Pillow's names of those that are taken, whatever the file is called.
+        stacks: take a TIFF of several pages, too.
+    """
+    if isinstance(source, Path):
+        check_file(source, name)
     try:
-        with Image.open(source) as image:
+        with Image.open(source, formats=formats) as image:
+            frames = getattr(image, "n_frames", 1)
+            # A phone's photo may hold a preview of itself (MPO): the first picture is the photo.
+            if frames > 1 and image.format != "MPO" and not (stacks and image.format == "TIFF"):
+                raise UserError(f"{name}: {frames} pages or frames in one file, expected one picture")
             image.load()
             yield image
-    except FileNotFoundError as error:
-        raise UserError(f"{name}: no such file") from error
     except UnidentifiedImageError as error:
-        raise UserError(f"{name}: cannot be read: not an image") from error
+        raise UserError(f"{name}: cannot be read: not an image ({', '.join(formats)}), or a damaged one") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"{name}: cannot be read: {reason}") from error

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seg_anl.records import UserError, make_directory, run_command
+from seg_anl.records.command_line import OneLineParser, positive_int, refuse_overlap, worker_count
+from seg_anl.records.files import check_folder
 
-from .command_line import OneLineParser, positive_int, refuse_overlap
 from .conversion import write_clean_folder, write_raw_dataset
 from .duplicates import Duplicate
-from .pairing import find_dataset, find_isic2017
+from .layouts import find_dataset, find_isic2017
 from .shenzhen import find_shenzhen
 
 PROGRAM = "seg-anl-prep"
@@ -29,6 +30,7 @@ _EXAMPLE = """\
 examples:
   seg-anl-prep isic2017 downloads/isic2017 data/isic2017 --size 256
   seg-anl-prep nnunet downloads/isic2017 $nnUNet_raw --id 501 --name ISIC2017 --size 256"""
+_MAX_SIZE = 1 << 13  # pixels; a picture of that size takes 200 MB
 
 
 def main() -> None:
@@ -40,7 +42,7 @@ def main() -> None:
         one.add_argument("source", metavar=source, type=Path, help="folder of the downloaded dataset")
         one.add_argument("target", metavar="OUT", type=Path, help="where to write")
         one.add_argument("--size", type=_size, default=size, help=f"pixels, or original (default {size or 'original'})")
-        one.add_argument("--workers", type=positive_int, default=2, metavar="N", help="threads (default 2)")
+        one.add_argument("--workers", type=worker_count, default=2, metavar="N", help="threads (default 2)")
         one.add_argument("--skip-broken", action="store_true", help="go on without what is missing or broken")
         one.add_argument("--overwrite", action="store_true", help="write into a folder that is not empty")
         if name == "nnunet":
@@ -54,7 +56,7 @@ def main() -> None:
 
 
 def _size(text: str) -> int | None:
-    return None if text == "original" else positive_int(text)
+    return None if text == "original" else positive_int(text, _MAX_SIZE)
 
 
 def _dataset_name(text: str) -> str:
@@ -64,51 +66,31 @@ def _dataset_name(text: str) -> str:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    if not arguments.source.is_dir():
-        raise UserError(f"{arguments.source} is not a folder")
+    source, target, size = arguments.source, arguments.target, arguments.size
+    options = {"workers": arguments.workers, "skip_broken": arguments.skip_broken}
+    check_folder(source)
+    if arguments.dataset == "shenzhen":
+        found = find_shenzhen(source, arguments.seed)
+    else:
+        found = (find_isic2017 if arguments.dataset == "isic2017" else find_dataset)(source)
     if arguments.dataset == "nnunet":
-        _to_nnunet(arguments)
+        target = target / f"Dataset{arguments.id:03d}_{arguments.name}"
+    refuse_overlap(source, target)
+    make_directory(target)
+    if not arguments.overwrite and any(target.iterdir()):
+        raise UserError(f"{target} is not empty; choose another folder or --overwrite")
+    print("\n".join(found.remarks))
+    if arguments.dataset == "nnunet":
+        cases = write_raw_dataset(found, target, arguments.name, size, label=arguments.label, **options)
+        print(f"{target}: {cases['Tr']} cases in imagesTr, {cases['Ts']} in imagesTs")
         return
-    is_isic = arguments.dataset == "isic2017"
-    found = find_isic2017(arguments.source) if is_isic else find_shenzhen(arguments.source, arguments.seed)
-    refuse_overlap(arguments.source, arguments.target)
-    _new_folder(arguments.target, overwrite=arguments.overwrite)
-    print("\n".join(found.remarks))
-    rows, duplicates = write_clean_folder(
-        found, arguments.target, arguments.size, workers=arguments.workers, skip_broken=arguments.skip_broken
-    )
+    rows, duplicates = write_clean_folder(found, target, size, **options)
     counts = Counter(row["split"] for row in rows)
-    print(f"{arguments.target}: {', '.join(f'{count} {split}' for split, count in counts.items())}, see split.csv")
-    print(duplicate_report(duplicates))
+    print(f"{target}: {', '.join(f'{count} {split}' for split, count in counts.items())}, see split.csv")
+    print(_duplicate_report(duplicates))
 
 
-def _to_nnunet(arguments: argparse.Namespace) -> None:
-    found = find_dataset(arguments.source)
-    folder = arguments.target / f"Dataset{arguments.id:03d}_{arguments.name}"
-    refuse_overlap(arguments.source, folder)
-    _new_folder(folder, overwrite=arguments.overwrite)
-    print("\n".join(found.remarks))
-    counts = write_raw_dataset(
-        found,
-        folder,
-        arguments.name,
-        arguments.size,
-        label=arguments.label,
-        workers=arguments.workers,
-        skip_broken=arguments.skip_broken,
-    )
-    print(f"{folder}: {counts['Tr']} cases in imagesTr, {counts['Ts']} in imagesTs")
-
-
-def _new_folder(folder: Path, *, overwrite: bool) -> None:
-    """Make sure that ``folder`` is there and empty, or may be written over."""
-    make_directory(folder)
-    if not overwrite and any(folder.iterdir()):
-        raise UserError(f"{folder} is not empty; choose another folder or --overwrite")
-
-
-def duplicate_report(duplicates: Sequence[Duplicate]) -> str:
-    """What to say on the terminal about duplicates, one line each."""
+def _duplicate_report(duplicates: Sequence[Duplicate]) -> str:
     if not duplicates:
         return "no duplicates"
     across = sum(one.split != one.first_split for one in duplicates)

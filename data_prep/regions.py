@@ -18,32 +18,25 @@ def bounding_box(mask: NDArray[Any]) -> Box:
     Raises:
         ValueError: when the mask is empty.
     """
-    if mask.ndim == 2 and mask.dtype == np.bool_ and mask.flags.c_contiguous:
+    if mask.ndim == 2 and mask.dtype == np.bool_ and mask.flags.c_contiguous:  # by far the most frequent
         column, row, width, height = cv2.boundingRect(mask.view(np.uint8))
-        if width == 0:
-            raise ValueError("an empty mask has no bounding box")
-        return (slice(row, row + height), slice(column, column + width))
-    box = []
-    for axis in range(mask.ndim):
-        others = tuple(other for other in range(mask.ndim) if other != axis)
-        occupied = np.flatnonzero(mask.any(axis=others))
-        if occupied.size == 0:
-            raise ValueError("an empty mask has no bounding box")
-        box.append(slice(int(occupied[0]), int(occupied[-1]) + 1))
-    return tuple(box)
+        box: Box = (slice(row, row + height), slice(column, column + width))
+    else:
+        profiles = (mask.any(axis=tuple(set(range(mask.ndim)) - {axis})) for axis in range(mask.ndim))
+        occupied = [np.append(np.flatnonzero(profile), -1) for profile in profiles]
+        box = tuple(slice(int(places[0]), int(places.max()) + 1) for places in occupied)
+    if not all(side.stop > side.start >= 0 for side in box):
+        raise ValueError("an empty mask has no bounding box")
+    return box
 
 
-def widened(box: Box, margin: int, shape: tuple[int, ...]) -> Box:
+def widened(box: Box, margin: int | tuple[int, ...], shape: tuple[int, ...]) -> Box:
     """``box`` with ``margin`` more elements on every side, cut off at the edges of an array of ``shape``."""
+    margins = (margin,) * len(shape) if isinstance(margin, int) else margin
     return tuple(
-        slice(max(side.start - margin, 0), min(side.stop + margin, length))
-        for side, length in zip(box, shape, strict=True)
+        slice(max(side.start - more, 0), min(side.stop + more, length))
+        for side, more, length in zip(box, margins, shape, strict=True)
     )
-
-
-def covers(box: Box, shape: tuple[int, ...]) -> bool:
-    """Whether ``box`` is all of an array of ``shape``."""
-    return all(side.start == 0 and side.stop == length for side, length in zip(box, shape, strict=True))
 
 
 def pasted(shape: tuple[int, ...], box: Box, part: BoolArray) -> BoolArray:
@@ -51,3 +44,11 @@ def pasted(shape: tuple[int, ...], box: Box, part: BoolArray) -> BoolArray:
     whole = np.zeros(shape, dtype=bool)
     whole[box] = part
     return whole
+
+
+def without_flat_axes(mask: NDArray[Any]) -> tuple[NDArray[Any], list[int]]:
+    """The mask without axes of length one, but for as many as make two, and the axes that are left."""
+    long = [axis for axis, length in enumerate(mask.shape) if length != 1]
+    flat = [axis for axis, length in enumerate(mask.shape) if length == 1]
+    kept = sorted(long + flat[: max(2 - len(long), 0)])
+    return mask.reshape([mask.shape[axis] for axis in kept]), kept

@@ -8,11 +8,11 @@ so masks only ever move down and to the right; and the last shift probed is retu
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import random
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import skimage  # loads skimage.transform when it is first used
@@ -27,34 +27,6 @@ PUBLISHED_DIRECTIONS = ((1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, 1), (0, -
 _ANGLE_HALVINGS = 12
 
 
-def affine(
-    mask: NDArray[Any],
-    ratio: float,
-    generator: np.random.Generator,
-    spacing: tuple[float, ...] | None = None,
-    max_angle: float = MAX_ANGLE,
-) -> NDArray[Any]:
-    """Rotate a binary mask about its centroid and shift it so that about ``ratio`` of its area disagrees.
-
-    The angle is uniform in +-``max_angle`` (3-D: about a random axis), the direction one of the 8 (26) neighbors. When
-    the rotation alone disagrees by more than ``ratio``, its angle is halved until it does not. Disagreement is the
-    exclusive or of old and new over the old area; of the two shifts around the wanted value the nearer is taken.
-
-    Args:
-        mask: (H, W) or (D, H, W), any dtype, with at most one value other than zero.
-        ratio: wanted disagreement, in [0, 1].
-        generator: source of angle and direction; the number of draws does not depend on ``mask`` or ``ratio``.
-        spacing: mm per element along each axis, so that the rotation is one in space. None: cubic elements.
-        max_angle: in degrees.
-
-    Returns:
-        An array of the same shape, dtype and value; never empty when ``mask`` is not.
-    """
-    inside = mask != 0
-    moved, _ = displaced(inside, ratio, generator, spacing, max_angle)
-    return np.where(moved, mask.max(initial=0), np.zeros((), mask.dtype)).astype(mask.dtype)
-
-
 def displaced(
     inside: BoolArray,
     ratio: float,
@@ -62,7 +34,23 @@ def displaced(
     spacing: tuple[float, ...] | None = None,
     max_angle: float = MAX_ANGLE,
 ) -> tuple[BoolArray, dict[str, Any]]:
-    """:func:`affine` of a boolean mask, with what was drawn (degrees, direction) and found (shift in elements)."""
+    """Rotate a mask about its centroid and shift it so that about ``ratio`` of its area disagrees.
+
+    The angle is uniform in +-``max_angle`` (3-D: about a random axis), the direction one of the 8 (26) neighbors. When
+    the rotation alone disagrees by more than ``ratio``, its angle is halved until it does not. Disagreement is the
+    exclusive or of old and new over the old area; of the two shifts around the wanted value the nearer is taken.
+
+    Args:
+        inside: (H, W) or (D, H, W).
+        ratio: wanted disagreement, in [0, 1].
+        generator: source of angle and direction; the number of draws does not depend on ``inside`` or ``ratio``.
+        spacing: mm per element along each axis, so that the rotation is one in space. None: cubic elements.
+        max_angle: in degrees.
+
+    Returns:
+        The mask, never empty when ``inside`` is not, with what was drawn (degrees, direction) and found (shift in
+        elements).
+    """
     angle = float(generator.uniform(-max_angle, max_angle))
     axis = _random_axis(inside.ndim, generator)
     directions = [step for step in itertools.product((-1, 0, 1), repeat=inside.ndim) if any(step)]
@@ -72,15 +60,16 @@ def displaced(
         drawn["axis"] = [round(float(component), 6) for component in axis]
     if not inside.any() or ratio == 0:
         return inside.copy(), {**drawn, "angle": 0.0, "shift": 0}
+    area = int(np.count_nonzero(inside))
     placed = _Placed.of(inside)
     for _ in range(_ANGLE_HALVINGS):
         turned = placed.rotated(_rotation(angle, axis), spacing)
-        if turned.visible(inside.shape) and turned.disagreement(inside) <= ratio:
+        if turned.visible(inside.shape) and turned.disagreement(inside, area) <= ratio:
             break
         angle /= 2
     else:
         turned, angle = placed, 0.0
-    shift = _best_shift(turned, inside, direction, ratio)
+    shift = _best_shift(turned, inside, area, direction, ratio)
     moved = turned.shifted(direction, shift)
     return moved.on_canvas(inside.shape), {**drawn, "angle": round(angle, 6), "shift": shift}
 
@@ -90,8 +79,7 @@ def _affine(structure: Structure, ratio: float, generator: np.random.Generator) 
     return Outcome(*displaced(structure.inside, ratio, generator, structure.spacing))
 
 
-@dataclass(frozen=True)
-class PublishedDraw:
+class PublishedDraw(NamedTuple):
     """The two numbers that the published script draws for a mask it displaces: degrees and direction (down, right)."""
 
     angle: float
@@ -139,8 +127,7 @@ def _moved_down_right(mask: BoolArray, down: int, right: int) -> BoolArray:
     return moved
 
 
-@dataclass(frozen=True)
-class _Placed:
+class _Placed(NamedTuple):
     """A cropped mask and where its first element lies; it may lie partly or wholly off the canvas."""
 
     part: BoolArray
@@ -172,9 +159,8 @@ class _Placed:
     def visible(self, shape: tuple[int, ...]) -> int:
         return int(np.count_nonzero(self.part[self._overlap(shape)[1]]))
 
-    def disagreement(self, inside: BoolArray, area: int | None = None) -> float:
-        """Exclusive or with ``inside`` over the latter's area."""
-        area = int(np.count_nonzero(inside)) if area is None else area
+    def disagreement(self, inside: BoolArray, area: int) -> float:
+        """Exclusive or with ``inside`` over the latter's ``area``."""
         where, part = self._overlap(inside.shape)
         common = int(np.count_nonzero(inside[where] & self.part[part]))
         return (area + int(np.count_nonzero(self.part[part])) - 2 * common) / area
@@ -185,7 +171,8 @@ class _Placed:
         scale = np.ones(ndim) if spacing is None else np.asarray(spacing, dtype=float)
         forward = rotation * scale[None, :] / scale[:, None]
         backward = rotation.T * scale[None, :] / scale[:, None]
-        center = self._centroid()
+        profiles = (self.part.sum(axis=tuple({*range(ndim)} - {axis})) for axis in range(ndim))
+        center = np.array([np.average(np.arange(len(profile)), weights=profile) for profile in profiles])
         corners = np.array(list(itertools.product(*((0, size - 1) for size in self.part.shape)))) - center
         turned = corners @ forward.T + center
         low = np.floor(turned.min(axis=0)).astype(int)
@@ -195,37 +182,19 @@ class _Placed:
         flat = np.zeros((), dtype=np.int32)
         for axis, size in enumerate(framed.shape):
             # Rounding to the nearest element is cutting off after adding a half; one more for the frame.
-            position = _outer_sum(
-                [backward[axis, other] * line for other, line in enumerate(lines)], center[axis] + 1.5
-            )
+            first, *others = map(np.multiply, backward[axis], lines)
+            position = functools.reduce(np.add.outer, others, first + (center[axis] + 1.5))
             np.clip(position, 0, size - 1, out=position)
             flat = flat * np.int32(size) + position.astype(np.int32)
         part = framed.ravel().take(flat)
         return _Placed(part, tuple(start + int(first) for start, first in zip(self.origin, low, strict=True)))
 
-    def _centroid(self) -> NDArray[np.float64]:
-        ndim = self.part.ndim
-        center = []
-        for axis in range(ndim):
-            profile = np.count_nonzero(self.part, axis=tuple(other for other in range(ndim) if other != axis))
-            center.append(float(profile @ np.arange(profile.size)) / float(profile.sum()))
-        return np.array(center)
 
-
-def _outer_sum(lines: list[NDArray[np.float64]], constant: float) -> NDArray[np.float64]:
-    """The array whose element (i, j, ...) is ``lines[0][i] + lines[1][j] + ... + constant``."""
-    total = lines[0] + constant
-    for line in lines[1:]:
-        total = np.add.outer(total, line)
-    return total
-
-
-def _best_shift(turned: _Placed, inside: BoolArray, direction: tuple[int, ...], ratio: float) -> int:
+def _best_shift(turned: _Placed, inside: BoolArray, area: int, direction: tuple[int, ...], ratio: float) -> int:
     """Of the two shifts around the wanted disagreement, the one nearer to it that leaves something on the canvas.
 
     Off the canvas the disagreement is 1, so a ``ratio`` of at most 1 is always crossed.
     """
-    area = int(np.count_nonzero(inside))
 
     def disagreement(shift: int) -> float:
         return turned.shifted(direction, shift).disagreement(inside, area)

@@ -16,10 +16,8 @@ import numpy as np
 import scipy  # loads scipy.ndimage when it is first used
 from numpy.typing import NDArray
 
-from ..regions import BoolArray, bounding_box, covers, pasted, widened
+from ..regions import BoolArray, bounding_box, pasted, widened
 from .mask_kind import Outcome, Structure, mask_noise
-
-Distances = NDArray[np.int32]
 
 
 def erode(mask: NDArray[Any], ratio: float) -> NDArray[Any]:
@@ -41,8 +39,7 @@ def erode(mask: NDArray[Any], ratio: float) -> NDArray[Any]:
     >>> int(erode(mask, 0.7).sum())
     1
     """
-    inside = mask != 0
-    return np.where(eroded(inside, ratio)[0], mask, np.zeros((), mask.dtype)).astype(mask.dtype)
+    return np.where(eroded(mask != 0, ratio)[0], mask, np.zeros((), mask.dtype))
 
 
 def dilate(mask: NDArray[Any], ratio: float) -> NDArray[Any]:
@@ -63,8 +60,7 @@ def dilate(mask: NDArray[Any], ratio: float) -> NDArray[Any]:
     >>> int((dilate(mask, 1.0) == 255).sum())
     1
     """
-    inside = mask != 0
-    return np.where(dilated(inside, ratio)[0], mask.max(initial=0), np.zeros((), mask.dtype)).astype(mask.dtype)
+    return np.where(dilated(mask != 0, ratio)[0], mask.max(initial=0), np.zeros((), mask.dtype)).astype(mask.dtype)
 
 
 def eroded(
@@ -77,7 +73,7 @@ def eroded(
     box = bounding_box(inside)
     if spacing is not None:
         return _eroded_by_ball(inside, area - int(area * ratio), spacing)
-    depth = _distance_to_background(inside[box])
+    depth = _depth(inside[box])
     areas = depth.size - np.cumsum(np.bincount(depth.ravel()))  # the background of the box has depth 0
     steps = _nearer_step(areas, area - int(area * ratio), forbidden=0)
     return pasted(inside.shape, box, depth > steps), {"steps": steps}
@@ -108,12 +104,12 @@ def dilated(
     while True:
         # Distances up to the margin are exact within the widened box, and beyond it nothing is nearer.
         wide = widened(box, margin, inside.shape)
-        distance = _distance_to_foreground(inside[wide])
+        distance = _city_block(~inside[wide])
         too_far = sum(distance.shape)  # more steps than any way across
         if free is not None:
             distance[~(free[wide] | inside[wide])] = too_far
         areas = np.cumsum(np.bincount(distance.ravel())[:too_far])
-        if covers(wide, inside.shape) or areas[: margin + 1][-1] >= area + growth:
+        if distance.shape == inside.shape or areas[: margin + 1][-1] >= area + growth:
             break
         margin *= 3
     steps = _nearer_step(areas, area + growth, forbidden=inside.size)
@@ -138,7 +134,7 @@ def _expected_steps(inside: BoolArray, growth: int) -> int:
 
 def eroded_once(inside: BoolArray) -> BoolArray:
     """The mask without its rim: one step of the cross, with background outside the array."""
-    return _distance_to_background(inside) > 1
+    return _depth(inside) > 1
 
 
 def _nearer_step(areas: NDArray[Any], target: int, forbidden: int) -> int:
@@ -150,56 +146,46 @@ def _nearer_step(areas: NDArray[Any], target: int, forbidden: int) -> int:
     return last - 1 if areas[last] == forbidden or earlier_is_nearer else last
 
 
-def _distance_to_background(inside: BoolArray) -> Distances:
+def _depth(inside: BoolArray, spacing: tuple[float, ...] | None = None) -> NDArray[Any]:
+    """The distance of every element to the background, which also lies all round the array."""
     padded = np.pad(inside, 1)
-    distance = _city_block(padded)
-    return distance[(slice(1, -1),) * inside.ndim]
+    far = _city_block(padded) if spacing is None else scipy.ndimage.distance_transform_edt(padded, sampling=spacing)
+    return far[(slice(1, -1),) * inside.ndim]
 
 
-def _distance_to_foreground(inside: BoolArray) -> Distances:
-    return _city_block(~inside)
-
-
-def _city_block(elements: BoolArray) -> Distances:
+def _city_block(elements: BoolArray) -> NDArray[np.int32]:
     """Steps from every element to the nearest one that is False (0 there)."""
     if elements.ndim == 2:
         # In 32 bits: the 8-bit transform stops at 255, which a 256 x 256 mask already exceeds.
         distance = cv2.distanceTransform(np.ascontiguousarray(elements).view(np.uint8), cv2.DIST_L1, 3)
         return distance.astype(np.int32)
-    transform = scipy.ndimage.distance_transform_cdt(elements, metric="taxicab")
-    return np.asarray(transform, dtype=np.int32)
+    return np.asarray(scipy.ndimage.distance_transform_cdt(elements, metric="taxicab"), dtype=np.int32)
 
 
 def _eroded_by_ball(inside: BoolArray, target: int, spacing: tuple[float, ...]) -> tuple[BoolArray, dict[str, Any]]:
     box = bounding_box(inside)
-    padded = np.pad(inside[box], 1)
-    depth = scipy.ndimage.distance_transform_edt(padded, sampling=spacing)[(slice(1, -1),) * inside.ndim]
-    radii, counts = np.unique(depth[inside[box]], return_counts=True)
-    remaining = np.concatenate([[counts.sum()], counts.sum() - np.cumsum(counts)])
-    kept = _nearer_step(remaining, target, forbidden=0)
-    radius = 0.0 if kept == 0 else float(radii[kept - 1])
+    depth = _depth(inside[box], spacing)
+    radii, counts = np.unique(depth, return_counts=True)  # from 0.0, if there is background in the box
+    radii, counts = np.append(0.0, radii[radii > 0]), counts[radii > 0]
+    kept = _nearer_step(counts.sum() - np.cumsum(np.append(0, counts)), target, forbidden=0)
+    radius = float(radii[kept])
     return pasted(inside.shape, box, depth > radius), {"radius_mm": round(radius, 6)}
 
 
 def _dilated_by_ball(
     inside: BoolArray, growth: int, spacing: tuple[float, ...], free: BoolArray | None
 ) -> tuple[BoolArray, dict[str, Any]]:
-    area = int(np.count_nonzero(inside))
+    target = int(np.count_nonzero(inside)) + growth
     box = bounding_box(inside)
     # A ball of this radius around the outermost element alone holds `growth` elements, were there no edges.
     reach = 2.0 * float(np.prod(spacing) * growth) ** (1 / inside.ndim)
-    for margins in ([int(reach / step) + 1 for step in spacing], inside.shape):
-        wide = tuple(
-            widened((side,), margin, (length,))[0]
-            for side, margin, length in zip(box, margins, inside.shape, strict=True)
-        )
+    for margins in (tuple(int(reach / step) + 1 for step in spacing), inside.shape):
+        wide = widened(box, margins, inside.shape)
         distance = scipy.ndimage.distance_transform_edt(~inside[wide], sampling=spacing)
         if free is not None:
             distance[~(free[wide] | inside[wide])] = np.inf
-        if np.count_nonzero(distance <= reach) >= area + growth:  # within reach, distances are exact
+        if np.count_nonzero(distance <= reach) >= target:  # within reach, distances are exact
             break
     radii, counts = np.unique(distance[np.isfinite(distance)], return_counts=True)
-    areas = np.cumsum(counts)
-    kept = _nearer_step(areas, area + growth, forbidden=inside.size)
-    radius = float(radii[kept])
+    radius = float(radii[_nearer_step(np.cumsum(counts), target, forbidden=inside.size)])
     return pasted(inside.shape, wide, distance <= radius), {"radius_mm": round(radius, 6)}

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_prep.command_line import OneLineParser, positive_int
 from seg_anl.records import UserError, run_command
+from seg_anl.records.command_line import OneLineParser, positive_int
 
 from . import trainer_folder
 from .lookup import EXTERNAL_VARIABLE, check, look_up, quiet, require_nnunet, trainers, with_our_folder

@@ -25,10 +25,10 @@ def make_directory(path: Path) -> Path:
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         # os.path, as a Path's own questions fail where a name is too long or a folder closed
         in_the_way = next((p for p in (path, *path.parents) if os.path.lexists(p) and not os.path.isdir(p)), None)
-        reason = f"{in_the_way} is a file" if in_the_way else error.strerror
+        reason = f"{in_the_way} is a file" if in_the_way else getattr(error, "strerror", None) or error
         raise UserError(f"cannot create the folder {path}: {reason}") from error
     return path
 
@@ -41,14 +41,14 @@ def written_aside(path: Path) -> Iterator[Path]:
     in between leaves only a file whose name starts with :data:`PARTIAL_PREFIX`.
 
     Raises:
-        UserError: when no file can be created there.
+        UserError: when the file cannot be created or written, for instance because the disk is full.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         raise UserError(f"cannot write {path}: a folder of this name stands there")
     try:
         descriptor, name = tempfile.mkstemp(prefix=PARTIAL_PREFIX, suffix="".join(path.suffixes), dir=path.parent)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise UserError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
     os.close(descriptor)
     aside = Path(name)
     try:
@@ -57,8 +57,10 @@ def written_aside(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         os.chmod(aside, 0o666 & ~_umask())
         os.replace(aside, path)
-    except BaseException:
+    except BaseException as error:
         aside.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise UserError(f"cannot write {path}: {error.strerror or error}") from error
         raise
 
 

@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
 
-from data_prep.pairing import find_pairs
+from data_prep.layouts import find_pairs
 from seg_anl.engine.command import compose
 from seg_anl.engine.run_directory import RunDirectory
 from seg_anl.records import read_metrics, run_command

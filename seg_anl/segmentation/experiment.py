@@ -9,9 +9,9 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from data_prep.layouts import find_pairs
 from data_prep.mask_archive import has_noisy_masks, write_noisy_masks
 from data_prep.mask_noise import noisy_dataset
-from data_prep.pairing import find_pairs
 from seg_anl.engine.batches import ResidentBatches
 from seg_anl.engine.distribution import Process, is_main_process
 from seg_anl.engine.division import Division, divided

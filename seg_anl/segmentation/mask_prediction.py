@@ -26,6 +26,7 @@ from .networks import load_run_model
 from .settings import data_settings
 
 ORIENTATION = 0x0112  # the EXIF tag
+_TO_STORED = dict(enumerate(map(Image.Transpose, (0, 3, 1, 5, 2, 6, 4)), start=2))  # from upright, by orientation
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,8 @@ def _trained(directory: RunDirectory, weights: Path, device: torch.device) -> tu
 def _orientation(path: Path) -> int | None:
     """The EXIF orientation with which viewers show the image; None for upright ones.
 
-    Pixels are predicted as they are stored. A viewer turns the photo, so it has to turn the mask as well.
+    What is predicted is upright. The mask is stored as its photo is, so it lies on it whether a program turns both or
+    neither.
     """
     with Image.open(path) as picture:
         if picture.format == "TIFF":  # which Pillow turns itself
@@ -122,11 +124,11 @@ def _orientation(path: Path) -> int | None:
 
 def _save(path: Path, array: NDArray[np.uint8], orientation: int | None) -> None:
     make_directory(path.parent)
-    tags = Image.Exif()
+    tags, picture = Image.Exif(), Image.fromarray(array)
     if orientation is not None:
-        tags[ORIENTATION] = orientation
+        tags[ORIENTATION], picture = orientation, picture.transpose(_TO_STORED[orientation])
     with written_aside(path) as aside:
-        Image.fromarray(array).save(aside, format="PNG", **({"exif": tags} if len(tags) else {}))
+        picture.save(aside, format="PNG", **({"exif": tags} if len(tags) else {}))
 
 
 def _jobs(images: Path, out: Path, *, overlay: bool) -> list[_Job]:

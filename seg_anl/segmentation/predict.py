@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data_prep.command_line import OneLineParser
 from seg_anl.records import run_command
+from seg_anl.records.command_line import OneLineParser
 
 EXAMPLE = """
 example:
@@ -13,7 +13,7 @@ example:
 
 Writes OUT/NAME.png for every image of IMAGES (a file, or a folder with its sub-folders): 0 and 255 for two classes,
 class indices for more. --overlay adds OUT/overlay/NAME.png, the image with the outline drawn on it. A photo that is
-stored turned (EXIF) gets a mask and overlay turned in the same way.
+stored turned (EXIF) is predicted upright, as it was in training; its mask and overlay are stored as it is.
 """
 
 

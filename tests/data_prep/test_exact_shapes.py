@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from data_prep.mask_kinds.affine import PUBLISHED_DIRECTIONS, PublishedDraw, affine, displaced, published_affine
+from data_prep.mask_kinds.affine import PUBLISHED_DIRECTIONS, PublishedDraw, displaced, published_affine
 from data_prep.mask_kinds.morphology import dilate, dilated, erode, eroded
 from tests.data_prep.conftest import ellipse
 
@@ -121,7 +121,6 @@ def test_public_functions_keep_value_and_type():
     for noisy, inside in (
         (erode(mask, 0.5), eroded(SQUARE, 0.5)[0]),
         (dilate(mask, 0.5), dilated(SQUARE, 0.5)[0]),
-        (affine(mask, 0.5, np.random.default_rng(1)), displaced(SQUARE, 0.5, np.random.default_rng(1))[0]),
     ):
         np.testing.assert_array_equal(noisy, inside * np.uint8(7))
         assert noisy.dtype == np.uint8

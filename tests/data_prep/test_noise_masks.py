@@ -417,7 +417,7 @@ def emptied(folder):
         (color, "rgb.png has 3 channels"),
         (loop, "loop is a link to a folder above it"),
         (collision, "the same id 'case_1'"),
-        (pickled, "p.npy: cannot be read"),
+        (pickled, "p.npy: holds Python objects"),
         (gone, "dead.png"),
         (shutil.rmtree, "is not a folder"),
     ],

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_prep.pairing import MASK_ENDINGS, find_dataset, image_files, match, usual_folders
+from data_prep.layouts import find_dataset, usual_folders
+from data_prep.pairing import MASK_ENDINGS, image_files, match
 from data_prep.pictures import read_image, read_labels, two_valued
 from data_prep.prep_command import main
 from seg_anl.records import UserError
@@ -73,7 +74,7 @@ def test_everything_that_has_no_partner_is_named(tmp_path):
     (tmp_path / "masks/notes.txt").write_text("")
     pairs, matched = found(tmp_path)
     assert pairs == {"a": "a.png", "a.k": "a.k.png"}
-    alone, same = matched.faults
+    alone, same = matched.alone + matched.faults
     assert alone.startswith(f"{tmp_path}/images/alone.png: no mask for it in {tmp_path}/masks; expected alone.png")
     assert same == f"{tmp_path}/images/a.jpg and {tmp_path}/images/a.png have the same id 'a'; rename one"
     assert matched.spare == [

@@ -13,7 +13,7 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from data_prep.pairing import TrainingPairs, find_dataset, find_pairs
+from data_prep.layouts import TrainingPairs, find_dataset, find_pairs
 from data_prep.pictures import read_image, read_mask
 from seg_anl.engine.command import compose
 from seg_anl.records import UserError

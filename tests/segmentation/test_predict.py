@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -104,14 +103,11 @@ def test_a_mask_lies_on_its_photo_for_those_who_turn_it_and_those_who_do_not(
             assert mask.size == image.size
             turned_image, turned_mask = ImageOps.exif_transpose(image), ImageOps.exif_transpose(mask)
             assert turned_mask.size == turned_image.size
-    # The network finds the left half of what is stored: where that lies in the turned photo follows from the turn.
+    # The network finds the left half of the upright photo, whichever way that is stored.
     with Image.open(tmp_path / "out" / "a.png") as mask:
         shown = np.asarray(ImageOps.exif_transpose(mask)) > 0
-    stored = np.zeros((20, 30), np.uint8)
-    stored[:, :15] = 1
-    turns = {1: stored, 3: cv2.rotate(stored, cv2.ROTATE_180), 6: cv2.rotate(stored, cv2.ROTATE_90_CLOCKWISE)}
-    turns[8] = cv2.rotate(stored, cv2.ROTATE_90_COUNTERCLOCKWISE)
-    np.testing.assert_array_equal(shown, turns[orientation] > 0)
+    assert shown[:, : shown.shape[1] // 2].all()
+    assert not shown[:, shown.shape[1] // 2 :].any()
 
 
 def test_a_run_of_another_task_and_a_damaged_one_are_one_line(tmp_path: Path, command: Command) -> None:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from data_prep.conversion import write_raw_dataset
-from data_prep.pairing import find_dataset, find_isic2017, find_pairs
+from data_prep.layouts import find_dataset, find_isic2017, find_pairs
 from seg_anl.engine.command import compose
 from seg_anl.records import UserError
 from seg_anl.segmentation.datasets import load_images

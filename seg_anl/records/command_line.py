@@ -1,12 +1,15 @@
-"""What the commands share: a parser whose errors are one line, and a check that output does not overwrite input."""
+"""What the commands share: a parser with errors of one line, kinds of arguments, a check that no input is replaced."""
 
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import NoReturn
 
-from seg_anl.records import UserError, exit_with_error
+from .errors import UserError, exit_with_error
+
+MAX_WORKERS = max(64, 4 * (os.cpu_count() or 1))
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -21,16 +24,22 @@ class OneLineParser(argparse.ArgumentParser):
         exit_with_error(self.prog, f"{message} (see {self.prog} --help)")
 
 
-def positive_int(text: str) -> int:
-    """An argument type: a whole number of at least 1."""
-    number = int(text) if text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
+def positive_int(text: str, most: int | None = None) -> int:
+    """An argument type: a whole number of at least 1, and at most ``most``."""
+    number = int(text) if text.isdecimal() and len(text) < 20 else 0
+    if number < 1 or (most is not None and number > most):
+        wanted = "of at least 1" if most is None else f"from 1 to {most}"
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number {wanted}")
     return number
+
+
+def worker_count(text: str) -> int:
+    """An argument type: a number of threads or processes that this machine can start."""
+    return positive_int(text, MAX_WORKERS)
 
 
 def refuse_overlap(source: Path, target: Path) -> None:
     """Raise a UserError when one folder is, or lies in, the other: the clean files must not change."""
-    inner, outer = target.resolve(), source.resolve()
+    inner, outer = Path(os.path.realpath(target)), Path(os.path.realpath(source))
     if inner == outer or outer in inner.parents or inner in outer.parents:
         raise UserError(f"{target} and {source} lie in each other: the clean masks would be written over")

@@ -1,0 +1,284 @@
+"""Where the images and masks of a dataset lie: the official ISIC-2017 folders, a folder of one's own, the embedded set.
+
+:func:`find_pairs` serves the trainer, which stops at the first fault; :func:`find_dataset` the preparation, which
+collects them all. Which mask belongs to which image: :mod:`data_prep.pairing`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import zipfile
+from collections import Counter
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+from seg_anl.records import UserError, chosen_items, nearest_names
+from seg_anl.records.files import check_file, check_folder
+from seg_anl.records.ranges import Interval, OpenFraction, complaint
+
+from .pairing import Matched, Pair, PictureFile, match
+
+TRAINING = "train"
+SPLITS = (TRAINING, "validation", "test")
+# Of ISIC-2017, Part 1: the challenge's name for each split, and the number of images it published.
+ISIC2017_SPLITS = {TRAINING: ("Training", 2000), "validation": ("Validation", 150), "test": ("Test_v2", 600)}
+
+_Folders = tuple[Path, Path]  # of images and of masks
+
+
+class Found(NamedTuple):
+    """What lies in a dataset's folders.
+
+    Attributes:
+        pairs: complete ones.
+        problems: one line for each image without a mask, mask without an image and the like.
+        remarks: what a person should know but need not mend.
+        color: whether images are color pictures.
+    """
+
+    pairs: list[Pair]
+    problems: list[str]
+    remarks: list[str]
+    color: bool = True
+
+
+class TrainingPairs(NamedTuple):
+    """Training and test pairs, sorted by item, and what to say about where they come from."""
+
+    train: list[Pair]
+    test: list[Pair]
+    remark: str
+
+
+def official_folders(root: Path, split: str) -> _Folders:
+    """Where the images and masks of a split of ISIC-2017, Part 1, lie."""
+    official, _ = ISIC2017_SPLITS[split]
+    return root / f"ISIC-2017_{official}_Data", root / f"ISIC-2017_{official}_Part1_GroundTruth"
+
+
+def usual_folders(root: Path) -> dict[str, _Folders]:
+    """The folders of images and masks of every split that ``root`` is divided into; undivided, it is all training.
+
+    Known are ``images/SPLIT`` with ``masks/SPLIT``, ``SPLIT/images`` with ``SPLIT/masks``, ``images`` with ``masks``,
+    and images with their masks in one folder, as which any other folder is read. The splits are those of
+    :data:`SPLITS`; a division has ``train`` and one of the others.
+    """
+    for images, masks in (("images/{}", "masks/{}"), ("{}/images", "{}/masks")):
+        splits = {split: (root / images.format(split), root / masks.format(split)) for split in SPLITS}
+        splits = {split: folders for split, folders in splits.items() if folders[0].is_dir()}
+        if TRAINING in splits and len(splits) > 1:
+            return splits
+    if (root / "images").is_dir() and (root / "masks").is_dir():
+        return {TRAINING: (root / "images", root / "masks")}
+    return {TRAINING: (root, root)}
+
+
+# For the preparation
+
+
+def find_dataset(source: Path) -> Found:
+    """The pairs of a folder with split.csv (as ``seg-anl-prep isic2017`` writes it), of the official ISIC-2017 folders,
+    or of a folder in one of the usual layouts.
+
+    Raises:
+        UserError: when the table cannot be read, or there is no pair.
+    """
+    if os.path.lexists(source / "split.csv"):
+        return _find_listed(source)
+    official = any(folder.is_dir() for split in ISIC2017_SPLITS for folder in official_folders(source, split))
+    return find_isic2017(source) if official else _find_usual(source)
+
+
+def find_isic2017(root: Path) -> Found:
+    """The pairs of every split of ISIC-2017 that lies below ``root``, in order of split and name.
+
+    Superpixel files beside the images are left out and counted in a remark.
+
+    Raises:
+        UserError: when ``root`` holds none of the splits.
+    """
+    found = Found([], [], [])
+    for split, (_, published) in ISIC2017_SPLITS.items():
+        images, masks = official_folders(root, split)
+        if not images.is_dir() and not masks.is_dir():
+            found.remarks.append(f"{split}: not there (no {images.name})")
+            continue
+        matched = _matched(found, (images, masks), split)
+        found.problems.extend(matched.foreign)
+        if matched.images:
+            expected = "as published" if matched.images == published else f"{published} were published"
+            beside = f"; {matched.superpixels} superpixel files left out" if matched.superpixels else ""
+            found.remarks.append(f"{split}: {matched.images} images ({expected}){beside}")
+    if not found.pairs and not found.problems:
+        raise UserError(f"{root} holds no folder ISIC-2017_Training_Data, nor another of the challenge's splits")
+    return found
+
+
+def _find_usual(root: Path) -> Found:
+    found = Found([], [], [])
+    for split, folders in usual_folders(root).items():
+        matched = _matched(found, folders, split)
+        beside = f"; {len(matched.foreign)} files left out that are no pictures" if matched.foreign else ""
+        found.remarks.append(f"{split}: {matched.images} images{beside}")
+    if not found.pairs:
+        raise UserError(_first_of(found.problems))
+    return found
+
+
+def _matched(found: Found, folders: _Folders, split: str) -> Matched:
+    """The files of a split, added to ``found``."""
+    matched = match(*folders, split)
+    found.pairs.extend(matched.pairs)
+    found.problems.extend([*matched.alone, *matched.faults, *matched.spare])
+    return matched
+
+
+def _find_listed(source: Path) -> Found:
+    table = source / "split.csv"
+    check_file(table)
+    try:
+        with open(table, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        pairs = [Pair.of_paths(row["id"], row["split"], source / row["image"], source / row["mask"]) for row in rows]
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
+        raise UserError(f"{table}: cannot be read: expected columns id, split, image, mask ({error})") from error
+    if not pairs:
+        raise UserError(f"{table} lists no images")
+    counts = Counter(pair.split for pair in pairs)
+    return Found(pairs, [], [f"{split}: {count} images" for split, count in counts.items()])
+
+
+# For the trainer
+
+
+def find_pairs(
+    name: str,
+    seed: int,
+    *,
+    root: str | Path | None = None,
+    images: str | None = None,
+    masks: str | None = None,
+    test_images: str | None = None,
+    test_masks: str | None = None,
+    test_share: float = 0.2,
+    exclude: Sequence[str] = (),
+    limit: int | None = None,
+) -> TrainingPairs:
+    """The pairs to train and to test on, by the settings of the trainer's ``data`` group.
+
+    Args:
+        name: ``"embedded"``, ``"isic2017"`` or ``"folder"``.
+        seed: draws the held-out part of ``folder`` and the limited part.
+        root: of the data; not for ``embedded``.
+        images, masks, test_images, test_masks: sub-folders of ``root``, where ``folder`` has none of the usual layouts.
+        test_share: what ``folder`` holds out, in (0, 1), where there is no test folder.
+        exclude: training items to leave out.
+        limit: use this many training items.
+
+    Raises:
+        UserError: for a folder that is missing or empty, an image without a mask, or a setting out of range.
+    """
+    if name not in ("embedded", "isic2017", "folder"):
+        raise UserError(f"data.name={name}: {nearest_names(name, ('embedded', 'folder', 'isic2017'))}")
+    path = Path(str(root)).expanduser()
+    if name == "embedded":
+        pairs = _embedded()
+    else:
+        check_folder(path, "data.root")
+        named = {"images": images, "masks": masks, "test_images": test_images, "test_masks": test_masks}
+        given = {key: path / value for key, value in named.items() if value}
+        pairs = _from_folders(name, path, given, test_share, seed)
+    items = [pair.item for pair in pairs.train]
+    for item in exclude:
+        if item not in items:
+            raise UserError(f"data.exclude: no training image {item!r}; {nearest_names(item, items)[:200]}")
+    kept = {*items} - {*exclude}
+    if limit is not None:
+        if complaint("data.limit", Annotated[int, Interval(least=1, most=len(kept), whole=True)], limit):
+            raise UserError(f"data.limit must be from 1 to {len(kept)}, the number of training images; got {limit}")
+        kept = chosen_items(kept, limit / len(kept), seed, "limit")
+    return pairs._replace(train=_chosen(pairs.train, kept))
+
+
+def _chosen(pairs: Sequence[Pair], items: set[str]) -> list[Pair]:
+    return [pair for pair in pairs if pair.item in items]
+
+
+def _embedded() -> TrainingPairs:
+    content = resources.files("seg_anl.segmentation").joinpath("embedded/isic2017_96.zip").read_bytes()
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        files = {name: PictureFile(name, archive.read(name)) for name in archive.namelist()}
+
+    def pairs(split: str) -> list[Pair]:
+        items = sorted(Path(name).stem for name in files if name.startswith(f"images/{split}/"))
+        return [
+            Pair(item, split, files[f"images/{split}/{item}.jpg"], files[f"masks/{split}/{item}.png"]) for item in items
+        ]
+
+    remark = "embedded ISIC-2017: tested on the challenge's validation images"
+    return TrainingPairs(pairs("train"), pairs("validation"), remark)
+
+
+def _from_folders(name: str, root: Path, named: dict[str, Path], test_share: float, seed: int) -> TrainingPairs:
+    splits = {split: folders for split in SPLITS if (folders := official_folders(root, split))[0].is_dir()}
+    tested = next((split for split in ("test", "validation") if split in splits), None)
+    if name == "folder" and "images" in named:
+        train, test = _named_folders(named)
+    elif name == "isic2017" or TRAINING in splits:
+        if TRAINING not in splits:
+            folder = official_folders(root, TRAINING)[0].name
+            raise UserError(f"{root} holds no folder {folder}; expected the official ISIC-2017 Part 1 layout")
+        if tested is None:
+            raise UserError(f"{root}: neither ISIC-2017_Test_v2_Data nor ISIC-2017_Validation_Data to test on")
+        return _divided(splits[TRAINING], splits[tested], f"ISIC-2017: tested on {ISIC2017_SPLITS[tested][0]}")
+    else:
+        usual = usual_folders(root)
+        train, test = usual[TRAINING], usual.get("test", usual.get("validation"))
+    if test is not None:
+        return _divided(train, test, f"{train[0]}: tested on {test[0]}")
+    matched = match(*train, TRAINING)
+    items = [pair.item for pair in _usable(matched)]
+    wrong = complaint("data.test_share", OpenFraction, test_share)
+    if wrong:
+        raise UserError(wrong)
+    held_out = chosen_items(items, test_share, seed, "test")
+    if not 0 < len(held_out) < len(items):
+        raise UserError(f"data.test_share={test_share} of {len(items)} images leaves nothing to train or test on")
+    share = f"{len(held_out)} images held out (data.test_share={float(test_share)})"
+    remark = f"{root}: no test folder, so tested on {share}{_left_out(matched)}"
+    return TrainingPairs(_chosen(matched.pairs, {*items} - held_out), _chosen(matched.pairs, held_out), remark)
+
+
+def _named_folders(named: dict[str, Path]) -> tuple[_Folders, _Folders | None]:
+    for key, folder in named.items():
+        check_folder(folder, f"data.{key}")
+    if "masks" not in named or ("test_images" in named) != ("test_masks" in named):
+        raise UserError("data.images needs data.masks beside it, and data.test_images data.test_masks")
+    test = (named["test_images"], named["test_masks"]) if "test_images" in named else None
+    return (named["images"], named["masks"]), test
+
+
+def _divided(train_folders: _Folders, test_folders: _Folders, remark: str) -> TrainingPairs:
+    train, test = match(*train_folders, TRAINING), match(*test_folders, "test")
+    return TrainingPairs(_usable(train), _usable(test), remark + _left_out(train, test))
+
+
+def _usable(matched: Matched) -> list[Pair]:
+    if matched.alone or matched.faults:
+        raise UserError(_first_of([*matched.alone, *matched.faults]))
+    return matched.pairs
+
+
+def _left_out(*parts: Matched) -> str:
+    """What to say of masks that are not used."""
+    spare = [line for matched in parts for line in matched.spare]
+    return f"; masks left out: {_first_of(spare)}" if spare else ""
+
+
+def _first_of(lines: Sequence[str]) -> str:
+    """Many lines as one: the first, and how many more there are."""
+    return lines[0] + (f" (and {len(lines) - 1} more)" if len(lines) > 1 else "")
