@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seg_anl.records import MetricRow, UserError, written_aside
+from seg_anl.records import MetricRow, UserError, is_whole_number, written_aside
+from seg_anl.records.foreign_files import check_regular
 
 from .randomness import random_states, restore_random_states
 
@@ -39,26 +42,29 @@ def load_checkpoint(path: Path, *, device: torch.device, parts: Mapping[str, Any
     """
     state = read_checkpoint(path, device)
     try:
+        epoch, rows = state["epoch"], [MetricRow(**row) for row in state["rows"]]
+        _check_rows(epoch, rows)
         for name, part in parts.items():
             part.load_state_dict(state[name])
-    except (KeyError, ValueError, RuntimeError) as error:
+        restore_random_states(state["random"])
+    except Exception as error:  # what a file holds in place of a state fails in any way, and is about this file
         raise UserError(f"{path}: does not fit this configuration: {_first_line(error)}") from error
-    restore_random_states(state["random"])
-    return state["epoch"], [MetricRow(**row) for row in state["rows"]]
+    return epoch, rows
 
 
-def load_model(path: Path, model: nn.Module, device: torch.device) -> int:
-    """Restore the network alone; returns the number of finished epochs.
+def load_model(path: Path, model: nn.Module, device: torch.device) -> None:
+    """Restore the network alone.
 
     Raises:
-        UserError: as :func:`load_checkpoint`.
+        UserError: as :func:`load_checkpoint`; also for weights that are not finite, with which nothing is predicted.
     """
     state = read_checkpoint(path, device)
     try:
         model.load_state_dict(state["model"])
-    except (KeyError, RuntimeError) as error:
+    except Exception as error:  # as above
         raise UserError(f"{path}: does not fit this network: {_first_line(error)}") from error
-    return int(state["epoch"])
+    if not is_finite(model):
+        raise UserError(f"{path}: its weights are not finite: the run diverged, or the file is damaged")
 
 
 def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
@@ -67,15 +73,57 @@ def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     Raises:
         UserError: when it cannot be read or is not a checkpoint of this project.
     """
+    if not os.path.lexists(path):
+        raise UserError(f"{path}: no such checkpoint")
+    _check_sums(path)
     try:
         state = torch.load(path, map_location=device, weights_only=True)
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such checkpoint") from error
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except pickle.UnpicklingError as error:  # whose words advise to execute it
+        raise UserError(
+            f"{path}: not a readable checkpoint: damaged, or holds more than tensors and numbers"
+        ) from error
+    except Exception as error:  # damaged pickles fail in any way
         raise UserError(f"{path}: not a readable checkpoint: {_first_line(error)}") from error
-    if not isinstance(state, dict) or state.get("schema") != CHECKPOINT_SCHEMA:
+    schema = state.get("schema") if isinstance(state, dict) else None
+    if type(schema) is not int or schema != CHECKPOINT_SCHEMA:
         raise UserError(f"{path}: not a checkpoint of this project (schema {CHECKPOINT_SCHEMA} expected)")
-    return state
+    return state  # type: ignore[no-any-return]
+
+
+def is_finite(*modules: nn.Module) -> bool:
+    """Whether all weights and buffers are finite numbers."""
+    tensors = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
+    found = [tensor.isfinite().all() for tensor in tensors if tensor.is_floating_point()]
+    return not found or bool(torch.stack(found).all())
+
+
+def _check_sums(path: Path) -> None:
+    """Compare every part of the archive with its checksum, which torch writes and does not look at.
+
+    Raises:
+        UserError: for a damaged file, and for one that would unfold to more than it is.
+    """
+    check_regular(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            # torch reads nothing, and says nothing, where the attributes are those of a folder.
+            stored = all(entry.compress_type == entry.external_attr == 0 for entry in entries)
+            if not stored or sum(entry.file_size for entry in entries) > path.stat().st_size:
+                raise ValueError("its parts are not as torch writes them")
+            damaged = archive.testzip()
+    except Exception as error:  # damaged archives fail in any way
+        raise UserError(f"{path}: not a readable checkpoint: {_first_line(error)}") from error
+    if damaged is not None:
+        raise UserError(f"{path}: damaged: the checksum of {damaged} is another; delete it to go on without it")
+
+
+def _check_rows(epoch: Any, rows: list[MetricRow]) -> None:
+    if not is_whole_number(epoch) or {row.epoch for row in rows} != set(range(epoch)):
+        raise ValueError("the number of epochs is not that of the metrics")
+    for row in rows:
+        if not isinstance(row.split, str) or not all(isinstance(value, (int, float)) for value in row.values.values()):
+            raise ValueError("metrics that are no numbers")
 
 
 def _owned(state: Any) -> Any:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import math
+<<<<<<< HEAD
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
+=======
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+>>>>>>> secure
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +20,11 @@ from torch import Tensor, nn
 from seg_anl.losses import ScheduledLoss
 from seg_anl.records import MetricRow, UserError
 
+<<<<<<< HEAD
 from .batches import Batch
+=======
+from .checkpoint import is_finite
+>>>>>>> secure
 from .distribution import Process
 from .jacobian import squared_jacobian_norm
 from .ledger import Ledger, Metrics
@@ -64,7 +74,8 @@ def fit(
     """Train ``model`` to the end, from the beginning or from the run's last checkpoint; returns all metric rows.
 
     Raises:
-        UserError: settings that do not go together; a loss that is no longer finite (the last checkpoint stays).
+        UserError: settings that do not go together; a loss, weights or outputs that are no longer finite
+            (the last checkpoint stays).
     """
     check_penalties(settings, optim, process)
     learner = Learner(model, loss, task, settings, optim, run, process)
@@ -147,10 +158,10 @@ class Learner:
         """Evaluate the network and write the epoch down; a loss that is not finite becomes the ``failure``."""
         loss = self.process.mean(self.total).item() / max(self.task.steps_per_epoch, 1)
         if not math.isfinite(loss):
-            self.failure = UserError(
-                f"{self.run.path}: the training loss became {loss} in epoch {epoch + 1}; "
-                "lower optim.lr, or use precision=bf16 or fp32 instead of fp16"
-            )
+            self._fail(epoch, f"the training loss became {loss}")
+            return
+        if not self._everywhere(is_finite(self.model, self.loss)):  # the last step's weights are in no loss yet
+            self._fail(epoch, "weights are no longer finite numbers")
             return
         progress = {"loss": loss, "lr": self.optimizer.param_groups[0]["lr"]}
         self.schedule.step()
@@ -158,14 +169,42 @@ class Learner:
         self.process.share_buffers(self.model)  # else every process would evaluate a different network
         if self.task.after_epoch is not None:
             progress.update(self.task.after_epoch(self.model, epoch))
-        with torch.inference_mode(), self.autocast():
+        with torch.inference_mode(), self.autocast(), finite_outputs(self.model) as finite:
             metrics = self.task.evaluate(self.model, epoch)
+        if not self._everywhere(bool(finite)):
+            self._fail(epoch, "the network's outputs are no longer finite numbers")
+            return
         if not self.process.is_main:
             return
         metrics.setdefault("train", {}).update(progress)
         due = (epoch + 1) % self.settings.checkpoint_every == 0 or epoch + 1 == self.settings.epochs
         headline = self.ledger.close_epoch(epoch, metrics, checkpoint=due)
         self.shown = {"loss": loss, " ".join(self.task.headline): headline}
+
+    def _everywhere(self, holds: bool) -> bool:
+        """Whether it holds in every process: all have to stop at once."""
+        return self.process.mean(self.total.new_tensor(float(holds))).item() == 1
+
+    def _fail(self, epoch: int, what: str) -> None:
+        self.failure = UserError(
+            f"{self.run.path}: {what} in epoch {epoch + 1}; "
+            "lower optim.lr, or use precision=bf16 or fp32 instead of fp16"
+        )
+
+
+@contextmanager
+def finite_outputs(model: nn.Module) -> Iterator[Tensor]:
+    """A scalar tensor that is true as long as what ``model`` puts out is finite; nothing waits for the device."""
+    finite = torch.ones((), dtype=torch.bool, device=next(model.parameters()).device)
+
+    def look(module: nn.Module, inputs: Any, output: Tensor) -> None:
+        finite.logical_and_(output.isfinite().all())
+
+    handle = model.register_forward_hook(look)
+    try:
+        yield finite
+    finally:
+        handle.remove()
 
 
 def check_penalties(settings: LoopSettings, optim: OptimSettings, process: Process) -> None:

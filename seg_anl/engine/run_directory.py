@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from seg_anl.records import MetricRow, UserError, make_directory, write_json, write_metrics, write_text
+from seg_anl.records import (
+    MetricRow,
+    UserError,
+    is_whole_number,
+    make_directory,
+    read_metrics,
+    write_json,
+    write_metrics,
+    write_text,
+)
+from seg_anl.records.foreign_files import read_json, read_yaml
 from seg_anl.records.lock import locked
 from seg_anl.records.provenance import provenance, write_environment
 from seg_anl.records.runs import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, SUMMARY_FILE, finished_summary
@@ -46,37 +58,50 @@ class RunDirectory:
     @property
     def summary(self) -> dict[str, Any] | None:
         """summary.json, or None when there is none yet."""
-        path = self.path / SUMMARY_FILE
-        if not path.exists():
-            return None
-        try:
-            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path}: damaged: {error}; delete it to resume the run") from error
+        remedy = "delete it to resume the run"
+        content = _named_values(self.path / SUMMARY_FILE, remedy)
+        if content is not None and content.get("status") == "finished" and not _is_summary(content):
+            raise UserError(f"{self.path / SUMMARY_FILE}: damaged: not the numbers of a finished run; {remedy}")
         return content
 
     def config(self) -> DictConfig:
-        """The resolved configuration the run was started with.
+        """The resolved configuration the run was started with: data, in which nothing refers to anything else.
 
         Raises:
-            UserError: when the folder holds no run.
+            UserError: when the folder holds no run, or the file is damaged.
         """
         path = self.path / CONFIG_FILE
-        if not path.is_file():
+        if not os.path.lexists(path):
             raise UserError(f"{self.path}: not a run directory (no {CONFIG_FILE} in it)")
-        try:
-            config = OmegaConf.load(path)
-        except Exception as error:  # YAML's errors have no common base that OmegaConf documents
-            raise UserError(f"{path}: damaged: {error}") from error
-        if not isinstance(config, DictConfig):
+        content = read_yaml(path)
+        if not isinstance(content, dict):
             raise UserError(f"{path}: damaged: expected named settings")
-        return config
+        for group in ("data", "loss", "model", "optim"):
+            if not isinstance(content.get(group, {}), dict):
+                raise UserError(f"{path}: damaged: {group} is {content[group]!r}, expected a group of settings")
+        if "${" in str(content):
+            raise UserError(f"{path}: damaged: ${{...}} where a value belongs")
+        return OmegaConf.create(content)
 
     @property
     def finished(self) -> bool:
-        """Whether the run has come to its end."""
+        """Whether the run has come to its end; one whose metrics were lost comes to it again from its checkpoint.
+
+        Raises:
+            UserError: when summary.json is damaged, or the metrics are lost and there is no checkpoint.
+        """
         summary = self.summary
-        return summary is not None and summary.get("status") == "finished"
+        if summary is None or summary.get("status") != "finished":
+            return False
+        try:
+            last = max((row.epoch for row in read_metrics(self.path / METRICS_FILE)), default=-1)
+            if last + 1 != summary["epochs"]:
+                raise UserError(f"{self.path / METRICS_FILE}: ends after {last + 1} of {summary['epochs']} epochs")
+        except UserError as error:
+            if not self.last.is_file():
+                raise UserError(f"{error}; delete {SUMMARY_FILE} to train anew, or bring the file back") from error
+            return False
+        return True
 
     def check(self, config: DictConfig) -> None:
         """Check that what the folder holds, if anything, was made with the same settings.
@@ -105,13 +130,7 @@ class RunDirectory:
         Raises:
             UserError: when the record is damaged.
         """
-        path = self.path / INPUTS_FILE
-        if not path.exists():
-            return None
-        try:
-            return dict(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise UserError(f"{path}: damaged: {error}; delete the run's folder to begin anew") from error
+        return _named_values(self.path / INPUTS_FILE, "delete the run's folder to begin anew")
 
     def check_inputs(self, fingerprints: dict[str, str]) -> None:
         """Check that a run that resumes is made from what it began with.
@@ -172,6 +191,35 @@ class RunDirectory:
             plain(config), rows, headline=headline, k=config.evaluation.last_k, counts=counts, loss_state=loss_state
         )
         write_json(self.path / SUMMARY_FILE, content)
+
+
+def _is_summary(content: Mapping[str, Any]) -> bool:
+    """Whether it holds what the table at the end of a run is printed from."""
+    metrics = content.get("metrics")
+    return (
+        all(is_whole_number(content.get(name)) for name in ("k", "epochs"))
+        and isinstance(metrics, dict)
+        and all(
+            isinstance(values, dict)
+            and is_whole_number(values.get("best_epoch"))
+            and isinstance(values.get("last_k_std"), (float, int, NoneType))
+            and all(isinstance(values.get(name), (float, int)) for name in ("last", "last_k_mean", "best"))
+            for values in metrics.values()
+        )
+    )
+
+
+def _named_values(path: Path, remedy: str) -> dict[str, Any] | None:
+    """What a JSON file of the run holds; None where there is none. A damaged one is refused with the ``remedy``."""
+    if not os.path.lexists(path):
+        return None
+    try:
+        content = read_json(path)
+    except UserError as error:
+        raise UserError(f"{error}; {remedy}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: damaged: expected named values; {remedy}")
+    return content
 
 
 def run_path(config: DictConfig, noise: str, *, noise_follows_seed: bool = False) -> Path:

@@ -9,15 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from seg_anl.losses import build_loss, loss_parameters
 from seg_anl.records import UserError
+from seg_anl.records.foreign_files import parse_yaml, read_yaml
 from seg_anl.records.ranges import Count, NonNegative, Seed, checked
 
 LOSS_VARIABLE = "SEG_ANL_LOSS"
@@ -155,33 +153,19 @@ def _from_words(text: str) -> dict[str, Any]:
     except ValueError as error:
         raise UserError(f"cannot be read: {error}") from error
     name = {"name": words.pop(0)} if words and "=" not in words[0] else {}
-    keys = set()
+    settings: dict[str, Any] = {}
     for word in words:
         key, equals, value = word.partition("=")
         if not (equals and key and value):
             raise UserError(f"cannot read {word!r}; expected KEY=VALUE")
-        if key in keys:
+        if key in settings:
             raise UserError(f"{key} is given twice")
-        keys.add(key)
-    return {**name, **_settings(words)}
+        settings[key] = parse_yaml(value, key)
+    return {**name, **settings}
 
 
 def _from_yaml(path: Path) -> dict[str, Any]:
-    try:
-        return _settings(path)
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}") from error
-
-
-def _settings(source: Sequence[str] | Path) -> dict[str, Any]:
-    """Named settings from a YAML file or a list of KEY=VALUE."""
-    try:
-        config = OmegaConf.load(source) if isinstance(source, Path) else OmegaConf.from_dotlist(list(source))
-        content = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    except OSError:
-        raise
-    except Exception as error:  # OmegaConf's, and YAML's, which have no common base that OmegaConf documents
-        raise UserError(f"not YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise UserError("expected a YAML file of settings: name: gce, q: 0.5, ...")
-    return {str(key): value for key, value in content.items()}
+    return content

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from seg_anl.records import UserError, write_json
+from seg_anl.records.foreign_files import read_json
 
 
 def dataset_folder(root: Path, dataset: str) -> Path:
@@ -60,12 +60,12 @@ def add_to_plans_file(path: Path, name: str, base: str, batch_size: int, patch_s
     Raises:
         UserError: as there, and when the file is missing or damaged.
     """
+    if not path.exists():
+        raise UserError(f"{path}: no such plans; run nnUNetv2_plan_and_preprocess first")
     try:
-        plans = json.loads(path.read_text(encoding="utf-8"))
+        plans = read_json(path)
         changed = add_configuration(plans, name, base, batch_size, patch_size)
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such plans; run nnUNetv2_plan_and_preprocess first") from error
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not a plans file of nnU-Net: {error!r}") from error
     if changed != plans:
         write_json(path, changed)

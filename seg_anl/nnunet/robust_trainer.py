@@ -223,7 +223,10 @@ class RobustLossTrainer(nnUNetTrainer):
             self.record.write_rows(self.metric_rows)
 
     def on_train_end(self) -> None:
-        """nnU-Net's end; with a test folder also summary.json."""
+        """nnU-Net's end, for a network that has not diverged; with a test folder also summary.json."""
+        with one_line_errors():
+            if not all(weight.isfinite().all() for weight in self.network.parameters()):
+                raise UserError("the network's weights are no longer finite numbers; this training is not finished")
         super().on_train_end()
         if self.record is not None and self.test_set is not None:
             counts = {"train": len(self.do_split()[0]), "test": len(self.test_set.cases)}

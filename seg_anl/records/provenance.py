@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import subprocess
@@ -14,6 +13,7 @@ from typing import Any
 
 from .atomic import write_json
 from .errors import UserError
+from .foreign_files import read_json
 
 
 def package_versions(packages: Iterable[str]) -> dict[str, str]:
@@ -58,10 +58,9 @@ def write_environment(path: Path, now: dict[str, Any], *, resumed_at: int = 0) -
         UserError: when the file that is to be added to is damaged.
     """
     if resumed_at and path.exists():
-        try:
-            first = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, OSError) as error:
-            raise UserError(f"{path}: damaged: {error}; delete it to go on") from error
-        first.setdefault("resumed", []).append({"epoch": resumed_at, **now})
+        first = read_json(path)
+        if not isinstance(first, dict) or not isinstance(first.setdefault("resumed", []), list):
+            raise UserError(f"{path}: damaged: no record of a run's machine; delete it to go on")
+        first["resumed"].append({"epoch": resumed_at, **now})
         now = first
     write_json(path, now)

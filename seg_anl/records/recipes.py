@@ -8,7 +8,6 @@ under a kind of noise. ``docs/presets.md`` describes the form. Every entry may n
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -19,6 +18,7 @@ import yaml
 
 from .configuration import config_folder
 from .errors import UserError, nearest_names
+from .foreign_files import PlainLoader
 from .values import is_whole_number
 
 _FACTS = ("title", "runs", "paper", "task", "imbalanced")  # of a paper or preset as a whole
@@ -296,7 +296,7 @@ def _refuse_unknown(entry: Mapping[str, Any], known: tuple[str, ...], place: str
 
 def _document(path: Path) -> dict[str, Any]:
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        document = yaml.load(path.read_text(encoding="utf-8"), PlainLoader)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
     except yaml.YAMLError as error:
@@ -304,19 +304,3 @@ def _document(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise UserError(f"{path.name}: expected a recipe (title, source, data), got {document!r}")
     return document
-
-
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Reads 1e-4 as a number, as Hydra does, and refuses a name that stands twice in one group."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        twice = {key for key in keys if keys.count(key) > 1}
-        if twice:
-            raise yaml.constructor.ConstructorError(None, None, f"{min(twice)} stands there twice", node.start_mark)
-        return super().construct_mapping(node, deep=deep)  # type: ignore[no-any-return]
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d[\d_]*(\.\d*)?[eE][-+]?\d+"), list("-+0123456789")
-)

@@ -15,6 +15,7 @@ from typing import Any
 
 from .atomic import write_csv
 from .errors import UserError
+from .foreign_files import read_text
 
 METRICS_KEYS = ("epoch", "split")
 SUMMARY_SCHEMA = 1
@@ -49,11 +50,7 @@ def read_metrics(path: Path) -> list[MetricRow]:
     Raises:
         UserError: naming file and line, when it is not such a table.
     """
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            return parse_metrics(file.read(), path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
+    return parse_metrics(read_text(path), path)
 
 
 def parse_metrics(text: str, path: object) -> list[MetricRow]:

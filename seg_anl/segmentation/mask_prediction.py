@@ -43,7 +43,7 @@ class _Job:
 
 
 def predict_masks(
-    run: Path, images: Path, out: Path, *, overlay: bool, checkpoint: str, device: str, overwrite: bool
+    run: Path, images: Path, out: Path, *, overlay: bool, checkpoint: str, device: str, overwrite: bool, trust: bool
 ) -> None:
     """Predict every image below ``images`` into ``out``.
 
@@ -58,7 +58,7 @@ def predict_masks(
     if existing and not overwrite:
         raise UserError(f"{existing[0]} exists already; give --overwrite or another folder")
     with started(device) as process:
-        model, config = _trained(directory, weights, process.device)
+        model, config = _trained(directory, weights, process.device, trust)
         size = data_settings(config).shape
         for job in tqdm(jobs, unit="image", dynamic_ncols=True):
             image, _ = read_image(job.source, str(job.source))
@@ -98,13 +98,15 @@ def _resized(tensor: Tensor, size: tuple[int, ...]) -> Tensor:
     return F.interpolate(tensor, size=size, mode="bilinear", align_corners=False)
 
 
-def _trained(directory: RunDirectory, weights: Path, device: torch.device) -> tuple[nn.Module, DictConfig]:
+def _trained(
+    directory: RunDirectory, weights: Path, device: torch.device, trusted: bool
+) -> tuple[nn.Module, DictConfig]:
     """The network of a segmentation run, and its configuration; a run of another task is named as such."""
     task = directory.config().get("task")
     if task != "segmentation":
         raise UserError(f"{directory.path}: a run of the task {task!r}; masks need a run of seg-anl-train")
     try:
-        return load_run_model(directory, weights, device)
+        return load_run_model(directory, weights, device, trusted=trusted)
     except OmegaConfBaseException as error:
         raise UserError(f"{directory.path}: config.yaml is damaged: {str(error).splitlines()[0]}") from error
 

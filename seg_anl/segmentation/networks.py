@@ -1,10 +1,11 @@
-"""Networks by configuration (an nnU-Net-like DynUNet planned from the image size, or any network of MONAI), the
+"""Networks by configuration (an nnU-Net-like DynUNet planned from the image size, a network of MONAI, one's own), the
 network of a trained run, and what a network predicts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hydra
 import torch
@@ -20,6 +21,7 @@ from seg_anl.records import UserError, nearest_names
 from seg_anl.records.ranges import checked
 
 from .augmentation import normalized
+from .monai_networks import build_monai_network, last_line, refuse_huge
 from .settings import DataSettings, DynUNetSettings, data_settings
 
 SMALLEST_FEATURE_MAP = 4  # pixels; nnU-Net's limit
@@ -27,31 +29,40 @@ MOST_STAGES = 7
 PREDICTION_BATCH = 32
 
 
-def build_model(model: DictConfig, data: DataSettings) -> nn.Module:
+def build_model(model: DictConfig, data: DataSettings, *, trusted: bool = True) -> nn.Module:
     """The network of a ``model`` configuration for images of ``data.size`` and ``data.classes`` classes.
+
+    Args:
+        model: the ``model`` group.
+        data: the ``data`` group.
+        trusted: whether code that the configuration names may run: yes for a command line, not for a file.
 
     Raises:
         UserError: for a size that the network cannot halve often enough, or a network that cannot be built.
     """
     settings = plain(model)
-    if model.name == "dynunet":
-        return _dynunet(checked(DynUNetSettings, settings, "model"), data)
-    if model.name == "monai":
-        del settings["name"]
-        try:
-            network = hydra.utils.instantiate(settings, spatial_dims=2, in_channels=3, out_channels=data.classes)
-        except Exception as error:  # whatever a foreign constructor raises is about the settings given here
-            raise UserError(f"model._target_={model._target_}: cannot be built: {_last_line(error)}") from error
-        if not isinstance(network, nn.Module):
-            raise UserError(f"model._target_={model._target_} is not a network")
-        return network
-    raise UserError(f"model.name={model.name}: {nearest_names(str(model.name), ('dynunet', 'monai'))}")
+    name = settings.pop("name", None)
+    if name == "dynunet":
+        planned = checked(DynUNetSettings, {"name": name, **settings}, "model")
+        refuse_huge(lambda: _dynunet(planned, data))
+        return _dynunet(planned, data)
+    if name == "monai":
+        return build_monai_network(_network_name(settings), settings, data.classes)
+    if name == "own":
+        return _own(settings, data, trusted)
+    raise UserError(f"model.name={name}: {nearest_names(str(name), ('dynunet', 'monai', 'own'))}")
 
 
-def load_run_model(run: RunDirectory, checkpoint: Path, device: torch.device) -> tuple[nn.Module, DictConfig]:
-    """The network of a run with the weights of ``checkpoint``, in eval mode, and the run's configuration."""
+def load_run_model(
+    run: RunDirectory, checkpoint: Path, device: torch.device, *, trusted: bool = False
+) -> tuple[nn.Module, DictConfig]:
+    """The network of a run with the weights of ``checkpoint``, in eval mode, and the run's configuration.
+
+    Args:
+        trusted: whether the code that the run's configuration names may run.
+    """
     config = run.config()
-    model = build_model(config.model, data_settings(config))
+    model = build_model(config.model, data_settings(config), trusted=trusted)
     load_model(checkpoint, model, device)
     return model.to(device).eval(), config
 
@@ -109,8 +120,22 @@ def _dynunet(settings: DynUNetSettings, data: DataSettings) -> DynUNet:
     )
 
 
-def _last_line(error: BaseException) -> str:
-    """The last line of the innermost cause."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return (str(error).strip() or type(error).__name__).splitlines()[-1]
+def _network_name(settings: dict[str, Any]) -> Any:
+    """The name of MONAI's network, taken out of ``settings``; runs before version 0.2 have it as a path."""
+    if "network" in settings:
+        return settings.pop("network")
+    return str(settings.pop("_target_", None)).removeprefix("monai.networks.nets.")
+
+
+def _own(settings: dict[str, Any], data: DataSettings, trusted: bool) -> nn.Module:
+    """What ``model._target_``, any class or function, makes of the other settings: it runs a person's own code."""
+    target = settings.get("_target_")
+    if not trusted:
+        raise UserError(f"this run's network is code of somebody's own, model._target_={target}; --trust runs it")
+    try:
+        network = hydra.utils.instantiate(settings, spatial_dims=2, in_channels=3, out_channels=data.classes)
+    except Exception as error:  # whatever a foreign constructor raises is about the settings given here
+        raise UserError(f"model._target_={target}: cannot be built: {last_line(error)}") from error
+    if not isinstance(network, nn.Module):
+        raise UserError(f"model._target_={target} is not a network")
+    return network

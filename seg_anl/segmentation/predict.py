@@ -32,6 +32,11 @@ def main() -> None:
     )
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
     parser.add_argument("--overwrite", action="store_true", help="replace masks that OUT already holds")
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="run the code that RUN names as its network (model=own); else it is refused",
+    )
     options = vars(parser.parse_args())
 
     def predict() -> None:

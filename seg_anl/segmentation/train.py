@@ -21,7 +21,7 @@ Settings (SETTING=VALUE; command line over preset over default):
                                         with loss.PARAMETER and loss.dice_weight
   noise.alpha noise.beta                share of training images with a wrong mask; changed area over lesion area
   noise.kinds noise.mode noise.seed     [erode,dilate,affine]; corrected | official
-  model=dynunet | monai                 model.base_filters, model.max_filters, model.stages, model.deep_supervision
+  model=dynunet | monai | own           model.base_filters, model.max_filters, model.stages, model.deep_supervision
   optim=adam | sgd                      optim.lr, optim.weight_decay, optim.schedule, optim.l1, optim.clip_norm, ...
   preset=default | small | isic2017
   record=[masks]                        images, wrong masks and predictions, for `seg-anl-report --figure masks`

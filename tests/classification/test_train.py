@@ -93,6 +93,20 @@ def test_a_finished_run_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixt
     assert trained(tmp_path, "seed=2").path.parent == run.path.parent
 
 
+def test_metrics_that_were_lost_are_written_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = trained(tmp_path)
+    metrics = run.path / "metrics.csv"
+    before, summary = metrics.read_bytes(), (run.path / "summary.json").read_bytes()
+    for damage in (metrics.unlink, lambda: metrics.write_bytes(before[: len(before) // 2])):
+        damage()
+        trained(tmp_path)
+        assert (metrics.read_bytes(), (run.path / "summary.json").read_bytes()) == (before, summary)
+    metrics.unlink()
+    run.last.unlink()
+    with pytest.raises(UserError, match=r"metrics\.csv.*delete summary\.json"):
+        trained(tmp_path)
+
+
 def test_seeds_change_the_noise_and_a_given_noise_seed_does_not(tmp_path: Path) -> None:
     def labels(*settings: str) -> np.ndarray:
         return np.load(trained(tmp_path, "epochs=1", *settings).path / "noise/labels.npy")

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import re
 import sys
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from seg_anl.engine.checkpoint import load_checkpoint, read_checkpoint
+from seg_anl.engine.checkpoint import load_checkpoint, load_model, read_checkpoint, save_checkpoint
 from seg_anl.engine.distribution import Process
 from seg_anl.engine.loop import Task, fit
 from seg_anl.engine.optimization import add_l1_subgradient, build_optimizer, build_schedule
@@ -23,7 +26,7 @@ from seg_anl.engine.randomness import epoch_generator, random_states, restore_ra
 from seg_anl.engine.run_directory import RunDirectory
 from seg_anl.engine.settings import LoopSettings, OptimSettings
 from seg_anl.losses import build_loss
-from seg_anl.records import UserError, read_metrics
+from seg_anl.records import MetricRow, UserError, read_metrics
 from seg_anl.records.ranges import checked
 
 CPU = Process(torch.device("cpu"))
@@ -328,3 +331,103 @@ def test_a_file_that_is_no_checkpoint_is_refused_without_being_executed(tmp_path
         with pytest.raises(UserError, match=name):
             load_checkpoint(tmp_path / name, device=CPU.device, parts={})
     assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("what", ["weights", "outputs"])
+def test_a_run_that_diverges_in_its_last_step_is_not_finished(tmp_path: Path, what: str) -> None:
+    """No loss is computed of the last step's weights; and finite weights may be so large that outputs are not."""
+    model = nn.Sequential(nn.Linear(5, 6, bias=False), nn.Linear(6, 2, bias=False))
+    if what == "outputs":
+        inputs, optim = torch.ones(1, 5), OptimSettings("sgd", lr=1e-30, schedule="constant")
+
+        def evaluate(model: nn.Module, epoch: int) -> dict[str, dict[str, float]]:
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.fill_(1e30)
+            return {"test": {"accuracy": model(inputs).argmax().item()}}
+    else:
+        optim = OptimSettings("sgd", lr=1e300)
+        evaluate = task().evaluate
+    run = opened(tmp_path)
+    brought = Task(lambda epoch: list(data(epoch))[:1], 1, evaluate, ("test", "accuracy"))
+    with pytest.raises(UserError, match=f"{what} are no longer finite numbers in epoch 1"):
+        fit(model, build_loss("mae"), brought, LoopSettings(epochs=1, progress=False), optim, run, CPU)
+    assert not run.last.exists()
+    assert not run.best.exists()
+
+
+def saved(path: Path, **changes: object) -> Path:
+    """A checkpoint of :func:`network` with some of its parts exchanged; None takes one out."""
+    save_checkpoint(path, epoch=1, rows=[MetricRow(0, "test", {"accuracy": 0.5})], parts={"model": network()})
+    if changes:
+        state = {**torch.load(path, weights_only=True), **changes}
+        torch.save({name: part for name, part in state.items() if part is not ...}, path)
+    return path
+
+
+def written(state: object) -> str:
+    """Every value of a state, those of tensors too."""
+    if isinstance(state, dict):
+        return str({name: written(value) for name, value in state.items()})
+    return str(state.tolist() if isinstance(state, Tensor) else state)
+
+
+def test_a_flipped_bit_never_goes_unnoticed(tmp_path: Path) -> None:
+    path = saved(tmp_path / "last.pt")
+    whole, state, refused = path.read_bytes(), read_checkpoint(path, CPU.device), 0
+    generator = np.random.default_rng(0)
+    for position in generator.choice(len(whole), 300, replace=False).tolist():
+        flipped = bytearray(whole)
+        flipped[position] ^= 1 << int(generator.integers(8))
+        path.write_bytes(flipped)
+        try:
+            found = read_checkpoint(path, CPU.device)
+        except UserError:
+            refused += 1
+        else:  # a bit between the parts, or of an entry's date
+            assert written(found) == written(state)
+    assert refused > 200
+    path.write_bytes(whole)
+    assert load_checkpoint(path, device=CPU.device, parts={"model": network()})[0] == 1
+
+
+ROW = {"epoch": 0, "split": "test", "values": {"accuracy": 0.5}}
+WRONG_FORMS = [
+    *({name: ...} for name in ("epoch", "rows", "random", "model")),
+    *({"epoch": value} for value in ("one", None, 1.0, -1, 7, True, torch.ones(2))),
+    *({"rows": value} for value in (None, "text", [1], [{}], [[ROW]], [{**ROW, "epoch": 1}], [{**ROW, "more": 1}])),
+    *({"rows": [{**ROW, "values": value}]} for value in (None, [1], {"accuracy": "x"}, {"accuracy": None})),
+    *({"random": value} for value in (None, [], {}, {"python": 1}, {"python": [3, [1], None], "numpy": []})),
+    *({"model": value} for value in (None, [], "text", 1, {}, {"0.weight": "x"}, {1: 2}, {"0.weight": torch.ones(1)})),
+    *({"schema": value} for value in (None, "1", 2, torch.ones(2), [1], True)),
+]
+
+
+@pytest.mark.parametrize("changes", WRONG_FORMS, ids=str)
+def test_a_checkpoint_of_another_inner_form_is_one_line(tmp_path: Path, changes: dict[str, object]) -> None:
+    path = saved(tmp_path / "last.pt", **changes)
+    with pytest.raises(UserError, match=r"last\.pt: ") as refusal:
+        load_checkpoint(path, device=CPU.device, parts={"model": network()})
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_checkpoint_that_unfolds_or_is_no_file_is_not_opened(tmp_path: Path) -> None:
+    whole = saved(tmp_path / "last.pt")
+    with (
+        zipfile.ZipFile(whole) as archive,
+        zipfile.ZipFile(tmp_path / "packed.pt", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for name in archive.namelist():
+            packed.writestr(name, archive.read(name) + bytes(1 << 20))
+    os.mkfifo(tmp_path / "fifo.pt")
+    (tmp_path / "folder.pt").mkdir()
+    for name in ("packed.pt", "fifo.pt", "folder.pt"):
+        with pytest.raises(UserError, match=name):
+            read_checkpoint(tmp_path / name, CPU.device)
+
+
+def test_weights_that_are_not_finite_predict_nothing(tmp_path: Path) -> None:
+    weights = network().state_dict()
+    weights["0.bias"][0] = math.nan
+    with pytest.raises(UserError, match="not finite"):
+        load_model(saved(tmp_path / "last.pt", model=weights), network(), CPU.device)

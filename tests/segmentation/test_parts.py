@@ -98,7 +98,7 @@ def test_networks_keep_the_size_and_give_a_channel_per_class() -> None:
         [
             "data.size=32",
             "model=monai",
-            "model._target_=monai.networks.nets.BasicUNet",
+            "model.network=BasicUNet",
             "+model.features=[4,4,4,4,4,4]",
         ],
     ):
@@ -116,8 +116,12 @@ def test_networks_keep_the_size_and_give_a_channel_per_class() -> None:
     [
         (["data.size=30"], "can be halved 1 times only"),
         (["model.stages=9"], "model.stages must be from 3 to 5"),
-        (["model=monai", "model._target_=monai.networks.nets.Nothing"], "Nothing"),
-        (["model=monai", "model._target_=monai.networks.nets.BasicUNet", "+model.depth=3"], "depth"),
+        (["model=monai", "model.network=BasicUNets"], "did you mean 'BasicUNet'"),
+        (["model=monai", "model.network=BasicUNet", "+model.depth=3"], "model.depth: BasicUNet has no such argument"),
+        (["model=monai", "model.network=UNet", "+model.channels=[4,8]", "+model.strides=[[]]"], "cannot be built"),
+        (["model.base_filters=1000000", "model.max_filters=1000000"], "weights, more than"),
+        (["model=own", "model._target_=os.getcwd"], "cannot be built"),
+        (["model=own", "model._target_=collections.Counter"], "is not a network"),
         (["data.size=big"], "data.size must be"),
     ],
 )

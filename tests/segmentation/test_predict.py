@@ -34,7 +34,7 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     run.mkdir()
     config = OmegaConf.create({"task": "segmentation", "data": {"name": "embedded", "size": 16, "classes": 2}})
     OmegaConf.save(config, run / "config.yaml")
-    monkeypatch.setattr(mask_prediction, "load_run_model", lambda directory, *_: (LeftHalf(), directory.config()))
+    monkeypatch.setattr(mask_prediction, "load_run_model", lambda directory, *_, **__: (LeftHalf(), directory.config()))
     return run
 
 

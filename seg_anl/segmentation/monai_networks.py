@@ -1,0 +1,125 @@
+"""MONAI's segmentation networks by name. Their arguments are data: numbers, words, and lists and groups of these.
+
+A name stands for itself in :data:`NETWORKS` and nothing is imported by its path, so a configuration from anywhere can
+be built. A network of one's own is built in :mod:`seg_anl.segmentation.networks`, from the command line alone.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import monai.networks.nets as nets
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from seg_anl.records import UserError, nearest_names
+
+# Those that take images to logits of the same size in one tensor, and nothing but plain values to be built.
+NETWORKS: dict[str, type[nn.Module]] = {
+    network.__name__: network
+    for network in (
+        nets.AttentionUnet,
+        nets.BasicUNet,
+        nets.DynUNet,
+        nets.FlexibleUNet,
+        nets.HighResNet,
+        nets.MedNeXt,
+        nets.SegResNet,
+        nets.SegResNetDS,
+        nets.SwinUNETR,
+        nets.UNETR,
+        nets.UNet,
+    )
+}
+_FILLED_IN = ("spatial_dims", "in_channels", "out_channels")
+_NOT_PLAIN = ("norm_layer", "preprocess", "pretrained")  # a class, a function, a download
+MOST_PARAMETERS = 1 << 29  # 2 GiB of weights; Adam and gradients take three times as much again
+MOST_MODULES = 20_000
+LARGEST_NUMBER = 8192  # of an argument: channels, features, pixels
+
+
+def build_monai_network(name: object, arguments: Mapping[str, Any], classes: int) -> nn.Module:
+    """The two-dimensional network ``name`` for RGB images.
+
+    Raises:
+        UserError: for an unknown name or argument, a value that is not plain, or a network that cannot be built.
+    """
+    network = NETWORKS.get(str(name))
+    if network is None:
+        raise UserError(f"model.network={name}: {nearest_names(str(name), NETWORKS)}; model=own for one of your own")
+    known = [each for each in inspect.signature(network).parameters if each not in _FILLED_IN + _NOT_PLAIN]
+    for argument, value in arguments.items():
+        if argument not in known:
+            raise UserError(f"model.{argument}: {name} has no such argument; {nearest_names(argument, known)}")
+        wrong = _not_plain(value)
+        if wrong is not None:
+            raise UserError(f"model.{argument}: expected plain numbers (up to {LARGEST_NUMBER}) or words, got {wrong}")
+
+    def build() -> nn.Module:
+        return network(spatial_dims=2, in_channels=3, out_channels=classes, **arguments)
+
+    try:
+        refuse_huge(build)
+        return build()
+    except UserError:
+        raise
+    except Exception as error:  # whatever the constructor raises is about the arguments given here
+        raise UserError(f"model.network={name}: cannot be built: {last_line(error)}") from error
+
+
+def refuse_huge(build: Callable[[], nn.Module]) -> None:
+    """Build a network without memory for its weights, and refuse one that would take too much of it.
+
+    Raises:
+        UserError: naming the number of weights or layers; and whatever ``build`` raises.
+    """
+    made = 0
+
+    def count(module: nn.Module, name: str, child: nn.Module | None) -> None:
+        nonlocal made
+        made += 1
+        if made > MOST_MODULES:
+            raise UserError(f"model: a network of more than {MOST_MODULES} layers")
+
+    handle = nn.modules.module.register_module_module_registration_hook(count)
+    try:
+        with torch.device("meta"), _SpacedOnTheHost():
+            parameters = sum(each.numel() for each in build().parameters())
+    finally:
+        handle.remove()
+    if parameters > MOST_PARAMETERS:
+        raise UserError(f"model: a network of {parameters:.3g} weights, more than {MOST_PARAMETERS:.3g}")
+
+
+def last_line(error: BaseException) -> str:
+    """The last line of the innermost cause."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (str(error).strip() or type(error).__name__).splitlines()[-1][:300]
+
+
+def _not_plain(value: Any, depth: int = 0) -> str | None:
+    """The first value in ``value`` that is more than data, in words; None where all is plain."""
+    if isinstance(value, (list, dict)) and depth < 4:
+        inside = value.values() if isinstance(value, dict) else value
+        named = "_target_" if isinstance(value, dict) and any(str(key).startswith("_") for key in value) else None
+        return named or next(filter(None, (_not_plain(each, depth + 1) for each in inside)), None)
+    if value is None or isinstance(value, (bool, str)):
+        return None
+    if isinstance(value, (int, float)) and math.isfinite(value) and abs(value) <= LARGEST_NUMBER:
+        return None
+    return repr(value)[:80]
+
+
+class _SpacedOnTheHost(TorchFunctionMode):
+    """SwinUNETR reads numbers out of a ``linspace``, which a tensor without memory cannot give."""
+
+    def __torch_function__(self, function: Any, types: Any, arguments: Any = (), keywords: Any = None) -> Any:
+        keywords = dict(keywords or {})
+        if function is torch.linspace:
+            keywords["device"] = "cpu"
+        return function(*arguments, **keywords)

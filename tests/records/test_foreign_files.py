@@ -1,0 +1,84 @@
+"""Files of others: what is damaged, endless, exploding or no file at all is one line, at once."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from seg_anl.records import UserError
+from seg_anl.records.foreign_files import parse_json, parse_yaml, read_bytes, read_json, read_yaml
+
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
+LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "\n".join(
+    f"{after}: &{after} [{', '.join([f'*{before}'] * 9)}]" for before, after in zip("abcdefgh", "bcdefghi", strict=True)
+)
+BAD_YAML = {
+    "laughs": (LAUGHS, "an alias"),
+    "recursion": ("a: &a\n  b: *a", "an alias"),
+    "depth": ("[" * 40 + "]" * 40, "too deep"),
+    "more depth": ("[" * 5000, "depth"),
+    "python": ("!!python/object/apply:os.system [id]", "constructor"),
+    "twice": ("a: 1\na: 2", "twice"),
+    "odd names": ("? [1, 2]\n: 3", "no text"),
+    "digits": ("a: 1" + "0" * 5000, "digits"),
+    "bits": ("a: 0x" + "f" * 400, "1600 bits"),
+    "cut": ("a: [1", "damaged"),
+    "large": ("a: " + "x" * (1 << 20), "larger"),
+    "bell": ("a: \x07", "damaged"),
+}
+BAD_JSON = {
+    "depth": ("[" * 100_000, "too deep"),
+    "bounded depth": ("[" * 50 + "]" * 50, "too deep"),
+    "bits": ("1" + "0" * 400, "bits"),
+    "digits": ("1" + "0" * 5000, "digits"),
+    "cut": ("{", "damaged"),
+    "empty": ("", "damaged"),
+}
+
+
+@pytest.mark.parametrize(("text", "words"), BAD_YAML.values(), ids=BAD_YAML)
+def test_yaml_that_is_more_than_data_is_refused_at_once(tmp_path: Path, text: str, words: str) -> None:
+    start = time.process_time()
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(UserError, match=words) as caught:
+        read_yaml(tmp_path / "config.yaml")
+    assert str(caught.value).startswith(f"{tmp_path / 'config.yaml'}: ")
+    assert time.process_time() - start < 1
+
+
+@pytest.mark.parametrize(("text", "words"), BAD_JSON.values(), ids=BAD_JSON)
+def test_json_without_bounds_is_refused(text: str, words: str) -> None:
+    with pytest.raises(UserError, match=rf"^HERE: damaged.*{words}|^HERE: damaged"):
+        parse_json(text, "HERE")
+
+
+def test_what_is_no_file_is_never_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket"))
+        for path in (tmp_path / "fifo", tmp_path / "socket", Path("/dev/zero"), tmp_path, tmp_path / "absent"):
+            with pytest.raises(UserError, match="cannot be read"):
+                read_json(path)
+    with pytest.raises(UserError, match="null byte"):
+        read_bytes(tmp_path / "a\0b")
+    (tmp_path / "long").write_bytes(bytes(100))
+    with pytest.raises(UserError, match="larger than"):
+        read_bytes(tmp_path / "long", most=99)
+
+
+def test_recorded_configurations_read_as_hydra_reads_them() -> None:
+    texts = [
+        archive.read(name).decode()
+        for archive in map(zipfile.ZipFile, sorted(RESULTS.glob("*.zip")))
+        for name in archive.namelist()
+        if name.endswith("/config.yaml")
+    ]
+    assert len(texts) > 100
+    for text in texts[::10]:
+        assert repr(parse_yaml(text, "")) == repr(OmegaConf.to_container(OmegaConf.create(text)))
