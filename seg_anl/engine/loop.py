@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import math
-<<<<<<< HEAD
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
-=======
-import statistics
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
->>>>>>> secure
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,11 +14,8 @@ from torch import Tensor, nn
 from seg_anl.losses import ScheduledLoss
 from seg_anl.records import MetricRow, UserError
 
-<<<<<<< HEAD
 from .batches import Batch
-=======
 from .checkpoint import is_finite
->>>>>>> secure
 from .distribution import Process
 from .jacobian import squared_jacobian_norm
 from .ledger import Ledger, Metrics

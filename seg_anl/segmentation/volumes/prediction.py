@@ -1,0 +1,91 @@
+"""What a network says of whole volumes, in sliding windows; and masks for files, in the files' own geometry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from monai.inferers import sliding_window_inference
+from omegaconf import DictConfig
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from seg_anl.engine.checkpoint import load_model
+from seg_anl.engine.distribution import started
+from seg_anl.engine.run_directory import RunDirectory
+from seg_anl.engine.settings import plain
+from seg_anl.records import UserError
+from seg_anl.records.ranges import checked
+
+from .cases import Case, image_cases
+from .files import suffix_of, target_name, write_labels
+from .planning import Plan
+from .preparation import Preparation
+from .settings import VolumeDataSettings
+
+PLAN_FILE = "plan.json"
+OVERLAP = 0.5  # of neighboring windows, as nnU-Net's
+AT_ONCE = 2  # windows
+
+
+def predicted_logits(model: nn.Module, image: Tensor, patch: Sequence[int], device: torch.device) -> Tensor:
+    """Logits ``(heads, *S)``, on ``device``, of an image ``(C, *S)``: windows of ``patch``, weighted by a Gaussian."""
+    windows: Tensor = sliding_window_inference(
+        image[None].to(device), tuple(patch), AT_ONCE, model, overlap=OVERLAP, mode="gaussian"
+    )
+    return windows[0].float()
+
+
+def predict_volumes(
+    run: RunDirectory, config: DictConfig, images: Path, out: Path, *, weights: Path, device: str, overwrite: bool
+) -> None:
+    """Predict every case of ``images`` (a folder, or a file with its channels) into ``out``.
+
+    Raises:
+        UserError: for masks that would be replaced; and, after all other cases, naming the first that cannot be read.
+    """
+    cases = _cases(images)
+    targets = {case.item: out / target_name(case.images[0], case.item) for case in cases}
+    existing = [path for path in targets.values() if path.exists()]
+    if existing and not overwrite:
+        raise UserError(f"{existing[0]} exists already; give --overwrite or another folder")
+    data = checked(VolumeDataSettings, plain(config.data), "data")
+    plan = Plan.read(run.path / PLAN_FILE)
+    preparation = Preparation(plan.frame, plan.labels, data.intensity, data.window)
+    errors = []
+    with started(device) as process:
+        model = plan.model(config.model)
+        load_model(weights, model, process.device)
+        model.to(process.device).eval()
+        for case in tqdm(cases, unit="case", dynamic_ncols=True):
+            try:
+                stored = predicted_values(model, case, preparation, plan, process.device)
+                write_labels(case.images[0], stored, targets[case.item])
+            except UserError as error:
+                errors.append(error)
+    print(f"{len(cases) - len(errors)} mask(s) in {out}")
+    if errors:
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        raise UserError(f"{errors[0]}{more}")
+
+
+@torch.inference_mode()
+def predicted_values(
+    model: nn.Module, case: Case, preparation: Preparation, plan: Plan, device: torch.device
+) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+    """The label values ``(X, Y, Z)`` of a case's files; probabilities are resampled back before one is chosen."""
+    prepared = preparation.image(case)
+    logits = predicted_logits(model, prepared.image, plan.patch, device)
+    indices = plan.labels.decided(prepared.restored(plan.labels.probabilities(logits).cpu()))
+    return np.array(plan.labels.values)[indices.numpy()]
+
+
+def _cases(images: Path) -> list[Case]:
+    if suffix_of(images) is not None:
+        beside = image_cases(images.parent)
+        return [Case(item, tuple(paths)) for item, paths in beside.items() if images in paths]
+    if not images.is_dir():
+        raise UserError(f"{images}: no such file or folder")
+    return [Case(item, tuple(paths)) for item, paths in image_cases(images).items()]
