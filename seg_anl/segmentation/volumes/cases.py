@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,12 @@ class Cases:
     labels: Labels
     remark: str
 
+    @property
+    def suffixed(self) -> bool:
+        """Whether the images' names end with the number of a channel."""
+        first = self.train[0]
+        return first.images[0].name.startswith(f"{Path(first.item).name}_0000")
+
 
 def find_cases(data: VolumeDataSettings, seed: int) -> Cases:
     """The cases to train and to test on; ``seed`` draws what is held out and the limited part.
@@ -70,24 +76,29 @@ def find_cases(data: VolumeDataSettings, seed: int) -> Cases:
     return Cases(train, test, labels, f"{remark}; {len(train)} to train on")
 
 
-def image_cases(folder: Path) -> dict[str, list[Path]]:
+def image_cases(folder: Path, cases: Collection[str] = (), *, suffixed: bool = True) -> dict[str, list[Path]]:
     """The image files below a folder by item, ``CASE_0000`` and so on together, each sorted.
 
+    Args:
+        folder: of images.
+        cases: items that are known: a name among them is no channel's, however it ends.
+        suffixed: whether names end with the number of a channel at all.
+
     Raises:
-        UserError: for a folder that is missing or holds none.
+        UserError: for a folder that is missing or holds none, and channels that are not numbered from 0 on.
     """
     check_folder(folder)
     found: dict[str, list[Path]] = {}
     for path in _volumes(folder):
-        found.setdefault(_CHANNEL.sub("", item_id(path, folder)), []).append(path)
+        item = item_id(path, folder)
+        found.setdefault(item if item in cases or not suffixed else _CHANNEL.sub("", item), []).append(path)
     if not found:
         raise UserError(f"{folder}: no images in it ({' '.join(SUFFIXES)} or folders of .dcm files)")
     for item, paths in found.items():
-        numbers = [_CHANNEL.search(item_id(path, folder)) for path in paths]
-        expected = [f"{number:04}" for number in range(len(paths))]
-        if len(paths) > 1 and [number and number[1] for number in numbers] != expected:
-            names = ", ".join(path.name for path in paths)
-            raise UserError(f"{folder}: the channels of {item} are {names}; expected _{', _'.join(expected)}")
+        expected = [f"{item}_{number:04}" for number in range(len(paths))]
+        if len(paths) > 1 and [item_id(path, folder) for path in paths] != expected:
+            names = ", ".join(path.name for path in paths[:5])
+            raise UserError(f"{folder}: {item} has the files {names}; expected one, or channels from _0000 on")
     return found
 
 
@@ -116,8 +127,9 @@ def _pairs(images: Path, masks: Path) -> list[Case]:
     if images == masks:
         raise UserError(f"{images}: expected images/ and masks/ in it, or images/train and masks/train and the like")
     check_folder(masks)
-    image_of = image_cases(images)
-    mask_of = {mask_item(path, masks, image_of): path for path in _volumes(masks)}
+    mask_files = _volumes(masks)
+    image_of = image_cases(images, {mask_item(path, masks) for path in mask_files})
+    mask_of = {mask_item(path, masks, image_of): path for path in mask_files}
     alone = sorted(image_of.keys() - mask_of.keys())
     if alone:
         more = f" (and {len(alone) - 1} more)" if len(alone) > 1 else ""
@@ -151,7 +163,8 @@ def _nnunet_split(root: Path, split: str, description: Mapping[str, Any], channe
         names = {name.removesuffix(end) for name in os.listdir(images) for end in numbered if name.endswith(end)}
         names |= {name.removesuffix(ending) for name in os.listdir(masks) if name.endswith(ending) and name[0] != "."}
         cases = [
-            Case(name, tuple(images / (name + end) for end in numbered), masks / (name + ending)) for name in names
+            Case(name, tuple(images / (name + end) for end in numbered), masks / (name + ending))
+            for name in sorted(names)
         ]
     if not cases:
         raise UserError(f"{masks}: no masks in it that end with {ending} (file_ending in {DESCRIPTION})")

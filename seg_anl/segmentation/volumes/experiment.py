@@ -84,9 +84,9 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
         shapes, spacing = [volume.mask.shape for volume in train], train[0].spacing
         planned = self.config.model.name == "nnunet"
         patch = planned_patch(data.patch, spacing, shapes, divisible=planned)
-        plan = Plan(frame, spacing, patch, found.labels)
-        median = " x ".join(f"{n:g}" for n in np.median(shapes, axis=0))
-        grid = f"{' x '.join(f'{step:g}' for step in spacing)} mm, median {median}, patches of {' x '.join(map(str, patch))}"
+        plan = Plan(frame, spacing, patch, found.labels, found.suffixed)
+        size, step, cut = (" x ".join(f"{n:g}" for n in each) for each in (np.median(shapes, axis=0), spacing, patch))
+        grid = f"voxels of {step} mm, {size} of them (median), patches of {cut}"
         return VolumeSet(train, test, plan, shelf), [found.remark, grid]
 
     def network(self, data: VolumeSet, process: Process) -> nn.Module:

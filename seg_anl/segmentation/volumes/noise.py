@@ -6,6 +6,7 @@ holds class indices, 255 where nothing is labeled. Masks that stay clean have no
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -68,17 +69,11 @@ def _make(
         if record.realised > 0:
             path = folder / f"{volume.item}.nii.gz"
             make_directory(path.parent)
-            shaped = mask if mask.ndim == 3 else mask[..., None]
-            image = nibabel.Nifti1Image(shaped, np.diag((*volume.spacing, 1.0, 1.0)[:3] + (1.0,)))
+            steps = (*volume.spacing, 1.0)[:3]
+            image = nibabel.Nifti1Image(mask if mask.ndim == 3 else mask[..., None], np.diag((*steps, 1.0)))
             with written_aside(path) as aside:
-                aside.write_bytes(_compressed(image))
+                aside.write_bytes(gzip.compress(image.to_bytes(), mtime=0))
     write_manifest(folder, dict(settings), records)
-
-
-def _compressed(image: Any) -> bytes:
-    import gzip
-
-    return gzip.compress(image.to_bytes(), mtime=0)
 
 
 def _read(folder: Path, volume: Volume, record: NoiseRecord, shelf: Shelf) -> Volume:

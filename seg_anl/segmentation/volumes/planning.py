@@ -166,12 +166,14 @@ class Plan:
         spacing: mm along each axis that the network is planned from.
         patch: voxels along each axis.
         labels: what the masks hold.
+        suffixed: whether images are named ``CASE_0000``.
     """
 
     frame: Frame
     spacing: tuple[float, ...]
     patch: tuple[int, ...]
     labels: Labels
+    suffixed: bool
 
     def model(self, config: DictConfig) -> nn.Module:
         """The network of a ``model`` configuration, see :func:`build_volume_model`."""
@@ -204,6 +206,7 @@ class Plan:
                     labels["ignore"],
                     None if labels["order"] is None else tuple(map(int, labels["order"])),
                 ),
+                content["suffixed"] is True,
             )
             if axes not in ((0, 1, 2), (0, 1), (0, 2), (1, 2)) or not 1 <= plan.frame.channels <= MOST_CHANNELS:
                 raise ValueError(f"axes {axes}, {plan.frame.channels} channels")

@@ -46,13 +46,13 @@ def predict_volumes(
     Raises:
         UserError: for masks that would be replaced; and, after all other cases, naming the first that cannot be read.
     """
-    cases = _cases(images)
+    plan = Plan.read(run.path / PLAN_FILE)
+    cases = _cases(images, plan.suffixed)
     targets = {case.item: out / target_name(case.images[0], case.item) for case in cases}
     existing = [path for path in targets.values() if path.exists()]
     if existing and not overwrite:
         raise UserError(f"{existing[0]} exists already; give --overwrite or another folder")
     data = checked(VolumeDataSettings, plain(config.data), "data")
-    plan = Plan.read(run.path / PLAN_FILE)
     preparation = Preparation(plan.frame, plan.labels, data.intensity, data.window)
     errors = []
     with started(device) as process:
@@ -82,10 +82,9 @@ def predicted_values(
     return np.array(plan.labels.values)[indices.numpy()]
 
 
-def _cases(images: Path) -> list[Case]:
-    if suffix_of(images) is not None:
-        beside = image_cases(images.parent)
-        return [Case(item, tuple(paths)) for item, paths in beside.items() if images in paths]
-    if not images.is_dir():
+def _cases(images: Path, suffixed: bool) -> list[Case]:
+    one = suffix_of(images) is not None
+    if not one and not images.is_dir():
         raise UserError(f"{images}: no such file or folder")
-    return [Case(item, tuple(paths)) for item, paths in image_cases(images).items()]
+    found = image_cases(images.parent if one else images, suffixed=suffixed)
+    return [Case(item, tuple(paths)) for item, paths in found.items() if not one or images in paths]

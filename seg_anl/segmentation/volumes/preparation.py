@@ -102,7 +102,7 @@ def find_frame(cases: Sequence[Case], spacing: Sequence[float] | str | None) -> 
     flat = [tuple(axis for axis in range(3) if shape[axis] > 1) for shape in shapes]
     axes = flat[0] if len(flat[0]) >= 2 else tuple(range(3))
     for case, own in zip(cases, flat, strict=True):
-        if (own != axes and len(own) <= len(axes)) or len(own) > len(axes):
+        if own != axes:
             first, here = (" x ".join(map(str, shapes[i])) for i in (0, cases.index(case)))
             raise UserError(
                 f"{case.images[0]}: {here} voxels (right x anterior x superior), but {cases[0].images[0]} has {first}: "

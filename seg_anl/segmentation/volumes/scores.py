@@ -87,7 +87,7 @@ def _distances(predicted: Tensor, truth: Tensor, spacing: Sequence[float], toler
     if not predicted.any() or not truth.any():
         return math.nan, float(not predicted.any() and not truth.any())
     p, t = (each[None, None].cpu() for each in _cropped(predicted, truth))
-    steps = list(spacing)
+    steps = list(map(float, spacing))  # MONAI wants them of one type
     hd95 = compute_hausdorff_distance(p, t, include_background=True, percentile=95, spacing=steps)
     nsd = compute_surface_dice(p, t, class_thresholds=[tolerance], include_background=True, spacing=steps)
     return hd95.item(), nsd.item()
