@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from seg_anl.engine.distribution import Process
@@ -193,11 +193,12 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
 
     def _criterion(self, labels: Labels) -> SegmentationCriterion:
         """The loss, which passes over unlabeled voxels and takes regions as problems of their own."""
-        config = self.config.loss.copy()
+        given = plain(self.config.loss)
         if labels.ignore is not None:
-            config["ignore_index"] = IGNORED
+            given["ignore_index"] = IGNORED
         if labels.order is not None:
-            config["activation"] = "sigmoid"
+            given["activation"] = "sigmoid"
+        config = OmegaConf.create(given)
         regions = None if labels.order is None else labels.multi_hot()
         return SegmentationCriterion(loss_from_config(config, "dice_weight"), self.dice_weight, regions)
 
