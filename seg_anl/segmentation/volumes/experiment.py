@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,8 +85,9 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
         planned = self.config.model.name == "nnunet"
         patch = planned_patch(data.patch, spacing, shapes, divisible=planned)
         plan = Plan(frame, spacing, patch, found.labels, found.suffixed)
-        size, step, cut = (" x ".join(f"{n:g}" for n in each) for each in (np.median(shapes, axis=0), spacing, patch))
-        grid = f"voxels of {step} mm, {size} of them (median), patches of {cut}"
+        grid = (
+            f"voxels of {_by(spacing)} mm, {_by(np.median(shapes, axis=0))} of them (median), patches of {_by(patch)}"
+        )
         return VolumeSet(train, test, plan, shelf), [found.remark, grid]
 
     def network(self, data: VolumeSet, process: Process) -> nn.Module:
@@ -208,6 +209,10 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
     def _division(self, data: VolumeSet, process: Process) -> Division:
         items = [volume.item for volume in data.train]
         return divided(items, self.settings, self.data, self.noise.seed, process)
+
+
+def _by(numbers: Iterable[float]) -> str:
+    return " x ".join(f"{number:g}" for number in numbers)
 
 
 def _digest(arrays: Iterator[NDArray[np.generic]]) -> str:

@@ -207,8 +207,8 @@ def _write_nifti(source: Path, labels: NDArray[Any], target: Path) -> None:
     if suffix_of(source) == "dicom":
         nibabel.save(nibabel.Nifti1Image(labels, _read_itk(source)[1]), target)
         return
-    image = nibabel.load(source)
-    header: Any = image.header.copy()
+    image: Any = nibabel.load(source)
+    header = image.header.copy()
     header.set_data_dtype(labels.dtype)
     header.set_slope_inter(1, 0)
     header["cal_max"] = header["cal_min"] = 0

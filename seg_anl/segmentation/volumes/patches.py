@@ -72,11 +72,10 @@ class PatchBatches:
             draws = self.augmentation.draw(len(batch), what)[of_batch]
             index = batch[of_batch]
             cut = [self._cut(*each) for each in zip(index.tolist(), places[of_batch], certain[of_batch], strict=True)]
-            images, masks = (
-                torch.from_numpy(np.stack(part)).to(device, non_blocking=True) for part in zip(*cut, strict=True)
-            )
+            images, masks = (torch.from_numpy(np.stack(part)).to(device) for part in zip(*cut, strict=True))
             weights = () if self.weights is None else (self.weights[index].to(device, non_blocking=True),)
-            yield *self.augmentation(images, masks, draws), *weights
+            images, masks = self.augmentation(images, masks, draws)
+            yield images, masks, *weights
 
     def _cut(self, number: int, draw: NDArray[np.float64], certain: bool) -> tuple[NDArray[Any], NDArray[Any]]:
         volume, of_class = self.volumes[number], self.places[number]
@@ -87,7 +86,8 @@ class PatchBatches:
             middle = np.unravel_index(places[int(draw[1] * len(places))], volume.mask.shape)
             start = [min(max(0, int(m) - want // 2), r) for m, want, r in zip(middle, self.patch, room, strict=True)]
         inside = tuple(slice(s, s + want) for s, want in zip(start, self.patch, strict=True))
-        return _padded(volume.image[(slice(None), *inside)], self.patch), _padded(volume.mask[inside], self.patch)
+        every_channel = (slice(None), *inside)
+        return _padded(volume.image[every_channel], self.patch), _padded(volume.mask[inside], self.patch)
 
 
 def _padded(array: NDArray[Any], patch: tuple[int, ...]) -> NDArray[Any]:

@@ -65,7 +65,10 @@ def load_volumes(
 
     def prepared(case: Case) -> Volume:
         stored = shelf.stored(*_keys(case, preparation))
-        return preparation.volume(case) if stored is None else Volume(case.item, *stored, preparation.spacing(case))
+        if stored is None:
+            return preparation.volume(case)
+        image, mask = stored
+        return Volume(case.item, image, mask, preparation.spacing(case))
 
     volumes, errors = [], []
     made = _in_threads(prepared, cases, max(1, workers))
