@@ -17,7 +17,7 @@ from seg_anl.engine.division import Division, divided
 from seg_anl.engine.experiment import Experiment, print_result, run_experiments
 from seg_anl.engine.ledger import Metrics
 from seg_anl.engine.loop import Task
-from seg_anl.engine.optimization import loss_from_config
+from seg_anl.engine.optimization import check_loss, loss_from_config
 from seg_anl.engine.randomness import epoch_generator
 from seg_anl.engine.run_directory import RunDirectory, run_path
 from seg_anl.engine.settings import of_each_run
@@ -92,6 +92,7 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
 
     def network(self, data: Dataset, process: Process) -> nn.Module:
         """The method's network, or networks."""
+        check_loss(self.loss, data.num_classes)
         model = self.method.network(lambda: self._plain_network(data))
         sizes = self.settings.batch_sizes(len(self._division(data, process).trained), process.world_size)
         if sizes[-1] == process.world_size and any(isinstance(module, nn.BatchNorm1d) for module in model.modules()):

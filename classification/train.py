@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING
 
-from seg_anl.engine.command import hydra_command
-from seg_anl.engine.settings import of_each_run
+from seg_anl.interrupt import end_quietly_while_importing
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 HELP = """
 seg-anl-classify: train a classification network through wrong labels.
@@ -40,11 +42,16 @@ one alone. It ends with a table, RUN/summary.json and RUN/metrics.csv; seg-anl-r
 
 def main() -> None:
     """Entry point of ``seg-anl-classify``."""
+    end_quietly_while_importing("seg-anl-classify")
+    from seg_anl.engine.command import hydra_command
+
     hydra_command("seg-anl-classify", "classification", HELP, _train)
 
 
 def _train(config: DictConfig) -> None:
     # Imported step by step: a misspelled name is refused without SciPy, a wrong value without torch.
+    from seg_anl.engine.settings import of_each_run
+
     from .settings import read_settings
 
     for one in of_each_run(config):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_anl.records import UserError
-from seg_anl.records.files import check_file
+from seg_anl.records.foreign_files import check_regular, read_text
 
 
 def read_array(path: Path, *names: str) -> tuple[NDArray[Any], str]:
@@ -27,7 +27,7 @@ def read_array(path: Path, *names: str) -> tuple[NDArray[Any], str]:
     suffix = path.suffix.lower()
     if suffix not in (".npy", ".npz"):
         raise UserError(f"{path}: expected an .npy or .npz file")
-    check_file(path)
+    check_regular(path)
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
@@ -53,7 +53,7 @@ def read_array(path: Path, *names: str) -> tuple[NDArray[Any], str]:
 def has_array(path: Path, name: str) -> bool:
     """Whether ``path`` is an ``.npz`` file with an array of this name."""
     try:
-        check_file(path)
+        check_regular(path)
         with zipfile.ZipFile(path) as archive:
             return path.suffix.lower() == ".npz" and f"{name}.npy" in archive.namelist()
     except Exception:  # read_array says what is wrong with it
@@ -68,17 +68,12 @@ def read_matrix(path: Path) -> NDArray[Any]:
     """
     if path.suffix.lower() not in (".csv", ".txt"):
         return read_array(path)[0]
-    check_file(path)
+    lines = read_text(path).removeprefix("\ufeff").replace(",", " ").splitlines()  # Excel puts a mark first
     try:
-        lines = path.read_text(encoding="utf-8-sig").replace(",", " ").splitlines()  # Excel puts a mark first
         return np.array([[float(cell) for cell in line.split()] for line in lines if line.strip()], dtype=np.float64)
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text; save it as CSV in UTF-8") from error
     except ValueError as error:
         reason = "numbers only, a point before decimals, rows of one length and no header"
         raise UserError(f"{path}: not a table of numbers ({reason}): {error}") from error
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def _numbers(path: Path, array: NDArray[Any] | bytes) -> NDArray[Any]:

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Annotated, NamedTuple
 
 from seg_anl.records import UserError, chosen_items, nearest_names
-from seg_anl.records.files import check_file, check_folder
+from seg_anl.records.files import check_folder
+from seg_anl.records.foreign_files import read_text
 from seg_anl.records.ranges import Interval, OpenFraction, complaint
 
 from .pairing import Matched, Pair, PictureFile, match
@@ -139,12 +140,10 @@ def _matched(found: Found, folders: _Folders, split: str) -> Matched:
 
 def _find_listed(source: Path) -> Found:
     table = source / "split.csv"
-    check_file(table)
     try:
-        with open(table, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        rows = list(csv.DictReader(read_text(table).splitlines()))
         pairs = [Pair.of_paths(row["id"], row["split"], source / row["image"], source / row["mask"]) for row in rows]
-    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
+    except (KeyError, TypeError, csv.Error) as error:
         raise UserError(f"{table}: cannot be read: expected columns id, split, image, mask ({error})") from error
     if not pairs:
         raise UserError(f"{table} lists no images")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_anl.records import NoiseRecord, UserError, array_digest, make_directory, write_manifest, written_aside
+from seg_anl.records.foreign_files import read_json
 
 MASKS_FILE, MANIFEST_FILE = "masks.npz", "manifest.json"
 
@@ -45,8 +45,7 @@ def read_noisy_masks(folder: Path, sources: Mapping[str, str]) -> tuple[NDArray[
     try:
         with np.load(folder / MASKS_FILE, allow_pickle=False) as archive:
             masks = archive["masks"]
-        items = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))["items"]
-        records = [NoiseRecord(**item) for item in items]
+        records = [NoiseRecord(**item) for item in read_json(folder / MANIFEST_FILE)["items"]]
     except Exception as error:  # a damaged archive fails in zipfile, zlib or NumPy, each with errors of its own
         raise UserError(f"{folder}: the noisy masks in it are damaged ({error}); delete the folder") from error
     results = [record.result_sha256 for record in records]

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 
 from seg_anl.records import UserError, item_id, written_aside
-from seg_anl.records.files import check_file, check_folder, files_below
+from seg_anl.records.files import check_folder, files_below
+from seg_anl.records.foreign_files import check_regular
 
 from .array_files import read_array
 from .pictures import opened
@@ -75,7 +76,7 @@ def load_mask(path: Path) -> LoadedMask:
     suffix = mask_suffix(path)
     if suffix is None:
         raise UserError(f"{path}: unknown format; known: {' '.join(_READERS)}")
-    check_file(path)
+    check_regular(path)
     try:
         return _READERS[suffix](path)
     except UserError:

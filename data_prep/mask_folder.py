@@ -29,6 +29,7 @@ from seg_anl import __version__
 from seg_anl.records import NoiseRecord, UserError, array_digest, item_id, make_directory, write_manifest, written_aside
 from seg_anl.records.atomic import PARTIAL_PREFIX
 from seg_anl.records.command_line import refuse_overlap
+from seg_anl.records.foreign_files import read_bytes, read_json
 from seg_anl.records.lock import LOCK_FILE, locked
 
 from .mask_distances import distances
@@ -210,14 +211,14 @@ def _earlier_run(run: _Run) -> tuple[dict[str, Any] | None, dict[str, NoiseRecor
     try:
         if run.journal.is_file():
             # The last line may have been cut off when the process was killed.
-            settings, *rows = (json.loads(line) for line in run.journal.read_bytes().split(b"\n")[:-1])
+            settings, *rows = map(json.loads, read_bytes(run.journal).split(b"\n")[:-1])
         elif run.manifest.is_file():
-            content = json.loads(run.manifest.read_text(encoding="utf-8"))
+            content = read_json(run.manifest)
             settings, rows = dict(content["settings"]), content["items"]
         else:
             return None, {}
         return settings, {row["item"]: NoiseRecord(**row) for row in rows}
-    except (KeyError, TypeError, ValueError, RecursionError):
+    except (KeyError, TypeError, ValueError, RecursionError, UserError):
         return None, {}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from dataclasses import asdict, replace
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_anl.records import UserError, make_directory, write_json, written_aside
-from seg_anl.records.files import check_file
+from seg_anl.records.foreign_files import check_regular, read_json
 from seg_anl.records.lock import LOCK_FILE
 
 from .mask_folder import JOURNAL, MANIFEST, PREVIEW, MaskFolderSettings
@@ -32,11 +31,7 @@ def read_description(folder: Path) -> dict[str, Any]:
         UserError: when it is damaged or lacks what nnU-Net needs, or its labels lie elsewhere.
     """
     path = folder / DESCRIPTION
-    check_file(path)
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
+    description = read_json(path)
     for key, kind in (("labels", dict), ("file_ending", str)):
         if not isinstance(description, dict) or not isinstance(description.get(key), kind):
             raise UserError(f"{path}: no {key!r}; expected the dataset.json of an nnU-Net (version 2) raw dataset")
@@ -108,6 +103,6 @@ def _place(source: Path, target: Path, *, copy: bool) -> None:
             return
     except OSError as error:
         raise UserError(f"cannot write {target}: {error.strerror or error}") from error
-    check_file(source)
+    check_regular(source)
     with written_aside(target) as aside:
         shutil.copyfile(source, aside)

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from seg_anl.records import NoiseRecord, UserError
-from seg_anl.records.command_line import positive_int
+from seg_anl.records.command_line import worker_count
+from seg_anl.records.files import check_folder
 from seg_anl.records.ranges import checked
 
 from .mask_folder import PREVIEW, MaskFolderSettings, run_mask_noise
@@ -58,7 +59,7 @@ def add_arguments(sub_commands: Any) -> None:
     add("--mm", action="store_true", help="erode, dilate and turn in mm, by the file's voxel size")
     add("--only", default="*", metavar="GLOB", help="take only files whose name fits, such as '*.png'")
     add("--images", choices=["link", "copy"], default="link", help="of an nnU-Net dataset (default: symbolic links)")
-    add("--workers", type=positive_int, default=1, metavar="N", help="processes; changes nothing but the time")
+    add("--workers", type=worker_count, default=1, metavar="N", help="processes; changes nothing but the time")
     add("--no-distances", action="store_true", help="leave Dice, ASSD and HD95 out of the manifest")
     add("--preview", action="store_true", help="write preview.png: weakest and strongest cases, clean against noisy")
     add("--overwrite", action="store_true", help="do everything anew, also where DST holds other settings")
@@ -71,6 +72,7 @@ def run(arguments: Namespace) -> None:
         UserError: for anything wrong with the input.
     """
     source, target = arguments.source, arguments.target
+    check_folder(source)
     settings = _settings(arguments)
     nnunet = is_nnunet_dataset(source)
     folders, pattern, picture = (source, target), arguments.only, target / PREVIEW

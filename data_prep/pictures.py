@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from seg_anl.records import UserError
-from seg_anl.records.files import check_file
+from seg_anl.records.foreign_files import check_regular
 
 Picture = NDArray[np.uint8]
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "PPM")
@@ -133,7 +133,7 @@ def opened(
         stacks: take a TIFF of several pages, too.
     """
     if isinstance(source, Path):
-        check_file(source, name)
+        check_regular(source)
     try:
         with Image.open(source, formats=formats) as image:
             frames = getattr(image, "n_frames", 1)

@@ -26,6 +26,7 @@ from .transitions import (
 )
 
 DATASET_CLASSES = {"mnist": 10, "cifar10": 10, "cifar100": 100}
+OfMatrix = Literal["exact", "cell", "iid"]  # how many samples go from class to class
 
 
 @label_noise("symmetric", meaning="into all other classes alike")
@@ -38,7 +39,8 @@ def symmetric(
         labels: (N,) integers in ``[0, num_classes)``.
         num_classes: K.
         rate: in [0, 1]; the share asked for.
-        counts: ``"cell"``: exactly ``int(rate / (K - 1) * n_c)`` samples of class c become each other class (Active
+        counts: ``"exact"``: ``round(rate * n_c)`` samples of class c, spread as evenly as they go.
+            ``"cell"``: exactly ``int(rate / (K - 1) * n_c)`` samples of class c become each other class (Active
             Negative Loss). The floor costs: with 500 samples in each of 100 classes 0.1 gives no noise at all.
             ``"class"``: exactly ``int(rate * N / K)`` samples of each class, whatever the class's size, each to a
             random other class (Active Passive Loss). ``"iid"``: a draw for each sample.
@@ -70,7 +72,7 @@ def asymmetric(
     rate: Fraction,
     *,
     dataset: FlipsOf,
-    counts: Literal["cell", "iid"] = "cell",
+    counts: OfMatrix = "cell",
     reflip: bool = False,
     bidirectional: bool = False,
     superclass: Superclass = "index",
@@ -87,7 +89,7 @@ def asymmetric(
         num_classes: must be the number of classes of ``dataset``.
         rate: in [0, 1].
         dataset: ``"mnist"``, ``"cifar10"`` or ``"cifar100"``.
-        counts: ``"cell"``, exactly ``int(rate * n_c)``, or ``"iid"``.
+        counts: ``"exact"``, ``round(rate * n_c)``; ``"cell"``, ``int(rate * n_c)``; or ``"iid"``.
         reflip: CIFAR-10 as in Active Passive Loss, Asymmetric Loss Functions and Sparse Regularization: the flips
             happen one after the other on the current labels; "dogs" which are flipped cats are flipped back.
         bidirectional: CIFAR-10 as in Equal Loss: truck <-> automobile, bird <-> airplane, deer <-> horse, cat <-> dog.
@@ -110,7 +112,7 @@ def asymmetric(
     clean = checked_labels(labels, num_classes)
     _check_dataset(dataset, num_classes, reflip or bidirectional, pairs or superclass != "index")
     if reflip and (bidirectional or counts != "cell"):
-        raise ValueError("reflip goes with neither bidirectional nor counts 'iid'")
+        raise ValueError("reflip goes with counts 'cell', and not with bidirectional")
     stream = random_stream(seed)
     if reflip:
         return with_report(labels, _one_after_the_other(clean, CIFAR10_FLIPS, rate, stream), num_classes)
@@ -125,11 +127,11 @@ def asymmetric(
 
 @label_noise("pair_flip", meaning="each class into the next, the last into the first")
 def pair_flip(
-    labels: NDArray[Any], num_classes: int, rate: Fraction, *, counts: Literal["cell", "iid"] = "cell", seed: Seed = 0
+    labels: NDArray[Any], num_classes: int, rate: Fraction, *, counts: OfMatrix = "cell", seed: Seed = 0
 ) -> Noisy:
     """Turn a share of each class into the class after it, of the last into the first.
 
-    Arguments, result and errors as in :func:`symmetric`; ``counts`` is ``"cell"`` or ``"iid"``.
+    Arguments, result and errors as in :func:`asymmetric`.
 
     Reference: Han et al., Co-teaching, NeurIPS 2018.
     """
@@ -144,7 +146,7 @@ def transition(
     matrix: NDArray[Any],
     num_classes: int,
     *,
-    counts: Literal["cell", "iid"] = "cell",
+    counts: OfMatrix = "cell",
     seed: Seed = 0,
 ) -> Noisy:
     """Change labels by a transition matrix.
@@ -153,14 +155,11 @@ def transition(
         labels: (N,) integers in ``[0, num_classes)``.
         matrix: (K, K), rows sum to 1; the share of a clean class (row) that becomes a label (column).
         num_classes: K.
-        counts: ``"cell"``: exactly ``int(matrix[c, j] * n_c)`` samples each; ``"iid"``: a draw for each sample.
+        counts: ``"cell"``: exactly ``int(matrix[c, j] * n_c)`` samples each; ``"exact"``: those rounded so that as many
+            of each class change as the matrix says; ``"iid"``: a draw for each sample.
         seed: in [0, 2**32).
 
-    Returns:
-        (N,) noisy labels of the same dtype, and the report.
-
-    Raises:
-        ValueError: anything out of the above.
+    Returns, raises: as :func:`symmetric`.
     """
     clean = checked_labels(labels, num_classes)
     noisy = _by_matrix(clean, checked_matrix(matrix, num_classes), counts, random_stream(seed))
@@ -178,12 +177,22 @@ def _by_matrix(
     for source, row in enumerate(matrix):
         pool = np.flatnonzero(clean == source)
         numbers = (row * len(pool)).astype(np.int64)
+        if counts == "exact":
+            numbers = _rounded(np.where(np.arange(len(row)) == source, 0, row) * len(pool), stream)
         for target in np.flatnonzero(numbers):
             if target != source:
                 chosen = stream.choice(len(pool), numbers[target], replace=False)
                 noisy[pool[chosen]] = target
                 pool = np.delete(pool, chosen)
     return noisy
+
+
+def _rounded(wanted: NDArray[np.float64], stream: np.random.RandomState) -> NDArray[np.int64]:
+    """Whole numbers that sum to the rounded sum of ``wanted``: the greatest rests are rounded up, equal ones by lot."""
+    numbers = wanted.astype(np.int64)
+    order = np.lexsort((stream.random_sample(len(wanted)), numbers - wanted))
+    numbers[order[: round(float(wanted.sum())) - int(numbers.sum())]] += 1
+    return numbers
 
 
 def _equal_count_per_class(
@@ -195,7 +204,7 @@ def _equal_count_per_class(
         smallest = int(sizes.argmin())
         raise ValueError(
             f"counts 'class' takes {number} samples of every class, but class {smallest} has {sizes[smallest]}: "
-            "use 'cell' or 'iid'"
+            "use 'exact' or 'iid'"
         )
     pools = (np.flatnonzero(clean == label) for label in range(num_classes))
     chosen = np.concatenate([stream.choice(pool, number, replace=False) for pool in pools])

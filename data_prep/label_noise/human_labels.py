@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_anl.records import UserError, nearest_names
+from seg_anl.records.foreign_files import check_regular
 
-from ..array_files import has_array, read_array
+from ..array_files import read_array
 from .label_kind import Noisy, label_noise
 from .label_report import checked_labels, label_report
 
@@ -70,15 +71,14 @@ def read_human_labels(path: Path, which: str, clean: NDArray[Any], num_classes: 
         raise UserError(f"no human labels {which!r}; {nearest_names(which, HUMAN_LABELS)}")
     key = HUMAN_LABELS[which]
     if path.suffix.lower() == ".npz":
-        clean_key = next((name for name in _CLEAN if has_array(path, name)), _CLEAN[0])
-        arrays = {name: read_array(path, name)[0] for name in (clean_key, key)}
+        theirs, clean_key = read_array(path, *_CLEAN)
+        chosen, _ = read_array(path, key)
     else:
-        arrays = _read_pt(path)
-        clean_key = _CLEAN[0]
-    for name in (clean_key, key):
-        if name not in arrays:
-            raise UserError(f"{path}: no labels {name}; it holds {', '.join(arrays) or 'nothing'}")
-    chosen, theirs = arrays[key], arrays[clean_key]
+        arrays, clean_key = _read_pt(path), _CLEAN[0]
+        for name in (clean_key, key):
+            if name not in arrays:
+                raise UserError(f"{path}: no labels {name}; it holds {', '.join(arrays) or 'nothing'}")
+        theirs, chosen = arrays[clean_key], arrays[key]
     try:
         checked_labels(chosen, num_classes, f"{path}: {key}")
     except ValueError as error:
@@ -98,13 +98,12 @@ def read_human_labels(path: Path, which: str, clean: NDArray[Any], num_classes: 
 def _read_pt(path: Path) -> dict[str, NDArray[Any]]:
     import torch
 
+    check_regular(path)
     try:
         with torch.serialization.safe_globals(_numpy_types()):
             loaded = torch.load(path, map_location="cpu", weights_only=True)
         if isinstance(loaded, dict):
             return {str(name): np.asarray(value) for name, value in loaded.items() if _is_array(value)}
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
     except Exception as error:  # the unpickler fails on damaged bytes with errors of any type
         found = str(error).rpartition("WeightsUnpickler error: ")[2]  # torch's own advice comes before it
         reason = next(iter(found.strip().splitlines()), "")[:160]

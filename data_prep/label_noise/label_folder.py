@@ -6,7 +6,6 @@ manifest.json is written last and removed first: a folder that has it is whole.
 from __future__ import annotations
 
 import io
-import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from seg_anl.records import UserError, array_digest, write_bytes, write_json, write_text, written_aside
 from seg_anl.records.atomic import PARTIAL_PREFIX
+from seg_anl.records.foreign_files import read_json
 from seg_anl.records.lock import locked
 
 from ..array_files import read_array
@@ -75,31 +75,22 @@ class NoisyLabels:
         Raises:
             UserError: when the folder is another run's, or cannot be written.
         """
-        data = io.BytesIO()
-        np.save(data, self.labels, allow_pickle=False)
-        try:
-            with locked(folder):  # asked only now: another run may have ended here a moment ago
-                _refuse_folders(folder)
-                if not overwrite:
-                    _refuse_other_settings(folder, self.identity)
-                    _refuse_foreign_files(folder, data.getvalue())
-                self._write_files(folder, data.getvalue())
-        except OSError as error:
-            raise UserError(f"cannot write into {folder}: {error.strerror or error}") from error
-
-    def _write_files(self, folder: Path, data: bytes) -> None:
-        (folder / MANIFEST).unlink(missing_ok=True)
-        for leftover in folder.glob(f"{PARTIAL_PREFIX}*"):
-            if leftover.is_file():
-                leftover.unlink()
-        write_bytes(folder / LABELS, data)
-        rows = zip(range(len(self.clean)), self.clean.tolist(), self.labels.tolist(), strict=True)
-        write_text(folder / TABLE, _table(["index", "clean", "noisy"], rows))
-        confusion = self.report.confusion
-        cells = ([label, *row.tolist()] for label, row in enumerate(confusion))
-        write_text(folder / CONFUSION, _table(["clean", *map(str, range(len(confusion)))], cells))
-        draw_confusion(self.report, folder / PICTURE)
-        write_json(folder / MANIFEST, self.manifest)
+        stored = io.BytesIO()
+        np.save(stored, self.labels, allow_pickle=False)
+        with locked(folder):  # asked only now: another run may have ended here a moment ago
+            _check_target(folder, self.identity, stored.getvalue(), overwrite=overwrite)
+            (folder / MANIFEST).unlink(missing_ok=True)
+            for leftover in folder.glob(f"{PARTIAL_PREFIX}*"):
+                if leftover.is_file():
+                    leftover.unlink()
+            write_bytes(folder / LABELS, stored.getvalue())
+            rows = zip(range(len(self.clean)), self.clean.tolist(), self.labels.tolist(), strict=True)
+            write_text(folder / TABLE, _table(["index", "clean", "noisy"], rows))
+            confusion = self.report.confusion
+            cells = ([label, *row.tolist()] for label, row in enumerate(confusion))
+            write_text(folder / CONFUSION, _table(["clean", *map(str, range(len(confusion)))], cells))
+            draw_confusion(self.report, folder / PICTURE)
+            write_json(folder / MANIFEST, self.manifest)
 
 
 def make_label_noise(
@@ -144,8 +135,8 @@ def read_label_noise(folder: Path) -> NDArray[np.int64]:
     """
     labels, _ = read_array(folder / LABELS)
     try:
-        expected = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["result_sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        expected = read_json(folder / MANIFEST)["result_sha256"]
+    except (UserError, KeyError, TypeError) as error:
         raise UserError(f"{folder / MANIFEST}: not the manifest of noisy labels ({error}); delete {folder}") from error
     if array_digest(labels) != expected:
         raise UserError(f"{folder / LABELS}: not the labels of {MANIFEST} beside it; delete {folder}")
@@ -193,30 +184,21 @@ def draw_confusion(report: LabelReport, picture: Path) -> None:
         figure.savefig(aside, dpi=110, metadata={"Software": None})
 
 
-def _refuse_folders(target: Path) -> None:
-    for name in OUTPUTS:
-        if (target / name).is_dir():
-            raise UserError(f"{target / name} is a folder, where a file of this name is written: name another folder")
-
-
-def _refuse_other_settings(target: Path, identity: dict[str, Any]) -> None:
-    path = target / MANIFEST
-    if not path.exists():
+def _check_target(target: Path, identity: dict[str, Any], labels: bytes, *, overwrite: bool) -> None:
+    """Refuse what another run or program left in ``target``, but not what a killed run of these settings did."""
+    path, there = target / MANIFEST, [target / name for name in OUTPUTS if (target / name).exists()]
+    for output in there:
+        if output.is_dir():
+            raise UserError(f"{output} is a folder, where a file of this name is written: name another folder")
+    if overwrite or not there:
         return
-    try:
-        there = json.loads(path.read_text(encoding="utf-8"))
-        same = all(there.get(name) == value for name, value in identity.items())
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise UserError(f"{path}: not a manifest of this command ({error}); --overwrite replaces it") from error
-    if not same:
-        different = "settings" if there.get("settings") != identity["settings"] else "sources"
-        raise UserError(f"{target} holds noisy labels of other {different}; --overwrite replaces them")
-
-
-def _refuse_foreign_files(target: Path, data: bytes) -> None:
-    """Refuse files without a manifest, unless a killed run of these settings left them."""
-    there = [target / name for name in OUTPUTS if (target / name).exists()]
-    labels = target / LABELS
-    killed = labels.is_file() and labels.read_bytes() == data  # the labels are written first
-    if there and not killed and target / MANIFEST not in there:
+    if path in there:
+        try:
+            earlier = dict(read_json(path))
+        except (UserError, ValueError, TypeError) as error:
+            raise UserError(f"{path}: not a manifest of this command ({error}); --overwrite replaces it") from error
+        if any(earlier.get(name) != value for name, value in identity.items()):
+            different = "settings" if earlier.get("settings") != identity["settings"] else "sources"
+            raise UserError(f"{target} holds noisy labels of other {different}; --overwrite replaces them")
+    elif there[0] != target / LABELS or there[0].read_bytes() != labels:  # the labels are written first
         raise UserError(f"{there[0]} is there, but without a manifest of this command; --overwrite replaces it")

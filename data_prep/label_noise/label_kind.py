@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
-from typing import Any, Literal, ParamSpec, TypeAlias
+from typing import Any, Literal, NamedTuple, ParamSpec, TypeAlias
 
 from numpy.typing import NDArray
 
@@ -16,7 +16,7 @@ from seg_anl.records.ranges import Fraction, PositiveFraction, Seed, complaint
 from ..discovery import import_modules
 from .label_report import LabelReport
 
-Counts = Literal["cell", "class", "iid"]
+Counts = Literal["exact", "cell", "class", "iid"]
 FlipsOf = Literal["mnist", "cifar10", "cifar100"]
 Superclass = Literal["index", "semantic"]
 Features = Literal["raw", "normalized"]
@@ -68,8 +68,7 @@ class LabelNoiseInputs:
     human: NDArray[Any] | None = None
 
 
-@dataclass(frozen=True)
-class LabelKind:
+class LabelKind(NamedTuple):
     """A declared kind of label noise.
 
     Attributes:
@@ -133,6 +132,14 @@ def label_kinds() -> dict[str, LabelKind]:
     return {name: _DECLARED[name] for name in (*_ORDER, *sorted(_DECLARED.keys() - set(_ORDER)))}
 
 
+def label_kind(name: str) -> LabelKind:
+    """The kind of this name; a ValueError where there is none."""
+    kinds = label_kinds()
+    if name not in kinds:
+        raise ValueError(f"no kind of label noise {name!r}; {nearest_names(name, kinds)}")
+    return kinds[name]
+
+
 def apply_label_noise(
     labels: NDArray[Any], settings: LabelNoiseSettings, inputs: LabelNoiseInputs | None = None
 ) -> Noisy:
@@ -155,10 +162,7 @@ def apply_label_noise(
     >>> apply_label_noise(np.array([0, 0, 1, 1, 2, 2]), settings)[1].confusion.tolist()
     [[1, 1, 0], [0, 1, 1], [1, 0, 1]]
     """
-    kinds = label_kinds()
-    if settings.kind not in kinds:
-        raise ValueError(f"no kind of label noise {settings.kind!r}; {nearest_names(settings.kind, kinds)}")
-    kind = kinds[settings.kind]
+    kind = label_kind(settings.kind)
     options = {name: value for name, value in settings.given().items() if name not in ("kind", "num_classes")}
     foreign = sorted(options.keys() - kind.options)
     if foreign:

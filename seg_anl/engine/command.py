@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shlex
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -70,6 +70,7 @@ def compose(config_name: str, overrides: list[str]) -> DictConfig:
         try:
             config = hydra.compose(config_name, overrides)
             OmegaConf.resolve(config.copy())  # what refers to the seed must follow each of several
+            _refuse_wrong_choices(config_name, overrides)
         # The last two: a group that is no name.
         except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
             raise UserError(_explained(error, config_name, overrides)) from error
@@ -80,7 +81,7 @@ def compose(config_name: str, overrides: list[str]) -> DictConfig:
 def _with_path_quoted(argument: str) -> str:
     """``SETTING=VALUE`` with quotes around a value that Hydra would read otherwise, where it is an existing path."""
     name, _, value = argument.partition("=")
-    if argument.startswith("-") or _PLAIN.fullmatch(value) or not Path(value).expanduser().exists():
+    if argument.startswith("-") or _PLAIN.fullmatch(value) or not os.path.exists(os.path.expanduser(value)):
         return argument
     return f"{name}={_quoted(value)}"
 
@@ -116,6 +117,16 @@ def _choices(config_name: str) -> list[str]:
     """The groups of which a person chooses one by name: ``data``, ``loss``, ``preset``, ..."""
     entries = (next(iter(entry)) for entry in _primary(config_name).defaults if OmegaConf.is_dict(entry))
     return [str(group) for group in entries if not str(group).startswith("optional ")]
+
+
+def _refuse_wrong_choices(config_name: str, overrides: list[str]) -> None:
+    """Refuse what Hydra accepts of a group, but nobody means: two options at once, none, or one in another place."""
+    choices = _choices(config_name)
+    for text in overrides:
+        override = OverridesParser.create().parse_override(text)
+        wrong = _wrong_choice(text, override) if override.key_or_group in choices else None
+        if wrong:
+            raise UserError(wrong)
 
 
 def _explained(error: Exception, config_name: str, overrides: list[str]) -> str:

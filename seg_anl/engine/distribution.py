@@ -14,10 +14,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 
 from seg_anl.records import UserError
 
 LONGEST_WAIT = timedelta(days=1)
+TO_MEET = timedelta(minutes=5)  # until all processes have started
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,15 @@ class Process:
 
 def is_main_process() -> bool:
     """Whether this is the process that talks, also outside :func:`started`."""
-    return os.environ.get("RANK", "0") == "0"
+    return _environment("WORLD_SIZE", 1) == 1 or _environment("RANK", 0) == 0
+
+
+def _environment(name: str, default: int) -> int:
+    """A number of torchrun's."""
+    text = os.environ.get(name) or str(default)
+    if not text.isdecimal():
+        raise UserError(f"{name}={text} in the environment: expected a whole number, as torchrun sets it; unset {name}")
+    return int(text)
 
 
 @contextmanager
@@ -121,7 +131,10 @@ def started(device: str) -> Iterator[Process]:
     try:
         with _joined(_device(device)) as process:
             yield process
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        # A GPU's has a type of its own, the host's has not.
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
         raise UserError(
             f"device={device}: its memory is full; lower batch_size (or runs_per_device), or use precision=bf16"
         ) from error
@@ -129,16 +142,29 @@ def started(device: str) -> Iterator[Process]:
 
 @contextmanager
 def _joined(chosen: torch.device) -> Iterator[Process]:
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    world_size = _environment("WORLD_SIZE", 1)
     if world_size == 1:
         yield Process(chosen)
         return
     if chosen.type == "cuda":
-        chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        chosen = torch.device("cuda", _environment("LOCAL_RANK", 0))
         torch.cuda.set_device(chosen)
     if not dist.is_initialized():
+        rank = _environment("RANK", 0)
+        try:
+            if rank >= world_size:
+                raise ValueError(f"RANK={rank} of so many")
+            store, *_ = next(rendezvous("env://", rank, world_size, timeout=TO_MEET))
+        except Exception as error:  # each way to meet has errors of its own
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"WORLD_SIZE={world_size} in the environment, but so many processes did not meet: {reason}; start them "
+                "with torchrun, or unset WORLD_SIZE, which something else has left there"
+            ) from error
         # All wait for the main process while it makes the noise, which can be longer than the usual limit of minutes.
-        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=LONGEST_WAIT)
+        store.set_timeout(LONGEST_WAIT)
+        backend = "nccl" if chosen.type == "cuda" else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=LONGEST_WAIT)
         # One group until the process ends: a second one could meet the first one's store before it is gone.
         atexit.register(dist.destroy_process_group)
     yield Process(chosen, dist.get_rank(), world_size)
@@ -151,7 +177,9 @@ def _device(name: str) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
+        if device.type == "meta":  # which is there, and computes nothing
+            raise RuntimeError
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"device={name}: not available on this machine; use device=cpu or device=auto") from error
-    return device
+    return torch.device("cpu") if device.type == "cpu" else device

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from collections.abc import Iterable
@@ -37,6 +38,24 @@ def loss_from_config(config: DictConfig, *others: str) -> RobustLoss:
         return build_loss(str(config.name), **parameters)
     except ValueError as error:
         raise UserError(str(error)) from error
+    except (TypeError, RuntimeError) as error:  # a matrix that torch cannot make a tensor of
+        raise UserError(f"loss={config.name}: a parameter is of the wrong kind: {error}") from error
+
+
+def check_loss(loss: RobustLoss, classes: int) -> None:
+    """Evaluate a copy of the loss once, on two samples, before anything is written.
+
+    Raises:
+        UserError: when it does not fit the number of classes or the loop, which wants one number to go down.
+    """
+    target = torch.zeros(1, 2, dtype=torch.long)
+    try:
+        with torch.random.fork_rng(devices=[]):  # some losses draw
+            value = copy.deepcopy(loss)(torch.zeros(1, classes, 2), target)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if value.ndim:
+        raise UserError(f"loss.reduction={loss.reduction}: training needs one number; use mean or sum")
 
 
 def _matrix(path: Path) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -24,6 +24,7 @@ from seg_anl.records import (
     write_metrics,
     write_text,
 )
+from seg_anl.records.atomic import remove_partial
 from seg_anl.records.foreign_files import read_json, read_yaml
 from seg_anl.records.lock import locked
 from seg_anl.records.provenance import provenance, write_environment
@@ -170,9 +171,15 @@ class RunDirectory:
             what = OmegaConf.masked_copy(config, [str(key) for key in config if key not in PLACE_SETTINGS])
             write_text(self.path / CONFIG_FILE, OmegaConf.to_yaml(what, resolve=True))
 
-    def locked(self) -> AbstractContextManager[None]:
-        """Hold the run against a second process that would train in the same folder, which is made where missing."""
-        return locked(self.path, "another process is training in this folder", name=LOCK_FILE)
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run against a second process that would train in the same folder, which is made where missing.
+
+        What a killed process left half-written is deleted.
+        """
+        with locked(self.path, "another process is training in this folder", name=LOCK_FILE):
+            remove_partial(self.path)
+            yield
 
     def write_environment(self, machine: Mapping[str, Any], *, resumed_at: int = 0) -> None:
         """Write environment.json: versions, command and the ``machine``, see :attr:`Process.machine`.
@@ -248,14 +255,14 @@ def run_path(config: DictConfig, noise: str, *, noise_follows_seed: bool = False
         if OmegaConf.is_config(config[setting]):
             raise UserError(f"{setting} must name a folder, got {config[setting]!r}")
     if config.run_dir is not None:
-        return Path(str(config.run_dir)).expanduser()
+        return Path(os.path.expanduser(str(config.run_dir)))  # unlike a Path's own, it leaves a ~nobody alone
     method = str(OmegaConf.select(config, "method.name", default="plain"))
     loss = str(config.loss.name) if method == "plain" else f"{config.loss.name}-{method}"
     parts = [str(config.task), str(config.data.name), noise, loss, str(config.preset)]
     folder = "/".join(re.sub(r"[^\w.\-]", "_", part) for part in parts)
     fold = "" if config.get("fold") is None else f"-fold{config.fold}of{config.folds}"
     name = f"seed{config.seed}{fold}-{settings_digest(config, noise_follows_seed)}"
-    return Path(str(config.run_root)).expanduser() / folder / name
+    return Path(os.path.expanduser(str(config.run_root))) / folder / name
 
 
 def settings_digest(config: DictConfig, noise_follows_seed: bool = False) -> str:

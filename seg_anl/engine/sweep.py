@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from seg_anl.records import UserError, exit_with_error, make_directory, write_text
+from seg_anl.records.errors import refusal
 
 # Hydra's own records of a run; run directories hold ours.
 HYDRA_QUIET = ["hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"]
@@ -87,6 +88,8 @@ def _job(
                 task(config)
             except UserError as error:  # Hydra would print a traceback of what leaves here
                 exit_with_error(program, error)
+            except OSError as error:
+                exit_with_error(program, refusal(error))
             return
         if os.getpid() != process:
             with contextlib.suppress(FileNotFoundError):  # paths that are not relative work without it
@@ -99,6 +102,8 @@ def _job(
             task(config)
         except UserError as error:
             message = str(error)
+        except OSError as error:
+            message = refusal(error)
         except Exception as error:
             traceback.print_exc()
             message = f"{type(error).__name__}: {error}"
@@ -168,7 +173,7 @@ def _tell(outcomes: Path) -> None:
 def _run_root(folder: Path, config_name: str, arguments: list[str]) -> Path:
     given = [argument.partition("=")[2] for argument in arguments if argument.startswith("run_root=")]
     default = OmegaConf.load(folder / f"{config_name}.yaml").run_root
-    return Path(given[-1] if given else str(default)).expanduser().resolve()
+    return Path(os.path.expanduser(given[-1] if given else str(default))).resolve()
 
 
 def _check_launcher(arguments: list[str]) -> None:

@@ -44,20 +44,24 @@ class LossChoice:
 
 @dataclass(frozen=True)
 class TrainChoice:
-    """Length and seed of a training; None leaves a value to the trainer.
+    """Length, seed and penalties of a training; None leaves a value to the trainer.
 
     Attributes:
         epochs: number of epochs.
         iterations, validation_iterations: batches per epoch.
         seed: of the weights (nnU-Net's batches stay random); it also distinguishes repeated runs.
+        l1: delta, the weight of the L1 norm of all network parameters, ANL's penalty.
+        weight_decay: of the network's parameters.
     """
 
     epochs: Count | None = None
     iterations: Count | None = None
     validation_iterations: Count | None = None
     seed: Seed | None = None
+    l1: NonNegative | None = None
+    weight_decay: NonNegative | None = None
 
-    def given(self) -> dict[str, int]:
+    def given(self) -> dict[str, float]:
         """The values that were chosen."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
@@ -68,9 +72,12 @@ def loss_choice(name: str, *, dice_weight: float = 0.0, **parameters: Any) -> Lo
     Raises:
         UserError: for an unknown loss or parameter, or a value out of range.
     """
+    for common in ("reduction", "ignore_index", "activation"):
+        if common in parameters:
+            raise UserError(f"{common} follows from nnU-Net's dataset and is no parameter to choose")
     try:
         build_loss(name, **parameters)
-    except ValueError as error:
+    except (ValueError, TypeError, RuntimeError) as error:
         raise UserError(str(error)) from error
     defaults = loss_parameters(name)
     # 10 and 10.0 are one choice and must not name two folders.
@@ -110,7 +117,8 @@ def chosen_loss(text: str | None, trainer: str, default: LossChoice | None) -> L
 
 
 def chosen_training(text: str | None) -> TrainChoice:
-    """The value of ``SEG_ANL_TRAIN``: ``epochs=100 iterations=125 validation_iterations=10 seed=1``, any of them.
+    """The value of ``SEG_ANL_TRAIN``: ``epochs=100 iterations=125 validation_iterations=10 seed=1 l1=5e-5
+    weight_decay=0``, any of them.
 
     Raises:
         UserError: for an unknown name or a value out of range.

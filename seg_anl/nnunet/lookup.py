@@ -44,8 +44,15 @@ def require_nnunet() -> str:
 def trainers() -> dict[str, type[RobustLossTrainer]]:
     """The trainer classes by name. Imports nnU-Net."""
     require_nnunet()
-    with quiet():
-        from .trainers import TRAINERS
+    try:
+        with quiet():
+            from .trainers import TRAINERS
+    except Exception as error:  # a broken package fails in any way: torchvision built for another torch, ...
+        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+        raise UserError(
+            f"nnU-Net cannot be imported: {type(error).__name__} in {frame.f_globals.get('__name__')}: {error}; "
+            "is that package broken, or built for another version of torch?"
+        ) from error
     return TRAINERS
 
 
@@ -64,6 +71,7 @@ def look_up(name: str) -> Any:
     """
     from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
+    trainers()  # what breaks here is no fault of a folder
     value = os.environ.get(EXTERNAL_VARIABLE)
     try:
         with quiet():

@@ -26,7 +26,7 @@ or, without the variable:
 
 environment:
   SEG_ANL_LOSS   'anl_ce alpha=10 beta=1', or a YAML file with name: and the parameters
-  SEG_ANL_TRAIN  'epochs=100 iterations=125 validation_iterations=10 seed=1', any of them
+  SEG_ANL_TRAIN  'epochs=100 iterations=125 validation_iterations=10 seed=1 l1=5e-5 weight_decay=0', any of them
   SEG_ANL_TEST   folder of clean imagesTs/ and labelsTs/ to measure Dice on in the last 10 epochs
 """
 

@@ -51,6 +51,12 @@ def add_configuration(
             raise UserError(
                 f"the network of {base!r} divides the patch by {factors}, {list(patch_size)} is no multiple of that"
             )
+        if list(patch_size) == factors:  # instance norm has nothing to normalize there
+            smallest = [*factors[:-1], 2 * factors[-1]]
+            raise UserError(
+                f"the network of {base!r} divides {list(patch_size)} by {factors}, to a single pixel; "
+                f"the smallest patch that it can be trained on is {' '.join(map(str, smallest))}"
+            )
     return {**plans, "configurations": {**configurations, name: added}}
 
 

@@ -23,6 +23,7 @@ from torch._dynamo import OptimizedModule
 
 from seg_anl.losses import RobustLoss
 from seg_anl.records import MetricRow, UserError, exit_with_error, written_aside
+from seg_anl.records.foreign_files import check_regular
 
 from .continuation import refuse_other_settings, refuse_other_variant
 from .criterion import NNUNetCriterion
@@ -48,6 +49,7 @@ NNUNET_ATTRIBUTES = {
     "epochs": "num_epochs",
     "iterations": "num_iterations_per_epoch",
     "validation_iterations": "num_val_iterations_per_epoch",
+    "weight_decay": "weight_decay",
 }
 
 
@@ -58,6 +60,24 @@ def one_line_errors() -> Iterator[None]:
         yield
     except UserError as error:
         exit_with_error("seg_anl", error)
+
+
+def read_nnunet_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
+    """nnU-Net's checkpoint, of tensors, NumPy's numbers and plain values alone: nnU-Net itself would execute it.
+
+    Raises:
+        UserError: for a file that is damaged or holds more.
+    """
+    check_regular(path)
+    number = np.float64(0).__reduce__()[0]
+    try:
+        with torch.serialization.safe_globals([number, np.dtype, type(np.dtype("f4")), type(np.dtype("f8"))]):
+            content = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # damaged files fail in any way
+        raise UserError(f"{path}: damaged, or more than a checkpoint of nnU-Net") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: not a checkpoint of nnU-Net")
+    return content
 
 
 class RobustLossTrainer(nnUNetTrainer):
@@ -151,9 +171,18 @@ class RobustLossTrainer(nnUNetTrainer):
             self.loss_optimizer = LossOptimizer(
                 self.robust_loss, self.optimizer, learning_rate=self.loss_learning_rate, scaler=self.grad_scaler
             )
+        if self.train_choice.l1:
+            self.optimizer.register_step_pre_hook(self._add_l1_subgradient)
         training = self.train_choice.given() or "as the trainer says"
         self.print_to_log_file(f"seg_anl: loss {self.loss_choice}; training {training}")
         self.print_to_log_file(f"seg_anl: to predict with this model: nnUNetv2_predict ... -tr {self.variant}")
+
+    @torch.no_grad()
+    def _add_l1_subgradient(self, *_: object) -> None:
+        """Add delta * sign(theta) to every gradient, after nnU-Net's clipping: ANL's penalty of all parameters."""
+        for parameter in self.network.parameters():
+            if parameter.grad is not None:
+                parameter.grad.add_(parameter.sign(), alpha=self.train_choice.l1)
 
     def _build_loss(self) -> nn.Module:
         # nnU-Net's loss is built for its Dice and its deep supervision weights, then its inside is exchanged.
@@ -251,12 +280,12 @@ class RobustLossTrainer(nnUNetTrainer):
     def load_checkpoint(self, filename_or_checkpoint: Any) -> None:
         """Restore network, loss and metrics; stop when the checkpoint was trained under other settings."""
         checkpoint = filename_or_checkpoint
-        if not isinstance(checkpoint, dict):
-            checkpoint = torch.load(filename_or_checkpoint, map_location=self.device, weights_only=False)
-        own = checkpoint.get(CHECKPOINT_KEY)
         with one_line_errors():
+            if not isinstance(checkpoint, dict):
+                checkpoint = read_nnunet_checkpoint(Path(checkpoint), self.device)
+            own = checkpoint.get(CHECKPOINT_KEY)
             refuse_other_settings(own, self._chosen(), str(filename_or_checkpoint))
-        super().load_checkpoint(filename_or_checkpoint)
+        super().load_checkpoint(filename_or_checkpoint)  # it takes no dictionary; what it executes was looked at above
         self.robust_loss.load_state_dict(own["loss_state"])
         if self.loss_optimizer is not None:
             self.loss_optimizer.adam.load_state_dict(own["loss_optimiser"])
@@ -283,6 +312,7 @@ class RobustLossTrainer(nnUNetTrainer):
                 "name": type(self.optimizer).__name__.lower(),
                 "lr": self.initial_lr,
                 "weight_decay": self.weight_decay,
+                "l1": self.train_choice.l1 or 0.0,
                 "schedule": type(self.lr_scheduler).__name__,
                 "loss_lr": self.loss_learning_rate,
             },

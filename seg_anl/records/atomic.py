@@ -8,13 +8,19 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 
-from .errors import UserError
+from .errors import UserError, refusal
 
 PARTIAL_PREFIX = ".partial-"  # of a file that is being written
+_TORCH_CANNOT_WRITE = (
+    "PytorchStreamWriter failed",
+    "unexpected pos",
+    "file write failed",
+)  # all it says of a full disk
 
 
 def make_directory(path: Path) -> Path:
@@ -41,14 +47,16 @@ def written_aside(path: Path) -> Iterator[Path]:
     in between leaves only a file whose name starts with :data:`PARTIAL_PREFIX`.
 
     Raises:
-        UserError: when the file cannot be created or written, for instance because the disk is full.
+        UserError: when no file can be created there, or not all of it: the disk is full.
     """
     if os.path.isdir(path):
         raise UserError(f"cannot write {path}: a folder of this name stands there")
     try:
         descriptor, name = tempfile.mkstemp(prefix=PARTIAL_PREFIX, suffix="".join(path.suffixes), dir=path.parent)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise UserError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
+    except ValueError as error:  # a NUL in the name
+        raise UserError(f"cannot write {path}: {error}") from error
+    except OSError as error:
+        raise UserError(f"cannot write {refusal(OSError(error.errno, error.strerror, str(path)))}") from error
     os.close(descriptor)
     aside = Path(name)
     try:
@@ -58,10 +66,22 @@ def written_aside(path: Path) -> Iterator[Path]:
         os.chmod(aside, 0o666 & ~_umask())
         os.replace(aside, path)
     except BaseException as error:
-        aside.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, name):
+            raise UserError(
+                f"cannot write {refusal(OSError(error.errno, error.strerror or str(error), str(path)))}"
+            ) from error
+        if isinstance(error, RuntimeError) and any(words in str(error) for words in _TORCH_CANNOT_WRITE):
+            raise UserError(f"cannot write {refusal(OSError(ENOSPC, os.strerror(ENOSPC), str(path)))}") from error
         raise
+
+
+def remove_partial(folder: Path) -> None:
+    """Delete what killed processes left below ``folder``; the caller holds it against others that write there."""
+    for path in folder.rglob(f"{PARTIAL_PREFIX}*"):
+        if path.is_file():
+            path.unlink()
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -71,8 +91,17 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 ``text`` to ``path``, whole or not at all."""
-    write_bytes(path, text.encode("utf-8"))
+    """Write UTF-8 ``text`` to ``path``, whole or not at all.
+
+    Raises:
+        UserError: for a name in it that is no UTF-8, as file systems take it; also as :func:`written_aside`.
+    """
+    try:
+        data = text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        part = text[max(0, error.start - 40) : error.end + 20]
+        raise UserError(f"cannot write {path}: a name that is not UTF-8 in {part!r}; rename that file") from error
+    write_bytes(path, data)
 
 
 def write_json(path: Path, value: Any) -> None:

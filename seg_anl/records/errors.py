@@ -6,16 +6,22 @@ into one line on the standard error and exit status 2. A traceback therefore alw
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import errno
 import io
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
+from seg_anl.interrupt import EXIT_INTERRUPTED, INTERRUPTED
+
 EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130
 EXIT_UNREAD = 141  # as the shell tells that who read the output has left
+
+FULL = (errno.ENOSPC, errno.EDQUOT)  # what a disk says that has no space left, or none for this person
 
 
 class UserError(Exception):
@@ -56,7 +62,7 @@ def run_command(program: str, main: Callable[[], None]) -> None:
     """Run a command's body; a :class:`UserError` becomes one line and status 2, Ctrl-C status 130.
 
     A name that the terminal cannot show is written with escapes. Where the output is read no further (``| head``), the
-    command ends quietly with status 141.
+    command ends quietly with status 141. What the system refuses (a full disk, a closed folder) is one line, too.
     """
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -66,12 +72,30 @@ def run_command(program: str, main: Callable[[], None]) -> None:
     except UserError as error:
         exit_with_error(program, error)
     except KeyboardInterrupt:
-        print(f"{program}: interrupted; the same command carries on from the last finished step", file=sys.stderr)
+        print(f"{program}: {INTERRUPTED}", file=sys.stderr)
         raise SystemExit(EXIT_INTERRUPTED) from None
     except BrokenPipeError:
         if not _output_is_unread():
             raise
         raise SystemExit(EXIT_UNREAD) from None
+    except OSError as error:
+        exit_with_error(program, refusal(error))
+    except MemoryError:
+        exit_with_error(program, "the memory of this machine does not suffice")
+
+
+def refusal(error: OSError) -> str:
+    """What the system refused, in its own words: the path where there is one, and the space that a full disk has left.
+
+    >>> refusal(PermissionError(13, "Permission denied", "runs/.lock"))
+    'runs/.lock: Permission denied'
+    """
+    reason = error.strerror or str(error) or type(error).__name__
+    place = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
+    if error.errno in FULL and place:
+        with contextlib.suppress(OSError):
+            reason += f" ({shutil.disk_usage(os.path.dirname(place) or '.').free >> 10} KiB free)"
+    return f"{place}: {reason}" if place else reason
 
 
 def _output_is_unread() -> bool:

@@ -1,9 +1,8 @@
-"""Files and folders that other people made: whether they may be opened at all, and which lie below a folder."""
+"""Folders that other people made, and the files below them. Reading those: :mod:`seg_anl.records.foreign_files`."""
 
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,24 +15,6 @@ def check_folder(path: Path, setting: str = "") -> None:
     """Raise a UserError unless ``path``, the value of ``setting``, is a folder."""
     if not os.path.isdir(path):  # a Path's own question fails where the name is too long
         raise UserError(f"{setting}{': ' if setting else ''}{path} is not a folder")
-
-
-def check_file(path: Path, name: str | None = None) -> None:
-    """Raise a UserError unless ``path`` is a regular file: to read a FIFO or a device may take for ever.
-
-    Args:
-        path: of the file.
-        name: by which the error calls it; None: the path.
-    """
-    name = str(path) if name is None else name
-    try:
-        mode = os.stat(path).st_mode
-    except FileNotFoundError as error:
-        raise UserError(f"{name}: no such file") from error
-    except (OSError, ValueError) as error:  # a closed folder, a name that is too long or holds a NUL
-        raise UserError(f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if not stat.S_ISREG(mode):
-        raise UserError(f"{name}: cannot be read: not a regular file")
 
 
 def files_below(folder: Path) -> list[Path]:

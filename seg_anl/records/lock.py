@@ -40,7 +40,7 @@ def locked(
     except Timeout as error:
         raise UserError(f"{folder}: {busy}") from error
     except OSError as error:
-        raise UserError(f"cannot write into {folder}: {error.strerror or error}") from error
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
     try:
         yield
     finally:

@@ -18,6 +18,7 @@ from seg_anl.engine.division import Division, divided
 from seg_anl.engine.experiment import Experiment, print_result, run_experiments
 from seg_anl.engine.ledger import Metrics
 from seg_anl.engine.loop import Task
+from seg_anl.engine.optimization import check_loss
 from seg_anl.engine.run_directory import RunDirectory, run_path
 from seg_anl.engine.settings import of_each_run, plain
 from seg_anl.losses import ScheduledLoss
@@ -74,6 +75,7 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
         self.evaluation, self.records = given.evaluation, given.records
         self.augmentation = Augmentation(given.augmentation)
         self.criterion = build_criterion(config.loss, given.criterion.dice_weight)
+        check_loss(self.criterion.loss, self.data.classes)
         self.run = RunDirectory(run_path(config, noise_name(config)))
 
     def load(self) -> tuple[Splits, list[str]]:

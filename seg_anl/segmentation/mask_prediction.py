@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from data_prep.pictures import read_image
 from seg_anl.engine.distribution import started
 from seg_anl.engine.run_directory import RunDirectory
 from seg_anl.records import UserError, make_directory, written_aside
+from seg_anl.records.files import files_below
 
 from .augmentation import normalized
 from .networks import load_run_model
@@ -46,12 +48,14 @@ class _Job:
 
 def predict_masks(
     run: Path, images: Path, out: Path, *, overlay: bool, checkpoint: str, device: str, overwrite: bool, trust: bool
-) -> None:
-    """Predict every image below ``images`` into ``out``.
+) -> bool:
+    """Predict every image below ``images`` into ``out``; an image that cannot be read is named, and left out.
+
+    Returns:
+        Whether there is a mask for every image.
 
     Raises:
-        UserError: for a folder that is no run, an image that cannot be read, or masks that would be replaced. Masks
-            written before an unreadable image was met stay.
+        UserError: for a folder that is no run, masks that would be replaced, or an output that cannot be written.
     """
     directory = RunDirectory(run)
     weights = directory.last if checkpoint == "last" else directory.best
@@ -59,33 +63,50 @@ def predict_masks(
     if is_of_volumes(config):
         if overlay:
             raise UserError("--overlay is for photos; open a volume's mask over it in a viewer")
-        predict_volumes(directory, config, images, out, weights=weights, device=device, overwrite=overwrite)
-        return
-    jobs = _jobs(images, out, overlay=overlay)
+        return predict_volumes(directory, config, images, out, weights=weights, device=device, overwrite=overwrite)
+    jobs, others = _jobs(images, out, overlay=overlay)
     existing = [path for job in jobs for path in job.outputs if path.exists()]
     if existing and not overwrite:
         raise UserError(f"{existing[0]} exists already; give --overwrite or another folder")
     with started(device) as process:
         model, config = _trained(directory, weights, process.device, trust)
         size = data_settings(config).shape
+        failures = []
         for job in tqdm(jobs, unit="image", dynamic_ncols=True):
-            image, _ = read_image(job.source, str(job.source))
-            mask = predict_mask(model, image, size, process.device)
-            orientation = _orientation(job.source)
-            _save(job.mask, mask * 255 if config.data.classes == 2 else mask, orientation)
+            try:
+                image, _ = read_image(job.source, str(job.source))
+                mask, orientation = predict_mask(model, image, size, process.device), _orientation(job.source)
+            except UserError as error:
+                failures.append(str(error))
+                continue
+            _save(job.mask, mask * 255 if data_settings(config).classes == 2 else mask, orientation)
             if job.overlay is not None:
                 _save(job.overlay, outlined(image, mask), orientation)
-    print(f"{len(jobs)} mask(s) in {out}" + (f", overlays in {out / 'overlay'}" if overlay else ""))
+    for failure in failures:
+        print(f"seg-anl-predict: error: {' '.join(failure.split())}", file=sys.stderr)
+    count = len(jobs) - len(failures)
+    print(f"{count} mask(s) in {out}" + (f", overlays in {out / 'overlay'}" if overlay else ""))
+    if others:
+        shown = ", ".join(map(str, others[:3])) + (", ..." if len(others) > 3 else "")
+        print(f"{len(others)} other file(s) passed over, which are no images ({shown})")
+    return not failures
 
 
 @torch.inference_mode()
 def predict_mask(
     model: nn.Module, image: NDArray[np.uint8], size: tuple[int, int], device: torch.device
 ) -> NDArray[np.uint8]:
-    """Class indices ``(H, W)`` of an RGB image ``(H, W, 3)``; logits are resized back before the class is chosen."""
+    """Class indices ``(H, W)`` of an RGB image ``(H, W, 3)``; logits are resized back before the class is chosen.
+
+    Raises:
+        UserError: when the network puts out what is no number.
+    """
     tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None].to(device)
     small = _resized(tensor.float(), size).round().clamp(0, 255).to(torch.uint8)
-    logits = _resized(model(normalized(small)), image.shape[:2])
+    output = model(normalized(small))
+    if not output.isfinite().all():
+        raise UserError("the network's output is not finite: the run diverged, or its checkpoint is damaged")
+    logits = _resized(output, image.shape[:2])
     return logits.argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
 
 
@@ -141,12 +162,15 @@ def _save(path: Path, array: NDArray[np.uint8], orientation: int | None) -> None
         picture.save(aside, format="PNG", **({"exif": tags} if len(tags) else {}))
 
 
-def _jobs(images: Path, out: Path, *, overlay: bool) -> list[_Job]:
-    """What is to be predicted, and where it goes: every file to a place of its own, none of them an image's."""
+def _jobs(images: Path, out: Path, *, overlay: bool) -> tuple[list[_Job], list[Path]]:
+    """What is to be predicted and where it goes, every file to a place of its own, none of them an image's; and what
+    other files there are."""
+    others: list[Path] = []
     if images.is_file():
         targets = {images: Path(images.stem + ".png")}
     elif images.is_dir():
         targets = {file: file.relative_to(images).with_suffix(".png") for file in image_files(images)}
+        others = [file for file in files_below(images) if file not in targets]
     else:
         raise UserError(f"{images}: no such file or folder")
     if not targets:
@@ -161,4 +185,4 @@ def _jobs(images: Path, out: Path, *, overlay: bool) -> list[_Job]:
                 raise UserError(f"{job.source} and {other} would both become {path}; rename one")
             if path.resolve() in sources:
                 raise UserError(f"{path} is an image to predict and would be replaced; choose another folder")
-    return jobs
+    return jobs, others

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from seg_anl.records import run_command
-from seg_anl.records.command_line import OneLineParser
+from seg_anl.interrupt import end_quietly_while_importing
 
 EXAMPLE = """
 example:
@@ -14,11 +13,16 @@ example:
 Writes OUT/NAME.png for every image of IMAGES (a file, or a folder with its sub-folders): 0 and 255 for two classes,
 class indices for more. --overlay adds OUT/overlay/NAME.png, the image with the outline drawn on it. A photo that is
 stored turned (EXIF) is predicted upright, as it was in training; its mask and overlay are stored as it is.
+One that cannot be read is named at the end, and the exit status is 1; the others get their masks.
 """
 
 
 def main() -> None:
     """Entry point of ``seg-anl-predict``."""
+    end_quietly_while_importing("seg-anl-predict")
+    from seg_anl.records import run_command
+    from seg_anl.records.command_line import OneLineParser
+
     parser = OneLineParser(prog="seg-anl-predict", description="Predict masks with a trained run.", epilog=EXAMPLE)
     parser.add_argument("run", type=Path, metavar="RUN", help="run directory of seg-anl-train")
     parser.add_argument("images", type=Path, metavar="IMAGES", help="an image, or a folder of images")
@@ -42,7 +46,8 @@ def main() -> None:
     def predict() -> None:
         from .mask_prediction import predict_masks  # torch and MONAI take seconds to import
 
-        predict_masks(**options)
+        if not predict_masks(**options):
+            raise SystemExit(1)
 
     run_command("seg-anl-predict", predict)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING
 
-from seg_anl.engine.command import hydra_command
-from seg_anl.engine.settings import of_each_run
+from seg_anl.interrupt import end_quietly_while_importing
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 HELP = """
 seg-anl-train: train a segmentation network through wrong masks.
@@ -40,11 +42,16 @@ one alone. It ends with a table, RUN/summary.json, RUN/metrics.csv and RUN/repor
 
 def main() -> None:
     """Entry point of ``seg-anl-train``."""
+    end_quietly_while_importing("seg-anl-train")
+    from seg_anl.engine.command import hydra_command
+
     hydra_command("seg-anl-train", "segmentation", HELP, _train)
 
 
 def _train(config: DictConfig) -> None:
     # Imported step by step: a misspelled name is refused without SciPy, a wrong value without torch.
+    from seg_anl.engine.settings import of_each_run
+
     from .settings import read_settings
     from .volumes.settings import is_of_volumes, read_volume_settings
 

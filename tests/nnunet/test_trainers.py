@@ -163,6 +163,32 @@ def test_the_environment_has_what_the_trainers_of_this_project_write(tmp_path: P
     assert ours["git_revision"] == theirs["git_revision"]
 
 
+def test_the_papers_penalties_can_be_chosen(make: Make):
+    """delta * sign(theta) in every gradient that the optimizer sees, on top of those of the same step without it."""
+    gradients = []
+    for delta in ("0", "0.25"):
+        trainer = make("nnUNetTrainerANLCE", SEG_ANL_TRAIN=f"seed=1 l1={delta} weight_decay=0.125")
+        trainer.initialize()
+        assert trainer.optimizer.param_groups[0]["weight_decay"] == 0.125
+        weights = [weight.detach().clone() for weight in trainer.network.parameters()]
+        trainer.train_step(batch())
+        gradients.append([weight.grad for weight in trainer.network.parameters()])
+    for plain, penalized, weight in zip(*gradients, weights, strict=True):
+        if plain is not None:
+            torch.testing.assert_close(penalized - plain, 0.25 * weight.sign(), rtol=1e-3, atol=1e-4)
+
+
+def test_a_checkpoint_that_holds_code_is_not_executed(make: Make, capsys, tmp_path: Path):
+    class Evil:
+        def __reduce__(self) -> tuple:
+            return (Path.touch, (tmp_path / "executed",))
+
+    torch.save({"seg_anl": Evil()}, tmp_path / "foreign.pth")
+    trainer = make("nnUNetTrainerANLCE")
+    assert "more than a checkpoint" in stops(capsys, lambda: trainer.load_checkpoint(str(tmp_path / "foreign.pth")))
+    assert not (tmp_path / "executed").exists()
+
+
 def test_a_seed_repeats_the_weights(make: Make):
     first, second, third = (make("nnUNetTrainerMAE", SEG_ANL_TRAIN=f"seed={seed}") for seed in (1, 1, 2))
     for trainer in (first, second, third):

@@ -134,3 +134,16 @@ def test_a_run_of_another_task_and_a_damaged_one_are_one_line(tmp_path: Path, co
 def test_a_mistake_in_the_command_is_one_line(tmp_path: Path, command: Command) -> None:
     status, error = command(tmp_path)
     assert (status, error.count("\n")) == (2, 1)
+
+
+def test_one_unreadable_photo_leaves_the_others_their_masks(
+    trained: Path, tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.png", "z.jpg"):
+        save(tmp_path / "photos" / name)
+    (tmp_path / "photos" / "b.png").write_bytes(b"no picture")
+    (tmp_path / "photos" / "list.txt").write_text("a, z")
+    status, error = command(trained, tmp_path / "photos", tmp_path / "out")
+    assert status == 1
+    assert [line for line in error.splitlines() if "b.png" in line and "error:" in line]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "z.png"]

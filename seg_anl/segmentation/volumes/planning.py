@@ -5,6 +5,7 @@ Reference: Isensee et al., nnU-Net, Nature Methods 2021; ``get_pool_and_conv_pro
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from seg_anl.records.foreign_files import read_json
 from seg_anl.records.ranges import checked
 
 from ..monai_networks import build_monai_network, last_line, refuse_huge
-from .labels import Labels
+from .labels import MOST_CLASSES, Labels
 from .preparation import Frame
 from .settings import PlannedSettings
 
@@ -30,6 +31,7 @@ SHORTEST = 4  # voxels of an axis at the coarsest resolution
 PATCH_VOXELS = {2: 512**2, 3: 128**3}  # of a planned patch; what a GPU of 8 GB takes with the default filters
 MOST_FILTERS = {2: 512, 3: 320}
 MOST_CHANNELS = 1024
+MOST_VOXELS = 1 << 28  # of a patch
 
 Steps = list[list[int]]
 """A number for each axis, for each resolution."""
@@ -210,6 +212,11 @@ class Plan:
             )
             if axes not in ((0, 1, 2), (0, 1), (0, 2), (1, 2)) or not 1 <= plan.frame.channels <= MOST_CHANNELS:
                 raise ValueError(f"axes {axes}, {plan.frame.channels} channels")
+            values = plan.labels.values
+            if not 2 <= len(values) <= MOST_CLASSES or not {*(plan.labels.order or ())} <= {*values} <= {*range(1 << 16)}:
+                raise ValueError(f"label values {values}")
+            if math.prod(plan.patch) > MOST_VOXELS:
+                raise ValueError(f"a patch of {plan.patch} voxels")
             return plan
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path}: damaged: {error}; a run's plan cannot be made anew") from error

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from monai.inferers import sliding_window_inference
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -40,11 +41,14 @@ def predicted_logits(model: nn.Module, image: Tensor, patch: Sequence[int], devi
 
 def predict_volumes(
     run: RunDirectory, config: DictConfig, images: Path, out: Path, *, weights: Path, device: str, overwrite: bool
-) -> None:
-    """Predict every case of ``images`` (a folder, or a file with its channels) into ``out``.
+) -> bool:
+    """Predict every case of ``images`` (a folder, or a file with its channels); one that cannot be read is left out.
+
+    Returns:
+        Whether there is a mask for every case.
 
     Raises:
-        UserError: for masks that would be replaced; and, after all other cases, naming the first that cannot be read.
+        UserError: for a folder that is no run, or masks that would be replaced or cannot be written.
     """
     plan = Plan.read(run.path / PLAN_FILE)
     cases = _cases(images, plan.suffixed)
@@ -54,30 +58,37 @@ def predict_volumes(
         raise UserError(f"{existing[0]} exists already; give --overwrite or another folder")
     data = checked(VolumeDataSettings, plain(config.data), "data")
     preparation = Preparation(plan.frame, plan.labels, data.intensity, data.window)
-    errors = []
+    failures = []
     with started(device) as process:
-        model = plan.model(config.model)
+        model = plan.model(config.get("model") or OmegaConf.create())
         load_model(weights, model, process.device)
         model.to(process.device).eval()
         for case in tqdm(cases, unit="case", dynamic_ncols=True):
             try:
                 stored = predicted_values(model, case, preparation, plan, process.device)
-                write_labels(case.images[0], stored, targets[case.item])
             except UserError as error:
-                errors.append(error)
-    print(f"{len(cases) - len(errors)} mask(s) in {out}")
-    if errors:
-        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-        raise UserError(f"{errors[0]}{more}")
+                failures.append(str(error))
+            else:
+                write_labels(case.images[0], stored, targets[case.item])
+    for failure in failures:
+        print(f"seg-anl-predict: error: {' '.join(failure.split())}", file=sys.stderr)
+    print(f"{len(cases) - len(failures)} mask(s) in {out}")
+    return not failures
 
 
 @torch.inference_mode()
 def predicted_values(
     model: nn.Module, case: Case, preparation: Preparation, plan: Plan, device: torch.device
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-    """The label values ``(X, Y, Z)`` of a case's files; probabilities are resampled back before one is chosen."""
+    """The label values ``(X, Y, Z)`` of a case's files; probabilities are resampled back before one is chosen.
+
+    Raises:
+        UserError: naming the file that is damaged or does not fit; when the network puts out what is no number.
+    """
     prepared = preparation.image(case)
     logits = predicted_logits(model, prepared.image, plan.patch, device)
+    if not logits.isfinite().all():
+        raise UserError("the network's output is not finite: the run diverged, or its checkpoint is damaged")
     indices = plan.labels.decided(prepared.restored(plan.labels.probabilities(logits).cpu()))
     return np.array(plan.labels.values)[indices.numpy()]
 
