@@ -25,8 +25,7 @@ def distances(
     and has no distance. The distances are those of MONAI's metrics, to the last digit.
 
     Args:
-        clean: (H, W) or (D, H, W), or with axes of length one.
-        noisy: the same shape and labels.
+        clean, noisy: of one shape, (H, W) or (D, H, W), or with axes of length one.
         spacing: mm per element along each axis; None: distances in elements.
         labels: count these values only; None: all.
 

@@ -70,20 +70,11 @@ class _Task(NamedTuple):
 
 
 class _Run(NamedTuple):
-    """A run's folder, and what identifies the run there."""
-
-    folder: Path
     target: Path
+    journal: Path
+    manifest: Path
     tasks: list[_Task]
     identity: dict[str, Any]
-
-    @property
-    def journal(self) -> Path:
-        return self.folder / JOURNAL
-
-    @property
-    def manifest(self) -> Path:
-        return self.folder / MANIFEST
 
 
 def run_mask_noise(
@@ -120,9 +111,9 @@ def run_mask_noise(
     ids = [item_id(path, source) for path in paths]
     plan = plan_noise(ids, alpha=settings.alpha, kinds=settings.kinds, seed=settings.seed, mode=settings.mode)
     tasks = [_Task(p, target / p.relative_to(source), item, settings) for p, item in zip(paths, plan, strict=True)]
-    run = _Run(folder, target, tasks, _identity(settings, ids))
+    run = _Run(target, folder / JOURNAL, folder / MANIFEST, tasks, _identity(settings, ids))
     finished = _finished(run, overwrite=overwrite)
-    if run.manifest.is_file() and not run.journal.exists() and len(finished) == len(ids):
+    if len(finished) == len(ids) and run.manifest.is_file() and not run.journal.exists():
         return [finished[item] for item in sorted(ids)]
     with locked(folder):
         finished = _finished(run, overwrite=overwrite)  # until now another process may have been at work here
@@ -148,10 +139,10 @@ def _identity(settings: MaskFolderSettings, ids: Sequence[str]) -> dict[str, Any
 
 def _finished(run: _Run, *, overwrite: bool) -> dict[str, NoiseRecord]:
     """The records by item of what an earlier, equal run has finished; an error when something else is there."""
-    folder, identity = run.folder, run.identity
+    folder, identity = run.manifest.parent, run.identity
     if os.path.lexists(folder) and not folder.is_dir():
         raise UserError(f"{folder} is a file; expected a folder")
-    if not folder.exists() or not {path.name for path in folder.iterdir()} - {LOCK_FILE}:
+    if not os.path.exists(folder) or not {path.name for path in folder.iterdir()} - {LOCK_FILE}:
         return {}
     settings, records = _earlier_run(run)
     if overwrite:

@@ -53,19 +53,12 @@ class MaskNoiseSettings:
 
 
 class ItemNoise(NamedTuple):
-    """What is planned for one item.
-
-    Attributes:
-        item: its id.
-        kind: a name of :func:`data_prep.mask_kinds.mask_kinds`, or ``"none"``.
-        seed: from which its own generators start.
-        published: the published script's draws for an ``affine`` item in mode ``official``.
-    """
+    """What is planned for one item."""
 
     item: str
-    kind: str
-    seed: int
-    published: PublishedDraw | None = None
+    kind: str  # of noise, or "none"
+    seed: int  # from which its own generators start
+    published: PublishedDraw | None = None  # of an affine item in mode "official"
 
 
 def add_mask_noise(

@@ -135,7 +135,9 @@ def opened(
     if isinstance(source, Path):
         check_regular(source)
     try:
-        with Image.open(source, formats=formats) as image:
+        # Not by its path: Pillow maps an uncompressed TIFF that it opened itself, and scrambles it if it is turned.
+        content = source.open("rb") if isinstance(source, Path) else source
+        with content, Image.open(content, formats=formats) as image:
             frames = getattr(image, "n_frames", 1)
             # A phone's photo may hold a preview of itself (MPO): the first picture is the photo.
             if frames > 1 and image.format != "MPO" and not (stacks and image.format == "TIFF"):

@@ -57,10 +57,9 @@ class RandMaskNoise(RandomizableTransform):
     ) -> None:
         check_fraction("prob", prob)
         RandomizableTransform.__init__(self, prob)
-        low, high = beta if isinstance(beta, tuple | list) else (beta, beta)
-        check_fraction("beta", low)
-        check_fraction("beta", high)
-        self.beta = (min(low, high), max(low, high))
+        self.beta = tuple(sorted(beta)) if isinstance(beta, tuple | list) else (beta, beta)
+        for strength in self.beta:
+            check_fraction("beta", strength)
         self.kinds = checked_kinds(kinds, "corrected")
         self.labels = None if labels is None else tuple(labels)
         self.spacing = None if spacing is None else tuple(spacing)
@@ -70,23 +69,14 @@ class RandMaskNoise(RandomizableTransform):
     def randomize(self, data: Any | None = None) -> None:
         """Draw whether to change the mask, how strongly, and the seed of its noise."""
         super().randomize(None)
-        if not self._do_transform:
-            return
-        self._strength = float(self.R.uniform(*self.beta))
-        self._seed = int(self.R.randint(_SEEDS, dtype=np.uint32))
+        if self._do_transform:
+            self._strength = float(self.R.uniform(*self.beta))
+            self._seed = int(self.R.randint(_SEEDS, dtype=np.uint32))
 
     def __call__(self, img: NdarrayOrTensor, randomize: bool = True) -> NdarrayOrTensor:
-        """Apply the transform to a mask of label values, channel first.
+        """The noisy version of a mask of labels, (1, H, W) or (1, H, W, D), in its type, dtype and with its metadata.
 
-        Args:
-            img: (1, H, W) or (1, H, W, D), an array or a tensor (metadata are kept).
-            randomize: draw anew; False repeats the last draw.
-
-        Returns:
-            The mask in the same type, dtype and shape.
-
-        Raises:
-            ValueError: for more than one channel, as in a one-hot mask.
+        Without ``randomize`` the last draw is repeated. More than one channel, as in a one-hot mask, is a ValueError.
         """
         if randomize:
             self.randomize()
@@ -103,13 +93,7 @@ class RandMaskNoise(RandomizableTransform):
 
 
 class RandMaskNoised(RandomizableTransform, MapTransform):
-    """Dictionary version of :class:`RandMaskNoise`: every key gets the same noise.
-
-    Args:
-        keys: of the masks.
-        prob, beta, kinds, labels, spacing: as in :class:`RandMaskNoise`.
-        allow_missing_keys: do not raise when a key is missing.
-    """
+    """Dictionary version of :class:`RandMaskNoise`, with its arguments: all ``keys`` get the same noise."""
 
     backend = RandMaskNoise.backend
 
@@ -138,11 +122,10 @@ class RandMaskNoised(RandomizableTransform, MapTransform):
         """Change the masks of all keys; everything else is passed on."""
         result = dict(data)
         self.randomize(None)
-        if not self._do_transform:
-            return result
-        self.noise.randomize()
-        for key in self.key_iterator(result):
-            result[key] = self.noise(result[key], randomize=False)
+        if self._do_transform:
+            self.noise.randomize()
+            for key in self.key_iterator(result):
+                result[key] = self.noise(result[key], randomize=False)
         return result
 
 

@@ -36,21 +36,15 @@ def symmetric(
     """Turn a share of each class into the other classes, all alike.
 
     Args:
-        labels: (N,) integers in ``[0, num_classes)``.
-        num_classes: K.
-        rate: in [0, 1]; the share asked for.
+        labels, num_classes, rate, seed: as in all kinds; below, K classes and n_c samples of class c.
         counts: ``"exact"``: ``round(rate * n_c)`` samples of class c, spread as evenly as they go.
             ``"cell"``: exactly ``int(rate / (K - 1) * n_c)`` samples of class c become each other class (Active
             Negative Loss). The floor costs: with 500 samples in each of 100 classes 0.1 gives no noise at all.
             ``"class"``: exactly ``int(rate * N / K)`` samples of each class, whatever the class's size, each to a
             random other class (Active Passive Loss). ``"iid"``: a draw for each sample.
-        seed: in [0, 2**32).
-
-    Returns:
-        (N,) noisy labels of the same dtype, and the report.
 
     Raises:
-        ValueError: anything out of the above; ``"class"`` where a class is smaller than its count.
+        ValueError: ``"class"`` where a class is smaller than its count.
 
     >>> _, report = symmetric(np.arange(50000) % 10, 10, 0.4)
     >>> round(report.realised, 6), int(report.confusion[0, 1])
@@ -85,10 +79,8 @@ def asymmetric(
     realized overall.
 
     Args:
-        labels: (N,) integers in ``[0, num_classes)``.
-        num_classes: must be the number of classes of ``dataset``.
-        rate: in [0, 1].
-        dataset: ``"mnist"``, ``"cifar10"`` or ``"cifar100"``.
+        labels, num_classes, rate, seed: as in all kinds.
+        dataset: ``"mnist"``, ``"cifar10"`` or ``"cifar100"``, of ``num_classes`` classes.
         counts: ``"exact"``, ``round(rate * n_c)``; ``"cell"``, ``int(rate * n_c)``; or ``"iid"``.
         reflip: CIFAR-10 as in Active Passive Loss, Asymmetric Loss Functions and Sparse Regularization: the flips
             happen one after the other on the current labels; "dogs" which are flipped cats are flipped back.
@@ -97,13 +89,9 @@ def asymmetric(
             :func:`data_prep.label_noise.transitions.cifar100_groups`.
         pairs: CIFAR-100 as in Equal Loss: two classes of every superclass, drawn with the seed, flip into each other.
             Else each class into the next of its superclass, the last into the first.
-        seed: in [0, 2**32).
-
-    Returns:
-        (N,) noisy labels of the same dtype, and the report.
 
     Raises:
-        ValueError: anything out of the above, or an option that the data set does not have.
+        ValueError: an option that the data set does not have.
 
     >>> _, report = asymmetric(np.arange(50000) % 10, 10, 0.4, dataset="cifar10", reflip=True)
     >>> round(report.realised, 2), [round(report.class_rates[c], 2) for c in (3, 5)]
@@ -131,8 +119,6 @@ def pair_flip(
 ) -> Noisy:
     """Turn a share of each class into the class after it, of the last into the first.
 
-    Arguments, result and errors as in :func:`asymmetric`.
-
     Reference: Han et al., Co-teaching, NeurIPS 2018.
     """
     flips = circular_flips([range(num_classes)]) if num_classes > 1 else []
@@ -152,14 +138,10 @@ def transition(
     """Change labels by a transition matrix.
 
     Args:
-        labels: (N,) integers in ``[0, num_classes)``.
+        labels, num_classes, seed: as in all kinds.
         matrix: (K, K), rows sum to 1; the share of a clean class (row) that becomes a label (column).
-        num_classes: K.
         counts: ``"cell"``: exactly ``int(matrix[c, j] * n_c)`` samples each; ``"exact"``: those rounded so that as many
             of each class change as the matrix says; ``"iid"``: a draw for each sample.
-        seed: in [0, 2**32).
-
-    Returns, raises: as :func:`symmetric`.
     """
     clean = checked_labels(labels, num_classes)
     noisy = _by_matrix(clean, checked_matrix(matrix, num_classes), counts, random_stream(seed))

@@ -16,7 +16,7 @@ from seg_anl.records.foreign_files import check_regular
 
 from ..array_files import read_array
 from .label_kind import Noisy, label_noise
-from .label_report import checked_labels, label_report
+from .label_report import checked_labels, with_report
 
 # The published keys; "worst" is spelled otherwise there than in every paper.
 HUMAN_LABELS = {
@@ -32,23 +32,11 @@ _CLEAN = ("clean_label", "y_train")
 
 @label_noise("human", meaning="labels by people: CIFAR-10N, CIFAR-100N", needs="human", options={"labels"})
 def human(labels: NDArray[Any], human_labels: NDArray[Any], num_classes: int) -> Noisy:
-    """Labels given by people, with the report.
-
-    Args:
-        labels: (N,) clean integers in ``[0, num_classes)``.
-        human_labels: (N,) likewise, sample by sample.
-        num_classes: K.
-
-    Returns:
-        The human labels in the dtype of ``labels``, and the report.
-
-    Raises:
-        ValueError: labels out of range, or not as many of the one as of the other.
+    """Labels (N,) given by people, sample by sample.
 
     Reference: Wei et al., Learning with Noisy Labels Revisited: A Study Using Real-World Human Annotations, ICLR 2022.
     """
-    report = label_report(labels, human_labels, num_classes)
-    return human_labels.astype(labels.dtype), report
+    return with_report(labels, human_labels, num_classes)
 
 
 def read_human_labels(path: Path, which: str, clean: NDArray[Any], num_classes: int) -> NDArray[Any]:

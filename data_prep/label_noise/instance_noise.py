@@ -20,6 +20,7 @@ _BLOCK_VALUES = 1 << 22  # 32 MB of float64 at a time, however many images there
 _MAX_CHANNELS = 4
 _GREATEST = np.float64(1e100)  # of a pixel: its square is still a number; float64, as in float32 it would be infinite
 _SOFTMAX_TOLERANCE = 1e-3  # of a row's sum: room for half precision
+_Scale = tuple[NDArray[np.float64], NDArray[np.float64]]  # mean and deviation
 
 
 @label_noise("part_dependent", meaning="by random projections of the pixels (PDN)", needs="images")
@@ -42,21 +43,16 @@ def part_dependent(
     class go to one other class, almost as in pair flip; normalized ones spread.
 
     Args:
-        labels: (N,) integers in ``[0, num_classes)``.
+        labels, num_classes, seed: as in all kinds.
         images: (N, ...) numbers; pictures as (N, H, W), (N, H, W, C) or (N, C, H, W), or feature vectors (N, d).
-        num_classes: K.
-        rate: in [0, 1]; the center of the flip rates. Being cut shifts their mean: 0.1 gives 0.129, 0.2 0.206. 0 leaves
+        rate: the center of the flip rates. Being cut shifts their mean: 0.1 gives 0.129, 0.2 0.206. 0 leaves
             the labels unchanged (the published code would still flip 8 %).
         features: ``"raw"``, the values unchanged (published), or ``"normalized"`` to mean 0 and deviation 1 for each
             channel of ``images``.
         rate_std: of the flip rates before the cut, in (0, 1].
-        seed: in [0, 2**32).
-
-    Returns:
-        (N,) noisy labels of the same dtype, and the report.
 
     Raises:
-        ValueError: anything out of the above; images that are not numbers, or beyond 1e100.
+        ValueError: images that are not numbers, or beyond 1e100.
 
     Reference: Xia et al., Part-dependent Label Noise: Towards Instance-dependent Label Noise, NeurIPS 2020,
     Algorithm 2.
@@ -91,17 +87,12 @@ def prediction_error(
     probability of a wrong class; exactly ``round(rate * N)`` samples, those with the highest scores, get that class.
 
     Args:
-        labels: (N,) integers in ``[0, num_classes)``.
+        labels, num_classes, rate: as in all kinds.
         softmax: (N, K) averages over epochs, or (E, N, K) for E epochs, averaged here.
-        num_classes: K.
-        rate: in [0, 1].
         seed: decides between equal scores only; a saturated softmax has many.
 
-    Returns:
-        (N,) noisy labels of the same dtype, and the report.
-
     Raises:
-        ValueError: anything out of the above; rows that are no probabilities.
+        ValueError: rows that are no probabilities.
 
     Reference: Chen et al., Beyond Class-Conditional Assumption: A Primary Attempt to Combat Instance-Dependent Label
     Noise, AAAI 2021, Algorithm 1.
@@ -129,7 +120,7 @@ def _projected_softmax(
     clean: NDArray[np.int64],
     images: NDArray[Any],
     num_classes: int,
-    scale: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
+    scale: _Scale | None,
     stream: np.random.RandomState,
 ) -> NDArray[np.float64]:
     """(N, K): softmax over the other classes of ``x @ W[y]``.
@@ -156,7 +147,7 @@ def _projected_softmax(
     return result
 
 
-def _channel_scale(images: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _channel_scale(images: NDArray[Any]) -> _Scale:
     """Mean and standard deviation of each channel, shaped to broadcast against a block of images."""
     channel = None
     if images.ndim >= 4:

@@ -34,21 +34,13 @@ _NUMBERS_SHOWN = 20  # classes up to which the picture's cells carry numbers
 
 @dataclass(frozen=True, eq=False)
 class NoisyLabels:
-    """A label vector made noisy, and everything that its folder is to say about it.
+    """A label vector made noisy, and everything that its folder is to say about it."""
 
-    Attributes:
-        clean: (N,) the labels before.
-        labels: (N,) the noisy ones, of the same dtype.
-        report: what was done, with the confusion matrix.
-        identity: what decides the result, for the manifest: settings, and digests of all arrays that were used.
-        source: file or words that the clean labels came from.
-    """
-
-    clean: NDArray[Any]
-    labels: NDArray[Any]
+    clean: NDArray[Any]  # (N,)
+    labels: NDArray[Any]  # (N,), of the same dtype
     report: LabelReport
-    identity: dict[str, Any]
-    source: str
+    identity: dict[str, Any]  # what decides the result: settings, and digests of all arrays that were used
+    source: str  # file or words that the clean labels came from
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -66,14 +58,10 @@ class NoisyLabels:
         }
 
     def write(self, folder: Path, *, overwrite: bool = False) -> None:
-        """Write everything into ``folder``, which is made where it is missing.
-
-        Args:
-            folder: of a run of the same settings, which may have been killed; or empty.
-            overwrite: replace what another run left in ``folder``.
+        """Write everything into ``folder``: a new or empty one, or one of a run of the same settings.
 
         Raises:
-            UserError: when the folder is another run's, or cannot be written.
+            UserError: when the folder is another run's, unless ``overwrite``, or cannot be written.
         """
         stored = io.BytesIO()
         np.save(stored, self.labels, allow_pickle=False)

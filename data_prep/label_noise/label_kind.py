@@ -69,22 +69,13 @@ class LabelNoiseInputs:
 
 
 class LabelKind(NamedTuple):
-    """A declared kind of label noise.
-
-    Attributes:
-        meaning: for people, in one line.
-        needs: the name of the input it needs, if any.
-        parameters: the settings that its function takes.
-        options: all settings it has beside kind and number of classes.
-        required: those among them without a default.
-        make: its function.
-    """
+    """A declared kind of label noise, see :func:`label_noise`."""
 
     meaning: str
     needs: str | None
-    parameters: frozenset[str]
-    options: frozenset[str]
-    required: frozenset[str]
+    parameters: frozenset[str]  # the settings that its function takes
+    options: frozenset[str]  # all that it has beside kind and number of classes
+    required: frozenset[str]  # those among them without a default
     make: Callable[..., Noisy]
 
 
@@ -96,7 +87,7 @@ def label_noise(
 ) -> Callable[[Callable[Given, Noisy]], Callable[Given, Noisy]]:
     """Declare the decorated function as a kind of label noise; its arguments are then checked by their annotations.
 
-    The function takes the labels, the array it needs (if any), the number of classes, and its settings by names of
+    It takes the labels, the array it needs (if any), the number of classes, and settings by names of
     :class:`LabelNoiseSettings`.
 
     Args:
@@ -143,15 +134,7 @@ def label_kind(name: str) -> LabelKind:
 def apply_label_noise(
     labels: NDArray[Any], settings: LabelNoiseSettings, inputs: LabelNoiseInputs | None = None
 ) -> Noisy:
-    """Make a label vector noisy as the settings say.
-
-    Args:
-        labels: (N,) clean integers in ``[0, settings.num_classes)``; not changed.
-        settings: what to do.
-        inputs: what the kind needs beside the labels.
-
-    Returns:
-        (N,) noisy labels of the same dtype, and the report.
+    """Make a label vector noisy as the settings say, with ``inputs``, what the kind needs beside the labels.
 
     Raises:
         ValueError: an unknown kind, a setting that it does not have or lacks, a missing input, or anything the kind's

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +10,7 @@ from numpy.typing import NDArray
 MAX_CLASSES = 5000  # a stray label must not lead to a confusion matrix of terabytes
 
 
-@dataclass(frozen=True, eq=False)
-class LabelReport:
+class LabelReport(NamedTuple):
     """What noise did to a label vector.
 
     Attributes:
@@ -27,14 +25,7 @@ class LabelReport:
 
 
 def label_report(clean: NDArray[Any], noisy: NDArray[Any], num_classes: int) -> LabelReport:
-    """Compare two label vectors.
-
-    Args:
-        clean, noisy: (N,) integers in ``[0, num_classes)``.
-        num_classes: K.
-
-    Raises:
-        ValueError: anything that is not such a pair.
+    """Compare two label vectors, (N,) integers in ``[0, num_classes)``; a ValueError for any that are not.
 
     >>> report = label_report(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1]), 2)
     >>> report.realised, report.class_rates, report.confusion.tolist()
@@ -93,6 +84,6 @@ def random_stream(seed: int) -> np.random.RandomState:
     return np.random.RandomState(seed)
 
 
-def with_report(clean: NDArray[Any], noisy: NDArray[np.int64], num_classes: int) -> tuple[NDArray[Any], LabelReport]:
+def with_report(clean: NDArray[Any], noisy: NDArray[Any], num_classes: int) -> tuple[NDArray[Any], LabelReport]:
     """Noisy labels in the dtype of the clean ones, and their report."""
     return noisy.astype(clean.dtype), label_report(clean, noisy, num_classes)

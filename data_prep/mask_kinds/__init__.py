@@ -2,12 +2,4 @@
 
 from .mask_kind import DEFAULT_KINDS, MaskKind, Outcome, Structure, checked_kinds, mask_kinds, mask_noise
 
-__all__ = [
-    "DEFAULT_KINDS",
-    "MaskKind",
-    "Outcome",
-    "Structure",
-    "checked_kinds",
-    "mask_kinds",
-    "mask_noise",
-]
+__all__ = ["DEFAULT_KINDS", "MaskKind", "Outcome", "Structure", "checked_kinds", "mask_kinds", "mask_noise"]

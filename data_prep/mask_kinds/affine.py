@@ -93,9 +93,7 @@ class PublishedDraw(NamedTuple):
 
 
 def published_affine(inside: BoolArray, ratio: float, draw: PublishedDraw) -> tuple[BoolArray, dict[str, Any]]:
-    """The published generator for a non-empty (H, W) mask, its faults included.
-
-    The result may be empty where ``inside`` is a few pixels; what to do then is the caller's decision.
+    """The published generator for a non-empty (H, W) mask, its faults included; of a few pixels nothing may be left.
 
     Raises:
         ValueError: for a mask of three dimensions, which the script does not know.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -30,19 +29,12 @@ class Outcome(NamedTuple):
     note: str = ""
 
 
-@dataclass(frozen=True)
-class Structure:
-    """One label of a mask, as a kind gets it.
+class Structure(NamedTuple):
+    """One label of a mask, as a kind gets it."""
 
-    Attributes:
-        inside: the label's elements, (H, W) or (D, H, W), never empty.
-        spacing: mm per element along each axis, or None to count in elements.
-        free: the elements the label may grow into, or None for all; growth elsewhere is cut off afterwards.
-    """
-
-    inside: BoolArray
-    spacing: tuple[float, ...] | None = None
-    free: BoolArray | None = None
+    inside: BoolArray  # the label's elements, (H, W) or (D, H, W), never empty
+    spacing: tuple[float, ...] | None = None  # mm per element along each axis; None: count in elements
+    free: BoolArray | None = None  # where the label may grow, None: anywhere; growth elsewhere is cut off afterwards
 
     @property
     def slice_axis(self) -> int:
@@ -52,8 +44,7 @@ class Structure:
         return int(np.argmin(self.inside.shape))
 
 
-@dataclass(frozen=True)
-class MaskKind:
+class MaskKind(NamedTuple):
     """A declared kind of mask noise; the attributes are those of :func:`mask_noise`."""
 
     name: str

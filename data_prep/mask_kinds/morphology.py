@@ -48,12 +48,7 @@ def dilate(mask: NDArray[Any], ratio: float) -> NDArray[Any]:
     The target is ``A + int(A * ratio)``; of the states before and after the step that reaches it, the nearer one is
     taken (the earlier only if strictly nearer), and never one that fills the array.
 
-    Args:
-        mask: (H, W) or (D, H, W), any dtype, with at most one value other than zero.
-        ratio: share of the area or volume to add, in [0, 1].
-
-    Returns:
-        An array of the same shape, dtype and value. Equal to ``mask`` when it is empty, full or too small to grow.
+    Arguments and result as in :func:`erode`; ``mask`` has at most one value other than zero.
 
     >>> mask = np.zeros((5, 5), np.uint8)
     >>> mask[2, 2] = 255
@@ -85,14 +80,7 @@ def dilated(
     spacing: tuple[float, ...] | None = None,
     free: BoolArray | None = None,
 ) -> tuple[BoolArray, dict[str, Any]]:
-    """:func:`dilate` of a boolean mask, and the number of steps taken.
-
-    Args:
-        inside: the mask.
-        ratio: share of the area to add.
-        spacing: mm per element along each axis: grow by a ball instead of a cross.
-        free: where the mask may grow; growth elsewhere is neither made nor counted. None: everywhere.
-    """
+    """:func:`dilate` of a boolean mask, likewise; growth where ``free`` is not true is neither made nor counted."""
     area = int(np.count_nonzero(inside))
     growth = int(area * ratio)
     if growth == 0 or area == inside.size:

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from data_prep.mask_kinds import mask_kinds
 from data_prep.mask_noise import add_mask_noise, noisy_dataset
 from seg_anl.records import array_digest
 from tests.data_prep.conftest import ellipse
@@ -84,8 +83,3 @@ def test_a_dataset_repeats_choice_and_noise(mode):
     noisy, records = noisy_dataset(masks, ids, alpha=0.7, beta=0.6, seed=2, mode=mode)
     kinds = " ".join(record.kind for record in records)
     assert (kinds, array_digest(np.stack(noisy))[:12]) == DATASETS[mode]
-
-
-def test_every_kind_of_the_package_has_a_digest():
-    assert set(CORRECTED) <= set(mask_kinds())
-    assert set(CORRECTED) >= {"erode", "dilate", "affine", "boundary", "polygon", "holes", "miss", "spurious", "swap"}

@@ -1,6 +1,5 @@
-"""Mask files of many kinds: what is kept, and what is said of unreadable ones."""
+"""Mask files of many kinds: what is kept when their labels change, and what is said of unreadable ones."""
 
-import os
 import struct
 
 import nibabel
@@ -8,20 +7,35 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.mask_files import load_mask, mask_paths, save_mask
+from data_prep.mask_files import load_mask, save_mask
+from data_prep.mask_noise import add_mask_noise, label_values
 from data_prep.noise_command import main
-from seg_anl.records import UserError
 from tests.data_prep.conftest import ellipse
 
 # Bytes of a NIfTI-1 header.
 PIXDIM, SCALING, UNITS, SFORM = slice(80, 92), slice(112, 120), slice(123, 124), slice(280, 328)
+LABELS = np.zeros((40, 48), np.uint8)
+LABELS[ellipse((40, 48), (12, 9), (20, 14))] = 1
+LABELS[ellipse((40, 48), (11, 9), (20, 33))] = 3
+PALETTE = [0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255] + [7] * 756
 
 
-def volume():
-    labels = np.zeros((24, 26, 10), np.uint8)
-    labels[ellipse(labels.shape, (9, 9, 4))] = 100
-    labels[ellipse(labels.shape, (4, 4, 2))] = 200
-    return labels
+@pytest.fixture
+def source(tmp_path):
+    (tmp_path / "source").mkdir()
+    return tmp_path / "source"
+
+
+@pytest.fixture
+def noisy(source, tmp_path, command):
+    """Run the command on ``source``: status, the folder it wrote, and what it said of errors."""
+
+    def run(kind="erode", *more):
+        arguments = ["--alpha", 1, "--beta", 0.5, "--kinds", kind, *more]
+        status, _, said = command(main, "masks", source, tmp_path / "t", *arguments)
+        return status, tmp_path / "t", said
+
+    return run
 
 
 def nifti(path, array, header=()):
@@ -36,54 +50,47 @@ def nifti(path, array, header=()):
     return path
 
 
-def noisy(command, source, target, kind="erode", *more):
-    return command(main, "masks", source, target, "--alpha", 1, "--beta", 0.5, "--kinds", kind, *more)
+def volume():
+    labels = np.zeros((24, 26, 10), np.uint8)
+    labels[ellipse(labels.shape, (9, 9, 4))] = 100
+    labels[ellipse(labels.shape, (4, 4, 2))] = 200
+    return labels
 
 
-@pytest.mark.parametrize(("slope", "inter"), [(2.0, 0.0), (-1.0, 200.0), (0.25, -10.0)])
-def test_labels_beyond_the_stored_type_come_back_through_the_scaling(tmp_path, command, slope, inter):
+@pytest.mark.parametrize(("slope", "inter"), [(0.5, 0.0), (2.0, 0.0), (-1.0, 200.0), (0.25, -10.0)])
+def test_labels_beyond_the_stored_type_come_back_through_the_scaling(source, noisy, slope, inter):
     # Stored 200 as uint8 with slope 2 is label 400, which uint8 cannot hold.
-    source = tmp_path / "source"
-    source.mkdir()
     raw = np.full(volume().shape, -inter / slope).astype(np.uint8)  # what stands for label 0
     raw[volume() == 100], raw[volume() == 200] = 60, 140
     path = nifti(source / "case.nii", raw, [(SCALING, struct.pack("<2f", slope, inter))])
-    values = {0.0, 60 * slope + inter, 140 * slope + inter}
-    assert set(np.unique(nibabel.load(path).get_fdata())) == values
-    status, _, said = noisy(command, source, tmp_path / "t", "erode", "--no-distances")
+    before = nibabel.load(path).get_fdata()
+    assert set(np.unique(before)) == {0.0, 60 * slope + inter, 140 * slope + inter}
+    status, target, said = noisy("erode", "--no-distances")
     assert (status, said) == (0, "")
-    after = nibabel.load(tmp_path / "t" / "case.nii")
-    assert set(np.unique(after.get_fdata())) == values
-    assert (after.get_fdata() != nibabel.load(path).get_fdata()).any()
+    after = nibabel.load(target / "case.nii")
+    np.testing.assert_array_equal(after.get_fdata(), add_mask_noise(before, 0.5, ["erode"], item_id="case")[0])
     assert (after.dataobj.slope, after.dataobj.inter, after.get_data_dtype()) == (slope, inter, np.uint8)
 
 
-def test_scaled_numbers_that_cannot_be_background_are_refused(tmp_path, command):
-    source = tmp_path / "source"
-    source.mkdir()
+def test_scaled_numbers_that_cannot_be_background_are_refused(source, noisy):
     nifti(source / "case.nii", volume(), [(SCALING, struct.pack("<2f", 1.0, 1.0))])  # 0 would be stored as -1
-    status, _, said = noisy(command, source, tmp_path / "t")
+    status, target, said = noisy()
     assert status == 2
     assert "case.nii: its uint8 numbers, scaled by 1 and shifted by 1, cannot be 0" in said
-    assert not list((tmp_path / "t").glob("*.nii"))
+    assert not list(target.glob("*.nii"))
 
 
-def test_a_damaged_affine_is_carried_over_and_stops_nothing(tmp_path, command):
-    source = tmp_path / "source"
-    source.mkdir()
+def test_a_damaged_affine_is_carried_over_and_stops_nothing(source, noisy):
     nifti(source / "case.nii", volume(), [(SFORM, struct.pack("<12f", *[float("nan")] * 12))])
-    nifti(source / "other.nii", volume())
-    assert noisy(command, source, tmp_path / "t", "dilate", "--no-distances")[0] == 0
-    assert (tmp_path / "t" / "case.nii").read_bytes()[:348] == (source / "case.nii").read_bytes()[:348]
+    status, target, _ = noisy("dilate", "--no-distances")
+    assert status == 0
+    assert (target / "case.nii").read_bytes()[:348] == (source / "case.nii").read_bytes()[:348]
 
 
 @pytest.mark.parametrize(("unit", "in_mm"), [(0, 1.0), (1, 1000.0), (2, 1.0), (3, 0.001)])  # unknown, m, mm, micron
 def test_voxel_sizes_are_millimeters_whatever_the_file_counts_in(tmp_path, unit, in_mm):
     path = nifti(tmp_path / "case.nii", volume(), [(UNITS, bytes([unit]))])
     assert load_mask(path).spacing == pytest.approx((0.5 * in_mm, 0.5 * in_mm, 2.0 * in_mm))
-
-
-def test_a_voxel_size_that_is_no_number_is_none(tmp_path):
     path = nifti(tmp_path / "case.nii", volume(), [(PIXDIM, struct.pack("<3f", float("nan"), 1, 1))])
     assert load_mask(path).spacing is None
 
@@ -91,25 +98,119 @@ def test_a_voxel_size_that_is_no_number_is_none(tmp_path):
 def test_a_png_keeps_the_orientation_that_viewers_turn_it_by(tmp_path):
     tags = Image.Exif()
     tags[0x0112] = 6
-    Image.fromarray(volume()[:, :, 5]).save(tmp_path / "a.png", exif=tags)
-    mask = load_mask(tmp_path / "a.png")
-    save_mask(mask, mask.array // 2, tmp_path / "b.png")
+    Image.fromarray(LABELS).save(tmp_path / "a.png", exif=tags)
+    save_mask(load_mask(tmp_path / "a.png"), LABELS // 2, tmp_path / "b.png")
     with Image.open(tmp_path / "b.png") as after:
         assert after.getexif()[0x0112] == 6
-        np.testing.assert_array_equal(np.array(after), volume()[:, :, 5] // 2)
+        np.testing.assert_array_equal(np.array(after), LABELS // 2)
 
 
-def test_names_that_are_not_utf8_are_named(tmp_path):
-    try:
-        with open(os.fsencode(tmp_path) + b"/L\xe4sion.png", "wb"):
-            pass
-    except OSError:
-        pytest.skip("this file system takes UTF-8 alone")
-    with pytest.raises(UserError, match="the name is not UTF-8"):
-        mask_paths(tmp_path)
+def picture(path, array, mode=None, **options):
+    made = Image.fromarray(array)
+    if mode == "P":
+        made.putpalette(PALETTE)
+    elif mode:
+        made = made.convert(mode)
+    made.save(path, **options)
 
 
-def test_an_empty_pattern_is_one_line(mask_folder, tmp_path, command):
-    status, _, said = noisy(command, mask_folder, tmp_path / "t", "erode", "--only", "")
-    assert (status, said.count("\n")) == (2, 1)
-    assert "empty" in said
+@pytest.mark.parametrize(
+    ("name", "write", "mode"),
+    [
+        ("gray.png", lambda p: picture(p, LABELS), "L"),
+        ("palette.png", lambda p: picture(p, LABELS, "P"), "P"),
+        ("bits.png", lambda p: picture(p, (LABELS == 1).astype(np.uint8) * 255, "1"), "1"),
+        ("deep.png", lambda p: picture(p, LABELS.astype(np.uint16) * 300), "I;16"),
+        ("gray.tif", lambda p: picture(p, LABELS, compression="tiff_lzw"), "L"),
+        ("gray.bmp", lambda p: picture(p, LABELS), "L"),
+    ],
+)
+def test_pictures_keep_their_mode_size_and_values(source, noisy, name, write, mode):
+    write(source / name)
+    status, target, _ = noisy("erode", "--no-distances")
+    assert status == 0
+    before, after = Image.open(source / name), Image.open(target / name)
+    assert (after.mode, after.size, after.format) == (mode, before.size, before.format)
+    assert after.getpalette() == before.getpalette()
+    assert after.info.get("compression") == before.info.get("compression")
+    assert label_values(np.array(after)) == label_values(np.array(before))
+    assert (np.array(after) != np.array(before)).any()
+
+
+def test_a_stack_of_pictures_is_a_volume(source, noisy):
+    stack = ellipse((9, 40, 40), (4, 14, 12)).astype(np.uint8) * 255
+    frames = [Image.fromarray(frame) for frame in stack]
+    frames[0].save(source / "stack.tif", save_all=True, append_images=frames[1:])
+    status, target, _ = noisy("dilate")
+    assert status == 0
+    with Image.open(target / "stack.tif") as after:
+        assert after.n_frames == 9
+        after.seek(4)
+        np.testing.assert_array_equal(after, add_mask_noise(stack, 0.5, ["dilate"], item_id="stack")[0][4])
+
+
+@pytest.mark.parametrize("dtype", ["?", ">i2", "u1", "i8", "u8", "f4"])
+def test_arrays_keep_their_dtype(source, noisy, dtype):
+    np.save(source / "a.b.npy", (LABELS > 0).astype(np.dtype(dtype)))
+    status, target, _ = noisy()
+    assert status == 0
+    after = np.load(target / "a.b.npy")
+    assert after.dtype == dtype
+    assert (after != (LABELS > 0)).any()
+
+
+def oblique():
+    turn = np.deg2rad(17)
+    rotation = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0.1], [0.05, -0.1, 1]])
+    affine = np.eye(4)
+    affine[:3, :3] = np.linalg.qr(rotation)[0] @ np.diag([0.8, 0.8, 3.0])
+    affine[:3, 3] = [-31.5, 12.25, 7]
+    return affine
+
+
+@pytest.mark.parametrize("name", ["case.nii.gz", "case.1.nii"])
+def test_nifti_keeps_affine_header_and_codes(source, noisy, name):
+    organs = np.zeros((40, 44, 12), np.int16)
+    for value, center in ((1, (12, 12, 6)), (2, (12, 30, 6)), (5, (28, 13, 5)), (9, (28, 31, 6))):
+        organs[ellipse(organs.shape, (8, 8, 4), center)] = value
+    image = nibabel.Nifti1Image(organs, oblique())
+    image.set_qform(oblique(), code=1)
+    image.set_sform(oblique(), code=2)
+    image.header.set_xyzt_units("mm", "sec")
+    image.header["descrip"] = b"four organs"
+    image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"kept"))
+    nibabel.save(image, source / name)
+    status, target, _ = noisy("erode", "--mm")
+    assert status == 0
+    before, after = nibabel.load(source / name), nibabel.load(target / name)
+    assert after.header.binaryblock == before.header.binaryblock
+    assert [e.get_content() for e in after.header.extensions] == [e.get_content() for e in before.header.extensions]
+    np.testing.assert_array_equal(after.affine, before.affine)
+    assert np.asarray(after.dataobj).dtype == np.int16
+    item = name.removesuffix(".gz").removesuffix(".nii")
+    expected, _ = add_mask_noise(organs, 0.5, ["erode"], item_id=item, spacing=(0.8, 0.8, 3.0))
+    np.testing.assert_array_equal(np.asarray(after.dataobj), expected)
+    assert ",mm\n" in (target / "manifest.csv").read_text()
+
+
+def test_a_single_slice_of_a_volume_is_a_picture(source, noisy):
+    nibabel.save(nibabel.Nifti1Image(LABELS[:, :, None], oblique()), source / "slice.nii.gz")
+    _, target, _ = noisy()
+    after = np.asarray(nibabel.load(target / "slice.nii.gz").dataobj)
+    np.testing.assert_array_equal(after[:, :, 0], add_mask_noise(LABELS, 0.5, ["erode"], item_id="slice")[0])
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+def test_simpleitk_formats_keep_their_geometry(source, noisy, suffix):
+    sitk = pytest.importorskip("SimpleITK")
+    image = sitk.GetImageFromArray(ellipse((10, 40, 40), (4, 14, 12)).astype(np.uint8))
+    image.SetSpacing((0.7, 0.8, 3.5))
+    image.SetOrigin((1, 2, 3))
+    image.SetDirection((0, 1, 0, 1, 0, 0, 0, 0, -1))
+    sitk.WriteImage(image, str(source / f"v{suffix}"))
+    status, target, _ = noisy("dilate", "--mm")
+    assert status == 0
+    after = sitk.ReadImage(str(target / f"v{suffix}"))
+    for get in ("GetPixelID", "GetSpacing", "GetOrigin", "GetDirection", "GetSize"):
+        assert getattr(after, get)() == getattr(image, get)()
+    assert (sitk.GetArrayFromImage(after) != sitk.GetArrayFromImage(image)).any()

@@ -1,18 +1,12 @@
 """Which image belongs to which mask, whatever the files are called, and what is said of those left over."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from data_prep.layouts import find_dataset, usual_folders
 from data_prep.pairing import MASK_ENDINGS, image_files, match
-from data_prep.pictures import read_image, read_labels, two_valued
 from data_prep.prep_command import main
-from seg_anl.records import UserError
 
 GRAY = np.full((6, 8), 90, np.uint8)
 SQUARE = np.pad(np.full((2, 2), 255, np.uint8), ((2, 2), (3, 3)))
@@ -123,39 +117,3 @@ def test_nnunet_has_no_sub_folders_but_a_clean_folder_may(tmp_path, command):
     status, _, said = command(main, "nnunet", root, tmp_path / "raw", "--id", 9, "--name", "Own")
     assert status == 2
     assert "deeper/b.jpg lies in a sub-folder" in said
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "I", "I;16"])
-def test_a_mask_means_the_same_in_every_mode(tmp_path, mode):
-    black_and_white = Image.fromarray(SQUARE)
-    if mode == "I;16":
-        picture = Image.fromarray(SQUARE.astype(np.uint16))
-    elif mode == "P":
-        picture = Image.fromarray(np.minimum(SQUARE, 1))
-        picture.putpalette([0, 0, 0, 0, 0, 1])  # as gray this color is black
-    else:
-        picture = black_and_white.convert(mode)
-    path = tmp_path / ("m.tif" if mode == "I" else "m.png")
-    picture.save(path)
-    assert Image.open(path).mode == mode
-    np.testing.assert_array_equal(two_valued(read_labels(path, "m"), "m"), SQUARE > 0)
-
-
-@given(st.lists(st.integers(0, 255), min_size=1, max_size=30))
-def test_a_mask_has_at_most_one_value_beside_zero(values):
-    labels = np.array([values], np.uint8)
-    if len(set(values) - {0}) > 1:
-        with pytest.raises(UserError, match=f"^m: a mask with {len(set(values))} values"):
-            two_valued(labels, "m")
-    else:
-        assert two_valued(labels, "m").tolist() == [[int(value > 0) for value in values]]
-
-
-def test_what_pillow_cannot_convert_is_one_line(tmp_path):
-    Image.new("LAB", (4, 4)).save(tmp_path / "lab.tif")
-    with pytest.raises(UserError, match=r"^lab: cannot be read: .*LAB"):
-        read_image(tmp_path / "lab.tif", "lab", "L")
-    with pytest.raises(UserError, match=r"^lab: cannot be read: .*LAB"):
-        read_labels(tmp_path / "lab.tif", "lab")
-    with pytest.raises(UserError, match="No such file"):
-        read_image(Path("nowhere.png"), "x")

@@ -64,13 +64,6 @@ def test_compose_hands_on_the_seed():
     assert (run(7) != run(8)).any()
 
 
-def test_a_volume_in_millimeters():
-    volume = ellipse((20, 40, 40), (6, 14, 14)).astype(np.uint8)[None]
-    noise = RandMaskNoise(prob=1.0, beta=0.5, kinds=["dilate"], spacing=(4.0, 1.0, 1.0)).set_random_state(0)
-    noisy = np.asarray(noise(volume))
-    assert noisy.sum() == pytest.approx(1.5 * volume.sum(), rel=0.1)
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [({"prob": 1.5}, "prob"), ({"beta": (0.2, 1.2)}, "beta"), ({"kinds": ["erod"]}, "did you mean 'erode'")],

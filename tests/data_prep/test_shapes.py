@@ -1,11 +1,17 @@
 """Erosion, dilation and displacement to the pixel: brute force, symmetry, and the ends of their ranges."""
 
+import random
+
 import numpy as np
 import pytest
 import scipy.ndimage
+import skimage.transform
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from data_prep.mask_kinds.affine import PUBLISHED_DIRECTIONS, PublishedDraw, displaced, published_affine
-from data_prep.mask_kinds.morphology import dilate, dilated, erode, eroded
+from data_prep.mask_kinds.morphology import dilated, eroded
 from tests.data_prep.conftest import ellipse
 
 SQUARE = np.pad(np.ones((10, 10), bool), 30)
@@ -93,14 +99,11 @@ def test_flips_and_turns_of_the_mask_turn_the_result(change):
     np.testing.assert_array_equal(once, scaled)
 
 
-def test_areas_of_a_square_are_those_of_the_formula():
+def test_the_number_of_steps_is_that_of_the_formula():
     for steps in range(1, 5):
         removed = 100 - (10 - 2 * steps) ** 2
-        shrunk, found = eroded(SQUARE, removed / 100)
-        assert (int(shrunk.sum()), found) == (100 - removed, {"steps": steps})
-    added = 40 + 44  # a cross grows a square by its sides, then by sides and the corners' diagonals
-    grown, found = dilated(SQUARE, added / 100)
-    assert (int(grown.sum()), found) == (184, {"steps": 2})
+        assert eroded(SQUARE, removed / 100)[1] == {"steps": steps}
+    assert dilated(SQUARE, (40 + 44) / 100)[1] == {"steps": 2}  # by the sides, then sides and the corners' diagonals
 
 
 def test_nothing_to_do_and_nowhere_to_go():
@@ -116,25 +119,6 @@ def test_nothing_to_do_and_nowhere_to_go():
     assert not one_more.all()
 
 
-def test_public_functions_keep_value_and_type():
-    mask = (SQUARE * 7).astype(np.uint8)
-    for noisy, inside in (
-        (erode(mask, 0.5), eroded(SQUARE, 0.5)[0]),
-        (dilate(mask, 0.5), dilated(SQUARE, 0.5)[0]),
-    ):
-        np.testing.assert_array_equal(noisy, inside * np.uint8(7))
-        assert noisy.dtype == np.uint8
-
-
-def test_a_displacement_of_nothing_is_recorded_as_none():
-    for mask, ratio in ((np.zeros((9, 9), bool), 0.5), (SQUARE, 0.0)):
-        moved, found = displaced(mask, ratio, np.random.default_rng(0))
-        np.testing.assert_array_equal(moved, mask)
-        assert (found["angle"], found["shift"]) == (0.0, 0)
-    _, found = displaced(SQUARE, 0.5, np.random.default_rng(0))
-    assert found["angle_drawn"] == pytest.approx(np.random.default_rng(0).uniform(-30, 30), abs=5e-7)
-
-
 def test_the_published_search_at_its_ends():
     moved, found = published_affine(SQUARE, 0.4, PublishedDraw(0.0, (0, 1)))
     np.testing.assert_array_equal(moved, np.roll(SQUARE, 2, 1))  # 2 of 10 columns on each side differ: met exactly
@@ -145,3 +129,99 @@ def test_the_published_search_at_its_ends():
     with pytest.raises(ValueError, match="2-D masks only"):
         published_affine(np.ones((3, 3, 3), bool), 0.5, PublishedDraw(0.0, (0, 1)))
     assert PUBLISHED_DIRECTIONS == ((1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, 1), (0, -1), (1, -1))
+
+
+def iterated(mask, step):
+    states = [mask]
+    while not np.array_equal(step(states[-1]), states[-1]):
+        states.append(step(states[-1]))
+    return states
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    arrays(bool, st.tuples(st.integers(2, 24), st.integers(2, 24))) | arrays(bool, (5, 6, 7)),
+    st.floats(0, 1),
+)
+def test_erosion_and_dilation_equal_iterated_scipy(mask, ratio):
+    if mask.any() and int(mask.sum() * ratio) > 0:
+        area, change = int(mask.sum()), int(mask.sum() * ratio)
+        expected = nearest_state(iterated(mask, scipy.ndimage.binary_erosion), area - change, 0)
+        np.testing.assert_array_equal(eroded(mask, ratio)[0], expected)
+        if not mask.all():
+            expected = nearest_state(iterated(mask, scipy.ndimage.binary_dilation), area + change, mask.size)
+            np.testing.assert_array_equal(dilated(mask, ratio)[0], expected)
+
+
+def test_distances_beyond_eight_bits_count():
+    mask = np.zeros((10, 700), bool)
+    mask[:, :350] = True
+    assert dilated(mask, 0.9)[0].sum() == 350 * 10 + 315 * 10
+    assert eroded(np.pad(mask, ((300, 300), (0, 0)), mode="edge"), 0.95)[0].any()
+
+
+def test_displacement_keeps_the_area_and_goes_all_eight_ways():
+    mask = ellipse((256, 256), (25, 18))
+    seen = set()
+    for seed in range(200):
+        moved, parameters = displaced(mask, 0.5, np.random.default_rng(seed))
+        assert abs(int(moved.sum()) - int(mask.sum())) <= 0.02 * mask.sum()
+        offset = np.array(scipy.ndimage.center_of_mass(moved)) - scipy.ndimage.center_of_mass(mask)
+        direction = np.array(parameters["direction"])
+        np.testing.assert_allclose(offset, parameters["shift"] * direction, atol=0.6)
+        seen.add(tuple(direction))
+    assert len(seen) == 8
+
+
+def test_displacement_of_a_volume_turns_it_in_space():
+    mask = ellipse((24, 60, 60), (4, 22, 11))
+    moved, parameters = displaced(mask, 0.6, np.random.default_rng(3), (2.5, 1.0, 1.0))
+    assert (moved ^ mask).sum() / mask.sum() == pytest.approx(0.6, abs=0.08)
+    assert moved.sum() == pytest.approx(mask.sum(), rel=0.08)
+    assert np.linalg.norm(parameters["axis"]) == pytest.approx(1.0, abs=1e-5)
+    for nothing, ratio in ((np.zeros((9, 9), bool), 0.5), (SQUARE, 0.0)):
+        moved, found = displaced(nothing, ratio, np.random.default_rng(0))
+        np.testing.assert_array_equal(moved, nothing)
+        assert (found["angle"], found["shift"]) == (0.0, 0)
+
+
+def test_rotation_agrees_with_scipy():
+    mask = ellipse((81, 81), (30, 12)) | ellipse((81, 81), (6, 6), (22, 46))
+    moved, parameters = displaced(mask, 1.0, np.random.default_rng(5))
+    center = np.array(scipy.ndimage.center_of_mass(mask))
+    turn = np.deg2rad(parameters["angle"])
+    backward = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    target = center + np.array(parameters["direction"]) * parameters["shift"]
+    expected = scipy.ndimage.affine_transform(mask.astype(np.uint8), backward, center - backward @ target, order=0)
+    np.testing.assert_array_equal(moved, expected.astype(bool))
+
+
+def published_by_hand(mask, ratio, angle, direction):
+    """The published search, told again: pad, place at the absolute offset, crop, compare; keep the last probe."""
+    rotated = skimage.transform.rotate(mask.astype(float), angle).astype(np.uint8)
+    height, width = mask.shape
+    low, high = 0, 100
+    while low < high:
+        middle = (low + high) // 2
+        down, right = abs(middle * direction[0]), abs(middle * direction[1])
+        sheet = np.zeros((height + down, width + right), np.uint8)
+        sheet[down : down + height, right : right + width] = rotated
+        probe = sheet[:height, :width]
+        share = (probe != mask).sum() / mask.sum()
+        if share == ratio:
+            break
+        low, high = (low, middle - 1) if share > ratio else (middle + 1, high)
+    return probe.astype(bool)
+
+
+def test_the_published_displacement_is_repeated_with_its_faults():
+    stream = random.Random(4)
+    for _ in range(25):
+        draw = PublishedDraw.from_stream(stream)
+        mask = ellipse((96, 96), (stream.uniform(4, 20), stream.uniform(4, 20)))
+        result, _ = published_affine(mask, 0.7, draw)
+        np.testing.assert_array_equal(result, published_by_hand(mask, 0.7, draw.angle, draw.direction))
+    up = published_affine(ellipse((96, 96), (15, 15)), 0.7, PublishedDraw(0.0, (-1, 0)))[0]
+    assert scipy.ndimage.center_of_mass(up)[0] > 47.5  # the sign is ignored: it moved down
+    assert PUBLISHED_DIRECTIONS.count((-1, 1)) == 2
+    assert (-1, -1) not in PUBLISHED_DIRECTIONS
