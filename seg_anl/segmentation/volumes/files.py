@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_anl.records import UserError, make_directory, written_aside
-from seg_anl.records.files import check_file
+from seg_anl.records.foreign_files import check_regular
 
 Affine = NDArray[np.float64]
 NIFTI = (".nii.gz", ".nii")
@@ -42,7 +42,7 @@ def read_volume(path: Path) -> tuple[NDArray[Any], Affine]:
     """
     suffix = suffix_of(path)
     if suffix != "dicom":
-        check_file(path)
+        check_regular(path)
     if suffix is None:
         raise UserError(f"{path}: unknown format; known: {' '.join(SUFFIXES)} and folders of .dcm files")
     with _named(path, suffix):
@@ -66,7 +66,7 @@ def read_geometry(path: Path) -> tuple[tuple[int, ...], Affine]:
     if suffix_of(path) not in NIFTI:
         values, affine = read_volume(path)
         return values.shape[1:], affine
-    check_file(path)
+    check_regular(path)
     with _named(path, "NIfTI"):
         image = _nifti(path)
         return tuple((*image.shape, 1, 1)[:3]), image.affine.astype(np.float64)

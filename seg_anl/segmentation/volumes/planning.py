@@ -213,7 +213,9 @@ class Plan:
             if axes not in ((0, 1, 2), (0, 1), (0, 2), (1, 2)) or not 1 <= plan.frame.channels <= MOST_CHANNELS:
                 raise ValueError(f"axes {axes}, {plan.frame.channels} channels")
             values = plan.labels.values
-            if not 2 <= len(values) <= MOST_CLASSES or not {*(plan.labels.order or ())} <= {*values} <= {*range(1 << 16)}:
+            if not 2 <= len(values) <= MOST_CLASSES or not {*(plan.labels.order or ())} <= {*values} <= {
+                *range(1 << 16)
+            }:
                 raise ValueError(f"label values {values}")
             if math.prod(plan.patch) > MOST_VOXELS:
                 raise ValueError(f"a patch of {plan.patch} voxels")
