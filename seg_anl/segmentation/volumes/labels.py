@@ -13,6 +13,8 @@ from torch import Tensor
 
 from seg_anl.records import UserError
 
+from .settings import Label
+
 IGNORED = 255  # of class indices: an unlabeled voxel, whatever its value in the file
 MOST_CLASSES = 254
 
@@ -30,11 +32,11 @@ class Labels:
             that exclude each other.
     """
 
-    values: tuple[int, ...]
+    values: tuple[Label, ...]
     names: tuple[str, ...]
-    members: tuple[tuple[int, ...], ...]
-    ignore: int | None = None
-    order: tuple[int, ...] | None = None
+    members: tuple[tuple[Label, ...], ...]
+    ignore: Label | None = None
+    order: tuple[Label, ...] | None = None
 
     @classmethod
     def plain(cls, values: Sequence[int], ignore: int | None = None, names: Sequence[str] = ()) -> Labels:

@@ -20,7 +20,7 @@ from torch import nn
 from seg_anl.engine.settings import plain
 from seg_anl.records import UserError, write_json
 from seg_anl.records.foreign_files import read_json
-from seg_anl.records.ranges import checked
+from seg_anl.records.ranges import Count, Positive, checked
 
 from ..monai_networks import build_monai_network, last_line, refuse_huge
 from .labels import MOST_CLASSES, Labels
@@ -30,7 +30,6 @@ from .settings import PlannedSettings
 SHORTEST = 4  # voxels of an axis at the coarsest resolution
 PATCH_VOXELS = {2: 512**2, 3: 128**3}  # of a planned patch; what a GPU of 8 GB takes with the default filters
 MOST_FILTERS = {2: 512, 3: 320}
-MOST_CHANNELS = 1024
 MOST_VOXELS = 1 << 28  # of a patch
 
 Steps = list[list[int]]
@@ -172,8 +171,8 @@ class Plan:
     """
 
     frame: Frame
-    spacing: tuple[float, ...]
-    patch: tuple[int, ...]
+    spacing: tuple[Positive, ...]
+    patch: tuple[Count, ...]
     labels: Labels
     suffixed: bool
 
@@ -194,40 +193,23 @@ class Plan:
             UserError: when it is missing or damaged.
         """
         content = read_json(path)
-        try:
-            frame, labels = content["frame"], content["labels"]
-            axes = tuple(frame["axes"])
-            plan = cls(
-                Frame(axes, _numbers(frame["spacing"], len(axes)), int(frame["channels"])),
-                _numbers(content["spacing"], len(axes)) or (),
-                tuple(map(int, _numbers(content["patch"], len(axes)) or ())),
-                Labels(
-                    tuple(map(int, labels["values"])),
-                    tuple(map(str, labels["names"])),
-                    tuple(tuple(map(int, each)) for each in labels["members"]),
-                    labels["ignore"],
-                    None if labels["order"] is None else tuple(map(int, labels["order"])),
-                ),
-                content["suffixed"] is True,
-            )
-            if axes not in ((0, 1, 2), (0, 1), (0, 2), (1, 2)) or not 1 <= plan.frame.channels <= MOST_CHANNELS:
-                raise ValueError(f"axes {axes}, {plan.frame.channels} channels")
-            values = plan.labels.values
-            if not 2 <= len(values) <= MOST_CLASSES or not {*(plan.labels.order or ())} <= {*values} <= {
-                *range(1 << 16)
-            }:
-                raise ValueError(f"label values {values}")
-            if math.prod(plan.patch) > MOST_VOXELS:
-                raise ValueError(f"a patch of {plan.patch} voxels")
-            return plan
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{path}: damaged: {error}; a run's plan cannot be made anew") from error
+        if not isinstance(content, dict) or not all(
+            isinstance(content.get(part), dict) for part in ("frame", "labels")
+        ):
+            raise UserError(f"{path}: damaged: expected the groups frame and labels")
+        parts = {name: checked(kind, content[name], f"{path}: {name}") for name, kind in _PARTS.items()}
+        plan = checked(cls, {**content, **parts}, f"{path}: plan")
+        values, dimensions = {*plan.labels.values}, len(plan.frame.axes)
+        fits = (
+            plan.frame.axes in ((0, 1, 2), (0, 1), (0, 2), (1, 2))
+            and {len(plan.spacing), len(plan.patch), len(plan.frame.spacing or plan.spacing)} == {dimensions}
+            and math.prod(plan.patch) <= MOST_VOXELS
+            and 2 <= len(values) <= MOST_CLASSES
+            and {*(plan.labels.order or ())} <= values
+        )
+        if not fits:
+            raise UserError(f"{path}: damaged: its parts do not fit each other")
+        return plan
 
 
-def _numbers(values: Any, count: int) -> tuple[float, ...] | None:
-    if values is None:
-        return None
-    numbers = tuple(float(value) for value in values)
-    if len(numbers) != count or not all(0 < number < 1e5 for number in numbers):
-        raise ValueError(f"{values} are not {count} positive numbers")
-    return numbers
+_PARTS: dict[str, Any] = {"frame": Frame, "labels": Labels}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seg_anl.records import UserError
+from seg_anl.records.ranges import Interval, Positive
 
 from .cases import Case
 from .files import Affine, read_geometry, read_volume
@@ -26,6 +27,8 @@ from .labels import Labels
 AXES = ("right", "anterior", "superior")
 SAME = 1e-3  # of spacings and affines: relative, and mm
 PERCENTILES = (0.5, 99.5)
+
+Channels = Annotated[int, Interval(least=1, most=1024, whole=True)]
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,8 @@ class Frame:
     """
 
     axes: tuple[int, ...]
-    spacing: tuple[float, ...] | None
-    channels: int
+    spacing: tuple[Positive, ...] | None
+    channels: Channels
 
 
 @dataclass(frozen=True)
@@ -204,8 +207,7 @@ class Preparation:
         image = MetaTensor(torch.from_numpy(values.astype(np.float32)), affine=torch.from_numpy(affine))
         steps: list[InvertibleTransform] = [Orientation(axcodes="RAS", labels=None)]
         image = steps[0](image)
-        flat = [axis for axis in range(3) if axis not in self.frame.axes]
-        if any(image.shape[axis + 1] != 1 for axis in flat):
+        if any(image.shape[axis + 1] != 1 for axis in range(3) if axis not in self.frame.axes):
             shape = " x ".join(map(str, image.shape[1:]))
             raise UserError(f"{case.images[0]}: {shape} voxels, but the training images are single slices")
         inside = (image.as_tensor() != 0).any(dim=0)
@@ -225,11 +227,7 @@ class Preparation:
         return image, steps
 
     def _flattened(self, tensor: Tensor) -> Tensor:
-        return (
-            tensor.squeeze([axis + 1 for axis in range(3) if axis not in self.frame.axes])
-            if len(self.frame.axes) < 3
-            else tensor
-        )
+        return tensor.squeeze(tuple(axis + 1 for axis in range(3) if axis not in self.frame.axes))
 
 
 def _check_fit(
