@@ -191,16 +191,25 @@ def find_pairs(
         named = {"images": images, "masks": masks, "test_images": test_images, "test_masks": test_masks}
         given = {key: path / value for key, value in named.items() if value}
         pairs = _from_folders(name, path, given, test_share, seed)
-    items = [pair.item for pair in pairs.train]
+    kept = chosen_training_items([pair.item for pair in pairs.train], exclude, limit, seed)
+    return pairs._replace(train=_chosen(pairs.train, kept))
+
+
+def chosen_training_items(items: Sequence[str], exclude: Sequence[str], limit: int | None, seed: int) -> set[str]:
+    """The training items but those to ``exclude``, of which ``seed`` draws ``limit``.
+
+    Raises:
+        UserError: for an unknown item, or a limit out of range.
+    """
     for item in exclude:
         if item not in items:
             raise UserError(f"data.exclude: no training image {item!r}; {nearest_names(item, items)[:200]}")
     kept = {*items} - {*exclude}
-    if limit is not None:
-        if complaint("data.limit", Annotated[int, Interval(least=1, most=len(kept), whole=True)], limit):
-            raise UserError(f"data.limit must be from 1 to {len(kept)}, the number of training images; got {limit}")
-        kept = chosen_items(kept, limit / len(kept), seed, "limit")
-    return pairs._replace(train=_chosen(pairs.train, kept))
+    if limit is None:
+        return kept
+    if complaint("data.limit", Annotated[int, Interval(least=1, most=len(kept), whole=True)], limit):
+        raise UserError(f"data.limit must be from 1 to {len(kept)}, the number of training images; got {limit}")
+    return chosen_items(kept, limit / len(kept), seed, "limit")
 
 
 def _chosen(pairs: Sequence[Pair], items: set[str]) -> list[Pair]:

@@ -97,7 +97,7 @@ def match(images: Path, masks: Path, split: str) -> Matched:
         elif (earlier := image_of.setdefault(item_id(path, images), path)) != path:
             faults.append(_same_id(earlier, path, item_id(path, images)))
     if not image_of:
-        faults.append(f"{images}: no images in it ({', '.join(IMAGE_SUFFIXES)})")
+        faults.append(f"{images}: no images in it ({', '.join(IMAGE_SUFFIXES)}); data=volumes for NIfTI and the like")
     mask_of: dict[str, Path] = {}
     spare = []
     for path in mask_files:

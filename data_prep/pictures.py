@@ -43,7 +43,10 @@ def refuse_depth(stored: str, name: str) -> None:
         UserError: naming the file.
     """
     if stored in ("I", "F") or stored.startswith("I;"):
-        raise UserError(f"{name}: an image with more than 8 bits per channel (mode {stored}); convert it to 8-bit RGB")
+        raise UserError(
+            f"{name}: an image with more than 8 bits per channel (mode {stored}); convert it to 8-bit RGB, or "
+            "segment it with data=volumes"
+        )
 
 
 def read_labels(source: Path | BinaryIO, name: str, *, gray: bool = False) -> NDArray[Any]:

@@ -33,7 +33,16 @@ from seg_anl.records.runs import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, SU
 from .settings import plain
 
 # Settings that say where and how fast, not what: they neither name a run nor keep it from being resumed.
-PLACE_SETTINGS = ("run_root", "run_dir", "device", "workers", "runs_per_device", "progress")
+PLACE_SETTINGS = (
+    "run_root",
+    "run_dir",
+    "device",
+    "workers",
+    "runs_per_device",
+    "progress",
+    "data.memory",
+    "data.cache",
+)
 # Settings younger than the first recorded runs, with what those did: at this value they do not name a run either.
 LATER_SETTINGS = {"drop_last": True, **dict.fromkeys(("folds", "data.exclude_file", "data.weights_file"))}
 INPUTS_FILE, LOCK_FILE = "inputs.json", ".lock"
@@ -286,5 +295,5 @@ def _flat(config: DictConfig) -> dict[str, Any]:
         else:
             yield prefix, value
 
-    settings = walk("", plain(config))
+    settings = [(name, value) for name, value in walk("", plain(config)) if name not in PLACE_SETTINGS]
     return {name: value for name, value in settings if name not in LATER_SETTINGS or value != LATER_SETTINGS[name]}

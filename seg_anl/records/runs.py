@@ -19,6 +19,7 @@ from .foreign_files import read_text
 
 METRICS_KEYS = ("epoch", "split")
 SUMMARY_SCHEMA = 1
+_LOWER_IS_BETTER = ("loss", "hd95")  # metrics of these names, also against other annotations
 # Of the configuration, what a summary repeats.
 DESCRIBED = ("task", "preset", "data", "model", "loss", "noise", "method", "optim", "seed", "epochs")
 
@@ -138,6 +139,6 @@ def summarize(rows: Sequence[MetricRow], k: int) -> dict[str, dict[str, Any]]:
     """:func:`metric_summary` of every ``split/metric`` in ``rows``; learning rates are left out."""
     series = dict.fromkeys((row.split, name) for row in rows for name in row.values if name != "lr")
     return {
-        f"{split}/{name}": metric_summary(rows, split, name, k, lower_is_better=name == "loss")
+        f"{split}/{name}": metric_summary(rows, split, name, k, lower_is_better=name.startswith(_LOWER_IS_BETTER))
         for split, name in series
     }

@@ -13,15 +13,25 @@ from seg_anl.losses import RobustLoss, ScheduledLoss
 class SegmentationCriterion(ScheduledLoss):
     """``loss`` plus ``dice_weight`` times MONAI's Dice loss (softmax, foreground only).
 
-    Takes logits ``(B, C, H, W)``, or of all heads ``(B, heads, C, H, W)`` with the full resolution first; heads are
+    Takes logits ``(B, C, *S)``, or of all heads ``(B, heads, C, *S)`` with the full resolution first; heads are
     weighted 1, 1/2, 1/4, ..., normalized to a sum of 1.
+
+    Args:
+        loss: the robust loss.
+        dice_weight: of the Dice loss.
+        multi_hot: ``(256, C)`` of overlapping regions: a class index to what each channel's target is.
     """
 
-    def __init__(self, loss: RobustLoss, dice_weight: float = 0.0) -> None:
+    multi_hot: Tensor | None
+
+    def __init__(self, loss: RobustLoss, dice_weight: float = 0.0, multi_hot: Tensor | None = None) -> None:
         super().__init__()
         self.loss = loss
         self.dice_weight = dice_weight
-        self.dice = DiceLoss(include_background=False, to_onehot_y=True, softmax=True) if dice_weight else None
+        regions = multi_hot is not None
+        kind = {"sigmoid": True} if regions else {"softmax": True, "to_onehot_y": True, "include_background": False}
+        self.dice = DiceLoss(**kind) if dice_weight else None
+        self.register_buffer("multi_hot", multi_hot, persistent=False)
 
     def set_epoch(self, epoch: int) -> None:
         """Pass the epoch on to the robust loss."""
@@ -32,8 +42,11 @@ class SegmentationCriterion(ScheduledLoss):
         return self.loss.numbers()
 
     def forward(self, output: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The scalar criterion; ``target`` holds class indices ``(B, H, W)``, ``weight`` is that of the images."""
-        if output.ndim == target.ndim + 1:
+        """The scalar criterion; ``target`` holds class indices ``(B, *S)``, ``weight`` is that of the images."""
+        of_one_head = output.ndim == target.ndim + 1
+        if self.multi_hot is not None:
+            target = self.multi_hot[target.long()].movedim(-1, 1)
+        if of_one_head:
             return self._one(output, target, weight)
         weights = [0.5**i for i in range(output.shape[1])]
         parts = [w * self._one(head, target, weight) for w, head in zip(weights, output.unbind(dim=1), strict=True)]
@@ -42,7 +55,9 @@ class SegmentationCriterion(ScheduledLoss):
     def _one(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
         value = self.loss(logits, target, weight)
         if self.dice is not None:
-            value = value + self.dice_weight * self.dice(logits.float(), target.unsqueeze(1))
+            value = value + self.dice_weight * self.dice(
+                logits.float(), target if target.ndim == logits.ndim else target.unsqueeze(1)
+            )
         return value
 
 

@@ -33,6 +33,8 @@ from .masks_record import record_losses, record_masks
 from .networks import build_model, predict_labels, predict_losses, predict_probabilities
 from .run_picture import save_report, worst_and_best
 from .settings import read_settings
+from .volumes.experiment import CASES_FILE, VolumeExperiment
+from .volumes.settings import is_of_volumes
 
 Splits = tuple[ImageSet, ImageSet]
 """Training and test images under their clean masks."""
@@ -46,15 +48,19 @@ def train(config: DictConfig) -> list[RunDirectory]:
     Raises:
         UserError: for bad settings or files; nothing is written before the settings have been checked.
     """
-    return run_experiments([SegmentationExperiment(one) for one in of_each_run(config)])
+    kind = VolumeExperiment if is_of_volumes(config) else SegmentationExperiment
+    return run_experiments([kind(one) for one in of_each_run(config)])
 
 
 def train_and_print(config: DictConfig) -> None:
     """Train, then print each run's result table."""
     for run in train(config):
         if is_main_process():
-            picture, predict = run.path / "report.png", f"seg-anl-predict {run.path} IMAGES OUT --overlay"
-            print_result(run, f"picture   {picture}", f"predict   {predict}")
+            predict = f"predict   seg-anl-predict {run.path} IMAGES OUT"
+            if is_of_volumes(config):
+                print_result(run, f"cases     {run.path / CASES_FILE}", predict)
+            else:
+                print_result(run, f"picture   {run.path / 'report.png'}", f"{predict} --overlay")
 
 
 class SegmentationExperiment(Experiment[Splits, NoisyMasks]):

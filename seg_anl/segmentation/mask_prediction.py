@@ -26,6 +26,8 @@ from seg_anl.records.files import files_below
 from .augmentation import normalized
 from .networks import load_run_model
 from .settings import data_settings
+from .volumes.prediction import predict_volumes
+from .volumes.settings import is_of_volumes
 
 ORIENTATION = 0x0112  # the EXIF tag
 _TO_STORED = dict(enumerate(map(Image.Transpose, (0, 3, 1, 5, 2, 6, 4)), start=2))  # from upright, by orientation
@@ -55,9 +57,14 @@ def predict_masks(
     Raises:
         UserError: for a folder that is no run, masks that would be replaced, or an output that cannot be written.
     """
-    jobs, others = _jobs(images, out, overlay=overlay)
     directory = RunDirectory(run)
     weights = directory.last if checkpoint == "last" else directory.best
+    config = directory.config()
+    if is_of_volumes(config):
+        if overlay:
+            raise UserError("--overlay is for photos; open a volume's mask over it in a viewer")
+        return predict_volumes(directory, config, images, out, weights=weights, device=device, overwrite=overwrite)
+    jobs, others = _jobs(images, out, overlay=overlay)
     existing = [path for job in jobs for path in job.outputs if path.exists()]
     if existing and not overwrite:
         raise UserError(f"{existing[0]} exists already; give --overwrite or another folder")

@@ -42,8 +42,10 @@ MOST_MODULES = 20_000
 LARGEST_NUMBER = 8192  # of an argument: channels, features, pixels
 
 
-def build_monai_network(name: object, arguments: Mapping[str, Any], classes: int) -> nn.Module:
-    """The two-dimensional network ``name`` for RGB images.
+def build_monai_network(
+    name: object, arguments: Mapping[str, Any], classes: int, *, dimensions: int = 2, channels: int = 3
+) -> nn.Module:
+    """The network ``name`` for RGB images, or for others.
 
     Raises:
         UserError: for an unknown name or argument, a value that is not plain, or a network that cannot be built.
@@ -60,7 +62,7 @@ def build_monai_network(name: object, arguments: Mapping[str, Any], classes: int
             raise UserError(f"model.{argument}: expected plain numbers (up to {LARGEST_NUMBER}) or words, got {wrong}")
 
     def build() -> nn.Module:
-        return network(spatial_dims=2, in_channels=3, out_channels=classes, **arguments)
+        return network(spatial_dims=dimensions, in_channels=channels, out_channels=classes, **arguments)
 
     try:
         refuse_huge(build)

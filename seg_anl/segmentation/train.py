@@ -15,10 +15,13 @@ seg-anl-train: train a segmentation network through wrong masks.
   seg-anl-train loss=anl_ce noise.alpha=0.7 noise.beta=0.7 preset=small         the embedded ISIC-2017 images
   seg-anl-train data=isic2017 data.root=ISIC preset=isic2017 noise.alpha=0.7     as in the paper
   seg-anl-train data=folder data.root=DATA data.size=128 loss=gce loss.q=0.5     your own images
+  seg-anl-train data=nnunet data.root=Dataset501_X loss=anl_ce                   an nnU-Net raw dataset, 2-D or 3-D
   seg-anl-train -m loss=ce,anl_ce seed=1,2,3 noise.alpha=0.7 preset=small        a sweep, one run after the other
 
 Settings (SETTING=VALUE; command line over preset over default):
   data=embedded | folder | isic2017     with data.root, data.size, data.limit, data.tuning, data.threshold, data.classes
+  data=nnunet | volumes                 NIfTI, DICOM, 16 bits, many channels: data.root, data.spacing, data.patch,
+                                        data.intensity, data.labels, data.memory, augmentation=light | nnunet
   loss=NAME                             any loss of `python -c "import seg_anl.losses as l; print(l.list_losses())"`,
                                         with loss.PARAMETER and loss.dice_weight
   noise.alpha noise.beta                share of training images with a wrong mask; changed area over lesion area
@@ -53,9 +56,10 @@ def _train(config: DictConfig) -> None:
     from seg_anl.engine.settings import of_each_run
 
     from .settings import read_settings
+    from .volumes.settings import is_of_volumes, read_volume_settings
 
     for one in of_each_run(config):
-        read_settings(one)
+        read_volume_settings(one) if is_of_volumes(one) else read_settings(one)
     from .experiment import train_and_print
 
     train_and_print(config)

@@ -1,0 +1,147 @@
+"""Volumes: predictions of turned and resampled copies, and what a memory budget costs.
+
+python benchmarks/volumes.py copies RUN ROOT OUT    Dice of RUN's test cases (an nnU-Net raw dataset) and of copies
+python benchmarks/volumes.py memory OUT             made volumes: seconds a batch and memory, resident and mapped
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import resource
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import scipy.ndimage
+import torch
+from numpy.typing import NDArray
+
+from seg_anl.engine.distribution import Process
+from seg_anl.records import make_directory
+from seg_anl.records.ranges import checked
+from seg_anl.segmentation.mask_prediction import predict_masks
+from seg_anl.segmentation.volumes.augmentation import VolumeAugmentation
+from seg_anl.segmentation.volumes.cases import Case
+from seg_anl.segmentation.volumes.labels import Labels
+from seg_anl.segmentation.volumes.patches import PatchBatches
+from seg_anl.segmentation.volumes.preparation import Preparation, find_frame
+from seg_anl.segmentation.volumes.settings import VolumeAugmentationSettings
+from seg_anl.segmentation.volumes.shelf import Shelf, load_volumes
+
+ANGLE = 25.0  # degrees, of the oblique headers
+COARSE = 2.0  # times the voxel along the second axis, of the anisotropic copies
+
+
+def copies(run: Path, root: Path, out: Path, count: int) -> None:
+    """Print the mean Dice over cases and classes of each kind of copy, against the masks copied alike."""
+    with open(run / "cases.csv", newline="", encoding="utf-8") as file:
+        items = list(dict.fromkeys(row["item"] for row in csv.DictReader(file)))[:count]
+    print(f"{len(items)} test cases")
+    for kind in ("originals", "turned", "turned and resampled"):
+        folder, dice = out / kind.replace(" ", "_"), []
+        for item in items:
+            for part, name, order in (("images", f"{item}_0000", 1), ("labels", item, 0)):
+                source: Any = nibabel.load(root / f"{part}Tr" / f"{name}.nii.gz")
+                values, affine = copied(np.asarray(source.dataobj), source.affine, kind, order)
+                nibabel.save(nibabel.Nifti1Image(values, affine), make_directory(folder / part) / f"{name}.nii.gz")
+        predict_masks(
+            run, folder / "images", folder / "predicted", overlay=False, checkpoint="last", device="auto",
+            overwrite=True, trust=False,
+        )  # fmt: skip
+        for item in items:
+            truth, found = (values_of(folder / part / f"{item}.nii.gz") for part in ("labels", "predicted"))
+            for label in np.unique(truth)[1:]:
+                p, t = found == label, truth == label
+                dice.append(2 * np.count_nonzero(p & t) / (np.count_nonzero(p) + np.count_nonzero(t)))
+        print(f"{kind:24}{np.mean(dice):.4f}")
+
+
+def copied(
+    values: NDArray[Any], affine: NDArray[np.float64], kind: str, order: int
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Axes exchanged and turned round, under an oblique header; perhaps coarser along one axis."""
+    if kind == "originals":
+        return values, affine
+    if kind == "turned and resampled":
+        values = scipy.ndimage.zoom(values, (1, 1 / COARSE, 1), order=order, mode="nearest", grid_mode=True)
+        affine = affine @ np.diag((1, COARSE, 1, 1))
+    stored = np.eye(4)[:, [2, 0, 1, 3]]
+    stored[:3, 1] *= -1
+    c, s = np.cos(np.radians(ANGLE)), np.sin(np.radians(ANGLE))
+    oblique = np.array([[c, -s, 0, 0], [s, c, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    return np.ascontiguousarray(values.transpose(2, 0, 1)[:, ::-1]), oblique @ affine @ stored
+
+
+def values_of(path: Path) -> NDArray[Any]:
+    """The values of a NIfTI file."""
+    image: Any = nibabel.load(path)
+    return np.asarray(image.dataobj)
+
+
+def memory(out: Path, cases: int, size: int, patch: int, budget: int, kind: str) -> None:
+    """Print what a batch costs, and the memory that the process has taken."""
+    made, frame_of = list(volumes(out / "made", cases, size)), Labels.plain((0, 1))
+    preparation = Preparation(find_frame(made, None), frame_of, "zscore", None)
+    loaded = load_volumes(made, preparation, Shelf(budget, out / "cache"), workers=1, progress=True)
+    settings = {"mirror": 0.5} if kind == "light" else {}
+    augmentation = VolumeAugmentation(checked(VolumeAugmentationSettings, settings), (1, 1, 1), 2)
+    batches = PatchBatches(
+        loaded, (patch,) * 3, patches=4, foreground=0.33, augmentation=augmentation, sizes=[2] * (2 * cases), seed=0,
+        process=Process(torch.device("cpu")),
+    )  # fmt: skip
+    for epoch in range(2):
+        begun, used = time.perf_counter(), time.process_time()
+        count = sum(1 for _ in batches.epoch(epoch))
+        wall, cpu = (
+            (end - start) / count for end, start in ((time.perf_counter(), begun), (time.process_time(), used))
+        )
+        print(f"epoch {epoch}: {wall * 1000:.0f} ms a batch of 2 patches of {patch}^3, {cpu * 1000:.0f} ms of them CPU")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    anonymous = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
+    data = sum(volume.image.nbytes + volume.mask.nbytes for volume in loaded) / 2**20
+    print(f"data {data:.0f} MiB, budget {budget / 2**20:.0f} MiB, peak RSS {peak:.0f} MiB (mapped pages included)")
+    print(f"not mapped, at the end: {int(anonymous.split()[1]) / 1024:.0f} MiB")
+
+
+def volumes(folder: Path, cases: int, size: int) -> Iterator[Case]:
+    """Two channels of noise and a box, made where missing."""
+    generator = np.random.default_rng(0)
+    for number in range(cases):
+        paths = [make_directory(folder) / f"{number:04}_{part}.nii" for part in ("0000", "0001", "mask")]
+        if not paths[-1].exists():
+            mask = np.zeros((size,) * 3, np.uint8)
+            mask[tuple(slice(n, n + size // 4) for n in generator.integers(0, size // 2, 3))] = 1
+            for path, scale in zip(paths, (30, 60, 0), strict=True):
+                noise = generator.integers(1, 200, mask.shape, dtype=np.int16)
+                values = (noise + scale * mask).astype(np.int16) if scale else mask
+                nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
+        yield Case(f"{number:04}", (paths[0], paths[1]), paths[2])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    tasks = parser.add_subparsers(required=True)
+    turned = tasks.add_parser("copies")
+    turned.add_argument("run", type=Path)
+    turned.add_argument("root", type=Path)
+    turned.add_argument("out", type=Path)
+    turned.add_argument("--count", type=int, default=40)
+    turned.set_defaults(task=copies)
+    budgeted = tasks.add_parser("memory")
+    budgeted.add_argument("out", type=Path)
+    budgeted.add_argument("--cases", type=int, default=24)
+    budgeted.add_argument("--size", type=int, default=128)
+    budgeted.add_argument("--patch", type=int, default=96)
+    budgeted.add_argument("--budget", type=int, default=0, help="bytes")
+    budgeted.add_argument("--kind", default="light", choices=("light", "none"))
+    budgeted.set_defaults(task=memory)
+    options = vars(parser.parse_args())
+    options.pop("task")(**options)
+
+
+if __name__ == "__main__":
+    main()

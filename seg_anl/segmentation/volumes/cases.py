@@ -1,0 +1,181 @@
+"""Which files make up a case, and which cases there are: nnU-Net raw datasets, and folders of images and masks."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_prep.layouts import TRAINING, chosen_training_items, usual_folders
+from data_prep.nnunet_raw import DESCRIPTION, LABELS, read_description
+from data_prep.pairing import mask_item
+from seg_anl.engine.paths import configured_path
+from seg_anl.engine.settings import listed
+from seg_anl.records import UserError, chosen_items, item_id
+from seg_anl.records.files import check_folder
+
+from .files import SUFFIXES, suffix_of
+from .labels import MOST_CLASSES, Labels
+from .settings import VolumeDataSettings
+
+_CHANNEL = re.compile(r"_(\d{4})$")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image, in a file for each channel or in one for all, and its mask."""
+
+    item: str
+    images: tuple[Path, ...]
+    mask: Path | None = None
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Training and test cases, sorted by item; what their masks hold; and what to say about where they come from."""
+
+    train: list[Case]
+    test: list[Case]
+    labels: Labels
+    remark: str
+
+    @property
+    def suffixed(self) -> bool:
+        """Whether the images' names end with the number of a channel."""
+        first = self.train[0]
+        return first.images[0].name.startswith(f"{Path(first.item).name}_0000")
+
+
+def find_cases(data: VolumeDataSettings, seed: int) -> Cases:
+    """The cases to train and to test on; ``seed`` draws what is held out and the limited part.
+
+    Raises:
+        UserError: for a folder that is missing or empty, a channel, mask or image that is missing, or labels that are
+            none.
+    """
+    root = configured_path(data.root, "data.root")
+    check_folder(root, "data.root")
+    train, test, labels = (_nnunet if data.name == "nnunet" else _folders)(root, data)
+    remark = f"{root}: tested on the {len(test)} test cases"
+    if not test:
+        held_out = chosen_items([case.item for case in train], data.test_share, seed, "test")
+        test = [case for case in train if case.item in held_out]
+        train = [case for case in train if case.item not in held_out]
+        if not train or not test:
+            raise UserError(
+                f"data.test_share={data.test_share} of {len(train + test)} cases leaves nothing to train or test on"
+            )
+        remark = (
+            f"{root}: no test folder, so tested on {len(test)} cases held out (data.test_share={data.test_share:g})"
+        )
+    kept = chosen_training_items([case.item for case in train], listed(data.exclude), data.limit, seed)
+    train = [case for case in train if case.item in kept]
+    return Cases(train, test, labels, f"{remark}; {len(train)} to train on")
+
+
+def image_cases(folder: Path, cases: Collection[str] = (), *, suffixed: bool = True) -> dict[str, list[Path]]:
+    """The image files below a folder by item, ``CASE_0000`` and so on together, each sorted.
+
+    Args:
+        folder: of images.
+        cases: items that are known: a name among them is no channel's, however it ends.
+        suffixed: whether names end with the number of a channel at all.
+
+    Raises:
+        UserError: for a folder that is missing or holds none, and channels that are not numbered from 0 on.
+    """
+    check_folder(folder)
+    found: dict[str, list[Path]] = {}
+    for path in _volumes(folder):
+        item = item_id(path, folder)
+        found.setdefault(item if item in cases or not suffixed else _CHANNEL.sub("", item), []).append(path)
+    if not found:
+        raise UserError(f"{folder}: no images in it ({' '.join(SUFFIXES)} or folders of .dcm files)")
+    for item, paths in found.items():
+        expected = [f"{item}_{number:04}" for number in range(len(paths))]
+        if len(paths) > 1 and [item_id(path, folder) for path in paths] != expected:
+            names = ", ".join(path.name for path in paths[:5])
+            raise UserError(f"{folder}: {item} has the files {names}; expected one, or channels from _0000 on")
+    return found
+
+
+def _volumes(folder: Path) -> list[Path]:
+    """Every file of a known format below ``folder``, and every folder of a DICOM series, sorted."""
+    found = []
+    for below, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        series = [name for name in folders if suffix_of(Path(below, name)) == "dicom"]
+        folders[:] = [name for name in folders if name not in series]
+        found += [Path(below, name) for name in series]
+        found += [Path(below, name) for name in names if not name.startswith(".") and suffix_of(Path(below, name))]
+    return sorted(found)
+
+
+def _folders(root: Path, data: VolumeDataSettings) -> tuple[list[Case], list[Case], Labels]:
+    splits = usual_folders(root)
+    if len(data.labels) > MOST_CLASSES:
+        raise UserError(f"data.labels: {len(data.labels)} values, at most {MOST_CLASSES}")
+    train = _pairs(*splits[TRAINING])
+    test = splits.get("test", splits.get("validation"))
+    return train, [] if test is None else _pairs(*test), Labels.plain(data.labels, data.ignore)
+
+
+def _pairs(images: Path, masks: Path) -> list[Case]:
+    if images == masks:
+        raise UserError(f"{images}: expected images/ and masks/ in it, or images/train and masks/train and the like")
+    check_folder(masks)
+    mask_files = _volumes(masks)
+    image_of = image_cases(images, {mask_item(path, masks) for path in mask_files})
+    mask_of = {mask_item(path, masks, image_of): path for path in mask_files}
+    alone = sorted(image_of.keys() - mask_of.keys())
+    if alone:
+        more = f" (and {len(alone) - 1} more)" if len(alone) > 1 else ""
+        raise UserError(f"{image_of[alone[0]][0]}: no mask for it in {masks}{more}")
+    return [Case(item, tuple(image_of[item]), mask_of[item]) for item in sorted(image_of)]
+
+
+def _nnunet(root: Path, data: VolumeDataSettings) -> tuple[list[Case], list[Case], Labels]:
+    description = read_description(root)
+    place = root / DESCRIPTION
+    channels = description.get("channel_names", description.get("modality"))
+    if not isinstance(channels, dict) or not channels:
+        raise UserError(f"{place}: no 'channel_names', expected a name for each channel")
+    labels = Labels.of_description(description, place)
+    train = _nnunet_split(root, "Tr", description, channels)
+    test = _nnunet_split(root, "Ts", description, channels) if (root / "labelsTs").is_dir() else []
+    return train, test, labels
+
+
+def _nnunet_split(root: Path, split: str, description: Mapping[str, Any], channels: Mapping[str, str]) -> list[Case]:
+    ending, entries = description["file_ending"], description.get("dataset", {}) if split == "Tr" else {}
+    images, masks = root / f"images{split}", root / LABELS.replace("Tr", split)
+    numbered = [f"_{number:04}{ending}" for number in range(len(channels))]
+    cases = []
+    if entries:
+        for item, entry in entries.items():
+            paths = tuple(root / str(path) for path in entry.get("images", ()))
+            cases.append(Case(item, paths, root / str(entry["label"])))
+    else:
+        check_folder(images)
+        names = {name.removesuffix(end) for name in os.listdir(images) for end in numbered if name.endswith(end)}
+        names |= {name.removesuffix(ending) for name in os.listdir(masks) if name.endswith(ending) and name[0] != "."}
+        cases = [
+            Case(name, tuple(images / (name + end) for end in numbered), masks / (name + ending))
+            for name in sorted(names)
+        ]
+    if not cases:
+        raise UserError(f"{masks}: no masks in it that end with {ending} (file_ending in {DESCRIPTION})")
+    for case in cases:
+        for path, name in zip(case.images, channels.values(), strict=False):
+            if not path.is_file():
+                raise UserError(f"{path}: missing; it is the channel {name!r} of {case.item}")
+        if len(case.images) != len(channels):
+            raise UserError(
+                f"{root / DESCRIPTION}: {case.item} has {len(case.images)} images for {len(channels)} channels"
+            )
+        if case.mask is None or not case.mask.is_file():
+            raise UserError(f"{case.mask}: missing; it is the mask of {case.item}")
+    return sorted(cases, key=lambda case: case.item)

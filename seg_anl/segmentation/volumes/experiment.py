@@ -1,0 +1,219 @@
+"""A run on volumes: what ``seg-anl-train data=nnunet`` brings to the skeleton in :mod:`seg_anl.engine.experiment`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from seg_anl.engine.distribution import Process
+from seg_anl.engine.division import Division, divided
+from seg_anl.engine.experiment import Experiment
+from seg_anl.engine.ledger import Metrics
+from seg_anl.engine.loop import Task
+from seg_anl.engine.optimization import loss_from_config
+from seg_anl.engine.paths import configured_path
+from seg_anl.engine.run_directory import RunDirectory, run_path
+from seg_anl.engine.settings import plain
+from seg_anl.losses import ScheduledLoss
+from seg_anl.records import MetricRow, NoiseRecord, UserError, array_digest
+from seg_anl.records.predictions import write_predictions
+
+from ..criterion import SegmentationCriterion
+from .augmentation import VolumeAugmentation
+from .cases import find_cases
+from .labels import IGNORED, Labels
+from .noise import noisy_volumes
+from .patches import PatchBatches
+from .planning import Plan, planned_patch
+from .prediction import PLAN_FILE, predicted_logits
+from .preparation import Preparation, Volume, find_frame
+from .scores import case_scores, mean_scores, write_cases
+from .settings import read_volume_settings
+from .shelf import Shelf, load_volumes
+
+CASES_FILE = "cases.csv"
+
+
+@dataclass(frozen=True)
+class VolumeSet:
+    """Training and test volumes under their clean masks, the plan made from them, and where they are kept."""
+
+    train: list[Volume]
+    test: list[Volume]
+    plan: Plan
+    shelf: Shelf
+
+
+NoisyVolumes = tuple[list[Volume], list[NoiseRecord]]
+"""The training volumes under their noisy masks, and what was done to each."""
+
+
+class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
+    """Volumes to a network that is trained on patches, evaluated by Dice on whole volumes."""
+
+    headline = "test/dice"
+
+    def __init__(self, config: DictConfig) -> None:
+        given = read_volume_settings(config)
+        self.config, self.settings, self.optim = config, given.run, given.optim
+        self.data, self.noise, self.augmentation = given.data, given.noise, given.augmentation
+        self.evaluation, self.records = given.evaluation, given.records
+        self.dice_weight = given.criterion.dice_weight
+        loss_from_config(config.loss, "dice_weight")  # refused now rather than after all files were read
+        self.run = RunDirectory(run_path(config, f"alpha{config.noise.alpha:g}-beta{config.noise.beta:g}"))
+
+    def load(self) -> tuple[VolumeSet, list[str]]:
+        """Read and prepare the training and test cases, and plan patch and network."""
+        data = self.data
+        found = find_cases(data, self.noise.seed)
+        frame = find_frame(found.train, data.spacing)
+        root = configured_path(self.config.run_root, "run_root") if data.cache is None else None
+        cache = root / "cache" if root else configured_path(data.cache, "data.cache")
+        shelf, preparation = Shelf(data.budget, cache), Preparation(frame, found.labels, data.intensity, data.window)
+        train, test = (
+            load_volumes(cases, preparation, shelf, workers=self.settings.workers, progress=self.settings.progress)
+            for cases in (found.train, found.test)
+        )
+        shapes, spacing = [volume.mask.shape for volume in train], train[0].spacing
+        planned = self.config.model.name == "nnunet"
+        patch = planned_patch(data.patch, spacing, shapes, divisible=planned)
+        plan = Plan(frame, spacing, patch, found.labels, found.suffixed)
+        grid = (
+            f"voxels of {_by(spacing)} mm, {_by(np.median(shapes, axis=0))} of them (median), patches of {_by(patch)}"
+        )
+        return VolumeSet(train, test, plan, shelf), [found.remark, grid]
+
+    def network(self, data: VolumeSet, process: Process) -> nn.Module:
+        """The network of the ``model`` group."""
+        division = self._division(data, process)
+        self._sizes(len(division.trained), process)  # refused now rather than after the noise was made
+        process.share(len(data.test))
+        if data.plan.labels.ignore is not None and self.dice_weight:
+            raise UserError(
+                "loss.dice_weight needs masks without unlabeled voxels: the Dice term knows no ignore label"
+            )
+        return data.plan.model(self.config.model)
+
+    def fingerprints(self, data: VolumeSet) -> dict[str, str]:
+        """Digests of images and masks."""
+        return {
+            f"{name} {part}s": _digest(getattr(volume, part) for volume in volumes)
+            for name, volumes in (("training", data.train), ("test", data.test))
+            for part in ("image", "mask")
+        }
+
+    def noisy(self, data: VolumeSet) -> NoisyVolumes:
+        """The noisy masks in RUN/noise."""
+        classes, settings = len(data.plan.labels.values), plain(self.config.noise)
+        return noisy_volumes(self.run.path / "noise", data.train, self.noise, settings, classes, data.shelf)
+
+    def prepare(self, data: VolumeSet, noisy: NoisyVolumes, process: Process) -> tuple[ScheduledLoss, Task, str]:
+        """Patches of the noisy training set, and evaluation on whole volumes of all splits."""
+        given, self.noise_records = noisy
+        division = self._division(data, process)
+        self.clean, self.given = ([volumes[i] for i in division.trained] for volumes in (data.train, given))
+        self.test, self.plan = data.test, data.plan
+        self.tuning = [given[i] for i in division.tuning]
+        self.predicted = self.given if self.settings.fold is None else [given[i] for i in division.unseen]
+        if process.is_main:
+            data.plan.write(self.run.path / PLAN_FILE)
+        batches = PatchBatches(
+            self.given,
+            data.plan.patch,
+            patches=self.data.patches,
+            foreground=self.data.foreground,
+            augmentation=VolumeAugmentation(self.augmentation, data.plan.spacing, data.plan.frame.channels),
+            sizes=self._sizes(len(self.given), process),
+            seed=self.settings.seed,
+            process=process,
+            weights=division.weights,
+        )
+
+        def evaluate(model: nn.Module, epoch: int) -> Metrics:
+            return self.evaluate(model, epoch, process)
+
+        return (
+            self._criterion(data.plan.labels),
+            Task(batches.epoch, len(batches), evaluate, headline=("test", "dice")),
+            "",
+        )
+
+    def evaluate(self, model: nn.Module, epoch: int, process: Process) -> Metrics:
+        """Dice on the test volumes and, where due, on the training volumes against their noisy and clean masks."""
+        labels = self.plan.labels
+        self.test_scores = self._scores(model, self.test, [self.test], process)[0]
+        metrics = {"test": mean_scores(self.test_scores, labels)}
+        if self.tuning:
+            metrics["tuning"] = mean_scores(self._scores(model, self.tuning, [self.tuning], process)[0], labels)
+        if (epoch + 1) % self.evaluation.train_every == 0 or epoch + 1 == self.settings.epochs:
+            noisy, clean = self._scores(model, self.given, [self.given, self.clean], process)
+            metrics["train"] = mean_scores(noisy, labels)
+            metrics["train"] |= {f"{name}_clean": value for name, value in mean_scores(clean, labels).items()}
+        return metrics
+
+    @torch.inference_mode()
+    def finish(self, model: nn.Module, rows: list[MetricRow], process: Process) -> Mapping[str, int | None]:
+        """Write the scores of each test case and, on request, predictions."""
+        model.eval()
+        scores = self._scores(model, self.test, [self.test], Process(process.device))[0]
+        write_cases(self.run.path / CASES_FILE, [volume.item for volume in self.test], scores, self.plan.labels)
+        if self.settings.fold is not None or "predictions" in self.records:
+            items = [volume.item for volume in self.predicted]
+            arrays = ((item, {"probabilities": each}) for item, each in self._probabilities(model, process.device))
+            write_predictions(self.run.path, arrays, items, fold=self.settings.fold, folds=self.settings.folds)
+        wrong = sum(record.realised > 0 for record in self.noise_records)
+        return {"train": len(self.given), "test": len(self.test), "wrong_masks": wrong}
+
+    def _scores(
+        self, model: nn.Module, volumes: Sequence[Volume], truths: Sequence[Sequence[Volume]], process: Process
+    ) -> list[Tensor]:
+        """:func:`case_scores` of all volumes, ``(N, structures, 5)``, against the masks of each of ``truths``."""
+        share, labels = process.share(len(volumes)), self.plan.labels
+        tolerance = self.evaluation.tolerance if self.evaluation.surface else None
+        found: list[list[Tensor]] = [[] for _ in truths]
+        for position in range(len(volumes))[share]:
+            image = torch.from_numpy(np.array(volumes[position].image))
+            logits = predicted_logits(model, image, self.plan.patch, process.device)
+            predicted = labels.decided(labels.probabilities(logits))
+            for scores, truth in zip(found, truths, strict=True):
+                mask = torch.from_numpy(np.array(truth[position].mask)).to(predicted.device)
+                scores.append(case_scores(predicted, mask, labels, truth[position].spacing, tolerance))
+        return [process.gathered(torch.stack(scores), len(volumes)) for scores in found]
+
+    def _probabilities(self, model: nn.Module, device: torch.device) -> Iterator[tuple[str, NDArray[np.float16]]]:
+        for volume in self.predicted:
+            logits = predicted_logits(model, torch.from_numpy(np.array(volume.image)), self.plan.patch, device)
+            yield volume.item, self.plan.labels.probabilities(logits).half().cpu().numpy()
+
+    def _criterion(self, labels: Labels) -> SegmentationCriterion:
+        """The loss, which passes over unlabeled voxels and takes regions as problems of their own."""
+        given = plain(self.config.loss)
+        if labels.ignore is not None:
+            given["ignore_index"] = IGNORED
+        if labels.order is not None:
+            given["activation"] = "sigmoid"
+        config = OmegaConf.create(given)
+        regions = None if labels.order is None else labels.multi_hot()
+        return SegmentationCriterion(loss_from_config(config, "dice_weight"), self.dice_weight, regions)
+
+    def _sizes(self, count: int, process: Process) -> list[int]:
+        return self.settings.batch_sizes(count * self.data.patches, process.world_size)
+
+    def _division(self, data: VolumeSet, process: Process) -> Division:
+        items = [volume.item for volume in data.train]
+        return divided(items, self.settings, self.data, self.noise.seed, process)
+
+
+def _by(numbers: Iterable[float]) -> str:
+    return " x ".join(f"{number:g}" for number in numbers)
+
+
+def _digest(arrays: Iterator[NDArray[np.generic]]) -> str:
+    return hashlib.sha256("".join(map(array_digest, arrays)).encode()).hexdigest()

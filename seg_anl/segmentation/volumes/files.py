@@ -1,0 +1,244 @@
+"""Files of volumes and images: their values with an affine matrix, and label maps written beside them.
+
+NIfTI goes through nibabel; NRRD, MetaImage and DICOM series through SimpleITK, which masks of these kinds need anyway;
+pictures of 8 or 16 bits through OpenCV. An affine takes voxels to mm, right, anterior and superior rising.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seg_anl.records import UserError, make_directory, written_aside
+from seg_anl.records.foreign_files import check_regular
+
+Affine = NDArray[np.float64]
+NIFTI = (".nii.gz", ".nii")
+ITK = (".nrrd", ".mha", ".mhd")
+PICTURES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
+SUFFIXES = (*NIFTI, *ITK, *PICTURES)
+_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def suffix_of(path: Path) -> str | None:
+    """The suffix by which the format is known; ``"dicom"`` of a folder with a series, None of anything else."""
+    if path.is_dir():
+        return "dicom" if any(entry.name.lower().endswith(".dcm") for entry in os.scandir(path)) else None
+    return next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), None)
+
+
+def read_volume(path: Path) -> tuple[NDArray[Any], Affine]:
+    """Values ``(C, X, Y, Z)`` as stored, of pictures ``(C, H, W, 1)``, and the affine (4, 4).
+
+    Raises:
+        UserError: naming the file, when it is missing, damaged, of an unknown kind, or holds what is no number.
+    """
+    suffix = suffix_of(path)
+    if suffix != "dicom":
+        check_regular(path)
+    if suffix is None:
+        raise UserError(f"{path}: unknown format; known: {' '.join(SUFFIXES)} and folders of .dcm files")
+    with _named(path, suffix):
+        values, affine = _reader(suffix)(path)
+    if values.dtype.kind not in "buif":
+        raise UserError(f"{path}: holds {values.dtype}, expected numbers")
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        count = np.count_nonzero(~np.isfinite(values))
+        raise UserError(
+            f"{path}: {count} voxels are NaN or infinite; mend the file, or leave the case out (data.exclude)"
+        )
+    return values, affine
+
+
+def read_geometry(path: Path) -> tuple[tuple[int, ...], Affine]:
+    """Shape ``(X, Y, Z)`` and affine; of NIfTI from the header alone.
+
+    Raises:
+        UserError: as :func:`read_volume`.
+    """
+    if suffix_of(path) not in NIFTI:
+        values, affine = read_volume(path)
+        return values.shape[1:], affine
+    check_regular(path)
+    with _named(path, "NIfTI"):
+        image = _nifti(path)
+        return tuple((*image.shape, 1, 1)[:3]), image.affine.astype(np.float64)
+
+
+def write_labels(source: Path, labels: NDArray[Any], target: Path) -> None:
+    """Write a label map ``(X, Y, Z)``, shaped as ``source``, in its format and geometry; a DICOM series' as NIfTI.
+
+    Raises:
+        UserError: when it cannot be written.
+    """
+    suffix = suffix_of(source)
+    labels = labels.astype(np.uint8 if labels.max(initial=0) < 256 else np.uint16)
+    make_directory(target.parent)
+    try:
+        with written_aside(target) as aside:
+            # The libraries go by the name's end, which a file written aside has not.
+            named = aside.with_name(
+                aside.name + "".join(target.suffixes[-2:] if target.name.endswith(".gz") else target.suffix)
+            )
+            try:
+                _WRITERS[_kind(suffix)](source, labels, named)
+                shutil.move(named, aside)
+            finally:
+                named.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write {target}: {error.strerror or error}") from error
+
+
+def target_name(source: Path, name: str) -> str:
+    """The file name of ``source``'s label map, without folder."""
+    suffix = suffix_of(source)
+    return name + (".nii.gz" if suffix == "dicom" else ".png" if suffix in (".jpg", ".jpeg") else str(suffix))
+
+
+@contextmanager
+def _named(path: Path, kind: str) -> Iterator[None]:
+    """Whatever a library raises of a damaged file names the file."""
+    try:
+        yield
+    except UserError:
+        raise
+    except MemoryError as error:
+        raise UserError(f"{path}: too large for this machine's memory") from error
+    except Exception as error:  # every library has its own errors for a damaged file
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1][:200]
+        raise UserError(f"{path}: cannot be read as {kind.strip('.')}: {reason}") from error
+
+
+def _nifti(path: Path) -> Any:
+    import nibabel
+
+    image = nibabel.load(path)
+    if not isinstance(image, nibabel.Nifti1Pair):
+        raise UserError(f"{path}: not a NIfTI file but {type(image).__name__}")
+    determinant = np.linalg.det(image.affine[:3, :3])
+    if not np.isfinite(determinant) or abs(determinant) < 1e-12:
+        raise UserError(f"{path}: its header gives no directions of the axes (affine {image.affine[:3].tolist()})")
+    return image
+
+
+def _read_nifti(path: Path) -> tuple[NDArray[Any], Affine]:
+    image = _nifti(path)
+    values = np.asanyarray(image.dataobj)
+    if values.ndim == 5 and values.shape[3] == 1:  # a vector image
+        values = values[:, :, :, 0]
+    if not 2 <= values.ndim <= 4:
+        raise UserError(f"{path}: {values.ndim} dimensions {values.shape}, expected 2, 3, or 4 with channels last")
+    values = (
+        values[None, ..., None] if values.ndim == 2 else values[None] if values.ndim == 3 else np.moveaxis(values, 3, 0)
+    )
+    return values, image.affine.astype(np.float64)
+
+
+def _simpleitk(path: Path) -> Any:
+    try:
+        import SimpleITK
+    except ImportError as error:
+        raise UserError(f"{path}: this format needs SimpleITK: pip install SimpleITK") from error
+    SimpleITK.ProcessObject.GlobalWarningDisplayOff()
+    return SimpleITK
+
+
+def _read_itk(path: Path) -> tuple[NDArray[Any], Affine]:
+    image = _itk_image(path)
+    values = _simpleitk(path).GetArrayFromImage(image)
+    channels = image.GetNumberOfComponentsPerPixel() > 1
+    values = np.moveaxis(values, -1, 0) if channels else values[None]
+    values = values.transpose(0, *range(values.ndim - 1, 0, -1))
+    dimension = image.GetDimension()
+    if dimension == 4 and not channels:
+        values, dimension = np.moveaxis(values[0], 3, 0), 3
+    affine, size = np.eye(4), image.GetDimension()
+    steps = np.array(image.GetDirection()).reshape(size, size) * image.GetSpacing()
+    affine[:dimension, :dimension], affine[:dimension, 3] = steps[:dimension, :dimension], image.GetOrigin()[:dimension]
+    return (values[..., None] if dimension == 2 else values), _LPS @ affine
+
+
+def _itk_image(path: Path) -> Any:
+    library = _simpleitk(path)
+    if not path.is_dir():
+        return library.ReadImage(str(path))
+    reader = library.ImageSeriesReader()
+    series = reader.GetGDCMSeriesIDs(str(path))
+    if len(series) != 1:
+        raise UserError(f"{path}: {len(series)} DICOM series in one folder, expected one")
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(path), series[0]))
+    return reader.Execute()
+
+
+def _read_picture(path: Path) -> tuple[NDArray[Any], Affine]:
+    import cv2
+    from PIL import Image, UnidentifiedImageError
+
+    indices = None
+    try:
+        with Image.open(path) as picture:
+            if picture.getexif().get(0x0112, 1) != 1 and picture.format != "TIFF":
+                raise UserError(f"{path}: stored turned (EXIF orientation); save it upright, or use data=folder")
+            if picture.mode == "P":  # labels are stored so, of which OpenCV would make colors
+                indices = np.array(picture)
+    except UnidentifiedImageError:
+        pass  # colors of 16 bits in a TIFF, which OpenCV reads; it refuses what is no picture, too
+    if cv2.imcount(str(path)) > 1:
+        raise UserError(f"{path}: {cv2.imcount(str(path))} pages or frames in one file, expected one picture")
+    values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if indices is None else indices
+    if values is None:
+        raise UserError(f"{path}: not a picture, or a damaged one")
+    if values.ndim == 2:
+        return values[None, ..., None], np.eye(4)
+    colors = values[..., 2::-1]  # without alpha
+    return np.moveaxis(colors, 2, 0)[..., None], np.eye(4)
+
+
+def _write_nifti(source: Path, labels: NDArray[Any], target: Path) -> None:
+    import nibabel
+
+    if suffix_of(source) == "dicom":
+        nibabel.save(nibabel.Nifti1Image(labels, _read_itk(source)[1]), target)
+        return
+    image: Any = nibabel.load(source)
+    header = image.header.copy()
+    header.set_data_dtype(labels.dtype)
+    header.set_slope_inter(1, 0)
+    header["cal_max"] = header["cal_min"] = 0
+    shaped = labels[..., 0] if len(image.shape) == 2 else labels
+    # Without an affine of its own it keeps the header's as they are: qform, sform and codes.
+    nibabel.save(type(image)(shaped, None, header), target)
+
+
+def _write_itk(source: Path, labels: NDArray[Any], target: Path) -> None:
+    library, image = _simpleitk(source), _itk_image(source)
+    copy = library.GetImageFromArray(
+        labels.transpose(2, 1, 0)[0] if image.GetDimension() == 2 else labels.transpose(2, 1, 0)
+    )
+    if image.GetDimension() <= 3:
+        copy.CopyInformation(image)
+    library.WriteImage(copy, str(target), useCompression=True)
+
+
+def _write_picture(source: Path, labels: NDArray[Any], target: Path) -> None:
+    from PIL import Image
+
+    Image.fromarray(labels[..., 0]).save(target)
+
+
+def _kind(suffix: str | None) -> str:
+    return "picture" if suffix in PICTURES else "itk" if suffix in ITK else "nifti"
+
+
+def _reader(suffix: str) -> Callable[[Path], tuple[NDArray[Any], Affine]]:
+    return _read_nifti if suffix in NIFTI else _read_picture if suffix in PICTURES else _read_itk
+
+
+_WRITERS = {"nifti": _write_nifti, "itk": _write_itk, "picture": _write_picture}

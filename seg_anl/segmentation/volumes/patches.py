@@ -1,0 +1,106 @@
+"""Batches of patches cut from volumes of any shape, part of them around a labeled voxel, augmented on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seg_anl.engine.batches import Batch, BatchAugmentation
+from seg_anl.engine.distribution import Process
+from seg_anl.engine.randomness import epoch_generator
+
+from .labels import IGNORED
+from .preparation import Volume
+
+MOST_PLACES = 10_000  # of each class in an image, as in nnU-Net
+
+
+class PatchBatches:
+    """Augmented patches, the same for the same seed and epoch whatever came before and whoever read the files.
+
+    An epoch takes ``patches`` of each volume in random order. The last ``round(share)`` of a batch lie around a random
+    voxel of a random class of their volume, as nnU-Net's; the others anywhere in it. Each process takes
+    :attr:`Process.of_batch`.
+
+    Args:
+        volumes: images under the masks to train on.
+        patch: voxels along each axis; beyond a smaller image lie zeros and background.
+        patches: of each volume in an epoch.
+        foreground: share of a batch that holds a labeled voxel for certain.
+        augmentation: changes of whole batches.
+        sizes: samples of each step over all processes.
+        seed: of order, places and augmentation.
+        process: whose device it is, and whose part of every batch.
+        weights: ``(N,)`` or None; the third part of each batch.
+    """
+
+    def __init__(
+        self,
+        volumes: Sequence[Volume],
+        patch: Sequence[int],
+        *,
+        patches: int,
+        foreground: float,
+        augmentation: BatchAugmentation,
+        sizes: Sequence[int],
+        seed: int,
+        process: Process,
+        weights: Tensor | None = None,
+    ) -> None:
+        self.volumes, self.patch, self.patches, self.foreground = volumes, tuple(patch), patches, foreground
+        self.augmentation, self.sizes, self.seed, self.process = augmentation, sizes, seed, process
+        self.weights = weights
+        self.places = [_places(volume.mask) for volume in volumes]
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """Patches, their masks and perhaps weights on the device."""
+        order = torch.randperm(len(self.volumes) * self.patches, generator=epoch_generator(self.seed, epoch, "order"))
+        where, what = (epoch_generator(self.seed, epoch, purpose) for purpose in ("places", "augmentation 0"))
+        device, of_batch = self.process.device, self.process.of_batch
+        for batch in (order[: sum(self.sizes)] % len(self.volumes)).split(list(self.sizes)):
+            # Drawn for the whole batch on the CPU: the same on every device and for any number of processes.
+            places = torch.rand(len(batch), 2 + len(self.patch), generator=where, dtype=torch.float64).numpy()
+            certain = np.arange(len(batch)) >= round(len(batch) * (1 - self.foreground))
+            draws = self.augmentation.draw(len(batch), what)[of_batch]
+            index = batch[of_batch]
+            cut = [self._cut(*each) for each in zip(index.tolist(), places[of_batch], certain[of_batch], strict=True)]
+            images, masks = (torch.from_numpy(np.stack(part)).to(device) for part in zip(*cut, strict=True))
+            weights = () if self.weights is None else (self.weights[index].to(device, non_blocking=True),)
+            images, masks = self.augmentation(images, masks, draws)
+            yield images, masks, *weights
+
+    def _cut(self, number: int, draw: NDArray[np.float64], certain: bool) -> tuple[NDArray[Any], NDArray[Any]]:
+        volume, of_class = self.volumes[number], self.places[number]
+        room = [max(0, have - want) for have, want in zip(volume.mask.shape, self.patch, strict=True)]
+        start = [int(u * (r + 1)) for u, r in zip(draw[2:], room, strict=True)]
+        if certain and of_class:
+            places = of_class[int(draw[0] * len(of_class))]
+            middle = np.unravel_index(places[int(draw[1] * len(places))], volume.mask.shape)
+            start = [min(max(0, int(m) - want // 2), r) for m, want, r in zip(middle, self.patch, room, strict=True)]
+        inside = tuple(slice(s, s + want) for s, want in zip(start, self.patch, strict=True))
+        every_channel = (slice(None), *inside)
+        return _padded(volume.image[every_channel], self.patch), _padded(volume.mask[inside], self.patch)
+
+
+def _padded(array: NDArray[Any], patch: tuple[int, ...]) -> NDArray[Any]:
+    missing = [want - have for have, want in zip(array.shape[-len(patch) :], patch, strict=True)]
+    if not any(missing):
+        return np.ascontiguousarray(array)
+    before = [(0, 0)] * (array.ndim - len(patch))
+    return np.pad(array, [*before, *((n // 2, n - n // 2) for n in missing)])
+
+
+def _places(mask: NDArray[np.uint8]) -> list[NDArray[np.int64]]:
+    """Of each class that is there, background aside, the flat indices of some thousand voxels spread over it."""
+    flat = np.asarray(mask).ravel()
+    classes = [value for value in np.flatnonzero(np.bincount(flat, minlength=256)) if 0 < value < IGNORED]
+    found = [np.flatnonzero(flat == value) for value in classes]
+    return [places[:: -(-len(places) // MOST_PLACES)] for places in found]

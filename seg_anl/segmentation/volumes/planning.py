@@ -1,0 +1,215 @@
+"""Patch and network planned from spacing and shapes as nnU-Net plans them, without its search for the memory's limit.
+
+Reference: Isensee et al., nnU-Net, Nature Methods 2021; ``get_pool_and_conv_props`` of nnU-Net 2.8.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.networks.nets import DynUNet
+from omegaconf import DictConfig
+from torch import nn
+
+from seg_anl.engine.settings import plain
+from seg_anl.records import UserError, write_json
+from seg_anl.records.foreign_files import read_json
+from seg_anl.records.ranges import Count, Positive, checked
+
+from ..monai_networks import build_monai_network, last_line, refuse_huge
+from .labels import MOST_CLASSES, Labels
+from .preparation import Frame
+from .settings import PlannedSettings
+
+SHORTEST = 4  # voxels of an axis at the coarsest resolution
+PATCH_VOXELS = {2: 512**2, 3: 128**3}  # of a planned patch; what a GPU of 8 GB takes with the default filters
+MOST_FILTERS = {2: 512, 3: 320}
+MOST_VOXELS = 1 << 28  # of a patch
+
+Steps = list[list[int]]
+"""A number for each axis, for each resolution."""
+
+
+def planned_resolutions(spacing: Sequence[float], patch: Sequence[int]) -> tuple[Steps, Steps]:
+    """Kernels and strides of each resolution, the first stride being 1.
+
+    An axis is halved while 4 voxels remain and its spacing is less than twice the finest; a kernel is 1 along an axis
+    until its spacing is, and 3 at the coarsest resolution.
+    """
+    steps, size = list(spacing), [float(n) for n in patch]
+    kernel = [1] * len(steps)
+    kernels: Steps = []
+    strides: Steps = [[1] * len(steps)]
+    while True:
+        long = [axis for axis in range(len(steps)) if size[axis] >= 2 * SHORTEST]
+        halved = [axis for axis in long if steps[axis] < 2 * min(steps[other] for other in long)]
+        if not halved or (len(halved) == 1 and size[halved[0]] < 3 * SHORTEST):
+            break
+        kernel = [3 if steps[axis] < 2 * min(steps) else kernel[axis] for axis in range(len(steps))]
+        kernels.append(kernel)
+        strides.append([2 if axis in halved else 1 for axis in range(len(steps))])
+        for axis in halved:
+            steps[axis] *= 2
+            size[axis] = np.ceil(size[axis] / 2)
+    return [*kernels, [3] * len(steps)], strides
+
+
+def planned_patch(
+    asked: Sequence[int] | None, spacing: Sequence[float], shapes: Sequence[Sequence[int]], *, divisible: bool
+) -> tuple[int, ...]:
+    """The patch asked for, checked; or one of up to 128^3 voxels that is as long along each axis in mm and no longer
+    than the median shape.
+
+    Args:
+        asked: ``data.patch``.
+        spacing: mm along each axis.
+        shapes: of the training images.
+        divisible: whether it must be divisible by the strides of the planned network.
+
+    Raises:
+        UserError: for one that does not fit the images or the network.
+    """
+    dimensions, longest = len(spacing), np.max(shapes, axis=0)
+    if asked is None:
+        sides = (1 / np.array(spacing)) * (PATCH_VOXELS[dimensions] * np.prod(spacing)) ** (1 / dimensions)
+        size = np.minimum(sides.round(), np.median(shapes, axis=0)).astype(int).clip(min=1)
+    else:
+        if len(asked) != dimensions:
+            raise UserError(f"data.patch={list(asked)}: the images have {dimensions} axes, give voxels for each")
+        if (np.array(asked) >= longest + 2**6).any() or (np.array(asked) > longest).all():
+            raise UserError(
+                f"data.patch={list(asked)} is larger than all images, which have up to {longest.tolist()} voxels"
+            )
+        size = np.array(asked)
+    factor = np.prod(planned_resolutions(spacing, size)[1], axis=0)
+    fitting = np.ceil(size / factor).astype(int) * factor
+    if divisible and asked is not None and (fitting != size).any():
+        raise UserError(
+            f"data.patch={list(asked)} must be divisible by {factor.tolist()}, the strides; take {fitting.tolist()}"
+        )
+    return tuple(int(n) for n in (fitting if asked is None else size))
+
+
+def build_volume_model(
+    model: DictConfig, *, channels: int, heads: int, spacing: Sequence[float], patch: Sequence[int]
+) -> nn.Module:
+    """The network of a ``model`` configuration.
+
+    Raises:
+        UserError: for an unknown name or argument, or a network that cannot take such patches.
+    """
+    settings = plain(model)
+    name = settings.pop("name", None)
+    if name == "nnunet":
+        planned = checked(PlannedSettings, {"name": name, **settings}, "model")
+        refuse_huge(lambda: _dynunet(planned, channels, heads, spacing, patch))
+        return _dynunet(planned, channels, heads, spacing, patch)
+    if name != "monai":
+        raise UserError(
+            f"model={name} is for images of data=folder and the like; of volumes take model=nnunet or model=monai"
+        )
+    network = settings.pop("network", None)
+    built = build_monai_network(network, settings, heads, dimensions=len(patch), channels=channels)
+    try:
+        with torch.inference_mode():
+            shape = built.eval()(torch.zeros(1, channels, *patch)).shape
+    except Exception as error:  # whatever the network raises is about its patch
+        raise UserError(f"model.network={network} cannot take data.patch={list(patch)}: {last_line(error)}") from error
+    if tuple(shape) != (1, heads, *patch):
+        raise UserError(f"model.network={network} makes {tuple(shape)} of data.patch={list(patch)}; expected its size")
+    return built.train()
+
+
+def _dynunet(
+    settings: PlannedSettings, channels: int, heads: int, spacing: Sequence[float], patch: Sequence[int]
+) -> nn.Module:
+    kernels, strides = planned_resolutions(spacing, patch)
+    most = len(strides)
+    if settings.stages is not None:
+        if not 2 <= settings.stages <= most:
+            raise UserError(
+                f"model.stages must be from 2 to {most} for data.patch={list(patch)}, got {settings.stages}"
+            )
+        kernels, strides = [*kernels[: settings.stages - 1], kernels[-1]], strides[: settings.stages]
+    stages = len(strides)
+    if stages < 2:
+        raise UserError(f"data.patch={list(patch)} is too small to be halved once; take 8 voxels or more along an axis")
+    cap = settings.max_filters or MOST_FILTERS[len(patch)]
+    arguments: dict[str, Any] = {}
+    if settings.deep_supervision and stages > 3:  # nnU-Net gives the coarsest of its outputs no weight
+        arguments = {"deep_supervision": True, "deep_supr_num": stages - 3}
+    return DynUNet(
+        spatial_dims=len(patch),
+        in_channels=channels,
+        out_channels=heads,
+        kernel_size=kernels,
+        strides=strides,
+        upsample_kernel_size=strides[1:],
+        filters=[min(settings.base_filters * 2**i, cap) for i in range(stages)],
+        norm_name=("INSTANCE", {"affine": True}),
+        act_name=("leakyrelu", {"inplace": True, "negative_slope": 0.01}),
+        **arguments,
+    )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run decides from its data, kept in RUN/plan.json.
+
+    Attributes:
+        frame: of the network's arrays.
+        spacing: mm along each axis that the network is planned from.
+        patch: voxels along each axis.
+        labels: what the masks hold.
+        suffixed: whether images are named ``CASE_0000``.
+    """
+
+    frame: Frame
+    spacing: tuple[Positive, ...]
+    patch: tuple[Count, ...]
+    labels: Labels
+    suffixed: bool
+
+    def model(self, config: DictConfig) -> nn.Module:
+        """The network of a ``model`` configuration, see :func:`build_volume_model`."""
+        channels, heads = self.frame.channels, self.labels.heads
+        return build_volume_model(config, channels=channels, heads=heads, spacing=self.spacing, patch=self.patch)
+
+    def write(self, path: Path) -> None:
+        """Write the plan as JSON."""
+        write_json(path, asdict(self))
+
+    @classmethod
+    def read(cls, path: Path) -> Plan:
+        """What :meth:`write` wrote.
+
+        Raises:
+            UserError: when it is missing or damaged.
+        """
+        content = read_json(path)
+        if not isinstance(content, dict) or not all(
+            isinstance(content.get(part), dict) for part in ("frame", "labels")
+        ):
+            raise UserError(f"{path}: damaged: expected the groups frame and labels")
+        parts = {name: checked(kind, content[name], f"{path}: {name}") for name, kind in _PARTS.items()}
+        plan = checked(cls, {**content, **parts}, f"{path}: plan")
+        values, dimensions = {*plan.labels.values}, len(plan.frame.axes)
+        fits = (
+            plan.frame.axes in ((0, 1, 2), (0, 1), (0, 2), (1, 2))
+            and {len(plan.spacing), len(plan.patch), len(plan.frame.spacing or plan.spacing)} == {dimensions}
+            and math.prod(plan.patch) <= MOST_VOXELS
+            and 2 <= len(values) <= MOST_CLASSES
+            and {*(plan.labels.order or ())} <= values
+        )
+        if not fits:
+            raise UserError(f"{path}: damaged: its parts do not fit each other")
+        return plan
+
+
+_PARTS: dict[str, Any] = {"frame": Frame, "labels": Labels}

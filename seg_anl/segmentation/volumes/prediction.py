@@ -1,0 +1,101 @@
+"""What a network says of whole volumes, in sliding windows; and masks for files, in the files' own geometry."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from monai.inferers import sliding_window_inference
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from seg_anl.engine.checkpoint import load_model
+from seg_anl.engine.distribution import started
+from seg_anl.engine.run_directory import RunDirectory
+from seg_anl.engine.settings import plain
+from seg_anl.records import UserError
+from seg_anl.records.ranges import checked
+
+from .cases import Case, image_cases
+from .files import suffix_of, target_name, write_labels
+from .planning import Plan
+from .preparation import Preparation
+from .settings import VolumeDataSettings
+
+PLAN_FILE = "plan.json"
+OVERLAP = 0.5  # of neighboring windows, as nnU-Net's
+AT_ONCE = 2  # windows
+
+
+def predicted_logits(model: nn.Module, image: Tensor, patch: Sequence[int], device: torch.device) -> Tensor:
+    """Logits ``(heads, *S)``, on ``device``, of an image ``(C, *S)``: windows of ``patch``, weighted by a Gaussian."""
+    windows: Tensor = sliding_window_inference(
+        image[None].to(device), tuple(patch), AT_ONCE, model, overlap=OVERLAP, mode="gaussian"
+    )
+    return windows[0].float()
+
+
+def predict_volumes(
+    run: RunDirectory, config: DictConfig, images: Path, out: Path, *, weights: Path, device: str, overwrite: bool
+) -> bool:
+    """Predict every case of ``images`` (a folder, or a file with its channels); one that cannot be read is left out.
+
+    Returns:
+        Whether there is a mask for every case.
+
+    Raises:
+        UserError: for a folder that is no run, or masks that would be replaced or cannot be written.
+    """
+    plan = Plan.read(run.path / PLAN_FILE)
+    cases = _cases(images, plan.suffixed)
+    targets = {case.item: out / target_name(case.images[0], case.item) for case in cases}
+    existing = [path for path in targets.values() if path.exists()]
+    if existing and not overwrite:
+        raise UserError(f"{existing[0]} exists already; give --overwrite or another folder")
+    data = checked(VolumeDataSettings, plain(config.data), "data")
+    preparation = Preparation(plan.frame, plan.labels, data.intensity, data.window)
+    failures = []
+    with started(device) as process:
+        model = plan.model(config.get("model") or OmegaConf.create())
+        load_model(weights, model, process.device)
+        model.to(process.device).eval()
+        for case in tqdm(cases, unit="case", dynamic_ncols=True):
+            try:
+                stored = predicted_values(model, case, preparation, plan, process.device)
+            except UserError as error:
+                failures.append(str(error))
+            else:
+                write_labels(case.images[0], stored, targets[case.item])
+    for failure in failures:
+        print(f"seg-anl-predict: error: {' '.join(failure.split())}", file=sys.stderr)
+    print(f"{len(cases) - len(failures)} mask(s) in {out}")
+    return not failures
+
+
+@torch.inference_mode()
+def predicted_values(
+    model: nn.Module, case: Case, preparation: Preparation, plan: Plan, device: torch.device
+) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+    """The label values ``(X, Y, Z)`` of a case's files; probabilities are resampled back before one is chosen.
+
+    Raises:
+        UserError: naming the file that is damaged or does not fit; when the network puts out what is no number.
+    """
+    prepared = preparation.image(case)
+    logits = predicted_logits(model, prepared.image, plan.patch, device)
+    if not logits.isfinite().all():
+        raise UserError("the network's output is not finite: the run diverged, or its checkpoint is damaged")
+    indices = plan.labels.decided(prepared.restored(plan.labels.probabilities(logits).cpu()))
+    return np.array(plan.labels.values)[indices.numpy()]
+
+
+def _cases(images: Path, suffixed: bool) -> list[Case]:
+    one = suffix_of(images) is not None
+    if not one and not images.is_dir():
+        raise UserError(f"{images}: no such file or folder")
+    found = image_cases(images.parent if one else images, suffixed=suffixed)
+    return [Case(item, tuple(paths)) for item, paths in found.items() if not one or images in paths]

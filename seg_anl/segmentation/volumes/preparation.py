@@ -1,0 +1,246 @@
+"""From files to what the network is given, and back: RAS, cropped to the foreground, scaled, resampled.
+
+The steps are MONAI's invertible transforms, so a prediction goes back the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import InvertibleTransform, Orientation, Spacing, SpatialCrop
+from nibabel.orientations import aff2axcodes, io_orientation
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seg_anl.records import UserError
+from seg_anl.records.ranges import Interval, Positive
+
+from .cases import Case
+from .files import Affine, read_geometry, read_volume
+from .labels import Labels
+
+AXES = ("right", "anterior", "superior")
+SAME = 1e-3  # of spacings and affines: relative, and mm
+PERCENTILES = (0.5, 99.5)
+
+Channels = Annotated[int, Interval(least=1, most=1024, whole=True)]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What the network's arrays are in.
+
+    Attributes:
+        axes: of right, anterior, superior (0, 1, 2), those that an image has: two of pictures and single slices.
+        spacing: mm along these axes to resample to; None: as stored.
+        channels: how many an image has.
+    """
+
+    axes: tuple[int, ...]
+    spacing: tuple[Positive, ...] | None
+    channels: Channels
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A prepared case.
+
+    Attributes:
+        image: ``(C, *S)`` float32.
+        mask: class indices ``(*S)`` uint8.
+        spacing: mm along each axis of S.
+    """
+
+    item: str
+    image: NDArray[np.float32]
+    mask: NDArray[np.uint8]
+    spacing: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An image as the network gets it, ``(C, *S)``, and how to go back."""
+
+    image: Tensor
+    restored: Callable[[Tensor], Tensor]
+
+
+def scaled(image: Tensor, intensity: str, window: tuple[float, float] | None) -> Tensor:
+    """Gray values ``(C, ...)`` to what networks take, each channel by itself.
+
+    ``zscore``: less the mean, over the standard deviation. ``percentile``: the 0.5th to 99.5th percentile to [0, 1];
+    ``window``: the window to [0, 1]; what lies outside is cut off.
+    """
+    flat = image.flatten(1)
+    if intensity == "zscore":
+        std, mean = torch.std_mean(flat, dim=1, correction=0)
+        return ((flat - mean[:, None]) / std.clamp(min=1e-8)[:, None]).view(image.shape)
+    if intensity == "window":
+        assert window is not None
+        bounds = torch.tensor(window, dtype=flat.dtype).expand(len(flat), 2)
+    else:
+        bounds = torch.from_numpy(np.percentile(flat.numpy(), PERCENTILES, axis=1).T.astype(np.float32))
+    low, high = bounds[:, :1], bounds[:, 1:]
+    return ((flat.clamp(low, high) - low) / (high - low).clamp(min=1e-8)).view(image.shape)
+
+
+def find_frame(cases: Sequence[Case], spacing: Sequence[float] | str | None) -> Frame:
+    """The frame of a training set, from its files' headers.
+
+    Raises:
+        UserError: for images of two and of three dimensions together, spacings that differ where none is asked for, or
+            one that does not fit.
+    """
+    shapes, steps = [], []
+    for case in cases:
+        shape, affine = read_geometry(case.images[0])
+        order = [int(axis) for axis in np.argsort(io_orientation(affine)[:, 0])]
+        shapes.append([shape[axis] for axis in order])
+        steps.append([float(np.linalg.norm(affine[:3, axis])) for axis in order])
+    flat = [tuple(axis for axis in range(3) if shape[axis] > 1) for shape in shapes]
+    axes = flat[0] if len(flat[0]) >= 2 else tuple(range(3))
+    for case, own in zip(cases, flat, strict=True):
+        if own != axes:
+            first, here = (" x ".join(map(str, shapes[i])) for i in (0, cases.index(case)))
+            raise UserError(
+                f"{case.images[0]}: {here} voxels (right x anterior x superior), but {cases[0].images[0]} has {first}: "
+                "volumes and single slices do not go together"
+            )
+    found = np.array(steps)[:, axes]
+    if spacing is None:
+        for case, own in zip(cases, found, strict=True):
+            if not np.allclose(own, found[0], rtol=SAME):
+                raise UserError(
+                    f"{case.images[0]}: voxels of {_mm(own)}, but {cases[0].images[0]} has {_mm(found[0])}; "
+                    "set data.spacing (median, or mm along each axis)"
+                )
+        target = None
+    elif spacing == "median":
+        target = tuple(round(float(step), 4) for step in np.median(found, axis=0))
+    else:
+        if len(spacing) != len(axes):
+            raise UserError(
+                f"data.spacing={list(spacing)}: the images have {len(axes)} axes "
+                f"({', '.join(AXES[axis] for axis in axes)}), give mm for each"
+            )
+        target = tuple(float(step) for step in spacing)
+    return Frame(axes, target, len(read_image(cases[0])[0]))
+
+
+def read_image(case: Case) -> tuple[NDArray[Any], Affine]:
+    """All channels of a case, ``(C, X, Y, Z)``, and the affine of the first.
+
+    Raises:
+        UserError: for channels of different shape or place.
+    """
+    parts = [read_volume(path) for path in case.images]
+    for path, (values, affine) in zip(case.images[1:], parts[1:], strict=True):
+        _check_fit(path, values, affine, case.images[0], *parts[0])
+    return np.concatenate([values for values, _ in parts]), parts[0][1]
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How cases are prepared, the same in training and prediction."""
+
+    frame: Frame
+    labels: Labels
+    intensity: str
+    window: tuple[float, float] | None
+
+    def volume(self, case: Case) -> Volume:
+        """A case with its mask, prepared.
+
+        Raises:
+            UserError: naming the file that is damaged or does not fit.
+        """
+        assert case.mask is not None
+        values, affine = read_image(case)
+        mask, mask_affine = read_volume(case.mask)
+        _check_fit(case.mask, mask[:1], mask_affine, case.images[0], values, affine)
+        if len(mask) > 1:
+            raise UserError(f"{case.mask}: {len(mask)} channels, a mask has one")
+        indices = self.labels.indices(mask, case.mask)
+        image, steps = self._image(case, values, affine)
+        moved = MetaTensor(torch.from_numpy(indices), affine=torch.from_numpy(affine))
+        for step in steps:
+            moved = step(moved, mode="nearest") if isinstance(step, Spacing) else step(moved)
+        prepared = self._flattened(moved.as_tensor()).round().to(torch.uint8)[0].contiguous().numpy()
+        return Volume(case.item, self._flattened(image.as_tensor()).contiguous().numpy(), prepared, self.spacing(case))
+
+    def spacing(self, case: Case) -> tuple[float, ...]:
+        """mm along each axis of the prepared case."""
+        if self.frame.spacing is not None:
+            return self.frame.spacing
+        _, affine = read_geometry(case.images[0])
+        order = np.argsort(io_orientation(affine)[:, 0])
+        return tuple(float(np.linalg.norm(affine[:3, int(order[axis])])) for axis in self.frame.axes)
+
+    def image(self, case: Case) -> Prepared:
+        """A case without its mask, prepared, with the way back.
+
+        Raises:
+            UserError: naming the file that is damaged or does not fit.
+        """
+        image, steps = self._image(case, *read_image(case))
+
+        def restored(channels: Tensor) -> Tensor:
+            """``(R, *S)`` in the prepared geometry to ``(R, X, Y, Z)`` in the files', 0 outside of the crop."""
+            for axis in sorted({0, 1, 2} - {*self.frame.axes}):
+                channels = channels.unsqueeze(axis + 1)
+            back = MetaTensor(channels, affine=image.affine, applied_operations=list(image.applied_operations))
+            for step in reversed(steps):
+                back = step.inverse(back)
+            return back.as_tensor()
+
+        return Prepared(self._flattened(image.as_tensor()), restored)
+
+    def _image(self, case: Case, values: NDArray[Any], affine: Affine) -> tuple[MetaTensor, list[InvertibleTransform]]:
+        """The image ``(C, X, Y, Z)`` and the steps it has gone through."""
+        if len(values) != self.frame.channels:
+            raise UserError(f"{case.images[0]}: {len(values)} channel(s), expected {self.frame.channels}")
+        image = MetaTensor(torch.from_numpy(values.astype(np.float32)), affine=torch.from_numpy(affine))
+        steps: list[InvertibleTransform] = [Orientation(axcodes="RAS", labels=None)]
+        image = steps[0](image)
+        if any(image.shape[axis + 1] != 1 for axis in range(3) if axis not in self.frame.axes):
+            shape = " x ".join(map(str, image.shape[1:]))
+            raise UserError(f"{case.images[0]}: {shape} voxels, but the training images are single slices")
+        inside = (image.as_tensor() != 0).any(dim=0)
+        if inside.any() and not inside.all():
+            corners = inside.nonzero()
+            steps.append(SpatialCrop(roi_start=corners.amin(dim=0), roi_end=corners.amax(dim=0) + 1))
+            image = steps[-1](image)
+        meta = {"affine": image.affine, "applied_operations": list(image.applied_operations)}
+        image = MetaTensor(scaled(image.as_tensor(), self.intensity, self.window), **meta)
+        own = [float(step) for step in image.pixdim]
+        target = [own[axis] for axis in range(3)]
+        for axis, step in zip(self.frame.axes, self.frame.spacing or (), strict=False):
+            target[axis] = step
+        if not np.allclose(own, target, rtol=SAME):
+            steps.append(Spacing(pixdim=target, mode="bilinear", padding_mode="border", dtype=torch.float32))
+            image = steps[-1](image)
+        return image, steps
+
+    def _flattened(self, tensor: Tensor) -> Tensor:
+        return tensor.squeeze(tuple(axis + 1 for axis in range(3) if axis not in self.frame.axes))
+
+
+def _check_fit(
+    path: object, values: NDArray[Any], affine: Affine, other: object, image: NDArray[Any], image_affine: Affine
+) -> None:
+    """Refuse files that do not lie on each other, with both of what differs."""
+    if values.shape[1:] != image.shape[1:]:
+        here, there = (" x ".join(map(str, array.shape[1:])) for array in (values, image))
+        raise UserError(f"{path}: {here} voxels, but {other} has {there}")
+    if not np.allclose(affine, image_affine, rtol=SAME, atol=SAME):
+        here, there = (f"{''.join(aff2axcodes(a))} {np.round(a[:3], 3).tolist()}" for a in (affine, image_affine))
+        raise UserError(f"{path}: lies elsewhere than {other}: its affine is {here}, the other's {there}")
+
+
+def _mm(steps: Sequence[float]) -> str:
+    return " x ".join(f"{step:.3g}" for step in steps) + " mm"

@@ -1,0 +1,187 @@
+"""The settings of ``seg-anl-train`` with ``data=nnunet`` or ``data=volumes``, free of torch."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from omegaconf import DictConfig
+
+from data_prep.mask_noise import MaskNoiseSettings
+from seg_anl.engine.settings import OptimSettings, RunSettings, checked_records, plain, top_level
+from seg_anl.records import UserError
+from seg_anl.records.ranges import (
+    Count,
+    Fraction,
+    FractionBelowOne,
+    Interval,
+    NonNegative,
+    Number,
+    OpenFraction,
+    Positive,
+    checked,
+)
+
+from ..settings import CriterionSettings
+
+DATA_NAMES = ("nnunet", "volumes")
+RECORDS = ("predictions",)
+_UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+Label = Annotated[int, Interval(least=0, most=65535, whole=True)]
+Angle = Annotated[float, Interval(least=0, most=180)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeDataSettings:
+    """The ``data`` group.
+
+    Attributes:
+        root: an nnU-Net raw dataset, or a folder of images and masks.
+        labels, ignore: of ``volumes``: values in the masks, background first, and the one of unlabeled voxels.
+        spacing: mm along the axes right, anterior, superior that everything is resampled to; ``median`` is that of the
+            training images, None keeps each as it is.
+        patch: voxels along the same axes; None: planned.
+        patches: from each training image in an epoch.
+        foreground: share of a batch's patches that hold a labeled voxel for certain.
+        intensity, window: how gray values become what the network gets, see :func:`.preparation.scaled`.
+        memory: how much of the prepared data is kept in memory, ``8GB``; the rest lies in files in ``cache``.
+        test_share, exclude, limit, tuning, exclude_file, weights_file: as of images.
+    """
+
+    name: Literal["nnunet", "volumes"]
+    root: Any
+    labels: tuple[Label, ...] = (0, 1)
+    ignore: Label | None = None
+    spacing: tuple[Positive, ...] | Literal["median"] | None = "median"
+    patch: tuple[Count, ...] | None = None
+    patches: Count = 1
+    foreground: Fraction = 0.33
+    intensity: Literal["zscore", "percentile", "window"] = "zscore"
+    window: tuple[Number, Number] | None = None
+    memory: Any = "8GB"
+    cache: Any = None
+    test_share: OpenFraction = 0.2
+    exclude: Any = ()
+    limit: Count | None = None
+    tuning: FractionBelowOne = 0.0
+    exclude_file: Any = None
+    weights_file: Any = None
+
+    def __post_init__(self) -> None:
+        if (self.intensity == "window") != (self.window is not None):
+            raise UserError("data.intensity=window needs data.window=[LOW,HIGH], and data.window data.intensity=window")
+        if self.window is not None and self.window[0] >= self.window[1]:
+            raise UserError(f"data.window must be two numbers, the lower one first; got {list(self.window)}")
+        if self.labels[:1] != (0,) or len({*self.labels, self.ignore}) <= len(self.labels) or len(self.labels) < 2:
+            raise UserError(
+                f"data.labels must be different values, 0 (background) first and without data.ignore; "
+                f"got {list(self.labels)} and {self.ignore}"
+            )
+        self.budget  # noqa: B018 - refuses what is no size
+
+    @property
+    def budget(self) -> int:
+        """``memory`` in bytes."""
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([MGT]B)", str(self.memory).upper())
+        if found is None:
+            raise UserError(f"data.memory must be a size such as 500MB or 8GB, got {self.memory!r}")
+        return int(float(found[1]) * _UNITS[found[2]])
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedSettings:
+    """The ``model`` group of a planned DynUNet, see :mod:`.planning`; None leaves it to the plan."""
+
+    name: str
+    base_filters: Count = 32
+    max_filters: Count | None = None
+    stages: Count | None = None
+    deep_supervision: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeAugmentationSettings:
+    """The ``augmentation`` group: each change with its range and the probability that it befalls a patch.
+
+    Those marked "per channel" befall each channel with one half besides. See :mod:`.augmentation`.
+    """
+
+    mirror: Fraction = 0.0
+    rotation: Angle = 30.0
+    rotation_probability: Fraction = 0.0
+    scaling: tuple[Positive, Positive] = (0.7, 1.4)
+    scaling_probability: Fraction = 0.0
+    noise_variance: NonNegative = 0.1
+    noise_probability: Fraction = 0.0
+    blur: tuple[Positive, Positive] = (0.5, 1.0)
+    blur_probability: Fraction = 0.0
+    brightness: tuple[Positive, Positive] = (0.75, 1.25)
+    brightness_probability: Fraction = 0.0
+    contrast: tuple[Positive, Positive] = (0.75, 1.25)
+    contrast_probability: Fraction = 0.0
+    low_resolution: tuple[Positive, Positive] = (0.5, 1.0)
+    low_resolution_probability: Fraction = 0.0
+    gamma: tuple[Positive, Positive] = (0.7, 1.5)
+    gamma_probability: Fraction = 0.0
+    inverted_gamma_probability: Fraction = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, tuple) and value[0] > value[1]:
+                raise UserError(f"augmentation.{name} must be two numbers, the lower one first; got {list(value)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeEvaluationSettings:
+    """The headline is the mean over the ``last_k`` epochs; training images are evaluated every ``train_every``.
+
+    ``surface`` adds HD95 and, at ``tolerance`` mm, the normalized surface Dice.
+    """
+
+    last_k: Count = 10
+    train_every: Count = 5
+    surface: bool = False
+    tolerance: Positive = 1.0
+
+
+@dataclass(frozen=True)
+class VolumeSettings:
+    """All groups but ``loss`` and ``model``, which are checked by those who build from them."""
+
+    run: RunSettings
+    optim: OptimSettings
+    data: VolumeDataSettings
+    noise: MaskNoiseSettings
+    augmentation: VolumeAugmentationSettings
+    evaluation: VolumeEvaluationSettings
+    criterion: CriterionSettings
+    records: frozenset[str]
+
+
+def is_of_volumes(config: DictConfig) -> bool:
+    """Whether the configuration is one of this package."""
+    return config.get("data", {}).get("name") in DATA_NAMES
+
+
+def read_volume_settings(config: DictConfig) -> VolumeSettings:
+    """The checked settings of a configuration with one seed.
+
+    Raises:
+        UserError: naming the setting that is unknown or out of range.
+    """
+    own = {name: value for name, value in plain(config.loss).items() if name == "dice_weight"}
+    run = checked(RunSettings, top_level(config))
+    if run.channels_last:
+        raise UserError("channels_last=true is for data of images, not of volumes")
+    return VolumeSettings(
+        run=run,
+        optim=checked(OptimSettings, plain(config.optim), "optim"),
+        data=checked(VolumeDataSettings, plain(config.data), "data"),
+        noise=checked(MaskNoiseSettings, plain(config.noise), "noise"),
+        augmentation=checked(VolumeAugmentationSettings, plain(config.augmentation), "augmentation"),
+        evaluation=checked(VolumeEvaluationSettings, plain(config.evaluation), "evaluation"),
+        criterion=checked(CriterionSettings, own, "loss"),
+        records=checked_records(run.record, RECORDS, fold=run.fold),
+    )

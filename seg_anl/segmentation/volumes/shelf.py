@@ -1,0 +1,109 @@
+"""Prepared volumes: in memory up to a budget, beyond it in files that are mapped into memory.
+
+A patch cut from a mapped file reads that patch alone, and the system keeps in its own cache what is read often. Files
+are named by what they are made from, written aside and renamed; a later run finds them, whatever ended the one before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from seg_anl.records import UserError, make_directory, written_aside
+
+from .cases import Case
+from .preparation import Preparation, Volume
+
+FORMAT = 1  # of what is prepared: another number makes all files anew
+
+
+class Shelf:
+    """Keeps arrays while ``budget`` bytes of memory last, then in ``folder``."""
+
+    def __init__(self, budget: int, folder: Path) -> None:
+        self.left, self.folder = budget, folder
+
+    def kept(self, array: NDArray[Any], key: str) -> NDArray[Any]:
+        """``array``, or the same in a file under ``key``."""
+        if array.nbytes <= self.left:
+            self.left -= array.nbytes
+            return array
+        self.left = 0  # what comes later goes to files, too: which does not depend on sizes that happen to fit
+        path = make_directory(self.folder) / f"{key}.npy"
+        with written_aside(path) as aside, open(aside, "wb") as file:
+            np.save(file, array, allow_pickle=False)
+        return self._mapped(path)
+
+    def stored(self, *keys: str) -> list[NDArray[Any]] | None:
+        """What an earlier run has written under these keys, or None where one is missing."""
+        paths = [self.folder / f"{key}.npy" for key in keys]
+        return list(map(self._mapped, paths)) if all(path.is_file() for path in paths) else None
+
+    def _mapped(self, path: Path) -> NDArray[Any]:
+        try:
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: damaged; delete it, it will be made anew ({error})") from error
+
+
+def load_volumes(
+    cases: Sequence[Case], preparation: Preparation, shelf: Shelf, *, workers: int, progress: bool
+) -> list[Volume]:
+    """All cases prepared, in their order, by ``workers`` threads, which change nothing but the time.
+
+    Raises:
+        UserError: naming the first file that is damaged or does not fit, and how many more there are.
+    """
+
+    def prepared(case: Case) -> Volume:
+        stored = shelf.stored(*_keys(case, preparation))
+        if stored is None:
+            return preparation.volume(case)
+        image, mask = stored
+        return Volume(case.item, image, mask, preparation.spacing(case))
+
+    volumes, errors = [], []
+    made = _in_threads(prepared, cases, max(1, workers))
+    shown = tqdm(made, total=len(cases), unit="case", leave=False, disable=not progress, dynamic_ncols=True)
+    for case, found in zip(cases, shown, strict=True):
+        if isinstance(found, UserError):
+            errors.append(found)
+        elif not errors:
+            pairs = zip((found.image, found.mask), _keys(case, preparation), strict=True)
+            image, mask = (each if isinstance(each, np.memmap) else shelf.kept(each, key) for each, key in pairs)
+            volumes.append(replace(found, image=image, mask=mask))
+    if errors:
+        others = f" (and {len(errors) - 1} more files with errors)" if len(errors) > 1 else ""
+        raise UserError(f"{errors[0]}{others}")
+    return volumes
+
+
+def _in_threads(
+    function: Callable[[Case], Volume], cases: Sequence[Case], workers: int
+) -> Iterator[Volume | UserError]:
+    """Results in order; at most ``workers`` wait to be taken, so memory stays bounded."""
+
+    def tried(case: Case) -> Volume | UserError:
+        try:
+            return function(case)
+        except UserError as error:
+            return error
+
+    with ThreadPoolExecutor(workers) as pool:
+        for start in range(0, len(cases), workers):
+            yield from pool.map(tried, cases[start : start + workers])
+
+
+def _keys(case: Case, preparation: Preparation) -> tuple[str, str]:
+    files = [path for path in (*case.images, case.mask) if path is not None]
+    stats = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    digest = hashlib.sha256(repr((FORMAT, stats, preparation)).encode()).hexdigest()[:24]
+    return f"{digest}-image", f"{digest}-mask"

@@ -1,0 +1,275 @@
+"""Files of volumes: what is read of every kind, what is refused, and that predictions lie where their image does."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import nibabel
+import numpy as np
+import pytest
+import torch
+
+from seg_anl.records import UserError
+from seg_anl.segmentation.volumes.cases import Case, find_cases, image_cases
+from seg_anl.segmentation.volumes.files import read_geometry, read_volume, target_name, write_labels
+from seg_anl.segmentation.volumes.labels import IGNORED, Labels
+from seg_anl.segmentation.volumes.planning import planned_patch
+from seg_anl.segmentation.volumes.preparation import Preparation, find_frame, scaled
+from seg_anl.segmentation.volumes.settings import VolumeDataSettings
+
+from .volume_files import affine_of, balls, nnunet_dataset, save
+
+TWO = Labels.plain((0, 1, 2))
+
+
+def prepared(case: Case, spacing: object = None) -> Preparation:
+    return Preparation(find_frame([case], spacing), TWO, "zscore", None)
+
+
+def saved(folder: Path, affine: np.ndarray, shape: tuple[int, ...] = (20, 18, 12)) -> tuple[Case, np.ndarray]:
+    image, mask = balls(shape, affine, 0)
+    paths = save(folder / "a.nii.gz", image, affine), save(folder / "a_mask.nii.gz", mask, affine)
+    return Case("a", paths[:1], paths[1]), mask
+
+
+@pytest.mark.parametrize("axes", ["RAS", "LPS", "PIR"])
+def test_any_orientation_becomes_ras_and_comes_back(tmp_path: Path, axes: str) -> None:
+    case, mask = saved(tmp_path, affine_of((1, 1.5, 2), axes, angle=15))
+    preparation = prepared(case)
+    volume = preparation.volume(case)
+    canonical = nibabel.as_closest_canonical(nibabel.load(case.mask))
+    np.testing.assert_array_equal(volume.mask, canonical.get_fdata())
+    assert volume.spacing == pytest.approx(canonical.header.get_zooms(), rel=1e-5)
+    one_hot = torch.nn.functional.one_hot(torch.from_numpy(volume.mask).long()).movedim(-1, 0).float()
+    np.testing.assert_array_equal(preparation.image(case).restored(one_hot).argmax(0), mask)
+
+
+def test_resampling_keeps_mm_and_the_way_back(tmp_path: Path) -> None:
+    """A ball keeps its volume in mm^3 on a finer grid, and comes back nearly whole."""
+    case, mask = saved(tmp_path, affine_of((1, 1, 3), "PIR", angle=20), (22, 8, 24))
+    preparation = prepared(case, (1.0, 1.0, 1.0))
+    volume = preparation.volume(case)
+    assert volume.mask.size == pytest.approx(mask.size * 3, rel=0.2)
+    assert (volume.mask == 1).sum() == pytest.approx((mask == 1).sum() * 3, rel=0.1)
+    one_hot = torch.nn.functional.one_hot(torch.from_numpy(volume.mask).long(), 3).movedim(-1, 0).float()
+    back = preparation.image(case).restored(one_hot).argmax(0).numpy()
+    assert back.shape == mask.shape
+    assert 2 * ((back == 1) & (mask == 1)).sum() / ((back == 1).sum() + (mask == 1).sum()) > 0.95
+
+
+def test_what_is_zero_everywhere_is_cut_off_and_predicted_background(tmp_path: Path) -> None:
+    image, mask = np.zeros((20, 20, 20), np.float32), np.zeros((20, 20, 20), np.uint8)
+    image[4:14, 5:17, 6:18], mask[8:10, 8:10, 8:10] = 7.0, 1
+    image[5, 5:17, 6:18] = 9
+    paths = save(tmp_path / "a.nii", image, affine_of()), save(tmp_path / "m.nii", mask, affine_of())
+    case = Case("a", paths[:1], paths[1])
+    preparation = prepared(case)
+    volume = preparation.volume(case)
+    assert volume.mask.shape == (10, 12, 12)
+    assert (volume.image.mean(), volume.image.std()) == pytest.approx((0, 1), abs=1e-5)
+    back = preparation.image(case).restored(torch.ones(1, 10, 12, 12))[0]
+    assert back.shape == mask.shape
+    np.testing.assert_array_equal(back > 0, image > 0)
+
+
+def test_sixteen_bits_stay_sixteen_bits(tmp_path: Path) -> None:
+    values = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) * 15
+    for name, array in (
+        ("a.png", values),
+        ("b.tiff", values),
+        ("c.png", np.stack([values, values // 2, values // 3], -1)),
+    ):
+        cv2.imwrite(str(tmp_path / name), array)
+        found, _ = read_volume(tmp_path / name)
+        assert found.shape == (1 if array.ndim == 2 else 3, 64, 64, 1)
+        np.testing.assert_array_equal(found[-1, ..., 0], values)  # red comes last in OpenCV, and first here
+        break_even = scaled(torch.from_numpy(found.astype(np.float32)), "window", (0, 61425))
+        assert len(break_even[0].unique()) == values.size
+    np.testing.assert_array_equal(found[0, ..., 0], values // 3)
+
+
+@pytest.mark.parametrize("ending", ["nrrd", "mha"])
+def test_other_formats_lie_where_nifti_does(tmp_path: Path, ending: str) -> None:
+    itk = pytest.importorskip("SimpleITK")
+    case, mask = saved(tmp_path, affine_of((1, 1.5, 2), "LPS", angle=10))
+    path = tmp_path / f"b.{ending}"
+    itk.WriteImage(itk.ReadImage(str(case.images[0])), str(path))
+    values, affine = read_volume(path)
+    expected, where = read_volume(case.images[0])
+    np.testing.assert_array_equal(values, expected)
+    np.testing.assert_allclose(affine, where, atol=1e-4)
+    write_labels(path, mask, tmp_path / "out" / target_name(path, "b"))
+    np.testing.assert_array_equal(read_volume(tmp_path / f"out/b.{ending}")[0][0], mask)
+    np.testing.assert_allclose(read_geometry(tmp_path / f"out/b.{ending}")[1], affine, atol=1e-5)
+
+
+def test_a_dicom_series_is_one_volume(tmp_path: Path) -> None:
+    itk = pytest.importorskip("SimpleITK")
+    values = np.random.default_rng(0).integers(0, 1000, (4, 6, 5)).astype(np.int16)  # slices, rows, columns
+    (tmp_path / "images/s").mkdir(parents=True)
+    for number, plane in enumerate(values):
+        image = itk.GetImageFromArray(plane[None])
+        image.SetSpacing((0.5, 0.75, 3.0))
+        position = "\\".join(map(str, (1.0, 2.0, 3.0 * number)))
+        tags = {
+            "0008|0060": "CT",
+            "0020|000e": "1.2.3",
+            "0020|0032": position,
+            "0020|0037": "1\\0\\0\\0\\1\\0",
+            "0020|0013": str(number),
+            "0008|0018": f"1.2.3.{number}",
+        }
+        for tag, value in tags.items():
+            image.SetMetaData(tag, value)
+        writer = itk.ImageFileWriter()
+        writer.KeepOriginalImageUIDOn()
+        writer.SetFileName(str(tmp_path / f"images/s/{number}.dcm"))
+        writer.Execute(image)
+    ((item, paths),) = image_cases(tmp_path / "images").items()
+    found, affine = read_volume(paths[0])
+    assert item == "s"
+    np.testing.assert_array_equal(found[0], values.transpose(2, 1, 0))
+    np.testing.assert_allclose(np.abs(np.diag(affine)[:3]), (0.5, 0.75, 3.0))
+    write_labels(paths[0], found[0] > 500, tmp_path / target_name(paths[0], "s"))
+    np.testing.assert_allclose(nibabel.load(tmp_path / "s.nii.gz").affine, affine)
+
+
+def test_masks_carry_their_images_header(tmp_path: Path) -> None:
+    case, mask = saved(tmp_path, affine_of((0.7, 1.1, 2.5), "PIR", angle=17))
+    write_labels(case.images[0], np.where(mask == 2, 420, mask.astype(int)), tmp_path / "out/a.nii.gz")
+    source, made = nibabel.load(case.images[0]), nibabel.load(tmp_path / "out/a.nii.gz")
+    for name in ("pixdim", "qform_code", "sform_code", "srow_x", "quatern_b", "xyzt_units", "dim"):
+        np.testing.assert_array_equal(source.header[name], made.header[name])
+    assert set(np.unique(made.get_fdata())) == {0, 1, 420}
+
+
+def test_channels_in_files_or_in_one(tmp_path: Path) -> None:
+    affine = affine_of()
+    image, mask = balls((16, 16, 16), affine, 0)
+    both = np.stack([image, image**2], -1)
+    save(tmp_path / "one/images/ä 1.nii.gz", both, affine)
+    save(tmp_path / "one/masks/ä 1.nii.gz", mask, affine)
+    for number in range(2):
+        save(tmp_path / f"two/images/ä 1_000{number}.nii.gz", both[..., number], affine)
+    save(tmp_path / "two/masks/ä 1.nii.gz", mask, affine)
+    found = []
+    for name in ("one", "two"):
+        for more in (2, 3):  # cases whose names end as channels do
+            save(tmp_path / name / f"images/b_000{more}{'_0000' if name == 'two' else ''}.nii.gz", image, affine)
+            save(tmp_path / name / f"masks/b_000{more}.nii.gz", mask, affine)
+        cases = find_cases(
+            VolumeDataSettings(name="volumes", root=str(tmp_path / name), labels=(0, 1, 2), test_share=0.34), 0
+        )
+        assert cases.suffixed == (name == "two")
+        (case,) = [case for case in cases.train + cases.test if case.item == "ä 1"]
+        assert {case.item for case in cases.train + cases.test} == {"ä 1", "b_0002", "b_0003"}
+        found.append(prepared(case).volume(case))
+    np.testing.assert_array_equal(found[0].image, found[1].image)
+    assert found[0].image.shape == (2, 16, 16, 16)
+
+
+def test_labels_of_a_description() -> None:
+    regions = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "enhancing": 3, "ignore": 4}
+    labels = Labels.of_description({"labels": regions, "regions_class_order": [1, 2, 3]}, "dataset.json")
+    stored = np.array([0, 1, 2, 3, 4])
+    assert labels.indices(stored, "a").tolist() == [0, 1, 2, 3, IGNORED]
+    assert labels.multi_hot()[torch.from_numpy(labels.indices(stored, "a")).long()].tolist() == [
+        [0, 0, 0],
+        [1, 0, 0],
+        [1, 1, 0],
+        [1, 1, 1],
+        [255] * 3,
+    ]
+    assert labels.decided(labels.multi_hot()[:4].T.float()).tolist() == [0, 1, 2, 3]
+    plain = Labels.of_description({"labels": {"b": 2, "a": 1, "background": 0}}, "dataset.json")
+    assert (plain.names, plain.heads) == (("a", "b"), 3)
+
+
+def _shifted(root: Path) -> None:
+    path = root / "labelsTr/case 0.nii.gz"
+    image = nibabel.load(path)
+    save(path, np.asarray(image.dataobj), image.affine + np.diag([0, 0, 0.5, 0]))
+
+
+def _cropped(root: Path) -> None:
+    path = root / "labelsTr/case 0.nii.gz"
+    image = nibabel.load(path)
+    save(path, np.asarray(image.dataobj)[:-1], image.affine)
+
+
+def _truncated(root: Path) -> None:
+    path = root / "imagesTr/case 0_0000.nii.gz"
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+def _with_nan(root: Path) -> None:
+    path = root / "imagesTr/case 0_0000.nii.gz"
+    image = nibabel.load(path)
+    values = np.asarray(image.dataobj).copy()
+    values[3, 3, 3] = np.nan
+    save(path, values, image.affine)
+
+
+def _stranger(root: Path) -> None:
+    path = root / "labelsTr/case 0.nii.gz"
+    image = nibabel.load(path)
+    values = np.asarray(image.dataobj).copy()
+    values[3, 3, 3] = 7
+    save(path, values, image.affine)
+
+
+def _two_channels(root: Path) -> None:
+    description = json.loads((root / "dataset.json").read_text())
+    (root / "dataset.json").write_text(json.dumps(description | {"channel_names": {"0": "T1", "1": "T2"}}))
+
+
+def _coarser(root: Path) -> None:
+    path, affine = "case 0", affine_of((1, 1, 3))
+    image, mask = balls((24, 24, 14), affine, 0)
+    save(root / f"imagesTr/{path}_0000.nii.gz", image, affine)
+    save(root / f"labelsTr/{path}.nii.gz", mask, affine)
+
+
+def all_prepared(root: Path) -> None:
+    found = find_cases(VolumeDataSettings(name="nnunet", root=str(root)), 0)
+    cases = found.train + found.test
+    preparation = Preparation(find_frame(cases, None), found.labels, "zscore", None)
+    for case in cases:
+        preparation.volume(case)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (
+            _shifted,
+            r"case 0.nii.gz: lies elsewhere than .*case 0_0000.nii.gz: its affine is RAS \[\[.*\]\], the other's RAS",
+        ),
+        (_cropped, r"case 0.nii.gz: 23 x 24 x 14 voxels, but .*case 0_0000.nii.gz has 24 x 24 x 14"),
+        (_truncated, r"case 0_0000.nii.gz: cannot be read as nii.gz: "),
+        (_with_nan, r"case 0_0000.nii.gz: 1 voxels are NaN or infinite"),
+        (_stranger, r"case 0.nii.gz: holds the values 7, which are no labels; expected 0, 1, 2$"),
+        (_two_channels, r"case 0_0001.nii.gz: missing; it is the channel 'T2' of case 0"),
+        (_coarser, r"voxels of 1 x 1 x [23] mm, but .* has 1 x 1 x [23] mm; set data.spacing"),
+    ],
+)
+def test_bad_files_are_named(tmp_path: Path, damage: Callable[[Path], None], message: str) -> None:
+    root = nnunet_dataset(tmp_path, 3)
+    damage(root)
+    with pytest.raises(UserError) as caught:
+        all_prepared(root)
+    assert re.search(message, str(caught.value))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_patch_must_fit_images_and_network() -> None:
+    shapes = [(30, 40, 20), (34, 44, 24)]
+    with pytest.raises(UserError, match=re.escape("larger than all images, which have up to [34, 44, 24] voxels")):
+        planned_patch((64, 64, 64), (1, 1, 1), shapes, divisible=True)
+    with pytest.raises(UserError, match=re.escape("take [24, 24, 16]")):
+        planned_patch((22, 24, 16), (1, 1, 1), shapes, divisible=True)
+    assert planned_patch(None, (1, 1, 1), shapes, divisible=True) == (32, 48, 24)

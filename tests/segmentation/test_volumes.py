@@ -1,0 +1,162 @@
+"""seg-anl-train and seg-anl-predict on volumes, from files to files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import nibabel
+import numpy as np
+import pytest
+
+from seg_anl.engine.command import compose
+from seg_anl.records import UserError
+from seg_anl.segmentation.experiment import train
+from seg_anl.segmentation.mask_prediction import predict_masks
+
+from .volume_files import affine_of, balls, nnunet_dataset, save
+
+QUICK = ["model.base_filters=4", "progress=false", "device=cpu", "data.patch=[16,16,8]", "data.test_share=0.34"]
+PREDICT = {"overlay": False, "checkpoint": "last", "device": "cpu", "overwrite": False, "trust": False}
+
+
+def trained(*settings: str) -> Path:
+    (run,) = train(compose("segmentation", [*QUICK, *settings]))
+    return run.path
+
+
+def test_killed_resumed_mapped_and_with_more_workers_all_the_same(tmp_path: Path) -> None:
+    root = nnunet_dataset(tmp_path / "Dataset 501_Bälle", 7, ignore=3)
+    settings = [
+        "data=nnunet",
+        f"data.root={root}",
+        "noise.alpha=0.7",
+        "epochs=5",
+        "loss=anl_ce",
+        "evaluation.surface=true",
+        "evaluation.train_every=2",
+        "data.tuning=0.2",
+    ]
+    killed = tmp_path / "killed"
+    command = [sys.executable, "-m", "seg_anl.segmentation.train", *QUICK, *settings, f"run_dir={killed}", "workers=1"]
+    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+    until = time.monotonic() + 200
+    while not (killed / "checkpoints/last.pt").exists() and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (killed / "summary.json").exists()
+    trained(*settings, f"run_dir={killed}", "workers=1")
+    whole = trained(
+        *settings, f"run_dir={tmp_path / 'whole'}", "workers=4", "data.memory=0MB", f"data.cache={tmp_path / 'cache'}"
+    )
+    assert (killed / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
+    assert len(list((tmp_path / "cache").glob("*-image.npy"))) == 7
+
+    rows = list(csv.DictReader((whole / "metrics.csv").open()))
+    assert [int(row["epoch"]) for row in rows if row["split"] == "test"] == list(range(5))
+    assert {"dice_ball", "dice_moon", "hd95", "nsd"} <= rows[0].keys()
+    summary = json.loads((whole / "summary.json").read_text())
+    assert summary["headline"] == "test/dice"
+    cases = list(csv.DictReader((whole / "cases.csv").open()))
+    last = next(row for row in reversed(rows) if row["split"] == "test")
+    mean = np.mean([float(row["dice"]) for row in cases if row["structure"] == "ball"])
+    assert float(last["dice_ball"]) == pytest.approx(mean)
+
+    predict_masks(whole, root / "imagesTr", tmp_path / "out", **PREDICT)
+    for number in range(7):
+        image = nibabel.load(root / f"imagesTr/case {number}_0000.nii.gz")
+        mask = nibabel.load(tmp_path / f"out/case {number}.nii.gz")
+        assert mask.shape == image.shape
+        np.testing.assert_array_equal(mask.affine, image.affine)
+        assert set(np.unique(mask.get_fdata())) <= {0, 1, 2}  # never the ignore label
+    with pytest.raises(UserError, match="exists already"):
+        predict_masks(whole, root / "imagesTr", tmp_path / "out", **PREDICT)
+
+
+def test_regions_with_an_ignore_label_are_learned(tmp_path: Path) -> None:
+    labels = {"background": 0, "both": [1, 2], "moon": 2}
+    root = nnunet_dataset(tmp_path / "data", 6, labels=labels, ignore=3, regions_class_order=[1, 2])
+    run = trained(
+        "data=nnunet",
+        f"data.root={root}",
+        "loss=ce",
+        "epochs=12",
+        "optim.lr=0.01",
+        f"run_dir={tmp_path / 'run'}",
+        "augmentation=light",
+        "data.patches=2",
+    )
+    metrics = json.loads((run / "summary.json").read_text())["metrics"]
+    assert metrics["test/dice_both"]["best"] > 0.6
+    predict_masks(run, root / "imagesTr/case 1_0000.nii.gz", tmp_path / "out", **PREDICT)
+    assert set(np.unique(nibabel.load(tmp_path / "out/case 1.nii.gz").get_fdata())) <= {0, 1, 2}
+
+
+def test_sixteen_bit_pictures_of_another_label_and_folds(tmp_path: Path) -> None:
+    """Pictures are volumes of one slice: 2-D networks, masks written as pictures with their own values."""
+    generator = np.random.default_rng(0)
+    for number in range(8):
+        image = generator.integers(20000, 30000, (40, 36), dtype=np.uint16)
+        mask = np.zeros((40, 36), np.uint8)
+        mask[8 + number : 20 + number, 10:24] = 200
+        for folder, array in (("images", image + 20000 * (mask > 0).astype(np.uint16)), ("masks", mask)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            cv2.imwrite(str(tmp_path / folder / f"röntgen {number}.png"), array)
+    settings = [
+        "data=volumes",
+        f"data.root={tmp_path}",
+        "data.patch=[32,32]",
+        "data.labels=[0,200]",
+        "data.intensity=percentile",
+    ]
+    settings += [
+        "epochs=4",
+        "loss=ce",
+        "optim.lr=0.01",
+        "folds=2",
+        "fold=1",
+        "loss.dice_weight=1",
+        "data.patches=8",
+        f"run_dir={tmp_path / 'run'}",
+    ]
+    run = trained(*settings)
+    assert json.loads((run / "summary.json").read_text())["metrics"]["test/dice"]["best"] > 0.8
+    items = json.loads((run / "predictions/predictions.json").read_text())["items"]
+    with np.load(run / f"predictions/{items[0]}.npz") as archive:
+        assert archive["probabilities"].shape == (2, 40, 36)
+    predict_masks(run, tmp_path / "images", tmp_path / "out", **PREDICT)
+    mask = cv2.imread(str(tmp_path / "out/röntgen 3.png"), cv2.IMREAD_UNCHANGED)
+    assert set(np.unique(mask)) == {0, 200}
+
+
+def test_monai_networks_by_name(tmp_path: Path) -> None:
+    """A patch that a network cannot take is refused before anything is written."""
+    affine = affine_of()
+    for number in range(3):
+        image, mask = balls((32, 32, 32), affine, number)
+        save(tmp_path / f"data/images/{number}.nii.gz", image, affine)
+        save(tmp_path / f"data/masks/{number}.nii.gz", (mask > 0).astype(np.uint8), affine)
+    quick = [setting for setting in QUICK if "base_filters" not in setting]
+    quick += [
+        "data=volumes",
+        f"data.root={tmp_path / 'data'}",
+        "model=monai",
+        "epochs=1",
+        f"run_dir={tmp_path / 'run'}",
+    ]
+    swin = compose(
+        "segmentation", [*quick, "model.network=SwinUNETR", "+model.feature_size=12", "data.patch=[20,20,20]"]
+    )
+    with pytest.raises(UserError, match=r"model.network=SwinUNETR cannot take data.patch=\[20, 20, 20\]"):
+        train(swin)
+    assert not (tmp_path / "run/config.yaml").exists()
+    segresnet = ["model.network=SegResNet", "+model.init_filters=8", "data.patch=[32,32,16]"]
+    assert train(compose("segmentation", [*quick, *segresnet]))[0].finished
