@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from seg_anl.engine.checkpoint import load_model
 from seg_anl.engine.distribution import Process, is_main_process
 from seg_anl.engine.division import Division, divided
-from seg_anl.engine.experiment import Experiment, print_result, run_experiments
+from seg_anl.engine.experiment import Experiment, print_result, run_experiments, tuning_metric
 from seg_anl.engine.ledger import Metrics
 from seg_anl.engine.loop import Task
 from seg_anl.engine.optimization import loss_from_config
@@ -59,11 +59,13 @@ def train(config: DictConfig) -> list[RunDirectory]:
     return run_experiments(experiments, at_once=experiments[0].settings.runs_per_device)
 
 
-def train_and_print(config: DictConfig) -> None:
-    """Train, then print each run's result table."""
-    for run in train(config):
+def train_and_print(config: DictConfig) -> float:
+    """Train, then print each run's result table; returns the mean of their tuning metrics."""
+    runs = train(config)
+    for run in runs:
         if is_main_process():
             print_result(run, f"tables    seg-anl-report {run.path}")
+    return tuning_metric(runs)
 
 
 class ClassificationExperiment(Experiment[Dataset, Labels]):

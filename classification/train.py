@@ -43,7 +43,7 @@ def main() -> None:
     hydra_command("seg-anl-classify", "classification", HELP, _train)
 
 
-def _train(config: DictConfig) -> None:
+def _train(config: DictConfig) -> float:
     # Imported step by step: a misspelled name is refused without SciPy, a wrong value without torch.
     from .settings import read_settings
 
@@ -51,7 +51,7 @@ def _train(config: DictConfig) -> None:
         read_settings(one)
     from .experiment import train_and_print
 
-    train_and_print(config)
+    return train_and_print(config)
 
 
 if __name__ == "__main__":

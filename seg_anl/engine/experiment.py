@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -146,6 +147,19 @@ def _fitted(
         return [fit(one.model, one.loss, one.task, loop, optim, one.run, process)]
     except UserError as error:
         return [error]
+
+
+def tuning_metric(runs: Sequence[RunDirectory]) -> float:
+    """The mean over finished runs of what a search may go by: the headline, on the held-out part of the noisy training
+    set where there is one (``data.tuning``), else on the test set."""
+    values = []
+    for run in runs:
+        summary = run.summary
+        assert summary is not None
+        metrics, headline = summary["metrics"], summary["headline"]
+        held_out = f"tuning/{headline.partition('/')[2]}"
+        values.append(metrics[held_out if held_out in metrics else headline]["last_k_mean"])
+    return statistics.fmean(values)
 
 
 def print_result(run: RunDirectory, *hints: str) -> None:

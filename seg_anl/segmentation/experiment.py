@@ -15,7 +15,7 @@ from data_prep.pairing import find_pairs
 from seg_anl.engine.batches import ResidentBatches
 from seg_anl.engine.distribution import Process, is_main_process
 from seg_anl.engine.division import Division, divided
-from seg_anl.engine.experiment import Experiment, print_result, run_experiments
+from seg_anl.engine.experiment import Experiment, print_result, run_experiments, tuning_metric
 from seg_anl.engine.ledger import Metrics
 from seg_anl.engine.loop import Task
 from seg_anl.engine.run_directory import RunDirectory, run_path
@@ -48,12 +48,14 @@ def train(config: DictConfig) -> list[RunDirectory]:
     return run_experiments([SegmentationExperiment(one) for one in of_each_run(config)])
 
 
-def train_and_print(config: DictConfig) -> None:
-    """Train, then print each run's result table."""
-    for run in train(config):
+def train_and_print(config: DictConfig) -> float:
+    """Train, then print each run's result table; returns the mean of their tuning metrics."""
+    runs = train(config)
+    for run in runs:
         if is_main_process():
             picture, predict = run.path / "report.png", f"seg-anl-predict {run.path} IMAGES OUT --overlay"
             print_result(run, f"picture   {picture}", f"predict   {predict}")
+    return tuning_metric(runs)
 
 
 class SegmentationExperiment(Experiment[Splits, NoisyMasks]):

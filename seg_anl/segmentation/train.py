@@ -40,7 +40,7 @@ def main() -> None:
     hydra_command("seg-anl-train", "segmentation", HELP, _train)
 
 
-def _train(config: DictConfig) -> None:
+def _train(config: DictConfig) -> float:
     # Imported step by step: a misspelled name is refused without SciPy, a wrong value without torch.
     from .settings import read_settings
 
@@ -48,7 +48,7 @@ def _train(config: DictConfig) -> None:
         read_settings(one)
     from .experiment import train_and_print
 
-    train_and_print(config)
+    return train_and_print(config)
 
 
 if __name__ == "__main__":
