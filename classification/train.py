@@ -32,6 +32,7 @@ Settings (SETTING=VALUE; command line over preset over default):
   record=[probabilities,gradients,features]  record_every    what some figures of seg-anl-report need
   seed=N | [N,M,...]  runs_per_device   several seeds, so many of them at once
   epochs batch_size precision compile channels_last device workers run_root run_dir
+  logger=tensorboard | wandb | mlflow | trackio   or a list of them
 
 The run directory follows from the settings. The same command on it resumes a run that was stopped and leaves a finished
 one alone. It ends with a table, RUN/summary.json and RUN/metrics.csv; seg-anl-report makes tables of many runs.

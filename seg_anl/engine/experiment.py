@@ -176,7 +176,8 @@ def print_result(run: RunDirectory, *hints: str) -> None:
         spread = "" if values["last_k_std"] is None else f"{values['last_k_std']:.4f}"
         numbers = "".join(f"{values[key]:>9.4f}" for key in ("last", "last_k_mean"))
         print(f"{name:<28}{numbers}{spread:>9}{values['best']:>9.4f}   epoch {values['best_epoch'] + 1}")
-    print(f"\ncurves    tensorboard --logdir {run.path / 'tb'}", *hints, sep="\n")
+    board = run.path / "tb"
+    print("", *([f"curves    tensorboard --logdir {board}"] if board.exists() else []), *hints, sep="\n")
 
 
 def _silent(*_: object) -> None:

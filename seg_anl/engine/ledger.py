@@ -1,4 +1,4 @@
-"""What is kept of a run while it trains: metric rows, checkpoints and TensorBoard's events."""
+"""What is kept of a run while it trains: metric rows, checkpoints, and curves for TensorBoard and others."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from torch.utils.tensorboard import SummaryWriter
-
 from seg_anl.records import MetricRow
 
 from .checkpoint import load_checkpoint, save_checkpoint
 from .distribution import Process
+from .loggers import Logger, open_loggers
 from .run_directory import RunDirectory
 
 Metrics = dict[str, dict[str, float]]
@@ -26,6 +25,7 @@ class Ledger:
     Args:
         headline: split and metric that ``best.pt`` goes by; higher is better.
         parts: what a checkpoint holds, by name.
+        loggers: names of the services that follow the run.
 
     Attributes:
         first_epoch: the epoch (from 0) to train next.
@@ -33,7 +33,12 @@ class Ledger:
     """
 
     def __init__(
-        self, run: RunDirectory, headline: tuple[str, str], parts: Mapping[str, Any], process: Process
+        self,
+        run: RunDirectory,
+        headline: tuple[str, str],
+        parts: Mapping[str, Any],
+        process: Process,
+        loggers: tuple[str, ...],
     ) -> None:
         self.run, self.parts = run, parts
         self.split, self.metric = headline
@@ -44,19 +49,18 @@ class Ledger:
         self.best = max(
             (row.values.get(self.metric, -math.inf) for row in self.rows if row.split == self.split), default=-math.inf
         )
-        self.board = None
+        self.loggers: list[Logger] = []
         if process.is_main:
             run.write_environment(process.machine, resumed_at=self.first_epoch)
             run.write_metrics(self.rows)
-            self.board = SummaryWriter(str(run.path / "tb"), purge_step=self.first_epoch)
+            self.loggers = open_loggers(loggers, run, self.first_epoch)
 
     def close_epoch(self, epoch: int, metrics: Metrics, *, checkpoint: bool) -> float:
         """Write down a finished epoch, with a ``checkpoint`` to resume from where it is due; returns the headline."""
-        assert self.board is not None
         self.rows.extend(MetricRow(epoch, split, values) for split, values in metrics.items())
-        for split, values in metrics.items():
-            for name, value in values.items():
-                self.board.add_scalar(f"{split}/{name}", value, epoch)
+        flat = {f"{split}/{name}": value for split, values in metrics.items() for name, value in values.items()}
+        for logger in self.loggers:
+            logger.log(epoch, flat)
         headline = metrics.get(self.split, {}).get(self.metric, -math.inf)
         if headline > self.best:
             self.best = headline
@@ -67,6 +71,6 @@ class Ledger:
         return headline
 
     def close(self) -> None:
-        """Write out what TensorBoard still holds back."""
-        if self.board is not None:
-            self.board.close()
+        """Write out what the loggers still hold back."""
+        for logger in self.loggers:
+            logger.close()

@@ -20,7 +20,7 @@ from seg_anl.records.runs import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, SU
 from .settings import plain
 
 # Settings that say where and how fast, not what: they neither name a run nor keep it from being resumed.
-PLACE_SETTINGS = ("run_root", "run_dir", "device", "workers", "runs_per_device", "progress")
+PLACE_SETTINGS = ("run_root", "run_dir", "device", "workers", "runs_per_device", "progress", "logger")
 # Settings younger than the first recorded runs, with what those did: at this value they do not name a run either.
 LATER_SETTINGS = {"drop_last": True, **dict.fromkeys(("folds", "data.exclude_file", "data.weights_file"))}
 INPUTS_FILE, LOCK_FILE = "inputs.json", ".lock"
@@ -86,7 +86,7 @@ class RunDirectory:
         """
         if not (self.path / CONFIG_FILE).exists():
             return
-        before, now = _flat(self.config()), _flat(config)
+        before, now = flat_settings(self.config()), flat_settings(config)
         different = [
             f"{key}={before.get(key)} there, {now.get(key)} now"
             for key in sorted(before.keys() | now.keys())
@@ -208,7 +208,9 @@ def settings_digest(config: DictConfig, noise_follows_seed: bool = False) -> str
     the same.
     """
     left_out = {*PLACE_SETTINGS, "seed", "fold"}
-    settings = {name: _whole(value) for name, value in _flat(config).items() if name.split(".")[0] not in left_out}
+    settings = {
+        name: _whole(value) for name, value in flat_settings(config).items() if name.split(".")[0] not in left_out
+    }
     if noise_follows_seed and settings.get("noise.seed") == config.seed:
         del settings["noise.seed"]
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
@@ -221,7 +223,7 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _flat(config: DictConfig) -> dict[str, Any]:
+def flat_settings(config: DictConfig) -> dict[str, Any]:
     """Dotted names of the settings that say what a run is, with their resolved values; lists stay whole."""
 
     def walk(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:

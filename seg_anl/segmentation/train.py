@@ -26,6 +26,7 @@ Settings (SETTING=VALUE; command line over preset over default):
   preset=default | small | isic2017
   record=[masks]                        images, wrong masks and predictions, for `seg-anl-report --figure masks`
   seed=N | [N,M,...] epochs batch_size precision compile channels_last device workers run_root run_dir
+  logger=tensorboard | wandb | mlflow | trackio   or a list of them
 
 data=folder finds: images/ and masks/ below data.root (or images/train, images/test and masks/...; train/images, ...;
 images and *_mask, *_segmentation files side by side; the official ISIC-2017 folders). A mask has the stem of its image.
