@@ -208,14 +208,17 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
             drawn_as=list(map(str, range(len(data.train)))),
         )
 
-    def _plain_network(self, data: Dataset) -> nn.Module:
-        images, model = data.train.images, self.config.model
+    def image_shape(self, data: Dataset) -> tuple[int, int, int]:
+        """``(C, H, W)`` of the images as the network gets them."""
+        images = data.train.images
         if isinstance(images, FileImages):
-            channels, size = 3, self.given.augmentation.size_in_files()
-        else:
-            channels, size = images.shape[1], (images.shape[2], images.shape[3])
-        weights = model.get("weights")
-        return build_model(str(model.name), data.num_classes, channels, size, None if weights is None else str(weights))
+            return (3, *self.given.augmentation.size_in_files())
+        return images.shape[1], images.shape[2], images.shape[3]
+
+    def _plain_network(self, data: Dataset) -> nn.Module:
+        channels, *size = self.image_shape(data)
+        name, weights = str(self.config.model.name), self.config.model.get("weights")
+        return build_model(name, data.num_classes, channels, (size[0], size[1]), weights and str(weights))
 
     def _drawn(self, epoch: int, count: int) -> Iterator[Tensor]:
         """``count`` training samples drawn for the method, not augmented."""
