@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from seg_anl.engine.checkpoint import load_model
 from seg_anl.engine.distribution import Process, is_main_process
 from seg_anl.engine.division import Division, divided
-from seg_anl.engine.experiment import Experiment, print_result, run_experiments
+from seg_anl.engine.experiment import Experiment, print_result, run_experiments, tuning_metric
 from seg_anl.engine.ledger import Metrics
 from seg_anl.engine.loop import Task
 from seg_anl.engine.optimization import check_loss, loss_from_config
@@ -59,11 +59,13 @@ def train(config: DictConfig) -> list[RunDirectory]:
     return run_experiments(experiments, at_once=experiments[0].settings.runs_per_device)
 
 
-def train_and_print(config: DictConfig) -> None:
-    """Train, then print each run's result table."""
-    for run in train(config):
+def train_and_print(config: DictConfig) -> float:
+    """Train, then print each run's result table; returns the mean of their tuning metrics."""
+    runs = train(config)
+    for run in runs:
         if is_main_process():
             print_result(run, f"tables    seg-anl-report {run.path}")
+    return tuning_metric(runs)
 
 
 class ClassificationExperiment(Experiment[Dataset, Labels]):
@@ -207,14 +209,17 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
             drawn_as=list(map(str, range(len(data.train)))),
         )
 
-    def _plain_network(self, data: Dataset) -> nn.Module:
-        images, model = data.train.images, self.config.model
+    def image_shape(self, data: Dataset) -> tuple[int, int, int]:
+        """``(C, H, W)`` of the images as the network gets them."""
+        images = data.train.images
         if isinstance(images, FileImages):
-            channels, size = 3, self.given.augmentation.size_in_files()
-        else:
-            channels, size = images.shape[1], (images.shape[2], images.shape[3])
-        weights = model.get("weights")
-        return build_model(str(model.name), data.num_classes, channels, size, None if weights is None else str(weights))
+            return (3, *self.given.augmentation.size_in_files())
+        return images.shape[1], images.shape[2], images.shape[3]
+
+    def _plain_network(self, data: Dataset) -> nn.Module:
+        channels, *size = self.image_shape(data)
+        name, weights = str(self.config.model.name), self.config.model.get("weights")
+        return build_model(name, data.num_classes, channels, (size[0], size[1]), weights and str(weights))
 
     def _drawn(self, epoch: int, count: int) -> Iterator[Tensor]:
         """``count`` training samples drawn for the method, not augmented."""

@@ -38,6 +38,7 @@ Settings (SETTING=VALUE; command line over preset over default):
   data.exclude_file data.weights_file   samples to leave out, one a line; CSV of item,weight
   seed=N | [N,M,...]  runs_per_device   several seeds, so many of them at once
   epochs batch_size precision compile channels_last device workers run_root run_dir
+  logger=tensorboard | wandb | mlflow | trackio   or a list of them
 
 The run directory follows from the settings. The same command on it resumes a run that was stopped and leaves a finished
 one alone. It ends with a table, RUN/summary.json and RUN/metrics.csv; seg-anl-report makes tables of many runs.
@@ -52,7 +53,7 @@ def main() -> None:
     hydra_command("seg-anl-classify", "classification", HELP, _train)
 
 
-def _train(config: DictConfig) -> None:
+def _train(config: DictConfig) -> float:
     # Imported step by step: a misspelled name is refused without SciPy, a wrong value without torch.
     from seg_anl.engine.settings import of_each_run
 
@@ -62,7 +63,7 @@ def _train(config: DictConfig) -> None:
         read_settings(one)
     from .experiment import train_and_print
 
-    train_and_print(config)
+    return train_and_print(config)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 """Imports run one way: records <- losses <- engine <- {segmentation, classification}, and the others stay below engine.
+Above all is seg_anl.export.
 
 Read with ast, so that imports inside functions count too.
 """
@@ -20,6 +21,10 @@ BELOW = {
     "seg_anl.engine": {"seg_anl.records", "seg_anl.losses"},
     "seg_anl.segmentation": {"seg_anl.records", "seg_anl.losses", "seg_anl.engine", "data_prep"},
     "classification": {"seg_anl.records", "seg_anl.losses", "seg_anl.engine", "data_prep"},
+    "seg_anl.export": {
+        *("seg_anl.records", "seg_anl.losses", "seg_anl.engine", "data_prep"),
+        *("seg_anl.segmentation", "classification"),
+    },
     "seg_anl.nnunet": {"seg_anl.records", "seg_anl.losses", "data_prep"},
     "seg_anl.audit": {"seg_anl.records", "seg_anl.losses", "data_prep"},
     "seg_anl.reporting": {"seg_anl.records", "seg_anl.losses"},

@@ -8,7 +8,7 @@ import re
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -21,13 +21,13 @@ from omegaconf.errors import OmegaConfBaseException
 from seg_anl.records import UserError, config_folder, nearest_names, run_command
 
 from .nodes import register_nodes
-from .sweep import run_with_hydra
+from .sweep import SweepTask, run_with_hydra
 
 _PLAIN = re.compile(r"[\w.+/~-]*", re.ASCII)  # what Hydra reads as it stands
 _EXAMPLE = "expected SETTING=VALUE, for instance loss=gce or optim.lr=0.01"
 
 
-def hydra_command(program: str, config_name: str, help_text: str, task: Callable[[DictConfig], None]) -> None:
+def hydra_command(program: str, config_name: str, help_text: str, task: SweepTask) -> None:
     """Run ``task`` on the configuration composed from the command line.
 
     Plain overrides are composed and run at once. With Hydra's own options (``-m`` for sweeps, ``--config-dir``, ...)
@@ -40,14 +40,18 @@ def hydra_command(program: str, config_name: str, help_text: str, task: Callable
     if "--help" in arguments or "-h" in arguments:
         print(help_text.strip())
         return
+
+    def run_once() -> None:
+        task(compose(config_name, arguments))
+
     flags = [argument for argument in arguments if argument.startswith("-")]
     if not flags:
-        run_command(program, lambda: task(compose(config_name, arguments)))
+        run_command(program, run_once)
         return
 
-    def checked(config: DictConfig) -> None:
+    def checked(config: DictConfig) -> float | None:
         _refuse_incomplete(config, config_name)
-        task(config)
+        return task(config)
 
     def swept() -> None:
         register_nodes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -148,6 +149,19 @@ def _fitted(
         return [error]
 
 
+def tuning_metric(runs: Sequence[RunDirectory]) -> float:
+    """The mean over finished runs of what a search may go by: the headline, on the held-out part of the noisy training
+    set where there is one (``data.tuning``), else on the test set."""
+    values = []
+    for run in runs:
+        summary = run.summary
+        assert summary is not None
+        metrics, headline = summary["metrics"], summary["headline"]
+        held_out = f"tuning/{headline.partition('/')[2]}"
+        values.append(metrics[held_out if held_out in metrics else headline]["last_k_mean"])
+    return statistics.fmean(values)
+
+
 def print_result(run: RunDirectory, *hints: str) -> None:
     """The table at the end of a run, and what to do with it next."""
     summary = run.summary
@@ -162,7 +176,8 @@ def print_result(run: RunDirectory, *hints: str) -> None:
         spread = "" if values["last_k_std"] is None else f"{values['last_k_std']:.4f}"
         numbers = "".join(f"{values[key]:>9.4f}" for key in ("last", "last_k_mean"))
         print(f"{name:<28}{numbers}{spread:>9}{values['best']:>9.4f}   epoch {values['best_epoch'] + 1}")
-    print(f"\ncurves    tensorboard --logdir {run.path / 'tb'}", *hints, sep="\n")
+    board = run.path / "tb"
+    print("", *([f"curves    tensorboard --logdir {board}"] if board.exists() else []), *hints, sep="\n")
 
 
 def _silent(*_: object) -> None:

@@ -22,7 +22,7 @@ from .ledger import Ledger, Metrics
 from .optimization import add_l1_subgradient, build_optimizer, build_schedule
 from .progress import Progress
 from .run_directory import RunDirectory
-from .settings import LoopSettings, OptimSettings
+from .settings import LoopSettings, OptimSettings, listed
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -118,7 +118,8 @@ class Learner:
         self.shown = {"loss": math.nan, " ".join(task.headline): math.nan}
         self.failure: UserError | None = None
         parts = {"model": model, "loss": loss, "optimiser": self.optimizer, "schedule": self.schedule}
-        self.ledger = Ledger(run, task.headline, {**parts, "scaler": self.scaler, **task.state}, process)
+        parts = {**parts, "scaler": self.scaler, **task.state}
+        self.ledger = Ledger(run, task.headline, parts, process, listed(settings.logger))
 
     def autocast(self) -> torch.autocast:
         """Forward passes in the run's precision."""

@@ -16,9 +16,11 @@ from functools import cache
 from typing import Any, get_args
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
 from omegaconf import MISSING
 
 from seg_anl.losses.declarations import Declaration, declarations
+from seg_anl.records import config_folder
 from seg_anl.records.recipes import Recipe, load_recipe, recipe_names
 
 
@@ -33,6 +35,19 @@ def register_nodes() -> None:
         if f"{name}.yaml" not in known:
             store.store(group="loss", name=name, node={"name": name, **_defaults(declaration)})
     _register_recipes()
+    _leave_to_our_files()
+
+
+@cache
+def _leave_to_our_files() -> None:
+    """Take out the plugins' launchers and sweepers that ``configs/hydra`` has by the same name: Hydra would mix both.
+
+    They are not there before Hydra has looked for its plugins.
+    """
+    Plugins.instance()
+    nodes = ConfigStore.instance().repo["hydra"]
+    for file in (config_folder() / "hydra").glob("*/*.yaml"):
+        nodes.get(file.parent.name, {}).pop(file.name, None)
 
 
 @cache

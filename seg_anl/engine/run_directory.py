@@ -40,6 +40,7 @@ PLACE_SETTINGS = (
     "workers",
     "runs_per_device",
     "progress",
+    "logger",
     "data.memory",
     "data.cache",
 )
@@ -121,7 +122,7 @@ class RunDirectory:
         """
         if not (self.path / CONFIG_FILE).exists():
             return
-        before, now = _flat(self.config()), _flat(config)
+        before, now = flat_settings(self.config()), flat_settings(config)
         different = [
             f"{key}={before.get(key)} there, {now.get(key)} now"
             for key in sorted(before.keys() | now.keys())
@@ -272,7 +273,9 @@ def settings_digest(config: DictConfig, noise_follows_seed: bool = False) -> str
     the same.
     """
     left_out = {*PLACE_SETTINGS, "seed", "fold"}
-    settings = {name: _whole(value) for name, value in _flat(config).items() if name.split(".")[0] not in left_out}
+    settings = {
+        name: _whole(value) for name, value in flat_settings(config).items() if name.split(".")[0] not in left_out
+    }
     if noise_follows_seed and settings.get("noise.seed") == config.seed:
         del settings["noise.seed"]
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
@@ -285,7 +288,7 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _flat(config: DictConfig) -> dict[str, Any]:
+def flat_settings(config: DictConfig) -> dict[str, Any]:
     """Dotted names of the settings that say what a run is, with their resolved values; lists stay whole."""
 
     def walk(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -20,6 +21,8 @@ from seg_anl.records.ranges import (
     complaint,
 )
 
+LOGGERS = ("tensorboard", "wandb", "mlflow", "trackio")  # names of packages, and of the extras that install them
+
 Precision = Literal["fp32", "bf16", "fp16"]
 Folds = Annotated[int, Interval(least=2, most=1000, whole=True)]
 Workers = Annotated[int, Interval(least=0, most=512, whole=True)]
@@ -36,6 +39,7 @@ class LoopSettings:
         compile: hand network and loss to ``torch.compile``.
         checkpoint_every: epochs between checkpoints; a killed run repeats at most that many.
         progress: show a progress bar.
+        logger: where the curves go beside metrics.csv: one of :data:`LOGGERS`, a list of them, or None.
     """
 
     epochs: Count
@@ -44,6 +48,7 @@ class LoopSettings:
     compile: bool = False
     checkpoint_every: Count = 1
     progress: bool = True
+    logger: Any = "tensorboard"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +73,11 @@ class RunSettings(LoopSettings):
     fold: WholeNumber | None = None
 
     def __post_init__(self) -> None:
+        for name in listed(self.logger):
+            if name not in LOGGERS:
+                raise UserError(f"logger={name}: {nearest_names(name, LOGGERS)}")
+            if importlib.util.find_spec(name) is None:
+                raise UserError(f"logger={name} needs another package: pip install 'seg-anl[{name}]'")
         if self.fold is not None and self.fold >= (self.folds or 0):
             expected = "needs folds beside it" if self.folds is None else f"must be from 0 to {self.folds - 1}"
             raise UserError(f"fold={self.fold} {expected}, the number of parts of the training set")

@@ -27,12 +27,19 @@ from seg_anl.records.errors import refusal
 HYDRA_QUIET = ["hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"]
 SWEEP_FLAGS = {"-m", "--multirun"}
 RAY_PRINTS_AFTER_S = 0.5  # how late Ray hands on what its workers print, by its own wait at exit
-LAUNCHER_PACKAGES = {"ray": "hydra_ray_launcher", "submitit": "hydra_submitit_launcher"}
+# What a setting needs: the beginning of its name, the plugin, and the extra that installs it.
+PLUGINS = {
+    "hydra/launcher=ray": ("hydra_ray_launcher", "cluster"),
+    "hydra/launcher=submitit": ("hydra_submitit_launcher", "cluster"),
+    "hydra/sweeper=optuna": ("hydra_optuna_sweeper", "tuning"),
+}
+SEARCH_RESULT = "optimization_results.yaml"  # which Optuna's sweeper leaves in the folder of the sweep
+
+SweepTask = Callable[[DictConfig], float | None]
+"""A configuration to the metric that a search goes by, the higher the better."""
 
 
-def run_with_hydra(
-    program: str, folder: Path, config_name: str, arguments: list[str], task: Callable[[DictConfig], None]
-) -> None:
+def run_with_hydra(program: str, folder: Path, config_name: str, arguments: list[str], task: SweepTask) -> None:
     """Let Hydra run ``task`` on the configuration, or on each configuration of a sweep.
 
     Args:
@@ -45,7 +52,7 @@ def run_with_hydra(
         UserError: when runs of a sweep failed, naming each.
     """
     sweep = bool(SWEEP_FLAGS & set(arguments))
-    _check_launcher(arguments)
+    _check_plugins(arguments)
     # Outcomes are files below run_root: the one place that all machines of a cluster share.
     place = make_directory(_run_root(folder, config_name, arguments)) if sweep else None
     with tempfile.TemporaryDirectory(prefix=".sweep-", dir=place) as scratch:
@@ -63,6 +70,9 @@ def run_with_hydra(
             decorated()
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(str(error).splitlines()[0]) from error
+        except ValueError:  # Optuna's, which has no best of no finished run; what broke each is told below
+            if not sweep or not list(Path(scratch).glob("*.failed")) or list(Path(scratch).glob("*.done")):
+                raise
         if sweep:
             _leave_ray()
             _tell(Path(scratch))
@@ -76,30 +86,27 @@ def _leave_ray() -> None:
         ray.shutdown()
 
 
-def _job(
-    program: str, task: Callable[[DictConfig], None], outcomes: Path | None, run_root: Path | None
-) -> Callable[[DictConfig], None]:
+def _job(program: str, task: SweepTask, outcomes: Path | None, run_root: Path | None) -> SweepTask:
     """What runs once for every configuration, perhaps in another process on another machine."""
     here, process = os.getcwd(), os.getpid()
 
-    def job(config: DictConfig) -> None:
+    def job(config: DictConfig) -> float | None:
         if outcomes is None:
             try:
-                task(config)
+                return task(config)
             except UserError as error:  # Hydra would print a traceback of what leaves here
                 exit_with_error(program, error)
             except OSError as error:
                 exit_with_error(program, refusal(error))
-            return
         if os.getpid() != process:
             with contextlib.suppress(FileNotFoundError):  # paths that are not relative work without it
                 os.chdir(here)
             config.progress = False  # bars of many processes would overwrite each other
         config.run_root = str(run_root)
         number = HydraConfig.get().job.num
-        message = ""
+        message, metric = "", None
         try:
-            task(config)
+            metric = task(config)
         except UserError as error:
             message = str(error)
         except OSError as error:
@@ -111,6 +118,7 @@ def _job(
             print(f"{program}: error: {message}", file=sys.stderr)
         overrides = " ".join(HydraConfig.get().overrides.task)
         write_text(outcomes / f"{number:05d}.{'failed' if message else 'done'}", f"{overrides}: {message}")
+        return metric
 
     return job
 
@@ -165,6 +173,10 @@ def _is_setting(argument: str) -> bool:
 def _tell(outcomes: Path) -> None:
     done, failed = sorted(outcomes.glob("*.done")), sorted(outcomes.glob("*.failed"))
     print(f"\nsweep: {len(done)} run(s) finished, {len(failed)} failed")
+    result = outcomes / SEARCH_RESULT
+    if result.exists():
+        found = OmegaConf.load(result)
+        print(f"best {found.best_value:.4f}:", *(f"{name}={value}" for name, value in found.best_params.items()))
     if failed:
         listed = "; ".join(path.read_text(encoding="utf-8") for path in failed)
         raise UserError(f"{len(failed)} run(s) of the sweep failed: {listed}")
@@ -176,9 +188,8 @@ def _run_root(folder: Path, config_name: str, arguments: list[str]) -> Path:
     return Path(os.path.expanduser(given[-1] if given else str(default))).resolve()
 
 
-def _check_launcher(arguments: list[str]) -> None:
+def _check_plugins(arguments: list[str]) -> None:
     for argument in arguments:
-        group, _, name = argument.partition("=")
-        package = LAUNCHER_PACKAGES.get(name.split("_")[0])
-        if group == "hydra/launcher" and package and importlib.util.find_spec(f"hydra_plugins.{package}") is None:
-            raise UserError(f"{argument} needs another package: pip install 'seg-anl[cluster]'")
+        for setting, (package, extra) in PLUGINS.items():
+            if argument.startswith(setting) and importlib.util.find_spec(f"hydra_plugins.{package}") is None:
+                raise UserError(f"{argument} needs another package: pip install 'seg-anl[{extra}]'")

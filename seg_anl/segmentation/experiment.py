@@ -52,9 +52,10 @@ def train(config: DictConfig) -> list[RunDirectory]:
     return run_experiments([kind(one) for one in of_each_run(config)])
 
 
-def train_and_print(config: DictConfig) -> None:
-    """Train, then print each run's result table."""
-    for run in train(config):
+def train_and_print(config: DictConfig) -> float:
+    """Train, then print each run's result table; returns the mean of their tuning metrics."""
+    runs = train(config)
+    for run in runs:
         if is_main_process():
             predict = f"predict   seg-anl-predict {run.path} IMAGES OUT"
             if is_of_volumes(config):

@@ -34,6 +34,7 @@ Settings (SETTING=VALUE; command line over preset over default):
   folds=5 [fold=K]                      a run for each fold (or one), which predicts the images it has not seen
   data.exclude_file data.weights_file   images to leave out, one id a line; CSV of item,weight
   seed=N | [N,M,...] epochs batch_size precision compile channels_last device workers run_root run_dir
+  logger=tensorboard | wandb | mlflow | trackio   or a list of them
 
 data=folder finds: images/ and masks/ below data.root (or images/train, images/test and masks/...; train/images, ...;
 images and *_mask, *_segmentation files side by side; the official ISIC-2017 folders). A mask has the stem of its image.
@@ -51,7 +52,7 @@ def main() -> None:
     hydra_command("seg-anl-train", "segmentation", HELP, _train)
 
 
-def _train(config: DictConfig) -> None:
+def _train(config: DictConfig) -> float:
     # Imported step by step: a misspelled name is refused without SciPy, a wrong value without torch.
     from seg_anl.engine.settings import of_each_run
 
@@ -62,7 +63,7 @@ def _train(config: DictConfig) -> None:
         read_volume_settings(one) if is_of_volumes(one) else read_settings(one)
     from .experiment import train_and_print
 
-    train_and_print(config)
+    return train_and_print(config)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
@@ -107,7 +109,7 @@ def test_a_crash_does_not_stop_the_others_and_is_listed(tmp_path: Path) -> None:
 
 
 def test_a_launcher_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sweep.LAUNCHER_PACKAGES, "ray", "no_such_plugin")
+    monkeypatch.setitem(sweep.PLUGINS, "hydra/launcher=ray", ("no_such_plugin", "cluster"))
     with pytest.raises(UserError, match=r"hydra/launcher=ray needs .* pip install 'seg-anl\[cluster\]'"):
         sweep.run_with_hydra("x", tmp_path, "classification", ["-m", "hydra/launcher=ray"], lambda config: None)
 
@@ -160,3 +162,26 @@ def test_a_sweep_of_seeds_trained_at_once(tmp_path: Path) -> None:
             assert (one.epoch, one.split) == (other.epoch, other.split)
             if one.split == "train":
                 assert one.values["loss"] == pytest.approx(other.values["loss"], rel=1e-5)
+
+
+def test_a_search_goes_by_the_held_out_noisy_labels(tmp_path: Path) -> None:
+    """What Optuna calls best is the best mean over two seeds of the tuning metric; a broken trial does not end it."""
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    search = ["-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=4", "hydra.sweeper.sampler.seed=1"]
+    space = ["loss=gce", "loss.q=choice(0.2,0.7,7)", "optim.lr=tag(log,interval(0.001,0.1))"]
+    storage = ["hydra.sweeper.storage=sqlite:///study.db", "hydra.sweeper.study_name=ours"]
+    swept = start(*search, *space, *storage, "seed=[1,2]", "data.tuning=0.25", cwd=tmp_path)
+    out, err = swept.communicate(timeout=400)
+    assert "q must be a number > 0 and <= 1, got 7" in err
+    assert swept.returncode == 2, err
+    by_trial: dict[tuple[float, float], list[float]] = {}
+    for path in finished(tmp_path / "runs"):
+        run = json.loads(path.read_text())
+        trial = (run["loss"]["q"], run["optim"]["lr"])
+        by_trial.setdefault(trial, []).append(run["metrics"]["tuning/accuracy"]["last_k_mean"])
+    assert 2 <= len(by_trial) < 4
+    assert {len(seeds) for seeds in by_trial.values()} == {2}
+    named = re.search(r"best (\S+): loss.q=(\S+) optim.lr=(\S+)\n$", out)
+    assert named is not None, out
+    assert fmean(by_trial[float(named[2]), float(named[3])]) == max(map(fmean, by_trial.values()))
+    assert float(named[1]) == pytest.approx(max(map(fmean, by_trial.values())), abs=1e-4)

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep
 
 from seg_anl.engine.command import compose
 from seg_anl.losses.declarations import declarations
@@ -107,8 +108,13 @@ def composed(config_name: str, words: list[str]) -> None:
     values = []
     for override in OverridesParser.create().parse_overrides(overrides):
         key = override.get_key_element()
-        sweep = override.sweep_string_iterator() if override.is_sweep_override() else None
-        choices = [f"{key}={value}" for value in sweep] if sweep else [override.input_line]
+        value = override.value()
+        if isinstance(value, IntervalSweep):  # which only a search draws from
+            choices = [f"{key}={value.start}"]
+        elif override.is_sweep_override():
+            choices = [f"{key}={each}" for each in override.sweep_string_iterator()]
+        else:
+            choices = [override.input_line]
         values.append(choices[:1] if key == "seed" else choices)
     for number in range(max(map(len, values), default=1)):  # every value once, not every combination
         compose_once(config_name, *(choices[number % len(choices)] for choices in values))

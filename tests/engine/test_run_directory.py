@@ -10,6 +10,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from seg_anl.engine.distribution import Process
+from seg_anl.engine.experiment import tuning_metric
 from seg_anl.engine.run_directory import RunDirectory, settings_digest
 from seg_anl.records import UserError
 
@@ -74,3 +75,13 @@ def test_a_folder_that_is_no_run_is_told_apart(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file is a file"):
         RunDirectory(tmp_path / "file" / "run").create(config())
+
+
+def test_a_search_goes_by_what_was_held_out_of_the_noisy_labels_if_anything_was(tmp_path: Path) -> None:
+    runs = []
+    for name, values in {"a": {"test/dice": 0.9, "tuning/dice": 0.5}, "b": {"test/dice": 0.7}}.items():
+        (tmp_path / name).mkdir()
+        metrics = {metric: {"last_k_mean": value} for metric, value in values.items()}
+        (tmp_path / name / "summary.json").write_text(json.dumps({"headline": "test/dice", "metrics": metrics}))
+        runs.append(RunDirectory(tmp_path / name))
+    assert tuning_metric(runs) == pytest.approx((0.5 + 0.7) / 2)

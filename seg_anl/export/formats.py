@@ -1,0 +1,94 @@
+"""TorchScript and ONNX files, compared with the run's network before they are kept."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seg_anl.records import UserError, make_directory, written_aside
+
+from .bundle import write_bundle
+from .card import model_card
+from .deployable import Deployable, deployable
+
+TOLERANCE = 1e-3  # of logits, which are of the order of 1 to 10
+ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
+
+
+def export_run(run: Path, out: Path, form: str, *, checkpoint: str = "last") -> None:
+    """Write a finished run to ``out`` as a ``bundle``, ``onnx`` or ``torchscript``.
+
+    Raises:
+        UserError: for what is no such run, an ``out`` that is there, a missing package, and a network that says
+            something else in its new form; nothing is left behind then.
+    """
+    if os.path.lexists(out):
+        raise UserError(f"{out} exists already; choose another place")
+    if form == "onnx" and (missing := [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]):
+        raise UserError(f"--format onnx needs {missing[0]}: pip install 'seg-anl[export]'")
+    model = deployable(run, checkpoint)
+    if form == "bundle" and str(model.config.task) != "segmentation":
+        raise UserError(f"{run}: a bundle predicts masks; export a run of seg-anl-classify as onnx or torchscript")
+    make_directory(out.parent)
+    if form == "bundle":
+        _whole_bundle(model, out)
+    else:
+        with written_aside(out) as aside:
+            (_write_onnx if form == "onnx" else write_torchscript)(model, aside)
+    print(f"{out}: logits equal the run's within {TOLERANCE:g}")
+
+
+def write_torchscript(model: Deployable, path: Path) -> None:
+    """A traced network with its model card inside (``torch.jit.load(path, _extra_files={"README.md": ""})``)."""
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of TorchScript's age, and of shapes that the trace takes as constant
+        traced = torch.jit.trace(model.network, model.examples())
+        torch.jit.save(traced, str(path), _extra_files={"README.md": model_card(model)})
+        _compare(model, torch.jit.load(str(path))(model.examples()), path)
+
+
+def _write_onnx(model: Deployable, path: Path) -> None:
+    """An ONNX file, its model card as ``doc_string``; any number of images at a time."""
+    import onnx
+    import onnxruntime
+
+    batch = {0: torch.export.Dim("batch")}
+    program = torch.onnx.export(
+        model.network,
+        (model.examples(),),
+        input_names=["image"],
+        output_names=["logits"],
+        dynamic_shapes=(batch,),
+        dynamo=True,
+        verbose=False,
+    )
+    assert program is not None
+    proto = program.model_proto
+    proto.doc_string = model_card(model)
+    onnx.save(proto, str(path))
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (logits,) = session.run(["logits"], {"image": model.examples().numpy()})
+    _compare(model, torch.from_numpy(np.asarray(logits)), path)
+
+
+def _compare(model: Deployable, found: Tensor, path: Path) -> None:
+    with torch.inference_mode():
+        expected = model.network(model.examples())
+    if found.shape != expected.shape or not torch.allclose(found, expected, rtol=TOLERANCE, atol=TOLERANCE):
+        raise UserError(f"{path}: the exported network does not say what the run's says; nothing was kept")
+
+
+def _whole_bundle(model: Deployable, out: Path) -> None:
+    """Write the bundle aside and rename it, so that it is whole or absent."""
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=out.parent) as scratch:
+        folder = Path(scratch) / "bundle"
+        write_bundle(model, folder)
+        write_torchscript(model, folder / "models" / "model.ts")
+        os.replace(folder, out)

@@ -1,0 +1,167 @@
+"""Exported networks say on real images what the run's own say, without anything of this project."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from monai.bundle import verify_metadata, verify_net_in_out
+from PIL import Image
+
+from classification.datasets import load_dataset
+from classification.experiment import train as classify
+from seg_anl.engine.command import compose
+from seg_anl.export.formats import export_run
+from seg_anl.records import UserError
+from seg_anl.segmentation.experiment import SegmentationExperiment, train
+from seg_anl.segmentation.mask_prediction import predict_masks
+
+EMBEDDED = Path(__file__).parents[2] / "seg_anl/segmentation/embedded/isic2017_96.zip"
+QUICK = ["progress=false", "device=cpu", "evaluation.last_k=1"]
+FEW = 1e-3  # share of pixels at a boundary that may fall on its other side
+
+# What the specification of MONAI bundles requires of metadata.json; the schema itself is on the net.
+OF_A_BUNDLE = (
+    *("schema", "version", "changelog", "monai_version", "pytorch_version", "numpy_version", "task", "description"),
+    *("required_packages_version", "authors", "copyright", "intended_use", "network_data_format"),
+)
+OF_A_TENSOR = (
+    *("type", "format", "num_channels", "spatial_shape"),
+    *("dtype", "value_range", "is_patch_data", "channel_def"),
+)
+WORDS = {"type": "object", "additionalProperties": {"type": "string"}}
+TENSOR = {
+    "required": [*OF_A_TENSOR],
+    "properties": {
+        "num_channels": {"type": "integer"},
+        "spatial_shape": {"type": "array", "items": {"type": "integer"}},
+        "value_range": {"type": "array", "items": {"type": "number"}},
+        "is_patch_data": {"type": "boolean"},
+        "channel_def": WORDS,
+    },
+}
+TENSORS = {"type": "object", "minProperties": 1, "additionalProperties": TENSOR}
+SCHEMA = {
+    "required": [*OF_A_BUNDLE],
+    "properties": {
+        "version": {"pattern": r"^\d+\.\d+\.\d+$"},
+        "monai_version": {"pattern": r"^\d+\.\d+"},
+        "changelog": WORDS,
+        "required_packages_version": WORDS,
+        "network_data_format": {"required": ["inputs", "outputs"], "additionalProperties": TENSORS},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short training on the embedded skin lesions."""
+    small = ["preset=small", "data.limit=48", "epochs=3", "batch_size=8", "noise.alpha=0.5", "loss=gce"]
+    root = tmp_path_factory.mktemp("runs")
+    (made,) = train(compose("segmentation", [*small, *QUICK, f"run_root={root}"]))
+    return made.path
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real images at other sizes than the network's, two of them not square, one gray."""
+    folder = tmp_path_factory.mktemp("photos")
+    with zipfile.ZipFile(EMBEDDED) as archive:
+        names = sorted(name for name in archive.namelist() if name.startswith("images/validation/"))[:4]
+        for name, size in zip(names, [(96, 96), (150, 100), (80, 117), (96, 96)], strict=True):
+            picture = Image.open(io.BytesIO(archive.read(name))).resize(size)
+            picture.save(folder / f"{Path(name).stem}.png")
+    Image.open(folder / f"{Path(names[3]).stem}.png").convert("L").save(folder / f"{Path(names[3]).stem}.png")
+    return folder
+
+
+def logits_of(file: Path, images: np.ndarray) -> np.ndarray:
+    """What an exported file says of uint8 images."""
+    floats = images.astype(np.float32)
+    if file.suffix == ".onnx":
+        onnxruntime = pytest.importorskip("onnxruntime")
+        session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+        return np.asarray(session.run(None, {"image": floats})[0])
+    with torch.inference_mode():
+        return torch.jit.load(str(file))(torch.from_numpy(floats)).numpy()
+
+
+@pytest.mark.parametrize("form", ["onnx", "torchscript"])
+def test_the_file_has_the_dice_that_training_measured(run: Path, tmp_path: Path, form: str) -> None:
+    pytest.importorskip("onnxscript")
+    file = tmp_path / f"model.{form}"
+    export_run(run, file, form)
+    config = compose("segmentation", ["preset=small", "data.limit=48", "device=cpu", "progress=false"])
+    (_, test), _ = SegmentationExperiment(config).load()
+    predicted = logits_of(file, test.images.numpy()).argmax(axis=1)
+    truth = test.masks.numpy()
+    both, either = (predicted & truth).sum(axis=(1, 2)), predicted.sum(axis=(1, 2)) + truth.sum(axis=(1, 2))
+    measured = json.loads((run / "summary.json").read_text())["metrics"]["test/dice"]["last"]
+    assert 0.2 < measured < 1
+    assert np.where(either > 0, 2 * both / np.maximum(either, 1), 1).mean() == pytest.approx(measured, abs=2e-4)
+
+
+@pytest.mark.parametrize("form", ["onnx", "torchscript"])
+def test_a_classifier_has_the_accuracy_that_training_measured(tmp_path: Path, form: str) -> None:
+    pytest.importorskip("onnxscript")
+    config = compose("classification", ["epochs=2", "loss=gce", *QUICK, f"run_root={tmp_path}"])
+    (made,) = classify(config)
+    export_run(made.path, tmp_path / f"model.{form}", form)
+    test = load_dataset(config.data).tests["test"]
+    found = logits_of(tmp_path / f"model.{form}", test.images.numpy()).argmax(axis=1)
+    measured = json.loads((made.path / "summary.json").read_text())["metrics"]["test/accuracy"]["last"]
+    assert (found == test.labels).mean() == pytest.approx(measured, abs=1 / len(test))
+    with pytest.raises(UserError, match="a bundle predicts masks"):
+        export_run(made.path, tmp_path / "bundle", "bundle")
+
+
+def test_monai_runs_and_verifies_the_bundle(run: Path, photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("fire")
+    bundle = tmp_path / "lesions"
+    export_run(run, bundle, "bundle")
+    assert "seg_anl" not in (bundle / "configs/inference.json").read_text()
+    arguments = {"config_file": str(bundle / "configs/inference.json"), "bundle_root": str(bundle)}
+    folders = {"dataset_dir": str(photos), "output_dir": str(tmp_path / "theirs")}
+    words = [word for name, value in (arguments | folders).items() for word in (f"--{name}", value)]
+    command = [sys.executable, "-m", "monai.bundle", "run", *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    predict_masks(run, photos, tmp_path / "ours", overlay=False, checkpoint="last", device="cpu", overwrite=False)
+    ours, theirs = ({file.name: file for file in (tmp_path / name).iterdir()} for name in ("ours", "theirs"))
+    assert len(ours) == 4
+    assert ours.keys() == theirs.keys()
+    for name, file in ours.items():
+        mask, other = np.asarray(Image.open(file)), np.asarray(Image.open(theirs[name]))
+        assert mask.shape == other.shape
+        assert set(np.unique(other)) <= {0, 255}
+        assert (mask != other).mean() <= FEW, name
+    assert any(np.asarray(Image.open(file)).std() > 0 for file in ours.values())
+
+    (tmp_path / "schema.json").write_text(json.dumps(SCHEMA))
+    metadata = str(bundle / "configs/metadata.json")
+    schema = str(tmp_path / "schema.json")  # there already: nothing is downloaded
+    verify_metadata(meta_file=metadata, filepath=schema)
+    verify_net_in_out("network_def", meta_file=metadata, device="cpu", **arguments)
+    card = (bundle / "docs/README.md").read_text()
+    for words in ("CC0", "name=gce", "alpha=0.5", "test/dice", "train: 48"):
+        assert words in card
+
+
+def test_what_cannot_be_exported_is_one_line_and_leaves_nothing(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    with pytest.raises(UserError, match="exists already"):
+        export_run(run, tmp_path / "there", "bundle")
+    with pytest.raises(UserError, match="not a run directory"):
+        export_run(tmp_path, tmp_path / "new", "torchscript")
+    (tmp_path / "unfinished").mkdir()
+    (tmp_path / "unfinished/config.yaml").write_text((run / "config.yaml").read_text())
+    with pytest.raises(UserError, match="not finished"):
+        export_run(tmp_path / "unfinished", tmp_path / "new", "torchscript")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["there", "unfinished"]
