@@ -1,7 +1,7 @@
 """Where the curves of a run go beside metrics.csv: TensorBoard, Weights & Biases, MLflow, Trackio (``logger=NAME``).
 
-A service's package, TensorBoard apart, is imported when it is used. Each follows its own environment variables (``WANDB_MODE``,
-``MLFLOW_TRACKING_URI``, ``TRACKIO_DIR``, ...). A run that resumes goes on under its name there.
+A service's package, TensorBoard's apart, is imported when it is used. Each follows its own environment variables
+(``WANDB_MODE``, ``MLFLOW_TRACKING_URI``, ``TRACKIO_DIR``, ...). A run that resumes goes on under its name there.
 """
 
 from __future__ import annotations

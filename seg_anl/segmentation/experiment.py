@@ -15,7 +15,7 @@ from data_prep.mask_noise import noisy_dataset
 from seg_anl.engine.batches import ResidentBatches
 from seg_anl.engine.distribution import Process, is_main_process
 from seg_anl.engine.division import Division, divided
-from seg_anl.engine.experiment import Experiment, print_result, run_experiments
+from seg_anl.engine.experiment import Experiment, print_result, run_experiments, tuning_metric
 from seg_anl.engine.ledger import Metrics
 from seg_anl.engine.loop import Task
 from seg_anl.engine.optimization import check_loss
@@ -62,6 +62,7 @@ def train_and_print(config: DictConfig) -> float:
                 print_result(run, f"cases     {run.path / CASES_FILE}", predict)
             else:
                 print_result(run, f"picture   {run.path / 'report.png'}", f"{predict} --overlay")
+    return tuning_metric(runs)
 
 
 class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
