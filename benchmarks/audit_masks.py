@@ -1,7 +1,7 @@
 """Wrong masks made on purpose, and how well ``seg-anl-audit masks`` finds them.
 
     python benchmarks/audit_masks.py train ISIC RUNS --alpha 0.3 --beta 0.7 --loss anl_ce --folds 2
-    python benchmarks/audit_masks.py score RUNS
+    python benchmarks/audit_masks.py score RUNS [--redraw SEED]
     python benchmarks/audit_masks.py volumes --cases 1000 --workers 2
 
 ``train`` takes images of a folder in a layout of ``seg-anl-prep``, makes a share of their masks wrong at the size
@@ -32,11 +32,12 @@ from numpy.typing import NDArray
 from data_prep.mask_noise import noisy_dataset
 from data_prep.pairing import find_pairs
 from data_prep.pictures import read_image, read_mask
-from seg_anl.audit.masks_report import audited
+from seg_anl.audit.masks_report import Audit, audited
 from seg_anl.audit.sources import open_source
 from seg_anl.audit.streaming import score_cases
 from seg_anl.records import item_hash, write_manifest
 
+ALPHAS, BETAS = (0.1, 0.3, 0.5), (0.3, 0.7)
 KINDS = ("erode", "dilate", "affine", "boundary", "polygon", "holes", "spurious")
 
 
@@ -55,7 +56,9 @@ def main() -> None:
     add("--folds", type=int, default=2)
     add("--epochs", type=int, default=40)
     add("--seed", type=int, default=0, help="of the noise, the folds and the networks")
-    commands.add_parser("score").add_argument("runs", type=Path)
+    add = commands.add_parser("score").add_argument
+    add("runs", type=Path)
+    add("--redraw", type=int, metavar="SEED", help="other wrong masks for the same predictions, at several strengths")
     add = commands.add_parser("volumes").add_argument
     add("--cases", type=int, default=1000)
     add("--workers", type=int, default=2)
@@ -123,42 +126,64 @@ MEANT = {
 
 
 def score(options: argparse.Namespace) -> None:
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
     confusion: dict[str, Counter[str]] = {}
     columns = "noise, network, wrong, estimated, AP ours, AP without images, AP cleanlab, AP Dice, AUROC ours"
     names = [*columns.split(", "), "AUROC cleanlab", "precision ours", "precision cleanlab", "diagnosed right"]
     print(f"| {' | '.join(names)} |\n|{'---|' * len(names)}")
     for predictions in sorted(options.runs.glob("*/*/predictions")):
-        folder, name = predictions.parents[1], predictions.parent.name
-        truth = {record["item"]: record for record in json.loads((folder / "manifest.json").read_text())["items"]}
+        folder, network = predictions.parents[1], predictions.parent
+        truth = json.loads((folder / "manifest.json").read_text())["items"]
         if len(list(predictions.glob("*.npz"))) < len(truth):
             continue
-        source = open_source(predictions, folder / "masks", folder / "images", None)
-        out = predictions.parent / "audit"
-        out.mkdir(exist_ok=True)
-        found = audited(score_cases(source, out, None, 1), source, None)
-        wrong = np.array([truth[row["item"]]["realised"] > 0 for row in found.cases])
-        quality = cleanlab_quality([row["item"] for row in found.cases], predictions, folder / "masks")
-        ours, plain, dice = (
-            np.array([row[key] for row in found.cases]) for key in ("score", "displacement", "hard_dice")
-        )
-        right = Counter[bool]()
-        for row, is_wrong in zip(found.cases, wrong, strict=True):
-            if is_wrong and row["suspected"]:
-                kind = truth[row["item"]]["kind"]
-                right[row["diagnosis"] == MEANT[kind]] += 1
-                confusion.setdefault(f"{folder.name.split('-')[1]} {kind}", Counter())[row["diagnosis"]] += 1
-        aps = [average_precision_score(wrong, values) for values in (ours, plain, -quality, dice)]
-        rocs = [roc_auc_score(wrong, values) for values in (ours, -quality)]
-        hits = [wrong[np.argsort(-values, kind="stable")[: wrong.sum()]].mean() for values in (ours, -quality)]
-        share = f"{found.share.value:.2f} ({found.share.low:.2f} to {found.share.high:.2f})"
-        cells = [*(f"{value:.3f}" for value in (*aps, *rocs, *hits)), f"{right[True]} of {right.total()}"]
-        print(f"| {folder.name} | {name} | {wrong.mean():.2f} | {share} | {' | '.join(cells)} |")
+        sets = [(folder.name, folder / "masks", truth, network / "audit")]
+        if options.redraw is not None:
+            sets = [redrawn(folder, network, alpha, beta, options.redraw) for alpha in ALPHAS for beta in BETAS]
+            sets = [] if "folds1" in network.name else sets  # a network in-sample has seen one draw
+        for name, masks, records, out in sets:
+            source = open_source(predictions, masks, folder / "images", None)
+            out.mkdir(exist_ok=True)
+            found = audited(score_cases(source, out, None, 1), source, None)
+            quality = cleanlab_quality([row["item"] for row in found.cases], predictions, masks)
+            cells = compared(found, {record["item"]: record for record in records}, quality, confusion)
+            print(f"| {name} | {network.name} | {' | '.join(cells)} |", flush=True)
     kinds = sorted({kind for row in confusion.values() for kind in row})
     print(f"\n| true | {' | '.join(kinds)} |\n|" + "---|" * (len(kinds) + 1))
     for kind, row in sorted(confusion.items()):
         print(f"| {kind} | {' | '.join(str(row[name]) for name in kinds)} |")
+
+
+def redrawn(folder: Path, network: Path, alpha: float, beta: float, seed: int) -> tuple[str, Path, list[Any], Path]:
+    """Other wrong masks for the same predictions: name, folder of masks, records, and where the audit goes."""
+    out = network / f"redrawn-a{alpha:g}-b{beta:g}-seed{seed}"
+    (out / "masks").mkdir(parents=True, exist_ok=True)
+    paths = sorted((folder / "truth").iterdir())
+    truth = [read_mask(path, path.name) for path in paths]
+    noisy, records = noisy_dataset(truth, [path.stem for path in paths], alpha=alpha, beta=beta, kinds=KINDS, seed=seed)
+    for path, mask in zip(paths, noisy, strict=True):
+        cv2.imwrite(str(out / "masks" / path.name), mask * 255)
+    return f"a{alpha:g}-b{beta:g} on {folder.name}", out / "masks", [vars(record) for record in records], out / "audit"
+
+
+def compared(
+    found: Audit, truth: dict[str, Any], quality: NDArray[Any], confusion: dict[str, Counter[str]]
+) -> list[str]:
+    """The cells of one row; diagnoses of what is suspected and wrong are counted in ``confusion``."""
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    wrong = np.array([truth[row["item"]]["realised"] > 0 for row in found.cases])
+    ours, plain, dice = (np.array([row[key] for row in found.cases]) for key in ("score", "displacement", "hard_dice"))
+    right = Counter[bool]()
+    for row, is_wrong in zip(found.cases, wrong, strict=True):
+        if is_wrong and row["suspected"]:
+            record = truth[row["item"]]
+            right[row["diagnosis"] == MEANT[record["kind"]]] += 1
+            confusion.setdefault(f"b{record['asked']:g} {record['kind']}", Counter())[row["diagnosis"]] += 1
+    aps = [average_precision_score(wrong, values) for values in (ours, plain, -quality, dice)]
+    rocs = [roc_auc_score(wrong, values) for values in (ours, -quality)]
+    hits = [wrong[np.argsort(-values, kind="stable")[: wrong.sum()]].mean() for values in (ours, -quality)]
+    share = f"{found.share.value:.2f} ({found.share.low:.2f} to {found.share.high:.2f})"
+    numbers = [f"{value:.3f}" for value in (*aps, *rocs, *hits)]
+    return [f"{wrong.mean():.2f}", share, *numbers, f"{right[True]} of {right.total()}"]
 
 
 def cleanlab_quality(items: list[str], predictions: Path, masks: Path) -> NDArray[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,11 @@ def read_case_image(files: CaseFiles, case: Case) -> NDArray[np.float32] | None:
     if files.image is None:
         return None
     source, shape, path = files.image.open(), case.labels.shape, Path(files.image.name)
+    picture = None
     if len(shape) == 2 and path.suffix.lower() in IMAGE_SUFFIXES:
-        picture, _ = read_image(source, files.image.name)
+        with suppress(UserError):  # more than 8 bits per channel: read as numbers below
+            picture = read_image(source, files.image.name)[0]
+    if picture is not None:
         if picture.shape[:2] != shape:  # the trainers work on smaller copies
             picture = np.asarray(cv2.resize(picture, shape[::-1], interpolation=cv2.INTER_AREA), dtype=np.uint8)
         return np.ascontiguousarray(np.moveaxis(picture, -1, 0), dtype=np.float32)

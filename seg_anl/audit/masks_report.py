@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from seg_anl import __version__
 from seg_anl.records import UserError, write_csv, write_json
@@ -23,9 +24,9 @@ from .review import ReviewItem, write_review
 from .scores import SCORES
 from .share import Share, share_of, suspected_by_image, suspected_by_mixture
 from .sources import Source
-from .streaming import progress
 
 SCHEMA = 1
+_FEW_PICTURES = 100  # drawn sooner than processes are started
 _MEASURES = ("offset", "shift", "shift_length", "size", "share", "with")
 _COLUMNS = (
     "item", "score", "suspected", "diagnosis", "structure", "evidence", "group", "fold", *SCORES, "contrast_ratio",
@@ -179,7 +180,9 @@ def write_report(
     files = {case.item: case for case in source.cases}
     shown = found.cases[:show]
     tasks = [_PictureTask(files[row["item"]], source.labels, row["structure"]) for row in shown]
-    pictures = progress(in_processes(_pictures, tasks, workers), len(tasks), "pictures")
+    workers = workers if len(tasks) > _FEW_PICTURES else 1
+    drawing = in_processes(_pictures, tasks, workers)
+    pictures = tqdm(drawing, total=len(tasks), unit="case", desc="pictures", disable=None)
     items = (
         ReviewItem(
             row["item"],

@@ -126,7 +126,7 @@ def _raw_dataset(result: Path) -> Path | None:
 def _reader(result: Path, description: dict[str, Any]) -> str:
     """The name of nnU-Net's reader: it decides the order of the axes."""
     plans = result / "plans.json"
-    named = json.loads(plans.read_text(encoding="utf-8")).get("image_reader_writer") if plans.is_file() else None
+    named = _json(plans).get("image_reader_writer") if plans.is_file() else None
     return str(named or description.get("overwrite_image_reader_writer"))
 
 
@@ -166,7 +166,7 @@ def _fold_runs(source: Path, runs: Sequence[Path], masks: Path | None) -> Source
         own = {} if masks else _noisy_masks(run)
         images = _images_of_run(run)
         expected |= set(own) or set(given)
-        for item in contents[run]["items"]:
+        for item in map(str, contents[run]["items"]):
             if item in cases:
                 other = cases[item].prediction.parents[1]
                 raise UserError(f"{item} is predicted by {other} and by {run}: name one run, or one sweep of folds")
@@ -206,7 +206,10 @@ def _noisy_masks(run: Path) -> dict[str, int]:
     path = run / "noise" / MANIFEST_FILE
     if not path.is_file():
         raise UserError(f"{run}: no {path.relative_to(run)}, which names the masks trained on; give --masks")
-    return {record["item"]: row for row, record in enumerate(_json(path)["items"])}
+    try:
+        return {str(record["item"]): row for row, record in enumerate(_json(path)["items"])}
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path}: names no items; it is not the manifest of a run's noise") from error
 
 
 def _images_of_run(run: Path) -> dict[str, PictureFile]:

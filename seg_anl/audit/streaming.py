@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +24,6 @@ from .sources import Source
 JOURNAL = ".cases.jsonl"
 _ERRORS_SHOWN = 5
 _ROWS = 3  # schema of the journal's rows
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,8 @@ def score_cases(source: Source, out: Path, tolerance: float | None, workers: int
         errors = []
         with open(journal, "a", encoding="utf-8") as file:
             open_tasks = [task for task in tasks if task.files.item not in rows]
-            for row in progress(in_processes(score_case, open_tasks, workers), len(open_tasks), "cases"):
+            results = in_processes(score_case, open_tasks, workers)
+            for row in tqdm(results, total=len(open_tasks), unit="case", desc="cases", disable=None):
                 if isinstance(row, str):
                     errors.append(row)
                     continue
@@ -95,7 +94,7 @@ def score_case(task: CaseTask) -> dict[str, Any] | str:
         "fold": task.files.fold,
         "unit": case.unit,
         "image": image is not None,
-        "self_confidence": case_self_confidence(case),
+        "self_confidence": case_self_confidence(case) if case.soft and not task.labels.regions else None,
         "structures": structures,
         "files": file_states(task.files),
     }
@@ -156,8 +155,3 @@ def _known_rows(journal: Path, identity: dict[str, Any]) -> dict[str, dict[str, 
         return {row["item"]: row for row in lines[1:]} if lines and lines[0] == identity else {}
     except (ValueError, TypeError, KeyError):
         return {}
-
-
-def progress(results: Iterator[Result], total: int, what: str) -> Iterator[Result]:
-    """A bar on a terminal."""
-    yield from tqdm(results, total=total, unit=what[:-1], desc=what, disable=None)

@@ -188,6 +188,19 @@ def test_another_affine_and_a_corrupt_archive_are_named(tmp_path):
             load_case(files, source.labels)
 
 
+@pytest.mark.parametrize("name", ["predictions/predictions.json", "noise/manifest.json"])
+def test_damaged_records_of_a_run_are_named(tmp_path, name):
+    write_noisy_masks(tmp_path / "noise", [np.eye(8, dtype=np.uint8)], [NoiseRecord("a", "none", 0, 0)], {})
+    (tmp_path / "predictions").mkdir()
+    header = {"out_of_sample": False, "fold": None, "items": ["a"]}
+    write_json(tmp_path / "predictions" / "predictions.json", header)
+    np.savez(tmp_path / "predictions" / "a.npz", probabilities=probabilities(np.eye(8), 2))
+    assert open_source(tmp_path, None, None, None).in_sample
+    (tmp_path / name).write_text("[1]")
+    with pytest.raises(UserError, match=name):
+        open_source(tmp_path, None, None, None)
+
+
 def test_a_source_without_annotations_says_what_is_needed(tmp_path):
     (tmp_path / "predicted").mkdir()
     with pytest.raises(UserError, match="--masks"):

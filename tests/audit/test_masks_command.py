@@ -189,3 +189,19 @@ def test_cases_that_fail_are_named_and_the_others_kept(data, tmp_path, capsys):
     broken.write_bytes(whole)
     audit(tmp_path, tmp_path / "out", images=False)
     assert (tmp_path / "out" / "audit.csv").exists()
+
+
+def test_images_of_16_bits_serve_as_well(data, once, tmp_path):
+    (tmp_path / "images").mkdir()
+    for path in (data / "images").iterdir():
+        gray = np.asarray(Image.open(path).convert("L")).astype(np.uint16) * 257
+        Image.fromarray(gray).save(tmp_path / "images" / path.name)
+    for folder in ("masks", "predicted"):
+        (tmp_path / folder).symlink_to(data / folder)
+    audit(tmp_path, tmp_path / "out")
+    ranked = []
+    for out in (tmp_path / "out", once):
+        with open(out / "audit.csv", newline="") as file:
+            ranked.append({row["item"] for row in csv.DictReader(file) if row["suspected"] == "1"})
+    assert json.loads((tmp_path / "out" / "audit.json").read_text())["score"] == "contradiction"
+    assert len(ranked[0] & ranked[1]) >= 0.8 * len(ranked[1])
