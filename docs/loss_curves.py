@@ -23,7 +23,7 @@ IMAGE_PIXELS, OTHER_PIXELS = 64 * 64, 0.9
 # What a loss cannot do without, or what makes it a function of p_y alone; the pages say so.
 SETTINGS: dict[str, dict[str, Any]] = {
     "forward": {"transition": 0.6 * torch.eye(CLASSES) + 0.4 / (CLASSES - 1) * (1 - torch.eye(CLASSES))},
-    **{name: {"normalize": False} for name in ("ce_sr", "fl_sr", "gce_sr")},
+    **{name: {"normalize": False} for name in ("ce_sr", "fl_sr", "gce_sr", "sharpened")},
 }
 
 # A panel in SVG units, and the room around it for numbers.

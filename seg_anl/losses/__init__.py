@@ -14,7 +14,10 @@ from .declarations import Declaration, list_losses, loss
 from .declarations import declarations as _declarations
 
 _HOMES = {
+    "ADSLoss": "abstention",
+    "AbstentionLoss": "abstention",
     "FunctionLoss": "base",
+    "GJSLoss": "jensen_shannon",
     "PointwiseLoss": "base",
     "RobustLoss": "base",
     "ScheduledLoss": "base",

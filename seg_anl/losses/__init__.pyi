@@ -7,17 +7,25 @@ from .declarations import list_losses as list_losses
 from .declarations import loss as loss
 
 _HOMES: dict[str, str]
+from .abstention import ADSLoss as ADSLoss
+from .abstention import AbstentionLoss as AbstentionLoss
 from .any_pair import ActiveNegativeLoss as ActiveNegativeLoss
 from .any_pair import ActivePassiveLoss as ActivePassiveLoss
+from .transformed import EpsilonSoftmaxLoss as EpsilonSoftmaxLoss
 from .forward_correction import ForwardLoss as ForwardLoss
 from .base import FunctionLoss as FunctionLoss
+from .jensen_shannon import GJSLoss as GJSLoss
 from .inputs import LabeledLogProbs as LabeledLogProbs
 from .inputs import LabeledLogits as LabeledLogits
+from .transformed import LogitBiasLoss as LogitBiasLoss
+from .transformed import LogitClipLoss as LogitClipLoss
 from .negative_learning import NLNLLoss as NLNLLoss
 from .noise_robust_dice import NRDiceLoss as NRDiceLoss
 from .base import PointwiseLoss as PointwiseLoss
 from .base import RobustLoss as RobustLoss
+from .spatial_smoothing import SLSRLoss as SLSRLoss
 from .base import ScheduledLoss as ScheduledLoss
+from .transformed import SharpenedLoss as SharpenedLoss
 from .student_t import TLoss as TLoss
 from .registry import build_loss as build_loss
 from .inputs import labeled_log_probs as labeled_log_probs
@@ -144,7 +152,7 @@ class LSRandELLoss(PointwiseLoss):
 
     Value, in LaTeX: (1 - s) \, \text{EL}(p_y) + \frac{s}{C} \sum_k \text{EL}(p_k)
 
-    Reference: Equal Loss: A Simple Loss Function for Noise Robust Learning, Table 3 (LSR + EL).
+    Reference: Equal Loss: A Simple Loss Function for Noise Robust Learning, Table 2 (LSR + EL).
     """
 
     def __init__(self, *, epsilon: float = 0.1, smoothing: float = 0.1, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
@@ -169,6 +177,16 @@ class AGCELoss(PointwiseLoss):
 
     def __init__(self, *, a: float = 1.0, q: float = 2.0, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
+class AMSELoss(PointwiseLoss):
+    r"""Asymmetric mean squared error: the labeled probability is drawn to ``a``; a = 1 is the mean squared error.
+
+    Value, in LaTeX: \frac{1}{C} \sum_k (p_k - a \, [k = y])^2
+
+    Reference: Wang et al., Joint Asymmetric Loss for Learning with Noisy Labels, ICCV 2025.
+    """
+
+    def __init__(self, *, a: float = 30.0, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+
 class AULLoss(PointwiseLoss):
     r"""Asymmetric unhinged loss: ((a - p_y)^q - (a - 1)^q) / q.
 
@@ -179,6 +197,16 @@ class AULLoss(PointwiseLoss):
 
     def __init__(self, *, a: float = 1.5, q: float = 0.9, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
+class BiTemperedLoss(PointwiseLoss):
+    r"""Bi-tempered logistic loss of q = exp_t2(z - lambda(z)), with u the label smoothed; t1 = t2 = 1 is cross entropy.
+
+    Value, in LaTeX: \sum_k u_k (\log_{t_1} u_k - \log_{t_1} q_k) - \frac{u_k^{2 - t_1} - q_k^{2 - t_1}}{2 - t_1}
+
+    Reference: Amid et al., Robust Bi-Tempered Logistic Loss Based on Bregman Divergences, NeurIPS 2019.
+    """
+
+    def __init__(self, *, t1: float = 0.8, t2: float = 1.2, label_smoothing: float = 0.0, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+
 class CEandSRLoss(SparseRegularizedLoss):
     r"""Cross entropy of sharpened outputs plus their weighted lp-norm.
 
@@ -188,6 +216,46 @@ class CEandSRLoss(SparseRegularizedLoss):
     """
 
     def __init__(self, *, tau: float = 0.5, p: float = 0.1, lam: float = 1.2, rho: float = 1.03, every: int = 1, normalize: bool = True, exact_official: bool = True, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+
+class ECELoss(PointwiseLoss):
+    r"""Cross entropy of epsilon-softmax: hardly any pull where the label is the most probable class already.
+
+    Value, in LaTeX: -\log q_y, \quad q = (p + m \, [k = \arg\max p]) / (m + 1)
+
+    Reference: Wang et al., ε-Softmax: Approximating One-Hot Vectors for Mitigating Label Noise, NeurIPS 2024.
+    """
+
+    def __init__(self, *, m: float = 10000.0, clamp: float = 1e-08, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+
+class ECEandMAELoss(PointwiseLoss):
+    r"""Cross entropy of epsilon-softmax plus mean absolute error of softmax, 2 (1 - p_y) as in the published code.
+
+    Value, in LaTeX: \alpha \, \text{ECE} + 2 \beta \, \text{MAE}
+
+    Reference: Wang et al., ε-Softmax: Approximating One-Hot Vectors for Mitigating Label Noise, NeurIPS 2024.
+    """
+
+    def __init__(self, *, alpha: float = 1.0, beta: float = 1.0, m: float = 10000.0, clamp: float = 1e-08, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+
+class EFLLoss(PointwiseLoss):
+    r"""Focal loss of epsilon-softmax.
+
+    Value, in LaTeX: -(1 - q_y)^\gamma \log q_y, \quad q = (p + m \, [k = \arg\max p]) / (m + 1)
+
+    Reference: Wang et al., ε-Softmax: Approximating One-Hot Vectors for Mitigating Label Noise, NeurIPS 2024.
+    """
+
+    def __init__(self, *, m: float = 10000.0, clamp: float = 1e-08, gamma: float = 0.1, detach_modulation: bool = True, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+
+class EFLandMAELoss(PointwiseLoss):
+    r"""Focal loss of epsilon-softmax plus mean absolute error of softmax, 2 (1 - p_y) as in the published code.
+
+    Value, in LaTeX: \alpha \, \text{EFL} + 2 \beta \, \text{MAE}
+
+    Reference: Wang et al., ε-Softmax: Approximating One-Hot Vectors for Mitigating Label Noise, NeurIPS 2024.
+    """
+
+    def __init__(self, *, alpha: float = 1.0, beta: float = 1.0, m: float = 10000.0, clamp: float = 1e-08, gamma: float = 0.1, detach_modulation: bool = True, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class FLandSRLoss(SparseRegularizedLoss):
     r"""Focal loss of sharpened outputs plus their weighted lp-norm.
@@ -208,6 +276,37 @@ class GCEandSRLoss(SparseRegularizedLoss):
     """
 
     def __init__(self, *, q: float = 0.7, exact_official: bool = True, tau: float = 0.5, p: float = 0.1, lam: float = 1.2, rho: float = 1.03, every: int = 1, normalize: bool = True, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+
+class JALCELoss(PointwiseLoss):
+    r"""Joint asymmetric loss on cross entropy: alpha NCE + beta AMSE.
+
+    Value, in LaTeX: \alpha \, \text{NCE} + \beta \, \text{AMSE}
+
+    Reference: Wang et al., Joint Asymmetric Loss for Learning with Noisy Labels, ICCV 2025.
+    """
+
+    def __init__(self, *, alpha: float = 1.0, beta: float = 1.0, a: float = 30.0, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+
+class JALFLLoss(PointwiseLoss):
+    r"""Joint asymmetric loss on focal loss: alpha NFL + beta AMSE.
+
+    Value, in LaTeX: \alpha \, \text{NFL} + \beta \, \text{AMSE}
+
+    Reference: Wang et al., Joint Asymmetric Loss for Learning with Noisy Labels, ICCV 2025.
+    """
+
+    def __init__(self, *, alpha: float = 1.0, beta: float = 1.0, a: float = 30.0, gamma: float = 0.5, detach_modulation: bool = True, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+
+class JSLoss(PointwiseLoss):
+    r"""Jensen-Shannon divergence with weight ``pi`` of the label; pi -> 0 is CE, pi -> 1 MAE.
+
+    Value, in LaTeX: \text{JS}_\pi(y, p) \,/ \left(-(1 - \pi) \log(1 - \pi)\right)
+
+    Reference: Englesson and Azizpour, Generalized Jensen-Shannon Divergence Loss for Learning with Noisy Labels,
+    NeurIPS 2021.
+    """
+
+    def __init__(self, *, pi: float = 0.5, scaled: bool = True, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class NCELoss(PointwiseLoss):
     r"""Normalized cross entropy: the share of the labeled class in the total surprise.
@@ -274,7 +373,7 @@ class NFLLoss(PointwiseLoss):
 
     Value, in LaTeX: \text{FL}(p_y) \,/ \sum_k \text{FL}(p_k)
 
-    Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 3.
+    Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 5.
     """
 
     def __init__(self, *, gamma: float = 0.5, detach_modulation: bool = True, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
@@ -334,7 +433,7 @@ class NGCELoss(PointwiseLoss):
 
     Value, in LaTeX: \text{GCE}(p_y) \,/ \sum_k \text{GCE}(p_k)
 
-    Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Section 5.
+    Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Section 5.3.
     """
 
     def __init__(self, *, q: float = 0.7, exact_official: bool = True, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
@@ -364,7 +463,7 @@ class NMAELoss(PointwiseLoss):
 
     Value, in LaTeX: (1 - p_y) / (C - 1)
 
-    Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 4.
+    Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 3.
     """
 
     def __init__(self, *, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
@@ -394,7 +493,7 @@ class NRCELoss(PointwiseLoss):
 
     Value, in LaTeX: (1 - p_y) / (C - 1)
 
-    Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 5.
+    Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 4.
     """
 
     def __init__(self, *, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
@@ -409,6 +508,17 @@ class RCELoss(PointwiseLoss):
     """
 
     def __init__(self, *, log_zero: float = -9.210340371976182, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
+
+class UnhingedLoss(PointwiseLoss):
+    r"""The mean logit less the labeled one: cross entropy less its mean over all labels, so symmetric.
+
+    Value, in LaTeX: \frac{1}{C} \sum_k z_k - z_y
+
+    Reference: van Rooyen, Menon and Williamson, Learning with Symmetric Label Noise: The Importance of Being
+    Unhinged, NeurIPS 2015, for two classes.
+    """
+
+    def __init__(self, *, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class ANLCELoss(FusedANLCE):
     r"""Active negative loss on cross entropy: alpha NCE + beta NNCE.

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 from torch import Tensor
 
-from seg_anl.records.ranges import Negative
+from seg_anl.records.ranges import Interval
 
 from .declarations import loss
 from .inputs import LabeledLogProbs
 
 LOG_ZERO = math.log(1e-4)
+LogZero = Annotated[float, Interval(least=-1e12, below=0)]
 
 
 @loss("mae", formula="1 - p_y", symmetric=True, order=3)
@@ -27,13 +29,13 @@ def mae(pred: LabeledLogProbs) -> Tensor:
 def nmae(pred: LabeledLogProbs) -> Tensor:
     """Normalized MAE: (1 - p_y) / (C - 1).
 
-    Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 4.
+    Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 3.
     """
     return pred.miss() / (pred.num_classes - 1)
 
 
 @loss("rce", formula=r"-A \, (1 - p_y), \quad A = \text{log_zero}", symmetric=True)
-def rce(pred: LabeledLogProbs, *, log_zero: Negative = LOG_ZERO) -> Tensor:
+def rce(pred: LabeledLogProbs, *, log_zero: LogZero = LOG_ZERO) -> Tensor:
     """Reverse cross entropy, -sum_k p_k log q_k with log 0 := ``log_zero``: MAE times -log_zero.
 
     Reference: Wang et al., Symmetric Cross Entropy for Robust Learning with Noisy Labels, ICCV 2019, Eq. 6. The paper
@@ -46,6 +48,6 @@ def rce(pred: LabeledLogProbs, *, log_zero: Negative = LOG_ZERO) -> Tensor:
 def nrce(pred: LabeledLogProbs) -> Tensor:
     """Normalized RCE: the constant cancels, (1 - p_y) / (C - 1), the same as NMAE.
 
-    Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 5.
+    Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 4.
     """
     return nmae(pred)

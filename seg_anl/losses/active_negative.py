@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from seg_anl.records.ranges import NonNegative, OpenFraction
+from seg_anl.records.ranges import Weight
 
 from .cross_entropy import nce
 from .declarations import loss
 from .entropy_regularization import EntropyRegularizedLoss
-from .focal import nfl
+from .focal import Gamma, nfl
 from .fused_anl_ce import FusedANLCE
 from .inputs import LabeledLogProbs
-from .normalized_negative import P_MIN, nnce, nnce_cut, nnfl
+from .normalized_negative import P_MIN, Floor, nnce, nnce_cut, nnfl
 
 
 @loss(
@@ -29,9 +29,9 @@ from .normalized_negative import P_MIN, nnce, nnce_cut, nnfl
 def anl_ce(
     pred: LabeledLogProbs,
     *,
-    alpha: NonNegative = 5.0,
-    beta: NonNegative = 5.0,
-    p_min: OpenFraction = P_MIN,
+    alpha: Weight = 5.0,
+    beta: Weight = 5.0,
+    p_min: Floor = P_MIN,
     exact_official: bool = True,
 ) -> Tensor:
     """Active negative loss on cross entropy: alpha NCE + beta NNCE.
@@ -45,11 +45,11 @@ def anl_ce(
 def anl_fl(
     pred: LabeledLogProbs,
     *,
-    alpha: NonNegative = 5.0,
-    beta: NonNegative = 5.0,
-    gamma: NonNegative = 0.5,
+    alpha: Weight = 5.0,
+    beta: Weight = 5.0,
+    gamma: Gamma = 0.5,
     detach_modulation: bool = True,
-    p_min: OpenFraction = P_MIN,
+    p_min: Floor = P_MIN,
     exact_official: bool = True,
 ) -> Tensor:
     """Active negative loss on focal loss: alpha NFL + beta NNFL.
@@ -72,9 +72,9 @@ def anl_fl(
 def anl_ce_er(
     pred: LabeledLogProbs,
     *,
-    alpha: NonNegative = 5.0,
-    beta: NonNegative = 5.0,
-    p_min: OpenFraction = P_MIN,
+    alpha: Weight = 5.0,
+    beta: Weight = 5.0,
+    p_min: Floor = P_MIN,
     exact_official: bool = True,
 ) -> Tensor:
     """ANL-CE plus ``lam`` times how far the batch's mean prediction is from uniform.
@@ -97,11 +97,11 @@ def anl_ce_er(
 def anl_fl_er(
     pred: LabeledLogProbs,
     *,
-    alpha: NonNegative = 5.0,
-    beta: NonNegative = 5.0,
-    gamma: NonNegative = 0.5,
+    alpha: Weight = 5.0,
+    beta: Weight = 5.0,
+    gamma: Gamma = 0.5,
     detach_modulation: bool = True,
-    p_min: OpenFraction = P_MIN,
+    p_min: Floor = P_MIN,
     exact_official: bool = True,
 ) -> Tensor:
     """ANL-FL plus ``lam`` times how far the batch's mean prediction is from uniform.

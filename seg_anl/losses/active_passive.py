@@ -7,21 +7,19 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from seg_anl.records.ranges import AboveOne, Negative, NonNegative, Positive, PositiveFraction
+from seg_anl.records.ranges import Weight
 
-from .absolute_error import LOG_ZERO, mae, rce
-from .asymmetric import ael, agce, aul
+from .absolute_error import LOG_ZERO, LogZero, mae, rce
+from .asymmetric import Above, Exponent, Offset, Scale, ael, agce, aul
 from .cross_entropy import ce, nce
 from .declarations import loss
-from .focal import nfl
-from .generalized_cross_entropy import ngce
+from .focal import Gamma, nfl
+from .generalized_cross_entropy import BoxCoxExponent, ngce
 from .inputs import LabeledLogProbs
 
 
 @loss("sce", formula=r"\alpha \, \text{CE} + \beta \, \text{RCE}", order=5)
-def sce(
-    pred: LabeledLogProbs, *, alpha: NonNegative = 0.1, beta: NonNegative = 1.0, log_zero: Negative = LOG_ZERO
-) -> Tensor:
+def sce(pred: LabeledLogProbs, *, alpha: Weight = 0.1, beta: Weight = 1.0, log_zero: LogZero = LOG_ZERO) -> Tensor:
     """Symmetric cross entropy: cross entropy plus reverse cross entropy. Despite its name not symmetric.
 
     Reference: Wang et al., Symmetric Cross Entropy for Robust Learning with Noisy Labels, ICCV 2019, Eq. 7.
@@ -30,7 +28,7 @@ def sce(
 
 
 @loss("nce_mae", formula=r"\alpha \, \text{NCE} + \beta \, \text{MAE}", symmetric=True)
-def nce_mae(pred: LabeledLogProbs, *, alpha: NonNegative = 1.0, beta: NonNegative = 1.0) -> Tensor:
+def nce_mae(pred: LabeledLogProbs, *, alpha: Weight = 1.0, beta: Weight = 1.0) -> Tensor:
     """Normalized cross entropy plus mean absolute error.
 
     Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 6.
@@ -39,9 +37,7 @@ def nce_mae(pred: LabeledLogProbs, *, alpha: NonNegative = 1.0, beta: NonNegativ
 
 
 @loss("nce_rce", formula=r"\alpha \, \text{NCE} + \beta \, \text{RCE}", symmetric=True)
-def nce_rce(
-    pred: LabeledLogProbs, *, alpha: NonNegative = 1.0, beta: NonNegative = 1.0, log_zero: Negative = LOG_ZERO
-) -> Tensor:
+def nce_rce(pred: LabeledLogProbs, *, alpha: Weight = 1.0, beta: Weight = 1.0, log_zero: LogZero = LOG_ZERO) -> Tensor:
     """Normalized cross entropy plus reverse cross entropy.
 
     Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 6.
@@ -53,9 +49,9 @@ def nce_rce(
 def nfl_mae(
     pred: LabeledLogProbs,
     *,
-    alpha: NonNegative = 1.0,
-    beta: NonNegative = 1.0,
-    gamma: NonNegative = 0.5,
+    alpha: Weight = 1.0,
+    beta: Weight = 1.0,
+    gamma: Gamma = 0.5,
     detach_modulation: bool = True,
 ) -> Tensor:
     """Normalized focal loss plus mean absolute error.
@@ -69,11 +65,11 @@ def nfl_mae(
 def nfl_rce(
     pred: LabeledLogProbs,
     *,
-    alpha: NonNegative = 1.0,
-    beta: NonNegative = 1.0,
-    gamma: NonNegative = 0.5,
+    alpha: Weight = 1.0,
+    beta: Weight = 1.0,
+    gamma: Gamma = 0.5,
     detach_modulation: bool = True,
-    log_zero: Negative = LOG_ZERO,
+    log_zero: LogZero = LOG_ZERO,
 ) -> Tensor:
     """Normalized focal loss plus reverse cross entropy.
 
@@ -86,9 +82,9 @@ def nfl_rce(
 def ngce_mae(
     pred: LabeledLogProbs,
     *,
-    alpha: NonNegative = 1.0,
-    beta: NonNegative = 1.0,
-    q: PositiveFraction = 0.7,
+    alpha: Weight = 1.0,
+    beta: Weight = 1.0,
+    q: BoxCoxExponent = 0.7,
     exact_official: bool = True,
 ) -> Tensor:
     """Normalized GCE plus mean absolute error.
@@ -102,11 +98,11 @@ def ngce_mae(
 def ngce_rce(
     pred: LabeledLogProbs,
     *,
-    alpha: NonNegative = 1.0,
-    beta: NonNegative = 1.0,
-    q: PositiveFraction = 0.7,
+    alpha: Weight = 1.0,
+    beta: Weight = 1.0,
+    q: BoxCoxExponent = 0.7,
     exact_official: bool = True,
-    log_zero: Negative = LOG_ZERO,
+    log_zero: LogZero = LOG_ZERO,
 ) -> Tensor:
     """Normalized GCE plus reverse cross entropy.
 
@@ -117,7 +113,7 @@ def ngce_rce(
 
 @loss("nce_agce", formula=r"\alpha \, \text{NCE} + \beta \, \text{AGCE}")
 def nce_agce(
-    pred: LabeledLogProbs, *, alpha: NonNegative = 1.0, beta: NonNegative = 1.0, a: Positive = 1.0, q: Positive = 2.0
+    pred: LabeledLogProbs, *, alpha: Weight = 1.0, beta: Weight = 1.0, a: Offset = 1.0, q: Exponent = 2.0
 ) -> Tensor:
     """Normalized cross entropy plus asymmetric GCE.
 
@@ -128,7 +124,7 @@ def nce_agce(
 
 @loss("nce_aul", formula=r"\alpha \, \text{NCE} + \beta \, \text{AUL}")
 def nce_aul(
-    pred: LabeledLogProbs, *, alpha: NonNegative = 1.0, beta: NonNegative = 1.0, a: AboveOne = 1.5, q: Positive = 0.9
+    pred: LabeledLogProbs, *, alpha: Weight = 1.0, beta: Weight = 1.0, a: Above = 1.5, q: Exponent = 0.9
 ) -> Tensor:
     """Normalized cross entropy plus asymmetric unhinged loss.
 
@@ -138,7 +134,7 @@ def nce_aul(
 
 
 @loss("nce_ael", formula=r"\alpha \, \text{NCE} + \beta \, \text{AEL}")
-def nce_ael(pred: LabeledLogProbs, *, alpha: NonNegative = 1.0, beta: NonNegative = 1.0, a: Positive = 3.0) -> Tensor:
+def nce_ael(pred: LabeledLogProbs, *, alpha: Weight = 1.0, beta: Weight = 1.0, a: Scale = 3.0) -> Tensor:
     """Normalized cross entropy plus asymmetric exponential loss.
 
     Reference: Zhou et al., Asymmetric Loss Functions for Learning with Noisy Labels, ICML 2021.
@@ -150,12 +146,12 @@ def nce_ael(pred: LabeledLogProbs, *, alpha: NonNegative = 1.0, beta: NonNegativ
 def nfl_agce(
     pred: LabeledLogProbs,
     *,
-    alpha: NonNegative = 1.0,
-    beta: NonNegative = 1.0,
-    gamma: NonNegative = 0.5,
+    alpha: Weight = 1.0,
+    beta: Weight = 1.0,
+    gamma: Gamma = 0.5,
     detach_modulation: bool = True,
-    a: Positive = 1.0,
-    q: Positive = 2.0,
+    a: Offset = 1.0,
+    q: Exponent = 2.0,
 ) -> Tensor:
     """Normalized focal loss plus asymmetric GCE.
 
@@ -168,12 +164,12 @@ def nfl_agce(
 def nfl_aul(
     pred: LabeledLogProbs,
     *,
-    alpha: NonNegative = 1.0,
-    beta: NonNegative = 1.0,
-    gamma: NonNegative = 0.5,
+    alpha: Weight = 1.0,
+    beta: Weight = 1.0,
+    gamma: Gamma = 0.5,
     detach_modulation: bool = True,
-    a: AboveOne = 1.5,
-    q: Positive = 0.9,
+    a: Above = 1.5,
+    q: Exponent = 0.9,
 ) -> Tensor:
     """Normalized focal loss plus asymmetric unhinged loss.
 
@@ -186,11 +182,11 @@ def nfl_aul(
 def nfl_ael(
     pred: LabeledLogProbs,
     *,
-    alpha: NonNegative = 1.0,
-    beta: NonNegative = 1.0,
-    gamma: NonNegative = 0.5,
+    alpha: Weight = 1.0,
+    beta: Weight = 1.0,
+    gamma: Gamma = 0.5,
     detach_modulation: bool = True,
-    a: Positive = 3.0,
+    a: Scale = 3.0,
 ) -> Tensor:
     """Normalized focal loss plus asymmetric exponential loss.
 

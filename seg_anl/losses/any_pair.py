@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from seg_anl.records.errors import nearest_names
-from seg_anl.records.ranges import NonNegative, keyword_parameters
+from seg_anl.records.ranges import Weight, keyword_parameters
 
 from .base import PointwiseFunction, PointwiseLoss, checked_parameters
 from .declarations import COMMON, list_losses, loss
@@ -64,8 +64,8 @@ class ActivePassiveLoss(PairLoss):
         *,
         active: str = "nce",
         passive: str = "mae",
-        alpha: NonNegative = 1.0,
-        beta: NonNegative = 1.0,
+        alpha: Weight = 1.0,
+        beta: Weight = 1.0,
         **keywords: Any,
     ) -> None:
         super().__init__({"active": active, "passive": passive}, alpha=alpha, beta=beta, **keywords)
@@ -83,8 +83,8 @@ class ActiveNegativeLoss(PairLoss):
         *,
         active: str = "nce",
         negative: str = "nnce",
-        alpha: NonNegative = 5.0,
-        beta: NonNegative = 5.0,
+        alpha: Weight = 5.0,
+        beta: Weight = 5.0,
         **keywords: Any,
     ) -> None:
         super().__init__({"active": active, "negative": negative}, alpha=alpha, beta=beta, **keywords)

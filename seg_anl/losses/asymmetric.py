@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
-from seg_anl.records.ranges import AboveOne, Positive
+from seg_anl.records.ranges import Interval
 
 from .declarations import loss
 from .inputs import LabeledLogProbs
 from .powers import positive_power
 
+Exponent = Annotated[float, Interval(least=1e-3, most=10)]
+Offset = Annotated[float, Interval(least=1e-9, most=1e3)]
+Above = Annotated[float, Interval(above=1, most=1e3)]
+Scale = Annotated[float, Interval(least=1e-6, most=1e6)]
+
 
 @loss("agce", formula=r"((a + 1)^q - (a + p_y)^q) / q")
-def agce(pred: LabeledLogProbs, *, a: Positive = 1.0, q: Positive = 2.0) -> Tensor:
+def agce(pred: LabeledLogProbs, *, a: Offset = 1.0, q: Exponent = 2.0) -> Tensor:
     """Asymmetric generalized cross entropy: ((a + 1)^q - (a + p_y)^q) / q.
 
     Reference: Zhou et al., Asymmetric Loss Functions for Learning with Noisy Labels, ICML 2021, Section 4.
@@ -22,7 +29,7 @@ def agce(pred: LabeledLogProbs, *, a: Positive = 1.0, q: Positive = 2.0) -> Tens
 
 
 @loss("aul", formula=r"((a - p_y)^q - (a - 1)^q) / q")
-def aul(pred: LabeledLogProbs, *, a: AboveOne = 1.5, q: Positive = 0.9) -> Tensor:
+def aul(pred: LabeledLogProbs, *, a: Above = 1.5, q: Exponent = 0.9) -> Tensor:
     """Asymmetric unhinged loss: ((a - p_y)^q - (a - 1)^q) / q.
 
     Reference: Zhou et al., Asymmetric Loss Functions for Learning with Noisy Labels, ICML 2021, Section 4.
@@ -31,7 +38,7 @@ def aul(pred: LabeledLogProbs, *, a: AboveOne = 1.5, q: Positive = 0.9) -> Tenso
 
 
 @loss("ael", formula="e^{-p_y / a}")
-def ael(pred: LabeledLogProbs, *, a: Positive = 3.0) -> Tensor:
+def ael(pred: LabeledLogProbs, *, a: Scale = 3.0) -> Tensor:
     """Asymmetric exponential loss: exp(-p_y / a); not shifted, so its minimum is exp(-1 / a).
 
     Reference: Zhou et al., Asymmetric Loss Functions for Learning with Noisy Labels, ICML 2021, Section 4.

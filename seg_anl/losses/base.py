@@ -42,6 +42,15 @@ class ScheduledLoss(nn.Module):
     def set_epoch(self, epoch: int) -> None:
         """``epoch`` (from 0) begins; criteria without a schedule ignore it."""
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ScheduledLoss:
+        try:
+            return super()._apply(fn, recurse)
+        except TypeError:  # a device without double precision, in which schedules are kept
+            for name, buffer in self._buffers.items():
+                if buffer is not None and buffer.dtype == torch.float64:
+                    self._buffers[name] = buffer.float()
+            return super()._apply(fn, recurse)
+
     def numbers(self) -> dict[str, float]:
         """Parameters and buffers that are a single number, such as T-Loss's ``log_nu``, by name."""
         return {name: value.item() for name, value in self.state_dict().items() if value.ndim == 0}
@@ -88,7 +97,7 @@ class RobustLoss(ScheduledLoss, _Loss):
     def __new__(cls: type[AnyLoss], *arguments: Any, **keywords: Any) -> AnyLoss:
         """Refuse wrong keywords before any ``__init__`` uses them."""
         loss = super().__new__(cls)
-        own, takes_others = _own_parameters(cls)  # type: ignore[arg-type]
+        own, takes_others = own_parameters(cls)  # type: ignore[arg-type]
         given = {name: value for name, value in keywords.items() if name not in COMMON}
         known = {name: value for name, value in given.items() if name in own or not takes_others}
         loss.hyperparameters = checked_parameters(cls.loss_name or cls.__name__, own, known, COMMON)
@@ -136,28 +145,20 @@ class RobustLoss(ScheduledLoss, _Loss):
         )
 
     def reduced(self, batch: LabeledLogits) -> Tensor:
-        """The values of a batch, weighted and reduced."""
+        """The value of a batch."""
         written = self.values_and_slopes if self.writes_slopes(batch) else None
         if self.elementwise and self.reduction != "none" and may_be_split(batch, self.buffers(), written is not None):
             divisor = _divisor(batch.total()) if self.reduction == "mean" else 1
-            how = HowInParts(lambda part: self._weighted(part)[0], self.of_log_probs, written)
+            how = HowInParts(lambda part: weighted(part, *self.evaluate(part))[0], self.of_log_probs, written)
             return mean_in_parts(batch, divisor, how)
-        values, total = self._weighted(batch)
+        return self.reduce(batch, *self.evaluate(batch))
+
+    def reduce(self, batch: LabeledLogits, values: Tensor, counted: Tensor | None) -> Tensor:
+        """What :meth:`evaluate` gives for a batch, weighted and reduced."""
+        values, total = weighted(batch, values, counted)
         if self.reduction == "none":
             return values
         return values.sum() / _divisor(total) if self.reduction == "mean" else values.sum()
-
-    def _weighted(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | int]:
-        """The values times what they count, and what all count together."""
-        values, counted = self.evaluate(batch)
-        if values.ndim > batch.element_dims:
-            return (values * batch.shares()).sum(dim=0), batch.total()
-        if counted is None:
-            return values, values.numel()
-        if counted.dtype == torch.bool:
-            none = torch.zeros((), dtype=values.dtype, device=values.device)
-            return torch.where(counted, values, none), counted.sum()
-        return values * counted, counted.sum()
 
     def writes_slopes(self, batch: LabeledLogits) -> bool:
         """Whether :meth:`values_and_slopes` knows what to do with the batch."""
@@ -231,12 +232,24 @@ def checked_parameters(
 
 
 @cache
-def _own_parameters(cls: type[RobustLoss]) -> tuple[dict[str, inspect.Parameter], bool]:
+def own_parameters(cls: type[RobustLoss]) -> tuple[dict[str, inspect.Parameter], bool]:
     """The parameters of a loss without the common ones, and whether it takes keywords that have no such name."""
     parameters = inspect.signature(cls, eval_str=True).parameters.values()
     own = {parameter.name: parameter for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
     takes_others = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     return {name: parameter for name, parameter in own.items() if name not in COMMON}, takes_others
+
+
+def weighted(batch: LabeledLogits, values: Tensor, counted: Tensor | None) -> tuple[Tensor, Tensor | int]:
+    """The values times what they count, for soft labels their expectation, and what all count together."""
+    if values.ndim > batch.element_dims:
+        return (values * batch.shares()).sum(dim=0), batch.total()
+    if counted is None:
+        return values, values.numel()
+    if counted.dtype == torch.bool:
+        none = torch.zeros((), dtype=values.dtype, device=values.device)
+        return torch.where(counted, values, none), counted.sum()
+    return values * counted, counted.sum()
 
 
 def positive(total: Tensor) -> Tensor:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from seg_anl.records.ranges import AboveOne, Count, Fraction, NonNegative
+from seg_anl.records.ranges import Fraction, Interval
 
 from .declarations import loss
 from .inputs import LabeledLogProbs
+
+Epsilon = Annotated[float, Interval(least=0, most=1e12)]
 
 
 @loss("ce", formula=r"-\log p_y", order=1)
@@ -76,7 +79,7 @@ def bootstrap_hard(pred: LabeledLogProbs, *, beta: Fraction = 0.8) -> Tensor:
 @loss(
     "phuber_ce", title="PHCE", class_name="PHuberCELoss", formula=r"-\log p_y, \text{ linear below } 1 / \tau", order=6
 )
-def phuber_ce(pred: LabeledLogProbs, *, tau: AboveOne = 2.0) -> Tensor:
+def phuber_ce(pred: LabeledLogProbs, *, tau: Annotated[float, Interval(above=1, most=1e12)] = 2.0) -> Tensor:
     """Partially Huberized cross entropy: linear in p_y below 1 / tau, so that no sample pulls harder than tau.
 
     -log p_y where p_y > 1 / tau, else -tau p_y + log tau + 1.
@@ -88,7 +91,7 @@ def phuber_ce(pred: LabeledLogProbs, *, tau: AboveOne = 2.0) -> Tensor:
 
 
 @loss("taylor_ce", title="TCE", class_name="TaylorCELoss", formula=r"\sum_{i=1}^{t} (1 - p_y)^i / i", order=7)
-def taylor_ce(pred: LabeledLogProbs, *, t: Count = 2) -> Tensor:
+def taylor_ce(pred: LabeledLogProbs, *, t: Annotated[int, Interval(least=1, most=10_000, whole=True)] = 2) -> Tensor:
     """Taylor cross entropy: the first t terms of -log p_y around p_y = 1; t = 1 is MAE, t -> infinity CE.
 
     Reference: Feng et al., Can Cross Entropy Loss Be Robust to Label Noise?, IJCAI 2020, Eq. 5.
@@ -101,7 +104,7 @@ def taylor_ce(pred: LabeledLogProbs, *, t: Count = 2) -> Tensor:
 
 
 @loss("el", formula=r"-(1 + \epsilon) \log \frac{p_y + \epsilon}{1 + \epsilon}", order=13)
-def el(pred: LabeledLogProbs, *, epsilon: NonNegative = 0.1) -> Tensor:
+def el(pred: LabeledLogProbs, *, epsilon: Epsilon = 0.1) -> Tensor:
     """Equal loss: cross entropy of (p_y + epsilon) / (1 + epsilon), times 1 + epsilon.
 
     Weighs CE's gradient by p_y / (p_y + epsilon); epsilon = 0 is CE, epsilon -> infinity MAE.
@@ -112,10 +115,10 @@ def el(pred: LabeledLogProbs, *, epsilon: NonNegative = 0.1) -> Tensor:
 
 
 @loss("el_lsr", title="LSR+EL", formula=r"(1 - s) \, \text{EL}(p_y) + \frac{s}{C} \sum_k \text{EL}(p_k)", order=14)
-def el_lsr(pred: LabeledLogProbs, *, epsilon: NonNegative = 0.1, smoothing: Fraction = 0.1) -> Tensor:
+def el_lsr(pred: LabeledLogProbs, *, epsilon: Epsilon = 0.1, smoothing: Fraction = 0.1) -> Tensor:
     """Equal loss against smoothed labels: (1 - s) EL(p_y) + s / C sum_k EL(p_k).
 
-    Reference: Equal Loss: A Simple Loss Function for Noise Robust Learning, Table 3 (LSR + EL).
+    Reference: Equal Loss: A Simple Loss Function for Noise Robust Learning, Table 2 (LSR + EL).
     """
     return (1 - smoothing) * el(pred, epsilon=epsilon) + smoothing * _equal(pred.log_probs, epsilon).mean(dim=1)
 

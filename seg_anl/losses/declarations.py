@@ -294,7 +294,7 @@ def _class_attribute(classes: list[tuple[str, ast.ClassDef]], name: str) -> Any:
 
 @cache
 def _names(module: str) -> dict[str, Any]:
-    """What defaults and annotations in ``module`` may refer to: ranges, types, and constants made of numbers."""
+    """What defaults and annotations in ``module`` may refer to: types, ranges, constants, and what is made of them."""
     names: dict[str, Any] = {"__builtins__": {kind.__name__: kind for kind in (bool, int, float, str, list, tuple)}}
     for node in _tree(module).body:
         if isinstance(node, ast.Import) and any(alias.name == "math" for alias in node.names):
@@ -307,7 +307,7 @@ def _names(module: str) -> dict[str, Any]:
             else:
                 continue
             names |= {alias.name: known[alias.name] for alias in node.names if alias.name in known}
-        elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).isupper():
+        elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0])[0].isupper():
             try:
                 names[ast.unparse(node.targets[0])] = _value(node.value, names)
             except NameError:  # made of something that would have to be imported; no default may refer to it

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seg_anl.records.ranges import NonNegative
+from seg_anl.records.ranges import Weight
 
 from .base import FunctionLoss, positive
 from .inputs import LabeledLogits
@@ -23,7 +23,7 @@ class EntropyRegularizedLoss(FunctionLoss):
     Reference: Ye et al., Active Negative Loss, Eq. 13 and 14.
     """
 
-    def __init__(self, *, lam: NonNegative = 2.0, **keywords: Any) -> None:
+    def __init__(self, *, lam: Weight = 2.0, **keywords: Any) -> None:
         super().__init__(**keywords)
         self.lam = lam
 

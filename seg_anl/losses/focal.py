@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
-from seg_anl.records.ranges import NonNegative
+from seg_anl.records.ranges import Interval
 
 from .declarations import loss
 from .inputs import LabeledLogProbs
 from .powers import positive_power
 
+# A higher power of 1 - p leaves nothing in float32 where classes are equally probable.
+Gamma = Annotated[float, Interval(least=0, most=50)]
+
 
 @loss("focal", title="FL", class_name="FocalLoss", formula=r"-(1 - p_y)^\gamma \log p_y", order=2)
-def focal(pred: LabeledLogProbs, *, gamma: NonNegative = 0.5, detach_modulation: bool = True) -> Tensor:
+def focal(pred: LabeledLogProbs, *, gamma: Gamma = 0.5, detach_modulation: bool = True) -> Tensor:
     """Focal loss: -(1 - p_y)^gamma log p_y.
 
     ``detach_modulation`` stops the gradient through (1 - p_y)^gamma, as all published noisy-label code does; False is
@@ -26,10 +31,10 @@ def focal(pred: LabeledLogProbs, *, gamma: NonNegative = 0.5, detach_modulation:
 
 
 @loss("nfl", formula=r"\text{FL}(p_y) \,/ \sum_k \text{FL}(p_k)", symmetric=True)
-def nfl(pred: LabeledLogProbs, *, gamma: NonNegative = 0.5, detach_modulation: bool = True) -> Tensor:
+def nfl(pred: LabeledLogProbs, *, gamma: Gamma = 0.5, detach_modulation: bool = True) -> Tensor:
     """Normalized focal loss: focal loss of the label over its sum for all labels, in [0, 1]; symmetric.
 
-    Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 3.
+    Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 5.
     """
     known = pred.detach() if detach_modulation else pred
     focal_of_all = -modulation(known.misses(), gamma, detach_modulation) * pred.log_probs

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from seg_anl.records.ranges import PositiveFraction
+from seg_anl.records.ranges import Interval
 
 from .declarations import loss
 from .inputs import LabeledLogProbs
 
+BoxCoxExponent = Annotated[float, Interval(least=1e-12, most=1)]
 LOG_CLAMP = math.log(1e-7)  # all published code clamps probabilities here
 
 
 @loss("gce", formula="(1 - p_y^q) / q", order=4)
-def gce(pred: LabeledLogProbs, *, q: PositiveFraction = 0.7, exact_official: bool = True) -> Tensor:
+def gce(pred: LabeledLogProbs, *, q: BoxCoxExponent = 0.7, exact_official: bool = True) -> Tensor:
     """Generalized cross entropy: (1 - p_y^q) / q; q -> 0 is CE, q = 1 MAE.
 
     ``exact_official`` clamps p_y at 1e-7 like the published code, so that a sample below gets no gradient at all.
@@ -28,10 +30,10 @@ def gce(pred: LabeledLogProbs, *, q: PositiveFraction = 0.7, exact_official: boo
 
 
 @loss("ngce", formula=r"\text{GCE}(p_y) \,/ \sum_k \text{GCE}(p_k)", symmetric=True)
-def ngce(pred: LabeledLogProbs, *, q: PositiveFraction = 0.7, exact_official: bool = True) -> Tensor:
+def ngce(pred: LabeledLogProbs, *, q: BoxCoxExponent = 0.7, exact_official: bool = True) -> Tensor:
     """Normalized GCE: GCE of the label over its sum for all labels, in [0, 1]; symmetric.
 
-    Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Section 5.
+    Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Section 5.3.
     """
     return gce(pred, q=q, exact_official=exact_official) / _box_cox(pred.log_probs, q, exact_official).sum(dim=1)
 

@@ -63,37 +63,45 @@ def mean_in_parts(batch: LabeledLogits, divisor: Tensor | int, how: HowInParts) 
 class _MeanInParts(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, scores: Tensor, batch: LabeledLogits, divisor: Tensor | int, how: HowInParts) -> Tensor:
-        elements = batch.labels if batch.labels is not None else batch.scores if batch.sigmoid else batch.scores[:, 0]
-        values = torch.empty(elements.shape, dtype=scores.dtype, device=scores.device)
-        gradient = torch.empty_like(scores) if ctx.needs_input_grad[0] else None
-        share = scores.new_ones(()) / divisor
-        for place in _parts(batch):
-            part = batch.part(place)
-            if gradient is None:
-                values[place] = how.weighted(part)
-            else:
-                _value_and_gradient(part, share, how, values[place], gradient[place])
+        values, ctx.gradient = _values_and_gradient(batch, divisor, how, with_gradient=ctx.needs_input_grad[0])
         ctx.save_for_backward(scores)
-        ctx.gradient, ctx.batch, ctx.divisor, ctx.weighted = gradient, batch, divisor, how.weighted
+        ctx.batch, ctx.divisor, ctx.how = batch, divisor, how
         return values.sum() / divisor
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         (scores,) = ctx.saved_tensors
-        again = torch.is_grad_enabled()  # create_graph=True: the derivative must itself be differentiable
-        if ctx.gradient is not None and not again:
-            gradient, ctx.gradient = ctx.gradient, None  # handed on, not copied
-            return gradient.mul_(grad), None, None, None
-        with torch.enable_grad():
-            value = ctx.weighted(replace(ctx.batch, scores=scores)).sum() / ctx.divisor
-            (gradient,) = torch.autograd.grad(value, scores, grad, create_graph=again)
-        return gradient, None, None, None
+        batch = replace(ctx.batch, scores=scores)
+        if torch.is_grad_enabled():  # create_graph=True: the derivative must itself be differentiable
+            value = ctx.how.weighted(batch).sum() / ctx.divisor
+            (gradient,) = torch.autograd.grad(value, scores, grad, create_graph=True)
+            return gradient, None, None, None
+        gradient, ctx.gradient = ctx.gradient, None  # handed on, not copied; a second time it is made anew
+        if gradient is None:
+            _, gradient = _values_and_gradient(batch, ctx.divisor, ctx.how, with_gradient=True)
+        return gradient.mul_(grad), None, None, None
 
 
-def _value_and_gradient(
-    part: LabeledLogits, share: Tensor, how: HowInParts, values_out: Tensor, gradient_out: Tensor
-) -> None:
-    """Fill in the weighted values of a part and the gradient of ``share`` times their sum."""
+def _values_and_gradient(
+    batch: LabeledLogits, divisor: Tensor | int, how: HowInParts, *, with_gradient: bool
+) -> tuple[Tensor, Tensor | None]:
+    """The weighted values of a flat batch, and the gradient of their sum over ``divisor``."""
+    scores = batch.scores
+    elements = batch.labels if batch.labels is not None else scores if batch.sigmoid else scores[:, 0]
+    values = torch.empty(elements.shape, dtype=scores.dtype, device=scores.device)
+    gradient = torch.empty_like(scores) if with_gradient else None
+    share = scores.new_ones(()) / divisor
+    for place in _parts(batch):
+        part = batch.part(place)
+        if gradient is None:
+            values[place] = how.weighted(part)
+        else:
+            _fill_in(part, share, how, values[place], gradient[place])
+    return values, gradient
+
+
+def _fill_in(part: LabeledLogits, share: Tensor, how: HowInParts, values_out: Tensor, gradient_out: Tensor) -> None:
+    """The weighted values of a part and the gradient of ``share`` times their sum."""
     if how.of_log_probs:
         part = part.with_log_probs(class_log_probs(part.logits))
     if how.written is not None:

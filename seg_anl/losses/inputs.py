@@ -127,6 +127,12 @@ class LabeledLogProbs:
         """The same values without their history."""
         return LabeledLogProbs(self.log_probs.detach(), self.labels, self.target_log_prob.detach())
 
+    def replaced(self, log_probs: Tensor) -> LabeledLogProbs:
+        """Other log-probabilities with the same labels."""
+        if self.target_log_prob.ndim == self.log_probs.ndim:
+            return LabeledLogProbs(log_probs, self.labels, log_probs.movedim(1, 0))
+        return _labeled(log_probs, self.labels)
+
     def miss(self) -> Tensor:
         """1 - p of the labeled class, shaped like its log-probability, accurate also where p is close to 1."""
         return -torch.expm1(self.target_log_prob)
@@ -258,10 +264,11 @@ def _check_shapes(logits: Tensor, target: Tensor, sigmoid: bool) -> None:
     accepted = {(batch, classes, *spatial)}
     if not sigmoid or classes == 1:
         accepted |= {(batch, *spatial), (batch, 1, *spatial)}
-    _check_fit("target", target, logits, accepted)
+    check_fit("target", target, logits, accepted)
 
 
-def _check_fit(name: str, tensor: Tensor, logits: Tensor, accepted: set[tuple[int, ...]]) -> None:
+def check_fit(name: str, tensor: Tensor, logits: Tensor, accepted: set[tuple[int, ...]]) -> None:
+    """Refuse a tensor whose shape is not among the accepted ones, or that is on another device."""
     if tuple(tensor.shape) not in accepted:
         raise ValueError(
             f"{name} of shape {tuple(tensor.shape)} does not fit input of shape {tuple(logits.shape)}; expected "
@@ -276,7 +283,7 @@ def _element_weights(weight: Tensor | None, logits: Tensor, looked_at: bool) -> 
     if weight is None:
         return None
     batch, _, *spatial = logits.shape
-    _check_fit(
+    check_fit(
         "weight", weight, logits, {(batch,), (batch, *spatial), (batch, 1, *spatial), (batch, *[1] * (logits.ndim - 1))}
     )
     if weight.is_complex():

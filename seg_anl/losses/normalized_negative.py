@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from seg_anl.records.ranges import NonNegative, OpenFraction
+from seg_anl.records.ranges import Interval
 
 from .declarations import loss
-from .focal import modulation
+from .focal import Gamma, modulation
 from .inputs import LabeledLogProbs
 
 P_MIN = 1e-7
+Floor = Annotated[float, Interval(least=1e-30, below=1)]
 LOG_P_MAX = math.log1p(-1e-7)
 
 
 @loss("nnce", formula=r"1 - \frac{A + \log p_y}{\sum_k (A + \log p_k)}, \quad A = -\log p_{min}", symmetric=True)
-def nnce(pred: LabeledLogProbs, *, p_min: OpenFraction = P_MIN, exact_official: bool = True) -> Tensor:
+def nnce(pred: LabeledLogProbs, *, p_min: Floor = P_MIN, exact_official: bool = True) -> Tensor:
     """Normalized negative cross entropy: pushes the other classes down, hardest where the label is already believed.
 
     NNCE = 1 - (A + log p_y) / sum_k (A + log p_k) with A = -log p_min, in [0, 1]; symmetric.
@@ -33,7 +35,7 @@ def nnce(pred: LabeledLogProbs, *, p_min: OpenFraction = P_MIN, exact_official: 
     return flipped_share(floored_target, floor_log_prob(pred.log_probs, p_min, exact_official), -math.log(p_min))
 
 
-def nnce_cut(pred: LabeledLogProbs, *, p_min: OpenFraction = P_MIN, exact_official: bool = True) -> Tensor:
+def nnce_cut(pred: LabeledLogProbs, *, p_min: Floor = P_MIN, exact_official: bool = True) -> Tensor:
     """NNCE as the published code of ANL-CE* has it: probabilities also stop at 1 - 1e-7, where the gradient is cut."""
     if exact_official:
         log_probs, target_log_prob = (part.clamp(max=LOG_P_MAX) for part in (pred.log_probs, pred.target_log_prob))
@@ -45,9 +47,9 @@ def nnce_cut(pred: LabeledLogProbs, *, p_min: OpenFraction = P_MIN, exact_offici
 def nnfl(
     pred: LabeledLogProbs,
     *,
-    gamma: NonNegative = 0.5,
+    gamma: Gamma = 0.5,
     detach_modulation: bool = True,
-    p_min: OpenFraction = P_MIN,
+    p_min: Floor = P_MIN,
     exact_official: bool = True,
 ) -> Tensor:
     """Normalized negative focal loss: as NNCE, with the focal loss instead of cross entropy.

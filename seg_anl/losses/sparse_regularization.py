@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Annotated, Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from seg_anl.records.ranges import Count, NonNegative, Positive, PositiveFraction
+from seg_anl.records.ranges import Count, Interval, Weight
 
 from .base import FunctionLoss
 from .cross_entropy import ce
 from .declarations import loss
-from .focal import focal
-from .generalized_cross_entropy import LOG_CLAMP, gce
+from .focal import Gamma, focal
+from .generalized_cross_entropy import LOG_CLAMP, BoxCoxExponent, gce
 from .inputs import LabeledLogits, LabeledLogProbs, class_log_probs
+from .transformed import Temperature, sharpened
 
-SHORTEST = 1e-3  # published code: 1e-12, at which half precision overflows
+GREATEST = 1e30  # of a weight that grows with the epochs
 
 
 class SparseRegularizedLoss(FunctionLoss):
@@ -28,8 +29,8 @@ class SparseRegularizedLoss(FunctionLoss):
     lambda is ``lam * rho ** (epoch // every)``, moved by :meth:`set_epoch`; ``exact_official`` clamps probabilities at
     1e-7 in the norm (and in GCE).
 
-    Reference: Zhou et al., Learning with Noisy Labels via Sparse Regularization, ICCV 2021, Eq. 7 and 9, and the
-    schedule of Section 3.3; normalization as in Section 3.2.
+    Reference: Zhou et al., Learning with Noisy Labels via Sparse Regularization, ICCV 2021, Section 2.3, Eq. 7
+    and 9, normalization and schedule included.
     """
 
     has_state = True
@@ -39,10 +40,10 @@ class SparseRegularizedLoss(FunctionLoss):
     def __init__(
         self,
         *,
-        tau: Positive = 0.5,
-        p: Positive = 0.1,
-        lam: NonNegative = 1.2,
-        rho: Positive = 1.03,
+        tau: Temperature = 0.5,
+        p: Annotated[float, Interval(least=1e-6, most=1e3)] = 0.1,
+        lam: Weight = 1.2,
+        rho: Annotated[float, Interval(least=1e-3, most=1e3)] = 1.03,
         every: Count = 1,
         normalize: bool = True,
         exact_official: bool = True,
@@ -52,32 +53,21 @@ class SparseRegularizedLoss(FunctionLoss):
         self.tau, self.p, self.rho, self.every, self.normalize = tau, p, rho, every, normalize
         self.exact_official = exact_official
         self.initial_lam = lam
-        self.register_buffer("lam", torch.tensor(float(lam)))
+        self.register_buffer("lam", torch.tensor(float(lam), dtype=torch.float64))  # 30 steps in float64 agree to 1e-9
 
     def set_epoch(self, epoch: int) -> None:
         """Move lambda to its value of ``epoch`` (from 0)."""
-        self.lam.fill_(self.initial_lam * self.rho ** (epoch // self.every))
+        steps = epoch // self.every
+        growth = self.rho**steps if steps * math.log(self.rho) < math.log(GREATEST) else GREATEST
+        self.lam.fill_(min(self.initial_lam * growth, GREATEST))
 
     def evaluate(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | None]:
         """The sharpened loss plus the weighted norm of every element."""
-        logits = batch.logits
-        if self.normalize and not batch.sigmoid:
-            logits = _unit_length(logits)
-        # A small tau sends large logits beyond what their type holds.
-        highest = torch.finfo(logits.dtype).max
-        sharpened = class_log_probs((logits / self.tau).clamp(-highest, highest))
-        pred = batch.with_log_probs(sharpened).log_probs()
+        logits = sharpened(batch.logits, temperature=self.tau, normalize=self.normalize and not batch.sigmoid)
+        pred = batch.with_log_probs(class_log_probs(logits)).log_probs()
         log_probs = pred.log_probs.clamp(min=LOG_CLAMP) if self.exact_official else pred.log_probs
-        return self.values(pred) + self.lam * torch.exp(self.p * log_probs).sum(dim=1), batch.counted
-
-
-def _unit_length(logits: Tensor) -> Tensor:
-    """Logits divided by their l2 norm over the classes; first by their size where their square would overflow.
-
-    The gradient grows as 1 / norm. It stops at 1 / SHORTEST, so that equal logits do not end in a step of 1e12.
-    """
-    size = logits.detach().abs().amax(dim=1, keepdim=True).clamp(min=1)
-    return F.normalize(logits / size, dim=1, eps=SHORTEST)
+        norm = torch.exp(self.p * log_probs).sum(dim=1)
+        return self.values(pred) + self.lam.to(norm.dtype) * norm, batch.counted
 
 
 @loss("ce_sr", formula=r"-\log \hat p_y + \lambda_t \sum_k \hat p_k^{\,p}", base=SparseRegularizedLoss)
@@ -90,7 +80,7 @@ def ce_sr(pred: LabeledLogProbs) -> Tensor:
 
 
 @loss("fl_sr", formula=r"\text{FL}(\hat p_y) + \lambda_t \sum_k \hat p_k^{\,p}", base=SparseRegularizedLoss)
-def fl_sr(pred: LabeledLogProbs, *, gamma: NonNegative = 0.5, detach_modulation: bool = True) -> Tensor:
+def fl_sr(pred: LabeledLogProbs, *, gamma: Gamma = 0.5, detach_modulation: bool = True) -> Tensor:
     """Focal loss of sharpened outputs plus their weighted lp-norm.
 
     Reference: Zhou et al., Learning with Noisy Labels via Sparse Regularization, ICCV 2021, Eq. 7 and 9.
@@ -99,7 +89,7 @@ def fl_sr(pred: LabeledLogProbs, *, gamma: NonNegative = 0.5, detach_modulation:
 
 
 @loss("gce_sr", formula=r"\text{GCE}(\hat p_y) + \lambda_t \sum_k \hat p_k^{\,p}", base=SparseRegularizedLoss)
-def gce_sr(pred: LabeledLogProbs, *, q: PositiveFraction = 0.7, exact_official: bool = True) -> Tensor:
+def gce_sr(pred: LabeledLogProbs, *, q: BoxCoxExponent = 0.7, exact_official: bool = True) -> Tensor:
     """Generalized cross entropy of sharpened outputs plus their weighted lp-norm.
 
     Reference: Zhou et al., Learning with Noisy Labels via Sparse Regularization, ICCV 2021, Eq. 7 and 9.

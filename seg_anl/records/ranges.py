@@ -61,6 +61,7 @@ Fraction = Annotated[float, Interval(least=0, most=1)]
 PositiveFraction = Annotated[float, Interval(above=0, most=1)]
 OpenFraction = Annotated[float, Interval(above=0, below=1)]
 FractionBelowOne = Annotated[float, Interval(least=0, below=1)]
+Weight = Annotated[float, Interval(least=0, most=1e12)]  # of a term, so that float32 holds the sum
 Count = Annotated[int, Interval(least=1, whole=True)]
 WholeNumber = Annotated[int, Interval(least=0, whole=True)]
 Seed = Annotated[int, Interval(least=0, most=2**32 - 1, whole=True)]  # NumPy's

@@ -66,18 +66,18 @@ def titled(title: str) -> str:
 def js(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The example's function, declared by a program of the reader's own."""
     monkeypatch.setattr(declarations, "_outside", {})
-    monkeypatch.delitem(declarations._declared, "js", raising=False)
-    names: dict[str, Any] = {"__name__": "jensen_shannon"}
-    exec(titled("seg_anl/losses/jensen_shannon.py"), names)
-    return names["js"]
+    monkeypatch.delitem(declarations._declared, "jsd", raising=False)
+    names: dict[str, Any] = {"__name__": "divergence"}
+    exec(titled("seg_anl/losses/divergence.py"), names)
+    return names["jsd"]
 
 
 def test_the_example_of_a_loss_lies_between_cross_entropy_and_mae(js: Any) -> None:
     logits, labels = torch.randn(20, 5, dtype=torch.float64), torch.randint(5, (20,))
-    near_zero = build_loss("js", pi=1e-9)(logits, labels)
+    near_zero = build_loss("jsd", pi=1e-9)(logits, labels)
     torch.testing.assert_close(near_zero, build_loss("ce")(logits, labels), rtol=1e-6, atol=1e-6)
     mae = build_loss("mae")(logits, labels)  # reached as slowly as 1 / log(1 - pi)
-    off = [float(build_loss("js", pi=1 - miss)(logits, labels) / mae - 1) for miss in (1e-3, 1e-6, 1e-12)]
+    off = [float(build_loss("jsd", pi=1 - miss)(logits, labels) / mae - 1) for miss in (1e-3, 1e-6, 1e-12)]
     assert off[0] / 2 == pytest.approx(off[1], rel=0.05)
     assert off[1] / 2 == pytest.approx(off[2], rel=0.05)
 
@@ -90,12 +90,12 @@ def test_the_example_of_a_loss_is_the_divergence(js: Any) -> None:
         divergence = pi * math.log(1 / mixture[1])
         divergence += (1 - pi) * sum(a * math.log(a / m) for a, m in zip(p, mixture, strict=True))
         expected = divergence / (-(1 - pi) * math.log(1 - pi))
-        assert build_loss("js", pi=pi)(logits, torch.tensor([1])).item() == pytest.approx(expected)
+        assert build_loss("jsd", pi=pi)(logits, torch.tensor([1])).item() == pytest.approx(expected)
 
 
 def test_the_example_of_a_loss_stays_finite(js: Any) -> None:
     logits = torch.tensor([[1e4, -1e4], [-1e4, 1e4], [0.0, 0.0]], requires_grad=True)
-    value = build_loss("js", reduction="none")(logits, torch.zeros(3, dtype=torch.long))
+    value = build_loss("jsd", reduction="none")(logits, torch.zeros(3, dtype=torch.long))
     value.sum().backward()
     assert torch.isfinite(value).all()
     assert torch.isfinite(logits.grad).all()
@@ -108,7 +108,7 @@ def test_the_example_of_a_loss_is_one_file(tmp_path: Path) -> None:
     (package / "__init__.py").write_bytes((ROOT / "seg_anl" / "__init__.py").read_bytes())
     for part in ("losses", "records"):
         shutil.copytree(ROOT / "seg_anl" / part, package / part, ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "seg_anl/losses/jensen_shannon.py").write_text(titled("seg_anl/losses/jensen_shannon.py"))
+    (tmp_path / "seg_anl/losses/divergence.py").write_text(titled("seg_anl/losses/divergence.py"))
     program = tmp_path / "anywhere.py"
     program.write_text(f"import seg_anl\nassert {str(tmp_path)!r} in seg_anl.__file__\n" + titled("anywhere"))
     done = subprocess.run(

@@ -88,6 +88,24 @@ def plus(alpha: float, first: Formula, beta: float, second: Formula) -> Formula:
     return lambda p, y: alpha * first(p, y) + beta * second(p, y)
 
 
+def biased(p: Array, y: NDArray[np.int64], bias: float) -> Array:
+    raised = p * np.exp(bias * one_hot(p, y))
+    return raised / raised.sum(1, keepdims=True)
+
+
+def jensen_shannon(pi: float) -> Formula:
+    def divergence(p: Array, m: Array) -> Array:
+        return np.where(p > 0, p * np.log(np.maximum(p, 1e-300) / m), 0).sum(1)
+
+    def formula(p: Array, y: NDArray[np.int64]) -> Array:
+        label = one_hot(p, y)
+        mixture = pi * label + (1 - pi) * p
+        value = pi * divergence(label, mixture) + (1 - pi) * divergence(p, mixture)
+        return value / (-(1 - pi) * np.log(1 - pi))
+
+    return formula
+
+
 ANL_FL = plus(5, normalized_focal(0.5), 5, normalized_negative_focal(0.5, 1e-7))
 
 FORMULAS: list[tuple[str, dict[str, Any], Formula]] = [
@@ -114,6 +132,12 @@ FORMULAS: list[tuple[str, dict[str, Any], Formula]] = [
     ("focal", {"gamma": 2.0}, lambda p, y: focal(of_label(p, y), 2.0)),
     ("nfl", {"gamma": 1.3}, normalized_focal(1.3)),
     ("nnfl", {"gamma": 2.0, "p_min": 1e-3}, normalized_negative_focal(2.0, 1e-3)),
+    ("amse", {"a": 4.0}, lambda p, y: ((p - 4 * one_hot(p, y)) ** 2).mean(1)),
+    ("unhinged", {}, lambda p, y: np.log(p).mean(1) - np.log(of_label(p, y))),
+    ("js", {"pi": 0.3}, jensen_shannon(0.3)),
+    ("logit_bias", {"base": "mae", "bias": 1.5}, lambda p, y: 1 - of_label(biased(p, y, 1.5), y)),
+    ("logit_bias", {"base": "gce", "q": 0.5, "bias": -1.0}, lambda p, y: 2 - 2 * of_label(biased(p, y, -1), y) ** 0.5),
+    ("slsr", {}, lambda p, y: -np.log(0.999 * of_label(p, y) + 5e-4)),
     ("anl_fl_er", {"lam": 0.7}, entropy_regularized(ANL_FL, 0.7)),
 ]
 

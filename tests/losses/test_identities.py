@@ -22,6 +22,7 @@ SUM_OVER_LABELS = {
     "nfl": lambda c: 1,
     "ngce": lambda c: 1,
     "nnce": lambda c: c - 1,
+    "unhinged": lambda c: 0,
     "nnfl": lambda c: c - 1,
     "nce_mae": lambda c: c,
     "nfl_mae": lambda c: c,
@@ -35,6 +36,7 @@ SUM_OVER_LABELS = {
     "active_negative": lambda c: c,
 }
 STAND_INS = ["nfl", "gce", "anl_ce", "phuber_ce", "el_lsr", "ce_sr", "forward"]  # per element
+OF_LENGTH = ("ce_sr", "fl_sr", "gce_sr", "sharpened", "logit_clip")  # see the length of the logits
 # What makes a loss unsymmetric that is symmetric at its defaults.
 UNSYMMETRIC = {
     "active_passive": {"active": "ce"},
@@ -101,6 +103,17 @@ def test_a_loss_is_symmetric_if_it_says_so(name: str, make_loss: Any) -> None:
         ("forward", {"transition": torch.eye(4)}, ("ce", {}), 1e-12),
         ("ce_sr", {"tau": 1.0, "lam": 0.0, "normalize": False}, ("ce", {}), 1e-12),
         ("fl_sr", {"tau": 1.0, "lam": 0.0, "normalize": False}, ("focal", {}), 1e-12),
+        ("ece", {"m": 0.0}, ("ce", {}), 1e-7),
+        ("efl", {"m": 0.0, "gamma": 1.0}, ("focal", {"gamma": 1.0}), 1e-7),
+        ("epsilon_softmax", {"m": 20.0}, ("ece", {"m": 20.0}), 1e-12),
+        ("logit_clip", {"max_norm": 1e3, "base": "gce", "q": 0.4}, ("gce", {"q": 0.4}), 1e-12),
+        ("logit_clip", {"max_norm": 1.0, "threshold": "official"}, ("logit_clip", {}), 1e-6),
+        ("logit_bias", {"base": "anl_fl", "bias": 0.0}, ("anl_fl", {}), 1e-12),
+        ("sharpened", {"temperature": 0.3, "base": "gce"}, ("gce_sr", {"tau": 0.3, "lam": 0.0}), 1e-12),
+        ("js", {"pi": 1e-6}, ("ce", {}), 1e-4),
+        ("bi_tempered", {"t1": 1.0, "t2": 1.0}, ("ce", {}), 1e-9),
+        ("bi_tempered", {"t1": 1.0, "t2": 1.0 + 1e-7}, ("ce", {}), 1e-5),
+        ("bi_tempered", {"t1": 1 - 1e-7, "t2": 1.0}, ("ce", {}), 1e-5),
         ("gce_sr", {"tau": 1.0, "lam": 0.0, "normalize": False}, ("gce", {}), 1e-12),
     ],
 )
@@ -186,7 +199,7 @@ def test_the_marginal_of_an_image_is_that_of_its_pixels(name: str, make_loss: An
     torch.testing.assert_close(value, make_loss(name)(logits.movedim(1, -1).reshape(-1, 3), labels.flatten()))
 
 
-@pytest.mark.parametrize("name", [name for name in list_losses() if name not in ("nlnl", "ce_sr", "fl_sr", "gce_sr")])
+@pytest.mark.parametrize("name", [name for name in list_losses() if name not in ("nlnl", *OF_LENGTH)])
 def test_a_shift_of_all_logits_changes_nothing(name: str, make_loss: Any, evaluate: Any) -> None:
     logits, labels = torch.randn(6, 3, dtype=torch.float64), torch.randint(3, (6,))
     value, gradient = evaluate(make_loss(name), logits, labels)

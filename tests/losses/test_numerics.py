@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 import torch
 
 from seg_anl.losses import build_loss, labeled_log_probs, list_losses, loss_parameters
+from seg_anl.losses.declarations import declarations
+from seg_anl.records.ranges import Interval
 
 NAMES = list_losses()
 EXTREMES = [
@@ -27,9 +30,16 @@ def variants(name: str) -> list[dict[str, Any]]:
     if "detach_modulation" in own:
         switches += [{"detach_modulation": False}, {"detach_modulation": False, "gamma": 0.01}, {"gamma": 0.0}]
     if "normalize" in own:
-        switches += [{"normalize": False}, {"normalize": False, "tau": 0.01}]
+        sharpness = "temperature" if "temperature" in own else "tau"
+        switches += [{"normalize": False}, {"normalize": False, sharpness: 0.01}]
     if name in ("el", "el_lsr"):
         switches += [{"epsilon": epsilon} for epsilon in (0.0, 1e-30, 1e-9, 1e9)]
+    if "base" in own:  # one of each kind
+        switches += [{"base": base} for base in ("anl_fl", "ce_sr", "t_loss", "nr_dice")]
+    if name == "logit_clip":
+        switches += [{"threshold": "official"}, {"lp": 1.0}, {"max_norm": 1e-6}, {"max_norm": 1e6}]
+    if name == "bi_tempered":
+        switches += [{"t1": 0.0, "t2": 10.0}, {"t1": 1.0, "t2": 1.0}, {"label_smoothing": 0.1}]
     if name == "forward":
         switches.append({"transition": torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])})
     return switches
@@ -115,3 +125,30 @@ def test_what_one_of_two_classes_misses_is_known_where_its_probability_rounds_to
     logits = torch.tensor([[0.0, -30.0]])
     missed = labeled_log_probs(logits, torch.tensor([0])).misses()[0, 0]
     assert missed.item() == pytest.approx(9.357622968839299e-14, rel=1e-5)  # 1 / (1 + e^30)
+
+
+BOUNDS = [(name, key) for name, known in declarations().items() for key in known.annotations]
+
+
+@pytest.mark.parametrize("name", sorted({name for name, _ in BOUNDS}))
+def test_every_parameter_is_computable_over_its_declared_range(name: str, make_loss: Any, evaluate: Any) -> None:
+    """At the smallest and largest number that is taken, value and gradient are finite."""
+    logits, labels = 3 * torch.randn(12, 3), torch.randint(3, (12,))
+    logits[:3] = torch.tensor([[0.0, 0.0, 0.0], [60.0, 0.0, 0.0], [0.0, -60.0, 0.0]])
+    for key, annotation in declarations()[name].annotations.items():
+        interval = next(
+            (extra for extra in getattr(annotation, "__metadata__", ()) if isinstance(extra, Interval)), None
+        )
+        if interval is None or key in ("nl_epochs", "selnl_epochs", "complements", "every"):  # of any length
+            continue
+        tiny = 1e-9 if interval.whole is False else 1
+        ends = {interval.least, interval.most, interval.above + tiny, interval.below - tiny} - {math.inf, -math.inf}
+        assert len(ends) >= 2, (name, key, "has no end")
+        for end in ends:
+            if key == "p_min" and end > 0.3:  # refused for three classes
+                continue
+            loss = make_loss(name, **{key: int(end) if interval.whole else end})
+            loss.set_epoch(10_000)
+            value, gradient = evaluate(loss, logits, labels)
+            assert value.isfinite(), (key, end)
+            assert gradient.isfinite().all(), (key, end)

@@ -1,0 +1,77 @@
+"""Spatial label smoothing: labels are smoothed where they are suspected to be wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor
+
+from seg_anl.records.ranges import Interval
+
+from .base import RobustLoss
+from .declarations import loss
+from .inputs import LabeledLogits, check_fit
+
+
+@loss("slsr", title="SLSR", formula=r"-\sum_k t_k \log(0.999 \, p_k + 0.0005)", order=17)
+class SLSRLoss(RobustLoss):
+    """Spatial label-smoothing regularization: cross entropy against labels smoothed where a mask says so.
+
+    The mask is a third argument, ``loss(input, target, noisy=mask)``: pixels whose labels are suspected, found once by
+    confident learning. There t is 1 - ``epsilon`` for the label and ``epsilon`` for *each* other class, as in the
+    published code, elsewhere one-hot. Without a mask no label is smoothed.
+
+    Shape:
+        - noisy: ``(B, *spatial)`` or ``(B, 1, *spatial)``, not 0 where labels are suspected. Labels are hard.
+
+    Reference: Zhang et al., Characterizing Label Errors: Confident Learning for Noisy-Labeled Image Segmentation,
+    MICCAI 2020; the authors' PyMIC for the constants.
+    """
+
+    elementwise = True
+    of_log_probs = True
+
+    def __init__(
+        self,
+        *,
+        epsilon: Annotated[float, Interval(least=0, most=1)] = 0.25,
+        class_weights: Any = None,
+        reduction: str = "mean",
+        ignore_index: int | None = None,
+        activation: str = "softmax",
+    ) -> None:
+        super().__init__(
+            class_weights=class_weights, reduction=reduction, ignore_index=ignore_index, activation=activation
+        )
+        self.epsilon = epsilon
+
+    def forward(
+        self, input: Tensor, target: Tensor, weight: Tensor | None = None, noisy: Tensor | None = None
+    ) -> Tensor:
+        """The loss, with the labels of pixels in ``noisy`` smoothed."""
+        if noisy is None:
+            return super().forward(input, target, weight)
+        with torch.autocast(device_type=input.device.type, enabled=False):
+            batch = self.labeled(input, target, weight)
+            if batch.labels is None:
+                raise ValueError("loss 'slsr' smooths hard labels; soft ones are taken without noisy=")
+            samples, _, *spatial = input.shape
+            check_fit("noisy", noisy, input, {(samples, *spatial), (samples, 1, *spatial)})
+            mask = noisy.reshape(samples, *([1] if batch.sigmoid else []), *spatial)
+            return self.reduced(self._smoothed(batch, batch.labels, mask != 0))
+
+    def evaluate(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | None]:
+        """Cross entropy of probabilities that keep off 0 and 1."""
+        return -torch.log(0.999 * batch.log_probs().target_log_prob.exp() + 5e-4), batch.counted
+
+    def _smoothed(self, batch: LabeledLogits, labels: Tensor, noisy: Tensor) -> LabeledLogits:
+        """The batch with soft labels that need not sum to 1."""
+        other = (self.epsilon * noisy.to(batch.scores.dtype)).expand(labels.shape)
+        label = 1 - other
+        if batch.sigmoid:
+            return replace(batch, labels=None, probabilities=torch.where(labels == 1, label, other))
+        classes = torch.arange(batch.scores.shape[1], device=labels.device).view(-1, *(1,) * (labels.ndim - 1))
+        soft = torch.where(labels.unsqueeze(1) == classes, label.unsqueeze(1), other.unsqueeze(1))
+        return replace(batch, labels=None, probabilities=soft)
