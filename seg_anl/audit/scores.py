@@ -144,10 +144,10 @@ def _contrast(image: NDArray[np.float32], distance: NDArray[np.float64], width: 
 def case_self_confidence(case: Case) -> float:
     """One minus cleanlab's label quality of the whole case: all classes, background too, every counted element.
 
+    For probabilities of classes, not of regions.
+
     Reference: Lad and Mueller, Estimating label quality and errors in semantic segmentation data via any model, 2023.
     """
-    if not case.soft or len({structure.channel for structure in case.structures}) != len(case.structures):
-        return 0.0
     background = 1 - sum(case.of(structure).probability for structure in case.structures)
     confidence = np.asarray(np.clip(background, 0, 1))
     for structure in case.structures:

@@ -94,7 +94,7 @@ def score_case(task: CaseTask) -> dict[str, Any] | str:
         "fold": task.files.fold,
         "unit": case.unit,
         "image": image is not None,
-        "self_confidence": case_self_confidence(case),
+        "self_confidence": case_self_confidence(case) if case.soft and not task.labels.regions else None,
         "structures": structures,
         "files": file_states(task.files),
     }

@@ -152,7 +152,7 @@ class LSRandELLoss(PointwiseLoss):
 
     Value, in LaTeX: (1 - s) \, \text{EL}(p_y) + \frac{s}{C} \sum_k \text{EL}(p_k)
 
-    Reference: Equal Loss: A Simple Loss Function for Noise Robust Learning, Table 3 (LSR + EL).
+    Reference: Equal Loss: A Simple Loss Function for Noise Robust Learning, Table 2 (LSR + EL).
     """
 
     def __init__(self, *, epsilon: float = 0.1, smoothing: float = 0.1, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
@@ -373,7 +373,7 @@ class NFLLoss(PointwiseLoss):
 
     Value, in LaTeX: \text{FL}(p_y) \,/ \sum_k \text{FL}(p_k)
 
-    Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 3.
+    Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 5.
     """
 
     def __init__(self, *, gamma: float = 0.5, detach_modulation: bool = True, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
@@ -433,7 +433,7 @@ class NGCELoss(PointwiseLoss):
 
     Value, in LaTeX: \text{GCE}(p_y) \,/ \sum_k \text{GCE}(p_k)
 
-    Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Section 5.
+    Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Section 5.3.
     """
 
     def __init__(self, *, q: float = 0.7, exact_official: bool = True, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
@@ -463,7 +463,7 @@ class NMAELoss(PointwiseLoss):
 
     Value, in LaTeX: (1 - p_y) / (C - 1)
 
-    Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 4.
+    Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 3.
     """
 
     def __init__(self, *, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
@@ -493,7 +493,7 @@ class NRCELoss(PointwiseLoss):
 
     Value, in LaTeX: (1 - p_y) / (C - 1)
 
-    Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 5.
+    Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 4.
     """
 
     def __init__(self, *, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...

@@ -29,7 +29,7 @@ def mae(pred: LabeledLogProbs) -> Tensor:
 def nmae(pred: LabeledLogProbs) -> Tensor:
     """Normalized MAE: (1 - p_y) / (C - 1).
 
-    Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 4.
+    Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 3.
     """
     return pred.miss() / (pred.num_classes - 1)
 
@@ -48,6 +48,6 @@ def rce(pred: LabeledLogProbs, *, log_zero: LogZero = LOG_ZERO) -> Tensor:
 def nrce(pred: LabeledLogProbs) -> Tensor:
     """Normalized RCE: the constant cancels, (1 - p_y) / (C - 1), the same as NMAE.
 
-    Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 5.
+    Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 4.
     """
     return nmae(pred)

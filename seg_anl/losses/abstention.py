@@ -73,10 +73,9 @@ class AbstentionLoss(_Abstention):
     """(1 - a) B + alpha price(a): B is the mean of a loss, a that of one more class, abstention.
 
     ``"gac"`` is around GCE and ``"sac"`` around symmetric cross entropy, with price |log((1 - noise_rate) / (1 - a))|;
-    ``"idac"``, price (noise_rate - a)^2, and ``"dac"``, -log(1 - a), around cross entropy with a constant alpha.
-    Further keywords are the loss's own, and the common ones but for ``reduction``: the value is that of the batch.
-    Before the warm-up ends and in evaluation mode it is B alone. (DAC's own schedule of alpha follows the loss of the
-    warm-up; set ``loss.alpha`` for that.)
+    ``"idac"``, price (noise_rate - a)^2, and ``"dac"``, -log(1 - a), around cross entropy with a constant alpha (DAC's
+    own schedule of alpha follows the loss of the warm-up). Further keywords are the loss's own, and the common ones but
+    for ``reduction``: the value is that of the batch. Before the warm-up ends and in evaluation mode it is B alone.
 
     Shape:
         - input: logits ``(B, C + 1, *spatial)``, the last channel for the abstention. B is of the first C alone.

@@ -118,7 +118,7 @@ def el(pred: LabeledLogProbs, *, epsilon: Epsilon = 0.1) -> Tensor:
 def el_lsr(pred: LabeledLogProbs, *, epsilon: Epsilon = 0.1, smoothing: Fraction = 0.1) -> Tensor:
     """Equal loss against smoothed labels: (1 - s) EL(p_y) + s / C sum_k EL(p_k).
 
-    Reference: Equal Loss: A Simple Loss Function for Noise Robust Learning, Table 3 (LSR + EL).
+    Reference: Equal Loss: A Simple Loss Function for Noise Robust Learning, Table 2 (LSR + EL).
     """
     return (1 - smoothing) * el(pred, epsilon=epsilon) + smoothing * _equal(pred.log_probs, epsilon).mean(dim=1)
 

@@ -34,7 +34,7 @@ def focal(pred: LabeledLogProbs, *, gamma: Gamma = 0.5, detach_modulation: bool 
 def nfl(pred: LabeledLogProbs, *, gamma: Gamma = 0.5, detach_modulation: bool = True) -> Tensor:
     """Normalized focal loss: focal loss of the label over its sum for all labels, in [0, 1]; symmetric.
 
-    Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 3.
+    Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 5.
     """
     known = pred.detach() if detach_modulation else pred
     focal_of_all = -modulation(known.misses(), gamma, detach_modulation) * pred.log_probs

@@ -33,7 +33,7 @@ def gce(pred: LabeledLogProbs, *, q: BoxCoxExponent = 0.7, exact_official: bool 
 def ngce(pred: LabeledLogProbs, *, q: BoxCoxExponent = 0.7, exact_official: bool = True) -> Tensor:
     """Normalized GCE: GCE of the label over its sum for all labels, in [0, 1]; symmetric.
 
-    Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Section 5.
+    Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Section 5.3.
     """
     return gce(pred, q=q, exact_official=exact_official) / _box_cox(pred.log_probs, q, exact_official).sum(dim=1)
 

@@ -29,8 +29,8 @@ class SparseRegularizedLoss(FunctionLoss):
     lambda is ``lam * rho ** (epoch // every)``, moved by :meth:`set_epoch`; ``exact_official`` clamps probabilities at
     1e-7 in the norm (and in GCE).
 
-    Reference: Zhou et al., Learning with Noisy Labels via Sparse Regularization, ICCV 2021, Eq. 7 and 9, and the
-    schedule of Section 3.3; normalization as in Section 3.2.
+    Reference: Zhou et al., Learning with Noisy Labels via Sparse Regularization, ICCV 2021, Section 2.3, Eq. 7
+    and 9, normalization and schedule included.
     """
 
     has_state = True

@@ -171,7 +171,7 @@ class SharpenedLoss(TransformedLoss):
 
     Without ``normalize`` logits keep their length; under sigmoid a channel has one logit and nothing to normalize.
 
-    Reference: Zhou et al., Learning with Noisy Labels via Sparse Regularization, ICCV 2021, Eq. 7 and Section 3.2.
+    Reference: Zhou et al., Learning with Noisy Labels via Sparse Regularization, ICCV 2021, Section 2.3, Eq. 7.
     """
 
     def __init__(

@@ -70,7 +70,7 @@ def test_signature_and_documentation_of_one() -> None:
     made = seg_anl.losses.GCELoss
     assert list(inspect.signature(made).parameters) == ["q", "exact_official", *source.COMMON]
     assert inspect.signature(made).parameters["q"].default == 0.7
-    assert "q: a number > 0 and <= 1; 0.7 by default." in made.__doc__
+    assert "q: a number >= 1e-12 and <= 1; 0.7 by default." in made.__doc__
     assert "(1 - p_y^q) / q" in made.__doc__
     assert "Reference: Zhang & Sabuncu" in made.__doc__
     assert (
@@ -174,7 +174,7 @@ def test_declarations_that_are_refused() -> None:
 def in_package(folder: Path, monkeypatch: pytest.MonkeyPatch, **files: str) -> dict[str, Any]:
     for name, text in files.items():
         (folder / f"{name}.py").write_text(text)
-    for name in ("base", "declarations", "inputs"):
+    for name in ("base", "declarations", "in_parts", "inputs"):
         (folder / f"{name}.py").write_bytes((Path(source.__file__).parent / f"{name}.py").read_bytes())
     monkeypatch.setattr(source, "_FOLDER", folder)
     caches = (source._package, source._tree, source._names)

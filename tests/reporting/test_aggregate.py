@@ -48,6 +48,21 @@ def test_last_k_epochs_count_for_each_run_first(write_run, gathered):
     assert group.std == pytest.approx(100 * math.sqrt(0.02))  # (0.1**2 + 0.1**2) / 1
 
 
+def test_a_fold_is_averaged_over_its_own_seeds_alone(write_run, gathered):
+    for seed in (1, 2):
+        write_run(f"whole{seed}", [0.9], seed=seed)
+        for fold in (0, 1):
+            write_run(f"fold{fold}-{seed}", [0.5 + 0.2 * fold], seed=seed, fold=fold, folds=2)
+    groups, notices = gathered()
+    assert notices == []
+    means = {group.data: (group.mean, group.seeds) for group in groups}
+    assert {name.partition(", ")[2]: mean for name, mean in means.items()} == {
+        "": (pytest.approx(90), 2),
+        "fold 0 of 2": (pytest.approx(50), 2),
+        "fold 1 of 2": (pytest.approx(70), 2),
+    }
+
+
 def test_one_seed_has_no_spread_and_is_said_to_be_alone(write_run, gathered):
     folder = write_run("only")
     (group,), notices = gathered()
