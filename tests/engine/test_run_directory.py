@@ -74,3 +74,30 @@ def test_a_folder_that_is_no_run_is_told_apart(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file is a file"):
         RunDirectory(tmp_path / "file" / "run").create(config())
+
+
+def test_what_a_killed_process_left_is_deleted_by_the_next(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    run.create(config())
+    for name in (".partial-a.pt", "checkpoints/.partial-b.pt"):
+        (run.path / name).write_text("half")
+    with run.locked():
+        assert not list(run.path.rglob(".partial-*"))
+    (run.path / ".lock").mkdir()
+    with pytest.raises(UserError, match=r"cannot write .*\.lock"), run.locked():
+        pass
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("model: null", "model is None"),
+        ("data: text", "data is 'text'"),
+        ("seed: ${oc.env:HOME}", "where a value belongs"),
+        ("a: &a [1]\nb: *a", "an alias"),
+    ],
+)
+def test_a_configuration_of_another_form_is_one_line(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(UserError, match=words):
+        RunDirectory(tmp_path).config()
