@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -73,3 +74,16 @@ def test_a_mistake_is_named_before_anything_heavy_is_imported(command: str, argu
 def test_importing_the_package_is_light() -> None:
     code = f"import seg_anl, sys; assert not set(sys.modules) & set({HEAVY!r})"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_ctrl_c_while_a_library_is_imported_is_one_line(tmp_path: Path) -> None:
+    """The library swallows the exception, as extensions do in the middle of their start."""
+    slow = "import os, signal\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\nexcept BaseException: pass\n"
+    (tmp_path / "slow.py").write_text(slow)
+    code = (
+        "from seg_anl.interrupt import end_quietly_while_importing as end\nend('prog')\nimport slow\nprint('went on')"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (130, "", 1)
+    assert done.stderr.startswith("prog: interrupted")

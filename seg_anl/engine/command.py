@@ -128,10 +128,11 @@ def _refuse_wrong_choices(config_name: str, overrides: list[str]) -> None:
     """Refuse what Hydra accepts of a group, but nobody means: two options at once, none, or one in another place."""
     choices = _choices(config_name)
     for text in overrides:
-        override = OverridesParser.create().parse_override(text)
-        wrong = _wrong_choice(text, override) if override.key_or_group in choices else None
-        if wrong:
-            raise UserError(wrong)
+        group = re.split("[@=]", text.lstrip("~+"))[0]
+        if group in choices and not re.fullmatch(rf"{group}=\w+", text):  # a name that Hydra did not know ended above
+            wrong = _wrong_choice(text, OverridesParser.create().parse_override(text))
+            if wrong:
+                raise UserError(wrong)
 
 
 def _explained(error: Exception, config_name: str, overrides: list[str]) -> str:

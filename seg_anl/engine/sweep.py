@@ -185,7 +185,7 @@ def _tell(outcomes: Path) -> None:
 def _run_root(folder: Path, config_name: str, arguments: list[str]) -> Path:
     given = [argument.partition("=")[2] for argument in arguments if argument.startswith("run_root=")]
     default = OmegaConf.load(folder / f"{config_name}.yaml").run_root
-    return Path(os.path.expanduser(given[-1] if given else str(default))).resolve()
+    return Path(os.path.realpath(os.path.expanduser(given[-1] if given else str(default))))
 
 
 def _check_plugins(arguments: list[str]) -> None:

@@ -67,6 +67,7 @@ def run_command(program: str, main: Callable[[], None]) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
+        _check_threads()
         main()
         print(end="", flush=True)
     except UserError as error:
@@ -82,6 +83,14 @@ def run_command(program: str, main: Callable[[], None]) -> None:
         exit_with_error(program, refusal(error))
     except MemoryError:
         exit_with_error(program, "the memory of this machine does not suffice")
+
+
+def _check_threads() -> None:
+    """Refuse what the libraries below would end with a traceback for, while they are imported."""
+    for name in ("OMP_NUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMEXPR_MAX_THREADS"):
+        text = os.environ.get(name, "1")
+        if not text.strip().isdecimal():
+            raise UserError(f"{name}={text} in the environment: expected a whole number of threads")
 
 
 def refusal(error: OSError) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,13 +177,13 @@ def _jobs(images: Path, out: Path, *, overlay: bool) -> tuple[list[_Job], list[P
     if not targets:
         raise UserError(f"{images}: no images in it ({', '.join(IMAGE_SUFFIXES)})")
     jobs = [_Job(file, out / target, out / "overlay" / target if overlay else None) for file, target in targets.items()]
-    sources = {file.resolve() for file in targets}
+    sources = {os.path.realpath(file) for file in targets}  # a Path's own fails where links go round
     taken: dict[Path, Path] = {}
     for job in jobs:
         for path in job.outputs:
             other = taken.setdefault(path, job.source)
             if other != job.source:
                 raise UserError(f"{job.source} and {other} would both become {path}; rename one")
-            if path.resolve() in sources:
+            if os.path.realpath(path) in sources:
                 raise UserError(f"{path} is an image to predict and would be replaced; choose another folder")
     return jobs, others

@@ -6,9 +6,12 @@ import io
 import math
 import os
 import re
+import resource
 import sys
+import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +23,7 @@ from torch import Tensor, nn
 
 from seg_anl.engine.checkpoint import load_checkpoint, load_model, read_checkpoint, save_checkpoint
 from seg_anl.engine.distribution import Process
+from seg_anl.engine.ledger import Board
 from seg_anl.engine.loop import Task, fit
 from seg_anl.engine.optimization import add_l1_subgradient, build_optimizer, build_schedule
 from seg_anl.engine.randomness import epoch_generator, random_states, restore_random_states, seed_everything
@@ -431,3 +435,43 @@ def test_weights_that_are_not_finite_predict_nothing(tmp_path: Path) -> None:
     weights["0.bias"][0] = math.nan
     with pytest.raises(UserError, match="not finite"):
         load_model(saved(tmp_path / "last.pt", model=weights), network(), CPU.device)
+
+
+@contextmanager
+def full_disk(size: int) -> Iterator[None]:
+    """No file can grow beyond ``size`` bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("size", [0, 100, 5000])
+def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(tmp_path: Path, size: int) -> None:
+    path = saved(tmp_path / "last.pt")
+    before = path.read_bytes()
+    with full_disk(size), pytest.raises(UserError, match=r"cannot write .*last\.pt: ") as refusal:
+        saved(path)
+    assert "\n" not in str(refusal.value)
+    assert [each.name for each in tmp_path.iterdir()] == ["last.pt"]
+    assert path.read_bytes() == before
+
+
+def test_events_read_back_and_a_full_disk_ends_them_in_one_line(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for first in (0, 2):  # killed and resumed from epoch 2: what was said of epoch 2 no longer holds
+        board = Board(tmp_path / "tb", first)
+        for epoch in range(first, first + 3):
+            board.add(epoch, {"test/accuracy": epoch + 0.5 * (first > 0)})
+        board.close()
+        time.sleep(1.1)  # the name of a file has the second
+    events = EventAccumulator(str(tmp_path / "tb")).Reload().Scalars("test/accuracy")
+    assert [(each.step, each.value) for each in events] == [(0, 0), (1, 1), (2, 2.5), (3, 3.5), (4, 4.5)]
+    with full_disk(10), pytest.raises(UserError, match=r"cannot write .*tfevents"):
+        Board(tmp_path / "other", 0)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="file is a file"):
+        Board(tmp_path / "file", 0)

@@ -85,3 +85,30 @@ def test_a_search_goes_by_what_was_held_out_of_the_noisy_labels_if_anything_was(
         (tmp_path / name / "summary.json").write_text(json.dumps({"headline": "test/dice", "metrics": metrics}))
         runs.append(RunDirectory(tmp_path / name))
     assert tuning_metric(runs) == pytest.approx((0.5 + 0.7) / 2)
+
+
+def test_what_a_killed_process_left_is_deleted_by_the_next(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    run.create(config())
+    for name in (".partial-a.pt", "checkpoints/.partial-b.pt"):
+        (run.path / name).write_text("half")
+    with run.locked():
+        assert not list(run.path.rglob(".partial-*"))
+    (run.path / ".lock").mkdir()
+    with pytest.raises(UserError, match=r"cannot write .*\.lock"), run.locked():
+        pass
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("model: null", "model is None"),
+        ("data: text", "data is 'text'"),
+        ("seed: ${oc.env:HOME}", "where a value belongs"),
+        ("a: &a [1]\nb: *a", "an alias"),
+    ],
+)
+def test_a_configuration_of_another_form_is_one_line(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(UserError, match=words):
+        RunDirectory(tmp_path).config()

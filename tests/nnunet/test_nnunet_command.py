@@ -72,6 +72,13 @@ def test_check_finds_every_trainer(monkeypatch, capsys):
     assert f"finds {len(trainers())} trainer(s)" in capsys.readouterr().out
 
 
+def test_a_broken_package_is_not_blamed_on_our_folder(monkeypatch):
+    monkeypatch.setenv("nnUNet_extTrainer", str(trainer_folder()))
+    monkeypatch.setitem(sys.modules, "seg_anl.nnunet.trainers", None)  # as its import ends where torchvision is broken
+    with pytest.raises(UserError, match=r"nnU-Net cannot be imported: ModuleNotFoundError.*another version of torch"):
+        check([])
+
+
 def test_check_without_the_variable_is_one_line(empty: NNUNet):
     line = one_line(*empty.run(OURS, "check"))
     assert "nnUNet_extTrainer is not set; export nnUNet_extTrainer=$(seg-anl-nnunet path)" in line

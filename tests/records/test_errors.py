@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -65,6 +66,38 @@ def test_output_that_is_read_no_further_ends_quietly(lines: int, environment: di
 def test_a_broken_pipe_of_another_kind_is_not_swallowed() -> None:
     with pytest.raises(BrokenPipeError):
         run_command("seg-anl-train", lambda: failing(BrokenPipeError()))
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
+@pytest.mark.parametrize("lines", [1, 100_000])
+def test_output_onto_a_full_disk_is_one_line(lines: int) -> None:
+    body = f"[print('a line') for _ in range({lines})]"
+    code = f"from seg_anl.records import run_command; run_command('seg-anl', lambda: {body})"
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (2, "seg-anl: error: No space left on device\n")
+
+
+def test_what_the_system_refuses_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for main, words in (
+        (lambda: os.listdir(tmp_path / "absent"), "absent: No such file or directory"),
+        (lambda: failing(PermissionError(13, "Permission denied", "runs/.lock")), "runs/.lock: Permission denied"),
+        (lambda: failing(MemoryError()), "memory"),
+    ):
+        with pytest.raises(SystemExit) as leaving:
+            run_command("seg-anl", main)
+        error = capsys.readouterr().err
+        assert (leaving.value.code, error.count("\n")) == (2, 1)
+        assert words in error
+
+
+def test_threads_that_are_no_number_are_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "abc")
+    with pytest.raises(SystemExit):
+        run_command("seg-anl", lambda: None)
+    assert "OMP_NUM_THREADS=abc in the environment" in capsys.readouterr().err
 
 
 def test_a_name_that_the_terminal_cannot_show_is_escaped() -> None:
