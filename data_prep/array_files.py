@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,16 @@ def read_array(path: Path, *names: str) -> tuple[NDArray[Any], str]:
         elif "allow_pickle" in str(error):  # what NumPy says of any unknown file
             reason = "not a NumPy file"
         raise UserError(f"{path}: {reason}") from error
+
+
+def has_array(path: Path, name: str) -> bool:
+    """Whether ``path`` is an ``.npz`` file with an array of this name."""
+    try:
+        check_regular(path)
+        with zipfile.ZipFile(path) as archive:
+            return path.suffix.lower() == ".npz" and f"{name}.npy" in archive.namelist()
+    except Exception:  # read_array says what is wrong with it
+        return False
 
 
 def read_matrix(path: Path) -> NDArray[Any]:

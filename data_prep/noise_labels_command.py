@@ -14,7 +14,7 @@ from seg_anl.records import UserError
 from seg_anl.records.command_line import positive_int
 from seg_anl.records.ranges import checked
 
-from .array_files import read_array, read_matrix
+from .array_files import has_array, read_array, read_matrix
 from .label_noise import HUMAN_LABELS, LabelNoiseInputs, LabelNoiseSettings, NoisyLabels, label_kinds, read_human_labels
 from .label_noise.class_noise import DATASET_CLASSES
 from .label_noise.label_folder import LABELS, make_label_noise, refuse_own_input
@@ -144,7 +144,7 @@ def _settings(arguments: Namespace, kind: LabelKind, labels: NDArray[Any]) -> La
 
 def _inputs(arguments: Namespace, needs: str | None, labels: NDArray[Any], num_classes: int) -> LabelNoiseInputs:
     if needs == "images":
-        if arguments.source.suffix.lower() != ".npz":
+        if not has_array(arguments.source, "x_train"):
             raise UserError(f"{arguments.source}: --kind {arguments.kind} needs an .npz with x_train beside y_train")
         return LabelNoiseInputs(images=read_array(arguments.source, "x_train")[0])
     if needs == "softmax":
