@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_anl.records import NoiseRecord, UserError, array_digest, make_directory, write_manifest, written_aside
-from seg_anl.records.foreign_files import read_json
+from seg_anl.records.foreign_files import check_regular, read_json
 
 MASKS_FILE, MANIFEST_FILE = "masks.npz", "manifest.json"
 
@@ -43,6 +43,7 @@ def read_noisy_masks(folder: Path, sources: Mapping[str, str]) -> tuple[NDArray[
         UserError: for files that are damaged, do not fit each other, or were made from other masks.
     """
     try:
+        check_regular(folder / MASKS_FILE)
         with np.load(folder / MASKS_FILE, allow_pickle=False) as archive:
             masks = archive["masks"]
         records = [NoiseRecord(**item) for item in read_json(folder / MANIFEST_FILE)["items"]]

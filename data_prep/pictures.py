@@ -13,12 +13,14 @@ from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from seg_anl.records import UserError
 from seg_anl.records.foreign_files import check_regular
 
 Picture = NDArray[np.uint8]
+_ORIENTATION = 0x0112  # the EXIF tag
+_TURNS = dict(enumerate(map(Image.Transpose, (0, 3, 1, 5, 4, 6, 2)), start=2))
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "PPM")
 
 
@@ -31,9 +33,8 @@ def read_image(source: Path | BinaryIO, name: str, mode: Literal["RGB", "L"] = "
     with opened(source, name) as image:
         stored = image.mode
         refuse_depth(stored, name)
-        ImageOps.exif_transpose(image, in_place=True)
         colors = image.convert("RGBA") if stored == "P" and "transparency" in image.info else image
-        return np.array(colors.convert(mode)), stored
+        return np.array(_upright(colors, image).convert(mode)), stored
 
 
 def refuse_depth(stored: str, name: str) -> None:
@@ -57,8 +58,7 @@ def read_labels(source: Path | BinaryIO, name: str, *, gray: bool = False) -> ND
             values were expected, not whole ones.
     """
     with opened(source, name) as image:
-        ImageOps.exif_transpose(image, in_place=True)
-        values = np.array(image if len(image.getbands()) == 1 else image.convert("L"))
+        values = np.array(_upright(image if len(image.getbands()) == 1 else image.convert("L"), image))
     if values.dtype.kind == "f" and not (np.isfinite(values).all() and (gray or (values == np.rint(values)).all())):
         raise UserError(f"{name}: the mask holds fractions or values that are not finite; labels are whole numbers")
     return values.astype(np.uint8) if values.dtype == np.bool_ else values
@@ -113,6 +113,12 @@ def _values(labels: NDArray[Any]) -> NDArray[Any]:
     return np.unique(labels)
 
 
+def _upright(picture: Image.Image, file: Image.Image) -> Image.Image:
+    """The picture as viewers turn it; not by ``ImageOps.exif_transpose``, which rewrites all tags and fails on some."""
+    turn = _TURNS.get(file.getexif().get(_ORIENTATION, 1))
+    return picture if turn is None else picture.transpose(turn)
+
+
 def check_size(mask: NDArray[Any], image: Picture, name: str) -> None:
     """Raise a UserError, naming the mask's file, unless ``mask`` (H, W) is as large as ``image`` (H, W, ...)."""
     (height, width), (mask_height, mask_width) = image.shape[:2], mask.shape
@@ -144,8 +150,10 @@ def opened(
                 raise UserError(f"{name}: {frames} pages or frames in one file, expected one picture")
             image.load()
             yield image
+    except UserError:
+        raise
     except UnidentifiedImageError as error:
         raise UserError(f"{name}: cannot be read: not an image ({', '.join(formats)}), or a damaged one") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # decoders of damaged files fail in any way
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"{name}: cannot be read: {reason}") from error

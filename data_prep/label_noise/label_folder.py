@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from seg_anl.records import UserError, array_digest, write_bytes, write_json, write_text, written_aside
 from seg_anl.records.atomic import PARTIAL_PREFIX
-from seg_anl.records.foreign_files import read_json
+from seg_anl.records.foreign_files import read_bytes, read_json
 from seg_anl.records.lock import locked
 
 from ..array_files import read_array
@@ -188,5 +188,5 @@ def _check_target(target: Path, identity: dict[str, Any], labels: bytes, *, over
         if any(earlier.get(name) != value for name, value in identity.items()):
             different = "settings" if earlier.get("settings") != identity["settings"] else "sources"
             raise UserError(f"{target} holds noisy labels of other {different}; --overwrite replaces them")
-    elif there[0] != target / LABELS or there[0].read_bytes() != labels:  # the labels are written first
+    elif there[0] != target / LABELS or read_bytes(there[0]) != labels:  # the labels are written first
         raise UserError(f"{there[0]} is there, but without a manifest of this command; --overwrite replaces it")

@@ -20,48 +20,24 @@ from ..regions import BoolArray, bounding_box, pasted, widened
 from .mask_kind import Outcome, Structure, mask_noise
 
 
-def erode(mask: NDArray[Any], ratio: float) -> NDArray[Any]:
-    """Shrink a binary mask by about ``ratio`` of its area.
+def eroded(
+    inside: BoolArray, ratio: float, spacing: tuple[float, ...] | None = None
+) -> tuple[BoolArray, dict[str, Any]]:
+    """Shrink a mask by about ``ratio`` of its area A, and say in how many steps.
 
     The target is ``A - int(A * ratio)``. Of the states before and after the step that reaches it, the nearer one is
     taken (the earlier only if strictly nearer), and never an empty one. What lies outside the array counts as
     background.
 
     Args:
-        mask: (H, W) or (D, H, W), any dtype; every non-zero element belongs to the mask.
+        inside: (H, W) or (D, H, W).
         ratio: share of the area or volume to take away, in [0, 1].
+        spacing: mm per element along each axis: shrink by a ball instead of a cross.
 
-    Returns:
-        An array of the same shape and dtype. Equal to ``mask`` when it is empty or too small to lose a share that size.
-
-    >>> mask = np.zeros((5, 5), np.uint8)
-    >>> mask[1:4, 1:4] = 1
-    >>> int(erode(mask, 0.7).sum())
+    >>> mask = np.pad(np.ones((3, 3), bool), 1)
+    >>> int(eroded(mask, 0.7)[0].sum())
     1
     """
-    return np.where(eroded(mask != 0, ratio)[0], mask, np.zeros((), mask.dtype))
-
-
-def dilate(mask: NDArray[Any], ratio: float) -> NDArray[Any]:
-    """Grow a binary mask by about ``ratio`` of its area.
-
-    The target is ``A + int(A * ratio)``; of the states before and after the step that reaches it, the nearer one is
-    taken (the earlier only if strictly nearer), and never one that fills the array.
-
-    Arguments and result as in :func:`erode`; ``mask`` has at most one value other than zero.
-
-    >>> mask = np.zeros((5, 5), np.uint8)
-    >>> mask[2, 2] = 255
-    >>> int((dilate(mask, 1.0) == 255).sum())
-    1
-    """
-    return np.where(dilated(mask != 0, ratio)[0], mask.max(initial=0), np.zeros((), mask.dtype)).astype(mask.dtype)
-
-
-def eroded(
-    inside: BoolArray, ratio: float, spacing: tuple[float, ...] | None = None
-) -> tuple[BoolArray, dict[str, Any]]:
-    """:func:`erode` of a boolean mask, and the steps taken; with ``spacing`` in mm, by a ball instead of a cross."""
     area = int(np.count_nonzero(inside))
     if int(area * ratio) == 0:
         return inside.copy(), {"steps": 0}
@@ -80,7 +56,14 @@ def dilated(
     spacing: tuple[float, ...] | None = None,
     free: BoolArray | None = None,
 ) -> tuple[BoolArray, dict[str, Any]]:
-    """:func:`dilate` of a boolean mask, likewise; growth where ``free`` is not true is neither made nor counted."""
+    """Grow a mask by about ``ratio`` of its area; the target is ``A + int(A * ratio)``, all else as in :func:`eroded`.
+
+    It never fills the array. Growth where ``free`` is not true is neither made nor counted.
+
+    >>> mask = np.pad(np.ones((1, 1), bool), 2)
+    >>> int(dilated(mask, 1.0)[0].sum())
+    1
+    """
     area = int(np.count_nonzero(inside))
     growth = int(area * ratio)
     if growth == 0 or area == inside.size:

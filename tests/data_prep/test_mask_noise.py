@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_prep.mask_kinds.morphology import dilate, erode
 from data_prep.mask_noise import add_mask_noise, noisy_dataset, plan_noise
 from seg_anl.records import array_digest
 from tests.data_prep.conftest import ellipse
@@ -25,12 +24,12 @@ def golden():
 
 
 @pytest.mark.parametrize("ratio", [0.5, 0.7])
-@pytest.mark.parametrize(("kind", "function"), [("erode", erode), ("dilate", dilate)])
-def test_equals_the_published_masks_bit_for_bit(golden, kind, function, ratio):
+@pytest.mark.parametrize("kind", ["erode", "dilate"])
+def test_equals_the_published_masks_bit_for_bit(golden, kind, ratio):
     for clean, expected in zip(golden["clean"], golden[f"{kind}_{ratio}"], strict=True):
-        np.testing.assert_array_equal(function(clean * np.uint8(7), ratio), expected * np.uint8(7))
         for mode in ("corrected", "official"):
-            np.testing.assert_array_equal(add_mask_noise(clean, ratio, [kind], mode=mode)[0], expected)
+            noisy, _ = add_mask_noise(clean * np.uint8(7), ratio, [kind], mode=mode)
+            np.testing.assert_array_equal(noisy, expected * np.uint8(7))
 
 
 def test_the_small_copy_is_part_of_the_published_file(golden):

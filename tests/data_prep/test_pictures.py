@@ -1,5 +1,7 @@
 """Pictures and masks as they come: orientation, pages, odd numbers, and what is no file at all."""
 
+import contextlib
+import io
 import os
 import socket
 from pathlib import Path
@@ -55,6 +57,19 @@ def test_a_jpeg_comes_as_opencv_reads_it(tmp_path):
     for orientation in TURNS:
         path = save(tmp_path / "a.jpg", photo, orientation)
         np.testing.assert_allclose(read_image(path, "a", "L")[0].astype(int), cv2.imread(str(path), 0), atol=2)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_damaged_tags_and_headers_are_one_line_or_do_no_harm(form):
+    tags, stored, random = Image.Exif(), io.BytesIO(), np.random.RandomState(0)
+    tags[0x0112], tags[0x010F] = 6, "maker"
+    Image.new("RGB", (8, 6)).save(stored, form, exif=tags)
+    for _ in range(300):
+        damaged = bytearray(stored.getvalue())
+        for place in random.randint(min(len(damaged), 260), size=3):
+            damaged[place] = random.randint(256)
+        with contextlib.suppress(UserError):
+            assert read_image(io.BytesIO(bytes(damaged)), "x")[0].ndim == 3
 
 
 @pytest.mark.parametrize(
