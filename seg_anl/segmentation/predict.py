@@ -9,10 +9,14 @@ from seg_anl.interrupt import end_quietly_while_importing
 EXAMPLE = """
 example:
   seg-anl-predict runs/segmentation/.../seed1-0123abcd photos/ masks/ --overlay
+  seg-anl-predict runs/segmentation/.../seed1-89ab4567 Dataset501_X/imagesTs/ masks/
 
 Writes OUT/NAME.png for every image of IMAGES (a file, or a folder with its sub-folders): 0 and 255 for two classes,
 class indices for more. --overlay adds OUT/overlay/NAME.png, the image with the outline drawn on it. A photo that is
 stored turned (EXIF) is predicted upright, as it was in training; its mask and overlay are stored as it is.
+
+Of a run on volumes (data=nnunet, data=volumes): OUT/CASE.nii.gz and the like, in the format, the geometry and with the
+header of each image, with the label values of the training masks.
 One that cannot be read is named at the end, and the exit status is 1; the others get their masks.
 """
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from data_prep.mask_noise import MaskNoiseSettings
 from seg_anl.engine.distribution import Process
@@ -19,7 +20,7 @@ from seg_anl.segmentation.volumes.augmentation import VolumeAugmentation
 from seg_anl.segmentation.volumes.labels import IGNORED, Labels
 from seg_anl.segmentation.volumes.noise import noisy_volumes
 from seg_anl.segmentation.volumes.patches import PatchBatches
-from seg_anl.segmentation.volumes.planning import planned_resolutions
+from seg_anl.segmentation.volumes.planning import build_volume_model, planned_resolutions
 from seg_anl.segmentation.volumes.preparation import Volume
 from seg_anl.segmentation.volumes.scores import case_scores, dice_of, mean_scores
 from seg_anl.segmentation.volumes.settings import VolumeAugmentationSettings
@@ -43,6 +44,19 @@ def test_resolutions_are_those_of_nnunet() -> None:
             _, expected_strides, expected_kernels, *_ = topology.get_pool_and_conv_props(spacing, patch, 4, 999999)
             assert strides == [list(each) for each in expected_strides], (spacing, patch)
             assert kernels == [list(each) for each in expected_kernels], (spacing, patch)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "patch"), [((1, 1, 1), (32, 32, 32)), ((4, 1, 1), (8, 64, 32)), ((1, 1), (64, 32))]
+)
+def test_planned_networks_have_the_heads_that_nnunet_weighs(spacing: tuple[int, ...], patch: tuple[int, ...]) -> None:
+    """nnU-Net has a head at all resolutions but the coarsest, and gives the coarsest of these no weight."""
+    stages = len(planned_resolutions(spacing, patch)[1])
+    config = OmegaConf.create({"name": "nnunet", "base_filters": 2, "max_filters": 8})
+    model = build_volume_model(config, channels=2, heads=3, spacing=spacing, patch=patch)
+    image = torch.rand(1, 2, *patch)
+    assert model.train()(image).shape == (1, stages - 2, 3, *patch)
+    assert model.eval()(image).shape == (1, 3, *patch)
 
 
 def places_as_image(shape: tuple[int, ...], item: str = "a") -> Volume:

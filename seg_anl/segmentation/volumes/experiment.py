@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +33,7 @@ from .noise import noisy_volumes
 from .patches import PatchBatches
 from .planning import Plan, planned_patch
 from .prediction import PLAN_FILE, predicted_logits
-from .preparation import Preparation, Volume, find_frame
+from .preparation import Preparation, Volume, by_axes, find_frame
 from .scores import case_scores, mean_scores, write_cases
 from .settings import read_volume_settings
 from .shelf import Shelf, load_volumes
@@ -85,9 +85,8 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
         planned = self.config.model.name == "nnunet"
         patch = planned_patch(data.patch, spacing, shapes, divisible=planned)
         plan = Plan(frame, spacing, patch, found.labels, found.suffixed)
-        grid = (
-            f"voxels of {_by(spacing)} mm, {_by(np.median(shapes, axis=0))} of them (median), patches of {_by(patch)}"
-        )
+        size = by_axes(np.median(shapes, axis=0))
+        grid = f"voxels of {by_axes(spacing)} mm, {size} of them (median), patches of {by_axes(patch)}"
         return VolumeSet(train, test, plan, shelf), [found.remark, grid]
 
     def network(self, data: VolumeSet, process: Process) -> nn.Module:
@@ -209,10 +208,6 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
     def _division(self, data: VolumeSet, process: Process) -> Division:
         items = [volume.item for volume in data.train]
         return divided(items, self.settings, self.data, self.noise.seed, process)
-
-
-def _by(numbers: Iterable[float]) -> str:
-    return " x ".join(f"{number:g}" for number in numbers)
 
 
 def _digest(arrays: Iterator[NDArray[np.generic]]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ def read_volume(path: Path) -> tuple[NDArray[Any], Affine]:
     if suffix is None:
         raise UserError(f"{path}: unknown format; known: {' '.join(SUFFIXES)} and folders of .dcm files")
     with _named(path, suffix):
-        values, affine = _reader(suffix)(path)
+        values, affine = _READERS[suffix](path)
     if values.dtype.kind not in "buif":
         raise UserError(f"{path}: holds {values.dtype}, expected numbers")
     if values.dtype.kind == "f" and not np.isfinite(values).all():
@@ -78,17 +78,15 @@ def write_labels(source: Path, labels: NDArray[Any], target: Path) -> None:
     Raises:
         UserError: when it cannot be written.
     """
-    suffix = suffix_of(source)
+    suffix, ending = str(suffix_of(source)), str(suffix_of(target))
     labels = labels.astype(np.uint8 if labels.max(initial=0) < 256 else np.uint16)
     make_directory(target.parent)
     try:
         with written_aside(target) as aside:
             # The libraries go by the name's end, which a file written aside has not.
-            named = aside.with_name(
-                aside.name + "".join(target.suffixes[-2:] if target.name.endswith(".gz") else target.suffix)
-            )
+            named = aside.with_name(aside.name + ending)
             try:
-                _WRITERS[_kind(suffix)](source, labels, named)
+                _WRITERS[suffix](source, labels, named)
                 shutil.move(named, aside)
             finally:
                 named.unlink(missing_ok=True)
@@ -135,10 +133,8 @@ def _read_nifti(path: Path) -> tuple[NDArray[Any], Affine]:
         values = values[:, :, :, 0]
     if not 2 <= values.ndim <= 4:
         raise UserError(f"{path}: {values.ndim} dimensions {values.shape}, expected 2, 3, or 4 with channels last")
-    values = (
-        values[None, ..., None] if values.ndim == 2 else values[None] if values.ndim == 3 else np.moveaxis(values, 3, 0)
-    )
-    return values, image.affine.astype(np.float64)
+    values = values[..., None] if values.ndim == 2 else values
+    return np.moveaxis(values, 3, 0) if values.ndim == 4 else values[None], image.affine.astype(np.float64)
 
 
 def _simpleitk(path: Path) -> Any:
@@ -219,9 +215,8 @@ def _write_nifti(source: Path, labels: NDArray[Any], target: Path) -> None:
 
 def _write_itk(source: Path, labels: NDArray[Any], target: Path) -> None:
     library, image = _simpleitk(source), _itk_image(source)
-    copy = library.GetImageFromArray(
-        labels.transpose(2, 1, 0)[0] if image.GetDimension() == 2 else labels.transpose(2, 1, 0)
-    )
+    ordered = labels.transpose(2, 1, 0)
+    copy = library.GetImageFromArray(ordered[0] if image.GetDimension() == 2 else ordered)
     if image.GetDimension() <= 3:
         copy.CopyInformation(image)
     library.WriteImage(copy, str(target), useCompression=True)
@@ -233,12 +228,13 @@ def _write_picture(source: Path, labels: NDArray[Any], target: Path) -> None:
     Image.fromarray(labels[..., 0]).save(target)
 
 
-def _kind(suffix: str | None) -> str:
-    return "picture" if suffix in PICTURES else "itk" if suffix in ITK else "nifti"
-
-
-def _reader(suffix: str) -> Callable[[Path], tuple[NDArray[Any], Affine]]:
-    return _read_nifti if suffix in NIFTI else _read_picture if suffix in PICTURES else _read_itk
-
-
-_WRITERS = {"nifti": _write_nifti, "itk": _write_itk, "picture": _write_picture}
+_READERS = {
+    **dict.fromkeys(NIFTI, _read_nifti),
+    **dict.fromkeys((*ITK, "dicom"), _read_itk),
+    **dict.fromkeys(PICTURES, _read_picture),
+}
+_WRITERS = {
+    **dict.fromkeys((*NIFTI, "dicom"), _write_nifti),
+    **dict.fromkeys(ITK, _write_itk),
+    **dict.fromkeys(PICTURES, _write_picture),
+}

@@ -110,10 +110,6 @@ def build_volume_model(
         planned = checked(PlannedSettings, {"name": name, **settings}, "model")
         refuse_huge(lambda: _dynunet(planned, channels, heads, spacing, patch))
         return _dynunet(planned, channels, heads, spacing, patch)
-    if name != "monai":
-        raise UserError(
-            f"model={name} is for images of data=folder and the like; of volumes take model=nnunet or model=monai"
-        )
     network = settings.pop("network", None)
     built = build_monai_network(network, settings, heads, dimensions=len(patch), channels=channels)
     try:

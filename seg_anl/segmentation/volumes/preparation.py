@@ -5,7 +5,7 @@ The steps are MONAI's invertible transforms, so a prediction goes back the same 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -24,7 +24,6 @@ from .cases import Case
 from .files import Affine, read_geometry, read_volume
 from .labels import Labels
 
-AXES = ("right", "anterior", "superior")
 SAME = 1e-3  # of spacings and affines: relative, and mm
 PERCENTILES = (0.5, 99.5)
 
@@ -96,40 +95,42 @@ def find_frame(cases: Sequence[Case], spacing: Sequence[float] | str | None) -> 
         UserError: for images of two and of three dimensions together, spacings that differ where none is asked for, or
             one that does not fit.
     """
-    shapes, steps = [], []
-    for case in cases:
-        shape, affine = read_geometry(case.images[0])
-        order = [int(axis) for axis in np.argsort(io_orientation(affine)[:, 0])]
-        shapes.append([shape[axis] for axis in order])
-        steps.append([float(np.linalg.norm(affine[:3, axis])) for axis in order])
-    flat = [tuple(axis for axis in range(3) if shape[axis] > 1) for shape in shapes]
-    axes = flat[0] if len(flat[0]) >= 2 else tuple(range(3))
-    for case, own in zip(cases, flat, strict=True):
+    shapes, steps = zip(*map(_ras_geometry, cases), strict=True)
+    extended = [tuple(axis for axis in range(3) if shape[axis] > 1) for shape in shapes]
+    axes = extended[0] if len(extended[0]) >= 2 else (0, 1, 2)
+    for case, own, shape in zip(cases, extended, shapes, strict=True):
         if own != axes:
-            first, here = (" x ".join(map(str, shapes[i])) for i in (0, cases.index(case)))
             raise UserError(
-                f"{case.images[0]}: {here} voxels (right x anterior x superior), but {cases[0].images[0]} has {first}: "
-                "volumes and single slices do not go together"
+                f"{case.images[0]}: {by_axes(shape)} voxels (right x anterior x superior), but {cases[0].images[0]} "
+                f"has {by_axes(shapes[0])}: volumes and single slices do not go together"
             )
     found = np.array(steps)[:, axes]
-    if spacing is None:
+    return Frame(axes, _target_spacing(cases, found, spacing), len(read_image(cases[0])[0]))
+
+
+def _target_spacing(
+    cases: Sequence[Case], found: NDArray[np.float64], asked: Sequence[float] | str | None
+) -> tuple[float, ...] | None:
+    if asked is None:
         for case, own in zip(cases, found, strict=True):
             if not np.allclose(own, found[0], rtol=SAME):
                 raise UserError(
-                    f"{case.images[0]}: voxels of {_mm(own)}, but {cases[0].images[0]} has {_mm(found[0])}; "
-                    "set data.spacing (median, or mm along each axis)"
+                    f"{case.images[0]}: voxels of {by_axes(own)} mm, but {cases[0].images[0]} has "
+                    f"{by_axes(found[0])} mm; set data.spacing (median, or mm along each axis)"
                 )
-        target = None
-    elif spacing == "median":
-        target = tuple(round(float(step), 4) for step in np.median(found, axis=0))
-    else:
-        if len(spacing) != len(axes):
-            raise UserError(
-                f"data.spacing={list(spacing)}: the images have {len(axes)} axes "
-                f"({', '.join(AXES[axis] for axis in axes)}), give mm for each"
-            )
-        target = tuple(float(step) for step in spacing)
-    return Frame(axes, target, len(read_image(cases[0])[0]))
+        return None
+    if asked == "median":
+        return tuple(round(float(step), 4) for step in np.median(found, axis=0))
+    if len(asked) != found.shape[1]:
+        raise UserError(f"data.spacing={list(asked)}: the images have {found.shape[1]} axes, give mm for each")
+    return tuple(map(float, asked))
+
+
+def _ras_geometry(case: Case) -> tuple[list[int], list[float]]:
+    """Voxels, and mm a voxel, along right, anterior, superior."""
+    shape, affine = read_geometry(case.images[0])
+    order = [int(axis) for axis in np.argsort(io_orientation(affine)[:, 0])]
+    return [shape[axis] for axis in order], [float(np.linalg.norm(affine[:3, axis])) for axis in order]
 
 
 def read_image(case: Case) -> tuple[NDArray[Any], Affine]:
@@ -175,11 +176,8 @@ class Preparation:
 
     def spacing(self, case: Case) -> tuple[float, ...]:
         """mm along each axis of the prepared case."""
-        if self.frame.spacing is not None:
-            return self.frame.spacing
-        _, affine = read_geometry(case.images[0])
-        order = np.argsort(io_orientation(affine)[:, 0])
-        return tuple(float(np.linalg.norm(affine[:3, int(order[axis])])) for axis in self.frame.axes)
+        own = _ras_geometry(case)[1]
+        return self.frame.spacing or tuple(own[axis] for axis in self.frame.axes)
 
     def image(self, case: Case) -> Prepared:
         """A case without its mask, prepared, with the way back.
@@ -208,8 +206,9 @@ class Preparation:
         steps: list[InvertibleTransform] = [Orientation(axcodes="RAS", labels=None)]
         image = steps[0](image)
         if any(image.shape[axis + 1] != 1 for axis in range(3) if axis not in self.frame.axes):
-            shape = " x ".join(map(str, image.shape[1:]))
-            raise UserError(f"{case.images[0]}: {shape} voxels, but the training images are single slices")
+            raise UserError(
+                f"{case.images[0]}: {by_axes(image.shape[1:])} voxels, but the training images are single slices"
+            )
         inside = (image.as_tensor() != 0).any(dim=0)
         if inside.any() and not inside.all():
             corners = inside.nonzero()
@@ -218,7 +217,7 @@ class Preparation:
         meta = {"affine": image.affine, "applied_operations": list(image.applied_operations)}
         image = MetaTensor(scaled(image.as_tensor(), self.intensity, self.window), **meta)
         own = [float(step) for step in image.pixdim]
-        target = [own[axis] for axis in range(3)]
+        target = own.copy()
         for axis, step in zip(self.frame.axes, self.frame.spacing or (), strict=False):
             target[axis] = step
         if not np.allclose(own, target, rtol=SAME):
@@ -235,12 +234,12 @@ def _check_fit(
 ) -> None:
     """Refuse files that do not lie on each other, with both of what differs."""
     if values.shape[1:] != image.shape[1:]:
-        here, there = (" x ".join(map(str, array.shape[1:])) for array in (values, image))
-        raise UserError(f"{path}: {here} voxels, but {other} has {there}")
+        raise UserError(f"{path}: {by_axes(values.shape[1:])} voxels, but {other} has {by_axes(image.shape[1:])}")
     if not np.allclose(affine, image_affine, rtol=SAME, atol=SAME):
         here, there = (f"{''.join(aff2axcodes(a))} {np.round(a[:3], 3).tolist()}" for a in (affine, image_affine))
         raise UserError(f"{path}: lies elsewhere than {other}: its affine is {here}, the other's {there}")
 
 
-def _mm(steps: Sequence[float]) -> str:
-    return " x ".join(f"{step:.3g}" for step in steps) + " mm"
+def by_axes(numbers: Iterable[float]) -> str:
+    """Numbers along axes, for people."""
+    return " x ".join(f"{number:.4g}" for number in numbers)

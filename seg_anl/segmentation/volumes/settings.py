@@ -175,6 +175,13 @@ def read_volume_settings(config: DictConfig) -> VolumeSettings:
     run = checked(RunSettings, top_level(config))
     if run.channels_last:
         raise UserError("channels_last=true is for data of images, not of volumes")
+    model = plain(config.model)
+    if model.get("name") == "nnunet":
+        checked(PlannedSettings, model, "model")
+    elif model.get("name") != "monai":
+        raise UserError(
+            f"model.name={model.get('name')} is for data of images; of volumes take model=nnunet or model=monai"
+        )
     return VolumeSettings(
         run=run,
         optim=checked(OptimSettings, plain(config.optim), "optim"),
