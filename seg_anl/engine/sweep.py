@@ -33,6 +33,7 @@ PLUGINS = {
     "hydra/launcher=submitit": ("hydra_submitit_launcher", "cluster"),
     "hydra/sweeper=optuna": ("hydra_optuna_sweeper", "tuning"),
 }
+CLUSTERS = {"ray", "submitit"}  # packages whose exceptions tell of a job that is lost
 SEARCH_RESULT = "optimization_results.yaml"  # which Optuna's sweeper leaves in the folder of the sweep
 
 SweepTask = Callable[[DictConfig], float | None]
@@ -70,6 +71,13 @@ def run_with_hydra(program: str, folder: Path, config_name: str, arguments: list
             decorated()
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(str(error).splitlines()[0]) from error
+        except Exception as error:
+            if type(error).__module__.partition(".")[0] not in CLUSTERS:
+                raise
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(
+                f"a job ended without an answer: {reason}; the same command goes on with the sweep"
+            ) from error
         except ValueError:  # Optuna's, which has no best of no finished run; what broke each is told below
             if not sweep or not list(Path(scratch).glob("*.failed")) or list(Path(scratch).glob("*.done")):
                 raise
@@ -117,7 +125,8 @@ def _job(program: str, task: SweepTask, outcomes: Path | None, run_root: Path | 
         if message:
             print(f"{program}: error: {message}", file=sys.stderr)
         overrides = " ".join(HydraConfig.get().overrides.task)
-        write_text(outcomes / f"{number:05d}.{'failed' if message else 'done'}", f"{overrides}: {message}")
+        if outcomes.is_dir():  # else whoever began the sweep has left, and the run counts all the same
+            write_text(outcomes / f"{number:05d}.{'failed' if message else 'done'}", f"{overrides}: {message}")
         return metric
 
     return job

@@ -50,6 +50,8 @@ def _run(arguments: Sequence[str]) -> None:
     elif options.command == "check":
         found = check(options.trainer)
         print(f"nnU-Net {version} finds {len(found)} trainer(s): {', '.join(found)}")
+    elif options.command == "export":
+        _export(options.model, options.out)
     else:
         _plan(options)
 
@@ -75,6 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--name", default="2d_isic2017", help="name of the new one (default: %(default)s)")
     command.add_argument("--batch-size", type=positive_int, default=16, help="default: %(default)s")
     command.add_argument("--patch-size", type=positive_int, nargs="+", default=[256, 256], help="default: 256 256")
+    command = commands.add_parser("export", help="a trained model as plain nnU-Net loads it, without this package")
+    command.add_argument("model", type=Path, metavar="MODEL", help="folder TRAINER__PLANS__CONFIGURATION")
+    command.add_argument("out", type=Path, metavar="OUT", help="folder to make, or NAME.zip")
     commands.add_parser("train", help="nnUNetv2_train with the variable set; takes all its arguments", add_help=False)
     commands.add_parser("predict", help="nnUNetv2_predict with the variable set", add_help=False)
     return parser
@@ -98,6 +103,16 @@ def _plan(options: argparse.Namespace) -> None:
     print(f"{path}: configuration {options.name}: {options.base} with batch {options.batch_size}, patch {patch}")
     if median and list(median) != list(map(float, options.patch_size)):
         print(f"note: the images' median size is {' x '.join(f'{size:g}' for size in median)}, not {patch}")
+
+
+def _export(model: Path, out: Path) -> None:
+    with quiet():
+        from .plain_model import export_plain  # imports torch
+
+    folds = export_plain(model, out)
+    predict = f"nnUNetv2_predict_from_modelfolder -m {out} -f {' '.join(fold[5:] for fold in folds)} -i IMAGES -o MASKS"
+    install = f"nnUNetv2_install_pretrained_model_from_zip {out}"
+    print(f"{out}: {', '.join(folds)}; {install if out.suffix == '.zip' else predict}")
 
 
 def _pass_on(command: str, arguments: list[str]) -> None:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import fmean
 
@@ -20,16 +24,24 @@ from seg_anl.records import UserError, read_metrics
 TINY = ["data.limit=60", "data.test_limit=20", "batch_size=20", "epochs=1", "device=cpu", "progress=false"]
 
 
-def start(*arguments: str, cwd: Path) -> subprocess.Popen:
+def start(*arguments: str, cwd: Path, **variables: str) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-m", "classification.train", *TINY, *arguments],
         cwd=cwd,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1", "RAY_USAGE_STATS_ENABLED": "0"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1", "RAY_USAGE_STATS_ENABLED": "0", **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
+
+
+def until(process: subprocess.Popen, happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 200
+    while not happened():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def finished(root: Path) -> dict[Path, int]:
@@ -66,11 +78,7 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
     # q is a parameter of these losses, and not of the default one.
     settings = ["-m", "loss=gce,ngce,gce_sr", "loss.q=0.4", "seed=1,2"]
     swept = start(*settings, cwd=tmp_path)
-    deadline = time.monotonic() + 200
-    while len(finished(tmp_path)) < 2:
-        assert swept.poll() is None, swept.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(swept, lambda: len(finished(tmp_path)) >= 2)
     os.killpg(swept.pid, signal.SIGKILL)
     swept.communicate()
     before = finished(tmp_path)
@@ -185,3 +193,108 @@ def test_a_search_goes_by_the_held_out_noisy_labels(tmp_path: Path) -> None:
     assert named is not None, out
     assert fmean(by_trial[float(named[2]), float(named[3])]) == max(map(fmean, by_trial.values()))
     assert float(named[1]) == pytest.approx(max(map(fmean, by_trial.values())), abs=1e-4)
+
+
+@pytest.fixture
+def ray_cluster() -> Iterator[dict[str, str]]:
+    """A head without processors and a worker with one and a (pretended) GPU, each started by ``ray start``."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    # A place of its own, else other programs on this machine would find the cluster; short, as sockets' paths must be.
+    with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as place:
+        variables = {"RAY_TMPDIR": place, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
+        common = ["--block", "--node-ip-address=127.0.0.1", "--disable-usage-stats"]
+        head = ["--head", f"--port={address.partition(':')[2]}", "--num-cpus=0", "--include-dashboard=false"]
+        nodes: list[subprocess.Popen] = []
+        try:
+            for options in (head, [f"--address={address}", "--num-cpus=1", "--num-gpus=1"]):
+                log = Path(place, f"log{len(nodes)}")
+                command = [sys.executable, "-m", "ray.scripts.scripts", "start", *options, *common]
+                nodes.append(
+                    subprocess.Popen(
+                        command,
+                        env={**os.environ, **variables},
+                        stdout=log.open("w"),
+                        stderr=subprocess.STDOUT,
+                        start_new_session=True,
+                    )
+                )
+                deadline = time.monotonic() + 120
+                while "Ray runtime started" not in log.read_text():
+                    assert nodes[-1].poll() is None, log.read_text()
+                    assert time.monotonic() < deadline, log.read_text()
+                    time.sleep(0.2)
+            yield {**variables, "address": address}
+        finally:
+            for node in reversed(nodes):
+                node.terminate()  # it stops what it has started
+            for node in nodes:
+                node.wait(timeout=60)
+
+
+@pytest.mark.slow
+def test_an_existing_ray_cluster_in_both_forms_with_parts_of_a_gpu(tmp_path: Path, ray_cluster: dict[str, str]) -> None:
+    address = ray_cluster.pop("address")
+    settings = ["-m", "hydra/launcher=ray", "hydra.launcher.ray.remote.num_gpus=0.5", "loss=gce", "seed=1"]
+    swept = start(*settings, "loss.q=0.3,0.7", cwd=tmp_path, **ray_cluster, RAY_ADDRESS=address)
+    out, err = swept.communicate(timeout=300)
+    assert swept.returncode == 0, err
+    assert "sweep: 2 run(s) finished, 0 failed" in out
+    before = finished(tmp_path / "runs")
+    assert len(before) == 2
+    auto = "hydra.launcher.ray.init.address=auto"
+    swept = start(*settings, "loss.q=0.3,0.5", auto, cwd=tmp_path, **ray_cluster)
+    out, err = swept.communicate(timeout=300)
+    assert swept.returncode == 0, err
+    assert "finished already, left alone" in out
+    assert before.items() <= finished(tmp_path / "runs").items()
+    assert len(finished(tmp_path / "runs")) == 3
+
+
+def test_a_slurm_job_outlives_the_sweep_that_was_interrupted(tmp_path: Path) -> None:
+    """What sbatch is given, by a program in its place, and that a job then trains although nobody waits for it."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("sbatch", "srun", "sacct"):
+        (programs / name).write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/{name}\necho Submitted batch job 7\n')
+        (programs / name).chmod(0o755)
+    path = f"{programs}:{os.environ['PATH']}"
+    swept = start(
+        "-m", "hydra/launcher=submitit_slurm", "loss=gce", "loss.q=0.3,0.7", "seed=1", cwd=tmp_path, PATH=path
+    )
+    until(swept, lambda: any((tmp_path / "runs/.submitit").glob("7_*/7_1_submitted.pkl")))
+    swept.send_signal(signal.SIGINT)
+    swept.communicate(timeout=100)
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == [".submitit"]
+    script = Path((tmp_path / "sbatch").read_text().split()[-1]).read_text()
+    for option in ("--requeue", "--gpus-per-node=1", "--time=240", "--signal=USR2@120", "--array=0-1%2"):
+        assert f"#SBATCH {option}\n" in script
+    (command,) = (shlex.split(line) for line in script.splitlines() if line.startswith("srun"))
+    slurm = {"SLURM_JOB_ID": "8", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "1", "SLURM_NTASKS": "1"}
+    slurm |= {"SLURM_JOB_NUM_NODES": "1", "SLURM_NODEID": "0", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+    job = command[command.index("-u") - 1 :]
+    environment = {**os.environ, **slurm, "SUBMITIT_EXECUTOR": "slurm", "OMP_NUM_THREADS": "1", "PATH": path}
+    done = subprocess.run(job, cwd="/", env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    (summary,) = finished(tmp_path / "runs")
+    assert json.loads(summary.read_text())["loss"]["q"] == 0.7
+
+
+def test_a_job_of_submitit_that_is_preempted_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    swept = start("-m", "hydra/launcher=submitit_local", "loss=gce", "seed=1", "epochs=60", cwd=tmp_path)
+    try:
+        until(swept, lambda: any(tmp_path.rglob("last.pt")))
+    except BaseException:
+        os.killpg(swept.pid, signal.SIGKILL)  # the sweep and the job, which is its child
+        raise
+    (folder,) = (path for path in (tmp_path / "runs/.submitit").iterdir() if path.name.isdecimal())
+    (task,) = Path(f"/proc/{folder.name}/task/{folder.name}/children").read_text().split()
+    os.kill(int(task), signal.SIGUSR2)
+    out, err = swept.communicate(timeout=400)
+    assert swept.returncode == 0, err
+    assert "sweep: 1 run(s) finished, 0 failed" in out
+    (log,) = folder.glob("*_log.out")
+    assert [word for word in log.read_text().split() if word in ("begins", "resumes")] == ["begins", "resumes"]
+    (summary,) = finished(tmp_path / "runs")
+    assert json.loads(summary.read_text())["epochs"] == 60

@@ -180,6 +180,8 @@ def check(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     elif program == "make":
         targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
         assert set(words[1:]) <= set(targets)
+    elif words[:3] == ["python", "-m", "monai.bundle"]:
+        pass  # of another project as well
     elif program == "python" and words[1] == "-m":
         parsed(main_of(f"{words[2]}:main"), words[2:], monkeypatch)
         composed("segmentation", [word for word in words[3:] if "=" in word])

@@ -16,6 +16,13 @@ from seg_anl.records import SUMMARY_SCHEMA, read_metrics
 
 from .conftest import NNUNET_TRAIN, OURS, NNUNet
 
+NNUNET_PREDICT_FOLDER = """
+import sys
+from nnunetv2.inference.predict_from_raw_data import predict_entry_point_modelfolder
+predict_entry_point_modelfolder()
+assert not [name for name in sys.modules if name.startswith("seg_anl")]
+"""
+NNUNET_INSTALL = "from nnunetv2.model_sharing.entry_points import install_from_zip_entry_point as main; main()"
 SHORT = "epochs=2 iterations=2 validation_iterations=1"
 SHORT_NAME = "-epochs=2-iterations=2-validation_iterations=1"
 
@@ -33,6 +40,43 @@ def checkpoint(folder: Path, name: str) -> dict:
 def dice(predicted: Path, truth: Path) -> float:
     p, t = (np.asarray(Image.open(path)) > 0 for path in (predicted, truth))
     return 2 * (p & t).sum() / (p.sum() + t.sum())
+
+
+def exported_model_predicts_the_same_without_this_package(
+    isic: NNUNet, model: Path, ours: Path, isic_folder: Path, tmp_path: Path
+) -> None:
+    plain, theirs, images = tmp_path / "plain", tmp_path / "theirs", tmp_path / "images"
+    isic.succeed(OURS, "export", str(model), str(plain))
+    images.mkdir()
+    for image in sorted((isic_folder / "imagesTs").glob("*"))[:2]:
+        (images / image.name).symlink_to(image)
+    isic.succeed(
+        NNUNET_PREDICT_FOLDER,
+        *("-m", str(plain), "-f", "0", "-device", "cpu", "--disable_tta", "-npp", "1", "-nps", "1"),
+        *("-i", str(images), "-o", str(theirs)),
+    )
+    masks = sorted(theirs.glob("*.png"))
+    assert len(masks) == 2
+    for mask in masks:
+        np.testing.assert_array_equal(np.asarray(Image.open(mask)), np.asarray(Image.open(ours / mask.name)))
+
+    isic.succeed(OURS, "export", str(model), str(tmp_path / "plain.zip"))
+    elsewhere = str(tmp_path / "results")
+    isic.succeed(NNUNET_INSTALL, str(tmp_path / "plain.zip"), nnUNet_results=elsewhere)
+    installed = tmp_path / "results/Dataset501_ISIC/nnUNetTrainer__nnUNetPlans__2d/fold_0"
+    for one, other in zip(
+        *(
+            torch.load(f / "checkpoint_final.pth", weights_only=True)["network_weights"].values()
+            for f in (installed, model / "fold_0")
+        ),
+        strict=True,
+    ):
+        assert torch.equal(one, other)
+
+    status, _, errors = isic.run(OURS, "export", str(model / "fold_0"), str(tmp_path / "none"))
+    assert status == 2
+    assert "expected TRAINER__PLANS__CONFIGURATION" in errors
+    assert not (tmp_path / "none").exists()
 
 
 def test_trained_by_nnunets_own_command_then_predicted_and_evaluated(isic: NNUNet, isic_folder: Path, tmp_path: Path):
@@ -70,6 +114,8 @@ def test_trained_by_nnunets_own_command_then_predicted_and_evaluated(isic: NNUNe
     assert len(found) == 6
     # The weights are those of the last epoch, so the files on the disk must give the Dice that training measured.
     assert np.mean(found) == pytest.approx(summary["metrics"]["test/dice"]["last"], abs=1e-6)
+
+    exported_model_predicts_the_same_without_this_package(isic, folder.parent, predictions, isic_folder, tmp_path)
 
     compute_metrics_on_folder_simple(str(isic_folder / "labelsTs"), str(predictions), [1], num_processes=1)
     theirs = json.loads((predictions / "summary.json").read_text())["foreground_mean"]["Dice"]
