@@ -33,7 +33,7 @@ $(PACKAGE): pyproject.toml
 	touch $@
 
 $(INSTALLED): $(PACKAGE)
-	$(BIN)/python -m pip install --quiet --editable '.[nnunet,cluster,tuning,wandb,mlflow,export,docs,test]'
+	$(BIN)/python -m pip install --quiet --editable '.[nnunet,formats,audit,cluster,tuning,wandb,mlflow,export,docs,test]'
 	touch $@
 
 clean:

@@ -48,8 +48,11 @@ def may_be_split(batch: LabeledLogits, others: Iterable[Tensor], of_any_size: bo
     """
     if torch.compiler.is_compiling() or not (of_any_size or batch.scores.numel() > AT_ONCE):
         return False
-    tensors = (batch.scores, batch.labels, batch.probabilities, batch.counted, *others)
-    if any(under_transform(tensor) for tensor in tensors if tensor is not None):
+    given = [batch.labels, batch.probabilities, batch.counted, batch.class_weights, *others]
+    others = [tensor for tensor in given if tensor is not None]
+    if any(tensor.requires_grad for tensor in others):  # weights or labels that are learned
+        return False
+    if any(under_transform(tensor) for tensor in (batch.scores, *others)):
         return False
     return forward_ad.unpack_dual(batch.scores).tangent is None
 
