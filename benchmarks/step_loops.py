@@ -25,7 +25,7 @@ from classification.image_batches import training_batches
 from classification.networks import build_model as build_classifier
 from classification.settings import read_settings as classification_settings
 from data_prep.pairing import find_pairs
-from seg_anl.engine.batches import ResidentBatches
+from seg_anl.engine.batches import Batch, ResidentBatches
 from seg_anl.engine.command import compose
 from seg_anl.engine.distribution import Process
 from seg_anl.engine.loop import PRECISIONS, Task, fit
@@ -43,7 +43,7 @@ from seg_anl.segmentation.settings import read_settings
 
 CIFAR10_IMAGES = 50_000
 
-Pairs = Iterator[tuple[Tensor, Tensor]]
+Pairs = Iterator[Batch]
 Batches = Callable[[int], Pairs]
 
 
@@ -78,7 +78,7 @@ def segmentation(args: argparse.Namespace) -> Subject:
     given = read_settings(config)
     pairs = find_pairs(seed=0, **given.data.pairing).train
     data = load_images(pairs, given.data, workers=2, progress=False)
-    data = data.subset(set(data.items[: args.steps * batch]))
+    data = data.part(np.arange(min(len(data), args.steps * batch)))
     augmentation = Augmentation(given.augmentation)
     sizes = [batch] * (len(data) // batch)
     resident = ResidentBatches(data.images, data.masks, augmentation, sizes, 1, Process(device))
