@@ -211,7 +211,7 @@ class Bench:
         inputs = self.subject.inputs.to(self.device).contiguous(memory_format=self.memory_format)
         target = self.subject.target.to(self.device)
         seconds: list[float] = []
-        for batch, labels in self._timed(itertools.repeat((inputs, target), self.steps), seconds):
+        for batch, labels, *_ in self._timed(itertools.repeat((inputs, target), self.steps), seconds):
             model.zero_grad(set_to_none=True)
             with torch.autocast(torch.device(self.device).type, dtype=dtype, enabled=dtype is not None):
                 output = model(batch)
