@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,14 +34,28 @@ class Ratios:
     memory_compiled: float | None
 
 
-class Batch:
-    """Seeded logits of ``shape`` that require a gradient, and labels."""
+@dataclass(frozen=True)
+class Conditions:
+    """What is measured, and how."""
 
-    def __init__(self, shape: Sequence[int], device: str, rounds: int) -> None:
+    device: str
+    rounds: int
+    compiled: bool = True
+    soft: bool = False
+    cpu_time: bool = False
+
+
+class Batch:
+    """Seeded logits of ``shape`` that require a gradient, and labels or class probabilities."""
+
+    def __init__(self, shape: Sequence[int], how: Conditions) -> None:
         generator = torch.Generator().manual_seed(0)
-        self.logits = (3 * torch.randn(*shape, generator=generator)).to(device).requires_grad_()
-        self.labels = torch.randint(shape[1], (shape[0], *shape[2:]), generator=generator).to(device)
-        self.device, self.rounds = device, rounds
+        self.logits = (3 * torch.randn(*shape, generator=generator)).to(how.device).requires_grad_()
+        if how.soft:
+            labels = torch.softmax(2 * torch.randn(*shape, generator=generator), dim=1)
+        else:
+            labels = torch.randint(shape[1], (shape[0], *shape[2:]), generator=generator)
+        self.labels, self.how = labels.to(how.device), how
 
     def step(self, loss: Loss) -> None:
         """One forward and backward."""
@@ -49,15 +64,16 @@ class Batch:
 
     def seconds(self, loss: Loss) -> float:
         """Wall time of one step, the device's work included."""
-        start = now(self.device)
+        clock = time.process_time if self.how.cpu_time else lambda: now(self.how.device)
+        start = clock()
         self.step(loss)
-        return now(self.device) - start
+        return clock() - start
 
     def time_ratio(self, loss: Loss) -> float:
         """The loss's time over that of eager cross entropy, the two taking turns."""
         both = {"loss": lambda: self.seconds(loss), "reference": lambda: self.seconds(F.cross_entropy)}
         in_turns(both, WARM_UP)
-        times = in_turns(both, self.rounds)
+        times = in_turns(both, self.how.rounds)
         return median_ratio(times["loss"], times["reference"])
 
     def peak_memory(self, loss: Loss) -> int:
@@ -83,26 +99,26 @@ class Batch:
         return peak
 
 
-def measure(name: str, shape: Sequence[int], device: str, rounds: int, compiled: bool) -> Ratios:
+def measure(name: str, shape: Sequence[int], how: Conditions) -> Ratios:
     """Time and memory of one loss at one shape."""
-    batch = Batch(shape, device, rounds)
-    loss = build_loss(name, **PARAMETERS.get(name, lambda _: {})(shape[1])).to(device)
+    batch = Batch(shape, how)
+    loss = build_loss(name, **PARAMETERS.get(name, lambda _: {})(shape[1])).to(how.device)
     reference = batch.peak_memory(F.cross_entropy)
     eager, memory = batch.time_ratio(loss), batch.peak_memory(loss) / reference
-    if not compiled:
+    if not how.compiled:
         return Ratios(name, eager, None, memory, None)
     torch.compiler.reset()
     fused = torch.compile(loss, fullgraph=True)
     return Ratios(name, eager, batch.time_ratio(fused), memory, batch.peak_memory(fused) / reference)
 
 
-def cross_entropy_line(shape: Sequence[int], device: str, rounds: int, compiled: bool) -> str:
+def cross_entropy_line(shape: Sequence[int], how: Conditions) -> str:
     """What the ratios are multiples of."""
-    batch = Batch(shape, device, rounds)
-    times = [batch.seconds(F.cross_entropy) for _ in range(WARM_UP + rounds)][WARM_UP:]
+    batch = Batch(shape, how)
+    times = [batch.seconds(F.cross_entropy) for _ in range(WARM_UP + how.rounds)][WARM_UP:]
     mebibytes = batch.peak_memory(F.cross_entropy) / 2**20
     line = f"`F.cross_entropy` takes {1e3 * statistics.median(times):.2f} ms and {mebibytes:.1f} MiB"
-    if compiled:
+    if how.compiled:
         torch.compiler.reset()
         line += f"; compiled, {batch.time_ratio(torch.compile(F.cross_entropy)):.2f} times as long"
     return line

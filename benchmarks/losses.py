@@ -6,6 +6,7 @@ backward allocates at once beyond the logits and labels, which includes the grad
 
 Example:
     python benchmarks/losses.py --losses anl_ce gce --rounds 30
+    python benchmarks/losses.py --soft --shapes 2x4x96x96x96 --no-compile
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from loss_cost import Ratios
 
-SHAPES = ((16, 2, 256, 256), (2, 14, 256, 256))
+SHAPES = ((16, 2, 256, 256), (2, 14, 256, 256), (2, 4, 96, 96, 96))
 # The design's limits: compiled time, eager time and peak memory over those of eager cross entropy.
 LIMITS = {"anl_ce": (1.5, 2.5, 1.5)}
-OTHERS = (3.0, None, None)
+OTHERS = (3.0, None, 1.5)
 
 
 def main() -> None:
@@ -35,28 +36,34 @@ def main() -> None:
         type=_shape,
         default=list(SHAPES),
         metavar="BxCxHxW",
-        help="shapes of the logits, default: 16x2x256x256 2x14x256x256",
+        help="shapes of the logits, default: 16x2x256x256 2x14x256x256 2x4x96x96x96",
     )
     parser.add_argument("--rounds", type=int, default=30, help="turns that each of the two takes (default: 30)")
     parser.add_argument("--device", help="default: cuda where there is a GPU, else cpu")
+    parser.add_argument("--soft", action="store_true", help="class probabilities as targets, of cross entropy too")
+    parser.add_argument(
+        "--cpu-time",
+        action="store_true",
+        help="CPU time, for a machine that has other work to do",
+    )
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
     parser.add_argument("--output", type=Path, help="also write the tables to this file")
     arguments = parser.parse_args()
 
-    from loss_cost import cross_entropy_line, measure  # torch takes seconds to import
+    from loss_cost import Conditions, cross_entropy_line, measure  # torch takes seconds to import
     from timing import default_device, machine
 
     from seg_anl.losses import list_losses
 
     device = arguments.device or default_device()
-    how = (device, arguments.rounds, not arguments.no_compile)
+    how = Conditions(device, arguments.rounds, not arguments.no_compile, arguments.soft, arguments.cpu_time)
     report = [machine(device)]
     for shape in arguments.shapes:
         rows = []
         for name in arguments.losses or list_losses():
-            rows.append(measure(name, shape, *how))
+            rows.append(measure(name, shape, how))
             print(f"{name}: {rows[-1]}", file=sys.stderr, flush=True)
-        report.append(f"`{shape}`: {cross_entropy_line(shape, *how)}\n\n{table(rows)}")
+        report.append(f"`{shape}`: {cross_entropy_line(shape, how)}\n\n{table(rows)}")
     text = "\n\n".join(report) + "\n"
     print(text)
     if arguments.output:

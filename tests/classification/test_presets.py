@@ -86,6 +86,8 @@ DIGESTS = {
     "apl2020": "bd5797d2d822",
     "default": "f7aa728373cd",
     "el2021": "d8f6d56f7866",
+    "eps2024": "a607b7ea9af1",
+    "jal2025": "8f2d296f74cf",
     "re2024": "ce9b9510e759",
     "sr2021": "0653d567bd30",
     "sr2021_imbalance": "df54c7be9600",

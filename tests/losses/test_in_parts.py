@@ -70,6 +70,17 @@ def test_large_batches_leave_little_memory_behind() -> None:
         assert max(itertools.accumulate(sizes)) < 4.5 * 4 * logits.numel(), name
 
 
+def test_learned_weights_and_labels_get_their_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(in_parts, "AT_ONCE", 4)
+    logits, soft = torch.randn(6, 3, requires_grad=True), torch.full((6, 3), 1 / 3, requires_grad=True)
+    weight = torch.rand(6, requires_grad=True)
+    each = build_loss("anl_ce", reduction="none")(logits, torch.zeros(6))
+    (found,) = torch.autograd.grad(build_loss("anl_ce", reduction="sum")(logits, torch.zeros(6), weight), weight)
+    torch.testing.assert_close(found, each)
+    (found,) = torch.autograd.grad(build_loss("ce", reduction="sum")(logits, soft), soft)
+    torch.testing.assert_close(found, -torch.log_softmax(logits, dim=1))
+
+
 def test_second_derivatives() -> None:
     logits, labels = torch.randn(3, 4, dtype=torch.float64, requires_grad=True), torch.randint(4, (3,))
     loss = build_loss("anl_ce")
