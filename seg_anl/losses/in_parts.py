@@ -23,6 +23,9 @@ from .inputs import LabeledLogits, class_log_probs, under_transform
 
 AT_ONCE = 2**18  # logits in a part, at least: below, the time goes into starting operations
 MOST_PARTS = 16
+# A GPU takes longer to start an operation than to do it, so there only what is worth the memory is split. Not measured.
+AT_ONCE_ON_GPU = 2**22
+MOST_PARTS_ON_GPU = 8
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ def may_be_split(batch: LabeledLogits, others: Iterable[Tensor], of_any_size: bo
 
     ``others`` are what the loss needs besides.
     """
-    if torch.compiler.is_compiling() or not (of_any_size or batch.scores.numel() > AT_ONCE):
+    if torch.compiler.is_compiling() or not (of_any_size or _work(batch) > _one_piece(batch)):
         return False
     given = [batch.labels, batch.probabilities, batch.counted, batch.class_weights, *others]
     others = [tensor for tensor in given if tensor is not None]
@@ -126,13 +129,27 @@ def _fill_in(part: LabeledLogits, share: Tensor, how: HowInParts, values_out: Te
     torch.addcmul(slopes[one], probs[one], total.squeeze(1) if part.sigmoid else total, value=-1, out=gradient_out)
 
 
+def _one_piece(batch: LabeledLogits) -> int:
+    return AT_ONCE if batch.scores.device.type == "cpu" else AT_ONCE_ON_GPU
+
+
+def _copies(batch: LabeledLogits) -> int:
+    """How often a loss may hold a logit: both classes of a channel; with soft labels once for each label."""
+    return 2 if batch.sigmoid else 1 if batch.labels is not None else batch.scores.shape[1]
+
+
+def _work(batch: LabeledLogits) -> int:
+    return batch.scores.numel() * _copies(batch)
+
+
 def _parts(batch: LabeledLogits) -> Iterator[Any]:
     """The index of each part of a flat batch: several whole samples, or places of one."""
     samples, channels, places = batch.scores.shape
-    each = channels * (2 if batch.sigmoid else 1 if batch.labels is not None else channels)
-    at_once = max(AT_ONCE, samples * places * each // MOST_PARTS)
-    length = min(places, max(1, at_once // each))
-    together = max(1, at_once // (each * max(places, 1)))
+    each, work = channels * _copies(batch), _work(batch)
+    most = MOST_PARTS if batch.scores.device.type == "cpu" else MOST_PARTS_ON_GPU
+    at_once = work if work <= _one_piece(batch) else max(AT_ONCE, work // most)
+    length = min(places, max(1, at_once // max(each, 1)))
+    together = max(1, at_once // max(each * places, 1))
     for first in range(0, samples, together):
-        for start in range(0, places, length):
+        for start in range(0, places, max(length, 1)):
             yield slice(first, first + together), ..., slice(start, start + length)

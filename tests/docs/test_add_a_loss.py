@@ -11,9 +11,9 @@ from pathlib import Path
 from .conftest import ROOT, blocks
 
 PAGE = ROOT / "docs" / "add_a_loss.md"
-FILE = "seg_anl/losses/jensen_shannon.py"
+FILE = "seg_anl/losses/divergence.py"
 TINY = ("epochs=2", "data.limit=120", "batch_size=32", "model=cnn4", "device=cpu", "run_root=runs", "progress=false")
-TABLE = "from loss_table import loss_table; print(loss_table(['js'], {'js': 'js.md'}))"
+TABLE = "from loss_table import loss_table; print(loss_table(['jsd'], {'jsd': 'jsd.md'}))"
 
 
 def test_a_new_loss_is_trained_by_the_command_and_named_in_report_and_table(tmp_path: Path) -> None:
@@ -22,7 +22,7 @@ def test_a_new_loss_is_trained_by_the_command_and_named_in_report_and_table(tmp_
         shutil.copytree(ROOT / part, tmp_path / part, ignore=ignored)
     (code,) = (code for rest, code in blocks(PAGE, "python") if rest == f'title="{FILE}"')
     (tmp_path / FILE).write_text(code, encoding="utf-8")
-    (command,) = (code.split() for _, code in blocks(PAGE, "sh") if "loss=js" in code)
+    (command,) = (code.split() for _, code in blocks(PAGE, "sh") if "loss=jsd" in code)
     python_path = os.pathsep.join([str(tmp_path), str(ROOT / "docs")])
     environment = {**os.environ, "PYTHONPATH": python_path, "OMP_NUM_THREADS": "1"}
 
@@ -34,7 +34,7 @@ def test_a_new_loss_is_trained_by_the_command_and_named_in_report_and_table(tmp_
 
     run(*command, *TINY)
     run("seg-anl-report", "runs", "--out", "report")
-    assert any("| JS |" in page.read_text(encoding="utf-8") for page in (tmp_path / "report").glob("*.md"))
+    assert any("| JSD |" in page.read_text(encoding="utf-8") for page in (tmp_path / "report").glob("*.md"))
     row = run(Path(sys.executable).name, "-c", TABLE)
-    assert "| [`js`](js.md#js) | JS | $" in row
+    assert "| [`jsd`](jsd.md#jsd) | JSD | $" in row
     assert "| `pi=0.5` | Englesson and Azizpour, Generalized Jensen-Shannon" in row

@@ -46,7 +46,7 @@ FOREIGN_OPTIONS = {"--c", "--val", "--npz", "--verify_dataset_integrity", "--hel
 INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 SETTING = re.compile(r"(data|noise|loss|model|optim|evaluation|augmentation)\.(\w+)(=\S+)?")
 CHOICE = re.compile(r"(data|noise|loss|model|optim|method|preset)=(\w+)")
-OF_THE_PAGE_ITSELF = re.compile(r"=js\b|\bjs\b|jensen_shannon|blood_cells|boxes")  # what add_a_loss.md makes
+OF_THE_PAGE_ITSELF = re.compile(r"=jsd\b|\bjsd\b|divergence|blood_cells|boxes")  # what add_a_loss.md makes
 REPOSITORY_PATH = re.compile(r"(?:seg_anl|configs|docs|tests|benchmarks|data_prep|classification)/[\w/.*-]*")
 
 
