@@ -67,23 +67,26 @@ def run_with_hydra(program: str, folder: Path, config_name: str, arguments: list
             settings = with_their_groups(seeds_together(settings))
         sys.argv = [sys.argv[0], *options, *settings, *HYDRA_QUIET, *folders]
         os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints complaints of many lines and ends the process with 1
-        try:
-            decorated()
-        except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(str(error).splitlines()[0]) from error
-        except Exception as error:
-            if type(error).__module__.partition(".")[0] not in CLUSTERS:
-                raise
-            reason = str(error).strip().splitlines()[0]
-            raise UserError(
-                f"a job ended without an answer: {reason}; the same command goes on with the sweep"
-            ) from error
-        except ValueError:  # Optuna's, which has no best of no finished run; what broke each is told below
-            if not sweep or not list(Path(scratch).glob("*.failed")) or list(Path(scratch).glob("*.done")):
-                raise
+        _launch(decorated, Path(scratch))
         if sweep:
             _leave_ray()
             _tell(Path(scratch))
+
+
+def _launch(decorated: Callable[[], None], outcomes: Path) -> None:
+    """Let Hydra do its work, and say what its plugins raise in a line."""
+    try:
+        decorated()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(str(error).splitlines()[0]) from error
+    except ValueError:  # Optuna's, which has no best where no run ended well; what broke each is told later
+        if not list(outcomes.glob("*.failed")) or list(outcomes.glob("*.done")):
+            raise
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in CLUSTERS:
+            raise
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"a job ended without an answer: {reason}; the same command takes up the others") from error
 
 
 def _leave_ray() -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -195,20 +195,33 @@ def test_a_search_goes_by_the_held_out_noisy_labels(tmp_path: Path) -> None:
     assert float(named[1]) == pytest.approx(max(map(fmean, by_trial.values())), abs=1e-4)
 
 
+def processes(name: bytes, variable: bytes) -> list[int]:
+    """Those with a title and, to leave others' alone, a variable of their environment."""
+    found = []
+    for process in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if not process.name.isdecimal() or not (process / "cmdline").read_bytes().startswith(name):
+                continue
+            if variable in (process / "environ").read_bytes().split(b"\0"):
+                found.append(int(process.name))
+    return found
+
+
 @pytest.fixture
 def ray_cluster() -> Iterator[dict[str, str]]:
     """A head without processors and a worker with one and a (pretended) GPU, each started by ``ray start``."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
     # A place of its own, else other programs on this machine would find the cluster; short, as sockets' paths must be.
     with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as place:
         variables = {"RAY_TMPDIR": place, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
         common = ["--block", "--node-ip-address=127.0.0.1", "--disable-usage-stats"]
-        head = ["--head", f"--port={address.partition(':')[2]}", "--num-cpus=0", "--include-dashboard=false"]
+        head = ["--head", "--port=0", "--num-cpus=0", "--include-dashboard=false"]
+        # Which port Ray took: one that was free a moment ago may be another cluster's by now.
+        recorded = Path(place, "ray", "ray_current_cluster")
         nodes: list[subprocess.Popen] = []
         try:
-            for options in (head, [f"--address={address}", "--num-cpus=1", "--num-gpus=1"]):
+            for options in (head, ["--num-cpus=1", "--num-gpus=1"]):
+                if nodes:
+                    options = [f"--address={recorded.read_text().strip()}", *options]
                 log = Path(place, f"log{len(nodes)}")
                 command = [sys.executable, "-m", "ray.scripts.scripts", "start", *options, *common]
                 nodes.append(
@@ -225,7 +238,7 @@ def ray_cluster() -> Iterator[dict[str, str]]:
                     assert nodes[-1].poll() is None, log.read_text()
                     assert time.monotonic() < deadline, log.read_text()
                     time.sleep(0.2)
-            yield {**variables, "address": address}
+            yield {**variables, "address": recorded.read_text().strip()}
         finally:
             for node in reversed(nodes):
                 node.terminate()  # it stops what it has started
@@ -250,6 +263,18 @@ def test_an_existing_ray_cluster_in_both_forms_with_parts_of_a_gpu(tmp_path: Pat
     assert "finished already, left alone" in out
     assert before.items() <= finished(tmp_path / "runs").items()
     assert len(finished(tmp_path / "runs")) == 3
+
+    # A process that is lost is replaced, and the run goes on from its checkpoint.
+    swept = start(*settings, "loss.q=0.9", "epochs=60", cwd=tmp_path, **ray_cluster, RAY_ADDRESS=address)
+    until(swept, lambda: len(list(tmp_path.rglob("last.pt"))) == 4)
+    (lost,) = processes(b"ray::_run_job", f"RAY_TMPDIR={ray_cluster['RAY_TMPDIR']}".encode())
+    os.kill(lost, signal.SIGKILL)
+    out, err = swept.communicate(timeout=300)
+    assert swept.returncode == 0, err
+    assert "sweep: 1 run(s) finished, 0 failed" in out
+    (run,) = (path for path in finished(tmp_path / "runs") if json.loads(path.read_text())["epochs"] == 60)
+    environment = json.loads((run.parent / "environment.json").read_text())
+    assert [resumed["epoch"] > 0 for resumed in environment["resumed"]] == [True]
 
 
 def test_a_slurm_job_outlives_the_sweep_that_was_interrupted(tmp_path: Path) -> None:
@@ -298,3 +323,13 @@ def test_a_job_of_submitit_that_is_preempted_goes_on_from_its_checkpoint(tmp_pat
     assert [word for word in log.read_text().split() if word in ("begins", "resumes")] == ["begins", "resumes"]
     (summary,) = finished(tmp_path / "runs")
     assert json.loads(summary.read_text())["epochs"] == 60
+
+
+def test_a_search_of_which_no_trial_runs_says_why(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    search = ["-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "loss=gce", "loss.q=choice(7,8)", "seed=1"]
+    out, err = (swept := start(*search, cwd=tmp_path)).communicate(timeout=200)
+    assert swept.returncode == 2
+    assert "sweep: 0 run(s) finished, 2 failed" in out
+    assert err.strip().splitlines()[-1].startswith("seg-anl-classify: error: 2 run(s) of the sweep failed: ")
+    assert "Traceback" not in err
