@@ -146,10 +146,7 @@ def read_settings(config: DictConfig) -> Settings:
     Raises:
         UserError: naming the setting that is unknown or out of range.
     """
-    own = {name: value for name, value in plain(config.loss).items() if name == "dice_weight"}
     run, data = checked(RunSettings, top_level(config)), data_settings(config)
-    if data.weights_file is not None and own.get("dice_weight"):
-        raise UserError("data.weights_file needs loss.dice_weight=0: the Dice term knows no weights")
     return Settings(
         run=run,
         optim=checked(OptimSettings, plain(config.optim), "optim"),
@@ -157,9 +154,21 @@ def read_settings(config: DictConfig) -> Settings:
         noise=checked(MaskNoiseSettings, plain(config.noise), "noise"),
         augmentation=checked(AugmentationSettings, plain(config.augmentation), "augmentation"),
         evaluation=checked(EvaluationSettings, plain(config.evaluation), "evaluation"),
-        criterion=checked(CriterionSettings, own, "loss"),
+        criterion=criterion_settings(config, data.weights_file),
         records=checked_records(run.record, RECORDS, fold=run.fold),
     )
+
+
+def criterion_settings(config: DictConfig, weights_file: object) -> CriterionSettings:
+    """What the ``loss`` group holds beside the loss.
+
+    Raises:
+        UserError: naming the setting that is out of range, or does not go with weights.
+    """
+    own = {name: value for name, value in plain(config.loss).items() if name == "dice_weight"}
+    if weights_file is not None and own.get("dice_weight"):
+        raise UserError("data.weights_file needs loss.dice_weight=0: the Dice term knows no weights")
+    return checked(CriterionSettings, own, "loss")
 
 
 def data_settings(config: DictConfig) -> DataSettings:

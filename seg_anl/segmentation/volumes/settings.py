@@ -23,7 +23,7 @@ from seg_anl.records.ranges import (
     checked,
 )
 
-from ..settings import CriterionSettings
+from ..settings import CriterionSettings, criterion_settings
 
 DATA_NAMES = ("nnunet", "volumes")
 RECORDS = ("predictions",)
@@ -171,8 +171,7 @@ def read_volume_settings(config: DictConfig) -> VolumeSettings:
     Raises:
         UserError: naming the setting that is unknown or out of range.
     """
-    own = {name: value for name, value in plain(config.loss).items() if name == "dice_weight"}
-    run = checked(RunSettings, top_level(config))
+    run, data = checked(RunSettings, top_level(config)), checked(VolumeDataSettings, plain(config.data), "data")
     if run.channels_last:
         raise UserError("channels_last=true is for data of images, not of volumes")
     model = plain(config.model)
@@ -185,10 +184,10 @@ def read_volume_settings(config: DictConfig) -> VolumeSettings:
     return VolumeSettings(
         run=run,
         optim=checked(OptimSettings, plain(config.optim), "optim"),
-        data=checked(VolumeDataSettings, plain(config.data), "data"),
+        data=data,
         noise=checked(MaskNoiseSettings, plain(config.noise), "noise"),
         augmentation=checked(VolumeAugmentationSettings, plain(config.augmentation), "augmentation"),
         evaluation=checked(VolumeEvaluationSettings, plain(config.evaluation), "evaluation"),
-        criterion=checked(CriterionSettings, own, "loss"),
+        criterion=criterion_settings(config, data.weights_file),
         records=checked_records(run.record, RECORDS, fold=run.fold),
     )
