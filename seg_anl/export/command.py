@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data_prep.command_line import OneLineParser
+from seg_anl.records.command_line import OneLineParser
 
 from seg_anl.records import run_command
 

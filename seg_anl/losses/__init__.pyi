@@ -220,7 +220,7 @@ class CEandSRLoss(SparseRegularizedLoss):
 class ECELoss(PointwiseLoss):
     r"""Cross entropy of epsilon-softmax: hardly any pull where the label is the most probable class already.
 
-    Value, in LaTeX: -\log q_y, \quad q = (p + m \, [k = \arg\max p]) / (m + 1)
+    Value, in LaTeX: -\log q_y, \quad q = (p + m \, [k = \operatorname{argmax} p]) / (m + 1)
 
     Reference: Wang et al., ε-Softmax: Approximating One-Hot Vectors for Mitigating Label Noise, NeurIPS 2024.
     """
@@ -240,7 +240,7 @@ class ECEandMAELoss(PointwiseLoss):
 class EFLLoss(PointwiseLoss):
     r"""Focal loss of epsilon-softmax.
 
-    Value, in LaTeX: -(1 - q_y)^\gamma \log q_y, \quad q = (p + m \, [k = \arg\max p]) / (m + 1)
+    Value, in LaTeX: -(1 - q_y)^\gamma \log q_y, \quad q = (p + m \, [k = \operatorname{argmax} p]) / (m + 1)
 
     Reference: Wang et al., ε-Softmax: Approximating One-Hot Vectors for Mitigating Label Noise, NeurIPS 2024.
     """

@@ -19,7 +19,7 @@ from .transformed import BUMP, Bump, epsilon_softmax
 CLAMP = 1e-8
 
 
-@loss("ece", title="ECE", formula=r"-\log q_y, \quad q = (p + m \, [k = \arg\max p]) / (m + 1)")
+@loss("ece", title="ECE", formula=r"-\log q_y, \quad q = (p + m \, [k = \operatorname{argmax} p]) / (m + 1)")
 def ece(pred: LabeledLogProbs, *, m: Bump = BUMP, clamp: FractionBelowOne = CLAMP) -> Tensor:
     """Cross entropy of epsilon-softmax: hardly any pull where the label is the most probable class already.
 
@@ -28,7 +28,7 @@ def ece(pred: LabeledLogProbs, *, m: Bump = BUMP, clamp: FractionBelowOne = CLAM
     return ce(pred.replaced(epsilon_softmax(pred.log_probs, m=m, clamp=clamp)))
 
 
-@loss("efl", title="EFL", formula=r"-(1 - q_y)^\gamma \log q_y, \quad q = (p + m \, [k = \arg\max p]) / (m + 1)")
+@loss("efl", title="EFL", formula=r"-(1 - q_y)^\gamma \log q_y, \quad q = (p + m \, [k = \operatorname{argmax} p]) / (m + 1)")
 def efl(
     pred: LabeledLogProbs,
     *,

@@ -110,7 +110,7 @@ class TransformedLoss(RobustLoss):
     "epsilon_softmax",
     title="eps-Softmax",
     class_name="EpsilonSoftmaxLoss",
-    formula=r"L(q), \quad q = (p + m \, [k = \arg\max p]) / (m + 1)",
+    formula=r"L(q), \quad q = (p + m \, [k = \operatorname{argmax} p]) / (m + 1)",
 )
 class EpsilonSoftmaxLoss(TransformedLoss):
     """Any loss of nearly one-hot predictions: the most probable class gets ``m`` more, and all are scaled down.

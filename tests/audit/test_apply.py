@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.pairing import find_pairs
+from data_prep.layouts import find_pairs
 from seg_anl.audit import apply_command, labels_command
 from seg_anl.records import UserError, array_digest
 
