@@ -88,7 +88,7 @@ def memory(out: Path, cases: int, size: int, patch: int, budget: int, kind: str)
     preparation = Preparation(find_frame(made, None), frame_of, "zscore", None)
     loaded = load_volumes(made, preparation, Shelf(budget, out / "cache"), workers=1, progress=True)
     settings = {"mirror": 0.5} if kind == "light" else {}
-    augmentation = VolumeAugmentation(checked(VolumeAugmentationSettings, settings), (1, 1, 1), 2)
+    augmentation = VolumeAugmentation(checked(VolumeAugmentationSettings, settings), (1, 1, 1))
     batches = PatchBatches(
         loaded, (patch,) * 3, patches=4, foreground=0.33, augmentation=augmentation, sizes=[2] * (2 * cases), seed=0,
         process=Process(torch.device("cpu")),

@@ -69,7 +69,7 @@ def places_as_image(shape: tuple[int, ...], item: str = "a") -> Volume:
 
 def batches(volumes: list[Volume], process: Process = HERE, **more: object) -> PatchBatches:
     settings = {"patches": 1, "foreground": 0.33, "sizes": [2] * (len(volumes) // 2), "seed": 3} | more
-    augmentation = VolumeAugmentation(NOTHING, (1, 1, 1), 3)
+    augmentation = VolumeAugmentation(NOTHING, (1, 1, 1))
     return PatchBatches(volumes, (8, 12, 8), augmentation=augmentation, process=process, **settings)
 
 
@@ -104,7 +104,7 @@ def changed(
     name: str, image: torch.Tensor, mask: torch.Tensor, spacing: tuple[float, ...] = (1, 1, 1)
 ) -> list[torch.Tensor]:
     settings = checked(VolumeAugmentationSettings, {f"{name}_probability": 1.0})
-    augmentation = VolumeAugmentation(settings, spacing, image.shape[1])
+    augmentation = VolumeAugmentation(settings, spacing)
     draws = augmentation.draw(len(image), torch.Generator().manual_seed(0))
     return list(augmentation(image.clone(), mask.clone(), draws))
 
@@ -138,7 +138,7 @@ def test_rotation_is_of_the_body_not_of_the_grid() -> None:
     image, mask = changed("rotation", inside.float().unsqueeze(1), inside.byte(), spacing)
     assert ((mask > 0) ^ inside).sum() < 0.15 * inside.sum()  # turned on the grid it would be 0.37
     assert ((image[:, 0] > 0.5) ^ (mask > 0)).float().mean() < 0.02
-    mirrored = VolumeAugmentation(replace(NOTHING, mirror=1.0), spacing, 1)
+    mirrored = VolumeAugmentation(replace(NOTHING, mirror=1.0), spacing)
     turned, _ = mirrored(places.movedim(-1, 0)[None, :1].clone(), mask[:1], mirrored.draw(1, torch.Generator()))
     assert torch.equal(turned[0, 0], places[..., 0].flip(0, 1, 2))
 

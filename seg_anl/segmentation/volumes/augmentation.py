@@ -1,7 +1,7 @@
 """Augmentation of batches of patches on the device: nnU-Net's changes, in its order, with its probabilities.
 
-Each change befalls a patch by a number drawn on the CPU, so nothing waits for the device, and the same numbers give the
-same patches on any of them, up to rounding. Values are those after scaling of intensities.
+What happens to a patch follows from one number drawn on the CPU, so nothing waits for the device, and any device makes
+the same changes, but for the noise. Values are those after scaling of intensities.
 """
 
 from __future__ import annotations
@@ -9,16 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from monai.networks.layers import GaussianFilter
+from numpy.random import Generator
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .settings import VolumeAugmentationSettings
 
 ANISOTROPIC = 3  # times the finest spacing: such volumes are turned about their coarse axis alone, as in nnU-Net
-_FIXED = 32  # columns of draws that do not go by channel
-_SEED = 2**53
+_SEEDS = 2**62
 
 
 class VolumeAugmentation:
@@ -27,128 +29,100 @@ class VolumeAugmentation:
     Args:
         settings: ranges and probabilities.
         spacing: mm along each axis: rotations are of the body, not of the grid.
-        channels: of the images.
     """
 
-    def __init__(self, settings: VolumeAugmentationSettings, spacing: Sequence[float], channels: int) -> None:
-        self.settings, self.spacing, self.channels = settings, tuple(spacing), channels
+    def __init__(self, settings: VolumeAugmentationSettings, spacing: Sequence[float]) -> None:
+        self.settings, self.spacing = settings, tuple(spacing)
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """Uniform numbers ``(count, 32 + 8 channels)``, float64: a row decides what happens to a patch."""
-        return torch.rand(count, _FIXED + 8 * self.channels, generator=generator, dtype=torch.float64)
+        """A seed for each of ``count`` patches, ``(count,)``."""
+        return torch.randint(_SEEDS, (count,), generator=generator)
 
     def __call__(self, images: Tensor, masks: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
         """Images ``(B, C, *S)`` float and masks ``(B, *S)`` uint8, changed alike.
 
         Args:
-            draws: ``(B, ...)`` on the CPU, of :meth:`draw`.
+            draws: ``(B,)`` on the CPU, of :meth:`draw`.
         """
-        s, fixed = self.settings, draws[:, :_FIXED]
-        of_channel = draws[:, _FIXED:].view(len(draws), self.channels, 8)
-        images, masks = self._moved(images, masks, fixed)
-        for row in _chosen(fixed[:, 10], s.noise_probability):
-            generator = torch.Generator(images.device).manual_seed(int(fixed[row, 11] * _SEED))
-            noise = torch.empty_like(images[row]).normal_(generator=generator)
-            images[row] += noise * math.sqrt(s.noise_variance * float(fixed[row, 12]))
-        self._each_channel(
-            images, fixed[:, 13], s.blur_probability, of_channel[..., 0], of_channel[..., 1], s.blur, _blurred
-        )
-        brightness = _within(s.brightness, of_channel[..., 2])
-        images = images * _at(_where(fixed[:, 14], s.brightness_probability, brightness), images)
-        for row in _chosen(fixed[:, 15], s.contrast_probability):
-            factor = _at(_within(s.contrast, of_channel[row, :, 3])[None], images[None, row])[0]
-            images[row] = _contrasted(images[row], factor)
-        low = s.low_resolution
-        self._each_channel(
-            images, fixed[:, 16], s.low_resolution_probability, of_channel[..., 4], of_channel[..., 5], low, _coarse
-        )
-        for column, probability, sign in ((17, s.inverted_gamma_probability, -1), (18, s.gamma_probability, 1)):
-            for row in _chosen(fixed[:, column], probability):
-                exponent = _within_either_side(s.gamma, of_channel[row, :, 6], of_channel[row, :, 7])
-                images[row] = sign * _with_gamma(sign * images[row], _at(exponent[None], images[None, row])[0])
-        for axis in range(len(self.spacing)):
-            rows = _chosen(fixed[:, 20 + axis], s.mirror)
-            if rows:
-                images[rows], masks[rows] = images[rows].flip(axis + 2), masks[rows].flip(axis + 1)
-        return images, masks
+        generators = map(np.random.default_rng, draws.tolist())
+        changed = [self._changed(*each) for each in zip(images, masks, generators, strict=True)]
+        return torch.stack([image for image, _ in changed]), torch.stack([mask for _, mask in changed])
 
-    def _moved(self, images: Tensor, masks: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
-        """Turned and scaled about the middle; zeros and background come in from outside."""
+    def _changed(self, image: Tensor, mask: Tensor, random: Generator) -> tuple[Tensor, Tensor]:
+        """An image ``(C, *S)`` and its mask ``(*S)``."""
         s = self.settings
-        turned = draws[:, 0] < s.rotation_probability
-        zoomed = draws[:, 1] < s.scaling_probability
-        rows = (turned | zoomed).nonzero()[:, 0].tolist()
-        if not rows:
-            return images, masks
-        # In the coordinates of grid_sample an axis is from -1 to 1, and the last one comes first.
-        length = torch.tensor([n * step for n, step in zip(images.shape[2:], self.spacing, strict=True)]).double()
-        matrices = torch.stack([self._matrix(draws[row], bool(turned[row]), bool(zoomed[row])) for row in rows])
-        matrices = (matrices * length / length[:, None]).flip(1, 2)
-        theta = F.pad(matrices, (0, 1)).to(images.device, images.dtype)
-        grid = F.affine_grid(theta, [len(rows), 1, *images.shape[2:]], align_corners=False)
-        images, masks = images.clone(), masks.clone()
-        images[rows] = F.grid_sample(images[rows], grid, mode="bilinear", align_corners=False)
-        moved = F.grid_sample(masks[rows].unsqueeze(1).to(images.dtype), grid, mode="nearest", align_corners=False)
-        masks[rows] = moved.squeeze(1).to(masks.dtype)
-        return images, masks
 
-    def _matrix(self, draw: Tensor, turned: bool, zoomed: bool) -> Tensor:
+        def by_channel(bounds: tuple[float, float]) -> Tensor:
+            return _for(random.uniform(*bounds, len(image)), image)
+
+        turned, scaled = random.random() < s.rotation_probability, random.random() < s.scaling_probability
+        if turned or scaled:
+            image, mask = self._moved(image, mask, self._matrix(turned, scaled, random))
+        if random.random() < s.noise_probability:
+            noise = torch.Generator(image.device).manual_seed(int(random.integers(_SEEDS)))
+            strength = math.sqrt(random.uniform(0, s.noise_variance))
+            image = image + strength * torch.randn(image.shape, generator=noise, device=image.device)
+        if random.random() < s.blur_probability:
+            image = _some_channels(image, random, s.blur, _blurred)
+        if random.random() < s.brightness_probability:
+            image = image * by_channel(s.brightness)
+        if random.random() < s.contrast_probability:
+            image = _contrasted(image, by_channel(s.contrast))
+        if random.random() < s.low_resolution_probability:
+            image = _some_channels(image, random, s.low_resolution, _coarse)
+        for probability, sign in ((s.inverted_gamma_probability, -1), (s.gamma_probability, 1)):
+            if random.random() < probability:
+                image = sign * _with_gamma(sign * image, _for(_either_side(s.gamma, random, len(image)), image))
+        axes = [axis for axis in range(mask.ndim) if random.random() < s.mirror]
+        return image.flip([axis + 1 for axis in axes]), mask.flip(axes)
+
+    def _moved(self, image: Tensor, mask: Tensor, matrix: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
+        """Turned and scaled about the middle by a matrix in mm; zeros and background come in from outside."""
+        # In the coordinates of grid_sample an axis is from -1 to 1, and the last one comes first.
+        length = np.array(mask.shape) * self.spacing
+        between = (matrix * length / length[:, None])[::-1, ::-1]
+        theta = F.pad(torch.from_numpy(between.copy()), (0, 1)).to(image.device, image.dtype)
+        grid = F.affine_grid(theta[None], [1, 1, *mask.shape], align_corners=False)
+        moved = F.grid_sample(mask[None, None].to(image.dtype), grid, mode="nearest", align_corners=False)
+        return F.grid_sample(image[None], grid, align_corners=False)[0], moved[0, 0].to(mask.dtype)
+
+    def _matrix(self, turned: bool, scaled: bool, random: Generator) -> NDArray[np.float64]:
         """From where in mm a voxel comes, ``(d, d)``."""
         dimensions = len(self.spacing)
-        matrix = torch.eye(dimensions, dtype=torch.float64)
         planes = [(0, 1)] if dimensions == 2 else [(1, 2), (0, 2), (0, 1)]  # across the axis of that number
-        coarse = max(range(dimensions), key=lambda axis: self.spacing[axis])
+        coarse = int(np.argmax(self.spacing))
         if dimensions == 3 and self.spacing[coarse] > ANISOTROPIC * min(self.spacing):
             planes = [planes[coarse]]
-        for number, (first, second) in enumerate(planes if turned else ()):
-            angle = math.radians(self.settings.rotation) * (2 * float(draw[2 + number]) - 1)
-            turn = torch.eye(dimensions, dtype=torch.float64)
+        matrix = np.eye(dimensions)
+        for first, second in planes if turned else ():
+            angle = math.radians(self.settings.rotation) * random.uniform(-1, 1)
+            turn = np.eye(dimensions)
             turn[first, first] = turn[second, second] = math.cos(angle)
             turn[first, second], turn[second, first] = -math.sin(angle), math.sin(angle)
             matrix = matrix @ turn
-        return matrix / _within_either_side(self.settings.scaling, draw[5], draw[6]) if zoomed else matrix
-
-    def _each_channel(
-        self,
-        images: Tensor,
-        draws: Tensor,
-        probability: float,
-        sides: Tensor,
-        amounts: Tensor,
-        bounds: tuple[float, float],
-        change: Callable[[Tensor, float], Tensor],
-    ) -> None:
-        """Change each channel of the chosen patches with one half."""
-        for row in _chosen(draws, probability):
-            for channel in _chosen(sides[row], 0.5):
-                amount = float(_within(bounds, amounts[row, channel]))
-                images[row, channel] = change(images[row, channel][None, None], amount)[0, 0]
+        return matrix / _either_side(self.settings.scaling, random, 1) if scaled else matrix
 
 
-def _chosen(draws: Tensor, probability: float) -> list[int]:
-    return [row for row, draw in enumerate(draws.tolist()) if draw < probability]
+def _for(numbers: NDArray[np.float64], image: Tensor) -> Tensor:
+    """A number for each channel, shaped to go with an image ``(C, *S)``."""
+    return torch.from_numpy(numbers).to(image.device, image.dtype).view(-1, *[1] * (image.ndim - 1))
 
 
-def _where(draws: Tensor, probability: float, factors: Tensor) -> Tensor:
-    """``factors`` (B, C) of the chosen rows, 1 of the others."""
-    return torch.where((draws < probability)[:, None], factors, 1.0)
-
-
-def _within(bounds: tuple[float, float], draws: Tensor) -> Tensor:
-    return bounds[0] + (bounds[1] - bounds[0]) * draws
-
-
-def _within_either_side(bounds: tuple[float, float], side: Tensor, draws: Tensor) -> Tensor:
-    """Below and above 1 with equal probability, where 1 is between the bounds."""
+def _either_side(bounds: tuple[float, float], random: Generator, count: int) -> NDArray[np.float64]:
+    """Numbers below and above 1 with equal probability, where 1 is between the bounds."""
     low, high = bounds
     if not low < 1 < high:
-        return _within(bounds, draws)
-    return torch.where(side < 0.5, _within((low, 1), draws), _within((1, high), draws))
+        return random.uniform(low, high, count)
+    return np.where(random.random(count) < 0.5, random.uniform(low, 1, count), random.uniform(1, high, count))
 
 
-def _at(numbers: Tensor, images: Tensor) -> Tensor:
-    """``numbers`` (B, C) shaped to go with ``images``."""
-    return numbers.to(images.device, images.dtype).view(*numbers.shape, *[1] * (images.ndim - 2))
+def _some_channels(
+    image: Tensor, random: Generator, bounds: tuple[float, float], change: Callable[[Tensor, float], Tensor]
+) -> Tensor:
+    """Each channel changed with one half, by a strength of its own."""
+    amounts = [random.uniform(*bounds) if random.random() < 0.5 else None for _ in image]
+    channels = zip(image[:, None, None], amounts, strict=True)
+    return torch.cat([channel[0] if by is None else change(channel, by)[0] for channel, by in channels])
 
 
 def _blurred(channel: Tensor, sigma: float) -> Tensor:

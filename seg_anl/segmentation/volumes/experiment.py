@@ -128,7 +128,7 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
             data.plan.patch,
             patches=self.data.patches,
             foreground=self.data.foreground,
-            augmentation=VolumeAugmentation(self.augmentation, data.plan.spacing, data.plan.frame.channels),
+            augmentation=VolumeAugmentation(self.augmentation, data.plan.spacing),
             sizes=self._sizes(len(self.given), process),
             seed=self.settings.seed,
             process=process,
