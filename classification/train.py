@@ -26,7 +26,7 @@ Settings (SETTING=VALUE; command line over preset over default):
        imagefolder                      with data.root, data.limit, data.test_limit, data.imbalance, data.tuning
   noise=symmetric | asymmetric | pair_flip | part_dependent | prediction_error | matrix | human | none
                                         with noise.rate, noise.seed (default: the seed), noise.counts, ...
-  loss=NAME                             any loss of `python -c "import seg_anl.losses as l; print(l.list_losses())"`
+  loss=NAME                             any loss; `seg-anl-losses` lists them
   method=plain | forward | co_teaching | d2l
   model=published | cnn4 | cnn8 | resnet18 | resnet34 | resnet44 | resnet50 | resnet101 | vgg19_bn
   optim=sgd | adam                      optim.lr, optim.weight_decay, optim.l1, optim.jacobian, optim.schedule, ...

@@ -1,3 +1,3 @@
 """seg_anl: train networks through wrong annotations. Importing it is light; see ``seg_anl.losses``."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

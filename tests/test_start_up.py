@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import seg_anl
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -47,6 +49,11 @@ def answer(command: str, *arguments: str) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("command", SCRIPTS)
+def test_the_version_is_that_of_the_package(command: str) -> None:
+    assert answer(command, "--version") == (f"seg_anl {seg_anl.__version__}\n", "0")
+
+
+@pytest.mark.parametrize("command", SCRIPTS)
 def test_help_imports_nothing_heavy(command: str) -> None:
     written, last = answer(command, "--help")
     assert command in written
@@ -63,6 +70,7 @@ def test_help_imports_nothing_heavy(command: str) -> None:
         ("seg-anl-predict", ["--overly"], "are required"),
         ("seg-anl-report", ["--tabel", "x"], "--tabel"),
         ("seg-anl-noise", ["mask"], "masks"),
+        ("seg-anl-losses", ["anlce"], "did you mean 'anl_ce'"),
     ],
 )
 def test_a_mistake_is_named_before_anything_heavy_is_imported(command: str, arguments: list[str], words: str) -> None:

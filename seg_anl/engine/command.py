@@ -18,6 +18,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from seg_anl import __version__
 from seg_anl.records import UserError, config_folder, nearest_names, run_command
 
 from .nodes import register_nodes
@@ -39,6 +40,9 @@ def hydra_command(program: str, config_name: str, help_text: str, task: SweepTas
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # it logs processes that did not meet by their stack
     if "--help" in arguments or "-h" in arguments:
         print(help_text.strip())
+        return
+    if "--version" in arguments:
+        print(f"seg_anl {__version__}")
         return
 
     def run_once() -> None:

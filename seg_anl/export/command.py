@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from seg_anl.records.command_line import OneLineParser
-
 from seg_anl.records import run_command
+from seg_anl.records.command_line import OneLineParser
 
 FORMATS = ("bundle", "onnx", "torchscript")
 EXAMPLE = """

@@ -28,7 +28,11 @@ def ece(pred: LabeledLogProbs, *, m: Bump = BUMP, clamp: FractionBelowOne = CLAM
     return ce(pred.replaced(epsilon_softmax(pred.log_probs, m=m, clamp=clamp)))
 
 
-@loss("efl", title="EFL", formula=r"-(1 - q_y)^\gamma \log q_y, \quad q = (p + m \, [k = \operatorname{argmax} p]) / (m + 1)")
+@loss(
+    "efl",
+    title="EFL",
+    formula=r"-(1 - q_y)^\gamma \log q_y, \quad q = (p + m \, [k = \operatorname{argmax} p]) / (m + 1)",
+)
 def efl(
     pred: LabeledLogProbs,
     *,

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import NoReturn
 
+from seg_anl import __version__
+
 from .errors import UserError, exit_with_error
 
 MAX_WORKERS = max(64, 4 * (os.cpu_count() or 1))
@@ -18,6 +20,7 @@ class OneLineParser(argparse.ArgumentParser):
     def __init__(self, **options: object) -> None:
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(**options)  # type: ignore[arg-type]
+        self.add_argument("--version", action="version", version=f"seg_anl {__version__}")
 
     def error(self, message: str) -> NoReturn:
         """Leave with the exit status of a user's error."""

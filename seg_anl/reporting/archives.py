@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from seg_anl.records import UserError, written_aside
+from seg_anl.records import UserError, foreign_files, written_aside
 
 Folder = Path | zipfile.Path
 """A folder on the disk or inside an archive; both have the same methods for reading."""
@@ -60,6 +60,8 @@ def archive_and_inside(place: Path) -> tuple[Path, str] | None:
 
 def read_bytes(path: Folder) -> bytes:
     """The content of a file."""
+    if isinstance(path, Path):
+        return foreign_files.read_bytes(path, LARGEST_ENTRY)
     try:
         return path.read_bytes()
     except UNREADABLE as error:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from seg_anl.records import UserError, exit_with_error, make_directory, nearest_names, run_command
+from seg_anl.records import UserError, make_directory, nearest_names, run_command
+from seg_anl.records.command_line import OneLineParser
 
 if TYPE_CHECKING:
     from .run_directories import Run
@@ -27,13 +29,6 @@ examples:
 Runs that are unfinished, damaged or there twice are named and left out; runs of other settings are never averaged
 with each other. The exit status is 0 all the same, or 1 with --strict.
 """
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, without the usage."""
-
-    def error(self, message: str) -> NoReturn:
-        exit_with_error(self.prog, f"{message} (see {self.prog} --help)")
 
 
 def main() -> None:
@@ -66,11 +61,10 @@ def _run() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        PROGRAM,
+    parser = OneLineParser(
+        prog=PROGRAM,
         description="Tables and figures of the papers from run directories, with the published numbers beside them.",
         epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("runs", nargs="*", type=Path, metavar="RUNS", help="run directories, folders or .zip archives with some below")
@@ -120,7 +114,8 @@ def _pack(places: list[Path], target: Path) -> None:
         for path, folder in find_runs([place]).items():
             if not isinstance(folder, Path):
                 raise UserError(f"{path}: is in an archive already; give folders")
-            name = folder.relative_to(place).as_posix() if folder != place else folder.resolve().name
+            inside = folder.relative_to(place).as_posix()
+            name = inside if folder != place else os.path.basename(os.path.realpath(folder))
             if name in folders:
                 raise UserError(f"{folders[name]} and {folder} would both be {name} in the archive")
             folders[name] = folder

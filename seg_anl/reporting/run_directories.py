@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -18,11 +17,11 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-import yaml
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from seg_anl.records import METRICS_KEYS, SUMMARY_SCHEMA, UserError, parse_metrics
+from seg_anl.records.foreign_files import parse_json, parse_yaml
 from seg_anl.records.ranges import Count, Number, WholeNumber, complaint
 from seg_anl.records.runs import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, SUMMARY_FILE
 
@@ -32,7 +31,6 @@ from .names import data_name, method_name, noise_name
 Status = Literal["finished", "unfinished", "damaged"]
 
 FINISHED = "finished"
-_YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C parser is ten times faster, where there is one
 # Settings by which runs are distinguished and put beside published ones.
 _GROUPS = ("data", "loss", "noise", "method", "model", "optim", "evaluation")
 _KINDS: dict[str, Any] = {
@@ -253,13 +251,9 @@ def read_metrics_table(path: Folder) -> pd.DataFrame:
     return table
 
 
-def _read_named(path: Folder, parse: Callable[[str], Any]) -> dict[str, Any]:
+def _read_named(path: Folder, parse: Callable[[str, object], Any]) -> dict[str, Any]:
     """A file of named values."""
-    text = read_text(path)
-    try:
-        values = parse(text)
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: damaged: {' '.join(str(error).split())}") from error
+    values = parse(read_text(path), path)
     if not isinstance(values, dict):
         raise UserError(f"{path}: damaged: expected named values")
     return values
@@ -268,7 +262,7 @@ def _read_named(path: Folder, parse: Callable[[str], Any]) -> dict[str, Any]:
 def _read_config(path: Folder) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path} is missing")
-    config = _read_named(path, lambda text: yaml.load(text, _YAML_LOADER))
+    config = _read_named(path, parse_yaml)
     for key in ("task", "epochs", "data", "loss"):
         if config.get(key) is None:
             raise UserError(f"{path}: damaged: no setting {key!r}")
@@ -287,7 +281,7 @@ def _read_summary(path: Folder) -> dict[str, Any]:
     """summary.json; empty when there is none, which means that the run has not come to its end."""
     if not path.exists():
         return {}
-    summary = _read_named(path, json.loads)
+    summary = _read_named(path, parse_json)
     if summary.get("schema") != SUMMARY_SCHEMA:
         raise UserError(f"{path}: has schema {summary.get('schema')!r}, this program reads {SUMMARY_SCHEMA}")
     return summary

@@ -22,7 +22,7 @@ Settings (SETTING=VALUE; command line over preset over default):
   data=embedded | folder | isic2017     with data.root, data.size, data.limit, data.tuning, data.threshold, data.classes
   data=nnunet | volumes                 NIfTI, DICOM, 16 bits, many channels: data.root, data.spacing, data.patch,
                                         data.intensity, data.labels, data.memory, augmentation=light | nnunet
-  loss=NAME                             any loss of `python -c "import seg_anl.losses as l; print(l.list_losses())"`,
+  loss=NAME                             any loss; `seg-anl-losses` lists them,
                                         with loss.PARAMETER and loss.dice_weight
   noise.alpha noise.beta                share of training images with a wrong mask; changed area over lesion area
   noise.kinds noise.mode noise.seed     [erode,dilate,affine]; corrected | official

@@ -236,7 +236,7 @@ def test_killed_and_started_again_ends_as_if_undisturbed(tmp_path: Path) -> None
         (["loss=ce,gce"], "loss=ce,gce: several values at once need -m"),
         (["~epochs"], "the setting epochs is needed"),
         (["augmentation=null"], "augmentation is a group of settings, such as augmentation.crop_padding"),
-        (["batch_size=1"], "batch_size must be 2 or more"),
+        (["batch_size=1"], "set a larger batch_size"),
         (["augmentation.flip=2"], "augmentation.flip must be a number >= 0 and <= 1"),
         (["run_dir="], "run_dir is empty"),
         (["run_dir=[a]"], "run_dir must name a folder, got ['a']"),
