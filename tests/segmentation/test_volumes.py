@@ -32,7 +32,9 @@ def trained(*settings: str) -> Path:
     return run.path
 
 
-def test_killed_resumed_mapped_and_with_more_workers_all_the_same(tmp_path: Path) -> None:
+def test_killed_resumed_mapped_and_with_more_workers_all_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = nnunet_dataset(tmp_path / "Dataset 501_Bälle", 7, ignore=3)
     settings = [
         "data=nnunet",
@@ -79,6 +81,11 @@ def test_killed_resumed_mapped_and_with_more_workers_all_the_same(tmp_path: Path
         assert set(np.unique(mask.get_fdata())) <= {0, 1, 2}  # never the ignore label
     with pytest.raises(UserError, match="exists already"):
         predict_masks(whole, root / "imagesTr", tmp_path / "out", **PREDICT)
+    damaged = root / "imagesTr/case 3_0000.nii.gz"
+    damaged.write_bytes(damaged.read_bytes()[:2000])
+    assert not predict_masks(whole, root / "imagesTr", tmp_path / "again", **PREDICT)
+    assert f"error: {damaged}: cannot be read" in capsys.readouterr().err
+    assert len(list((tmp_path / "again").iterdir())) == 6
 
 
 def test_regions_with_an_ignore_label_are_learned(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.layouts import TRAINING, chosen_training_items, usual_folders
-from data_prep.nnunet_raw import DESCRIPTION, LABELS, read_description
+from data_prep.nnunet_raw import DESCRIPTION, LABELS, is_nnunet_dataset, read_description
 from data_prep.pairing import mask_item
 from seg_anl.engine.paths import configured_path
 from seg_anl.engine.settings import listed
@@ -115,6 +115,8 @@ def _volumes(folder: Path) -> list[Path]:
 
 
 def _folders(root: Path, data: VolumeDataSettings) -> tuple[list[Case], list[Case], Labels]:
+    if is_nnunet_dataset(root):
+        raise UserError(f"{root} is an nnU-Net raw dataset: take data=nnunet")
     splits = usual_folders(root)
     if len(data.labels) > MOST_CLASSES:
         raise UserError(f"data.labels: {len(data.labels)} values, at most {MOST_CLASSES}")

@@ -171,6 +171,8 @@ def read_volume_settings(config: DictConfig) -> VolumeSettings:
     Raises:
         UserError: naming the setting that is unknown or out of range.
     """
+    if "size" in config.data:
+        raise UserError("data.size is for data of images, as is preset=small; of volumes take data.patch")
     run, data = checked(RunSettings, top_level(config)), checked(VolumeDataSettings, plain(config.data), "data")
     if run.channels_last:
         raise UserError("channels_last=true is for data of images, not of volumes")
