@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import secrets
 import shlex
 import signal
 import subprocess
@@ -213,6 +214,9 @@ def ray_cluster() -> Iterator[dict[str, str]]:
     # A place of its own, else other programs on this machine would find the cluster; short, as sockets' paths must be.
     with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as place:
         variables = {"RAY_TMPDIR": place, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
+        # A token of its own for all parts: else the head asks for one where Ray has left one in the home folder before,
+        # and the others, which do not look there by themselves, are refused.
+        variables |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         common = ["--block", "--node-ip-address=127.0.0.1", "--disable-usage-stats"]
         head = ["--head", "--port=0", "--num-cpus=0", "--include-dashboard=false"]
         # Which port Ray took: one that was free a moment ago may be another cluster's by now.
