@@ -89,6 +89,7 @@ def test_ctrl_c_while_a_library_is_imported_is_one_line(tmp_path: Path) -> None:
     slow = "import os, signal\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\nexcept BaseException: pass\n"
     (tmp_path / "slow.py").write_text(slow)
     code = (
+        "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"  # where a shell has ignored it
         "from seg_anl.interrupt import end_quietly_while_importing as end\nend('prog')\nimport slow\nprint('went on')"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}

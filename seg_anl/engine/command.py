@@ -109,11 +109,14 @@ def _refuse_incomplete(config: DictConfig, config_name: str) -> None:
         if name == "task" and config[name] != written[name]:
             raise UserError(f"task={config[name]}: this command's task is {written[name]}, and no setting")
         if OmegaConf.is_dict(written.get(name)) and not OmegaConf.is_dict(config[name]):
-            example = f"{name}.{next(iter(written[name]))}"
-            raise UserError(f"{name} is a group of settings, such as {example}; got {config[name]!r}")
+            raise UserError(_no_group(name, written, config[name]))
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise UserError(f"the setting {missing[0]} is needed: add {missing[0]}=VALUE to the command")
+
+
+def _no_group(name: str, written: DictConfig, given: object) -> str:
+    return f"{name} is a group of settings, such as {name}.{next(iter(written[name]))}; got {given!r}"
 
 
 def _primary(config_name: str) -> DictConfig:
@@ -159,9 +162,11 @@ def _explained(error: Exception, config_name: str, overrides: list[str]) -> str:
             chosen.append(text)
         else:
             settings.append((text, override))
-    known = set(_dotted_names("", hydra.compose(config_name, chosen)))
+    known, written = set(_dotted_names("", hydra.compose(config_name, chosen))), _primary(config_name)
     for text, override in settings:
         key = override.key_or_group
+        if OmegaConf.is_dict(written.get(key)) and override.value() is None:  # Hydra takes it for one of its groups
+            return _no_group(key, written, None)
         if key not in known and not override.is_add() and not override.is_force_add():
             return f"{text}: unknown setting {key!r}; {_nearest_setting(key, known)}"
     return str(error).splitlines()[0]

@@ -46,10 +46,12 @@ class TensorBoard:
     """
 
     def __init__(self, run: RunDirectory, first_epoch: int) -> None:
+        # TensorBoard reads files in the order of their names; two of one process may begin in one second.
         name = f"events.out.tfevents.{time.time():.0f}.{platform.node()}.{os.getpid()}"
-        self.path = make_directory(run.path / "tb") / name
+        folder = make_directory(run.path / "tb")
+        self.path = folder / f"{name}.{len(list(folder.glob(f'{name}.*')))}"
         with self._refusals():
-            self.file = open(self.path, "wb")  # noqa: SIM115
+            self.file = open(self.path, "xb")  # noqa: SIM115
         self._write(Event(file_version="brain.Event:2"))
         self._write(Event(step=first_epoch, session_log=SessionLog(status=SessionLog.START)))
 

@@ -105,7 +105,8 @@ def test_the_example_of_a_loss_is_one_file(tmp_path: Path) -> None:
     """Write into a copy of the package what the page says, then run what the page says works."""
     package = tmp_path / "seg_anl"
     package.mkdir()
-    (package / "__init__.py").write_bytes((ROOT / "seg_anl" / "__init__.py").read_bytes())
+    for name in ("__init__.py", "interrupt.py"):
+        (package / name).write_bytes((ROOT / "seg_anl" / name).read_bytes())
     for part in ("losses", "records"):
         shutil.copytree(ROOT / "seg_anl" / part, package / part, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "seg_anl/losses/divergence.py").write_text(titled("seg_anl/losses/divergence.py"))

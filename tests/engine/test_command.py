@@ -12,7 +12,7 @@ from seg_anl.records import UserError
     ("given", "message"),
     [
         ("loss=gcf", "loss=gcf: unknown loss 'gcf'; did you mean 'gce'?"),
-        ("preset=anl2025", "unknown preset 'anl2025'; did you mean 'anl2024'"),
+        ("preset=anl204", "unknown preset 'anl204'; did you mean 'anl2024'"),
         ("loss.qq=1", "unknown setting 'loss.qq'; in loss, known: alpha, beta"),
         ("~loss", "loss cannot be taken away; loss=NAME chooses another"),
         ("~noise=none", "noise cannot be taken away"),

@@ -8,7 +8,6 @@ import os
 import re
 import resource
 import sys
-import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from torch import Tensor, nn
 
 from seg_anl.engine.checkpoint import load_checkpoint, load_model, read_checkpoint, save_checkpoint
 from seg_anl.engine.distribution import Process
-from seg_anl.engine.ledger import Board
+from seg_anl.engine.loggers import TensorBoard
 from seg_anl.engine.loop import Task, fit
 from seg_anl.engine.optimization import add_l1_subgradient, build_optimizer, build_schedule
 from seg_anl.engine.randomness import epoch_generator, random_states, restore_random_states, seed_everything
@@ -463,15 +462,14 @@ def test_events_read_back_and_a_full_disk_ends_them_in_one_line(tmp_path: Path) 
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     for first in (0, 2):  # killed and resumed from epoch 2: what was said of epoch 2 no longer holds
-        board = Board(tmp_path / "tb", first)
+        board = TensorBoard(RunDirectory(tmp_path), first)
         for epoch in range(first, first + 3):
-            board.add(epoch, {"test/accuracy": epoch + 0.5 * (first > 0)})
+            board.log(epoch, {"test/accuracy": epoch + 0.5 * (first > 0)})
         board.close()
-        time.sleep(1.1)  # the name of a file has the second
     events = EventAccumulator(str(tmp_path / "tb")).Reload().Scalars("test/accuracy")
     assert [(each.step, each.value) for each in events] == [(0, 0), (1, 1), (2, 2.5), (3, 3.5), (4, 4.5)]
     with full_disk(10), pytest.raises(UserError, match=r"cannot write .*tfevents"):
-        Board(tmp_path / "other", 0)
+        TensorBoard(RunDirectory(tmp_path / "other"), 0)
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="file is a file"):
-        Board(tmp_path / "file", 0)
+        TensorBoard(RunDirectory(tmp_path / "file"), 0)

@@ -38,7 +38,7 @@ def test_a_matrix_comes_from_yaml_or_the_variable_itself(tmp_path):
     ("text", "message"),
     [
         ("anl_ce alpah=10", "did you mean 'alpha'"),
-        ("anl_ce alpha=-1", "alpha must be a number >= 0, got -1"),
+        ("anl_ce alpha=-1", "alpha must be a number >= 0 and <= 1e+12, got -1"),
         ("anl_ce alpha=nan", "got 'nan'"),
         ("anl_ce alpha=1 alpha=2", "alpha is given twice"),
         ("anl_ce alpha", "cannot read 'alpha'; expected KEY=VALUE"),

@@ -119,7 +119,7 @@ def test_a_figure_gets_the_runs_and_its_place_and_says_what_it_left_out(command,
 @pytest.mark.parametrize(
     ("arguments", "unwanted"),
     [
-        (["--help"], ("torch", "pandas", "matplotlib", "scipy", "jinja2", "yaml")),
+        (["--help"], ("torch", "pandas", "matplotlib", "scipy", "jinja2")),
         ([RESULTS / "embedded-200.zip", "--out", "out"], ("torch", "monai", "scipy.stats", "sklearn")),
     ],
 )

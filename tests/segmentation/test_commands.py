@@ -120,7 +120,7 @@ def test_killed_in_an_epoch_and_started_again_ends_as_if_undisturbed(tmp_path: P
         (["loss=anl_c"], "unknown loss 'anl_c'; did you mean 'anl_ce'"),
         (["loss.alhpa=2"], "unknown setting 'loss.alhpa'; in loss, did you mean 'alpha'?"),
         (["+loss.gama=2"], "loss 'anl_ce' has no parameter 'gama'"),
-        (["loss=gce", "loss.q=3"], "q must be a number > 0 and <= 1, got 3"),
+        (["loss=gce", "loss.q=3"], "q must be a number >= 1e-12 and <= 1, got 3"),
         (["noise.alpha=1.5"], "noise.alpha must be a number >= 0 and <= 1, got 1.5"),
         (["run_root=file/below"], "file is a file"),
         (["epochs=-1"], "epochs must be a whole number >= 1, got -1"),
@@ -175,7 +175,7 @@ def test_a_loss_file_of_ones_own(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run/summary.json").read_text())["loss"]["q"] == 0.3
     code, _, err = run("train", *settings, "loss.q=7", cwd=tmp_path)
     assert (code, err.count("\n")) == (2, 1)
-    assert "q must be a number > 0 and <= 1, got 7" in err
+    assert "q must be a number >= 1e-12 and <= 1, got 7" in err
 
 
 def test_help_has_an_example(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ pictures of 8 or 16 bits through OpenCV. An affine takes voxels to mm, right, an
 
 from __future__ import annotations
 
+import locale
 import os
 import shutil
 from collections.abc import Iterator
@@ -166,11 +167,22 @@ def _itk_image(path: Path) -> Any:
     if not path.is_dir():
         return library.ReadImage(str(path))
     reader = library.ImageSeriesReader()
-    series = reader.GetGDCMSeriesIDs(str(path))
-    if len(series) != 1:
-        raise UserError(f"{path}: {len(series)} DICOM series in one folder, expected one")
-    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(path), series[0]))
-    return reader.Execute()
+    with _same_locale():
+        series = reader.GetGDCMSeriesIDs(str(path))
+        if len(series) != 1:
+            raise UserError(f"{path}: {len(series)} DICOM series in one folder, expected one")
+        reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(path), series[0]))
+        return reader.Execute()
+
+
+@contextmanager
+def _same_locale() -> Iterator[None]:
+    """SimpleITK's DICOM reader leaves the process in the C locale, in which every later text file would be ASCII."""
+    before = locale.setlocale(locale.LC_ALL)
+    try:
+        yield
+    finally:
+        locale.setlocale(locale.LC_ALL, before)
 
 
 def _read_picture(path: Path) -> tuple[NDArray[Any], Affine]:
