@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import locale
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -109,6 +110,7 @@ def test_other_formats_lie_where_nifti_does(tmp_path: Path, ending: str) -> None
 
 def test_a_dicom_series_is_one_volume(tmp_path: Path) -> None:
     itk = pytest.importorskip("SimpleITK")
+    before = locale.setlocale(locale.LC_ALL)
     values = np.random.default_rng(0).integers(0, 1000, (4, 6, 5)).astype(np.int16)  # slices, rows, columns
     (tmp_path / "images/s").mkdir(parents=True)
     for number, plane in enumerate(values):
@@ -129,8 +131,10 @@ def test_a_dicom_series_is_one_volume(tmp_path: Path) -> None:
         writer.KeepOriginalImageUIDOn()
         writer.SetFileName(str(tmp_path / f"images/s/{number}.dcm"))
         writer.Execute(image)
+    locale.setlocale(locale.LC_ALL, before)  # the writer has left another
     ((item, paths),) = image_cases(tmp_path / "images").items()
     found, affine = read_volume(paths[0])
+    assert locale.setlocale(locale.LC_ALL) == before
     assert item == "s"
     np.testing.assert_array_equal(found[0], values.transpose(2, 1, 0))
     np.testing.assert_allclose(np.abs(np.diag(affine)[:3]), (0.5, 0.75, 3.0))
