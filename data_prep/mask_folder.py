@@ -8,21 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 import shutil
-import signal
-import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 from tqdm import tqdm
 
 from seg_anl import __version__
@@ -31,6 +23,7 @@ from seg_anl.records.atomic import PARTIAL_PREFIX
 from seg_anl.records.command_line import refuse_overlap
 from seg_anl.records.foreign_files import read_bytes, read_json
 from seg_anl.records.lock import LOCK_FILE, locked
+from seg_anl.records.workers import in_processes
 
 from .mask_distances import distances
 from .mask_files import load_mask, mask_paths, mask_suffix, save_mask
@@ -225,7 +218,9 @@ def _do(run: _Run, finished: dict[str, NoiseRecord], workers: int) -> list[str]:
     errors = []
     try:
         with open(run.journal, "a", encoding="utf-8") as file:
-            for outcome in tqdm(_results(tasks, workers), total=len(tasks), unit="mask", desc="noise", disable=None):
+            for outcome in tqdm(
+                in_processes(_one_mask, tasks, workers), total=len(tasks), unit="mask", desc="noise", disable=None
+            ):
                 if isinstance(outcome, str):
                     errors.append(outcome)
                     continue
@@ -235,51 +230,6 @@ def _do(run: _Run, finished: dict[str, NoiseRecord], workers: int) -> list[str]:
     except OSError as error:
         raise UserError(f"cannot write {run.journal}: {error.strerror or error}") from error
     return errors
-
-
-def _results(tasks: list[_Task], workers: int) -> Iterator[NoiseRecord | str]:
-    if workers <= 1 or len(tasks) <= 1:
-        yield from map(_one_mask, tasks)
-        return
-    # Started afresh, not forked: a fork of a process that has run OpenCV or torch may hang.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context, initializer=_start_worker)
-    try:
-        with _interrupts_ignored():  # the workers are started in here and inherit it
-            results = pool.map(_one_mask, tasks, chunksize=4)
-        yield from results
-    except BrokenProcessPool as error:
-        raise UserError("a worker was killed, perhaps for lack of memory; try again with fewer --workers") from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Ctrl-C reaches every process of a terminal; only this one should answer it, with one line."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals belong to the main thread
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _start_worker() -> None:
-    # One process, one core; torch, which only the distances import, reads this when it starts.
-    cv2.setNumThreads(1)
-    os.environ["OMP_NUM_THREADS"] = "1"
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        # A killed parent cannot stop its workers; they would wait for work for ever.
-        threading.Thread(target=_leave_after, args=(parent,), daemon=True).start()
-
-
-def _leave_after(parent: BaseProcess) -> None:
-    parent.join()
-    os._exit(1)
 
 
 def _one_mask(task: _Task) -> NoiseRecord | str:
