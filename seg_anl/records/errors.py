@@ -80,6 +80,7 @@ def run_command(program: str, main: Callable[[], None]) -> None:
             raise
         raise SystemExit(EXIT_UNREAD) from None
     except OSError as error:
+        _forget_unwritten_output()
         exit_with_error(program, refusal(error))
     except MemoryError:
         exit_with_error(program, "the memory of this machine does not suffice")
@@ -107,11 +108,23 @@ def refusal(error: OSError) -> str:
     return f"{place}: {reason}" if place else reason
 
 
+def _forget_unwritten_output() -> None:
+    try:
+        print(end="", flush=True)
+    except OSError:
+        _send_output_nowhere()
+
+
+def _send_output_nowhere() -> None:
+    """Else Python would try once more as it ends, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _output_is_unread() -> bool:
     """Whether the standard output has no reader; what is still to be written then goes nowhere."""
     try:
         print(flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python would complain as it ends
+        _send_output_nowhere()
         return True
     return False

@@ -61,7 +61,7 @@ def archive_and_inside(place: Path) -> tuple[Path, str] | None:
 def read_bytes(path: Folder) -> bytes:
     """The content of a file."""
     if isinstance(path, Path):
-        return foreign_files.read_bytes(path, LARGEST_ENTRY)
+        return foreign_files.read_bytes(path)
     try:
         return path.read_bytes()
     except UNREADABLE as error:
