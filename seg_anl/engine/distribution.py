@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import itertools
 import os
 from collections.abc import Iterable, Iterator
@@ -166,8 +167,14 @@ def _joined(chosen: torch.device) -> Iterator[Process]:
         backend = "nccl" if chosen.type == "cuda" else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=LONGEST_WAIT)
         # One group until the process ends: a second one could meet the first one's store before it is gone.
-        atexit.register(dist.destroy_process_group)
+        atexit.register(_leave_group)
     yield Process(chosen, dist.get_rank(), world_size)
+
+
+def _leave_group() -> None:
+    """While Python still runs: a thread of gloo's that asks for its lock later would end the process with an error."""
+    gc.collect()  # networks in reference cycles hold on to the group
+    dist.destroy_process_group()
 
 
 def _device(name: str) -> torch.device:
