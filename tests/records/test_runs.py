@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from seg_anl.records import MetricRow, UserError, metric_summary, read_metrics, write_metrics
+from seg_anl.records.runs import summarize
 
 ROWS = [
     MetricRow(0, "train", {"loss": 0.1 + 0.2}),
@@ -113,3 +114,10 @@ def test_a_diverged_epoch_is_not_the_best() -> None:
 def test_summary_of_nothing_is_refused(split: str, name: str, k: int) -> None:
     with pytest.raises(ValueError, match=r"no rows|at least 1"):
         metric_summary(SERIES, split, name, k)
+
+
+def test_a_summary_has_every_metric_but_the_learning_rate() -> None:
+    rows = [MetricRow(epoch, "train", {"loss": 1.0 + epoch, "lr": 0.1}) for epoch in range(2)]
+    found = summarize(rows, k=2)
+    assert set(found) == {"train/loss"}
+    assert (found["train/loss"]["best"], found["train/loss"]["best_epoch"]) == (1.0, 0)  # of a loss the lowest
