@@ -212,6 +212,20 @@ def chosen_training_items(items: Sequence[str], exclude: Sequence[str], limit: i
     return chosen_items(kept, limit / len(kept), seed, "limit")
 
 
+def held_out_items(items: Sequence[str], test_share: float, seed: int) -> set[str]:
+    """The items to test on where there is no test folder.
+
+    Raises:
+        UserError: for a share out of range, or one that leaves nothing to train or to test on.
+    """
+    if wrong := complaint("data.test_share", OpenFraction, test_share):
+        raise UserError(wrong)
+    held_out = chosen_items(items, test_share, seed, "test")
+    if not 0 < len(held_out) < len(items):
+        raise UserError(f"data.test_share={test_share} of {len(items)} images leaves nothing to train or test on")
+    return held_out
+
+
 def _chosen(pairs: Sequence[Pair], items: set[str]) -> list[Pair]:
     return [pair for pair in pairs if pair.item in items]
 
@@ -250,12 +264,7 @@ def _from_folders(name: str, root: Path, named: dict[str, Path], test_share: flo
         return _divided(train, test, f"{train[0]}: tested on {test[0]}")
     matched = match(*train, TRAINING)
     items = [pair.item for pair in _usable(matched)]
-    wrong = complaint("data.test_share", OpenFraction, test_share)
-    if wrong:
-        raise UserError(wrong)
-    held_out = chosen_items(items, test_share, seed, "test")
-    if not 0 < len(held_out) < len(items):
-        raise UserError(f"data.test_share={test_share} of {len(items)} images leaves nothing to train or test on")
+    held_out = held_out_items(items, test_share, seed)
     share = f"{len(held_out)} images held out (data.test_share={float(test_share)})"
     remark = f"{root}: no test folder, so tested on {share}{_left_out(matched)}"
     return TrainingPairs(_chosen(matched.pairs, {*items} - held_out), _chosen(matched.pairs, held_out), remark)

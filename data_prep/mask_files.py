@@ -6,7 +6,8 @@ header, voxel size and orientation are carried over untouched.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,15 +78,42 @@ def load_mask(path: Path) -> LoadedMask:
     if suffix is None:
         raise UserError(f"{path}: unknown format; known: {' '.join(_READERS)}")
     check_regular(path)
-    try:
+    with reading(path, suffix):
         return _READERS[suffix](path)
+
+
+@contextmanager
+def reading(path: Path, kind: str) -> Iterator[None]:
+    """Whatever a library raises of a damaged file of this ``kind`` names the file."""
+    try:
+        yield
     except UserError:
         raise
     except MemoryError as error:
         raise UserError(f"{path}: too large for this machine's memory") from error
     except Exception as error:  # every library has its own errors for a damaged file
-        reason = str(error) or type(error).__name__
-        raise UserError(f"{path}: cannot be read as {suffix} ({reason})") from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1][:200]
+        raise UserError(f"{path}: cannot be read as {kind.strip('.')}: {reason}") from error
+
+
+def load_nifti(path: Path) -> Any:
+    """nibabel's image; a UserError for files of other formats that nibabel knows."""
+    import nibabel  # only NIfTI files need it
+
+    image = nibabel.load(path)
+    if not isinstance(image, nibabel.Nifti1Pair):
+        raise UserError(f"{path}: not a NIfTI file but {type(image).__name__}")
+    return image
+
+
+def simpleitk(path: Path) -> Any:
+    """SimpleITK, without its warnings; a UserError that names the file where it is not installed."""
+    try:
+        import SimpleITK
+    except ImportError as error:
+        raise UserError(f"{path}: this format needs SimpleITK: pip install SimpleITK") from error
+    SimpleITK.ProcessObject.GlobalWarningDisplayOff()
+    return SimpleITK
 
 
 def save_mask(mask: LoadedMask, array: NDArray[Any], path: Path) -> None:
@@ -131,12 +159,8 @@ def _read_npy(path: Path) -> LoadedMask:
 
 
 def _read_nifti(path: Path) -> LoadedMask:
-    import nibabel  # only NIfTI files need it
-
-    image = nibabel.load(path)
-    if not isinstance(image, nibabel.Nifti1Pair):
-        raise UserError(f"{path}: not a NIfTI file but {type(image).__name__}")
-    proxy: Any = image.dataobj
+    image = load_nifti(path)
+    proxy = image.dataobj
     scaled = not (np.isnan(proxy.slope) or (proxy.slope == 1 and proxy.inter == 0))
     stored = np.dtype(image.get_data_dtype())
     array = np.asarray(proxy if scaled else proxy.get_unscaled())
@@ -157,7 +181,7 @@ def _read_nifti(path: Path) -> LoadedMask:
         if scaled:
             copy.header.set_slope_inter(proxy.slope, proxy.inter)
         copy.set_data_dtype(stored)
-        nibabel.save(copy, target)
+        copy.to_filename(target)
 
     zooms = [float(zoom) for zoom in image.header.get_zooms()[: array.ndim]]
     in_mm = {"meter": 1000.0, "micron": 0.001}.get(image.header.get_xyzt_units()[0], 1.0)
@@ -166,22 +190,19 @@ def _read_nifti(path: Path) -> LoadedMask:
 
 
 def _read_with_simpleitk(path: Path) -> LoadedMask:
-    try:
-        import SimpleITK
-    except ImportError as error:
-        raise UserError(f"{path}: this format needs SimpleITK: pip install SimpleITK") from error
-    image = SimpleITK.ReadImage(str(path))
+    library = simpleitk(path)
+    image = library.ReadImage(str(path))
     if image.GetNumberOfComponentsPerPixel() != 1:
         raise UserError(f"{path} has {image.GetNumberOfComponentsPerPixel()} channels, a mask has one")
 
     def save(changed: NDArray[Any], target: Path) -> None:
-        copy = SimpleITK.GetImageFromArray(changed)
+        copy = library.GetImageFromArray(changed)
         copy.CopyInformation(image)
         for key in image.GetMetaDataKeys():
             copy.SetMetaData(key, image.GetMetaData(key))
-        SimpleITK.WriteImage(copy, str(target), useCompression=True)
+        library.WriteImage(copy, str(target), useCompression=True)
 
-    return LoadedMask(SimpleITK.GetArrayFromImage(image), tuple(reversed(image.GetSpacing())), save)
+    return LoadedMask(library.GetArrayFromImage(image), tuple(reversed(image.GetSpacing())), save)
 
 
 _READERS: dict[str, Callable[[Path], LoadedMask]] = {

@@ -49,12 +49,8 @@ def answer(command: str, *arguments: str) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("command", SCRIPTS)
-def test_the_version_is_that_of_the_package(command: str) -> None:
+def test_version_and_help_import_nothing_heavy(command: str) -> None:
     assert answer(command, "--version") == (f"seg_anl {seg_anl.__version__}\n", "0")
-
-
-@pytest.mark.parametrize("command", SCRIPTS)
-def test_help_imports_nothing_heavy(command: str) -> None:
     written, last = answer(command, "--help")
     assert command in written
     assert last == "0"

@@ -10,11 +10,12 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.loss import _Loss
+from typing_extensions import Unpack
 
 from seg_anl.records.errors import nearest_names
 from seg_anl.records.ranges import complaint, keyword_parameters
 
-from .declarations import COMMON
+from .declarations import COMMON, Common
 from .in_parts import HowInParts, may_be_split, mean_in_parts
 from .inputs import LabeledLogits, LabeledLogProbs, labeled_logits
 
@@ -56,6 +57,15 @@ class ScheduledLoss(nn.Module):
         return {name: value.item() for name, value in self.state_dict().items() if value.ndim == 0}
 
 
+def _name_common_keywords(init: Callable[..., None]) -> None:
+    """Let the signature of ``init`` name the common keywords, where it hands them on as ``**common``."""
+    signature = inspect.signature(init, eval_str=True)
+    own = [p for p in signature.parameters.values() if p.annotation != Unpack[Common]]
+    if len(own) < len(signature.parameters):
+        common = keyword_parameters(RobustLoss.__init__).values()
+        init.__signature__ = signature.replace(parameters=[*own, *common])  # type: ignore[attr-defined]
+
+
 class RobustLoss(ScheduledLoss, _Loss):
     """Base of all losses.
 
@@ -93,6 +103,11 @@ class RobustLoss(ScheduledLoss, _Loss):
     of_log_probs = False
     hyperparameters: dict[str, Any]
     class_weights: Tensor | None
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if "__init__" in vars(cls):
+            _name_common_keywords(cls.__init__)
 
     def __new__(cls: type[AnyLoss], *arguments: Any, **keywords: Any) -> AnyLoss:
         """Refuse wrong keywords before any ``__init__`` uses them."""

@@ -7,7 +7,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from seg_anl.records.ranges import FractionBelowOne, Interval
+from seg_anl.records.ranges import Fraction, FractionBelowOne, Interval
 
 from .declarations import loss
 from .inputs import LabeledLogProbs
@@ -25,7 +25,7 @@ SMALLEST = 1e-10  # added to a label's probability by the published code
 def bi_tempered(
     pred: LabeledLogProbs,
     *,
-    t1: Annotated[float, Interval(least=0, most=1)] = 0.8,
+    t1: Fraction = 0.8,
     t2: Annotated[float, Interval(least=1, most=10)] = 1.2,
     label_smoothing: FractionBelowOne = 0.0,
 ) -> Tensor:

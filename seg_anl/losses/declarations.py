@@ -18,11 +18,21 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypedDict, TypeVar
 
 from seg_anl.records.ranges import keyword_parameters
 
-COMMON = ("class_weights", "reduction", "ignore_index", "activation")  # keywords that every loss has
+
+class Common(TypedDict, total=False):
+    """Keywords that every loss has, see :class:`~seg_anl.losses.base.RobustLoss`; a class hands them on to it."""
+
+    class_weights: Any
+    reduction: str
+    ignore_index: int | None
+    activation: str
+
+
+COMMON = tuple(Common.__annotations__)
 Target = TypeVar("Target", bound=Callable[..., Any])
 
 _FOLDER = Path(__file__).parent

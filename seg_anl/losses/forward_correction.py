@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from .base import RobustLoss
-from .declarations import loss
+from .declarations import Common, loss
 from .inputs import LOWEST_LOG_PROB, LabeledLogits
 
 
@@ -28,18 +29,8 @@ class ForwardLoss(RobustLoss):
     elementwise = True
     transition: Tensor
 
-    def __init__(
-        self,
-        *,
-        transition: Any = None,
-        class_weights: Any = None,
-        reduction: str = "mean",
-        ignore_index: int | None = None,
-        activation: str = "softmax",
-    ) -> None:
-        super().__init__(
-            class_weights=class_weights, reduction=reduction, ignore_index=ignore_index, activation=activation
-        )
+    def __init__(self, *, transition: Any = None, **common: Unpack[Common]) -> None:
+        super().__init__(**common)
         if transition is None:
             raise ValueError("loss 'forward' needs transition=, a (C, C) matrix with rows P(noisy label | true class)")
         matrix = torch.as_tensor(transition, dtype=torch.float32)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from seg_anl.records.ranges import Interval
 
 from .base import RobustLoss
-from .declarations import loss
+from .declarations import Common, loss
 from .inputs import LabeledLogProbs
 
 LabelWeight = Annotated[float, Interval(least=1e-6, most=1 - 1e-6)]
@@ -70,19 +71,8 @@ class GJSLoss(RobustLoss):
     NeurIPS 2021.
     """
 
-    def __init__(
-        self,
-        *,
-        pi: LabelWeight = 0.5,
-        scaled: bool = True,
-        class_weights: Any = None,
-        reduction: str = "mean",
-        ignore_index: int | None = None,
-        activation: str = "softmax",
-    ) -> None:
-        super().__init__(
-            class_weights=class_weights, reduction=reduction, ignore_index=ignore_index, activation=activation
-        )
+    def __init__(self, *, pi: LabelWeight = 0.5, scaled: bool = True, **common: Unpack[Common]) -> None:
+        super().__init__(**common)
         self.pi, self.scaled = pi, scaled
 
     def forward(  # type: ignore[override]

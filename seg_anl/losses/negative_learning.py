@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import Unpack
 
 from seg_anl.records.ranges import Count, Fraction, WholeNumber
 
 from .base import RobustLoss
-from .declarations import loss
+from .declarations import Common, loss
 from .inputs import LOWEST_LOG_PROB, LabeledLogits
 
 
@@ -46,14 +46,9 @@ class NLNLLoss(RobustLoss):
         selnl_threshold: Fraction | None = None,
         selpl_threshold: Fraction = 0.5,
         complements: Count = 1,
-        class_weights: Any = None,
-        reduction: str = "mean",
-        ignore_index: int | None = None,
-        activation: str = "softmax",
+        **common: Unpack[Common],
     ) -> None:
-        super().__init__(
-            class_weights=class_weights, reduction=reduction, ignore_index=ignore_index, activation=activation
-        )
+        super().__init__(**common)
         self.nl_epochs, self.selnl_epochs = nl_epochs, selnl_epochs
         self.selnl_threshold, self.selpl_threshold = selnl_threshold, selpl_threshold
         self.complements = complements

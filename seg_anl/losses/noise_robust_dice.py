@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from seg_anl.records.ranges import Interval
 
 from .base import RobustLoss, positive
-from .declarations import loss
+from .declarations import Common, loss
 from .inputs import LabeledLogits, fitting_class_weights, labeled_logits
 
 SMALLEST_AREA = 1e-5  # pixels; a class that is neither there nor predicted costs nothing
@@ -51,14 +52,9 @@ class NRDiceLoss(RobustLoss):
         gamma: Annotated[float, Interval(least=1, most=2)] = 1.5,
         areas: Literal["official", "squared"] = "official",
         include_background: bool = True,
-        class_weights: Any = None,
-        reduction: str = "mean",
-        ignore_index: int | None = None,
-        activation: str = "softmax",
+        **common: Unpack[Common],
     ) -> None:
-        super().__init__(
-            class_weights=class_weights, reduction=reduction, ignore_index=ignore_index, activation=activation
-        )
+        super().__init__(**common)
         self.gamma, self.areas, self.include_background = gamma, areas, include_background
 
     def labeled(self, input: Tensor, target: Tensor, weight: Tensor | None = None) -> LabeledLogits:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any
 
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
-from seg_anl.records.ranges import Interval
+from seg_anl.records.ranges import Fraction
 
 from .base import RobustLoss
-from .declarations import loss
+from .declarations import Common, loss
 from .inputs import LabeledLogits, check_fit
 
 
@@ -33,18 +33,8 @@ class SLSRLoss(RobustLoss):
     elementwise = True
     of_log_probs = True
 
-    def __init__(
-        self,
-        *,
-        epsilon: Annotated[float, Interval(least=0, most=1)] = 0.25,
-        class_weights: Any = None,
-        reduction: str = "mean",
-        ignore_index: int | None = None,
-        activation: str = "softmax",
-    ) -> None:
-        super().__init__(
-            class_weights=class_weights, reduction=reduction, ignore_index=ignore_index, activation=activation
-        )
+    def __init__(self, *, epsilon: Fraction = 0.25, **common: Unpack[Common]) -> None:
+        super().__init__(**common)
         self.epsilon = epsilon
 
     def forward(

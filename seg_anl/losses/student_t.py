@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from seg_anl.records.ranges import Interval
 
 from .base import RobustLoss, positive
-from .declarations import loss
+from .declarations import Common, loss
 from .inputs import LabeledLogits
 
 FARTHEST_LOG_NU = 60  # beyond, the likelihood is that of the normal distribution to the last digit, or of no use
@@ -47,14 +48,9 @@ class TLoss(RobustLoss):
         nu: Annotated[float, Interval(least=-50, most=50)] = 1.0,
         sigma: Literal["official", "identity"] = "official",
         per_pixel: bool = False,
-        class_weights: Any = None,
-        reduction: str = "mean",
-        ignore_index: int | None = None,
-        activation: str = "softmax",
+        **common: Unpack[Common],
     ) -> None:
-        super().__init__(
-            class_weights=class_weights, reduction=reduction, ignore_index=ignore_index, activation=activation
-        )
+        super().__init__(**common)
         self.log_nu = nn.Parameter(torch.tensor(float(nu)))
         self.sigma = sigma
         self.per_pixel = per_pixel

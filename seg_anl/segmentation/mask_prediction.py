@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +26,7 @@ from seg_anl.records.files import files_below
 from .augmentation import normalized
 from .networks import load_run_model
 from .settings import data_settings
-from .volumes.prediction import predict_volumes
+from .volumes.prediction import predict_volumes, print_failures, refuse_existing
 from .volumes.settings import is_of_volumes
 
 ORIENTATION = 0x0112  # the EXIF tag
@@ -66,9 +65,7 @@ def predict_masks(
             raise UserError("--overlay is for photos; open a volume's mask over it in a viewer")
         return predict_volumes(directory, config, images, out, weights=weights, device=device, overwrite=overwrite)
     jobs, others = _jobs(images, out, overlay=overlay)
-    existing = [path for job in jobs for path in job.outputs if path.exists()]
-    if existing and not overwrite:
-        raise UserError(f"{existing[0]} exists already; give --overwrite or another folder")
+    refuse_existing((path for job in jobs for path in job.outputs), overwrite=overwrite)
     with started(device) as process:
         model, config = _trained(directory, weights, process.device, trust)
         size = data_settings(config).shape
@@ -83,8 +80,7 @@ def predict_masks(
             _save(job.mask, mask * 255 if data_settings(config).classes == 2 else mask, orientation)
             if job.overlay is not None:
                 _save(job.overlay, outlined(image, mask), orientation)
-    for failure in failures:
-        print(f"seg-anl-predict: error: {' '.join(failure.split())}", file=sys.stderr)
+    print_failures(failures)
     count = len(jobs) - len(failures)
     print(f"{count} mask(s) in {out}" + (f", overlays in {out / 'overlay'}" if overlay else ""))
     if others:

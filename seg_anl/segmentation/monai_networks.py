@@ -1,4 +1,6 @@
-"""MONAI's segmentation networks by name. Their arguments are data: numbers, words, and lists and groups of these.
+"""MONAI's segmentation networks by name, and its DynUNet as nnU-Net plans it.
+
+Arguments are data: numbers, words, and lists and groups of these.
 
 A name stands for itself in :data:`NETWORKS` and nothing is imported by its path, so a configuration from anywhere can
 be built. A network of one's own is built in :mod:`seg_anl.segmentation.networks`, from the command line alone.
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import monai.networks.nets as nets
@@ -17,6 +19,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from seg_anl.records import UserError, nearest_names
+
+from .settings import DynUNetSettings
 
 # Those that take images to logits of the same size in one tensor, and nothing but plain values to be built.
 NETWORKS: dict[str, type[nn.Module]] = {
@@ -65,16 +69,52 @@ def build_monai_network(
         return network(spatial_dims=dimensions, in_channels=channels, out_channels=classes, **arguments)
 
     try:
-        refuse_huge(build)
-        return build()
+        return _of_bearable_size(build)
     except UserError:
         raise
     except Exception as error:  # whatever the constructor raises is about the arguments given here
         raise UserError(f"model.network={name}: cannot be built: {last_line(error)}") from error
 
 
-def refuse_huge(build: Callable[[], nn.Module]) -> None:
-    """Build a network without memory for its weights, and refuse one that would take too much of it.
+def planned_dynunet(
+    settings: DynUNetSettings,
+    kernels: Sequence[Sequence[int]],
+    strides: Sequence[Sequence[int]],
+    *,
+    channels: int,
+    classes: int,
+    supervised: int,
+) -> nn.Module:
+    """nnU-Net's U-Net.
+
+    Args:
+        kernels, strides: along each axis, for each resolution.
+        channels, classes: of images and logits.
+        supervised: coarser resolutions that have an output of their own in training.
+
+    Raises:
+        UserError: for a network that would take too much memory.
+    """
+    dimensions = len(strides[0])
+    heads = {"deep_supervision": True, "deep_supr_num": supervised} if supervised else {}
+    return _of_bearable_size(
+        lambda: nets.DynUNet(
+            spatial_dims=dimensions,
+            in_channels=channels,
+            out_channels=classes,
+            kernel_size=kernels,
+            strides=strides,
+            upsample_kernel_size=strides[1:],
+            filters=settings.filters(len(strides), dimensions),
+            norm_name=("INSTANCE", {"affine": True}),
+            act_name=("leakyrelu", {"inplace": True, "negative_slope": 0.01}),
+            **heads,
+        )
+    )
+
+
+def _of_bearable_size(build: Callable[[], nn.Module]) -> nn.Module:
+    """What ``build`` makes, first without memory for its weights: a network that takes too much of it is refused.
 
     Raises:
         UserError: naming the number of weights or layers; and whatever ``build`` raises.
@@ -95,6 +135,7 @@ def refuse_huge(build: Callable[[], nn.Module]) -> None:
         handle.remove()
     if parameters > MOST_PARAMETERS:
         raise UserError(f"model: a network of {parameters:.3g} weights, more than {MOST_PARAMETERS:.3g}")
+    return build()
 
 
 def last_line(error: BaseException) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 import hydra
 import torch
 import torch.nn.functional as F
-from monai.networks.nets import DynUNet
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
@@ -21,7 +20,7 @@ from seg_anl.records import UserError, nearest_names
 from seg_anl.records.ranges import checked
 
 from .augmentation import normalized
-from .monai_networks import build_monai_network, last_line, refuse_huge
+from .monai_networks import build_monai_network, last_line, planned_dynunet
 from .settings import DataSettings, DynUNetSettings, data_settings
 
 SMALLEST_FEATURE_MAP = 4  # pixels; nnU-Net's limit
@@ -44,8 +43,10 @@ def build_model(model: DictConfig, data: DataSettings, *, trusted: bool = True) 
     name = settings.pop("name", None)
     if name == "dynunet":
         planned = checked(DynUNetSettings, {"name": name, **settings}, "model")
-        refuse_huge(lambda: _dynunet(planned, data))
-        return _dynunet(planned, data)
+        stages = planned_stages(data.shape, planned.stages)
+        supervised = max(1, stages - 3) if planned.deep_supervision else 0
+        kernels, strides = [[3, 3]] * stages, [[1, 1], *[[2, 2]] * (stages - 1)]
+        return planned_dynunet(planned, kernels, strides, channels=3, classes=data.classes, supervised=supervised)
     if name == "monai":
         return build_monai_network(_network_name(settings), settings, data.classes)
     if name == "own":
@@ -100,24 +101,6 @@ def planned_stages(size: tuple[int, int], asked: int | None) -> int:
     if asked is not None and not 3 <= asked <= most:
         raise UserError(f"model.stages must be from 3 to {most} for data.size={list(size)}, got {asked!r}")
     return asked or most
-
-
-def _dynunet(settings: DynUNetSettings, data: DataSettings) -> DynUNet:
-    stages = planned_stages(data.shape, settings.stages)
-    strides = [1] + [2] * (stages - 1)
-    return DynUNet(
-        spatial_dims=2,
-        in_channels=3,
-        out_channels=data.classes,
-        kernel_size=[3] * stages,
-        strides=strides,
-        upsample_kernel_size=strides[1:],
-        filters=[min(settings.base_filters * 2**i, settings.max_filters) for i in range(stages)],
-        norm_name=("INSTANCE", {"affine": True}),
-        act_name=("leakyrelu", {"inplace": True, "negative_slope": 0.01}),
-        deep_supervision=settings.deep_supervision,
-        deep_supr_num=max(1, stages - 3),
-    )
 
 
 def _network_name(settings: dict[str, Any]) -> Any:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from omegaconf import DictConfig
 
@@ -23,13 +24,35 @@ from seg_anl.records.ranges import (
 )
 
 RECORDS = ("dynamics", "masks", "predictions")
+MOST_FILTERS = {2: 512, 3: 320}  # of the coarsest stages, by dimensions
 
 Classes = Annotated[int, Interval(least=2, most=255, whole=True)]  # masks hold them in one byte, where 255 is free
 Pixels = Annotated[int, Interval(least=8, most=8192, whole=True)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataSettings:
+class ItemSettings:
+    """What the ``data`` group says of which images are trained on, whatever their dimensions.
+
+    Attributes:
+        test_share: of a folder without test images, held out for testing.
+        exclude: training images to leave out, by item.
+        limit: number of training images to use, or None for all.
+        tuning: share of the (noisy) training set held out for tuning.
+        exclude_file: lists training items that are left out after noise has been made, one a line.
+        weights_file: CSV table of training items and their weights in the loss; the others weigh 1.
+    """
+
+    test_share: OpenFraction = 0.2
+    exclude: Any = ()
+    limit: Count | None = None
+    tuning: FractionBelowOne = 0.0
+    exclude_file: Any = None
+    weights_file: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings(ItemSettings):
     """The ``data`` group.
 
     Attributes:
@@ -37,12 +60,6 @@ class DataSettings:
         size: ``(height, width)`` in pixels that images are resized to; one number for both.
         classes: background among them.
         threshold: gray value above which a pixel of a mask is foreground, or None.
-        exclude_file: lists training items that are left out after noise has been made, one a line.
-        weights_file: CSV table of training items and their weights in the loss; the others weigh 1.
-        test_share: of a folder without test images, held out for testing.
-        exclude: training images to leave out, by item.
-        limit: number of training images to use, or None for all.
-        tuning: share of the (noisy) training set held out for tuning.
     """
 
     name: Literal["embedded", "folder", "isic2017"]
@@ -53,13 +70,7 @@ class DataSettings:
     masks: Any = None
     test_images: Any = None
     test_masks: Any = None
-    test_share: OpenFraction = 0.2
-    exclude: Any = ()
-    limit: Count | None = None
-    tuning: FractionBelowOne = 0.0
     threshold: Number | None = None
-    exclude_file: Any = None
-    weights_file: Any = None
 
     @property
     def pairing(self) -> dict[str, Any]:
@@ -78,16 +89,21 @@ class DynUNetSettings:
     """The ``model`` group of an nnU-Net-like network.
 
     Attributes:
-        base_filters, max_filters: of the first stage, doubled from stage to stage up to the latter.
-        stages: resolutions, or None: until the smallest feature map is 4 pixels wide, at most 7.
+        base_filters, max_filters: of the first stage, doubled from stage to stage up to the latter; None: as nnU-Net.
+        stages: resolutions, or None: as many as the image or patch can be halved to.
         deep_supervision: heads at several resolutions.
     """
 
     name: str
-    base_filters: Count
-    max_filters: Count
+    base_filters: Count = 32
+    max_filters: Count | None = None
     stages: Count | None = None
     deep_supervision: bool = False
+
+    def filters(self, stages: int, dimensions: int) -> list[int]:
+        """Channels of each stage."""
+        most = self.max_filters or MOST_FILTERS[dimensions]
+        return [min(self.base_filters * 2**i, most) for i in range(stages)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,49 +142,56 @@ class CriterionSettings:
     dice_weight: NonNegative = 0.0
 
 
+Data = TypeVar("Data", bound=ItemSettings)
+Augmentation = TypeVar("Augmentation")
+Evaluation = TypeVar("Evaluation", bound=EvaluationSettings)
+
+
 @dataclass(frozen=True)
-class Settings:
+class Settings(Generic[Data, Augmentation, Evaluation]):
     """All groups but ``loss`` and ``model``, which are checked by those who build from them."""
 
     run: RunSettings
     optim: OptimSettings
-    data: DataSettings
+    data: Data
     noise: MaskNoiseSettings
-    augmentation: AugmentationSettings
-    evaluation: EvaluationSettings
+    augmentation: Augmentation
+    evaluation: Evaluation
     criterion: CriterionSettings
     records: frozenset[str]
 
 
-def read_settings(config: DictConfig) -> Settings:
+def read_settings(config: DictConfig) -> Settings[DataSettings, AugmentationSettings, EvaluationSettings]:
     """The checked settings of a configuration with one seed.
 
     Raises:
         UserError: naming the setting that is unknown or out of range.
     """
-    run, data = checked(RunSettings, top_level(config)), data_settings(config)
+    return settings_of(config, DataSettings, AugmentationSettings, EvaluationSettings, RECORDS)
+
+
+def settings_of(
+    config: DictConfig,
+    data: type[Data],
+    augmentation: type[Augmentation],
+    evaluation: type[Evaluation],
+    records: Collection[str],
+) -> Settings[Data, Augmentation, Evaluation]:
+    """The checked settings of images of one kind, whose groups are dataclasses; ``records`` are those it can write."""
+    run, its = checked(RunSettings, top_level(config)), checked(data, plain(config.data), "data")
+    of_loss = {name: value for name, value in plain(config.loss).items() if name == "dice_weight"}
+    if its.weights_file is not None and of_loss.get("dice_weight"):
+        raise UserError("data.weights_file needs loss.dice_weight=0: the Dice term knows no weights")
     return Settings(
         run=run,
         optim=checked(OptimSettings, plain(config.optim), "optim"),
-        data=data,
+        data=its,
         noise=checked(MaskNoiseSettings, plain(config.noise), "noise"),
-        augmentation=checked(AugmentationSettings, plain(config.augmentation), "augmentation"),
-        evaluation=checked(EvaluationSettings, plain(config.evaluation), "evaluation"),
-        criterion=criterion_settings(config, data.weights_file),
-        records=checked_records(run.record, RECORDS, fold=run.fold),
+        augmentation=checked(augmentation, plain(config.augmentation), "augmentation"),
+        evaluation=checked(evaluation, plain(config.evaluation), "evaluation"),
+        criterion=checked(CriterionSettings, of_loss, "loss"),
+        records=checked_records(run.record, records, fold=run.fold),
     )
-
-
-def criterion_settings(config: DictConfig, weights_file: object) -> CriterionSettings:
-    """What the ``loss`` group holds beside the loss.
-
-    Raises:
-        UserError: naming the setting that is out of range, or does not go with weights.
-    """
-    own = {name: value for name, value in plain(config.loss).items() if name == "dice_weight"}
-    if weights_file is not None and own.get("dice_weight"):
-        raise UserError("data.weights_file needs loss.dice_weight=0: the Dice term knows no weights")
-    return checked(CriterionSettings, own, "loss")
 
 
 def data_settings(config: DictConfig) -> DataSettings:

@@ -195,9 +195,10 @@ def damaged(tmp_path, labels):
     (tmp_path / "header.csv").write_text("cat,dog\n0.5,0.5\n0,1\n")
 
 
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
+def test_bad_input_is_one_line_and_leaves_nothing(labels, tmp_path, command, monkeypatch):
+    damaged(tmp_path, labels)
+    monkeypatch.chdir(tmp_path)
+    for line, message in (
         ("good.npy OUT --kind symmetric --rate 1.2", "rate must be a number >= 0 and <= 1"),
         ("good.npy OUT --kind symmetric --rate much", "invalid float"),
         ("good.npy OUT --kind symmetric", "--kind symmetric needs --rate"),
@@ -240,15 +241,11 @@ def damaged(tmp_path, labels):
         ("members.npz OUT --kind symmetric --rate 0.2", "members.npz: not an archive of NumPy's arrays"),
         ("two.npy OUT --kind matrix --matrix excel.txt", "excel.txt: cannot be read: no UTF-8 text"),
         ("two.npy OUT --kind matrix --matrix header.csv", "rows of one length and no header"),
-    ],
-)
-def test_bad_input_is_one_line_and_leaves_nothing(line, message, labels, tmp_path, command, monkeypatch):
-    damaged(tmp_path, labels)
-    monkeypatch.chdir(tmp_path)
-    status, _, error = command(main, "labels", *line.split())
-    assert (status, error.count("\n")) == (2, 1), error
-    assert message in error
-    assert not (tmp_path / "OUT").exists()
+    ):
+        status, _, error = command(main, "labels", *line.split())
+        assert (status, error.count("\n")) == (2, 1), error
+        assert message in error
+        assert not (tmp_path / "OUT").exists()
 
 
 def test_classes_without_samples_are_for_the_person_to_name(labels, tmp_path, command):

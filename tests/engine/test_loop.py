@@ -282,9 +282,8 @@ def test_schedules(schedule: dict, expected: list[float]) -> None:
     assert seen == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
+def test_bad_settings_are_named() -> None:
+    for settings, message in (
         ({"name": "adamm"}, "optim.name=adamm: did you mean 'adam'"),
         ({"schedule": "cosin"}, "did you mean 'cosine'"),
         ({"lr": 0}, "optim.lr must be a number > 0, got 0"),
@@ -296,11 +295,9 @@ def test_schedules(schedule: dict, expected: list[float]) -> None:
         ({"nesterov": "abc"}, "optim.nesterov must be true or false, got 'abc'"),
         ({"nesterov": True, "momentum": 0}, "optim.nesterov=true needs optim.momentum > 0"),
         ({"clip_norm": "big"}, "optim.clip_norm must be a number > 0 or null, got 'big'"),
-    ],
-)
-def test_bad_settings_are_named(settings: dict, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        checked(OptimSettings, {"name": "sgd", "lr": 0.1, **settings}, "optim")
+    ):
+        with pytest.raises(UserError, match=message):
+            checked(OptimSettings, {"name": "sgd", "lr": 0.1, **settings}, "optim")
 
 
 def test_random_states_round_trip(tmp_path: Path) -> None:
@@ -395,23 +392,23 @@ def test_a_flipped_bit_never_goes_unnoticed(tmp_path: Path) -> None:
 
 
 ROW = {"epoch": 0, "split": "test", "values": {"accuracy": 0.5}}
-WRONG_FORMS = [
-    *({name: ...} for name in ("epoch", "rows", "random", "model")),
-    *({"epoch": value} for value in ("one", None, 1.0, -1, 7, True, torch.ones(2))),
-    *({"rows": value} for value in (None, "text", [1], [{}], [[ROW]], [{**ROW, "epoch": 1}], [{**ROW, "more": 1}])),
-    *({"rows": [{**ROW, "values": value}]} for value in (None, [1], {"accuracy": "x"}, {"accuracy": None})),
-    *({"random": value} for value in (None, [], {}, {"python": 1}, {"python": [3, [1], None], "numpy": []})),
-    *({"model": value} for value in (None, [], "text", 1, {}, {"0.weight": "x"}, {1: 2}, {"0.weight": torch.ones(1)})),
-    *({"schema": value} for value in (None, "1", 2, torch.ones(2), [1], True)),
-]
+ROWS_WITH = [[{**ROW, "values": values}] for values in (None, [1], {"accuracy": "x"}, {"accuracy": None})]
+WRONG_FORMS: dict[str, list[object]] = {  # "..." is a part left out
+    "epoch": [..., "one", None, 1.0, -1, 7, True, torch.ones(2)],
+    "rows": [..., None, "text", [1], [{}], [[ROW]], [{**ROW, "epoch": 1}], [{**ROW, "more": 1}], *ROWS_WITH],
+    "random": [..., None, [], {}, {"python": 1}, {"python": [3, [1], None], "numpy": []}],
+    "model": [..., None, [], "text", 1, {}, {"0.weight": "x"}, {1: 2}, {"0.weight": torch.ones(1)}],
+    "schema": [None, "1", 2, torch.ones(2), [1], True],
+}
 
 
-@pytest.mark.parametrize("changes", WRONG_FORMS, ids=str)
-def test_a_checkpoint_of_another_inner_form_is_one_line(tmp_path: Path, changes: dict[str, object]) -> None:
-    path = saved(tmp_path / "last.pt", **changes)
-    with pytest.raises(UserError, match=r"last\.pt: ") as refusal:
-        load_checkpoint(path, device=CPU.device, parts={"model": network()})
-    assert "\n" not in str(refusal.value)
+@pytest.mark.parametrize("part", WRONG_FORMS)
+def test_a_checkpoint_of_another_inner_form_is_one_line(tmp_path: Path, part: str) -> None:
+    for value in WRONG_FORMS[part]:
+        path = saved(tmp_path / "last.pt", **{part: value})
+        with pytest.raises(UserError, match=r"last\.pt: ") as refusal:
+            load_checkpoint(path, device=CPU.device, parts={"model": network()})
+        assert "\n" not in str(refusal.value)
 
 
 def test_a_checkpoint_that_unfolds_or_is_no_file_is_not_opened(tmp_path: Path) -> None:

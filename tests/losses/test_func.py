@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -33,32 +34,30 @@ def one_by_one(evaluate: Any, loss: Any, logits: torch.Tensor, target: torch.Ten
     return tuple(torch.stack(part) for part in zip(*pairs, strict=True))
 
 
-@pytest.mark.parametrize("ignored", [False, True])
-@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 @pytest.mark.parametrize("name", NAMES)
-def test_gradients_of_stacked_batches(name: str, activation: str, ignored: bool, make_loss: Any, evaluate: Any) -> None:
-    logits, target = stacked_batches(activation, ignored=ignored)
-    classes = 2 if activation == "sigmoid" else 3
-    loss = make_loss(name, classes, activation=activation, ignore_index=255 if ignored else None)
-    values, gradients = one_by_one(evaluate, loss, logits, target)
+def test_gradients_of_stacked_batches(name: str, make_loss: Any, evaluate: Any) -> None:
+    for activation, ignored in itertools.product(("softmax", "sigmoid"), (False, True)):
+        logits, target = stacked_batches(activation, ignored=ignored)
+        classes = 2 if activation == "sigmoid" else 3
+        loss = make_loss(name, classes, activation=activation, ignore_index=255 if ignored else None)
+        values, gradients = one_by_one(evaluate, loss, logits, target)
 
-    torch.manual_seed(1)
-    torch.testing.assert_close(vmap(loss, randomness=RANDOMNESS)(logits, target), values)
-    torch.manual_seed(1)
-    torch.testing.assert_close(vmap(grad(loss), randomness=RANDOMNESS)(logits, target), gradients)
+        torch.manual_seed(1)
+        torch.testing.assert_close(vmap(loss, randomness=RANDOMNESS)(logits, target), values)
+        torch.manual_seed(1)
+        torch.testing.assert_close(vmap(grad(loss), randomness=RANDOMNESS)(logits, target), gradients)
 
 
-@pytest.mark.parametrize("form", ["float", "channel", "one_hot", "one_hot_bool"])
-@pytest.mark.parametrize("name", ["ce", "anl_ce", "t_loss", "forward"])
-def test_targets_of_other_forms(name: str, form: str, make_loss: Any) -> None:
+@pytest.mark.parametrize("name", ["anl_ce", "t_loss"])
+def test_targets_of_other_forms(name: str, make_loss: Any) -> None:
     logits, labels = stacked_batches()
     one_hot = torch.nn.functional.one_hot(labels, 3).movedim(-1, 2)
-    forms = {"float": labels.float(), "channel": labels.unsqueeze(2), "one_hot": one_hot, "one_hot_bool": one_hot > 0}
     per_batch = vmap(grad(make_loss(name)))
-    assert torch.equal(per_batch(logits, forms[form]), per_batch(logits, labels))
+    for other in (labels.float(), labels.unsqueeze(2), one_hot, one_hot > 0):
+        assert torch.equal(per_batch(logits, other), per_batch(logits, labels))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["anl_ce", "nlnl", "nr_dice", "t_loss"])
 def test_gradient_in_64_bits_and_one_value_per_element(name: str, make_loss: Any, evaluate: Any) -> None:
     logits, labels = (part[0] for part in stacked_batches())
     loss = make_loss(name, reduction="none")
@@ -97,7 +96,7 @@ def test_hessian_is_that_of_autograd(name: str, make_loss: Any) -> None:
     torch.testing.assert_close(hessian(lambda x: loss(x, labels))(logits), expected)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["anl_ce", "nlnl", "nr_dice", "t_loss"])
 def test_per_sample_gradients_of_a_network(name: str, make_loss: Any) -> None:
     network, images, labels = torch.nn.Conv1d(2, 3, 1), torch.randn(4, 2, 5), torch.randint(3, (4, 5))
     loss = make_loss(name)
@@ -162,14 +161,13 @@ def test_random_complementary_classes_want_to_know_how_random() -> None:
     assert len(set(drawn.tolist())) == len(drawn)
 
 
-@pytest.mark.parametrize("name", ["ce", "anl_ce", "t_loss"])
-def test_labels_that_all_batches_share_are_still_checked(name: str) -> None:
+def test_labels_that_all_batches_share_are_still_checked() -> None:
     logits, _ = stacked_batches()
     with pytest.raises(ValueError, match="from 3 to 3, expected classes 0 to 2"):
-        vmap(grad(build_loss(name)), in_dims=(0, None))(logits, torch.full((2, 5), 3))
+        vmap(grad(build_loss("anl_ce")), in_dims=(0, None))(logits, torch.full((2, 5), 3))
 
 
-@pytest.mark.parametrize("name", ["ce", "anl_ce", "t_loss"])
+@pytest.mark.parametrize("name", ["anl_ce", "t_loss"])
 def test_stacked_labels_out_of_range_are_no_class_either(name: str) -> None:
     logits, labels = stacked_batches()
     with pytest.raises(RuntimeError, match="out of bounds"):

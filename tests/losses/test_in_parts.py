@@ -33,7 +33,17 @@ def test_value_and_gradient(parameters: dict[str, Any], evaluate: Any) -> None:
             torch.testing.assert_close(loss(logits, labels), expected)
 
 
-@pytest.mark.parametrize("name", [name for name in list_losses() if loss_class(name).elementwise])
+def test_elements_of_elementwise_losses_do_not_see_each_other(make_loss: Any) -> None:
+    logits, labels = torch.randn(6, 3), torch.randint(3, (6,))
+    for name in (name for name in list_losses() if loss_class(name).elementwise):
+        loss = make_loss(name, reduction="none")
+        torch.testing.assert_close(loss(logits[2:4], labels[2:4]), loss(logits, labels)[2:4])
+
+
+# Through log-probabilities, with written slopes, and those that make something else of the logits first.
+@pytest.mark.parametrize(
+    "name", ["gce", "anl_ce", "ce_sr", "forward", "slsr", "epsilon_softmax", "logit_bias", "logit_clip"]
+)
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 def test_a_batch_in_several_parts(
     name: str, activation: str, make_loss: Any, evaluate: Any, monkeypatch: pytest.MonkeyPatch

@@ -34,9 +34,8 @@ NEVER = [math.nan, math.inf, -math.inf, 10**400, True, "1", None, [1], 1j]
 EDGES = (-1, -1e-300, 0, 1e-300, 0.5, 1 - 1e-15, 1, 1 + 1e-15, 2)
 
 
-@pytest.mark.parametrize(
-    ("kind", "fits"),
-    [
+def test_which_numbers_fit() -> None:
+    for kind, fits in (
         (Number, EDGES),
         (NonNegative, EDGES[2:]),
         (Positive, EDGES[3:]),
@@ -49,12 +48,10 @@ EDGES = (-1, -1e-300, 0, 1e-300, 0.5, 1 - 1e-15, 1, 1 + 1e-15, 2)
         (Count, (1, 2)),
         (WholeNumber, (0, 1, 2)),
         (Seed, (0, 1, 2)),
-    ],
-)
-def test_which_numbers_fit(kind: Any, fits: tuple[float, ...]) -> None:
-    assert tuple(value for value in EDGES if complaint("x", kind, value) is None) == fits
-    for value in NEVER:
-        assert complaint("x", kind, value) == f"x must be {expected(kind)}, got {value!r}"
+    ):
+        assert tuple(value for value in EDGES if complaint("x", kind, value) is None) == fits, kind
+        for value in NEVER:
+            assert complaint("x", kind, value) == f"x must be {expected(kind)}, got {value!r}"
 
 
 def test_numbers_of_numpy_are_numbers() -> None:
@@ -69,9 +66,8 @@ def test_the_largest_seed_is_numpys() -> None:
     assert complaint("seed", Seed, 2**32) == "seed must be a whole number >= 0 and <= 4294967295, got 4294967296"
 
 
-@pytest.mark.parametrize(
-    ("kind", "good", "bad", "words"),
-    [
+def test_other_kinds() -> None:
+    kinds: list[tuple[Any, list[Any], list[Any], str]] = [
         (Positive | None, [1, None], [0, "x"], "a number > 0 or null"),
         (bool, [True, False], [1, "true", None], "true or false"),
         (str, ["", "x"], [1, None], "text"),
@@ -84,13 +80,12 @@ def test_the_largest_seed_is_numpys() -> None:
         (tuple[Fraction, Count], [[0.5, 3]], [[2, 3]], "a list in which each is a number >= 0 and <= 1"),
         (Annotated[bool, "no interval"], [True], [1], "true or false"),
         (Annotated[int, Interval(above=2, most=5, whole=True)], [3, 5], [2, 6], "a whole number > 2 and <= 5"),
-    ],
-)
-def test_other_kinds(kind: Any, good: list[Any], bad: list[Any], words: str) -> None:
-    for value in good:
-        assert complaint("x", kind, value) is None
-    for value in bad:
-        assert complaint("x", kind, value) == f"x must be {words}, got {value!r}"
+    ]
+    for kind, good, bad, words in kinds:
+        for value in good:
+            assert complaint("x", kind, value) is None, kind
+        for value in bad:
+            assert complaint("x", kind, value) == f"x must be {words}, got {value!r}"
 
 
 def test_a_misspelled_choice_names_the_nearest() -> None:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_prep.layouts import TRAINING, chosen_training_items, usual_folders
+from data_prep.layouts import TRAINING, chosen_training_items, held_out_items, usual_folders
 from data_prep.nnunet_raw import DESCRIPTION, LABELS, is_nnunet_dataset, read_description
 from data_prep.pairing import mask_item
 from seg_anl.engine.paths import configured_path
 from seg_anl.engine.settings import listed
-from seg_anl.records import UserError, chosen_items, item_id
+from seg_anl.records import UserError, item_id
 from seg_anl.records.files import check_folder
 
 from .files import SUFFIXES, suffix_of
@@ -61,13 +61,9 @@ def find_cases(data: VolumeDataSettings, seed: int) -> Cases:
     train, test, labels = (_nnunet if data.name == "nnunet" else _folders)(root, data)
     remark = f"{root}: tested on the {len(test)} test cases"
     if not test:
-        held_out = chosen_items([case.item for case in train], data.test_share, seed, "test")
+        held_out = held_out_items([case.item for case in train], data.test_share, seed)
         test = [case for case in train if case.item in held_out]
         train = [case for case in train if case.item not in held_out]
-        if not train or not test:
-            raise UserError(
-                f"data.test_share={data.test_share} of {len(train + test)} cases leaves nothing to train or test on"
-            )
         remark = (
             f"{root}: no test folder, so tested on {len(test)} cases held out (data.test_share={data.test_share:g})"
         )

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.mask_files import load_nifti, reading, simpleitk
 from seg_anl.records import UserError, make_directory, written_aside
 from seg_anl.records.foreign_files import check_regular
 
@@ -46,7 +47,7 @@ def read_volume(path: Path) -> tuple[NDArray[Any], Affine]:
         check_regular(path)
     if suffix is None:
         raise UserError(f"{path}: unknown format; known: {' '.join(SUFFIXES)} and folders of .dcm files")
-    with _named(path, suffix):
+    with reading(path, suffix):
         values, affine = _READERS[suffix](path)
     if values.dtype.kind not in "buif":
         raise UserError(f"{path}: holds {values.dtype}, expected numbers")
@@ -68,7 +69,7 @@ def read_geometry(path: Path) -> tuple[tuple[int, ...], Affine]:
         values, affine = read_volume(path)
         return values.shape[1:], affine
     check_regular(path)
-    with _named(path, "NIfTI"):
+    with reading(path, "NIfTI"):
         image = _nifti(path)
         return tuple((*image.shape, 1, 1)[:3]), image.affine.astype(np.float64)
 
@@ -101,26 +102,8 @@ def target_name(source: Path, name: str) -> str:
     return name + (".nii.gz" if suffix == "dicom" else ".png" if suffix in (".jpg", ".jpeg") else str(suffix))
 
 
-@contextmanager
-def _named(path: Path, kind: str) -> Iterator[None]:
-    """Whatever a library raises of a damaged file names the file."""
-    try:
-        yield
-    except UserError:
-        raise
-    except MemoryError as error:
-        raise UserError(f"{path}: too large for this machine's memory") from error
-    except Exception as error:  # every library has its own errors for a damaged file
-        reason = (str(error).strip() or type(error).__name__).splitlines()[-1][:200]
-        raise UserError(f"{path}: cannot be read as {kind.strip('.')}: {reason}") from error
-
-
 def _nifti(path: Path) -> Any:
-    import nibabel
-
-    image = nibabel.load(path)
-    if not isinstance(image, nibabel.Nifti1Pair):
-        raise UserError(f"{path}: not a NIfTI file but {type(image).__name__}")
+    image = load_nifti(path)
     determinant = np.linalg.det(image.affine[:3, :3])
     if not np.isfinite(determinant) or abs(determinant) < 1e-12:
         raise UserError(f"{path}: its header gives no directions of the axes (affine {image.affine[:3].tolist()})")
@@ -138,18 +121,9 @@ def _read_nifti(path: Path) -> tuple[NDArray[Any], Affine]:
     return np.moveaxis(values, 3, 0) if values.ndim == 4 else values[None], image.affine.astype(np.float64)
 
 
-def _simpleitk(path: Path) -> Any:
-    try:
-        import SimpleITK
-    except ImportError as error:
-        raise UserError(f"{path}: this format needs SimpleITK: pip install SimpleITK") from error
-    SimpleITK.ProcessObject.GlobalWarningDisplayOff()
-    return SimpleITK
-
-
 def _read_itk(path: Path) -> tuple[NDArray[Any], Affine]:
     image = _itk_image(path)
-    values = _simpleitk(path).GetArrayFromImage(image)
+    values = simpleitk(path).GetArrayFromImage(image)
     channels = image.GetNumberOfComponentsPerPixel() > 1
     values = np.moveaxis(values, -1, 0) if channels else values[None]
     values = values.transpose(0, *range(values.ndim - 1, 0, -1))
@@ -163,7 +137,7 @@ def _read_itk(path: Path) -> tuple[NDArray[Any], Affine]:
 
 
 def _itk_image(path: Path) -> Any:
-    library = _simpleitk(path)
+    library = simpleitk(path)
     if not path.is_dir():
         return library.ReadImage(str(path))
     reader = library.ImageSeriesReader()
@@ -226,7 +200,7 @@ def _write_nifti(source: Path, labels: NDArray[Any], target: Path) -> None:
 
 
 def _write_itk(source: Path, labels: NDArray[Any], target: Path) -> None:
-    library, image = _simpleitk(source), _itk_image(source)
+    library, image = simpleitk(source), _itk_image(source)
     ordered = labels.transpose(2, 1, 0)
     copy = library.GetImageFromArray(ordered[0] if image.GetDimension() == 2 else ordered)
     if image.GetDimension() <= 3:

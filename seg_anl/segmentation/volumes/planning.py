@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.networks.nets import DynUNet
 from omegaconf import DictConfig
 from torch import nn
 
@@ -22,14 +21,13 @@ from seg_anl.records import UserError, write_json
 from seg_anl.records.foreign_files import read_json
 from seg_anl.records.ranges import Count, Positive, checked
 
-from ..monai_networks import build_monai_network, last_line, refuse_huge
+from ..monai_networks import build_monai_network, last_line, planned_dynunet
 from .labels import MOST_CLASSES, Labels
 from .preparation import Frame
 from .settings import PlannedSettings
 
 SHORTEST = 4  # voxels of an axis at the coarsest resolution
 PATCH_VOXELS = {2: 512**2, 3: 128**3}  # of a planned patch; what a GPU of 8 GB takes with the default filters
-MOST_FILTERS = {2: 512, 3: 320}
 MOST_VOXELS = 1 << 28  # of a patch
 
 Steps = list[list[int]]
@@ -108,8 +106,10 @@ def build_volume_model(
     name = settings.pop("name", None)
     if name == "nnunet":
         planned = checked(PlannedSettings, {"name": name, **settings}, "model")
-        refuse_huge(lambda: _dynunet(planned, channels, heads, spacing, patch))
-        return _dynunet(planned, channels, heads, spacing, patch)
+        kernels, strides = _asked_resolutions(planned.stages, spacing, patch)
+        # nnU-Net gives the coarsest of its outputs no weight.
+        supervised = max(0, len(strides) - 3) if planned.deep_supervision else 0
+        return planned_dynunet(planned, kernels, strides, channels=channels, classes=heads, supervised=supervised)
     network = settings.pop("network", None)
     built = build_monai_network(network, settings, heads, dimensions=len(patch), channels=channels)
     try:
@@ -122,36 +122,16 @@ def build_volume_model(
     return built.train()
 
 
-def _dynunet(
-    settings: PlannedSettings, channels: int, heads: int, spacing: Sequence[float], patch: Sequence[int]
-) -> nn.Module:
+def _asked_resolutions(asked: int | None, spacing: Sequence[float], patch: Sequence[int]) -> tuple[Steps, Steps]:
+    """:func:`planned_resolutions`, but for those that ``model.stages`` leaves out."""
     kernels, strides = planned_resolutions(spacing, patch)
     most = len(strides)
-    if settings.stages is not None:
-        if not 2 <= settings.stages <= most:
-            raise UserError(
-                f"model.stages must be from 2 to {most} for data.patch={list(patch)}, got {settings.stages}"
-            )
-        kernels, strides = [*kernels[: settings.stages - 1], kernels[-1]], strides[: settings.stages]
-    stages = len(strides)
-    if stages < 2:
+    if asked is not None and not 2 <= asked <= most:
+        raise UserError(f"model.stages must be from 2 to {most} for data.patch={list(patch)}, got {asked}")
+    if most < 2:
         raise UserError(f"data.patch={list(patch)} is too small to be halved once; take 8 voxels or more along an axis")
-    cap = settings.max_filters or MOST_FILTERS[len(patch)]
-    arguments: dict[str, Any] = {}
-    if settings.deep_supervision and stages > 3:  # nnU-Net gives the coarsest of its outputs no weight
-        arguments = {"deep_supervision": True, "deep_supr_num": stages - 3}
-    return DynUNet(
-        spatial_dims=len(patch),
-        in_channels=channels,
-        out_channels=heads,
-        kernel_size=kernels,
-        strides=strides,
-        upsample_kernel_size=strides[1:],
-        filters=[min(settings.base_filters * 2**i, cap) for i in range(stages)],
-        norm_name=("INSTANCE", {"affine": True}),
-        act_name=("leakyrelu", {"inplace": True, "negative_slope": 0.01}),
-        **arguments,
-    )
+    stages = asked or most
+    return [*kernels[: stages - 1], kernels[-1]], strides[:stages]
 
 
 @dataclass(frozen=True)

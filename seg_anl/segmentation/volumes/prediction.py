@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -53,9 +53,7 @@ def predict_volumes(
     plan = Plan.read(run.path / PLAN_FILE)
     cases = _cases(images, plan.suffixed)
     targets = {case.item: out / target_name(case.images[0], case.item) for case in cases}
-    existing = [path for path in targets.values() if path.exists()]
-    if existing and not overwrite:
-        raise UserError(f"{existing[0]} exists already; give --overwrite or another folder")
+    refuse_existing(targets.values(), overwrite=overwrite)
     data = checked(VolumeDataSettings, plain(config.data), "data")
     preparation = Preparation(plan.frame, plan.labels, data.intensity, data.window)
     failures = []
@@ -70,10 +68,22 @@ def predict_volumes(
                 failures.append(str(error))
             else:
                 write_labels(case.images[0], stored, targets[case.item])
-    for failure in failures:
-        print(f"seg-anl-predict: error: {' '.join(failure.split())}", file=sys.stderr)
+    print_failures(failures)
     print(f"{len(cases) - len(failures)} mask(s) in {out}")
     return not failures
+
+
+def refuse_existing(targets: Iterable[Path], *, overwrite: bool) -> None:
+    """Raise a UserError where a file to be written is there already, unless it may be replaced."""
+    existing = next((path for path in targets if path.exists()), None)
+    if existing is not None and not overwrite:
+        raise UserError(f"{existing} exists already; give --overwrite or another folder")
+
+
+def print_failures(failures: Iterable[str]) -> None:
+    """Name the files that got no mask, a line each, as errors of the command are."""
+    for failure in failures:
+        print(f"seg-anl-predict: error: {' '.join(failure.split())}", file=sys.stderr)
 
 
 @torch.inference_mode()

@@ -8,22 +8,11 @@ from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig
 
-from data_prep.mask_noise import MaskNoiseSettings
-from seg_anl.engine.settings import OptimSettings, RunSettings, checked_records, plain, top_level
+from seg_anl.engine.settings import plain
 from seg_anl.records import UserError
-from seg_anl.records.ranges import (
-    Count,
-    Fraction,
-    FractionBelowOne,
-    Interval,
-    NonNegative,
-    Number,
-    OpenFraction,
-    Positive,
-    checked,
-)
+from seg_anl.records.ranges import Count, Fraction, Interval, NonNegative, Number, Positive, checked
 
-from ..settings import CriterionSettings, criterion_settings
+from ..settings import DynUNetSettings, EvaluationSettings, ItemSettings, Settings, settings_of
 
 DATA_NAMES = ("nnunet", "volumes")
 RECORDS = ("predictions",)
@@ -34,7 +23,7 @@ Angle = Annotated[float, Interval(least=0, most=180)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class VolumeDataSettings:
+class VolumeDataSettings(ItemSettings):
     """The ``data`` group.
 
     Attributes:
@@ -47,7 +36,6 @@ class VolumeDataSettings:
         foreground: share of a batch's patches that hold a labeled voxel for certain.
         intensity, window: how gray values become what the network gets, see :func:`.preparation.scaled`.
         memory: how much of the prepared data is kept in memory, ``8GB``; the rest lies in files in ``cache``.
-        test_share, exclude, limit, tuning, exclude_file, weights_file: as of images.
     """
 
     name: Literal["nnunet", "volumes"]
@@ -62,12 +50,6 @@ class VolumeDataSettings:
     window: tuple[Number, Number] | None = None
     memory: Any = "8GB"
     cache: Any = None
-    test_share: OpenFraction = 0.2
-    exclude: Any = ()
-    limit: Count | None = None
-    tuning: FractionBelowOne = 0.0
-    exclude_file: Any = None
-    weights_file: Any = None
 
     def __post_init__(self) -> None:
         if (self.intensity == "window") != (self.window is not None):
@@ -91,13 +73,9 @@ class VolumeDataSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlannedSettings:
-    """The ``model`` group of a planned DynUNet, see :mod:`.planning`; None leaves it to the plan."""
+class PlannedSettings(DynUNetSettings):
+    """The ``model`` group of a planned DynUNet, see :mod:`.planning`."""
 
-    name: str
-    base_filters: Count = 32
-    max_filters: Count | None = None
-    stages: Count | None = None
     deep_supervision: bool = True
 
 
@@ -134,30 +112,15 @@ class VolumeAugmentationSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class VolumeEvaluationSettings:
-    """The headline is the mean over the ``last_k`` epochs; training images are evaluated every ``train_every``.
+class VolumeEvaluationSettings(EvaluationSettings):
+    """``surface`` adds HD95 and, at ``tolerance`` mm, the normalized surface Dice."""
 
-    ``surface`` adds HD95 and, at ``tolerance`` mm, the normalized surface Dice.
-    """
-
-    last_k: Count = 10
     train_every: Count = 5
     surface: bool = False
     tolerance: Positive = 1.0
 
 
-@dataclass(frozen=True)
-class VolumeSettings:
-    """All groups but ``loss`` and ``model``, which are checked by those who build from them."""
-
-    run: RunSettings
-    optim: OptimSettings
-    data: VolumeDataSettings
-    noise: MaskNoiseSettings
-    augmentation: VolumeAugmentationSettings
-    evaluation: VolumeEvaluationSettings
-    criterion: CriterionSettings
-    records: frozenset[str]
+VolumeSettings = Settings[VolumeDataSettings, VolumeAugmentationSettings, VolumeEvaluationSettings]
 
 
 def is_of_volumes(config: DictConfig) -> bool:
@@ -173,8 +136,7 @@ def read_volume_settings(config: DictConfig) -> VolumeSettings:
     """
     if "size" in config.data:
         raise UserError("data.size is for data of images, as is preset=small; of volumes take data.patch")
-    run, data = checked(RunSettings, top_level(config)), checked(VolumeDataSettings, plain(config.data), "data")
-    if run.channels_last:
+    if config.channels_last:
         raise UserError("channels_last=true is for data of images, not of volumes")
     model = plain(config.model)
     if model.get("name") == "nnunet":
@@ -183,13 +145,4 @@ def read_volume_settings(config: DictConfig) -> VolumeSettings:
         raise UserError(
             f"model.name={model.get('name')} is for data of images; of volumes take model=nnunet or model=monai"
         )
-    return VolumeSettings(
-        run=run,
-        optim=checked(OptimSettings, plain(config.optim), "optim"),
-        data=data,
-        noise=checked(MaskNoiseSettings, plain(config.noise), "noise"),
-        augmentation=checked(VolumeAugmentationSettings, plain(config.augmentation), "augmentation"),
-        evaluation=checked(VolumeEvaluationSettings, plain(config.evaluation), "evaluation"),
-        criterion=criterion_settings(config, data.weights_file),
-        records=checked_records(run.record, RECORDS, fold=run.fold),
-    )
+    return settings_of(config, VolumeDataSettings, VolumeAugmentationSettings, VolumeEvaluationSettings, RECORDS)
