@@ -25,6 +25,7 @@ from .run_directory import RunDirectory
 from .settings import LoopSettings, OptimSettings
 
 ALONE = "use runs_per_device=1"
+ROUNDING = 0.02  # share of an output's norm; networks that mix differ by about all of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +157,8 @@ class Stack:
             network.eval()
         for found, network, images in zip(self(inputs), self.networks, inputs, strict=True):
             expected = network(images)
-            if found.shape != expected.shape or not torch.allclose(found, expected, rtol=1e-2, atol=1e-3):
+            # As a whole: convolutions in TensorFloat-32 leave three digits, and of small elements fewer.
+            if found.shape != expected.shape or not (found - expected).norm() <= ROUNDING * expected.norm():
                 raise UserError(f"networks of this architecture cannot be trained side by side: {ALONE}")
         for network in self.networks:
             network.train(training)
