@@ -19,7 +19,7 @@ from seg_anl.losses import ScheduledLoss
 from seg_anl.records import MetricRow, UserError
 
 from .distribution import Process
-from .loop import Learner, Task
+from .loop import Learner, Task, compiled
 from .progress import Progress
 from .run_directory import RunDirectory
 from .settings import LoopSettings, OptimSettings
@@ -55,6 +55,8 @@ def fit_together(
     """
     if process.world_size > 1:
         raise UserError("runs_per_device works in one process: use runs_per_device=1 with torchrun")
+    if settings.graph:
+        raise UserError(f"graph=true is for one run at a time: {ALONE}")
     if optim.jacobian or any(training.loss.draws for training in trainings):
         # From one generator for all: what a run draws would depend on its neighbors.
         raise UserError(
@@ -108,7 +110,7 @@ def _objective(
             outputs = networks(inputs)
         return losses(outputs, targets)
 
-    return torch.compile(objective) if learners[0].settings.compile else objective
+    return compiled(objective) if learners[0].settings.compile else objective
 
 
 class Stack:
