@@ -85,6 +85,7 @@ def parts(session: Session, data: Path | None, dry: bool) -> Iterator[Part]:
     """What is to be done, first things first; each is asked for when those before it are through."""
     marked = [path for path in sorted((ROOT / "tests").rglob("test_*.py")) if "mark.cuda" in path.read_text("utf-8")]
     pytest = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not cuda" if dry else "cuda"]
+    marked = [path for path in marked if path.name == "test_cuda.py" or not dry]
     tests = {f"{path.parent.name} {path.stem}": [*pytest, str(path.relative_to(ROOT))] for path in marked}
     of_nnunet = {name: tests.pop(name) for name in list(tests) if name.startswith("nnunet ")}
     graphs = {"graph": [*tests["engine test_cuda"], "-k", "graph"]}
@@ -124,14 +125,16 @@ def _benchmarks(dry: bool) -> Iterator[tuple[str, list[str]]]:
         yield "cnn4", [trainers, *tiny, "--task", "classification", "--model", "cnn4", "--runs-per-device", "2"]
         return
     yield "losses compiled", [losses, "--losses", *MAIN_LOSSES, "--rounds", "10"]
-    classify = [trainers, "--task", "classification", "--channels-last", "--steps", "300", "--rounds", "3"]
+    trainer = [trainers, "--rounds", "3", "--loops", "ours"]
+    classify = [*trainer, "--task", "classification", "--channels-last", "--steps", "300"]
     for how in ("fp32", "bf16"):
         for also in ([], ["--graph"], ["--compile"], ["--compile", "--graph"]):
             yield " ".join(["cnn8", how, *also]), [*classify, "--precision", how, *also]
-    segment = [trainers, "--size", "256", "--base-filters", "32", "--max-filters", "512", "--steps", "100"]
-    for how in (["bf16"], ["bf16", "--compile"]):
-        yield " ".join(["masks", *how]), [*segment, "--rounds", "3", "--precision", *how]
+    segment = [*trainer, "--size", "256", "--base-filters", "32", "--max-filters", "512", "--steps", "100"]
+    for also in ([], ["--compile"]):
+        yield " ".join(["masks bf16", *also]), [*segment, "--precision", "bf16", *also]
     yield "cnn8 three at once", [*classify, "--precision", "bf16", "--runs-per-device", "3"]
+    yield "cnn8 fed as usual", [*classify, "--precision", "bf16", "--loops", "usual", "--workers", "8"]
     yield "losses eager", [losses, "--rounds", "5", "--no-compile"]
 
 

@@ -24,6 +24,8 @@ import statistics
 import tempfile
 from pathlib import Path
 
+LOOPS = ["bare", "ours", "usual"]
+
 
 def main() -> None:
     """The command line."""
@@ -37,6 +39,7 @@ def main() -> None:
     parser.add_argument("--channels-last", action="store_true")
     parser.add_argument("--compile", action="store_true", help="all loops; each compiles in an epoch that is not timed")
     parser.add_argument("--device", help="default: cuda where there is a GPU, else cpu")
+    parser.add_argument("--loops", nargs="+", choices=LOOPS, default=LOOPS, help="bare is always timed")
     parser.add_argument("--graph", action="store_true", help="a step as one CUDA graph (classification)")
     only = parser.add_argument_group("segmentation")
     only.add_argument("--size", type=int, default=64)
@@ -54,7 +57,7 @@ def main() -> None:
     subject = step_loops.classification(args) if args.task == "classification" else step_loops.segmentation(args)
     with tempfile.TemporaryDirectory() as folder:
         bench = step_loops.Bench(subject, args.steps, args.device, Path(folder))
-        loops = {"bare": bench.bare, "ours": bench.ours, "usual": bench.usual}
+        loops = {name: getattr(bench, name) for name in LOOPS if name in ("bare", *args.loops)}
         if args.runs_per_device > 1:
             loops[f"{args.runs_per_device} runs"] = lambda: bench.ours(args.runs_per_device)
         in_turns(loops, 1)  # warm up
