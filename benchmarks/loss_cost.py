@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timing import in_turns, median_ratio, now
+from timing import device_seconds, in_turns, median_ratio
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
@@ -63,8 +63,10 @@ class Batch:
         loss(self.logits, self.labels).backward()
 
     def seconds(self, loss: Loss) -> float:
-        """Wall time of one step, the device's work included."""
-        clock = time.process_time if self.how.cpu_time else lambda: now(self.how.device)
+        """Wall time of one step; on a GPU the device's own time, the mean of ten."""
+        if self.logits.is_cuda:
+            return device_seconds(lambda: self.step(loss))
+        clock = time.process_time if self.how.cpu_time else time.perf_counter
         start = clock()
         self.step(loss)
         return clock() - start

@@ -26,7 +26,7 @@ from classification.image_batches import training_batches
 from classification.networks import build_model as build_classifier
 from classification.settings import read_settings as classification_settings
 from data_prep.layouts import find_pairs
-from seg_anl.engine.batches import Batch, ResidentBatches
+from seg_anl.engine.batches import Batch, ResidentBatches, moved
 from seg_anl.engine.command import compose
 from seg_anl.engine.distribution import Process
 from seg_anl.engine.loop import PRECISIONS, Task, fit
@@ -74,6 +74,7 @@ def segmentation(args: argparse.Namespace) -> Subject:
         f"model.max_filters={args.max_filters}",
         f"precision={args.precision}",
         f"channels_last={args.channels_last}",
+        f"compile={args.compile}",
     ]
     config = compose("segmentation", overrides)
     given = read_settings(config)
@@ -99,7 +100,7 @@ def segmentation(args: argparse.Namespace) -> Subject:
 
     def usual(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         for sample in loader:
-            yield sample["image"].as_tensor().to(device), sample["mask"].as_tensor()[:, 0].to(device)
+            yield moved(sample["image"].as_tensor(), device), moved(sample["mask"].as_tensor()[:, 0], device)
 
     return Subject(
         f"segmentation, {batch} x 3 x {args.size} x {args.size}, "
@@ -110,8 +111,8 @@ def segmentation(args: argparse.Namespace) -> Subject:
         OptimSettings("adam", 1e-3),
         torch.randn(batch, 3, args.size, args.size),
         torch.randint(0, 2, (batch, args.size, args.size)),
-        resident.epoch,
-        usual,
+        lambda _: _steps(resident.epoch, args.steps),
+        lambda _: _steps(usual, args.steps),
     )
 
 
@@ -140,6 +141,8 @@ def classification(args: argparse.Namespace) -> Subject:
         f"batch_size={batch}",
         f"precision={args.precision}",
         f"channels_last={args.channels_last}",
+        f"compile={args.compile}",
+        f"graph={args.graph}",
         "augmentation.crop_padding=4",
         "augmentation.flip=0.5",
         "optim.l1=5.0e-5",
@@ -178,7 +181,7 @@ def classification(args: argparse.Namespace) -> Subject:
     )
 
     def usual(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        for inputs, target in itertools.islice(loader, args.steps):
+        for inputs, target in loader:
             yield inputs.to(device, non_blocking=True), target.to(device, non_blocking=True)
 
     return Subject(
@@ -189,9 +192,14 @@ def classification(args: argparse.Namespace) -> Subject:
         given.optim,
         torch.randn(batch, 3, 32, 32),
         torch.randint(0, 10, (batch,)),
-        lambda epoch: itertools.islice(resident.epoch(epoch), args.steps),
-        usual,
+        lambda _: _steps(resident.epoch, args.steps),
+        lambda _: _steps(usual, args.steps),
     )
+
+
+def _steps(epoch: Batches, count: int) -> Iterator[Batch]:
+    """So many batches, out of as many epochs as it takes."""
+    return itertools.islice(itertools.chain.from_iterable(map(epoch, itertools.count())), count)
 
 
 class Bench:
@@ -203,21 +211,27 @@ class Bench:
         self.precision, self.channels_last = str(config.precision), bool(config.channels_last)
         self.memory_format = torch.channels_last if self.channels_last else torch.contiguous_format
         self.bare_model = subject.network().to(device).to(memory_format=self.memory_format)
+        self.compiled = bool(config.compile)
         self.images = config.batch_size * steps
+        self.bare_step = torch.compile(self._bare_step) if self.compiled else self._bare_step
         self.runs = 0
 
     def bare(self) -> float:
         """Forward and backward alone."""
-        model, dtype = self.bare_model.train(), PRECISIONS[self.precision]
+        model = self.bare_model.train()
         inputs = self.subject.inputs.to(self.device).contiguous(memory_format=self.memory_format)
         target = self.subject.target.to(self.device)
         seconds: list[float] = []
         for batch, labels in self._timed(itertools.repeat((inputs, target), self.steps), seconds):
             model.zero_grad(set_to_none=True)
-            with torch.autocast(torch.device(self.device).type, dtype=dtype, enabled=dtype is not None):
-                output = model(batch)
-            F.cross_entropy(output.float(), labels).backward()
+            self.bare_step(batch, labels).backward()
         return self.images / seconds[0]
+
+    def _bare_step(self, inputs: Tensor, target: Tensor) -> Tensor:
+        dtype = PRECISIONS[self.precision]
+        with torch.autocast(torch.device(self.device).type, dtype=dtype, enabled=dtype is not None):
+            output = self.bare_model(inputs)
+        return F.cross_entropy(output.float(), target)
 
     def ours(self, runs: int = 1) -> float:
         """The project's loop, over so many networks at once."""
@@ -234,11 +248,12 @@ class Bench:
         seconds.append(now(self.device) - started)
 
     def _fit(self, batches: Batches, runs: int = 1) -> float:
-        """One epoch of the real loop; the time is of its steps, without evaluation and checkpoint."""
+        """One epoch of the real loop, the second where the first one compiles; the time is of its steps alone."""
         seconds: list[float] = []
         trainings = [self._training(batches, seconds if first else []) for first in [True] + [False] * (runs - 1)]
-        given = {"precision": self.precision, "channels_last": self.channels_last}
-        settings = checked(LoopSettings, {"epochs": 1, "progress": False, **given})
+        same = ("precision", "channels_last", "compile", "graph")
+        given = {name: self.subject.config[name] for name in same}
+        settings = checked(LoopSettings, {"epochs": 1 + self.compiled, "progress": False, "logger": None, **given})
         process = Process(torch.device(self.device))
         if runs == 1:
             (one,) = trainings

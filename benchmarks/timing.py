@@ -19,6 +19,21 @@ def now(device: str) -> float:
     return time.perf_counter()
 
 
+def device_seconds(step: Callable[[], object], steps: int = 10) -> float:
+    """Seconds of a GPU for one of several calls, however long the host takes to start them: they queue up behind a
+    kernel that does nothing for some 30 ms, between two events."""
+    import torch
+
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda._sleep(50_000_000)
+    start.record()
+    for _ in range(steps):
+        step()
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end) / 1000 / steps
+
+
 def in_turns(measures: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
     """Every measure's value in each round. Who begins alternates: what one leaves in the caches helps or hurts the
     next."""

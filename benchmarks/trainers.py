@@ -1,7 +1,7 @@
 """Images per second of the training loops, next to a bare forward and backward pass of the same network.
 
     python benchmarks/trainers.py --rounds 5
-    python benchmarks/trainers.py --size 256 --base-filters 32 --batch 16 --precision bf16 --device cuda
+    python benchmarks/trainers.py --size 256 --base-filters 32 --batch 16 --precision bf16 --device cuda --steps 300
     python benchmarks/trainers.py --task classification --rounds 5
     python benchmarks/trainers.py --task classification --model resnet34 --steps 390 --workers 8 --device cuda
     python benchmarks/trainers.py --task classification --model cnn4 --runs-per-device 4 --device cuda
@@ -24,6 +24,8 @@ import statistics
 import tempfile
 from pathlib import Path
 
+LOOPS = ["bare", "ours", "usual"]
+
 
 def main() -> None:
     """The command line."""
@@ -35,7 +37,10 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0, help="processes of the usual loop's DataLoader")
     parser.add_argument("--precision", choices=("bf16", "fp16", "fp32"), default="fp32")
     parser.add_argument("--channels-last", action="store_true")
+    parser.add_argument("--compile", action="store_true", help="all loops; each compiles in an epoch that is not timed")
     parser.add_argument("--device", help="default: cuda where there is a GPU, else cpu")
+    parser.add_argument("--loops", nargs="+", choices=LOOPS, default=LOOPS, help="bare is always timed")
+    parser.add_argument("--graph", action="store_true", help="a step as one CUDA graph (classification)")
     only = parser.add_argument_group("segmentation")
     only.add_argument("--size", type=int, default=64)
     only.add_argument("--base-filters", type=int, default=16)
@@ -52,12 +57,13 @@ def main() -> None:
     subject = step_loops.classification(args) if args.task == "classification" else step_loops.segmentation(args)
     with tempfile.TemporaryDirectory() as folder:
         bench = step_loops.Bench(subject, args.steps, args.device, Path(folder))
-        loops = {"bare": bench.bare, "ours": bench.ours, "usual": bench.usual}
+        loops = {name: getattr(bench, name) for name in LOOPS if name in ("bare", *args.loops)}
         if args.runs_per_device > 1:
             loops[f"{args.runs_per_device} runs"] = lambda: bench.ours(args.runs_per_device)
         in_turns(loops, 1)  # warm up
         rates = in_turns(loops, args.rounds)
-    print(f"\n{subject.title}, {args.precision}; {args.workers} workers in the usual loop; {args.rounds} rounds")
+    how = f"{args.precision}{', compiled' * args.compile}{', graph' * args.graph}"
+    print(f"\n{subject.title}, {how}; {args.workers} workers in the usual loop; {args.rounds} rounds")
     print(f"{machine(args.device)}\n")
     print("| loop | images per second (median) | ratio to bare (median of rounds) |")
     print("|---|---|---|")

@@ -9,9 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
+
+from seg_anl.engine.batches import moved
 
 from .settings import Augmentation
 
@@ -33,9 +36,17 @@ class Draws:
 
     def __getitem__(self, index: slice) -> Draws:
         """What was drawn for some of the images."""
-        return Draws(
-            *(None if drawn is None else drawn[..., index] for drawn in (self.offset, self.mirrored, self.angle))
-        )
+        return Draws(*(None if drawn is None else drawn[..., index] for drawn in self._each))
+
+    @staticmethod
+    def joined(parts: Sequence[Draws], device: torch.device) -> Draws:
+        """What was drawn for several batches, one behind the other, on ``device``."""
+        each = zip(*(part._each for part in parts), strict=True)
+        return Draws(*(None if drawn[0] is None else moved(torch.cat(drawn, dim=-1), device) for drawn in each))
+
+    @property
+    def _each(self) -> tuple[Tensor | None, ...]:
+        return self.offset, self.mirrored, self.angle
 
 
 @dataclass(frozen=True)
@@ -77,18 +88,19 @@ def apply(images: Tensor, draws: Draws) -> Tensor:
     if draws.angle is None:
         row = torch.arange(height, device=device)[None, :, None]
         column = torch.arange(width, device=device)[None, None, :]
-        inside = torch.ones((), dtype=torch.bool, device=device)
+        turned = torch.ones((), dtype=torch.bool, device=device)
     else:
         row, column = _rotated(draws.angle.to(device, non_blocking=True), height, width)
-        inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+        turned = (row == row.clamp(0, height - 1)) & (column == column.clamp(0, width - 1))
     if draws.mirrored is not None:
         mirrored = draws.mirrored.to(device, non_blocking=True)[:, None, None]
         column = torch.where(mirrored, width - 1 - column, column)
     if draws.offset is not None:
         down, right = draws.offset.to(device, non_blocking=True)[:, :, None, None]
         row, column = row + down, column + right
-        inside = inside & (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    source = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
+    nearest_row, nearest_column = row.clamp(0, height - 1), column.clamp(0, width - 1)
+    inside = turned & (row == nearest_row) & (column == nearest_column)
+    source = nearest_row * width + nearest_column
     source = source.expand(count, height, width).reshape(count, 1, -1).expand(-1, channels, -1)
     pixels = images.flatten(2).gather(2, source).view(images.shape)
     return pixels * inside.expand(count, height, width)[:, None]
@@ -110,6 +122,13 @@ def _rotated(angle: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
 
 def normalized(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """uint8 images ``(B, C, H, W)`` to float32: ``(images / 255 - mean) / std``, channel by channel."""
-    scale = torch.tensor([1 / (255 * s) for s in std]).to(images.device, non_blocking=True)
-    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]).to(images.device, non_blocking=True)
-    return torch.addcmul(shift[:, None, None], images, scale[:, None, None])
+    scale, shift = _scale_and_shift(tuple(mean), tuple(std), images.device)
+    return torch.addcmul(shift, images, scale)
+
+
+@cache
+@torch.inference_mode(False)
+def _scale_and_shift(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """``1 / (255 std)`` and ``-mean / std``, each ``(C, 1, 1)``: moved once, for each copy would stop a GPU's queue."""
+    scale = torch.tensor([1 / (255 * s) for s in std]).to(device)[:, None, None]
+    return scale, torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]).to(device)[:, None, None]

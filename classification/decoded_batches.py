@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from data_prep.pictures import refuse_depth
-from seg_anl.engine.batches import Batch
+from seg_anl.engine.batches import Batch, moved
 from seg_anl.engine.distribution import Process
 from seg_anl.engine.randomness import epoch_generator
 from seg_anl.records import UserError, item_hash
@@ -66,7 +66,7 @@ class FileBatches:
         """Normalized float32 images ``(B, 3, H, W)`` and int64 labels ``(B,)``."""
         self._order.epoch = epoch
         for positions, images in _batches(self._loader):
-            chosen = positions.to(self.device, non_blocking=True)
+            chosen = moved(positions, self.device)
             weights = () if self.weights is None else (self.weights[chosen],)
             images = normalized(images.to(self.device, non_blocking=True), self.mean, self.std)
             yield images, self.labels[chosen], *weights

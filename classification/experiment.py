@@ -26,8 +26,8 @@ from seg_anl.records import MetricRow, UserError
 from seg_anl.records.predictions import write_predictions
 
 from .accuracies import evaluation_scores, predict, predict_split, training_scores
-from .datasets import Dataset, FileImages, fingerprints, load_dataset
-from .image_batches import evaluation_samples, training_batches
+from .datasets import Dataset, FileImages, Split, fingerprints, load_dataset
+from .image_batches import evaluation_samples, on_device, training_batches
 from .methods import build_method
 from .networks import build_model, penultimate_features
 from .noise import noise_fingerprints, noise_name, noisy_labels
@@ -138,28 +138,33 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
         if self.first_run is not None:
             self.method.learn(self._first_probabilities(self.first_run, process))
         criterion = self.method.criterion(self.loss, epochs=self.settings.epochs, process=process)
-        batches = training_batches(self.data, self.given, process)
+        # Local, so that the device's memory is free again when this run has ended.
+        train = on_device(self.train, process.device)
+        tests = {name: on_device(split, process.device) for name, split in self.evaluated.items()}
+        batches = training_batches(replace(self.data, train=train), self.given, process)
         task = Task(
             batches.epoch,
             len(batches),
-            lambda model, epoch: self.evaluate(model, epoch, process),
+            lambda model, epoch: self.evaluate(model, epoch, process, tests, train),
             headline=(next(iter(data.tests)), "accuracy"),
             after_epoch=lambda model, epoch: self.method.after_epoch(model, epoch, self._drawn),
             state=self.method.state,
         )
         return criterion, task, self._noise_remark()
 
-    def evaluate(self, model: nn.Module, epoch: int, process: Process) -> Metrics:
+    def evaluate(
+        self, model: nn.Module, epoch: int, process: Process, tests: Mapping[str, Split], train: Split
+    ) -> Metrics:
         """Accuracies on the evaluation splits and, where due, on the training set; records on request."""
         metrics = {
             name: evaluation_scores(predict_split(model, split, self.samples, process), torch.from_numpy(split.labels))
-            for name, split in self.evaluated.items()
+            for name, split in tests.items()
         }
         every, last = self.given.evaluation.train_every, epoch + 1 == self.settings.epochs
         recording = self.recorder.due(epoch, "probabilities", "gradients", "dynamics")
         scoring = every and ((epoch + 1) % every == 0 or last)
         if scoring or recording:
-            predictions = predict_split(model, self.train, self.samples, process, keep_log_probs=recording)
+            predictions = predict_split(model, train, self.samples, process, keep_log_probs=recording)
             if scoring:
                 clean = None if self.clean is None else torch.from_numpy(self.clean)
                 metrics["train"] = training_scores(predictions, torch.from_numpy(self.train.labels), clean)

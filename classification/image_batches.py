@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from seg_anl.engine.batches import ResidentBatches
+from seg_anl.engine.batches import ResidentBatches, evaluated_at_once, placed
 from seg_anl.engine.distribution import Process
 
 from .crop_flip_rotate import CropFlipRotate, normalized
@@ -30,6 +31,11 @@ def training_batches(data: Dataset, settings: Settings, process: Process) -> Res
     return ResidentBatches(images, labels, augmentation, sizes, run.seed, process, weights)
 
 
+def on_device(split: Split, device: torch.device) -> Split:
+    """The split with images in memory where a GPU reads them without the host."""
+    return split if isinstance(split.images, FileImages) else replace(split, images=placed(split.images, device))
+
+
 def evaluation_samples(data: Dataset, settings: Settings, device: torch.device) -> Samples:
     """A function from a split to its images as a network is evaluated on them."""
 
@@ -38,7 +44,7 @@ def evaluation_samples(data: Dataset, settings: Settings, device: torch.device) 
         batches = (
             evaluation_batches(images, settings.augmentation, size, device, workers=workers)
             if isinstance(images, FileImages)
-            else (batch.to(device, non_blocking=True) for batch in images.split(size))
+            else evaluated_at_once(images, size, device)
         )
         for batch in batches:
             yield normalized(batch, data.mean, data.std)

@@ -13,6 +13,8 @@ from .randomness import epoch_generator
 
 # The share of a GPU's free memory that the data may take; beyond it they stay in the host's memory.
 RESIDENT_SHARE = 0.25
+# What a GPU evaluates at once, at least: 2048 images of 32 x 32. With fewer pixels it waits for the next call.
+PIXELS_AT_ONCE = 2**21
 
 
 Batch = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]
@@ -23,7 +25,8 @@ class BatchAugmentation(Protocol):
     """Random changes of whole batches, drawn on the CPU and made on the device."""
 
     def draw(self, count: int, generator: torch.Generator) -> Any:
-        """What happens to each of ``count`` images; may be cut with a slice over the images."""
+        """What happens to each of ``count`` images: a tensor ``(count, ...)``, or what can be cut with a slice over the
+        images like one and has ``joined(several, device)``."""
 
     def __call__(self, images: Tensor, targets: Tensor, draws: Any, /) -> tuple[Tensor, Tensor]:
         """uint8 images and their targets to what the network is given, changed as drawn."""
@@ -69,24 +72,45 @@ class ResidentBatches:
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """Augmented images and targets on the device."""
         order = torch.randperm(len(self.images), generator=epoch_generator(self.seed, epoch, "order"))
-        order = order.to(self.images.device)
-        # Drawn on the CPU for the whole batch: the same on every device and for any number of processes, and nothing
-        # waits for the device. The stream's name is that of the recorded runs.
+        order = moved(order[: sum(self.sizes)], self.images.device)
+        # Drawn on the CPU, batch after batch for all processes: the same on every device and for any number of them.
+        # Moved once: a step that copies nothing from the host never waits. The stream's name is that of recorded runs.
         generator = epoch_generator(self.seed, epoch, "augmentation 0")
-        for batch in order[: sum(self.sizes)].split(list(self.sizes)):
-            index = batch[self.of_batch]
-            draws = self.augmentation.draw(len(batch), generator)[self.of_batch]
-            images, targets = self.augmentation(
-                self.images[index].to(self.device, non_blocking=True),
-                self.targets[index].to(self.device, non_blocking=True),
-                draws,
+        drawn = [self.augmentation.draw(size, generator) for size in self.sizes]
+        whole = isinstance(drawn[0], Tensor)
+        draws = moved(torch.cat(drawn), self.device) if whole else drawn[0].joined(drawn, self.device)
+        start = 0
+        for batch in order.split(list(self.sizes)):
+            index, of_batch = batch[self.of_batch], draws[start : start + len(batch)][self.of_batch]
+            start += len(batch)
+            images, targets, *weights = (
+                moved(source[index], self.device)
+                for source in (self.images, self.targets, self.weights)
+                if source is not None
             )
-            weights = () if self.weights is None else (self.weights[index].to(self.device, non_blocking=True),)
-            yield images, targets, *weights
+            yield *self.augmentation(images, targets, of_batch), *weights  # type: ignore[misc]
+
+
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """``tensor`` on ``device``; from the host to a GPU without waiting for the copy."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()  # of what is not pinned CUDA would copy a part at a time, the host beside it
+    return tensor.to(device, non_blocking=True)
+
+
+def placed(data: Tensor, device: torch.device) -> Tensor:
+    """``data`` on ``device`` if they fit there, else in pinned memory of the host."""
+    return data.to(device) if _fits(data, device) else data.pin_memory()
+
+
+def evaluated_at_once(images: Tensor, least: int, device: torch.device) -> Iterator[Tensor]:
+    """``images`` ``(N, C, *S)`` in parts of ``least``, and of more where a GPU would wait, on ``device``."""
+    size = max(least, PIXELS_AT_ONCE // max(images.shape[2:].numel(), 1)) if device.type == "cuda" else least
+    return (moved(part, device) for part in images.split(size))
 
 
 def _fits(images: Tensor, device: torch.device) -> bool:
-    if device.type != "cuda":
+    if device.type != "cuda" or images.is_cuda:
         return True
     free, _ = torch.cuda.mem_get_info(device)
     return images.numel() < RESIDENT_SHARE * free

@@ -28,8 +28,10 @@ def save_checkpoint(path: Path, *, epoch: int, rows: list[MetricRow], parts: Map
         "epoch": epoch,
         "rows": [asdict(row) for row in rows],
         "random": random_states(),
-        **{name: _owned(part.state_dict()) for name, part in parts.items()},
+        **{name: _on_host(part.state_dict()) for name, part in parts.items()},
     }
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()  # once, for all the copies
     with written_aside(path) as aside:
         torch.save(state, aside)
 
@@ -126,12 +128,15 @@ def _check_rows(epoch: Any, rows: list[MetricRow]) -> None:
             raise ValueError("metrics that are no numbers")
 
 
-def _owned(state: Any) -> Any:
-    """``state`` with copies instead of tensors that are parts of larger ones, which would be saved whole."""
+def _on_host(state: Any) -> Any:
+    """``state`` with copies in the host's memory, which may still be on their way from a GPU, and copies instead of
+    tensors that are parts of larger ones, which would be saved whole."""
     if isinstance(state, Tensor):
+        if state.is_cuda:
+            return torch.empty_like(state, device="cpu", pin_memory=True).copy_(state, non_blocking=True)
         return state.clone() if state.untyped_storage().nbytes() > state.nbytes else state
     if isinstance(state, Mapping):
-        return {key: _owned(value) for key, value in state.items()}
+        return {key: _on_host(value) for key, value in state.items()}
     return state
 
 

@@ -131,6 +131,10 @@ def started(device: str) -> Iterator[Process]:
     """
     try:
         with _joined(_device(device)) as process:
+            if process.device.type == "cuda":
+                # Batches have one shape: the first one's convolutions are tried in every way, the others take the
+                # fastest. Not the same in every run, so that its rounding is not either.
+                torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
             yield process
     except RuntimeError as error:
         # A GPU's has a type of its own, the host's has not.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,11 +23,13 @@ from .optimization import add_l1_subgradient, build_optimizer, build_schedule
 from .progress import Progress
 from .run_directory import RunDirectory
 from .settings import LoopSettings, OptimSettings, listed
+from .step_graph import replayed
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 Objective = Callable[..., Tensor]
 """Inputs, target and perhaps weight of a batch to the value to minimize."""
+AnyObjective = TypeVar("AnyObjective", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -71,17 +73,22 @@ def fit(
     check_penalties(settings, optim, process)
     learner = Learner(model, loss, task, settings, optim, run, process)
     objective = _objective(learner)
+
+    def step(inputs: Tensor, *targets: Tensor) -> None:
+        learner.optimizer.zero_grad(set_to_none=True)
+        value = objective(learner.formatted(inputs), *targets)
+        learner.scaler.scale(value).backward()
+        learner.step(value)
+
     process.wait()
     first = learner.ledger.first_epoch
     progress = Progress(settings, first_epoch=first, steps=task.steps_per_epoch, visible=process.is_main)
-    with closing(learner.ledger), progress:
+    with closing(learner.ledger), progress, _stream(settings, process):
         for epoch in range(first, settings.epochs):
             learner.begin(epoch)
-            for inputs, *targets in task.batches(epoch):
-                learner.optimizer.zero_grad(set_to_none=True)
-                value = objective(learner.formatted(inputs), *targets)
-                learner.scaler.scale(value).backward()
-                learner.step(value)
+            one = replayed(step) if settings.graph and process.device.type == "cuda" else step
+            for batch in task.batches(epoch):
+                one(*batch)
                 progress.step()
             learner.finish(epoch)
             process.wait()
@@ -200,9 +207,22 @@ def finite_outputs(model: nn.Module) -> Iterator[Tensor]:
 
 
 def check_penalties(settings: LoopSettings, optim: OptimSettings, process: Process) -> None:
-    """Refuse a Jacobian penalty where gradients cannot be differentiated: compiled graphs, DistributedDataParallel."""
+    """Refuse a Jacobian penalty where gradients cannot be differentiated: compiled graphs, DistributedDataParallel; and
+    graphs of steps that are not the same each time."""
     if optim.jacobian and (settings.compile or process.world_size > 1):
         raise UserError("optim.jacobian works in one process without compilation: use compile=false, without torchrun")
+    if settings.graph and (
+        optim.jacobian or optim.name != "sgd" or settings.precision == "fp16" or process.world_size > 1
+    ):
+        raise UserError("graph=true works with optim=sgd in fp32 or bf16, without optim.jacobian, in one process")
+
+
+def _stream(settings: LoopSettings, process: Process) -> AbstractContextManager[Any]:
+    """The stream that training runs on: with graphs one of its own, on which alone they can be captured."""
+    if not settings.graph or process.device.type != "cuda":
+        return nullcontext()
+    torch.cuda.synchronize()
+    return torch.cuda.stream(torch.cuda.Stream(process.device))
 
 
 def _objective(learner: Learner) -> Objective:
@@ -216,4 +236,10 @@ def _objective(learner: Learner) -> Objective:
             value = value + jacobian / 2 * squared_jacobian_norm(inputs, output)
         return value
 
-    return torch.compile(objective) if learner.settings.compile else objective
+    return compiled(objective) if learner.settings.compile else objective
+
+
+def compiled(objective: AnyObjective) -> AnyObjective:
+    """``objective`` compiled anew: of one function in several runs of a process the compiler would give up."""
+    torch.compiler.reset()
+    return torch.compile(objective)

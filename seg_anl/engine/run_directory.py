@@ -39,6 +39,7 @@ PLACE_SETTINGS = (
     "device",
     "workers",
     "runs_per_device",
+    "graph",
     "progress",
     "logger",
     "data.memory",

@@ -37,6 +37,7 @@ class LoopSettings:
         precision: ``fp32``, ``bf16`` or ``fp16`` (autocast; the loss is computed in float32 in any case).
         channels_last: memory format of network and images.
         compile: hand network and loss to ``torch.compile``.
+        graph: on a GPU, start a step as one CUDA graph; on other devices it changes nothing.
         checkpoint_every: epochs between checkpoints; a killed run repeats at most that many.
         progress: show a progress bar.
         logger: where the curves go beside metrics.csv: one of :data:`LOGGERS`, a list of them, or None.
@@ -46,6 +47,7 @@ class LoopSettings:
     precision: Precision = "fp32"
     channels_last: bool = False
     compile: bool = False
+    graph: bool = False
     checkpoint_every: Count = 1
     progress: bool = True
     logger: Any = "tensorboard"

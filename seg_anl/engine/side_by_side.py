@@ -19,12 +19,13 @@ from seg_anl.losses import ScheduledLoss
 from seg_anl.records import MetricRow, UserError
 
 from .distribution import Process
-from .loop import Learner, Task
+from .loop import Learner, Task, compiled
 from .progress import Progress
 from .run_directory import RunDirectory
 from .settings import LoopSettings, OptimSettings
 
 ALONE = "use runs_per_device=1"
+ROUNDING = 0.02  # share of an output's norm; networks that mix differ by about all of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +55,8 @@ def fit_together(
     """
     if process.world_size > 1:
         raise UserError("runs_per_device works in one process: use runs_per_device=1 with torchrun")
+    if settings.graph:
+        raise UserError(f"graph=true is for one run at a time: {ALONE}")
     if optim.jacobian or any(training.loss.draws for training in trainings):
         # From one generator for all: what a run draws would depend on its neighbors.
         raise UserError(
@@ -107,7 +110,7 @@ def _objective(
             outputs = networks(inputs)
         return losses(outputs, targets)
 
-    return torch.compile(objective) if learners[0].settings.compile else objective
+    return compiled(objective) if learners[0].settings.compile else objective
 
 
 class Stack:
@@ -156,7 +159,8 @@ class Stack:
             network.eval()
         for found, network, images in zip(self(inputs), self.networks, inputs, strict=True):
             expected = network(images)
-            if found.shape != expected.shape or not torch.allclose(found, expected, rtol=1e-2, atol=1e-3):
+            # As a whole: convolutions in TensorFloat-32 leave three digits, and of small elements fewer.
+            if found.shape != expected.shape or not (found - expected).norm() <= ROUNDING * expected.norm():
                 raise UserError(f"networks of this architecture cannot be trained side by side: {ALONE}")
         for network in self.networks:
             network.train(training)

@@ -156,7 +156,16 @@ def labeled_log_probs(logits: Tensor, labels: Tensor) -> LabeledLogProbs:
 
 
 def _labeled(log_probs: Tensor, labels: Tensor) -> LabeledLogProbs:
-    return LabeledLogProbs(log_probs, labels, log_probs.gather(1, labels.unsqueeze(1)).squeeze(1))
+    index = labels.unsqueeze(1)
+    if torch.compiler.is_compiling() and log_probs.is_cuda:
+        return LabeledLogProbs(log_probs, labels, chosen_in_a_sum(log_probs, index))
+    return LabeledLogProbs(log_probs, labels, log_probs.gather(1, index).squeeze(1))
+
+
+def chosen_in_a_sum(log_probs: Tensor, index: Tensor) -> Tensor:
+    """As ``log_probs.gather(1, index).squeeze(1)`` for the compiler, which puts a sum into the kernel of the others."""
+    classes = torch.arange(log_probs.shape[1], device=log_probs.device).view(-1, *(1,) * (log_probs.ndim - 2))
+    return torch.where(classes == index, log_probs, 0).sum(dim=1)
 
 
 def labeled_logits(

@@ -25,7 +25,10 @@ class LossOptimizer:
         self, loss: nn.Module, network_optimizer: torch.optim.Optimizer, *, learning_rate: float, scaler: Any = None
     ) -> None:
         self.parameters = list(loss.parameters())
-        self.adam = torch.optim.Adam(self.parameters, lr=learning_rate)
+        # Fused, a scaler's check for overflow stays on the GPU; else every step would wait for it.
+        self.adam = torch.optim.Adam(
+            self.parameters, lr=learning_rate, fused=all(parameter.is_cuda for parameter in self.parameters)
+        )
         self.scaler = scaler
         network_optimizer.register_step_pre_hook(self._follow)
 

@@ -7,6 +7,10 @@ import torch.nn.functional as F
 from monai.metrics import compute_dice
 from torch import Tensor
 
+from seg_anl.engine.batches import moved
+
+IMAGES_AT_ONCE = 64  # whose classes are written out, 16 bytes a pixel and class
+
 
 def dice_per_image(predicted: Tensor, truth: Tensor, classes: int) -> Tensor:
     """Dice of every image, the mean over foreground classes, ``(N,)``.
@@ -20,13 +24,17 @@ def dice_per_image(predicted: Tensor, truth: Tensor, classes: int) -> Tensor:
     def one_hot(labels: Tensor) -> Tensor:
         return F.one_hot(labels.long(), classes).movedim(-1, 1)
 
-    values = compute_dice(one_hot(predicted), one_hot(truth), include_background=False, ignore_empty=False)
-    return values.mean(dim=1)
+    parts = zip(predicted.split(IMAGES_AT_ONCE), truth.split(IMAGES_AT_ONCE), strict=True)
+    values = [
+        compute_dice(one_hot(found), one_hot(true), include_background=False, ignore_empty=False)
+        for found, true in parts
+    ]
+    return torch.cat(values).mean(dim=1)
 
 
 def dice_scores(predicted: Tensor, truth: Tensor, classes: int) -> dict[str, float]:
     """``dice`` (mean over images) and ``dice_pooled`` (one ratio over all pixels, the mean over foreground classes)."""
-    truth = truth.to(predicted.device)
+    truth = moved(truth, predicted.device)
     pooled = []
     for label in range(1, classes):
         p, t = predicted == label, truth == label

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from seg_anl.engine.batches import evaluated_at_once, moved
 from seg_anl.engine.checkpoint import load_model
 from seg_anl.engine.run_directory import RunDirectory
 from seg_anl.engine.settings import plain
@@ -70,22 +71,22 @@ def load_run_model(
 
 def predict_labels(model: nn.Module, images: Tensor, device: torch.device) -> Tensor:
     """Class indices ``(N, H, W)`` uint8, on ``device``, of uint8 images ``(N, 3, H, W)``."""
-    batches = (batch.to(device, non_blocking=True) for batch in images.split(PREDICTION_BATCH))
+    batches = evaluated_at_once(images, PREDICTION_BATCH, device)
     return torch.cat([model(normalized(batch)).argmax(dim=1).to(torch.uint8) for batch in batches])
 
 
 def predict_probabilities(model: nn.Module, images: Tensor, device: torch.device) -> Iterator[Tensor]:
     """Class probabilities ``(C, H, W)`` float16 of each of the uint8 images ``(N, 3, H, W)``."""
-    for batch in images.split(PREDICTION_BATCH):
-        yield from model(normalized(batch.to(device, non_blocking=True))).float().softmax(dim=1).half()
+    for batch in evaluated_at_once(images, PREDICTION_BATCH, device):
+        yield from model(normalized(batch)).float().softmax(dim=1).half()
 
 
 def predict_losses(model: nn.Module, images: Tensor, masks: Tensor, device: torch.device) -> Tensor:
     """The cross entropy ``(N,)`` of each image, its mean over the pixels; masks are uint8 ``(N, H, W)``."""
     losses = []
     for batch, labels in zip(images.split(PREDICTION_BATCH), masks.split(PREDICTION_BATCH), strict=True):
-        logits = model(normalized(batch.to(device, non_blocking=True))).float()
-        pixels = F.cross_entropy(logits, labels.to(device).long(), reduction="none")
+        logits = model(normalized(moved(batch, device))).float()
+        pixels = F.cross_entropy(logits, moved(labels, device).long(), reduction="none")
         losses.append(pixels.mean(dim=(1, 2)))
     return torch.cat(losses)
 

@@ -181,7 +181,7 @@ def test_normalized_equals_to_tensor_and_normalize() -> None:
     torch.testing.assert_close(result, torch.stack([expected, expected]), rtol=0, atol=1e-6)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.cuda
 def test_a_gpu_is_never_waited_for_and_agrees_with_the_cpu() -> None:
     images, labels = pictures(64), torch.arange(64)
     transform = CropFlipRotate(Augmentation(crop_padding=4, flip=0.5, rotation=20.0), *HALF)

@@ -9,10 +9,11 @@ import re
 import resource
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from seg_anl.engine import step_graph
 from seg_anl.engine.checkpoint import load_checkpoint, load_model, read_checkpoint, save_checkpoint
 from seg_anl.engine.distribution import Process
 from seg_anl.engine.loggers import TensorBoard
@@ -89,6 +91,33 @@ def test_steps_are_those_written_out_by_hand(tmp_path: Path) -> None:
     train = [row.values for row in rows if row.split == "train"]
     assert [row["lr"] for row in train] == pytest.approx([0.5, 0.4, 0.32])
     assert [row["loss"] for row in train] == pytest.approx([sum(losses[i : i + 3]) / 3 for i in (0, 3, 6)], rel=1e-4)
+
+
+def test_a_replayed_step_takes_each_batch_as_the_plain_step_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a graph that calls the step in place of a GPU, which no test on a CPU has."""
+    captured = []
+
+    def of_held(step: Callable[..., None], held: list[Tensor]) -> Callable[[], None]:
+        captured.append(held)
+        return lambda: step(*held)
+
+    monkeypatch.setattr(step_graph, "_captured", of_held)
+    batches = [(torch.full((3,), float(i)), torch.tensor([i])) for i in range(6)] + [(torch.ones(2), torch.ones(1))]
+    found: list[list[Tensor]] = []
+    step = step_graph.replayed(lambda *batch: found.append([one.clone() for one in batch]))
+    for batch in batches:
+        step(*batch)
+    for some, batch in zip(found, batches, strict=True):
+        assert all(torch.equal(*pair) for pair in zip(some, batch, strict=True))
+    assert len(captured) == 1
+    assert batches[3][0].eq(3).all()  # captured, and not written over by the later ones
+
+
+@pytest.mark.parametrize("changed", [{"jacobian": 0.1}, {"name": "adam"}])
+def test_a_graph_of_steps_that_differ_is_refused(tmp_path: Path, changed: dict[str, Any]) -> None:
+    settings = LoopSettings(epochs=1, progress=False, graph=True)
+    with pytest.raises(UserError, match="graph=true works with optim=sgd"):
+        fit(network(), build_loss("ce"), task(), settings, replace(SGD, **changed), opened(tmp_path), CPU)
 
 
 def test_the_jacobian_penalty_pulls_a_linear_map_to_zero(tmp_path: Path) -> None:
