@@ -49,6 +49,7 @@ from .soft_labels import SoftLabels
 from .training_cases import inverse_frequency, label_counts, weights_of_cases
 
 CHECKPOINT_KEY = "seg_anl"  # next to nnU-Net's own keys, which its predictor reads by name
+ANNOTATIONS = "gt_segmentations"  # nnU-Net's copy of labelsTr among the preprocessed data
 NOISE_KEY = "annotation_noise"  # in the dataset.json of a dataset that seg-anl-noise made
 NNUNET_ATTRIBUTES = {
     "epochs": "num_epochs",
@@ -117,7 +118,7 @@ class RobustLossTrainer(nnUNetTrainer):
             self.variant = type(self).__name__ + variant_suffix(self.own_loss(), *chosen)
             self.case_weights = None
             if self.label_choice.weights is not None:
-                annotations = Path(nnUNet_preprocessed) / plans["dataset_name"] / "gt_segmentations"
+                annotations = Path(nnUNet_preprocessed) / plans["dataset_name"] / ANNOTATIONS
                 self.case_weights = weights_of_cases(
                     self.label_choice.weights, annotations, dataset_json["file_ending"]
                 )
@@ -246,11 +247,12 @@ class RobustLossTrainer(nnUNetTrainer):
         training.identifiers = self._that_count(training.identifiers)
         if self.label_choice.soft is None:
             return training, validation
+        annotations = Path(self.preprocessed_dataset_folder_base) / ANNOTATIONS
         if self.local_rank == 0:
-            self._soft_labels().preprocessed(training)
+            self._soft_labels().preprocessed(training, annotations)
         if self.is_ddp:
             distributed.barrier()
-        return self._soft_labels().preprocessed(training), validation
+        return self._soft_labels().preprocessed(training, annotations), validation
 
     def get_training_transforms(self, *arguments: Any, **keywords: Any) -> Any:
         """nnU-Net's augmentation, through which soft labels go along where there are some."""

@@ -41,8 +41,10 @@ class SoftLabels:
 
     Attributes:
         source: holds ``CASE.npz`` or ``CASE.npy`` of shape ``(C, *spatial)``, the axes as nnU-Net's reader has them and
-            as ``nnUNetv2_predict --save_probabilities`` writes them (C: all classes, or the regions); or, for one
-            foreground class, an image file of the data set's own kind: values from 0 to 1, of pictures 0 to 255.
+            as ``nnUNetv2_predict --save_probabilities`` writes them, or reversed, as ``seg-anl-prep raters`` writes
+            those of NIfTI files: the shape tells, else the labels. C: all classes, or the regions; unlabeled elements
+            hold the ignore label in all channels. Or, for one foreground class, an image file of the data set's own
+            kind: values from 0 to 1, of pictures 0 to 255.
         plans_manager, configuration_manager, label_manager: nnU-Net's, of the training.
         file_ending: of the data set.
     """
@@ -58,21 +60,30 @@ class SoftLabels:
         """The number of foreground classes, or of regions."""
         return int(self.label_manager.num_segmentation_heads) - (not self.label_manager.has_regions)
 
-    def preprocessed(self, dataset: Any) -> WithProbabilities:
+    @property
+    def _reader(self) -> Any:
+        return self.plans_manager.image_reader_writer_class
+
+    def preprocessed(self, dataset: Any, annotations: Path) -> WithProbabilities:
         """A data set of nnU-Net with the probabilities of its cases, which are kept in a folder beside its own.
+
+        Args:
+            dataset: nnU-Net's, preprocessed.
+            annotations: nnU-Net's folder of label files as they were.
 
         Raises:
             UserError: naming the first file that is missing, damaged, of another size or no probabilities.
         """
-        kept = Path(dataset.source_folder)
+        own = Path(dataset.source_folder)
         mark = hashlib.sha256(str(self.source.resolve()).encode()).hexdigest()[:8]
-        kept = make_directory(kept.with_name(f"{kept.name}_soft_{mark}"))
+        kept = make_directory(own.with_name(f"{own.name}_soft_{mark}"))
         for case in dataset.identifiers:
             source, target = self._find(case), kept / f"{case}.b2nd"
-            image, _, _, properties = dataset.load_case(case)
-            newest = max(source.stat().st_mtime, (Path(dataset.source_folder) / f"{case}.pkl").stat().st_mtime)
+            newest = max(path.stat().st_mtime for path in (source, own / f"{case}.pkl"))
             if not target.exists() or target.stat().st_mtime <= newest:
-                self._write(self._resampled(source, properties, image.shape[1:]), target)
+                image, _, _, properties = dataset.load_case(case)
+                probabilities = self.read(source, annotations / f"{case}{self.file_ending}")
+                self._write(self._resampled(probabilities, properties, image.shape[1:]), target)
         return WithProbabilities(dataset, kept)
 
     def through(self, transforms: BasicTransform, images: int) -> BasicTransform:
@@ -81,8 +92,10 @@ class SoftLabels:
         end = _InPlaceOfLabels(regions=self.label_manager.has_regions, ignored=ignored)
         return ComposeTransforms([_OutOfImage(images), transforms, end])
 
-    def read(self, path: Path) -> NDArray[np.float32]:
+    def read(self, path: Path, annotation: Path) -> NDArray[np.float32]:
         """The probabilities of the foreground, ``(channels, *spatial)`` with three spatial axes.
+
+        With an ignore label, what is unlabeled comes first, 1 or 0, and the probabilities are 0 there.
 
         Raises:
             UserError: naming the file.
@@ -91,28 +104,46 @@ class SoftLabels:
             array, _ = read_array(path, *[name for name in ARRAYS if has_array(path, name)][:1])
             array = array[:, None] if array.ndim == 3 else array
         else:
-            check_regular(path)
-            reader = self.plans_manager.image_reader_writer_class()
-            try:
-                array = reader.read_images([str(path)])[0]
-            except Exception as error:  # readers raise what their libraries raise; all of it is about this file
-                raise UserError(f"{path}: cannot be read: {' '.join(str(error).split())[:200]}") from error
-            array = array / 255 if isinstance(reader, NaturalImage2DIO) else array
-        array = array.astype(np.float32)
-        heads = int(self.label_manager.num_segmentation_heads)
-        if array.ndim != 4 or len(array) not in {heads, self.channels}:
-            expected = f"{heads} regions" if self.label_manager.has_regions else f"{heads} classes"
-            raise UserError(f"{path}: shape {array.shape}; expected probabilities of {expected}, (C, *spatial)")
-        if not (np.isfinite(array).all() and array.min() >= -TOLERANCE and array.max() <= 1 + TOLERANCE):
-            raise UserError(f"{path}: values from {array.min():.4g} to {array.max():.4g}, no probabilities")
+            array = self._read_image(path)
+            array = array / 255 if self._reader is NaturalImage2DIO else array
+        labels, heads = self._read_image(annotation)[0], int(self.label_manager.num_segmentation_heads)
+        reversed_axes = array.transpose(0, *range(array.ndim - 1, 0, -1))
+        arranged = [order for order in (array, reversed_axes) if order.shape[1:] == labels.shape]
+        if not arranged or len(array) not in {heads, self.channels}:
+            parts = "regions" if self.label_manager.has_regions else "classes"
+            raise UserError(f"{path}: shape {array.shape}; expected {heads} {parts} of {labels.shape}")
+        best = max(arranged, key=lambda order: np.mean((order[-self.channels :].sum(axis=0) > 0.5) == (labels > 0)))
+        array = np.array(best, dtype=np.float32)  # a copy
+        unlabeled = np.zeros(labels.shape, bool)
+        if self.label_manager.ignore_label is not None:
+            unlabeled = (array == self.label_manager.ignore_label).all(axis=0)
+            array[:, unlabeled] = 0
+        self._check(path, array[:, ~unlabeled])
+        array = array[-self.channels :]
+        return array if self.label_manager.ignore_label is None else np.concatenate((unlabeled[None], array))
+
+    def _check(self, path: Path, values: NDArray[np.float32]) -> None:
+        """Refuse what is no probability, or no distribution over the classes, ``(C, elements)``."""
+        if not values.size:
+            return
+        least, most = values.min(), values.max()
+        if not (least >= -TOLERANCE and most <= 1 + TOLERANCE):  # NaN neither
+            raise UserError(f"{path}: values from {least:.4g} to {most:.4g}, no probabilities")
         if not self.label_manager.has_regions:
-            total = array.sum(axis=0)
-            if len(array) < heads:
+            total = values.sum(axis=0)
+            if len(values) == self.channels:
                 total = np.maximum(total, 1)  # the background has the rest
-            worst = float(total.flat[np.argmax(np.abs(total - 1))])
-            if abs(worst - 1) > TOLERANCE * heads:
+            worst = float(total[np.argmax(np.abs(total - 1))])
+            if abs(worst - 1) > TOLERANCE * len(values):
                 raise UserError(f"{path}: the classes of an element sum to {worst:.3f}, not to 1; no probabilities")
-        return array[-self.channels :].clip(0, 1)
+
+    def _read_image(self, path: Path) -> Any:
+        """One file by nnU-Net's reader, ``(C, *spatial)``."""
+        check_regular(path)
+        try:
+            return self._reader().read_images([str(path)])[0]
+        except Exception as error:  # readers raise what their libraries raise; all of it is about this file
+            raise UserError(f"{path}: cannot be read: {' '.join(str(error).split())[:200]}") from error
 
     def _find(self, case: str) -> Path:
         endings = (".npz", ".npy", *([self.file_ending] if self.channels == 1 else []))
@@ -121,19 +152,18 @@ class SoftLabels:
             raise UserError(f"{SOFT_VARIABLE}={self.source}: no {case}{' or '.join(endings)} in it")
         return found[0]
 
-    def _resampled(self, path: Path, properties: dict[str, Any], shape: Sequence[int]) -> NDArray[np.float32]:
-        """As nnU-Net preprocesses an image: transposed, cropped, resampled, but as it resamples probabilities."""
+    def _resampled(
+        self, probabilities: NDArray[np.float32], properties: dict[str, Any], shape: Sequence[int]
+    ) -> NDArray[np.float32]:
+        """As nnU-Net preprocesses an image, transposed, cropped, resampled; but linearly, as it does probabilities."""
         forward = self.plans_manager.transpose_forward
-        probabilities = self.read(path).transpose([0, *[axis + 1 for axis in forward]])
-        if probabilities.shape[1:] != tuple(properties["shape_before_cropping"]):
-            expected = [properties["shape_before_cropping"][list(forward).index(axis)] for axis in range(3)]
-            raise UserError(f"{path}: shape {self.read(path).shape[1:]}, but its image has {tuple(map(int, expected))}")
         inside = (slice(None), *(slice(*bounds) for bounds in properties["bbox_used_for_cropping"]))
         spacing = [properties["spacing"][axis] for axis in forward]
         wanted = list(self.configuration_manager.spacing)
         wanted = [*spacing[: len(spacing) - len(wanted)], *wanted]  # a 2-D configuration keeps that of slices
         resample = self.configuration_manager.resampling_fn_probabilities
-        return np.asarray(resample(probabilities[inside], shape, spacing, wanted))
+        turned = probabilities.transpose([0, *[axis + 1 for axis in forward]])
+        return np.asarray(resample(turned[inside], shape, spacing, wanted))
 
     def _write(self, probabilities: NDArray[np.float32], target: Path) -> None:
         halved = np.ascontiguousarray(probabilities.clip(0, 1), dtype=np.float16)
@@ -194,8 +224,8 @@ class _OutOfImage(BasicTransform):
 class _InPlaceOfLabels(BasicTransform):
     """The probabilities in the form that the criterion takes, at each resolution that the labels have.
 
-    A lower resolution has the mean over the pixels that it stands for, of those with a label. What is unlabeled by
-    nnU-Net's labels is so here.
+    A lower resolution has the mean over the pixels that it stands for, of those with a label. Unlabeled is what
+    nnU-Net's labels or the probabilities leave so.
     """
 
     def __init__(self, *, regions: bool, ignored: int | None) -> None:
@@ -208,23 +238,26 @@ class _InPlaceOfLabels(BasicTransform):
         if probabilities is None:
             raise UserError(f"{SOFT_VARIABLE}: a transform of this trainer takes labels alone, no probabilities")
         each = labels if isinstance(labels, list) else [labels]
-        known = 1 - self._unlabeled(each[0]).float()
+        known = torch.ones_like(probabilities[:1])
+        if self.ignored is not None:
+            share, probabilities = 1 - probabilities[:1], probabilities[1:]  # interpolated at borders, as both are
+            probabilities = probabilities / share.clamp(min=0.5)
+            known = ((share >= 0.5) & ~self._unlabeled(each[0])).float()
         targets = [self._target(probabilities * known, known, level) for level in each]
         return {**data_dict, "segmentation": targets if isinstance(labels, list) else targets[0]}
 
     def _unlabeled(self, labels: Tensor) -> Tensor:
-        if self.ignored is None:
-            return torch.zeros_like(labels[:1], dtype=torch.bool)
-        return labels[-1:] != 0 if self.regions else labels[:1] == self.ignored
+        return labels[-1:] != 0 if self.regions else torch.eq(labels[:1], self.ignored or 0)
 
     def _target(self, known_probabilities: Tensor, known: Tensor, labels: Tensor) -> Tensor:
         size = labels.shape[1:]
-        present = _averaged(known_probabilities, size) / _averaged(known, size).clamp(min=1e-6)
-        present, unlabeled = present.clamp(0, 1), self._unlabeled(labels)
-        if self.regions:
-            return present if self.ignored is None else torch.cat((present, unlabeled.float()))
-        target = torch.cat(((1 - present.sum(dim=0, keepdim=True)).clamp(min=0), present))
-        return target if self.ignored is None else torch.where(unlabeled, float(self.ignored), target)
+        share = _averaged(known, size)
+        present = (_averaged(known_probabilities, size) / share.clamp(min=1e-6)).clamp(0, 1)
+        target = present if self.regions else torch.cat(((1 - present.sum(0, keepdim=True)).clamp(min=0), present))
+        if self.ignored is None:
+            return target
+        unlabeled = self._unlabeled(labels) | (share == 0)
+        return torch.cat((target, unlabeled.float())) if self.regions else target.where(~unlabeled, float(self.ignored))
 
 
 def _averaged(volume: Tensor, size: Sequence[int]) -> Tensor:
