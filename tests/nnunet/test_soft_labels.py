@@ -246,7 +246,6 @@ def test_nnunets_own_command_with_soft_labels_weights_and_class_weights(
     of_labels = {
         "SEG_ANL_SOFT": written(tmp_path / "mean3", {case: 0.1 + 0.8 * mask for case, mask in masks.items()}),
         "SEG_ANL_WEIGHTS": str(table),
-        "nnUNet_n_proc_DA": "1",  # augmentation in another process
     }
     process = isic.start(NNUNET_TRAIN, *train, **settings, **of_labels)
     assert process.stdout is not None
@@ -258,7 +257,9 @@ def test_nnunets_own_command_with_soft_labels_weights_and_class_weights(
     status, _, errors = isic.run(NNUNET_TRAIN, *train, "--c", **settings)
     assert status == 2
     assert "SEG_ANL_SOFT and SEG_ANL_WEIGHTS as it has them" in errors
-    log = isic.succeed(NNUNET_TRAIN, *train, "--c", **settings, **of_labels)
+    log = isic.succeed(
+        NNUNET_TRAIN, *train, "--c", **settings, **of_labels | {"nnUNet_n_proc_DA": "1"}
+    )  # in another process
     assert "Epoch 1" in log
     assert "Epoch 0" not in log
     assert re.search(r"class weights 0\.\d+ [1-9]", log)
