@@ -200,11 +200,11 @@ def _by_ray(made: Sequence[Training], settings: dict[str, Any], _: str) -> Itera
     import ray
 
     try:
-        ray.init(**settings["init"])
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise UserError(f"Ray does not start: {str(error).strip().splitlines()[0]}") from error
-    try:
-        begin = ray.remote(**settings["remote"])(_train)
+        try:
+            ray.init(**settings["ray"]["init"])
+        except Exception as error:  # of any kind, by what of a cluster is missing
+            raise UserError(f"Ray does not start: {_first_line(error)}") from error
+        begin = ray.remote(**settings["ray"]["remote"])(_train)
         waiting = {begin.remote(training): training for training in made}
         while waiting:
             ((done,), _others) = ray.wait(list(waiting), num_returns=1)

@@ -14,8 +14,8 @@ from seg_anl.records import UserError
 
 from .conftest import OURS, NNUNet
 
-SHORT = "epochs=2 iterations=2 validation_iterations=1"
-NAME = "-epochs=2-iterations=2-validation_iterations=1"
+SHORT = "epochs=2 iterations=1 validation_iterations=1"
+NAME = "-epochs=2-iterations=1-validation_iterations=1"
 
 
 @pytest.fixture
@@ -76,14 +76,14 @@ def test_one_of_two_folds_is_killed_and_goes_on_under_submitit(isic: NNUNet, tmp
     process = isic.start(OURS, *arguments, *after, **settings)
     model = f"nnUNetTrainerMAE{NAME}__nnUNetPlans__2d"
     log = tmp_path / "Dataset501_ISIC" / "sweep" / f"{model}__fold_0.log"
-    end = time.monotonic() + 200
+    end = time.monotonic() + 300
     while not (log.exists() and "Epoch 1" in log.read_text()):
         assert time.monotonic() < end
         assert process.poll() is None
         time.sleep(0.2)
     (training,) = children(process.pid)
     os.kill(training, signal.SIGKILL)
-    output, errors = process.communicate(timeout=200)
+    output, errors = process.communicate(timeout=300)
     assert process.returncode == 1
     assert f"[1/2] {model} fold 0: failed\n[2/2] {model} fold 1: finished\n" in output
     (line,) = errors.splitlines()
@@ -108,7 +108,7 @@ def test_what_breaks_on_ray_is_told_with_its_last_line(isic: NNUNet, tmp_path: P
         return Training(name, arguments, isic.variables, tmp_path / name, tmp_path / f"{name}.log", str(tmp_path))
 
     both = [training("helps", "-h"), training("broken", "999", "2d", "0", "-device", "cpu")]
-    outcomes = {made.name: reason for made, reason in launch(both, "ray", ["remote.num_cpus=0.5"])}
+    outcomes = {made.name: reason for made, reason in launch(both, "ray", ["ray.remote.num_cpus=0.5"])}
     assert outcomes["helps"] == ""
     assert outcomes["broken"].startswith("exit status 1: ")
     assert "999" in outcomes["broken"]
