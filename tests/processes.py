@@ -31,11 +31,43 @@ def run_groups(program: str, *groups: tuple[int, Sequence[str]]) -> list[list[st
             process.wait()
 
 
-def _started(program: str, world_size: int, arguments: Sequence[str]) -> list[subprocess.Popen[str]]:
+def run_nodes(nodes: int, module: str, arguments: Sequence[str]) -> list[str]:
+    """Run a module by a ``torchrun`` of one process on each of several machines, all of which are this one.
+
+    Returns:
+        What each wrote on its standard output, by rank.
+    """
+    place = ["--master-addr", "127.0.0.1", "--master-port", _free_port()]
+    started = [
+        subprocess.Popen(
+            [
+                *(sys.executable, "-m", "torch.distributed.run", "--nnodes", str(nodes), "--node-rank", str(rank)),
+                *("--nproc-per-node", "1", *place, "-m", module, *arguments),
+            ],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(nodes)
+    ]
+    try:
+        return [_output(process) for process in started]
+    finally:
+        for process in started:
+            process.terminate()  # torchrun ends what it started
+            process.wait()
+
+
+def _free_port() -> str:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    shared = {"WORLD_SIZE": str(world_size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+        return str(free.getsockname()[1])
+
+
+def _started(program: str, world_size: int, arguments: Sequence[str]) -> list[subprocess.Popen[str]]:
+    master = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _free_port()}
+    shared = {"WORLD_SIZE": str(world_size), **master, "OMP_NUM_THREADS": "1"}
     return [
         subprocess.Popen(
             [sys.executable, "-c", program, *arguments],

@@ -8,8 +8,9 @@ from typing import Any
 
 from seg_anl.records import UserError
 
-from .environment_settings import LOSS_VARIABLE, TRAIN_VARIABLE
+from .environment_settings import LOSS_VARIABLE, SOFT_VARIABLE, TRAIN_VARIABLE, WEIGHTS_VARIABLE
 
+AS_THEY_WERE = f"set {LOSS_VARIABLE}, {TRAIN_VARIABLE}, {SOFT_VARIABLE} and {WEIGHTS_VARIABLE} as"
 CHECKPOINT_NAMES = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
 
 
@@ -22,15 +23,15 @@ def refuse_other_settings(found: Mapping[str, Any] | None, now: Mapping[str, Any
     if found is None:
         raise UserError(f"{source}: holds no record of its loss; it was not written by a seg_anl trainer")
     different = [
-        f"{key}={found[part].get(key)} there, {now[part].get(key)} now"
+        f"{key}={found.get(part, {}).get(key)} there, {now[part].get(key)} now"
         for part in now
-        for key in sorted({*found[part], *now[part]})
-        if found[part].get(key) != now[part].get(key)
+        for key in sorted({*found.get(part, {}), *now[part]})
+        if found.get(part, {}).get(key) != now[part].get(key)
     ]
     if different:
         raise UserError(
             f"{source} was trained under other settings ({'; '.join(different)}); "
-            f"set {LOSS_VARIABLE} and {TRAIN_VARIABLE} as they were, or begin anew without --c"
+            f"{AS_THEY_WERE} they were, or begin anew without --c"
         )
 
 
@@ -57,6 +58,6 @@ def refuse_other_variant(results: Path, trainer: str, variant: str, place: str, 
     if others:
         raise UserError(
             f"nothing to continue in {results / (variant + place)}; the run there is "
-            f"{', '.join(path.name.removesuffix(place) for path in others)}: set {LOSS_VARIABLE} and "
-            f"{TRAIN_VARIABLE} as it has them, or leave out --c to begin a new one"
+            f"{', '.join(path.name.removesuffix(place) for path in others)}: {AS_THEY_WERE} it has them, "
+            "or leave out --c to begin a new one"
         )

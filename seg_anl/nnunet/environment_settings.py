@@ -1,7 +1,8 @@
 """Settings of a trainer that come from environment variables: read, checked once and written in one form.
 
 ``SEG_ANL_LOSS`` holds ``NAME KEY=VALUE ...`` or names a YAML file; ``SEG_ANL_TRAIN`` length and seed; ``SEG_ANL_TEST``
-a folder to test on. Nothing here knows nnU-Net.
+a folder to test on; ``SEG_ANL_SOFT`` one of probabilities to train on; ``SEG_ANL_WEIGHTS`` a table of what cases count.
+Nothing here knows nnU-Net.
 """
 
 from __future__ import annotations
@@ -9,18 +10,23 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from seg_anl.losses import build_loss, loss_parameters
 from seg_anl.records import UserError
-from seg_anl.records.foreign_files import parse_yaml, read_yaml
+from seg_anl.records.files import check_folder
+from seg_anl.records.foreign_files import parse_yaml, read_bytes, read_yaml
 from seg_anl.records.ranges import Count, NonNegative, Seed, checked
 
 LOSS_VARIABLE = "SEG_ANL_LOSS"
 TRAIN_VARIABLE = "SEG_ANL_TRAIN"
 TEST_VARIABLE = "SEG_ANL_TEST"
+SOFT_VARIABLE = "SEG_ANL_SOFT"
+WEIGHTS_VARIABLE = "SEG_ANL_WEIGHTS"
+AUTO = "auto"  # class weights by inverse frequency, which only the data set tells
 
 ANY_LOSS_TRAINER = "nnUNetTrainerRobust"
 
@@ -66,6 +72,39 @@ class TrainChoice:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
+@dataclass(frozen=True)
+class LabelChoice:
+    """What a training learns from besides nnU-Net's labels.
+
+    Attributes:
+        soft: folder of probabilities in their place.
+        weights: table of what cases count; the others count 1.
+        weights_digest: eight digits of the table's hash.
+    """
+
+    soft: Path | None = None
+    weights: Path | None = None
+    weights_digest: str = ""
+
+    def given(self) -> dict[str, str]:
+        """The choice in a form that tells runs apart."""
+        soft = {} if self.soft is None else {"soft": self.soft.name}
+        return soft if self.weights is None else {**soft, "weights": self.weights_digest}
+
+
+def chosen_labels(environ: Mapping[str, str]) -> LabelChoice:
+    """The values of ``SEG_ANL_SOFT`` and ``SEG_ANL_WEIGHTS``.
+
+    Raises:
+        UserError: for what is no folder, or a table that cannot be read.
+    """
+    soft, weights = environ.get(SOFT_VARIABLE), environ.get(WEIGHTS_VARIABLE)
+    if soft:
+        check_folder(Path(soft), SOFT_VARIABLE)
+    folder = Path(soft).resolve() if soft else None
+    return LabelChoice(folder, Path(weights), _digest(read_bytes(Path(weights)))) if weights else LabelChoice(folder)
+
+
 def loss_choice(name: str, *, dice_weight: float = 0.0, **parameters: Any) -> LossChoice:
     """A checked choice, with the defaults of parameters that are not given.
 
@@ -75,8 +114,9 @@ def loss_choice(name: str, *, dice_weight: float = 0.0, **parameters: Any) -> Lo
     for common in ("reduction", "ignore_index", "activation"):
         if common in parameters:
             raise UserError(f"{common} follows from nnU-Net's dataset and is no parameter to choose")
+    numbers = {key: value for key, value in parameters.items() if (key, value) != ("class_weights", AUTO)}
     try:
-        build_loss(name, **parameters)
+        build_loss(name, **numbers)
     except (ValueError, TypeError, RuntimeError) as error:
         raise UserError(str(error)) from error
     defaults = loss_parameters(name)
@@ -129,7 +169,9 @@ def chosen_training(text: str | None) -> TrainChoice:
         raise UserError(f"{TRAIN_VARIABLE}={text!r}: {error}") from error
 
 
-def variant_suffix(default: LossChoice | None, loss: LossChoice, training: TrainChoice) -> str:
+def variant_suffix(
+    default: LossChoice | None, loss: LossChoice, training: TrainChoice, labels: LabelChoice | None = None
+) -> str:
     """What a run's folder adds to the trainer's name: every setting that differs from the trainer's own.
 
     >>> own = loss_choice("gce")
@@ -141,17 +183,20 @@ def variant_suffix(default: LossChoice | None, loss: LossChoice, training: Train
     before = default.settings() if default else {**loss_parameters(loss.name), "dice_weight": 0.0}
     changed = {k: v for k, v in loss.settings().items() if k != "name" and v != before.get(k)}
     name = [] if default else [loss.name]
-    return "".join(
-        f"-{part}" for part in [*name, *(f"{k}={_short(v)}" for k, v in {**changed, **training.given()}.items())]
-    )
+    settings = {**changed, **training.given(), **(labels.given() if labels else {})}
+    return "".join(f"-{part}" for part in [*name, *(f"{k}={_short(v)}" for k, v in settings.items())])
 
 
 def _short(value: Any) -> str:
     """A value as part of a folder's name; anything but a number or word as eight digits of its hash."""
     text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-    if isinstance(value, (bool, int, float)) or value is None or text.isidentifier():
+    if isinstance(value, (bool, int, float)) or value is None or text.isidentifier() or text.isalnum():
         return text
-    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:8]
+    return _digest(json.dumps(value).encode())
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:8]
 
 
 def _from_words(text: str) -> dict[str, Any]:

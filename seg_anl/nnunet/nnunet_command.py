@@ -14,6 +14,7 @@ from seg_anl.records.command_line import OneLineParser, positive_int
 from . import trainer_folder
 from .lookup import EXTERNAL_VARIABLE, check, look_up, quiet, require_nnunet, trainers, with_our_folder
 from .plans import add_to_plans_file, dataset_folder
+from .sweep import LAUNCHERS, sweep, trainings
 
 PROGRAM = "seg-anl-nnunet"
 EXAMPLE = """\
@@ -28,6 +29,14 @@ environment:
   SEG_ANL_LOSS   'anl_ce alpha=10 beta=1', or a YAML file with name: and the parameters
   SEG_ANL_TRAIN  'epochs=100 iterations=125 validation_iterations=10 seed=1 l1=5e-5 weight_decay=0', any of them
   SEG_ANL_TEST   folder of clean imagesTs/ and labelsTs/ to measure Dice on in the last 10 epochs
+  SEG_ANL_SOFT   folder of class probabilities to train on in place of the labels, CASE.npz each
+  SEG_ANL_WEIGHTS  CSV with the columns item and weight: what the cases count
+"""
+SWEEP_EXAMPLE = """\
+example:
+  seg-anl-nnunet sweep 501 2d -f 0 1 2 3 4 -tr nnUNetTrainerANLCE nnUNetTrainerGCE --seeds 1 2 3
+  seg-anl-nnunet sweep 501 2d -tr nnUNetTrainerANLCE --launcher submitit_slurm --set timeout_min=600 partition=gpu
+  seg-anl-nnunet sweep 501 2d -f 0 -tr nnUNetTrainerANLCE --dry-run -- -device cpu
 """
 
 
@@ -41,7 +50,10 @@ def _run(arguments: Sequence[str]) -> None:
     if arguments and arguments[0] in ("train", "predict"):
         _pass_on(arguments[0], list(arguments[1:]))
         return
-    options = _parser().parse_args(arguments)
+    end = list(arguments).index("--") if "--" in arguments else len(arguments)
+    options, others = _parser().parse_args(arguments[:end]), list(arguments[end + 1 :])
+    if others and options.command != "sweep":
+        raise UserError(f"{options.command} takes nothing after --")
     version = require_nnunet()
     if options.command == "path":
         print(trainer_folder())
@@ -52,6 +64,8 @@ def _run(arguments: Sequence[str]) -> None:
         print(f"nnU-Net {version} finds {len(found)} trainer(s): {', '.join(found)}")
     elif options.command == "export":
         _export(options.model, options.out)
+    elif options.command == "sweep":
+        _sweep(options, others)
     else:
         _plan(options)
 
@@ -80,6 +94,21 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("export", help="a trained model as plain nnU-Net loads it, without this package")
     command.add_argument("model", type=Path, metavar="MODEL", help="folder TRAINER__PLANS__CONFIGURATION")
     command.add_argument("out", type=Path, metavar="OUT", help="folder to make, or NAME.zip")
+    command = commands.add_parser(
+        "sweep",
+        help="train folds x trainers x seeds: here, on a Ray cluster, or as jobs of Slurm",
+        epilog=SWEEP_EXAMPLE,
+        description="Finished trainings are skipped, begun ones continued; what follows -- goes to nnUNetv2_train.",
+    )
+    command.add_argument("dataset", help="501 or Dataset501_NAME")
+    command.add_argument("configuration", help="2d, 3d_fullres, ...")
+    command.add_argument("-f", "--folds", nargs="+", type=_fold, default=["0", "1", "2", "3", "4"], metavar="FOLD")
+    command.add_argument("-tr", "--trainers", nargs="+", required=True, metavar="TRAINER")
+    command.add_argument("--seeds", nargs="+", type=_seed, default=[], help="for SEG_ANL_TRAIN; default: none")
+    command.add_argument("-p", "--plans", default="nnUNetPlans", help="default: %(default)s")
+    command.add_argument("--launcher", choices=["here", *LAUNCHERS], default="here", help="default: %(default)s")
+    command.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="in configs/hydra/launcher's file")
+    command.add_argument("--dry-run", action="store_true", help="print the commands that would be run")
     commands.add_parser("train", help="nnUNetv2_train with the variable set; takes all its arguments", add_help=False)
     commands.add_parser("predict", help="nnUNetv2_predict with the variable set", add_help=False)
     return parser
@@ -115,6 +144,33 @@ def _export(model: Path, out: Path) -> None:
     print(f"{out}: {', '.join(folds)}; {install if out.suffix == '.zip' else predict}")
 
 
+def _sweep(options: argparse.Namespace, others: list[str]) -> None:
+    os.environ[EXTERNAL_VARIABLE] = with_our_folder(os.environ.get(EXTERNAL_VARIABLE))
+    if options.set and options.launcher == "here":
+        raise UserError("--set is for a --launcher other than here")
+    chosen = {name: getattr(options, name) for name in ("folds", "trainers", "seeds", "plans")}
+    made = trainings(options.dataset, options.configuration, **chosen, others=others)
+    if options.dry_run:
+        for training in made:
+            print(f"# finished: {training.name}" if training.finished() else training.command())
+        return
+    status = sweep(made, options.launcher, options.set)
+    if status:
+        raise SystemExit(status)
+
+
+def _fold(text: str) -> str:
+    if text != "all" and not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no fold; expected a whole number or all")
+    return text
+
+
+def _seed(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no seed; expected a whole number >= 0")
+    return int(text)
+
+
 def _pass_on(command: str, arguments: list[str]) -> None:
     """Run nnU-Net's own command in this process, with our folder in ``nnUNet_extTrainer``."""
     require_nnunet()
@@ -131,3 +187,7 @@ def _pass_on(command: str, arguments: list[str]) -> None:
             from nnunetv2.inference.predict_from_raw_data import predict_entry_point as entry
     sys.argv = [f"nnUNetv2_{command}", *arguments]
     entry()
+
+
+if __name__ == "__main__":
+    main()

@@ -9,13 +9,13 @@ import os
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from nnunetv2.paths import nnUNet_results
+from nnunetv2.paths import nnUNet_preprocessed, nnUNet_results
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import distributed, nn
@@ -28,11 +28,14 @@ from seg_anl.records.foreign_files import check_regular
 from .continuation import refuse_other_settings, refuse_other_variant
 from .criterion import NNUNetCriterion
 from .environment_settings import (
+    AUTO,
     LOSS_VARIABLE,
     TEST_VARIABLE,
     TRAIN_VARIABLE,
+    LabelChoice,
     LossChoice,
     TrainChoice,
+    chosen_labels,
     chosen_loss,
     chosen_training,
     loss_choice,
@@ -42,8 +45,11 @@ from .evaluation_set import EvaluationSet, find_cases
 from .loss_optimizer import LossOptimizer
 from .overlap import dice_from_overlaps
 from .run_record import LAST_K, RunRecord
+from .soft_labels import SoftLabels
+from .training_cases import inverse_frequency, label_counts, weights_of_cases
 
 CHECKPOINT_KEY = "seg_anl"  # next to nnU-Net's own keys, which its predictor reads by name
+ANNOTATIONS = "gt_segmentations"  # nnU-Net's copy of labelsTr among the preprocessed data
 NOISE_KEY = "annotation_noise"  # in the dataset.json of a dataset that seg-anl-noise made
 NNUNET_ATTRIBUTES = {
     "epochs": "num_epochs",
@@ -107,8 +113,15 @@ class RobustLossTrainer(nnUNetTrainer):
         device: torch.device = torch.device("cuda"),  # noqa: B008  (nnU-Net's own default)
     ) -> None:
         with one_line_errors():
-            self.loss_choice, self.train_choice = self.choices(os.environ)
-            self.variant = type(self).__name__ + variant_suffix(self.own_loss(), self.loss_choice, self.train_choice)
+            self.loss_choice, self.train_choice, self.label_choice = self.choices(os.environ)
+            chosen = (self.loss_choice, self.train_choice, self.label_choice)
+            self.variant = type(self).__name__ + variant_suffix(self.own_loss(), *chosen)
+            self.case_weights = None
+            if self.label_choice.weights is not None:
+                annotations = Path(nnUNet_preprocessed) / plans["dataset_name"] / ANNOTATIONS
+                self.case_weights = weights_of_cases(
+                    self.label_choice.weights, annotations, dataset_json["file_ending"]
+                )
             test_folder = os.environ.get(TEST_VARIABLE)
             cases = find_cases(Path(test_folder), dataset_json["file_ending"]) if test_folder else None
             if plans.get("continue_training") and nnUNet_results.is_set():
@@ -123,6 +136,7 @@ class RobustLossTrainer(nnUNetTrainer):
         self.metric_rows: list[MetricRow] = []
         self.loss_optimizer: LossOptimizer | None = None
         self.robust_loss: RobustLoss
+        self.criterion: NNUNetCriterion
         self.record: RunRecord | None = None
         self.test_set = None
         if cases is not None:
@@ -137,14 +151,14 @@ class RobustLossTrainer(nnUNetTrainer):
         return loss_choice(cls.loss_name, dice_weight=cls.dice_weight, **cls.loss_parameters)
 
     @classmethod
-    def choices(cls, environ: Mapping[str, str]) -> tuple[LossChoice, TrainChoice]:
+    def choices(cls, environ: Mapping[str, str]) -> tuple[LossChoice, TrainChoice, LabelChoice]:
         """What the environment makes of the class.
 
         Raises:
             UserError: for unknown names and values out of range.
         """
         loss = chosen_loss(environ.get(LOSS_VARIABLE), cls.__name__, cls.own_loss())
-        return loss, chosen_training(environ.get(TRAIN_VARIABLE))
+        return loss, chosen_training(environ.get(TRAIN_VARIABLE)), chosen_labels(environ)
 
     def set_defaults(self) -> None:
         """Hook: set learning rate, number of epochs, ...; what ``SEG_ANL_TRAIN`` gives comes after and wins."""
@@ -173,6 +187,8 @@ class RobustLossTrainer(nnUNetTrainer):
             )
         if self.train_choice.l1:
             self.optimizer.register_step_pre_hook(self._add_l1_subgradient)
+        for what, value in self.label_choice.given().items():
+            self.print_to_log_file(f"seg_anl: {what} {value}, from {getattr(self.label_choice, what)}")
         training = self.train_choice.given() or "as the trainer says"
         self.print_to_log_file(f"seg_anl: loss {self.loss_choice}; training {training}")
         self.print_to_log_file(f"seg_anl: to predict with this model: nnUNetv2_predict ... -tr {self.variant}")
@@ -189,7 +205,7 @@ class RobustLossTrainer(nnUNetTrainer):
         built = super()._build_loss()
         original = built.loss if isinstance(built, DeepSupervisionWrapper) else built
         criterion = NNUNetCriterion(
-            self.loss_choice,
+            self._with_class_weights(self.loss_choice),
             has_regions=self.label_manager.has_regions,
             ignore_label=self.label_manager.ignore_label,
             dice=getattr(original, "dc", None),
@@ -199,11 +215,56 @@ class RobustLossTrainer(nnUNetTrainer):
                 criterion.check(self.label_manager.num_segmentation_heads)
             except ValueError as error:
                 raise UserError(str(error)) from error
-        self.robust_loss = criterion.to(self.device).loss
+        self.criterion = criterion.to(self.device)
+        self.robust_loss = criterion.loss
         if built is original:
             return criterion
         built.loss = criterion
         return built
+
+    def _with_class_weights(self, choice: LossChoice) -> LossChoice:
+        if choice.parameters.get("class_weights") != AUTO:
+            return choice
+        cases = self._that_count(self.do_split()[0])
+        dataset = self.dataset_class(self.preprocessed_dataset_folder, cases)
+        weights = inverse_frequency(label_counts(dataset, self.label_manager))
+        self.print_to_log_file(f"seg_anl: class weights {' '.join(f'{weight:.6g}' for weight in weights)}")
+        return replace(choice, parameters={**choice.parameters, "class_weights": weights})
+
+    def _that_count(self, cases: list[str]) -> list[str]:
+        """The cases whose weight is not 0."""
+        if self.case_weights is None:
+            return cases
+        counted = [case for case in cases if self.case_weights[case]]
+        if not counted:
+            with one_line_errors():
+                raise UserError(f"{self.label_choice.weights}: all training cases of this fold weigh 0")
+        return counted
+
+    def get_tr_and_val_datasets(self) -> tuple[Any, Any]:
+        """nnU-Net's; for training without cases that weigh 0, with soft labels where a folder has them."""
+        training, validation = super().get_tr_and_val_datasets()
+        training.identifiers = self._that_count(training.identifiers)
+        if self.label_choice.soft is None:
+            return training, validation
+        annotations = Path(self.preprocessed_dataset_folder_base) / ANNOTATIONS
+        if self.local_rank == 0:
+            self._soft_labels().preprocessed(training, annotations)
+        if self.is_ddp:
+            distributed.barrier()
+        return self._soft_labels().preprocessed(training, annotations), validation
+
+    def get_training_transforms(self, *arguments: Any, **keywords: Any) -> Any:
+        """nnU-Net's augmentation, through which soft labels go along where there are some."""
+        transforms = super().get_training_transforms(*arguments, **keywords)
+        if self.label_choice.soft is None:
+            return transforms
+        return self._soft_labels().through(transforms, images=len(self.configuration_manager.normalization_schemes))
+
+    def _soft_labels(self) -> SoftLabels:
+        assert self.label_choice.soft is not None
+        managers = (self.plans_manager, self.configuration_manager, self.label_manager)
+        return SoftLabels(self.label_choice.soft, *managers, self.dataset_json["file_ending"])
 
     def on_train_start(self) -> None:
         """nnU-Net's start; with a test folder also config.yaml and environment.json."""
@@ -222,10 +283,16 @@ class RobustLossTrainer(nnUNetTrainer):
         super().on_train_epoch_start()
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """nnU-Net's step; the loss's own parameters follow the network's optimizer."""
+        """nnU-Net's step with its cases' weights; the loss's own parameters follow the network's optimizer."""
         if self.loss_optimizer is not None:
             self.loss_optimizer.adam.zero_grad()  # also of a step that was skipped
-        return super().train_step(batch)
+        if self.case_weights is not None:
+            weights = [self.case_weights[case] for case in batch["keys"]]
+            self.criterion.case_weights = torch.tensor(weights, device=self.device)
+        try:
+            return super().train_step(batch)
+        finally:
+            self.criterion.case_weights = None  # of validation, where all count alike
 
     def on_validation_epoch_end(self, val_outputs: list[dict[str, Any]]) -> None:
         """nnU-Net's pseudo Dice and, in the last epochs, Dice on the test folder, before a checkpoint is written."""
@@ -296,7 +363,7 @@ class RobustLossTrainer(nnUNetTrainer):
         configuration = self.configuration_manager
         return {
             "task": "segmentation",
-            "data": {"name": self.plans_manager.dataset_name, "fold": self.fold},
+            "data": {"name": self.plans_manager.dataset_name, "fold": self.fold, **self.label_choice.given()},
             "model": {
                 "name": "nnunet",
                 "trainer": type(self).__name__,
@@ -344,4 +411,8 @@ class RobustLossTrainer(nnUNetTrainer):
         return (distributed.get_rank(), distributed.get_world_size()) if self.is_ddp else (0, 1)
 
     def _chosen(self) -> dict[str, Any]:
-        return {"loss": self.loss_choice.settings(), "training": self.train_choice.given()}
+        return {
+            "loss": self.loss_choice.settings(),
+            "training": self.train_choice.given(),
+            "labels": self.label_choice.given(),
+        }

@@ -27,21 +27,22 @@ EMBEDDED = Path(__file__).parents[2] / "seg_anl/segmentation/embedded/isic2017_9
 QUICK = ["progress=false", "device=cpu", "evaluation.last_k=1"]
 FEW = 1e-3  # share of pixels at a boundary that may fall on its other side
 
-# What the specification of MONAI bundles requires of metadata.json; the schema itself is on the net.
+# What MONAI's meta_schema_20240725.json requires, by its copy in github.com/Project-MONAI/project-monai.github.io
+# (public/schema), and what the specification of bundles asks for besides. The file itself is on the net.
 OF_A_BUNDLE = (
-    *("schema", "version", "changelog", "monai_version", "pytorch_version", "numpy_version", "task", "description"),
-    *("required_packages_version", "authors", "copyright", "intended_use", "network_data_format"),
+    *("schema", "version", "monai_version", "pytorch_version", "numpy_version", "required_packages_version"),
+    *("task", "description", "authors", "copyright", "network_data_format"),
 )
-OF_A_TENSOR = (
-    *("type", "format", "num_channels", "spatial_shape"),
-    *("dtype", "value_range", "is_patch_data", "channel_def"),
-)
+BESIDES = ("changelog", "intended_use", "supported_apps", "name")
+OF_A_TENSOR = ("type", "format", "num_channels", "spatial_shape", "dtype", "value_range")
 WORDS = {"type": "object", "additionalProperties": {"type": "string"}}
 TENSOR = {
-    "required": [*OF_A_TENSOR],
+    "type": "object",
+    "required": [*OF_A_TENSOR, "is_patch_data", "channel_def"],
     "properties": {
+        **{name: {"type": "string"} for name in ("type", "format", "dtype")},
         "num_channels": {"type": "integer"},
-        "spatial_shape": {"type": "array", "items": {"type": "integer"}},
+        "spatial_shape": {"type": "array", "items": {"type": ["string", "integer"]}},
         "value_range": {"type": "array", "items": {"type": "number"}},
         "is_patch_data": {"type": "boolean"},
         "channel_def": WORDS,
@@ -49,10 +50,12 @@ TENSOR = {
 }
 TENSORS = {"type": "object", "minProperties": 1, "additionalProperties": TENSOR}
 SCHEMA = {
-    "required": [*OF_A_BUNDLE],
+    "type": "object",
+    "required": [*OF_A_BUNDLE, *BESIDES],
     "properties": {
-        "version": {"pattern": r"^\d+\.\d+\.\d+$"},
-        "monai_version": {"pattern": r"^\d+\.\d+"},
+        **{name: {"type": "string"} for name in OF_A_BUNDLE if not name.endswith(("packages_version", "format"))},
+        "version": {"type": "string", "pattern": r"^\d+\.\d+\.\d+$"},
+        "supported_apps": {"type": "object"},
         "changelog": WORDS,
         "required_packages_version": WORDS,
         "network_data_format": {"required": ["inputs", "outputs"], "additionalProperties": TENSORS},

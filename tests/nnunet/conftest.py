@@ -9,13 +9,17 @@ import os
 import subprocess
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+
+from seg_anl.nnunet.lookup import trainers
 
 collect_ignore_glob = [] if importlib.util.find_spec("nnunetv2") else ["test_*.py"]
 
@@ -25,6 +29,8 @@ NNUNET_TRAIN = "from nnunetv2.run.run_training import run_training_entry as main
 NNUNET_PLAN = (
     "from nnunetv2.experiment_planning.plan_and_preprocess_entrypoints import plan_and_preprocess_entry as m; m()"
 )
+
+Make = Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -114,3 +120,39 @@ def isic(tmp_path_factory: pytest.TempPathFactory) -> NNUNet:
 def isic_folder(isic: NNUNet) -> Path:
     """The raw folder of dataset 501."""
     return isic.root / "raw" / "Dataset501_ISIC"
+
+
+@pytest.fixture
+def make(isic: NNUNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
+    """A function: trainer name, environment -> trainer on dataset 501, not yet initialized."""
+    for name, value in (isic.variables | {"nnUNet_results": str(tmp_path)}).items():
+        monkeypatch.setenv(name, value)
+    folder = isic.root / "preprocessed" / "Dataset501_ISIC"
+
+    def made(name: str | type, *, continued: bool = False, **variables: str) -> Any:
+        for variable in ("LOSS", "TRAIN", "TEST", "SOFT", "WEIGHTS"):
+            monkeypatch.delenv(f"SEG_ANL_{variable}", raising=False)
+        for variable, value in variables.items():
+            monkeypatch.setenv(variable, value)
+        plans = json.loads((folder / "nnUNetPlans.json").read_text())
+        # Thin enough that the losses, not the convolutions, take the time.
+        architecture = plans["configurations"]["2d"]["architecture"]["arch_kwargs"]
+        architecture["features_per_stage"] = [4] * architecture["n_stages"]
+        description = json.loads((folder / "dataset.json").read_text())
+        trainer_class = trainers()[name] if isinstance(name, str) else name
+        plans["continue_training"] = continued
+        return trainer_class(plans, "2d", 0, description, torch.device("cpu"))
+
+    return made
+
+
+def stops(capsys: pytest.CaptureFixture[str], action: Callable[[], object]) -> str:
+    """The one line with which ``action`` ends the process."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as caught:
+        action()
+    assert caught.value.code == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("seg_anl: error: ")
+    assert errors.count("\n") == 1
+    return errors

@@ -4,7 +4,6 @@ import inspect
 import json
 import pickle
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,34 +16,9 @@ from seg_anl.nnunet.environment_settings import loss_choice
 from seg_anl.nnunet.robust_trainer import RobustLossTrainer
 from seg_anl.nnunet.trainers import TRAINERS
 
-from .conftest import NNUNet
+from .conftest import Make, stops
 
 ROOT = Path(__file__).parents[2]
-Make = Callable[..., Any]
-
-
-@pytest.fixture
-def make(isic: NNUNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
-    """A function: trainer name, environment -> trainer on dataset 501, not yet initialized."""
-    for name, value in (isic.variables | {"nnUNet_results": str(tmp_path)}).items():
-        monkeypatch.setenv(name, value)
-    folder = isic.root / "preprocessed" / "Dataset501_ISIC"
-
-    def made(name: str | type[RobustLossTrainer], *, continued: bool = False, **variables: str) -> Any:
-        for variable in ("SEG_ANL_LOSS", "SEG_ANL_TRAIN", "SEG_ANL_TEST"):
-            monkeypatch.delenv(variable, raising=False)
-        for variable, value in variables.items():
-            monkeypatch.setenv(variable, value)
-        plans = json.loads((folder / "nnUNetPlans.json").read_text())
-        # Thin enough that the losses, not the convolutions, take the time.
-        architecture = plans["configurations"]["2d"]["architecture"]["arch_kwargs"]
-        architecture["features_per_stage"] = [4] * architecture["n_stages"]
-        description = json.loads((folder / "dataset.json").read_text())
-        trainer_class = TRAINERS[name] if isinstance(name, str) else name
-        plans["continue_training"] = continued
-        return trainer_class(plans, "2d", 0, description, torch.device("cpu"))
-
-    return made
 
 
 def batch() -> dict[str, Any]:
@@ -196,18 +170,6 @@ def test_a_seed_repeats_the_weights(make: Make):
     weights = [next(trainer.network.parameters()) for trainer in (first, second, third)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
-
-
-def stops(capsys: pytest.CaptureFixture[str], action: Callable[[], object]) -> str:
-    """The one line with which ``action`` ends the process."""
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as caught:
-        action()
-    assert caught.value.code == 2
-    errors = capsys.readouterr().err
-    assert errors.startswith("seg_anl: error: ")
-    assert errors.count("\n") == 1
-    return errors
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Two processes of torchrun train and measure a segmentation network like one with the same global batch."""
+"""Two processes of torchrun, on one machine or on two, train and measure a segmentation network like one."""
 
 from __future__ import annotations
 
@@ -8,25 +8,39 @@ import pytest
 import torch
 
 from seg_anl.records import read_metrics
-from tests.processes import run_groups
+from tests.processes import run_groups, run_nodes
 
+SETTINGS = [
+    *("data.size=32", "data.limit=9", "batch_size=4", "epochs=2", "model.base_filters=4", "model.max_filters=8"),
+    *("noise.alpha=0.7", "noise.beta=0.5", "progress=false", "device=cpu", "workers=1", "optim=sgd", "optim.lr=0.01"),
+]
 PROGRAM = """
 import sys
 from seg_anl.engine.command import compose
 from seg_anl.segmentation.experiment import train
 
-settings = ["data.size=32", "data.limit=9", "batch_size=4", "epochs=2", "model.base_filters=4"]
-settings += ["model.max_filters=8", "noise.alpha=0.7", "noise.beta=0.5", "progress=false", "device=cpu", "workers=1"]
-train(compose("segmentation", [*settings, "optim=sgd", "optim.lr=0.01", "run_dir=" + sys.argv[1]]))
+train(compose("segmentation", sys.argv[1:]))
 """
 
 
-def test_two_processes_train_and_measure_like_one(tmp_path: Path) -> None:
-    run_groups(PROGRAM, *((count, [str(tmp_path / str(count))]) for count in (2, 1)))
-    one, two = (torch.load(tmp_path / count / "checkpoints/last.pt", weights_only=True) for count in ("1", "2"))
-    for key, value in one["model"].items():
-        torch.testing.assert_close(value, two["model"][key], rtol=1e-4, atol=1e-5)
-    rows, shared = (read_metrics(tmp_path / count / "metrics.csv") for count in ("1", "2"))
-    for row, other in zip(rows, shared, strict=True):
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of a single process."""
+    folder = tmp_path_factory.mktemp("runs") / "one"
+    run_groups(PROGRAM, (1, [*SETTINGS, f"run_dir={folder}"]))
+    return folder
+
+
+@pytest.mark.parametrize("machines", [1, 2])
+def test_two_processes_train_and_measure_like_one(one: Path, tmp_path: Path, machines: int) -> None:
+    two = tmp_path / "two"
+    if machines == 1:
+        run_groups(PROGRAM, (2, [*SETTINGS, f"run_dir={two}"]))
+    else:
+        run_nodes(2, "seg_anl.segmentation.train", [*SETTINGS, f"run_dir={two}"])
+    trained = [torch.load(run / "checkpoints/last.pt", weights_only=True)["model"] for run in (one, two)]
+    for key, value in trained[0].items():
+        torch.testing.assert_close(value, trained[1][key], rtol=1e-4, atol=1e-5)
+    for row, other in zip(read_metrics(one / "metrics.csv"), read_metrics(two / "metrics.csv"), strict=True):
         assert (row.epoch, row.split) == (other.epoch, other.split)
         assert other.values == pytest.approx(row.values, rel=1e-3, abs=1e-3)

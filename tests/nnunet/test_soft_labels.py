@@ -1,0 +1,270 @@
+"""Soft labels, weights of cases and class weights: inside one process on the real plans, and by nnU-Net's command."""
+
+import re
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK
+import torch
+from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
+from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
+from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
+from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerNoDA import nnUNetTrainerNoDA
+from PIL import Image
+
+from seg_anl.nnunet.criterion import NNUNetCriterion
+from seg_anl.nnunet.environment_settings import loss_choice
+from seg_anl.nnunet.robust_trainer import RobustLossTrainer
+from seg_anl.nnunet.soft_labels import SoftLabels, _InPlaceOfLabels
+
+from .conftest import NNUNET_TRAIN, OURS, Make, NNUNet, stops
+
+
+class Plain(RobustLossTrainer, nnUNetTrainerNoDA):
+    """Without augmentation."""
+
+    loss_name = "gce"
+    dice_weight = 1.0
+
+
+def written(folder: Path, probabilities: dict[str, np.ndarray]) -> str:
+    """Soft labels of nnU-Net's form: the background and one foreground class, ``(2, 1, H, W)``."""
+    folder.mkdir(exist_ok=True)
+    for case, present in probabilities.items():
+        np.savez_compressed(folder / f"{case}.npz", probabilities=np.stack((1 - present, present))[:, None])
+    return str(folder)
+
+
+@pytest.fixture
+def masks(isic_folder: Path) -> dict[str, np.ndarray]:
+    paths = sorted((isic_folder / "labelsTr").glob("*.png"))
+    return {path.stem: np.asarray(Image.open(path)).astype(np.float32) for path in paths}
+
+
+def first_batch(trainer: Any, seed: int = 0) -> dict[str, Any]:
+    trainer.initialize()
+    np.random.seed(seed)
+    return next(trainer.get_dataloaders()[0])
+
+
+def test_one_hot_probabilities_train_as_the_labels_do(make: Make, masks: dict[str, np.ndarray], tmp_path: Path):
+    folder = written(tmp_path / "hard", masks)
+    hard, soft = make(Plain, SEG_ANL_TRAIN="seed=1"), make(Plain, SEG_ANL_TRAIN="seed=1", SEG_ANL_SOFT=folder)
+    batches = [first_batch(trainer) for trainer in (hard, soft)]
+    torch.testing.assert_close(batches[0]["data"], batches[1]["data"])
+    for labels, probabilities in zip(batches[0]["target"], batches[1]["target"], strict=True):
+        factor = batches[0]["target"][0].shape[-1] // labels.shape[-1]
+        blocks = batches[0]["target"][0].float().unflatten(3, (-1, factor)).unflatten(2, (-1, factor))
+        expected = blocks.mean(dim=(3, 5))[:, 0]  # the share of the pixels that one of the lower resolution stands for
+        torch.testing.assert_close(probabilities[:, 1], expected)
+        torch.testing.assert_close(probabilities.sum(1), torch.ones_like(expected))
+    values = []
+    for trainer, batch in zip((hard, soft), batches, strict=True):
+        heads = trainer.network(batch["data"])
+        values.append(trainer.criterion(heads[0], batch["target"][0]))
+    torch.testing.assert_close(values[0], values[1])
+
+
+def test_soft_labels_follow_nnunets_own_augmentation(make: Make, masks: dict[str, np.ndarray], tmp_path: Path):
+    """Where the image is the probability itself, both stay one: same crop, rotation, scaling, mirroring, padding."""
+    trainer = make("nnUNetTrainerGCE", SEG_ANL_SOFT=written(tmp_path / "soft", masks))
+    rotated = SpatialTransform(
+        (64, 64), 0, False, p_rotation=1, p_scaling=1, scaling=(0.7, 1.6), border_mode_seg="constant"
+    )
+    own = ComposeTransforms([rotated, MirrorTransform((0, 1))])
+    through = trainer._soft_labels().through(own, images=3)
+    present = torch.from_numpy(next(iter(masks.values()))) * 0.75
+    for seed in range(5):
+        torch.manual_seed(seed)
+        np.random.seed(seed)
+        joint = {"image": present.expand(4, -1, -1).clone(), "segmentation": (present > 0)[None].short()}
+        out = through(**joint)
+        assert out["image"].shape == (3, 64, 64)
+        torch.testing.assert_close(out["segmentation"][1], out["image"][0], atol=1e-6, rtol=0)
+        assert ((out["segmentation"][1] > 0.01) & (out["segmentation"][1] < 0.74)).any()  # interpolated, not rounded
+        torch.testing.assert_close(out["segmentation"].sum(0), torch.ones(64, 64))
+
+
+@pytest.mark.parametrize("regions", [False, True])
+def test_unlabeled_pixels_stay_so_at_every_resolution(regions: bool):
+    """The mean of a lower resolution is over labeled pixels; one without any has the ignore label."""
+    present = torch.full((1, 4, 4), 0.5)
+    present[0, 0, 0], present[0, 2:, 2:] = 1.0, 0.0
+    unlabeled = torch.zeros(1, 4, 4)
+    unlabeled[0, 0, 1], unlabeled[0, 2:, 2:] = 1, 1
+    labels = torch.zeros(1, 4, 4).short()
+    labels[0, 1, 0] = 2  # which nnU-Net's labels leave out
+    levels = [labels, labels[:, ::2, ::2]]
+    if regions:
+        levels = [torch.cat((level == 1, level == 2)) for level in levels]
+    transform = _InPlaceOfLabels(regions=regions, ignored=2)
+    kept = torch.cat((unlabeled, present * (1 - unlabeled)))
+    full, low = transform(image=None, segmentation=levels, regression_target=kept)["segmentation"]
+    shown, marked = (low[0], low[1] == 1) if regions else (low[1], low[1] == 2)
+    assert marked.tolist() == [[False, False], [False, True]]
+    assert shown[0].tolist() == [0.75, 0.5]  # of 1 and 0.5: two of the four are unlabeled
+    assert ((full[-1] == (1 if regions else 2)) == (unlabeled[0].bool() | (labels[0] == 2))).all()
+
+
+def test_axes_are_seen_from_the_labels(tmp_path: Path):
+    """Probabilities of nnU-Net have a volume's axes reversed to those of files that nibabel reads."""
+    labels = np.zeros((4, 4, 4), np.uint8)
+    labels[0, 1:3, 3] = 1  # of z, y, x; the shape says nothing
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(labels), tmp_path / "a.nii.gz")
+    managers = (
+        SimpleNamespace(image_reader_writer_class=SimpleITKIO),
+        None,
+        SimpleNamespace(num_segmentation_heads=2, has_regions=False, ignore_label=None),
+    )
+    soft = SoftLabels(tmp_path, *managers, ".nii.gz")
+    present = np.where(labels, 0.9, 0.2)
+    for array in (present, present.T):
+        np.savez(tmp_path / "a.npz", probabilities=np.stack((1 - array, array)))
+        np.testing.assert_allclose(soft.read(tmp_path / "a.npz", tmp_path / "a.nii.gz")[0], present, atol=1e-6)
+
+
+@pytest.mark.parametrize("batch_dice", [True, False])
+@pytest.mark.parametrize("form", ["hard", "soft", "regions"])
+def test_a_weighted_batch_is_the_mean_of_weight_times_loss(form: str, batch_dice: bool):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(3, 2, 8, 8, generator=generator, requires_grad=True)
+    present = torch.rand(3, 1, 8, 8, generator=generator)
+    target = {
+        "hard": (present > 0.5).short(),
+        "soft": torch.cat((1 - present, present), 1),
+        "regions": torch.cat((present > 0.3, present > 0.7), 1),
+    }[form]
+    dice = MemoryEfficientSoftDiceLoss(batch_dice=batch_dice, smooth=1e-5, ddp=False)
+
+    def criterion(dice_weight: float, weights: list[float] | None = None) -> NNUNetCriterion:
+        made = NNUNetCriterion(
+            loss_choice("gce", dice_weight=dice_weight), has_regions=form == "regions", ignore_label=None, dice=dice
+        )
+        made.case_weights = None if weights is None else torch.tensor(weights)
+        return made
+
+    with_dice = 0.0 if batch_dice else 1.0  # pooled Dice is no mean over cases
+    each = [criterion(with_dice)(logits[i : i + 1], target[i : i + 1]) for i in range(3)]
+    weighted = criterion(with_dice, [2.0, 0.5, 0.0])(logits, target)
+    torch.testing.assert_close(weighted, (2 * each[0] + 0.5 * each[1]) / 3)
+    value = criterion(1.0, [1.0, 1.0, 0.0])(logits, target)
+    torch.testing.assert_close(criterion(1.0, [1.0, 1.0, 1.0])(logits, target), criterion(1.0)(logits, target))
+    without = criterion(1.0)(logits[:2], target[:2])
+    if batch_dice:
+        torch.testing.assert_close(value, without * 2 / 3)
+    (gradient,) = torch.autograd.grad(value, logits)
+    assert not gradient[2].any()
+    torch.testing.assert_close(gradient, torch.autograd.grad(without * 2 / 3, logits)[0])
+
+
+def test_weights_come_from_the_table_by_case(make: Make, masks: dict[str, np.ndarray], tmp_path: Path):
+    first, second, third, *_ = masks
+    (tmp_path / "w.csv").write_text(f"item,score,weight\n{first},9,0\n{second}.png,8,0.25\n")
+    trainer = make(Plain, SEG_ANL_WEIGHTS=str(tmp_path / "w.csv"), SEG_ANL_TRAIN="seed=1")
+    assert [trainer.case_weights[case] for case in (first, second, third)] == [0, 0.25, 1]
+    trainer.do_split = lambda: ([first, second], [third])
+    batch = first_batch(trainer)
+    assert set(batch["keys"]) == {second}  # the case that weighs 0 is not drawn
+    weighted = trainer.train_step(batch)["loss"]
+    assert trainer.criterion.case_weights is None
+    other = make(Plain, SEG_ANL_TRAIN="seed=1")
+    other.initialize()
+    assert weighted == pytest.approx(0.25 * other.train_step(batch)["loss"], rel=1e-5)
+
+
+def test_class_weights_are_the_inverse_frequency_of_the_training_labels(make: Make, masks: dict[str, np.ndarray]):
+    trainer = make("nnUNetTrainerANLCE", SEG_ANL_LOSS="anl_ce class_weights=auto")
+    assert "ANLCE-class_weights=auto__" in trainer.output_folder
+    trainer.initialize()
+    present = np.mean([masks[case].mean() for case in trainer.do_split()[0]])
+    expected = [0.5 / (1 - present), 0.5 / present]
+    assert trainer.robust_loss.class_weights.tolist() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda folder, case: (folder / f"{case}.npz").unlink(), r"no {case}\.npz or \.npy or \.png in it"),
+        (
+            lambda folder, case: np.savez(folder / f"{case}.npz", np.zeros((2, 1, 5, 4))),
+            r"expected 2 classes of \(1, 96",
+        ),
+        (lambda folder, case: np.savez(folder / f"{case}.npz", np.full((2, 1, 96, 96), 3.0)), "values from 3 to 3"),
+        (lambda folder, case: np.savez(folder / f"{case}.npz", np.full((2, 96, 96), np.nan)), "values from nan"),
+        (lambda folder, case: np.savez(folder / f"{case}.npz", np.full((2, 96, 96), 0.4)), "sum to 0.800, not to 1"),
+        (lambda folder, case: (folder / f"{case}.npz").write_bytes(b"PK"), "not a NumPy file"),
+    ],
+)
+def test_bad_probabilities_are_one_line(
+    make: Make, masks: dict[str, np.ndarray], tmp_path: Path, capsys: pytest.CaptureFixture[str], change, message: str
+):
+    folder, case = Path(written(tmp_path / "soft", masks)), next(iter(masks))
+    change(folder, case)
+    trainer = make("nnUNetTrainerGCE", SEG_ANL_SOFT=str(folder))
+    trainer.do_split = lambda: ([case], [case])
+    line = stops(capsys, trainer.on_train_start)
+    assert re.search(message.format(case=case), line), line
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("item,weight\nnobody,1\n", "no training item 'nobody'"),
+        ("item,weight\n{case},-1\n", "must be a number >= 0, got -1"),
+        ("item,score\n{case},1\n", "expected the columns item and weight"),
+        (None, "no such file|No such file"),
+    ],
+)
+def test_bad_tables_of_weights_are_one_line(make, masks, tmp_path, capsys, text, message):
+    table = tmp_path / "w.csv"
+    if text is not None:
+        table.write_text(text.format(case=next(iter(masks))))
+    line = stops(capsys, lambda: make("nnUNetTrainerGCE", SEG_ANL_WEIGHTS=str(table)))
+    assert str(table) in line
+    assert re.search(message, line), line
+
+
+@pytest.mark.slow
+def test_nnunets_own_command_with_soft_labels_weights_and_class_weights(
+    isic: NNUNet, isic_folder: Path, masks: dict[str, np.ndarray], tmp_path: Path
+):
+    """Killed in its second epoch and continued; without the variables nothing is continued."""
+    table = tmp_path / "audit.csv"
+    table.write_text("item,weight\n" + "".join(f"{case},{i % 3 / 2}\n" for i, case in enumerate(masks)))
+    train = ("501", "2d", "0", "-tr", "nnUNetTrainerDiceANLCE", "-device", "cpu")
+    settings = {
+        "nnUNet_extTrainer": isic.succeed(OURS, "path").strip(),
+        "SEG_ANL_LOSS": "class_weights=auto",
+        "SEG_ANL_TRAIN": "epochs=2 iterations=3 validation_iterations=1",
+    }
+    of_labels = {
+        "SEG_ANL_SOFT": written(tmp_path / "mean3", {case: 0.1 + 0.8 * mask for case, mask in masks.items()}),
+        "SEG_ANL_WEIGHTS": str(table),
+    }
+    process = isic.start(NNUNET_TRAIN, *train, **settings, **of_labels)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "Epoch 1" in line:
+            process.send_signal(signal.SIGKILL)
+            break
+    process.communicate(timeout=60)
+    status, _, errors = isic.run(NNUNET_TRAIN, *train, "--c", **settings)
+    assert status == 2
+    assert "SEG_ANL_SOFT and SEG_ANL_WEIGHTS as it has them" in errors
+    log = isic.succeed(
+        NNUNET_TRAIN, *train, "--c", **settings, **of_labels | {"nnUNet_n_proc_DA": "1"}
+    )  # in another process
+    assert "Epoch 1" in log
+    assert "Epoch 0" not in log
+    assert re.search(r"class weights 0\.\d+ [1-9]", log)
+    (folder,) = (isic.root / "results/Dataset501_ISIC").glob("nnUNetTrainerDiceANLCE-class_weights=auto-*")
+    assert re.search(r"-soft=mean3-weights=[0-9a-f]{8}__nnUNetPlans__2d$", folder.name)
+    saved = torch.load(folder / "fold_0" / "checkpoint_final.pth", weights_only=False)["seg_anl"]
+    assert saved["labels"].keys() == {"soft", "weights"}
+    assert saved["loss"]["class_weights"] == "auto"

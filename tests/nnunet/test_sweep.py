@@ -1,0 +1,115 @@
+"""``seg-anl-nnunet sweep``: real trainings of nnU-Net, here, by submitit and on Ray."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from seg_anl.nnunet import nnunet_command
+from seg_anl.nnunet.sweep import Training, launch
+from seg_anl.records import UserError
+
+from .conftest import OURS, NNUNet
+
+SHORT = "epochs=2 iterations=1 validation_iterations=1"
+NAME = "-epochs=2-iterations=1-validation_iterations=1"
+
+
+@pytest.fixture
+def prepared(isic: NNUNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """nnU-Net's variables in this process, with a results folder of its own, which is returned."""
+    for name, value in (isic.variables | {"nnUNet_results": str(tmp_path / "results")}).items():
+        monkeypatch.setenv(name, value)
+    for name in ("LOSS", "TRAIN", "TEST", "SOFT", "WEIGHTS"):
+        monkeypatch.delenv(f"SEG_ANL_{name}", raising=False)
+    monkeypatch.setenv("nnUNet_extTrainer", "")
+    return tmp_path / "results" / "Dataset501_ISIC"
+
+
+def test_the_commands_of_folds_trainers_and_seeds(prepared: Path, capsys, monkeypatch):
+    monkeypatch.setenv("SEG_ANL_TRAIN", "epochs=3")
+    fold = prepared / "nnUNetTrainerGCE-epochs=3-seed=2__nnUNetPlans__2d" / "fold_1"
+    (fold / "validation").mkdir(parents=True)
+    (fold / "checkpoint_final.pth").touch()
+    command = ["sweep", "501", "2d", "-f", "0", "1", "-tr", "nnUNetTrainerMAE", "nnUNetTrainerGCE", "--seeds", "1", "2"]
+    nnunet_command._run([*command, "--dry-run", "--", "-device", "cpu"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(set(lines)) == 8
+    assert lines[0] == (
+        "SEG_ANL_TRAIN='epochs=3 seed=1' seg-anl-nnunet train Dataset501_ISIC 2d 0 -tr nnUNetTrainerMAE -p nnUNetPlans "
+        "-device cpu"
+    )
+    assert [line for line in lines if line.endswith(" --c")] == [lines[7]]  # trained, but not validated
+    (fold / "validation" / "summary.json").touch()
+    nnunet_command._run([*command, "--dry-run"])
+    assert capsys.readouterr().out.splitlines()[7].startswith("# finished: nnUNetTrainerGCE-epochs=3-seed=2__")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("501 2d -tr nnUNetTrainerANLC", "did you mean 'nnUNetTrainerANLCE'"),
+        ("501 2d -tr nnUNetTrainer --seeds 1", "nnU-Net's own and takes no seed"),
+        ("999 2d -tr nnUNetTrainerMAE", "expected one folder Dataset999_"),
+        ("501 2d -tr nnUNetTrainerMAE --set x=1", "--set is for a --launcher"),
+        ("501 2d -tr nnUNetTrainerMAE --launcher submitit_local --set gpu=1", "--set gpu=1: Key 'gpu'"),
+    ],
+)
+def test_bad_input_is_one_sentence(prepared: Path, arguments: str, message: str):
+    with pytest.raises(UserError, match=message):
+        nnunet_command._run(["sweep", *arguments.split()])
+
+
+def children(process: int) -> list[int]:
+    found = subprocess.run(["ps", "--ppid", str(process), "-o", "pid="], capture_output=True, text=True)
+    return [int(line) for line in found.stdout.split()]
+
+
+@pytest.mark.slow
+def test_one_of_two_folds_is_killed_and_goes_on_under_submitit(isic: NNUNet, tmp_path: Path):
+    arguments = ("sweep", "501", "2d", "-f", "0", "1", "-tr", "nnUNetTrainerMAE")
+    after = ("--", "-device", "cpu")
+    settings = {"SEG_ANL_TRAIN": SHORT, "nnUNet_results": str(tmp_path)}
+    process = isic.start(OURS, *arguments, *after, **settings)
+    model = f"nnUNetTrainerMAE{NAME}__nnUNetPlans__2d"
+    log = tmp_path / "Dataset501_ISIC" / "sweep" / f"{model}__fold_0.log"
+    end = time.monotonic() + 300
+    while not (log.exists() and "Epoch 1" in log.read_text()):
+        assert time.monotonic() < end
+        assert process.poll() is None
+        time.sleep(0.2)
+    (training,) = children(process.pid)
+    os.kill(training, signal.SIGKILL)
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert f"[1/2] {model} fold 0: failed\n[2/2] {model} fold 1: finished\n" in output
+    (line,) = errors.splitlines()
+    assert line.startswith(f"{model} fold 0: exit status -9: ")
+    assert line.endswith(f"(log: {log})")
+
+    before = log.read_text()
+    output = isic.succeed(OURS, *arguments, "--launcher", "submitit_local", *after, **settings)
+    assert "sweep: 2 trainings, 1 finished before" in output
+    assert f"[1/1] {model} fold 0: finished\nsweep: 2 finished, 0 failed" in output
+    again = log.read_text()[len(before) :]
+    assert "Epoch 1" in again
+    assert "Epoch 0" not in again
+    assert (tmp_path / "Dataset501_ISIC" / model / "fold_0" / "validation" / "summary.json").is_file()
+
+
+@pytest.mark.slow
+def test_what_breaks_on_ray_is_told_with_its_last_line(isic: NNUNet, tmp_path: Path):
+    pytest.importorskip("ray")
+
+    def training(name: str, *arguments: str) -> Training:
+        return Training(name, arguments, isic.variables, tmp_path / name, tmp_path / f"{name}.log", str(tmp_path))
+
+    both = [training("helps", "-h"), training("broken", "999", "2d", "0", "-device", "cpu")]
+    outcomes = {made.name: reason for made, reason in launch(both, "ray", ["ray.remote.num_cpus=0.5"])}
+    assert outcomes["helps"] == ""
+    assert outcomes["broken"].startswith("exit status 1: ")
+    assert "999" in outcomes["broken"]
+    assert "usage:" in (tmp_path / "helps.log").read_text()
