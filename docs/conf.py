@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 DOCS = Path(__file__).parent
 sys.path[:0] = [str(DOCS), str(DOCS.parent)]  # this build's own modules, and the package that lies beside it
+
+# For the notebooks: the commands of this environment, no bars of progress, no warnings of other libraries.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+os.environ |= {"TQDM_DISABLE": "1", "PYTHONWARNINGS": "ignore"}
 
 import hooks  # noqa: E402
 
@@ -33,6 +38,8 @@ html_math_renderer = "mathml"  # hooks.py: no script, no web font
 nb_execution_mode = "auto"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
+nb_execution_in_temp = True
+nb_merge_streams = True
 
 # A link that leads nowhere stops the build. Types in signatures may: the reference has the names that people call.
 nitpicky = False
@@ -80,16 +87,16 @@ NAVIGATION = {
         "Reference <reference>",
     ],
     "install": ["faq", "security"],
-    "nnunet": [],
+    "nnunet": ["notebooks/nnunet"],
     "segmentation": ["volumes", "classification", "export"],
-    "python": ["add_a_loss"],
+    "python": ["notebooks/losses", "add_a_loss"],
     "losses/index": [
         "choosing",
         *(f"losses/{family}" for family in ("cross_entropy", "active_passive", "active_negative", "sparse")),
         *(f"losses/{family}" for family in ("t_loss", "nr_dice", "newer")),
         "benchmarks",
     ],
-    "noise": ["label_noise"],
+    "noise": ["label_noise", "notebooks/noise"],
     "audit": ["audit_labels"],
     "presets": ["protocols", "datasets", "report", "figures", "isic2017", "generated/results/index"],
     "api/losses": ["generated/losses/*"],
