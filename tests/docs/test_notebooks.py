@@ -27,7 +27,7 @@ def test_nnunet_from_raw_images_to_the_report(tmp_path: Path, monkeypatch: pytes
     assert (tmp_path / "report" / "report.html").is_file()
     # What the page shows is what a reader gets, but for the numbers of an unseeded training.
     for shown, cell in zip(stored, (cell for cell in notebook.cells if cell.cell_type == "code"), strict=True):
-        assert [output.output_type for output in shown] == [output.output_type for output in cell.outputs]
+        assert {output.output_type for output in shown} == {output.output_type for output in cell.outputs}
 
 
 def test_notebooks_carry_no_pictures_and_little_text() -> None:
