@@ -7,8 +7,6 @@ PYTHON ?= python3
 BIN := .venv/bin
 PACKAGE := .venv/.package
 INSTALLED := .venv/.installed
-# The variable silences news about the theme's successor, on which mkdocs.yml has a line.
-MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 .PHONY: demo test docs clean
 
@@ -19,15 +17,14 @@ test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/python -m seg_anl.losses.stubs
 	$(BIN)/mypy
-	$(MKDOCS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 docs: $(INSTALLED)
-	$(MKDOCS)
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env docs site
 
 $(PACKAGE): pyproject.toml
 	$(PYTHON) -m venv .venv
-	@echo "Installing seg_anl and what it trains with into .venv (about 5 GB with CUDA's libraries)."
+	@echo "Installing seg_anl and what it trains with into .venv (about 6 GB with CUDA's libraries)."
 	@echo "Without a GPU: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make demo"
 	$(BIN)/python -m pip install --editable .
 	touch $@
@@ -37,4 +34,4 @@ $(INSTALLED): $(PACKAGE)
 	touch $@
 
 clean:
-	rm -rf .venv demo runs site .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv demo runs site docs/generated .pytest_cache .mypy_cache .ruff_cache

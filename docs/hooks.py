@@ -1,85 +1,144 @@
-"""What the site's build adds: formulas as MathML, tables and curves of losses, pages for recorded runs.
+"""What the site's build adds: formulas as MathML, tables, curves and pages of losses, pages for recorded runs.
 
-MathML needs no script, no web font and no network. MkDocs calls the ``on_...`` functions by their names.
+MathML needs no script, no web font and no network. Generated pages lie in ``docs/generated`` while the site is built.
 """
 
 from __future__ import annotations
 
-import html
+import importlib
+import inspect
 import re
+import shutil
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
 from latex2mathml.converter import convert
 from loss_curves import curve_figure
 from loss_table import loss_page, pages_of_losses, with_tables
-from mkdocs.exceptions import PluginError
-from mkdocs.structure.files import File, Files
 
+from seg_anl.losses.base import RobustLoss
 from seg_anl.losses.declarations import declarations
 from seg_anl.reporting.archives import SUFFIX
 from seg_anl.reporting.run_directories import FINISHED, read_runs
 
+API = re.compile(r"^<!-- api: ([\w.]+) ([\w ]+) -->$", re.MULTILINE)
 CURVE = re.compile(r"^<!-- curve: (\w+) -->$", re.MULTILINE)
-FORMULA = re.compile(r'<(span|div) class="arithmatex">(?:\\\((.*?)\\\)|\\\[(.*?)\\\])</\1>', re.DOTALL)
-LINK = re.compile(r"\]\((?!\w+:|#)([^)\s#]+)\)")
+LINK = re.compile(r"\]\((?!\w+:|#)([^)\s#]+)((?:#[^)\s]*)?)\)")
+TITLED = re.compile(r'^```(\w+) title="([^"\n]+)"$', re.MULTILINE)
 NAMED_OPERATOR = re.compile(r"<mi>(log|exp|max|min)</mi>")
+GENERATED = "generated"
 RESULTS = "results"
 LOSSES = "losses"
 
 
-def on_files(files: Files, config: Any) -> Files:
+def connect(app: Any, docs: Path, navigation: Mapping[str, Sequence[str]]) -> None:
+    """Put all of this into a build of the pages in ``docs``."""
+    app.add_html_math_renderer("mathml", (_visit_math, None), (_visit_math, None))
+    app.connect("builder-inited", lambda app: generate(docs))
+    app.connect("source-read", partial(_on_source, docs=docs, navigation=navigation))
+    app.connect("autodoc-process-signature", _loss_signature)
+    app.connect("autodoc-process-docstring", _loss_docstring)
+    app.connect("build-finished", lambda app, failed: None if failed else copy_reports(docs, Path(app.outdir)))
+
+
+def generate(docs: Path) -> None:
     """Give every loss, every archive of recorded runs and the list of these a page."""
-    root = Path(config["docs_dir"])
-    for name, page in pages_of_losses(root / LOSSES).items():
-        if not (root / LOSSES / page).is_file():
-            files.append(File.generated(config, f"{LOSSES}/{page}", content=loss_page(declarations()[name])))
-    studies = sorted((root / RESULTS).glob(f"*{SUFFIX}"))
+    folder = docs / GENERATED
+    shutil.rmtree(folder, ignore_errors=True)
+    for part in (LOSSES, RESULTS):
+        (folder / part).mkdir(parents=True)
+    pages = pages_of_losses(docs / LOSSES)
+    for name, declaration in declarations().items():
+        (folder / LOSSES / f"{name}.md").write_text(loss_page(declaration, pages[name]), encoding="utf-8")
+    studies = sorted((docs / RESULTS).glob(f"*{SUFFIX}"))
     for study in studies:
-        files.append(File.generated(config, f"{RESULTS}/{study.stem}/index.md", content=results_page(study)))
-    reports = sorted(path.parent for path in (root / RESULTS).glob("*/README.md"))
-    listed = "\n".join(f"- [{path.stem}]({path.name})" for path in (*studies, *reports))
-    files.append(File.generated(config, f"{RESULTS}/index.md", content=f"# Recorded runs and reports\n\n{listed}\n"))
-    return files
+        (folder / RESULTS / f"{study.stem}.md").write_text(results_page(study), encoding="utf-8")
+    reports = sorted(path.parent for path in (docs / RESULTS).glob("*/README.md"))
+    listed = [f"- [{study.stem}]({study.stem}.md)" for study in studies]
+    listed += [f"- [{report.name}](../../{RESULTS}/{report.name}/README.md)" for report in reports]
+    below = [study.stem for study in studies] + [f"/{RESULTS}/{report.name}/*" for report in reports]
+    text = "\n".join(["# Recorded runs and reports", "", *listed, "", hidden_list(below)])
+    (folder / RESULTS / "index.md").write_text(text, encoding="utf-8")
 
 
-def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Put tables of losses and curves where a page asks for them, and send links to where the site has what they name.
+def hidden_list(entries: Sequence[str]) -> str:
+    """A list of pages below a page, ``NAME``, ``TITLE <NAME>`` or a pattern, for the navigation alone."""
+    return "\n".join(["```{toctree}", ":hidden:", ":glob:", "", *entries, "```", ""])
 
-    A folder has its page, and so has an archive of runs. A report is there as Markdown and as a page of the same name,
-    of which the site has the page.
+
+def _on_source(app: Any, docname: str, source: list[str], *, docs: Path, navigation: Mapping[str, Sequence[str]]) -> None:
+    path = Path(app.env.doc2path(docname))
+    if path.suffix != ".md":
+        return
+    text = on_site(source[0], path, docs)
+    if docname in navigation:
+        # From the root of the pages, wherever the page itself lies.
+        text += "\n\n" + hidden_list([re.sub(r"([^\s<>]+)(?=>?$)", r"/\1", entry) for entry in navigation[docname]])
+    source[0] = text
+
+
+def on_site(markdown: str, path: Path, docs: Path) -> str:
+    """A page's Markdown as the site has it: with tables of losses, curves and entries of the reference.
+
+    Links go to where the site has what they name: an archive of runs and a folder have a page, a report has one of
+    its own making.
     """
-    here = Path(page.file.src_uri).parent
-    root = Path(config["docs_dir"])
 
-    def on_site(match: re.Match[str]) -> str:
-        target = match.group(1).rstrip("/")
-        path = root / here / target
-        if path.suffix == SUFFIX and path.is_file() and here.name != path.stem:
-            return f"]({target.removesuffix(SUFFIX)}/index.md)"
-        if path.is_dir():
-            page = "README.md" if (path / "README.md").is_file() else "index.md"
-            return f"]({target}/{page})"
-        if path.suffix == ".md" and path.with_suffix(".html").is_file():
-            return f"]({target.removesuffix('.md')}.html)"
-        return match.group(0)
+    def target(match: re.Match[str]) -> str:
+        name, anchor = match.groups()
+        there = path.parent / name
+        up = "../" * len(path.parent.relative_to(docs).parts)
+        if there.suffix == SUFFIX and there.is_file() and there.parent.name == RESULTS and GENERATED not in path.parts:
+            return f"]({up}{GENERATED}/{RESULTS}/{there.stem}.md)"
+        if there.is_dir():
+            inside = there.resolve()
+            page = f"{name.rstrip('/')}/README.md" if (there / "README.md").is_file() else None
+            return f"]({page or f'{up}{GENERATED}/{inside.relative_to(docs).as_posix()}/index.md'})"
+        if there.suffix == ".html":
+            return f"](page:{name})"
+        return f"]({name}{anchor})"
 
-    markdown = LINK.sub(on_site, with_tables(markdown, root / LOSSES))
+    markdown = LINK.sub(target, with_tables(markdown, docs / LOSSES))
+    markdown = TITLED.sub(r"```{code-block} \1\n:caption: \2", markdown)
+    markdown = API.sub(_entries, markdown)
     return CURVE.sub(lambda match: curve_figure(match.group(1)), markdown)
 
 
-def on_page_content(content: str, page: Any, config: Any, files: Files) -> str:
-    """Turn the formulas that Markdown has marked into MathML."""
+def _entries(match: re.Match[str]) -> str:
+    """Entries of the reference: ``<!-- api: module name name -->``."""
+    module, names = match.group(1), match.group(2).split()
+    lines = []
+    for name in names:
+        kind = "autoclass" if isinstance(inspect.getattr_static(_module(module), name, None), type) else "autofunction"
+        lines += [f".. {kind}:: {module}.{name}", *(["   :members:"] if kind == "autoclass" else []), ""]
+    return "\n".join(["```{eval-rst}", *lines, "```"])
 
-    def mathml(match: re.Match[str]) -> str:
-        display = match.group(3) is not None
-        latex = html.unescape(match.group(3) if display else match.group(2)).strip()
-        try:
-            return formula(latex, display=display)
-        except ValueError as error:
-            raise PluginError(f"{page.file.src_uri}: {error}") from error
 
-    return FORMULA.sub(mathml, content)
+def _module(name: str) -> Any:
+    return importlib.import_module(name)
+
+
+def _loss_signature(app: Any, what: str, name: str, made: Any, options: Any, signature: str, returned: str) -> Any:
+    """A loss's keywords with their defaults alone: what each may be stands below them."""
+    if what != "class" or not isinstance(made, type) or not issubclass(made, RobustLoss):
+        return None
+    parameters = [p for p in inspect.signature(made).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    shown = [str(parameter.replace(annotation=inspect.Parameter.empty)) for parameter in parameters]
+    return f"({', '.join(['*', *shown])})" if shown else signature, None
+
+
+def _loss_docstring(app: Any, what: str, name: str, made: Any, options: Any, lines: list[str]) -> None:
+    """The formula is set above the class; ``help(CLASS)`` has it in LaTeX."""
+    lines[:] = [line for line in lines if not line.startswith("Value, in LaTeX:")]
+
+
+def _visit_math(writer: Any, node: nodes.Element) -> None:
+    display = isinstance(node, nodes.math_block)
+    writer.body.append(formula(node.astext().strip(), display=display))
+    raise nodes.SkipNode
 
 
 def formula(latex: str, *, display: bool = False) -> str:
@@ -106,8 +165,8 @@ def results_page(study: Path) -> str:
     lines = [f"# Runs: {study.stem}", ""]
     if packed:
         lines += [
-            f"[{study.name}](../{study.name}) holds these runs: `seg-anl-report docs/results/{study.name}` shows them, "
-            f"`python -m zipfile -e docs/results/{study.name} runs` unpacks them.",
+            f"[{study.name}](../../{RESULTS}/{study.name}) holds these runs: `seg-anl-report docs/results/{study.name}` "
+            f"shows them, `python -m zipfile -e docs/results/{study.name} runs` unpacks them.",
             "",
         ]
     lines += ["| run | status | headline | mean of the last k epochs | k |", "|---|---|---|---|---|"]
@@ -118,3 +177,11 @@ def results_page(study: Path) -> str:
             shown = (run.summary["headline"], f"{run.headline.value:.4f}", str(run.headline.k))
         lines.append(f"| {' | '.join((name, run.status, *shown))} |")
     return "\n".join(lines) + "\n"
+
+
+def copy_reports(docs: Path, site: Path) -> None:
+    """Reports are pages of their own making: they go into the site as they are."""
+    for report in (docs / RESULTS).glob("*/*.html"):
+        target = site / report.relative_to(docs)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(report, target)

@@ -1,7 +1,7 @@
 """Tables and pages of losses, made from their declarations when the site is built.
 
 ``<!-- losses -->`` on a page becomes the table of the losses that have a section (``### name``) there, on
-``losses/index.md`` that of all losses. A loss without a section anywhere gets a page of its own.
+``losses/index.md`` that of all losses. Every loss has a page in the reference; one without a section is linked there.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from seg_anl.losses.declarations import Declaration, declarations
 
 MARK = "<!-- losses -->"
+CLASSES = "<!-- classes of losses -->"
 SECTION = re.compile(r"^### (\w+)$", re.MULTILINE)
 
 
@@ -23,15 +24,22 @@ def losses_of(markdown: str) -> list[str]:
 
 
 def pages_of_losses(folder: Path) -> dict[str, str]:
-    """The page of every loss: where its section is written, else ``NAME.md``, which is generated."""
-    pages = {name: f"{name}.md" for name in declarations()}
+    """Where every loss is described, seen from ``folder``: its written section, else its page of the reference."""
+    pages = {name: reference_page(name) for name in declarations()}
     for path in sorted(folder.glob("*.md")):
-        pages |= dict.fromkeys(losses_of(path.read_text(encoding="utf-8")), path.name)
+        pages |= {name: f"{path.name}#{name}" for name in losses_of(path.read_text(encoding="utf-8"))}
     return pages
 
 
+def reference_page(name: str) -> str:
+    """The generated page of a loss, seen from any folder of pages."""
+    return f"../generated/losses/{name}.md"
+
+
 def with_tables(markdown: str, folder: Path) -> str:
-    """A page with its table of losses instead of the mark."""
+    """A page with its tables of losses instead of the marks."""
+    if CLASSES in markdown:
+        markdown = markdown.replace(CLASSES, class_table())
     if MARK not in markdown:
         return markdown
     pages = pages_of_losses(folder)
@@ -44,19 +52,35 @@ def loss_table(names: Iterable[str], pages: dict[str, str]) -> str:
     for name in names:
         known = declarations()[name]
         value = f"${known.formula}$" if known.formula else known.summary
-        title = known.title.replace("*", r"\*")
-        cells = f"[`{name}`]({pages[name]}#{name})", title, value, stated_parameters(known), known.source
+        cells = f"[`{name}`]({pages[name]})", _title(known), value, stated_parameters(known), known.source
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)
 
 
-def loss_page(declaration: Declaration) -> str:
-    """A page for a loss of which nobody has written: docstring, table and curve."""
-    name = declaration.name
-    text = declaration.docstring.partition("\nReference: ")[0].rstrip()
-    table = loss_table([name], {name: f"{name}.md"})
-    source = f"*{declaration.source}*\n\n" if declaration.source else ""
-    return f"# {declaration.title}\n\n{table}\n\n### {name}\n\n{text}\n\n{source}<!-- curve: {name} -->\n"
+def class_table() -> str:
+    """One row per loss: class, name, what it is. The classes' pages follow in the navigation."""
+    rows = ["| class | name | |", "|---|---|---|"]
+    for name, known in sorted(declarations().items(), key=lambda item: item[1].class_name.lower()):
+        rows.append(f"| [`{known.class_name}`]({reference_page(name)}) | `{name}` | {known.summary} |")
+    return "\n".join(rows)
+
+
+def loss_page(declaration: Declaration, described: str) -> str:
+    """A loss's page of the reference: formula, curve, class with docstring; where it is described, if it is."""
+    name, page = declaration.name, reference_page(declaration.name)
+    more = "" if described == page else f" [What it is, and when to use it](../../losses/{described})."
+    parts = [
+        f"# {declaration.class_name}",
+        f"`{name}`, {_title(declaration)} in papers.{more}",
+        f"$$\n{declaration.formula}\n$$" if declaration.formula else "",
+        f"```{{eval-rst}}\n.. autoclass:: seg_anl.losses.{declaration.class_name}\n```",
+        f"<!-- curve: {name} -->",
+    ]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _title(declaration: Declaration) -> str:
+    return declaration.title.replace("*", r"\*")
 
 
 def stated_parameters(declaration: Declaration) -> str:

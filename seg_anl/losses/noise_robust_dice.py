@@ -24,7 +24,7 @@ SMALLEST_AREA = 1e-5  # pixels; a class that is neither there nor predicted cost
     order=15,
 )
 class NRDiceLoss(RobustLoss):
-    """Noise-robust Dice: the sum of |p - g|^gamma over the areas of prediction and label.
+    """Noise-robust Dice: the sum of ``|p - g|^gamma`` over the areas of prediction and label.
 
     Each class is summed over the whole batch; the loss is the mean over the classes.
     g is the one-hot label. ``gamma = 2`` with squared areas is the Dice loss, ``gamma = 1`` an absolute error relative

@@ -9,12 +9,13 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^```([^\n`]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
-sys.path.insert(0, str(ROOT / "docs"))  # where MkDocs finds the modules of the site's build
+sys.path.insert(0, str(ROOT / "docs"))  # where the modules of the site's build lie
 
 
 def documents() -> list[Path]:
     """The README and every page of the site."""
-    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    pages = sorted(path for path in (ROOT / "docs").rglob("*.md") if "generated" not in path.parts)
+    return [ROOT / "README.md", *pages]
 
 
 def blocks(page: Path, *languages: str) -> list[tuple[str, str]]:

@@ -13,10 +13,16 @@ from .conftest import ROOT, blocks
 PAGE = ROOT / "docs" / "add_a_loss.md"
 FILE = "seg_anl/losses/divergence.py"
 TINY = ("epochs=2", "data.limit=120", "batch_size=32", "model=cnn4", "device=cpu", "run_root=runs", "progress=false")
-TABLE = "from loss_table import loss_table; print(loss_table(['jsd'], {'jsd': 'jsd.md'}))"
+PAGES = """
+from loss_table import loss_page, with_tables
+from pathlib import Path
+from seg_anl.losses.declarations import declarations
+print(with_tables(Path("docs/losses/index.md").read_text(), Path("docs/losses")))
+print(loss_page(declarations()["jsd"], "../generated/losses/jsd.md"))
+"""
 
 
-def test_a_new_loss_is_trained_by_the_command_and_named_in_report_and_table(tmp_path: Path) -> None:
+def test_a_new_loss_is_trained_by_the_command_and_named_in_report_table_and_reference(tmp_path: Path) -> None:
     for part in ("seg_anl", "classification", "data_prep", "configs"):
         ignored = shutil.ignore_patterns("__pycache__", "embedded")
         shutil.copytree(ROOT / part, tmp_path / part, ignore=ignored)
@@ -35,6 +41,8 @@ def test_a_new_loss_is_trained_by_the_command_and_named_in_report_and_table(tmp_
     run(*command, *TINY)
     run("seg-anl-report", "runs", "--out", "report")
     assert any("| JSD |" in page.read_text(encoding="utf-8") for page in (tmp_path / "report").glob("*.md"))
-    row = run(Path(sys.executable).name, "-c", TABLE)
-    assert "| [`jsd`](jsd.md#jsd) | JSD | $" in row
-    assert "| `pi=0.5` | Englesson and Azizpour, Generalized Jensen-Shannon" in row
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
+    pages = run(Path(sys.executable).name, "-c", PAGES)
+    assert "| [`jsd`](../generated/losses/jsd.md) | JSD | $" in pages
+    assert "| `pi=0.5` | Englesson and Azizpour, Generalized Jensen-Shannon" in pages
+    assert ".. autoclass:: seg_anl.losses.JSDLoss" in pages

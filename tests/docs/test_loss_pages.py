@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from loss_table import loss_page, loss_table, losses_of, pages_of_losses, stated_parameters, with_tables
+from loss_table import class_table, loss_page, loss_table, losses_of, pages_of_losses, stated_parameters, with_tables
 
 from seg_anl.losses import build_loss, list_losses
 from seg_anl.losses.declarations import declarations
@@ -50,14 +50,20 @@ def test_a_page_has_a_table_of_its_losses_and_a_curve_in_every_section(page: Pat
         assert section.count(f"<!-- curve: {name} -->") == 1
 
 
-def test_a_loss_of_which_nobody_has_written_has_a_page(tmp_path: Path) -> None:
-    assert pages_of_losses(tmp_path)["gce"] == "gce.md"
-    page = loss_page(replace(declarations()["gce"], formula=""))
-    assert "# GCE\n" in page
-    assert "### gce\n" in page
-    assert "``exact_official`` clamps p_y" in page
-    assert page.count("Eq. 6.") == 2
+def test_a_loss_of_which_nobody_has_written_has_its_page_of_the_reference(tmp_path: Path) -> None:
+    there = pages_of_losses(tmp_path)["gce"]
+    assert there == "../generated/losses/gce.md"
+    page = loss_page(replace(declarations()["gce"], formula=""), there)
+    assert page.startswith("# GCELoss\n\n`gce`, GCE in papers.\n")
+    assert "$$" not in page
+    assert ".. autoclass:: seg_anl.losses.GCELoss\n" in page
     assert "<!-- curve: gce -->" in page
+
+
+def test_the_reference_lists_every_class() -> None:
+    table = class_table()
+    assert table.count("\n| [`") == len(list_losses())
+    assert "| [`ANLCELoss`](../generated/losses/anl_ce.md) | `anl_ce` | Active negative loss on cross entropy" in table
 
 
 def test_a_loss_that_is_linked_to_is_linked_to_its_own_section() -> None:

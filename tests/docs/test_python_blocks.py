@@ -22,7 +22,7 @@ from .conftest import ROOT, blocks, documents
 
 EXAMPLE = ROOT / "docs" / "add_a_loss.md"
 # Their examples begin with files or arrays of the reader's own: only what they import can be tried.
-FRAGMENTS = {"noise.md", "label_noise.md", "nnunet.md", "presets.md", "datasets.md", "report.md", "figures.md"}
+FRAGMENTS = {"label_noise.md", "nnunet.md", "presets.md", "datasets.md", "figures.md"}
 
 
 def python_blocks(*, whole: bool) -> list[Any]:
