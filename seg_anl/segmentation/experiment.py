@@ -128,7 +128,8 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
         """Batches of the noisy training set, and evaluation on all splits."""
         (clean, test), (given, self.noise_records) = data, noisy
         division = self._division(clean, process)
-        self.clean, self.given, self.test = clean.part(division.trained), given.part(division.trained), test
+        self.clean, self.test = clean.part(division.trained), test
+        self.given = self.clean.with_masks(given.masks.numpy()[division.trained])  # the images are there once
         self.tuning = given.part(division.tuning) if len(division.tuning) else None
         self.predicted = self.given if self.settings.fold is None else given.part(division.unseen)
         if self.tuning is not None:
