@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 from argparse import ArgumentParser, Namespace
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_anl.records import UserError, make_directory, write_json
-from seg_anl.records.atomic import PARTIAL_PREFIX
+from seg_anl.records.atomic import folder_aside, remove_partial
 from seg_anl.records.command_line import refuse_overlap
 from seg_anl.records.item_files import refuse_unknown
 
@@ -97,14 +96,11 @@ def run(arguments: Namespace) -> int:
     dataset: LabelSet | MaskSet = (LabelSet if audit.content["kind"] == "labels" else MaskSet)(audit)
     for place in (audit.folder, *dataset.places):
         refuse_overlap(place, target)
-    make_directory(target.parent)
-    partial = target.parent / f"{PARTIAL_PREFIX}{target.name}"
-    shutil.rmtree(partial, ignore_errors=True)  # of one that was killed
-    try:
-        make_directory(partial)
-        changes, remarks = dataset.write(partial, arguments.action, wrong, copy=arguments.copy)
+    remove_partial(make_directory(target.parent), below=False)
+    with folder_aside(target) as aside:
+        changes, remarks = dataset.write(aside, arguments.action, wrong, copy=arguments.copy)
         write_json(
-            partial / MANIFEST,
+            aside / MANIFEST,
             {
                 "audit": str(audit.folder.resolve()),
                 "source": str(audit.content["source"]),
@@ -114,12 +110,6 @@ def run(arguments: Namespace) -> int:
                 "changes": [vars(change) for change in changes],
             },
         )
-        if target.exists():
-            target.rmdir()
-        partial.rename(target)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
     print(*remarks, sep="\n", end="\n" if remarks else "")
     done = {"drop": "left out", "ignore": "set to the ignore label in part", "replace": "replaced"}[arguments.action]
     print(f"{target}: {len(changes)} of {len(audit.rows)} annotations {done}; {target / MANIFEST} lists them")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from seg_anl.records import UserError, make_directory, written_aside
+from seg_anl.records.atomic import folder_aside, remove_partial
 
 from .bundle import write_bundle
 from .card import model_card
@@ -36,7 +36,7 @@ def export_run(run: Path, out: Path, form: str, *, checkpoint: str = "last") -> 
     model = deployable(run, checkpoint)
     if form == "bundle" and str(model.config.task) != "segmentation":
         raise UserError(f"{run}: a bundle predicts masks; export a run of seg-anl-classify as onnx or torchscript")
-    make_directory(out.parent)
+    remove_partial(make_directory(out.parent), below=False)
     if form == "bundle":
         _whole_bundle(model, out)
     else:
@@ -86,9 +86,6 @@ def _compare(model: Deployable, found: Tensor, path: Path) -> None:
 
 
 def _whole_bundle(model: Deployable, out: Path) -> None:
-    """Write the bundle aside and rename it, so that it is whole or absent."""
-    with tempfile.TemporaryDirectory(prefix=".partial-", dir=out.parent) as scratch:
-        folder = Path(scratch) / "bundle"
+    with folder_aside(out) as folder:
         write_bundle(model, folder)
         write_torchscript(model, folder / "models" / "model.ts")
-        os.replace(folder, out)

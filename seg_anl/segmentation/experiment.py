@@ -121,8 +121,9 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
             made, records = noisy_dataset(list(clean.masks.numpy()), clean.items, **vars(self.noise))
         except ValueError as error:
             raise UserError(f"noise: {error}") from error
-        write_noisy_masks(folder, made, records, plain(self.config.noise))
-        return clean.with_masks(np.stack(made)), records
+        masks = np.stack(made)
+        write_noisy_masks(folder, masks, records, plain(self.config.noise))
+        return clean.with_masks(masks), records
 
     def prepare(self, data: Splits, noisy: NoisyMasks, process: Process) -> tuple[ScheduledLoss, Task, str]:
         """Batches of the noisy training set, and evaluation on all splits."""

@@ -22,6 +22,7 @@ from data_prep.pictures import read_image
 from seg_anl.engine.distribution import started
 from seg_anl.engine.run_directory import RunDirectory
 from seg_anl.records import UserError, make_directory, written_aside
+from seg_anl.records.atomic import remove_partial
 from seg_anl.records.files import files_below
 
 from .augmentation import normalized
@@ -69,6 +70,7 @@ def predict_masks(
     existing = [path for job in jobs for path in job.outputs if path.exists()]
     if existing and not overwrite:
         raise UserError(f"{existing[0]} exists already; give --overwrite or another folder")
+    remove_partial(out)
     with started(device) as process:
         model, config = _trained(directory, weights, process.device, trust)
         size = data_settings(config).shape

@@ -7,8 +7,8 @@ input names, or leaves a half-written file. The process is forked from one that 
 costs what the command costs.
 
 Example:
-    python -m benchmarks.hostile --table hostile.md
-    python -m benchmarks.hostile --only checkpoint --sample 20 --keep cases
+    python -m benchmarks.hostile.run --table hostile.md
+    python -m benchmarks.hostile.run --only checkpoint --sample 20 --keep cases
 """
 
 from __future__ import annotations
