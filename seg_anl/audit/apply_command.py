@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from argparse import ArgumentParser, Namespace
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from typing import Any
 from seg_anl.records import UserError, make_directory, write_json
 from seg_anl.records.atomic import folder_aside, remove_partial
 from seg_anl.records.command_line import refuse_overlap
+from seg_anl.records.foreign_files import read_json, read_table
 from seg_anl.records.item_files import refuse_unknown
 
 HELP = "a new data set without the wrong annotations"
@@ -123,12 +122,11 @@ def read_audit(folder: Path) -> Audit:
         UserError: when it is no such thing, or damaged.
     """
     try:
-        content = json.loads((folder / "audit.json").read_text(encoding="utf-8"))
-        with open(folder / "audit.csv", newline="", encoding="utf-8") as file:
-            rows = {row["item"]: row for row in csv.DictReader(file)}
+        content = read_json(folder / "audit.json")
+        rows = {row["item"]: row for row in read_table(folder / "audit.csv", "item")}
         if content["kind"] not in ("masks", "labels") or not isinstance(content["source"], str):
             raise ValueError("audit.json names no kind and source")
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+    except (UserError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder}: no audit of seg-anl-audit, or a damaged one: {error}") from error
     return Audit(folder, content, rows)
 
@@ -155,10 +153,7 @@ def read_decisions(path: Path, known: Collection[str]) -> dict[str, str]:
     Raises:
         UserError: for a file that cannot be read, an unknown item or decision.
     """
-    try:
-        decided = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
+    decided = read_json(path)
     if not isinstance(decided, dict):
         raise UserError(f'{path}: expected {{"ITEM": "wrong"}} and so on')
     refuse_unknown(decided, known, path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import os
 import warnings
 from pathlib import Path
@@ -50,7 +51,9 @@ def write_torchscript(model: Deployable, path: Path) -> None:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of TorchScript's age, and of shapes that the trace takes as constant
         traced = torch.jit.trace(model.network, model.examples())
-        torch.jit.save(traced, str(path), _extra_files={"README.md": model_card(model)})
+        content = io.BytesIO()  # torch itself would end the process on a full disk
+        torch.jit.save(traced, content, _extra_files={"README.md": model_card(model)})
+        path.write_bytes(content.getvalue())
         _compare(model, torch.jit.load(str(path))(model.examples()), path)
 
 
