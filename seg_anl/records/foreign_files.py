@@ -1,7 +1,7 @@
 """Files that others made, read as data: regular files of bounded size and depth, without aliases, nothing constructed.
 
-Run directories, manifests, tables and plans travel from machine to machine. Whatever reads YAML, JSON, CSV or lines of one
-reads it here.
+Run directories, manifests, tables and plans travel from machine to machine. Whatever reads YAML, JSON, CSV or lines of
+one reads it here.
 """
 
 from __future__ import annotations
