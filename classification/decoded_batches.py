@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from data_prep.pictures import refuse_depth
+from data_prep.pictures import opened, refuse_depth, upright
 from seg_anl.engine.batches import Batch, moved
 from seg_anl.engine.distribution import Process
 from seg_anl.engine.randomness import epoch_generator
@@ -167,16 +167,11 @@ class _Decoded(torch.utils.data.Dataset[Any]):
     def __getitem__(self, key: _Key) -> tuple[int, Tensor] | str:
         path = Path(os.fsdecode(self.paths[key.position]))
         try:
-            with Image.open(path) as file:
+            with opened(path, str(path)) as file:
                 refuse_depth(file.mode, str(path))
-                image = file.convert("RGB")
+                image = upright(file.convert("RGB"), file)
         except UserError as error:
             return str(error)
-        except UnidentifiedImageError:
-            return f"{path}: an image that cannot be read: no image, or one of a kind that Pillow does not know"
-        except Exception as error:  # decoders of damaged files fail in any way
-            reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-            return f"{path}: an image that cannot be read: {reason}"
         try:
             if key.epoch == EVALUATION:
                 return key.position, self.evaluation(image)

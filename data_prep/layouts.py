@@ -6,7 +6,6 @@ collects them all. Which mask belongs to which image: :mod:`data_prep.pairing`.
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 import zipfile
@@ -18,7 +17,7 @@ from typing import Annotated, NamedTuple
 
 from seg_anl.records import UserError, chosen_items, nearest_names
 from seg_anl.records.files import check_folder
-from seg_anl.records.foreign_files import read_text
+from seg_anl.records.foreign_files import read_table
 from seg_anl.records.ranges import Interval, OpenFraction, complaint
 
 from .pairing import Matched, Pair, PictureFile, match
@@ -140,11 +139,8 @@ def _matched(found: Found, folders: _Folders, split: str) -> Matched:
 
 def _find_listed(source: Path) -> Found:
     table = source / "split.csv"
-    try:
-        rows = list(csv.DictReader(read_text(table).splitlines()))
-        pairs = [Pair.of_paths(row["id"], row["split"], source / row["image"], source / row["mask"]) for row in rows]
-    except (KeyError, TypeError, csv.Error) as error:
-        raise UserError(f"{table}: cannot be read: expected columns id, split, image, mask ({error})") from error
+    rows = read_table(table, "id", "split", "image", "mask")
+    pairs = [Pair.of_paths(row["id"], row["split"], source / row["image"], source / row["mask"]) for row in rows]
     if not pairs:
         raise UserError(f"{table} lists no images")
     counts = Counter(pair.split for pair in pairs)

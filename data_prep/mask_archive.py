@@ -16,11 +16,11 @@ MASKS_FILE, MANIFEST_FILE = "masks.npz", "manifest.json"
 
 
 def write_noisy_masks(
-    folder: Path, masks: Sequence[NDArray[Any]], records: Sequence[NoiseRecord], settings: Mapping[str, Any]
+    folder: Path, masks: NDArray[Any], records: Sequence[NoiseRecord], settings: Mapping[str, Any]
 ) -> None:
-    """Write masks (of one shape, sorted by item), their records and the settings into ``folder``, made if missing."""
+    """Write masks ``(N, ...)`` (sorted by item), their records and the settings into ``folder``, made if missing."""
     with written_aside(make_directory(folder) / MASKS_FILE) as aside:
-        np.savez_compressed(aside, masks=np.stack(masks))
+        np.savez_compressed(aside, masks=masks)
     write_manifest(folder, dict(settings), records)
 
 

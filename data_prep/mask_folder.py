@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from seg_anl import __version__
 from seg_anl.records import NoiseRecord, UserError, array_digest, item_id, make_directory, write_manifest, written_aside
-from seg_anl.records.atomic import PARTIAL_PREFIX
+from seg_anl.records.atomic import remove_partial
 from seg_anl.records.command_line import refuse_overlap
 from seg_anl.records.foreign_files import read_bytes, read_json
 from seg_anl.records.lock import LOCK_FILE, locked
@@ -209,9 +209,10 @@ def _earlier_run(run: _Run) -> tuple[dict[str, Any] | None, dict[str, NoiseRecor
 def _do(run: _Run, finished: dict[str, NoiseRecord], workers: int) -> list[str]:
     """Do what is not finished, adding each record to journal and ``finished``; returns what went wrong with masks."""
     tasks = [task for task in run.tasks if task.plan.item not in finished]
-    for folder in sorted({task.target.parent for task in tasks}):
-        for leftover in make_directory(folder).glob(f"{PARTIAL_PREFIX}*"):
-            leftover.unlink()
+    for folder in {run.target, run.journal.parent}:
+        remove_partial(folder)
+    for folder in {task.target.parent for task in tasks}:
+        make_directory(folder)
     with written_aside(run.journal) as aside:
         rows: list[Any] = [run.identity, *map(asdict, finished.values())]
         aside.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

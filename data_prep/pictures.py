@@ -34,7 +34,7 @@ def read_image(source: Path | BinaryIO, name: str, mode: Literal["RGB", "L"] = "
         stored = image.mode
         refuse_depth(stored, name)
         colors = image.convert("RGBA") if stored == "P" and "transparency" in image.info else image
-        return np.array(_upright(colors, image).convert(mode)), stored
+        return np.array(upright(colors, image).convert(mode)), stored
 
 
 def refuse_depth(stored: str, name: str) -> None:
@@ -58,7 +58,7 @@ def read_labels(source: Path | BinaryIO, name: str, *, gray: bool = False) -> ND
             values were expected, not whole ones.
     """
     with opened(source, name) as image:
-        values = np.array(_upright(image if len(image.getbands()) == 1 else image.convert("L"), image))
+        values = np.array(upright(image if len(image.getbands()) == 1 else image.convert("L"), image))
     if values.dtype.kind == "f" and not (np.isfinite(values).all() and (gray or (values == np.rint(values)).all())):
         raise UserError(f"{name}: the mask holds fractions or values that are not finite; labels are whole numbers")
     return values.astype(np.uint8) if values.dtype == np.bool_ else values
@@ -113,7 +113,7 @@ def _values(labels: NDArray[Any]) -> NDArray[Any]:
     return np.unique(labels)
 
 
-def _upright(picture: Image.Image, file: Image.Image) -> Image.Image:
+def upright(picture: Image.Image, file: Image.Image) -> Image.Image:
     """The picture as viewers turn it; not by ``ImageOps.exif_transpose``, which rewrites all tags and fails on some."""
     turn = _TURNS.get(file.getexif().get(_ORIENTATION, 1))
     return picture if turn is None else picture.transpose(turn)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seg_anl.records import UserError, make_directory, run_command
+from seg_anl.records.atomic import remove_partial
 from seg_anl.records.command_line import OneLineParser, positive_int, refuse_overlap, worker_count
 from seg_anl.records.files import check_folder
 
@@ -76,7 +77,7 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.dataset == "nnunet":
         target = target / f"Dataset{arguments.id:03d}_{arguments.name}"
     refuse_overlap(source, target)
-    make_directory(target)
+    remove_partial(make_directory(target))
     if not arguments.overwrite and any(target.iterdir()):
         raise UserError(f"{target} is not empty; choose another folder or --overwrite")
     print("\n".join(found.remarks))

@@ -1,4 +1,4 @@
-"""A sample of the hostile inputs; ``python benchmarks/hostile.py`` runs them all."""
+"""A sample of the hostile inputs; ``python -m benchmarks.hostile.run`` runs them all."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ ROOT = Path(__file__).parents[1]
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="limits of memory are those of Linux")
 def test_hostile_inputs_end_in_a_result_or_in_one_line() -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, str(ROOT / "benchmarks/hostile.py"), "--sample", "30", "--seed", "2"]
+    command = [sys.executable, "-m", "benchmarks.hostile.run", "--sample", "30", "--seed", "2"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr

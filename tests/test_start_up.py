@@ -80,15 +80,17 @@ def test_importing_the_package_is_light() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-def test_ctrl_c_while_a_library_is_imported_is_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", SCRIPTS)
+def test_ctrl_c_while_a_library_is_imported_is_one_line(command: str, tmp_path: Path) -> None:
     """The library swallows the exception, as extensions do in the middle of their start."""
     slow = "import os, signal\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\nexcept BaseException: pass\n"
-    (tmp_path / "slow.py").write_text(slow)
+    (tmp_path / "numpy.py").write_text(slow)
+    module, _, name = SCRIPTS[command].partition(":")
     code = (
         "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"  # where a shell has ignored it
-        "from seg_anl.interrupt import end_quietly_while_importing as end\nend('prog')\nimport slow\nprint('went on')"
+        f"from {module} import {name} as main\nmain()\nimport numpy\nprint('went on')"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=ROOT)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (130, "", 1)
-    assert done.stderr.startswith("prog: interrupted")
+    assert done.stderr.startswith(f"{command}: interrupted")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 from seg_anl.records import UserError
+from seg_anl.records.foreign_files import read_table
 
 from .dataset import ClassCount, Dataset, Split, dataset
 from .image_lists import (
@@ -137,15 +137,11 @@ def _synsets_of_images(places: Sequence[Path], all_synsets: Sequence[str]) -> di
 
 
 def _solution(path: Path) -> dict[str, str]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
+    rows = read_table(path, "ImageId", "PredictionString")
     try:
         return {f"{row['ImageId']}.JPEG": row["PredictionString"].split()[0] for row in rows}
-    except (KeyError, IndexError, AttributeError) as error:
-        raise UserError(f"{path}: expected the columns ImageId and PredictionString of Kaggle's file") from error
+    except IndexError as error:
+        raise UserError(f"{path}: damaged: an image without a synset") from error
 
 
 def _label_list(path: Path, all_synsets: Sequence[str]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from data_prep.pairing import IMAGE_SUFFIXES
 from seg_anl.records import UserError
+from seg_anl.records.foreign_files import read_text
 
 from .dataset import Split
 
@@ -92,12 +93,9 @@ def read_lines(path: Path) -> list[str]:
     Raises:
         UserError: where it is missing or no text.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()  # with the mark that Windows puts first, or without
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; half downloaded or unpacked?") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
+    if not path.exists():
+        raise UserError(f"{path}: no such file; half downloaded or unpacked?")
+    lines = read_text(path).removeprefix("\ufeff").splitlines()  # the mark that Windows puts first
     return [line.strip() for line in lines if line.strip()]
 
 

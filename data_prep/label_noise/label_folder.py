@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_anl.records import UserError, array_digest, write_bytes, write_json, write_text, written_aside
-from seg_anl.records.atomic import PARTIAL_PREFIX
+from seg_anl.records.atomic import remove_partial
 from seg_anl.records.foreign_files import read_bytes, read_json
 from seg_anl.records.lock import locked
 
@@ -68,9 +68,7 @@ class NoisyLabels:
         with locked(folder):  # asked only now: another run may have ended here a moment ago
             _check_target(folder, self.identity, stored.getvalue(), overwrite=overwrite)
             (folder / MANIFEST).unlink(missing_ok=True)
-            for leftover in folder.glob(f"{PARTIAL_PREFIX}*"):
-                if leftover.is_file():
-                    leftover.unlink()
+            remove_partial(folder, below=False)
             write_bytes(folder / LABELS, stored.getvalue())
             rows = zip(range(len(self.clean)), self.clean.tolist(), self.labels.tolist(), strict=True)
             write_text(folder / TABLE, _table(["index", "clean", "noisy"], rows))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import shutil
 from argparse import ArgumentParser, Namespace
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -12,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from seg_anl.records import UserError, make_directory, write_json
-from seg_anl.records.atomic import PARTIAL_PREFIX
+from seg_anl.records.atomic import folder_aside, remove_partial
 from seg_anl.records.command_line import refuse_overlap
+from seg_anl.records.foreign_files import read_json, read_table
 from seg_anl.records.item_files import refuse_unknown
 
 HELP = "a new data set without the wrong annotations"
@@ -97,14 +95,11 @@ def run(arguments: Namespace) -> int:
     dataset: LabelSet | MaskSet = (LabelSet if audit.content["kind"] == "labels" else MaskSet)(audit)
     for place in (audit.folder, *dataset.places):
         refuse_overlap(place, target)
-    make_directory(target.parent)
-    partial = target.parent / f"{PARTIAL_PREFIX}{target.name}"
-    shutil.rmtree(partial, ignore_errors=True)  # of one that was killed
-    try:
-        make_directory(partial)
-        changes, remarks = dataset.write(partial, arguments.action, wrong, copy=arguments.copy)
+    remove_partial(make_directory(target.parent), below=False)
+    with folder_aside(target) as aside:
+        changes, remarks = dataset.write(aside, arguments.action, wrong, copy=arguments.copy)
         write_json(
-            partial / MANIFEST,
+            aside / MANIFEST,
             {
                 "audit": str(audit.folder.resolve()),
                 "source": str(audit.content["source"]),
@@ -114,12 +109,6 @@ def run(arguments: Namespace) -> int:
                 "changes": [vars(change) for change in changes],
             },
         )
-        if target.exists():
-            target.rmdir()
-        partial.rename(target)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
     print(*remarks, sep="\n", end="\n" if remarks else "")
     done = {"drop": "left out", "ignore": "set to the ignore label in part", "replace": "replaced"}[arguments.action]
     print(f"{target}: {len(changes)} of {len(audit.rows)} annotations {done}; {target / MANIFEST} lists them")
@@ -133,12 +122,11 @@ def read_audit(folder: Path) -> Audit:
         UserError: when it is no such thing, or damaged.
     """
     try:
-        content = json.loads((folder / "audit.json").read_text(encoding="utf-8"))
-        with open(folder / "audit.csv", newline="", encoding="utf-8") as file:
-            rows = {row["item"]: row for row in csv.DictReader(file)}
+        content = read_json(folder / "audit.json")
+        rows = {row["item"]: row for row in read_table(folder / "audit.csv", "item")}
         if content["kind"] not in ("masks", "labels") or not isinstance(content["source"], str):
             raise ValueError("audit.json names no kind and source")
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+    except (UserError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder}: no audit of seg-anl-audit, or a damaged one: {error}") from error
     return Audit(folder, content, rows)
 
@@ -165,10 +153,7 @@ def read_decisions(path: Path, known: Collection[str]) -> dict[str, str]:
     Raises:
         UserError: for a file that cannot be read, an unknown item or decision.
     """
-    try:
-        decided = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
+    decided = read_json(path)
     if not isinstance(decided, dict):
         raise UserError(f'{path}: expected {{"ITEM": "wrong"}} and so on')
     refuse_unknown(decided, known, path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from data_prep.array_files import read_array
 from data_prep.pictures import read_image
 from seg_anl.records import UserError
+from seg_anl.records.foreign_files import read_json
 from seg_anl.records.predictions import FOLDER, HEADER_FILE
 
 ARRAYS = ("probabilities.npy", "labels.npy")
@@ -160,11 +160,11 @@ def _of_runs(runs: Sequence[Path]) -> LabelSource:
 def _header(run: Path) -> dict[str, Any]:
     path = run / FOLDER / HEADER_FILE
     try:
-        header = json.loads(path.read_text(encoding="utf-8"))
+        header = read_json(path)
         if not isinstance(header["out_of_sample"], bool) or not isinstance(header["items"], list):
             raise TypeError("out_of_sample and items are not of their kinds")
         return dict(header)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise UserError(f"{path}: damaged: {error}") from error
 
 

@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from seg_anl.records import UserError
+from seg_anl.records.atomic import remove_partial
 from seg_anl.records.command_line import refuse_overlap
 
 HELP = "which class labels are wrong"
@@ -41,6 +42,7 @@ def run(arguments: Namespace) -> int:
     from .label_sources import open_labels
 
     source = open_labels(arguments.source)
+    remove_partial(arguments.out)
     _check_out(arguments.source, arguments.out)
     found = audit_labels(source)
     write_report(arguments.out, source, found, arguments.source)

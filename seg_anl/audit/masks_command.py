@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from seg_anl.records import UserError, make_directory
+from seg_anl.records.atomic import remove_partial
 from seg_anl.records.command_line import positive_int, worker_count
 from seg_anl.records.lock import LOCK_FILE, locked
 
@@ -71,6 +72,7 @@ def run(arguments: Namespace) -> int:
         print(f"note: {remark}")
     make_directory(out)
     with locked(out):
+        remove_partial(out)
         rows = score_cases(source, out, arguments.tolerance, arguments.workers)
         found = audited(rows, source, groups)
         names = ("source", "masks", "images")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from tqdm import tqdm
 
 from seg_anl import __version__
 from seg_anl.records import UserError, write_csv, write_json
+from seg_anl.records.foreign_files import read_table
 from seg_anl.records.workers import in_processes
 
 from .cases import CaseFiles, Labels, load_case
@@ -139,15 +139,7 @@ def read_groups(path: Path, column: str) -> dict[str, str]:
     Raises:
         UserError: for a file that cannot be read or lacks the columns.
     """
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            names = reader.fieldnames or []
-            if "item" not in names or column not in names:
-                raise UserError(f"{path}: expected the columns item and {column}; it has {', '.join(names) or 'none'}")
-            return {row["item"]: row[column] or "" for row in reader}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
+    return {row["item"]: row[column] for row in read_table(path, "item", column)}
 
 
 # Writing

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from data_prep.layouts import find_pairs
@@ -22,6 +21,7 @@ from data_prep.nnunet_raw import (
     read_description,
 )
 from seg_anl.records import UserError, array_digest, item_id, make_directory, write_json
+from seg_anl.records.foreign_files import read_yaml
 
 from .cases import Case, CaseFiles, Labels, load_case
 from .sources import Source, open_source
@@ -218,11 +218,11 @@ def _files_of_run(run: Path) -> tuple[dict[str, Path], dict[str, Path]]:
     """
     path = run / "config.yaml"
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = read_yaml(path)
         data, noise = config["data"], config["noise"]
         names = ("name", "root", "images", "masks", "test_images", "test_masks", "test_share", "exclude", "limit")
         settings: Mapping[str, Any] = {name: data[name] for name in names if data.get(name) is not None}
-    except (OSError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: damaged: {error}") from error
     if noise.get("alpha") or data["name"] == "embedded":
         what = "its masks were made noisy in memory" if noise.get("alpha") else "its images lie in no folder"

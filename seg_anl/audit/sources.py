@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from data_prep.layouts import find_pairs
 from data_prep.mask_archive import MANIFEST_FILE, MASKS_FILE
@@ -19,6 +17,7 @@ from data_prep.nnunet_raw import DESCRIPTION, LABELS, is_nnunet_dataset, read_de
 from data_prep.pairing import PictureFile
 from seg_anl.records import UserError, item_id
 from seg_anl.records.files import files_below
+from seg_anl.records.foreign_files import check_regular, read_json, read_yaml
 
 from .cases import CaseFiles, Labels, Structure
 
@@ -194,6 +193,7 @@ def _training_losses(run: Path) -> dict[str, float]:
     paths = sorted((run / "records" / "dynamics").glob("epoch_*.npz"))
     for path in paths:
         try:
+            check_regular(path)
             with np.load(path, allow_pickle=False) as archive:
                 pairs = list(zip(archive["items"].tolist(), archive["loss"].tolist(), strict=True))
         except Exception as error:  # damaged archives raise errors of any type
@@ -218,11 +218,11 @@ def _images_of_run(run: Path) -> dict[str, PictureFile]:
     """The images a run was trained on, as far as they are still where its settings say."""
     path = run / "config.yaml"
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = read_yaml(path)
         names = ("name", "root", "images", "masks", "test_images", "test_masks", "test_share", "exclude")
         settings = {name: config["data"][name] for name in names if config["data"].get(name) is not None}
         return {pair.item: pair.image for pair in find_pairs(seed=config["noise"].get("seed", 0), **settings).train}
-    except (OSError, KeyError, TypeError, AttributeError, yaml.YAMLError, UserError):  # pictures are a convenience
+    except (KeyError, TypeError, AttributeError, UserError):  # pictures are a convenience
         return {}
 
 
@@ -275,10 +275,7 @@ def _some(items: Sequence[str]) -> str:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
+    content = read_json(path)
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected named entries")
     return content

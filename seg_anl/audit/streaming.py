@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from seg_anl import __version__
 from seg_anl.records import UserError, written_aside
+from seg_anl.records.foreign_files import read_bytes
 from seg_anl.records.workers import in_processes
 
 from .cases import Case, CaseFiles, Labels, Structure, load_case
@@ -151,7 +152,7 @@ def _known_rows(journal: Path, identity: dict[str, Any]) -> dict[str, dict[str, 
     if not journal.is_file():
         return {}
     try:
-        lines = [json.loads(line) for line in journal.read_bytes().split(b"\n")[:-1]]
+        lines = [json.loads(line) for line in read_bytes(journal).split(b"\n")[:-1]]
         return {row["item"]: row for row in lines[1:]} if lines and lines[0] == identity else {}
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return {}

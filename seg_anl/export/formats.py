@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import os
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from seg_anl.records import UserError, make_directory, written_aside
+from seg_anl.records.atomic import folder_aside, remove_partial
 
 from .bundle import write_bundle
 from .card import model_card
@@ -36,7 +37,7 @@ def export_run(run: Path, out: Path, form: str, *, checkpoint: str = "last") -> 
     model = deployable(run, checkpoint)
     if form == "bundle" and str(model.config.task) != "segmentation":
         raise UserError(f"{run}: a bundle predicts masks; export a run of seg-anl-classify as onnx or torchscript")
-    make_directory(out.parent)
+    remove_partial(make_directory(out.parent), below=False)
     if form == "bundle":
         _whole_bundle(model, out)
     else:
@@ -50,7 +51,9 @@ def write_torchscript(model: Deployable, path: Path) -> None:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of TorchScript's age, and of shapes that the trace takes as constant
         traced = torch.jit.trace(model.network, model.examples())
-        torch.jit.save(traced, str(path), _extra_files={"README.md": model_card(model)})
+        content = io.BytesIO()  # torch itself would end the process on a full disk
+        torch.jit.save(traced, content, _extra_files={"README.md": model_card(model)})
+        path.write_bytes(content.getvalue())
         _compare(model, torch.jit.load(str(path))(model.examples()), path)
 
 
@@ -86,9 +89,6 @@ def _compare(model: Deployable, found: Tensor, path: Path) -> None:
 
 
 def _whole_bundle(model: Deployable, out: Path) -> None:
-    """Write the bundle aside and rename it, so that it is whole or absent."""
-    with tempfile.TemporaryDirectory(prefix=".partial-", dir=out.parent) as scratch:
-        folder = Path(scratch) / "bundle"
+    with folder_aside(out) as folder:
         write_bundle(model, folder)
         write_torchscript(model, folder / "models" / "model.ts")
-        os.replace(folder, out)

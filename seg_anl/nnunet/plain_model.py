@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from seg_anl.records import UserError, make_directory, written_aside
+from seg_anl.records.atomic import remove_partial
 
 from .lookup import quiet
 
@@ -52,7 +53,7 @@ def export_plain(model: Path, out: Path) -> list[str]:
             f"{model}: not a trained model; expected TRAINER__PLANS__CONFIGURATION with {FILES[0]}, {FILES[1]} and "
             f"a fold_N/{CHECKPOINTS[0]}"
         )
-    make_directory(out.parent)
+    remove_partial(make_directory(out.parent), below=False)
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=out.parent) as scratch:
         plain = Path(scratch) / "__".join([PLAIN, *parts[1:]])
         _write(model, folds, plain)

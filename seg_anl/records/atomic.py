@@ -1,4 +1,8 @@
-"""Files that are either whole or absent: written aside, flushed to the disk, then renamed over the target."""
+"""Files that are either whole or absent: written aside, flushed to the disk, then renamed over the target.
+
+What is being written is held by a lock that ends with its process. So a later start knows the leftovers of one that was
+killed from what another process is writing just now.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ import csv
 import io
 import json
 import os
+import re
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -15,7 +21,13 @@ from typing import Any
 
 from .errors import UserError, refusal
 
-PARTIAL_PREFIX = ".partial-"  # of a file that is being written
+try:
+    import fcntl
+except ImportError:  # Windows: leftovers stay there
+    fcntl = None  # type: ignore[assignment]
+
+PARTIAL_PREFIX = ".partial-"  # of a file or folder that is being written
+_PARTIAL = re.compile(re.escape(PARTIAL_PREFIX) + r"\w{8}(\..+)?")  # with tempfile's eight characters
 _TORCH_CANNOT_WRITE = (
     "PytorchStreamWriter failed",
     "unexpected pos",
@@ -57,9 +69,9 @@ def written_aside(path: Path) -> Iterator[Path]:
         raise UserError(f"cannot write {path}: {error}") from error
     except OSError as error:
         raise UserError(f"cannot write {refusal(OSError(error.errno, error.strerror, str(path)))}") from error
-    os.close(descriptor)
     aside = Path(name)
     try:
+        _hold(descriptor)
         yield aside
         with open(aside, "rb+") as written:
             os.fsync(written.fileno())
@@ -75,13 +87,70 @@ def written_aside(path: Path) -> Iterator[Path]:
         if isinstance(error, RuntimeError) and any(words in str(error) for words in _TORCH_CANNOT_WRITE):
             raise UserError(f"cannot write {refusal(OSError(ENOSPC, os.strerror(ENOSPC), str(path)))}") from error
         raise
+    finally:
+        os.close(descriptor)
 
 
-def remove_partial(folder: Path) -> None:
-    """Delete what killed processes left below ``folder``; the caller holds it against others that write there."""
-    for path in folder.rglob(f"{PARTIAL_PREFIX}*"):
-        if path.is_file():
-            path.unlink()
+@contextmanager
+def folder_aside(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside ``path``; on success it is renamed to ``path``, on any error removed.
+
+    Raises:
+        UserError: when no folder can be made there.
+    """
+    make_directory(path.parent)
+    aside = Path(tempfile.mkdtemp(prefix=PARTIAL_PREFIX, dir=path.parent))
+    descriptor = os.open(aside, os.O_RDONLY) if fcntl else None
+    try:
+        _hold(descriptor)
+        os.chmod(aside, 0o777 & ~_umask())
+        yield aside
+        if path.is_dir():
+            path.rmdir()  # an empty one
+        os.replace(aside, path)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def remove_partial(folder: Path, *, below: bool = True) -> None:
+    """Delete what killed processes left half-written in ``folder``, and name it; other processes may write there.
+
+    Args:
+        folder: need not be there.
+        below: look into its folders, too.
+    """
+    found = folder.rglob(f"{PARTIAL_PREFIX}*") if below else folder.glob(f"{PARTIAL_PREFIX}*")
+    for path in sorted(path for path in found if _PARTIAL.fullmatch(path.name) and not path.is_symlink()):
+        if _is_left_over(path):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            print(f"{path}: left half-written by a process that was killed; deleted")
+
+
+def _hold(descriptor: int | None) -> None:
+    if fcntl and descriptor is not None:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _is_left_over(path: Path) -> bool:
+    """Whether nobody holds the file or folder any more."""
+    if not fcntl or not (path.is_file() or path.is_dir()):
+        return False
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:  # just renamed, or another person's
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def write_bytes(path: Path, data: bytes) -> None:

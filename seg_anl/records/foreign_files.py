@@ -1,10 +1,13 @@
 """Files that others made, read as data: regular files of bounded size and depth, without aliases, nothing constructed.
 
-Run directories, manifests and plans travel from machine to machine. Whatever reads YAML or JSON of one reads it here.
+Run directories, manifests, tables and plans travel from machine to machine. Whatever reads YAML, JSON, CSV or lines of
+one reads it here.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import re
@@ -73,6 +76,29 @@ def read_text(path: Path, most: int = MOST_BYTES) -> str:
         return read_bytes(path, most).decode("utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: cannot be read: no UTF-8 text: {error.reason} at byte {error.start}") from error
+
+
+def read_table(path: Path, *columns: str) -> list[dict[str, str]]:
+    """The rows of a CSV file by the names in its first line; a missing cell is empty.
+
+    Args:
+        path: of UTF-8 text, with the mark that Windows puts first or without.
+        columns: that it must have.
+
+    Raises:
+        UserError: naming the file, when it cannot be read or lacks one of the columns.
+    """
+    text = read_text(path).removeprefix("\ufeff")
+    try:
+        reader = csv.DictReader(io.StringIO(text, newline=""), restkey="", restval="")
+        rows = list(reader)
+    except csv.Error as error:
+        raise UserError(f"{path}: damaged: {error}") from error
+    names = reader.fieldnames or []
+    if not {*columns} <= {*names}:
+        wanted = f"column{'s' if len(columns) > 1 else ''} {' and '.join(columns)}"
+        raise UserError(f"{path}: expected the {wanted}; it has {', '.join(names) or 'none'}")
+    return rows
 
 
 def read_json(path: Path) -> Any:

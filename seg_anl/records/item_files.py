@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Collection
 from pathlib import Path
 
 from .errors import UserError, nearest_names
+from .foreign_files import read_table, read_text
 
 
 def read_items(path: Path, known: Collection[str]) -> set[str]:
@@ -16,10 +16,7 @@ def read_items(path: Path, known: Collection[str]) -> set[str]:
     Raises:
         UserError: when it cannot be read, or lists one that is not ``known``.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
+    lines = read_text(path).removeprefix("\ufeff").splitlines()
     found = {line.strip() for line in lines if line.strip() and not line.startswith("#")}
     refuse_unknown(found, known, path)
     return found
@@ -32,10 +29,9 @@ def read_weights(path: Path, known: Collection[str]) -> dict[str, float]:
         UserError: when it cannot be read, or holds an item that is not ``known`` or a weight that is negative.
     """
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            weights = {row["item"]: float(row["weight"]) for row in csv.DictReader(file)}
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read: expected the columns item and weight ({error})") from error
+        weights = {row["item"]: float(row["weight"]) for row in read_table(path, "item", "weight")}
+    except ValueError as error:
+        raise UserError(f"{path}: damaged: a weight that is no number ({error})") from error
     refuse_unknown(weights, known, path)
     for item, weight in weights.items():
         if not 0 <= weight < math.inf:

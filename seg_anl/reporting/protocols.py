@@ -19,7 +19,8 @@ from .run_settings import value_text
 
 # fmt: off
 _WORDS = {
-    "epochs": "epochs", "batch_size": "batch size", "data.size": "image size", "model.patch_size": "patch size",
+    "epochs": "epochs", "batch_size": "batch size", "data.classes": "classes", "data.size": "image size",
+    "model.patch_size": "patch size", "augmentation.crop": "crop",
     "counts.train": "training images", "counts.test": "test images",
     "evaluation.last_k": "mean over the last epochs", "noise.mode": "noise mode", "noise.counts": "counts of flips",
     "noise.reflip": "flipped labels flipped again", "noise.seed": "noise seed", "model.name": "network",

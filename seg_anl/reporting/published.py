@@ -70,9 +70,9 @@ def read_table(table_id: str) -> tuple[Any, ...]:
 
 
 def image_counts(dataset: str) -> dict[str, int]:
-    """How many images an official data set has, by split (``train``, ``test``); empty where nothing is fixed."""
+    """How many images an official data set has, by split (``train``, ``test``), where it is fixed."""
     rows = [row for row in _rows("data_sets.csv") if row.dataset == dataset]
-    return {"train": int(rows[0].train), "test": int(rows[0].test)} if rows else {}
+    return {split: int(count) for row in rows for split in ("train", "test") if (count := getattr(row, split))}
 
 
 def is_of_dataset(groups: pd.DataFrame, table: Any, *, asked: bool = False) -> bool:

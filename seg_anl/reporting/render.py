@@ -19,6 +19,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from seg_anl.records import make_directory, write_text
+from seg_anl.records.atomic import remove_partial
 
 from . import phrases
 from .archives import Folder, read_bytes
@@ -122,7 +123,7 @@ def _aligned(frame: pd.DataFrame) -> str:
 
 def write_report(report: Report, out: Path) -> list[Path]:
     """Write the report's files into the folder ``out`` and return their paths."""
-    make_directory(out)
+    remove_partial(make_directory(out), below=False)
     files: dict[str, str] = {}
     for table in report.tables:
         files[f"{table.name}.md"] = _rendered("table.md", table=table)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from monai.data import CacheDataset
 from monai.transforms import Resized, Transform
 from numpy.typing import NDArray
 from torch import Tensor
+from tqdm import tqdm
 
 from data_prep.mask_archive import read_noisy_masks
 from data_prep.pairing import Pair
@@ -42,7 +43,9 @@ class ImageSet:
         return len(self.items)
 
     def part(self, index: NDArray[np.int64]) -> ImageSet:
-        """The images at the positions ``index``."""
+        """The images at the positions ``index``, ascending; where these are all, nothing is copied."""
+        if len(index) == len(self):
+            return self
         return ImageSet([self.items[i] for i in index], self.images[index], self.masks[index], self.conversions)
 
     def with_masks(self, masks: NDArray[np.uint8]) -> ImageSet:
@@ -53,8 +56,7 @@ class ImageSet:
 class LoadPair(Transform):
     """MONAI transform: a :class:`Pair` to ``image`` (3, H, W) and ``mask`` (1, H, W) in uint8, and the stored ``mode``.
 
-    A file that is damaged or does not fit gives ``{"error": message}``: an exception would tear down MONAI's loading
-    threads in the middle of their work.
+    A file that is damaged or does not fit gives ``{"error": message}``: the others are still looked at, and counted.
     """
 
     def __init__(self, size: tuple[int, int], classes: int, threshold: float | None) -> None:
@@ -98,17 +100,23 @@ def load_images(pairs: Sequence[Pair], data: DataSettings, *, workers: int, prog
         UserError: naming the first file that is damaged or does not fit.
     """
     transform = LoadPair(data.shape, data.classes, data.threshold)
-    threads = max(1, min(workers, len(pairs)))
-    cached = CacheDataset(list(pairs), transform, num_workers=threads, progress=progress, copy_cache=False)
-    samples = [cached[i] for i in range(len(cached))]
+    # Made once and filled in place: samples collected in a list would be in memory twice when they are stacked.
+    images = torch.empty(len(pairs), 3, *data.shape, dtype=torch.uint8)
+    masks = torch.empty(len(pairs), *data.shape, dtype=torch.uint8)
+
+    def load(position: int) -> dict[str, Any]:
+        sample = transform(pairs[position])
+        if "error" not in sample:
+            images[position], masks[position] = sample.pop("image"), sample.pop("mask")[0]
+        return sample
+
+    with ThreadPool(max(1, min(workers, len(pairs)))) as threads:
+        loaded = threads.imap(load, range(len(pairs)))
+        samples = list(tqdm(loaded, "Loading dataset", total=len(pairs), disable=not progress))
     errors = [sample["error"] for sample in samples if "error" in sample]
     if errors:
         others = f" (and {len(errors) - 1} more files with errors)" if len(errors) > 1 else ""
         raise UserError(errors[0] + others)
     modes = [sample["mode"] for sample in samples if sample["mode"] != "RGB"]
-    return ImageSet(
-        [pair.item for pair in pairs],
-        torch.stack([sample["image"] for sample in samples]),
-        torch.stack([sample["mask"][0] for sample in samples]),
-        {mode: modes.count(mode) for mode in sorted(set(modes))},
-    )
+    conversions = {mode: modes.count(mode) for mode in sorted(set(modes))}
+    return ImageSet([pair.item for pair in pairs], images, masks, conversions)

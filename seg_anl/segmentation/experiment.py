@@ -121,14 +121,16 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
             made, records = noisy_dataset(list(clean.masks.numpy()), clean.items, **vars(self.noise))
         except ValueError as error:
             raise UserError(f"noise: {error}") from error
-        write_noisy_masks(folder, made, records, plain(self.config.noise))
-        return clean.with_masks(np.stack(made)), records
+        masks = np.stack(made)
+        write_noisy_masks(folder, masks, records, plain(self.config.noise))
+        return clean.with_masks(masks), records
 
     def prepare(self, data: Splits, noisy: NoisyMasks, process: Process) -> tuple[ScheduledLoss, Task, str]:
         """Batches of the noisy training set, and evaluation on all splits."""
         (clean, test), (given, self.noise_records) = data, noisy
         division = self._division(clean, process)
-        self.clean, self.given, self.test = clean.part(division.trained), given.part(division.trained), test
+        self.clean, self.test = clean.part(division.trained), test
+        self.given = self.clean.with_masks(given.masks.numpy()[division.trained])  # the images are there once
         self.tuning = given.part(division.tuning) if len(division.tuning) else None
         self.predicted = self.given if self.settings.fold is None else given.part(division.unseen)
         if self.tuning is not None:

@@ -21,6 +21,7 @@ from data_prep.pictures import read_image
 from seg_anl.engine.distribution import started
 from seg_anl.engine.run_directory import RunDirectory
 from seg_anl.records import UserError, make_directory, written_aside
+from seg_anl.records.atomic import remove_partial
 from seg_anl.records.files import files_below
 
 from .augmentation import normalized
@@ -66,6 +67,7 @@ def predict_masks(
         return predict_volumes(directory, config, images, out, weights=weights, device=device, overwrite=overwrite)
     jobs, others = _jobs(images, out, overlay=overlay)
     refuse_existing((path for job in jobs for path in job.outputs), overwrite=overwrite)
+    remove_partial(out)
     with started(device) as process:
         model, config = _trained(directory, weights, process.device, trust)
         size = data_settings(config).shape

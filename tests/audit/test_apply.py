@@ -121,8 +121,8 @@ def test_decisions_are_followed(nnunet: tuple[Path, Path], tmp_path: Path) -> No
     audit = written_audit(tmp_path / "audit", items, ["c1"], source=predictions, masks=raw, images=None)
     decisions = tmp_path / "decisions.json"
     decisions.write_text(json.dumps({"c1": "right", "c3": "wrong", "c0": "unsure"}))
-    (tmp_path / ".partial-new").mkdir()  # of one that was killed
-    (tmp_path / ".partial-new/half").touch()
+    (tmp_path / ".partial-abcd1234").mkdir()  # of one that was killed
+    (tmp_path / ".partial-abcd1234/half").touch()
     told = apply(audit, tmp_path / "new", "--drop", "--decisions", decisions, "--copy")
     assert not list(tmp_path.rglob("half"))
     assert [change["item"] for change in told["changes"]] == ["c3"]
@@ -131,7 +131,7 @@ def test_decisions_are_followed(nnunet: tuple[Path, Path], tmp_path: Path) -> No
         ('{"c9": "wrong"}', "no training item 'c9'"),
         ('{"c1": "maybe"}', "c1 is 'maybe'; expected wrong, right, unsure"),
         ('["c1"]', "expected"),
-        ('{"c1"', "cannot be read"),
+        ('{"c1"', "damaged"),
         ('{"c1": "right"}', "nothing is wrong"),
     ):
         decisions.write_text(text)

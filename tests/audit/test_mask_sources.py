@@ -190,7 +190,7 @@ def test_another_affine_and_a_corrupt_archive_are_named(tmp_path):
 
 @pytest.mark.parametrize("name", ["predictions/predictions.json", "noise/manifest.json"])
 def test_damaged_records_of_a_run_are_named(tmp_path, name):
-    write_noisy_masks(tmp_path / "noise", [np.eye(8, dtype=np.uint8)], [NoiseRecord("a", "none", 0, 0)], {})
+    write_noisy_masks(tmp_path / "noise", np.eye(8, dtype=np.uint8)[None], [NoiseRecord("a", "none", 0, 0)], {})
     (tmp_path / "predictions").mkdir()
     header = {"out_of_sample": False, "fold": None, "items": ["a"]}
     write_json(tmp_path / "predictions" / "predictions.json", header)

@@ -94,5 +94,5 @@ def test_a_damaged_image_ends_the_command_in_one_line(layout, classify, capsys):
         classify("imagefolder", settings, "workers=2")
     assert stopped.value.code == 2
     message = capsys.readouterr().err.strip()
-    assert message.startswith(f"seg-anl-classify: error: {damaged}: an image that cannot be read")
+    assert message.startswith(f"seg-anl-classify: error: {damaged}: cannot be read: ")
     assert "\n" not in message

@@ -145,7 +145,7 @@ def test_a_damaged_image_is_named(split, damage, workers):
     with pytest.raises(UserError) as caught:
         evaluated(split, workers=workers)
     message = str(caught.value)
-    assert message.startswith(f"{path}: an image that cannot be read: ")
+    assert message.startswith(f"{path}: cannot be read: ")
     assert "\n" not in message
     with pytest.raises(UserError, match="cannot be read"):
         list(training(split, 11, 1, workers=workers).epoch(0))
@@ -162,8 +162,20 @@ def test_pictures_of_more_than_8_bits_are_refused_and_not_made_white(split, dtyp
     assert str(path) in str(caught.value)
 
 
+def test_photos_that_are_stored_turned_come_upright(split):
+    path = split.images.paths[6]
+    tags = Image.Exif()
+    tags[0x0112] = 6  # a quarter turn
+    with Image.open(path) as file:
+        upright = file.convert("RGB")
+    upright.save(path, "PNG")
+    expected = torch.cat(evaluated(split))
+    upright.transpose(Image.Transpose.ROTATE_90).save(path, "PNG", exif=tags)
+    assert torch.equal(torch.cat(evaluated(split)), expected)
+
+
 def test_a_worker_that_is_killed_is_no_mystery(split, monkeypatch):
-    monkeypatch.setattr(Image, "open", lambda path: os.kill(os.getpid(), signal.SIGKILL))  # workers inherit it
+    monkeypatch.setattr(Image, "open", lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))  # workers inherit it
     with pytest.raises(UserError, match="lower workers=1"):
         evaluated(split, workers=1)
 

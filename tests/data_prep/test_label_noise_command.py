@@ -86,7 +86,7 @@ def test_a_killed_run_goes_on_and_foreign_files_stay(source, tmp_path, command):
     whole = content(target)
     for name in ("manifest.json", "confusion.csv"):
         (target / name).unlink()
-    (target / ".partial-abc.csv").write_text("half")
+    (target / ".partial-abcd1234.csv").write_text("half")
     assert command(main, "labels", source, target, *SYMMETRIC)[0] == 0
     assert content(target) == whole
     (target / "manifest.json").unlink()

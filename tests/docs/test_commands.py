@@ -39,7 +39,7 @@ else:
 
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
 CONFIGURED = {"seg-anl-train": "segmentation", "seg-anl-classify": "classification"}
-CONFIGURED |= {SCRIPTS[name].partition(":")[0]: config for name, config in CONFIGURED.items()}
+CONFIGURED |= {"seg_anl.segmentation.train": "segmentation", "classification.train": "classification"}
 # Of other projects, whose options are theirs to check, and of the shell.
 FOREIGN = {"pip", "export", "cd", "tensorboard", "diff", "python3", "source", "curl", "mkdir"}
 FOREIGN_OPTIONS = {"--c", "--val", "--npz", "--verify_dataset_integrity", "--help", "--config-dir", "--cfg"}

@@ -90,7 +90,7 @@ def test_a_search_goes_by_what_was_held_out_of_the_noisy_labels_if_anything_was(
 def test_what_a_killed_process_left_is_deleted_by_the_next(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "run")
     run.create(config())
-    for name in (".partial-a.pt", "checkpoints/.partial-b.pt"):
+    for name in (".partial-abcdefg1.pt", "checkpoints/.partial-abcdefg2.pt"):
         (run.path / name).write_text("half")
     with run.locked():
         assert not list(run.path.rglob(".partial-*"))

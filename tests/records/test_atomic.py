@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from seg_anl.records import UserError, make_directory, write_bytes, write_csv, write_json, write_text, written_aside
+from seg_anl.records.atomic import remove_partial
 
 
 def test_writers_write(tmp_path: Path) -> None:
@@ -59,7 +60,9 @@ def test_an_unknown_column_leaves_the_old_table(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX signals")
 @pytest.mark.parametrize("existed", [True, False])
-def test_a_killed_process_leaves_the_old_file(tmp_path: Path, existed: bool) -> None:
+def test_a_killed_process_leaves_the_old_file(
+    tmp_path: Path, existed: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
     target = tmp_path / "state.bin"
     if existed:
         target.write_bytes(b"old")
@@ -82,6 +85,8 @@ def test_a_killed_process_leaves_the_old_file(tmp_path: Path, existed: bool) -> 
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "writing\n"
+        remove_partial(tmp_path)
+        assert len(list(tmp_path.glob(".partial-*"))) == 1  # of a process that is at work
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
     assert target.exists() == existed
@@ -90,6 +95,10 @@ def test_a_killed_process_leaves_the_old_file(tmp_path: Path, existed: bool) -> 
     left_over = [path.name for path in tmp_path.iterdir() if path != target]
     assert len(left_over) == 1
     assert left_over[0].startswith(".partial-")
+    (tmp_path / ".partial-mine").touch()
+    remove_partial(tmp_path)
+    assert left_over[0] in capsys.readouterr().out
+    assert {path.name for path in tmp_path.iterdir() if path != target} == {".partial-mine"}
 
 
 def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:

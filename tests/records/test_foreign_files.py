@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import socket
 import time
@@ -12,9 +13,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from seg_anl.records import UserError
-from seg_anl.records.foreign_files import parse_json, parse_yaml, read_bytes, read_json, read_yaml
+from seg_anl.records.foreign_files import parse_json, parse_yaml, read_bytes, read_json, read_table, read_yaml
 
-RESULTS = Path(__file__).parents[2] / "docs" / "results"
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "docs" / "results"
 LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "\n".join(
     f"{after}: &{after} [{', '.join([f'*{before}'] * 9)}]" for before, after in zip("abcdefgh", "bcdefghi", strict=True)
 )
@@ -82,3 +84,34 @@ def test_recorded_configurations_read_as_hydra_reads_them() -> None:
     assert len(texts) > 100
     for text in texts[::10]:
         assert repr(parse_yaml(text, "")) == repr(OmegaConf.to_container(OmegaConf.create(text)))
+
+
+def test_tables_have_their_columns(tmp_path: Path) -> None:
+    path = tmp_path / "weights.csv"
+    path.write_bytes(b"\xef\xbb\xbfitem,weight\na,1\nb\n")
+    assert read_table(path, "item", "weight") == [{"item": "a", "weight": "1"}, {"item": "b", "weight": ""}]
+    with pytest.raises(UserError, match=r"weights\.csv: expected the column share; it has item, weight"):
+        read_table(path, "share")
+    path.write_text("item\n" + "x" * 200_000)
+    with pytest.raises(UserError, match="damaged"):
+        read_table(path, "item")
+
+
+# Of the project's own files, and of lines that a journal's own reader has read as a regular file.
+OWN = {"seg_anl/records/recipes.py", "seg_anl/reporting/protocols.py"}
+OWN |= {"data_prep/mask_folder.py", "seg_anl/audit/streaming.py"}
+READERS = {("json", "load"), ("json", "loads"), ("yaml", "load"), ("yaml", "safe_load"), ("csv", "DictReader")}
+
+
+def test_foreign_files_are_read_in_one_place() -> None:
+    """A reader of one's own forgets FIFOs, aliases, depth or size: each of them was a hang or a traceback once."""
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for folder in ("seg_anl", "data_prep", "classification")
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and (node.value.id, node.attr) in READERS
+    }
+    assert found == {*OWN, "seg_anl/records/foreign_files.py", "seg_anl/records/runs.py"}

@@ -218,6 +218,10 @@ def test_errata_of_the_others_hold_in_the_tables() -> None:
     assert {cell.method for cell in read_table("WEBVISION-SR-3")} >= {"CE+SR", "FL+SR"}
     assert gap("MNIST-RE-3", "ANL-CE", "NCE+AGCE", "asymmetric", 0.2) > 0
     assert gap("MNIST-RE-3", "ANL-CE", "NCE+RCE", "asymmetric", 0.2) > 0
+    clean = by_setting("CIFAR10-APL-2")["clean", 0.0, None, None, "test"]
+    assert sorted(clean, key=clean.__getitem__)[-2:] == ["SCE", "NLNL"]
+    assert gap("CIFAR10-RE-4", "NCE+AGCE", "ANL-FL", "asymmetric", 0.4) == 0.18
+    assert gap("CIFAR100-RE-5", "CE", "ANL-CE", "clean", 0.0) == 0.89
     papers = {table.paper for table in list_tables()}
     for erratum in errata():
         assert erratum["paper"] in papers

@@ -23,6 +23,7 @@ from seg_anl.engine.run_directory import RunDirectory, run_path
 from seg_anl.engine.settings import plain
 from seg_anl.losses import ScheduledLoss
 from seg_anl.records import MetricRow, NoiseRecord, UserError, array_digest
+from seg_anl.records.atomic import remove_partial
 from seg_anl.records.predictions import write_predictions
 
 from ..criterion import SegmentationCriterion
@@ -76,6 +77,7 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
         frame = find_frame(found.train, data.spacing)
         root = configured_path(self.config.run_root, "run_root") if data.cache is None else None
         cache = root / "cache" if root else configured_path(data.cache, "data.cache")
+        remove_partial(cache, below=False)
         shelf, preparation = Shelf(data.budget, cache), Preparation(frame, found.labels, data.intensity, data.window)
         train, test = (
             load_volumes(cases, preparation, shelf, workers=self.settings.workers, progress=self.settings.progress)

@@ -1,0 +1,191 @@
+"""Kill commands at random moments, start them again, and compare what they leave with an uninterrupted run's.
+
+Each kind of run is made twice without interruption: what differs between these two (times, versions of the machine) is
+not compared. Then it is started and killed (SIGKILL, with all its processes) at a moment drawn from how long it takes,
+in one case of three a second time while it carries on, and started until it ends. Every file has to be the same byte by
+byte; of archives and checkpoints every part. What killed processes left half-written has to be gone.
+
+Example:
+    python -m benchmarks.kills --kills 200 --table kills.md
+    python -m benchmarks.kills --only co_teaching --kills 10
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import random
+import shutil
+import tempfile
+import zipfile
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from .hostile import base
+from .hostile.case import Case
+from .hostile.process import KILLED, import_commands, run
+
+FOLDER = "new"  # where every kind writes
+CLASSIFY = [word for word in base.CLASSIFY_NEW if not word.startswith("epochs=")]
+MASKS = ["seg-anl-noise", "masks", "set/masks", FOLDER, "--alpha", "1", "--preview"]
+
+TRAININGS = {
+    "segmentation": [*base.TRAIN_NEW, "epochs=2", "record=[masks,predictions,dynamics]"],
+    "segmentation, a fold, SGD": [*base.TRAIN_NEW, "epochs=2", "folds=2", "fold=0", "optim=sgd", "precision=bf16"],
+    "T-Loss, which learns": [*base.TRAIN_NEW, "epochs=2", "loss=t_loss"],
+    "classification": [*CLASSIFY, "epochs=3", "record=[probabilities,gradients,features]", "record_every=2"],
+    "classification, a fold": [*CLASSIFY, "epochs=3", "folds=2", "fold=1", "optim.l1=1e-5", "loss=anl_ce"],
+    "forward correction": [*CLASSIFY, "epochs=2", "method=forward", "loss=ce"],
+    "co-teaching": [*CLASSIFY, "epochs=3", "method=co_teaching", "loss=ce"],
+    "D2L": [*CLASSIFY, "epochs=3", "method=d2l", "loss=ce"],
+    "SR, whose loss has a schedule": [*CLASSIFY, "epochs=3", "loss=ce_sr"],
+}
+OTHERS = {
+    "mask noise": MASKS,
+    "mask noise, two processes": [*MASKS, "--workers", "2"],
+    "label noise": ["seg-anl-noise", "labels", "labels.npy", FOLDER, "--kind", "symmetric", "--rate", "0.4"],
+    "preparation": ["seg-anl-prep", "nnunet", "set", FOLDER, "--id", "1", "--name", "X", "--overwrite"],
+    "prediction": ["seg-anl-predict", "seg", "photos", FOLDER, "--device", "cpu", "--overwrite", "--overlay"],
+    "audit of masks": ["seg-anl-audit", "masks", "predictions", FOLDER, "--masks", "set/masks"],
+    "mended masks": ["seg-anl-audit", "apply", "audit", FOLDER, "--drop"],
+    "report": ["seg-anl-report", "cls", "seg", "--out", FOLDER],
+    "export": ["seg-anl-export", "seg", f"{FOLDER}/seg.pt", "--format", "torchscript"],
+}
+KINDS = TRAININGS | OTHERS
+"""Words of the command by kind of run."""
+OFTEN = 4  # times as many kills for a kind that costs little
+
+
+class Outcome(NamedTuple):
+    """What became of one run that was killed."""
+
+    kills: int
+    leftovers: int
+    faults: list[str]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=200, help="in all (default 200)")
+    parser.add_argument("--only", default="", help="kinds whose name has this in it")
+    parser.add_argument("--part", type=int, nargs=2, default=(0, 1), metavar=("I", "N"), help="every Nth kind from Ith")
+    parser.add_argument("--seed", type=int, default=1, help="of the moments (default 1)")
+    parser.add_argument("--table", type=Path, help="write a table for the documentation")
+    options = parser.parse_args()
+    first, step = options.part
+    shares = {name: count for name, count in kills_of(options.kills).items() if options.only in name}
+    torch.set_num_threads(1)
+    import_commands()
+    lines = [
+        "| kind of run | kills | files compared | half-written files left by kills | differences |",
+        "|---|---|---|---|---|",
+    ]
+    total: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory() as scratch:
+        origin = Path(scratch) / "base"
+        make_base(origin)
+        for name, share in list(shares.items())[first::step]:
+            count = killed(name, origin, Path(scratch), share, random.Random(f"{options.seed} {name}"))
+            total.update(count)
+            lines.append(row(name, count))
+            print(lines[-1], flush=True)
+    lines.append(row("all", total))
+    print("\n".join(lines))
+    if options.table:
+        options.table.write_text("\n".join(lines) + "\n")
+    raise SystemExit(total["differences"] > 0)
+
+
+def kills_of(total: int) -> dict[str, int]:
+    """How many of ``total`` kills each kind of run gets."""
+    weights = {name: OFTEN if name in OTHERS else 1 for name in KINDS}
+    done, counts = 0, {}
+    for number, name in enumerate(KINDS):
+        until = total * sum(list(weights.values())[: number + 1]) // sum(weights.values())
+        done, counts[name] = until, until - done
+    return counts
+
+
+def row(name: str, count: Counter[str]) -> str:
+    cells = (name, *(count[key] for key in ("kills", "files", "leftovers", "differences")))
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def make_base(folder: Path) -> None:
+    """Inputs, and finished runs and an audit for the commands that read them."""
+    base.make_inputs(folder)
+    for words in (base.TRAIN, base.CLASSIFY, base.AUDIT):
+        ended = run(Case("base", words[0], words), folder)
+        if ended.status != 0:
+            raise SystemExit(ended.output)
+
+
+def killed(name: str, origin: Path, scratch: Path, count: int, chance: random.Random) -> Counter[str]:
+    """Kill a kind of run until ``count`` kills have struck."""
+    first, seconds = whole(name, origin, scratch / "whole")
+    second, _ = whole(name, origin, scratch / "again")
+    same = {file: digest for file, digest in first.items() if second.get(file) == digest}
+    print(f"{name}: {seconds:.1f} s; not compared: {', '.join(sorted(first.keys() - same.keys())) or 'nothing'}")
+    done: Counter[str] = Counter(files=len(same))
+    while done["kills"] < count:
+        one = killed_once(name, origin, scratch / "killed", same, seconds, chance)
+        done.update(kills=one.kills, leftovers=one.leftovers, differences=len(one.faults))
+        for fault in one.faults:
+            print(f"{name}: {fault}", flush=True)
+    return done
+
+
+def whole(name: str, origin: Path, folder: Path) -> tuple[dict[str, str], float]:
+    """The digests of what an uninterrupted run writes, and its seconds."""
+    shutil.copytree(origin, folder)
+    ended = run(Case("kills", name, KINDS[name]), folder)
+    if ended.status != 0:
+        raise SystemExit(ended.output)
+    digests = written(folder / FOLDER)
+    shutil.rmtree(folder)
+    return digests, ended.seconds
+
+
+def killed_once(
+    name: str, origin: Path, folder: Path, expected: dict[str, str], seconds: float, chance: random.Random
+) -> Outcome:
+    """Start, kill, start again until it ends."""
+    shutil.copytree(origin, folder)
+    case, kills, leftovers, faults = Case("kills", name, KINDS[name]), 0, 0, []
+    for _ in range(chance.choice((1, 1, 2))):
+        ended = run(case, folder, kill_after=chance.random() * seconds)
+        kills += ended.status == KILLED
+        leftovers += sum(1 for _ in folder.rglob(".partial-*"))
+    ended = run(case, folder)
+    if ended.status != 0:
+        faults.append(f"status {ended.status}: {ended.output.strip().splitlines()[-1:]}")
+    found = written(folder / FOLDER)
+    faults += [f"{file} differs" for file, digest in expected.items() if found.get(file) != digest]
+    faults += [f"{path.name} is left" for path in folder.rglob(".partial-*")]
+    shutil.rmtree(folder)
+    return Outcome(kills, leftovers, faults)
+
+
+def written(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below ``folder``, by name; of an archive, of its parts."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(content(path)).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def content(path: Path) -> bytes:
+    """The bytes of a file; of an archive those of its parts, as torch names its folder by the file that is written."""
+    if not zipfile.is_zipfile(path):
+        return path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        parts = {name.partition("/")[2] or name: archive.read(name) for name in archive.namelist()}
+    return b"".join(name.encode() + value for name, value in sorted(parts.items()))
+
+
+if __name__ == "__main__":
+    main()
