@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from seg_anl.records import UserError, make_directory, write_csv, write_json, write_text, written_aside
+from seg_anl.records.workers import tried_in_threads
 
 from .duplicates import Duplicate, Fingerprint, find_duplicates, fingerprint
 from .layouts import TRAINING, Found
@@ -146,19 +146,9 @@ def _each(
 
     Threads do, because decoding and resizing happen outside the interpreter's lock.
     """
-    problems = list(found.problems)
-
-    def safely(pair: Pair) -> T | UserError:
-        try:
-            return work(pair)
-        except UserError as error:
-            return error
-
-    with ThreadPoolExecutor(workers) as pool:
-        outcomes = list(
-            tqdm(pool.map(safely, found.pairs), total=len(found.pairs), unit="pair", desc=title, disable=None)
-        )
-    problems += [str(outcome) for outcome in outcomes if isinstance(outcome, UserError)]
+    tried = tried_in_threads(work, found.pairs, workers)
+    outcomes = list(tqdm(tried, total=len(found.pairs), unit="pair", desc=title, disable=None))
+    problems = [*found.problems, *(str(outcome) for outcome in outcomes if isinstance(outcome, UserError))]
     _report_problems(problems, target / PROBLEMS, skip_broken=skip_broken)
     return [outcome for outcome in outcomes if not isinstance(outcome, UserError)]
 
