@@ -30,13 +30,8 @@ T = TypeVar("T")
 def read_pair(pair: Pair, size: int | None, *, color: bool) -> tuple[Picture, Picture, tuple[int, int]]:
     """Read and resize a pair as the published scripts do: image bilinear without antialiasing, mask by nearest element.
 
-    Args:
-        pair: where the files are.
-        size: of the result, square (the image is squashed); None: the size of the file.
-        color: (H, W, 3) RGB, or (H, W) gray.
-
-    Returns:
-        The image, the mask (H, W) of 0 and 1, and width and height in the file.
+    Returns the image, (H, W, 3) RGB or (H, W) gray, squashed to a square of ``size`` pixels (None: as in the file); the
+    mask (H, W) of 0 and 1; and width and height in the file.
 
     Raises:
         UserError: naming the file that is damaged, has another size than its partner, or is no two-valued mask.
@@ -57,12 +52,7 @@ def write_clean_folder(
 ) -> tuple[list[dict[str, Any]], list[Duplicate]]:
     """Write ``images/SPLIT``, ``masks/SPLIT`` (0 and 255), ``split.csv`` and ``duplicates.csv`` to ``target``.
 
-    Args:
-        found: the pairs and what is wrong with the folders.
-        target: an existing folder.
-        size: as in :func:`read_pair`.
-        workers: threads.
-        skip_broken: carry on with the pairs that are whole.
+    Pairs are read by :func:`read_pair`, in ``workers`` threads; ``skip_broken`` carries on with those that are whole.
 
     Returns:
         The rows of split.csv, and the duplicates among all splits.
@@ -104,11 +94,8 @@ def write_raw_dataset(
 ) -> dict[str, int]:
     """Write imagesTr, labelsTr (0 and 1), imagesTs, labelsTs and dataset.json to ``folder``.
 
-    The split ``train`` goes to Tr, every other one to Ts. The arguments are those of :func:`write_clean_folder`, with
-    the ``name`` of the dataset and the ``label``, what the masks show.
-
-    Returns:
-        The number of cases in ``Tr`` and ``Ts``.
+    The split ``train`` goes to Tr, every other one to Ts; returns the number of cases in each. The arguments are those
+    of :func:`write_clean_folder`, with the ``name`` of the dataset and the ``label``, what the masks show.
 
     Raises:
         UserError: when something is missing or broken and ``skip_broken`` is False, or nothing is left to train on.
