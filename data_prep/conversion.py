@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from seg_anl.records import UserError, make_directory, write_csv, write_json, write_text, written_aside
+from seg_anl.records.workers import tried_in_threads
 
 from .duplicates import Duplicate, Fingerprint, find_duplicates, fingerprint
 from .layouts import TRAINING, Found
@@ -30,13 +30,8 @@ T = TypeVar("T")
 def read_pair(pair: Pair, size: int | None, *, color: bool) -> tuple[Picture, Picture, tuple[int, int]]:
     """Read and resize a pair as the published scripts do: image bilinear without antialiasing, mask by nearest element.
 
-    Args:
-        pair: where the files are.
-        size: of the result, square (the image is squashed); None: the size of the file.
-        color: (H, W, 3) RGB, or (H, W) gray.
-
-    Returns:
-        The image, the mask (H, W) of 0 and 1, and width and height in the file.
+    Returns the image, (H, W, 3) RGB or (H, W) gray, squashed to a square of ``size`` pixels (None: as in the file); the
+    mask (H, W) of 0 and 1; and width and height in the file.
 
     Raises:
         UserError: naming the file that is damaged, has another size than its partner, or is no two-valued mask.
@@ -57,12 +52,7 @@ def write_clean_folder(
 ) -> tuple[list[dict[str, Any]], list[Duplicate]]:
     """Write ``images/SPLIT``, ``masks/SPLIT`` (0 and 255), ``split.csv`` and ``duplicates.csv`` to ``target``.
 
-    Args:
-        found: the pairs and what is wrong with the folders.
-        target: an existing folder.
-        size: as in :func:`read_pair`.
-        workers: threads.
-        skip_broken: carry on with the pairs that are whole.
+    Pairs are read by :func:`read_pair`, in ``workers`` threads; ``skip_broken`` carries on with those that are whole.
 
     Returns:
         The rows of split.csv, and the duplicates among all splits.
@@ -104,11 +94,8 @@ def write_raw_dataset(
 ) -> dict[str, int]:
     """Write imagesTr, labelsTr (0 and 1), imagesTs, labelsTs and dataset.json to ``folder``.
 
-    The split ``train`` goes to Tr, every other one to Ts. The arguments are those of :func:`write_clean_folder`, with
-    the ``name`` of the dataset and the ``label``, what the masks show.
-
-    Returns:
-        The number of cases in ``Tr`` and ``Ts``.
+    The split ``train`` goes to Tr, every other one to Ts; returns the number of cases in each. The arguments are those
+    of :func:`write_clean_folder`, with the ``name`` of the dataset and the ``label``, what the masks show.
 
     Raises:
         UserError: when something is missing or broken and ``skip_broken`` is False, or nothing is left to train on.
@@ -146,19 +133,9 @@ def _each(
 
     Threads do, because decoding and resizing happen outside the interpreter's lock.
     """
-    problems = list(found.problems)
-
-    def safely(pair: Pair) -> T | UserError:
-        try:
-            return work(pair)
-        except UserError as error:
-            return error
-
-    with ThreadPoolExecutor(workers) as pool:
-        outcomes = list(
-            tqdm(pool.map(safely, found.pairs), total=len(found.pairs), unit="pair", desc=title, disable=None)
-        )
-    problems += [str(outcome) for outcome in outcomes if isinstance(outcome, UserError)]
+    tried = tried_in_threads(work, found.pairs, workers)
+    outcomes = list(tqdm(tried, total=len(found.pairs), unit="pair", desc=title, disable=None))
+    problems = [*found.problems, *(str(outcome) for outcome in outcomes if isinstance(outcome, UserError))]
     _report_problems(problems, target / PROBLEMS, skip_broken=skip_broken)
     return [outcome for outcome in outcomes if not isinstance(outcome, UserError)]
 

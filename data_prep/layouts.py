@@ -166,13 +166,11 @@ def find_pairs(
     """The pairs to train and to test on, by the settings of the trainer's ``data`` group.
 
     Args:
-        name: ``"embedded"``, ``"isic2017"`` or ``"folder"``.
+        name: ``"embedded"``, which has no ``root``, ``"isic2017"`` or ``"folder"``.
         seed: draws the held-out part of ``folder`` and the limited part.
-        root: of the data; not for ``embedded``.
         images, masks, test_images, test_masks: sub-folders of ``root``, where ``folder`` has none of the usual layouts.
         test_share: what ``folder`` holds out, in (0, 1), where there is no test folder.
-        exclude: training items to leave out.
-        limit: use this many training items.
+        exclude, limit: training items to leave out; how many to use.
 
     Raises:
         UserError: for a folder that is missing or empty, an image without a mask, or a setting out of range.

@@ -30,14 +30,11 @@ def has_noisy_masks(folder: Path) -> bool:
 
 
 def read_noisy_masks(folder: Path, sources: Mapping[str, str]) -> tuple[NDArray[Any], list[NoiseRecord]]:
-    """Read what :func:`write_noisy_masks` wrote; each mask is hashed once, to compare it with its record.
+    """The masks ``(N, ...)`` and records that :func:`write_noisy_masks` wrote; each mask is hashed once, to compare it.
 
     Args:
         folder: of the run's noise.
-        sources: SHA-256 (:func:`seg_anl.records.array_digest`) of every clean mask by item, sorted by item.
-
-    Returns:
-        The masks ``(N, ...)`` and their records, in the order of ``sources``.
+        sources: digests (:func:`seg_anl.records.array_digest`) of the clean masks by item, sorted by item.
 
     Raises:
         UserError: for files that are damaged, do not fit each other, or were made from other masks.

@@ -25,17 +25,12 @@ def write_preview(
 ) -> None:
     """Write ``picture`` (PNG): one row for each kind, from the weakest to the strongest realized noise.
 
-    Args:
-        source, target: folders of the clean and the noisy masks.
-        records: of the run; those that changed something are shown.
-        picture: where to write.
-        pattern: glob by which the masks of ``source`` were chosen.
+    The masks are those of ``source`` whose names fit ``pattern``, and those in ``target``; ``records`` are of the run.
 
     Raises:
         UserError: when nothing changed, or a mask cannot be read.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # no display, no global state
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure  # no display, no global state
     from matplotlib.lines import Line2D
 
     paths = {item_id(path, source): path for path in mask_paths(source, pattern)}
@@ -44,7 +39,6 @@ def write_preview(
     if not rows:
         raise UserError("nothing to preview: no mask was changed")
     figure = Figure(figsize=(2.1 * COLUMNS, 2.4 * len(rows) + 0.5), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots(len(rows), COLUMNS, squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()

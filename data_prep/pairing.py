@@ -34,7 +34,7 @@ class PictureFile:
         return Path(self.name) if self.content is None else io.BytesIO(self.content)
 
 
-@dataclass(frozen=True)  # no tuple, which MONAI would take for a list of samples
+@dataclass(frozen=True)
 class Pair:
     """One image with its mask, and the split it belongs to."""
 

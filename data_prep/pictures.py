@@ -132,11 +132,8 @@ def opened(
 ) -> Iterator[Image.Image]:
     """The decoded picture; what Pillow raises here or in the body, converting it, becomes a UserError.
 
-    Args:
-        source: a regular file or its content.
-        name: by which errors call it.
-        formats: Pillow's names of those that are taken, whatever the file is called.
-        stacks: take a TIFF of several pages, too.
+    Of a regular file or its content; taken are ``formats``, by Pillow's names, whatever the file is called, and with
+    ``stacks`` a TIFF of several pages, too.
     """
     if isinstance(source, Path):
         check_regular(source)

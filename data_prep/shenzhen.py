@@ -22,17 +22,10 @@ _MASK_FOLDERS = ("mask", "masks", "mask/mask")
 
 
 def find_shenzhen(root: Path, seed: int = 0) -> Found:
-    """Pair the images and masks, and split them as the published script does.
+    """Pair the images with the masks ``NAME_mask.png``, and split them as the published script does.
 
-    Args:
-        root: holds the images in ``img``, ``images`` or ``ChinaSet_AllFiles/CXR_png`` and the masks
-            (``NAME_mask.png``) in ``mask``, ``masks`` or ``mask/mask``.
-        seed: of the split; the published one is 0.
-
-    Returns:
-        The pairs by name; 30 % of the masks, drawn by ``random.Random(seed).sample`` over the sorted names, are
-        ``test`` (the script calls them validation). Images without a mask are not part of the published set; a remark
-        counts them.
+    30 % of the masks, drawn by ``random.Random(seed).sample`` over the sorted names, are ``test`` (in the script
+    validation, with seed 0). Images without a mask are not part of the published set; a remark counts them.
 
     Raises:
         UserError: when images or masks are not found.

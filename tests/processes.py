@@ -6,7 +6,9 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
+from pathlib import Path
 
 TIMEOUT = 240  # seconds
 
@@ -57,6 +59,21 @@ def run_nodes(nodes: int, module: str, arguments: Sequence[str]) -> list[str]:
         for process in started:
             process.terminate()  # torchrun ends what it started
             process.wait()
+
+
+def kill_in_the_midst(process: subprocess.Popen[str], run: Path, seconds: float) -> None:
+    """kill -9 a training so many seconds after its first checkpoint, before it has come to its end."""
+    try:
+        deadline = time.monotonic() + TIMEOUT
+        while not (run / "checkpoints/last.pt").exists():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        time.sleep(seconds)
+    finally:
+        process.kill()
+        process.communicate()
+    assert not (run / "summary.json").exists()
 
 
 def _free_port() -> str:

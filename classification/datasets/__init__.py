@@ -4,15 +4,13 @@ A data set is one function, marked :func:`~classification.datasets.dataset.datas
 file of settings, ``configs/data/NAME.yaml``. Importing this package imports neither torch nor torchvision.
 """
 
-import importlib
-import pkgutil
+from data_prep.discovery import import_modules
 
 from .dataset import DATASETS, Dataset, FileImages, Split, fingerprints
 from .loading import load_dataset, reader_settings
 from .selection import DataSelection
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+import_modules(__name__)
 
 __all__ = [
     "DATASETS",

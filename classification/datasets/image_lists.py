@@ -8,6 +8,7 @@ from pathlib import Path
 
 from data_prep.pairing import IMAGE_SUFFIXES
 from seg_anl.records import UserError
+from seg_anl.records.files import check_folder, walked
 from seg_anl.records.foreign_files import read_text
 
 from .dataset import Split
@@ -17,8 +18,7 @@ _DIGITS = 18  # of a label at most; beyond, it is no number of 64 bits
 
 def check_root(root: Path, setting: str = "root") -> None:
     """Refuse a folder ``data.SETTING`` that is not there or has nothing in it."""
-    if not os.path.isdir(root):
-        raise UserError(f"data.{setting}: {root} is not a folder")
+    check_folder(root, f"data.{setting}")
     if not _listed(root):
         raise UserError(f"data.{setting}: {root} is empty")
 
@@ -34,22 +34,10 @@ def image_files(folder: Path) -> list[Path]:
     Hidden files and folders (``.ipynb_checkpoints`` holds copies of images) are left out; links are followed.
 
     Raises:
-        UserError: a folder that cannot be listed, or a link to a folder above it, whose images would count many times.
+        UserError: as :func:`~seg_anl.records.files.files_below`, but for names that are no text.
     """
-    found: list[tuple[str, list[str]]] = []
-    for parent, folders, names in os.walk(folder, followlinks=True, onerror=_refuse_unlisted):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in folders:
-            inner = Path(parent, name)
-            if inner.is_symlink() and Path(os.path.realpath(parent)).is_relative_to(os.path.realpath(inner)):
-                raise UserError(f"{inner} is a link to a folder above it, a loop without end")
-        found.append((parent, names))
-    return [
-        Path(parent, name)
-        for parent, names in sorted(found)
-        for name in sorted(names)
-        if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
-    ]
+    found = (path for path in walked(folder) if path.name.lower().endswith(IMAGE_SUFFIXES))
+    return sorted(found, key=lambda path: (str(path.parent), path.name))
 
 
 def _listed(folder: Path) -> list[str]:
@@ -57,11 +45,6 @@ def _listed(folder: Path) -> list[str]:
         return os.listdir(folder)
     except OSError as error:
         raise UserError(f"cannot list {folder}: {error.strerror}") from error
-
-
-def _refuse_unlisted(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):  # who asks for a class without a folder says so
-        raise UserError(f"cannot list {error.filename}: {error.strerror}") from error
 
 
 def class_folders(folder: Path) -> list[str]:
@@ -78,9 +61,10 @@ def labeled_folders(folder: Path, classes: Sequence[str], labels: Sequence[int] 
     paths: list[Path] = []
     of_paths: list[int] = []
     for label, name in zip(range(len(classes)) if labels is None else labels, classes, strict=True):
-        found = image_files(folder / name)
+        there = os.path.isdir(folder / name)
+        found = image_files(folder / name) if there else []
         if not found:
-            reason = f"no images in it ({' '.join(IMAGE_SUFFIXES)})" if (folder / name).is_dir() else "no such folder"
+            reason = f"no images in it ({' '.join(IMAGE_SUFFIXES)})" if there else "no such folder"
             raise UserError(f"{folder / name}: {reason}; half downloaded or unpacked?")
         paths += found
         of_paths += [label] * len(found)

@@ -87,13 +87,10 @@ def make_label_noise(
     source: str = "noise",
     other_sources: Sequence[str] = (),
 ) -> NoisyLabels:
-    """Make a label vector noisy, ready to be used and to be written.
+    """Make a label vector (N,) noisy as :func:`data_prep.label_noise.apply_label_noise`, ready to be written.
 
-    Args:
-        labels: (N,) clean labels.
-        settings, inputs: as :func:`data_prep.label_noise.apply_label_noise` takes them.
-        source: file or words that the labels came from, for the manifest and for error messages.
-        other_sources: those of ``inputs``, for error messages.
+    ``source`` is the file or words that the labels came from, for manifest and error messages; ``other_sources`` are
+    those of ``inputs``, for messages.
 
     Raises:
         UserError: for input that does not fit, naming the sources.
@@ -144,14 +141,12 @@ def _table(columns: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
 
 def draw_confusion(report: LabelReport, picture: Path) -> None:
     """Draw the confusion matrix, each row as shares of its clean class, as a PNG file."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # no display, no global state
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure  # no display, no global state
 
     number = len(report.confusion)
     sizes = report.confusion.sum(axis=1, keepdims=True)
     shares = report.confusion / np.maximum(sizes, 1)
     figure = Figure(figsize=(6.4, 5.6), layout="constrained")
-    FigureCanvasAgg(figure)
     axis = figure.add_subplot()
     image = axis.imshow(shares, cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
     figure.colorbar(image, ax=axis, label="share of the clean class")

@@ -23,24 +23,26 @@ def files_below(folder: Path) -> list[Path]:
     Raises:
         UserError: a folder that cannot be listed or is linked into itself, or a name that is not UTF-8.
     """
-    return sorted(_walk(folder, ()))
+    found = sorted(walked(folder))
+    for path in found:
+        if any("\ud800" <= letter <= "\udfff" for letter in str(path)):  # tables and manifests need text
+            raise UserError(f"{path.name!a} in {str(path.parent)!a}: the name is not UTF-8; rename it")
+    return found
 
 
-def _walk(folder: Path, above: tuple[str, ...]) -> Iterator[Path]:
+def walked(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
+    """The same in no order, whatever the names; ``above`` are the folders that ``folder`` lies in."""
     resolved = os.path.realpath(folder)
     if resolved in above:
         raise UserError(f"{folder} is a link to a folder above it, a loop without end")
     try:
-        names = os.listdir(folder)
+        entries = list(os.scandir(folder))
     except OSError as error:
         raise UserError(f"cannot list {folder}: {error.strerror}") from error
-    for name in names:
-        if name.startswith(".") or name in _LEFT_BEHIND:
+    for entry in entries:
+        if entry.name.startswith(".") or entry.name in _LEFT_BEHIND:
             continue
-        path = folder / name
-        if os.path.isdir(path):
-            yield from _walk(path, (*above, resolved))
-            continue
-        if any("\ud800" <= letter <= "\udfff" for letter in str(path)):  # tables and manifests need text
-            raise UserError(f"{name!a} in {str(folder)!a}: the name is not UTF-8; rename it")
-        yield path
+        if entry.is_dir():
+            yield from walked(folder / entry.name, (*above, resolved))
+        else:
+            yield folder / entry.name

@@ -1,4 +1,4 @@
-"""Work for several processes: started afresh, ended with their parent, and quiet when Ctrl-C is pressed."""
+"""Work for several threads, or processes: started afresh, ended with their parent, quiet when Ctrl-C is pressed."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
@@ -17,6 +18,43 @@ from .errors import UserError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+
+def in_threads(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int) -> Iterator[Result]:
+    """The results in the order of the tasks; memory stays bounded, for at most ``workers`` wait to be taken.
+
+    Raises:
+        UserError: in the end, naming the first task at fault and how many more there are.
+    """
+    errors: list[UserError] = []
+    for outcome in tried_in_threads(function, tasks, workers):
+        if isinstance(outcome, UserError):
+            errors.append(outcome)
+        elif not errors:
+            yield outcome
+    if errors:
+        raise UserError(f"{errors[0]}" + (f" (and {len(errors) - 1} more files with errors)" if errors[1:] else ""))
+
+
+def tried_in_threads(
+    function: Callable[[Task], Result], tasks: Sequence[Task], workers: int
+) -> Iterator[Result | UserError]:
+    """As :func:`in_threads`, with the error of a task at fault in the place of its result."""
+
+    def tried(task: Task) -> Result | UserError:
+        try:
+            return function(task)
+        except UserError as error:
+            return error
+
+    waiting: deque[Future[Result | UserError]] = deque()
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        for task in tasks:
+            waiting.append(pool.submit(tried, task))
+            if len(waiting) >= workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def in_processes(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int) -> Iterator[Result]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from monai.transforms import Resized, Transform
+from monai.transforms import Resized
 from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
@@ -18,7 +18,8 @@ from tqdm import tqdm
 from data_prep.mask_archive import read_noisy_masks
 from data_prep.pairing import Pair
 from data_prep.pictures import check_size, read_image, read_mask
-from seg_anl.records import NoiseRecord, UserError, array_digest
+from seg_anl.records import NoiseRecord, array_digest
+from seg_anl.records.workers import in_threads
 
 from .settings import DataSettings
 
@@ -53,35 +54,6 @@ class ImageSet:
         return ImageSet(self.items, self.images, torch.from_numpy(masks), self.conversions)
 
 
-class LoadPair(Transform):
-    """MONAI transform: a :class:`Pair` to ``image`` (3, H, W) and ``mask`` (1, H, W) in uint8, and the stored ``mode``.
-
-    A file that is damaged or does not fit gives ``{"error": message}``: the others are still looked at, and counted.
-    """
-
-    def __init__(self, size: tuple[int, int], classes: int, threshold: float | None) -> None:
-        self.classes, self.threshold = classes, threshold
-        self.resize = Resized(keys=("image", "mask"), spatial_size=size, mode=("bilinear", "nearest"))
-
-    def __call__(self, data: Pair) -> dict[str, Any]:
-        """Read, check and resize both files."""
-        try:
-            image, mask, mode = self._read(data)
-        except UserError as error:
-            return {"error": str(error)}
-        channels_first = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-        resized = self.resize({"image": channels_first, "mask": torch.from_numpy(mask[None])})
-        # Rounded bytes take a quarter of the memory of what resizing returns.
-        rounded = {key: resized[key].as_tensor().round().clamp(0, 255).to(torch.uint8) for key in ("image", "mask")}
-        return {**rounded, "mode": mode}
-
-    def _read(self, data: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8], str]:
-        image, mode = read_image(data.image.open(), data.image.name)
-        mask = read_mask(data.mask.open(), data.mask.name, classes=self.classes, threshold=self.threshold)
-        check_size(mask, image, data.mask.name)
-        return image, mask, mode
-
-
 def read_noise(folder: Path, clean: ImageSet) -> tuple[ImageSet, list[NoiseRecord]]:
     """``clean`` under the noisy masks that a run keeps in ``folder``, and what was done to each mask.
 
@@ -99,24 +71,24 @@ def load_images(pairs: Sequence[Pair], data: DataSettings, *, workers: int, prog
     Raises:
         UserError: naming the first file that is damaged or does not fit.
     """
-    transform = LoadPair(data.shape, data.classes, data.threshold)
+    resize = Resized(keys=("image", "mask"), spatial_size=data.shape, mode=("bilinear", "nearest"))
     # Made once and filled in place: samples collected in a list would be in memory twice when they are stacked.
     images = torch.empty(len(pairs), 3, *data.shape, dtype=torch.uint8)
     masks = torch.empty(len(pairs), *data.shape, dtype=torch.uint8)
 
-    def load(position: int) -> dict[str, Any]:
-        sample = transform(pairs[position])
-        if "error" not in sample:
-            images[position], masks[position] = sample.pop("image"), sample.pop("mask")[0]
-        return sample
+    def load(position: int) -> str:
+        pair = pairs[position]
+        image, mode = read_image(pair.image.open(), pair.image.name)
+        mask = read_mask(pair.mask.open(), pair.mask.name, classes=data.classes, threshold=data.threshold)
+        check_size(mask, image, pair.mask.name)
+        channels_first = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        resized = resize({"image": channels_first, "mask": torch.from_numpy(mask[None])})
+        # Rounded bytes take a quarter of the memory of what resizing returns.
+        small = {key: resized[key].as_tensor().round().clamp(0, 255).to(torch.uint8) for key in ("image", "mask")}
+        images[position], masks[position] = small["image"], small["mask"][0]
+        return mode
 
-    with ThreadPool(max(1, min(workers, len(pairs)))) as threads:
-        loaded = threads.imap(load, range(len(pairs)))
-        samples = list(tqdm(loaded, "Loading dataset", total=len(pairs), disable=not progress))
-    errors = [sample["error"] for sample in samples if "error" in sample]
-    if errors:
-        others = f" (and {len(errors) - 1} more files with errors)" if len(errors) > 1 else ""
-        raise UserError(errors[0] + others)
-    modes = [sample["mode"] for sample in samples if sample["mode"] != "RGB"]
-    conversions = {mode: modes.count(mode) for mode in sorted(set(modes))}
-    return ImageSet([pair.item for pair in pairs], images, masks, conversions)
+    loading = in_threads(load, range(len(pairs)), workers)
+    modes = list(tqdm(loading, total=len(pairs), unit="image", leave=False, disable=not progress))
+    conversions = Counter(sorted(mode for mode in modes if mode != "RGB"))
+    return ImageSet([pair.item for pair in pairs], images, masks, dict(conversions))

@@ -32,7 +32,7 @@ from .dice import dice_scores
 from .masks_record import record_losses, record_masks
 from .networks import build_model, predict_labels, predict_losses, predict_probabilities
 from .run_picture import save_report, worst_and_best
-from .settings import read_settings
+from .settings import noise_name, read_settings
 from .volumes.experiment import CASES_FILE, VolumeExperiment
 from .volumes.settings import is_of_volumes
 
@@ -203,8 +203,3 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
 
     def _division(self, clean: ImageSet, process: Process) -> Division:
         return divided(clean.items, self.settings, self.data, self.noise.seed, process)
-
-
-def noise_name(config: DictConfig) -> str:
-    """The noise's part of a run's place."""
-    return f"alpha{config.noise.alpha:g}-beta{config.noise.beta:g}"

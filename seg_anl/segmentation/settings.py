@@ -201,3 +201,8 @@ def data_settings(config: DictConfig) -> DataSettings:
         UserError: naming the setting that is unknown or out of range.
     """
     return checked(DataSettings, plain(config.data), "data")
+
+
+def noise_name(config: DictConfig) -> str:
+    """The noise's part of a run's place."""
+    return f"alpha{config.noise.alpha:g}-beta{config.noise.beta:g}"

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from classification.experiment import train
 from seg_anl.engine.command import compose
 from seg_anl.engine.run_directory import RunDirectory
 from seg_anl.records import UserError, read_metrics
+from tests.processes import kill_in_the_midst
 
 QUICK = ["data.limit=300", "data.test_limit=100", "batch_size=50", "epochs=2", "progress=false", "device=cpu"]
 
@@ -183,17 +182,7 @@ def test_killed_and_started_again_ends_as_if_undisturbed(tmp_path: Path) -> None
     settings += ["optim.jacobian=0.001"]
     assert command(*settings, "run_dir=whole", cwd=tmp_path)[0] == 0
     process = start(*settings, "run_dir=cut", cwd=tmp_path)
-    try:
-        deadline = time.monotonic() + 200
-        while not (tmp_path / "cut/checkpoints/last.pt").exists():
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-        time.sleep(0.1)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    assert not (tmp_path / "cut/summary.json").exists()
+    kill_in_the_midst(process, tmp_path / "cut", 0.1)
     code, out, err = command(*settings, "run_dir=cut", cwd=tmp_path)
     assert code == 0, err
     assert "cut resumes" in out

@@ -5,16 +5,16 @@ from __future__ import annotations
 import csv
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests.processes import kill_in_the_midst
 
 SMALL = ["data.size=32", "batch_size=4", "model.base_filters=4", "progress=false", "run_root=runs"]
 ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
@@ -92,17 +92,7 @@ def test_killed_in_an_epoch_and_started_again_ends_as_if_undisturbed(tmp_path: P
     settings = ["data.limit=64", *SMALL, "noise.alpha=0.7", "loss=t_loss", "epochs=4"]
     assert run("train", *settings, "run_dir=whole", cwd=tmp_path)[0] == 0
     process = start("train", *settings, "run_dir=cut", cwd=tmp_path)
-    try:
-        deadline = time.monotonic() + 200
-        while not (tmp_path / "cut/checkpoints/last.pt").exists():
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-        time.sleep(0.05)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    assert not (tmp_path / "cut/summary.json").exists()
+    kill_in_the_midst(process, tmp_path / "cut", 0.05)
     code, out, err = run("train", *settings, "run_dir=cut", cwd=tmp_path)
     assert code == 0, err
     assert "cut resumes" in out

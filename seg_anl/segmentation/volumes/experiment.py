@@ -27,6 +27,7 @@ from seg_anl.records.atomic import remove_partial
 from seg_anl.records.predictions import write_predictions
 
 from ..criterion import SegmentationCriterion
+from ..settings import noise_name
 from .augmentation import VolumeAugmentation
 from .cases import find_cases
 from .labels import IGNORED, Labels
@@ -68,7 +69,7 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
         self.evaluation, self.records = given.evaluation, given.records
         self.dice_weight = given.criterion.dice_weight
         loss_from_config(config.loss, "dice_weight")  # refused now rather than after all files were read
-        self.run = RunDirectory(run_path(config, f"alpha{config.noise.alpha:g}-beta{config.noise.beta:g}"))
+        self.run = RunDirectory(run_path(config, noise_name(config)))
 
     def load(self) -> tuple[VolumeSet, list[str]]:
         """Read and prepare the training and test cases, and plan patch and network."""

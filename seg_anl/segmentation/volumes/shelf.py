@@ -7,8 +7,7 @@ are named by what they are made from, written aside and renamed; a later run fin
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from seg_anl.records import UserError, make_directory, written_aside
+from seg_anl.records.workers import in_threads
 
 from .cases import Case
 from .preparation import Preparation, Volume
@@ -70,36 +70,14 @@ def load_volumes(
         image, mask = stored
         return Volume(case.item, image, mask, preparation.spacing(case))
 
-    volumes, errors = [], []
-    made = _in_threads(prepared, cases, max(1, workers))
+    volumes = []
+    made = in_threads(prepared, cases, workers)
     shown = tqdm(made, total=len(cases), unit="case", leave=False, disable=not progress, dynamic_ncols=True)
     for case, found in zip(cases, shown, strict=True):
-        if isinstance(found, UserError):
-            errors.append(found)
-        elif not errors:
-            pairs = zip((found.image, found.mask), _keys(case, preparation), strict=True)
-            image, mask = (each if isinstance(each, np.memmap) else shelf.kept(each, key) for each, key in pairs)
-            volumes.append(replace(found, image=image, mask=mask))
-    if errors:
-        others = f" (and {len(errors) - 1} more files with errors)" if len(errors) > 1 else ""
-        raise UserError(f"{errors[0]}{others}")
+        pairs = zip((found.image, found.mask), _keys(case, preparation), strict=True)
+        image, mask = (each if isinstance(each, np.memmap) else shelf.kept(each, key) for each, key in pairs)
+        volumes.append(replace(found, image=image, mask=mask))
     return volumes
-
-
-def _in_threads(
-    function: Callable[[Case], Volume], cases: Sequence[Case], workers: int
-) -> Iterator[Volume | UserError]:
-    """Results in order; at most ``workers`` wait to be taken, so memory stays bounded."""
-
-    def tried(case: Case) -> Volume | UserError:
-        try:
-            return function(case)
-        except UserError as error:
-            return error
-
-    with ThreadPoolExecutor(workers) as pool:
-        for start in range(0, len(cases), workers):
-            yield from pool.map(tried, cases[start : start + workers])
 
 
 def _keys(case: Case, preparation: Preparation) -> tuple[str, str]:
