@@ -27,7 +27,7 @@ docs: $(INSTALLED)
 
 $(PACKAGE): pyproject.toml
 	$(PYTHON) -m venv .venv
-	@echo "Installing seg_anl and what it trains with into .venv (about 5 GB with CUDA's libraries)."
+	@echo "Installing seg_anl and what it trains with into .venv (6 GB with CUDA's libraries, some minutes)."
 	@echo "Without a GPU: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make demo"
 	$(BIN)/python -m pip install --editable .
 	touch $@
