@@ -1,5 +1,5 @@
 # make demo   train CE and ANL-CE on wrong masks, print both Dice scores (about five minutes after installation)
-# make test   ruff, mypy, the documentation and the whole test suite; installs nnU-Net, Ray and the tools as well
+# make test   ruff, mypy, the documentation and the whole test suite; installs nnU-Net, Ray and the tools as well (1.3 GB more)
 # make docs   the documentation site in site/; open site/index.html
 # make clean  remove the virtual environment and everything the two commands wrote
 
