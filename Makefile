@@ -1,5 +1,5 @@
 # make demo   train CE and ANL-CE on wrong masks, print both Dice scores (about five minutes after installation)
-# make test   ruff, mypy, the documentation and the whole test suite; installs nnU-Net, Ray and the tools as well
+# make test   ruff, mypy, the documentation and the whole test suite; installs nnU-Net, Ray and the tools as well (1.3 GB more)
 # make docs   the documentation site in site/; open site/index.html
 # make clean  remove the virtual environment and everything the two commands wrote
 
@@ -24,7 +24,7 @@ docs: $(INSTALLED)
 
 $(PACKAGE): pyproject.toml
 	$(PYTHON) -m venv .venv
-	@echo "Installing seg_anl and what it trains with into .venv (about 6 GB with CUDA's libraries)."
+	@echo "Installing seg_anl and what it trains with into .venv (6 GB with CUDA's libraries, some minutes)."
 	@echo "Without a GPU: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make demo"
 	$(BIN)/python -m pip install --editable .
 	touch $@

@@ -41,8 +41,11 @@ SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 CONFIGURED = {"seg-anl-train": "segmentation", "seg-anl-classify": "classification"}
 CONFIGURED |= {"seg_anl.segmentation.train": "segmentation", "classification.train": "classification"}
 # Of other projects, whose options are theirs to check, and of the shell.
-FOREIGN = {"pip", "export", "cd", "tensorboard", "diff", "python3", "source", "curl", "mkdir"}
-FOREIGN_OPTIONS = {"--c", "--val", "--npz", "--verify_dataset_integrity", "--help", "--config-dir", "--cfg"}
+FOREIGN = {"pip", "export", "cd", "tensorboard", "diff", "python3", "source", "curl", "mkdir", "srun"}
+FOREIGN_OPTIONS = {
+    *("--c", "--val", "--npz", "--verify_dataset_integrity", "--save_probabilities", "--help", "--config-dir", "--cfg"),
+    "--node-rank",
+}
 INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 SETTING = re.compile(r"(data|noise|loss|model|optim|evaluation|augmentation)\.(\w+)(=\S+)?")
 CHOICE = re.compile(r"(data|noise|loss|model|optim|method|preset)=(\w+)")
