@@ -1,4 +1,4 @@
-"""The documentation site: ``make docs`` writes it to site/. It loads nothing from elsewhere and can be read from disk."""
+"""The documentation site: ``make docs`` writes it to site/. It loads nothing from elsewhere; it opens from disk."""
 
 from __future__ import annotations
 
@@ -34,8 +34,9 @@ myst_heading_anchors = 4
 myst_url_schemes = {"http": None, "https": None, "page": {"url": "{{path}}"}}  # page: an HTML file of its own making
 html_math_renderer = "mathml"  # hooks.py: no script, no web font
 
-# Notebooks that lie without outputs are run by the build; the one on nnU-Net takes minutes and has its outputs with it.
-nb_execution_mode = "auto"
+# The build runs the notebooks; the one on nnU-Net takes minutes and has its outputs with it.
+nb_execution_mode = "force"
+nb_execution_excludepatterns = ["notebooks/nnunet.ipynb"]
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_execution_in_temp = True

@@ -69,7 +69,9 @@ def hidden_list(entries: Sequence[str]) -> str:
     return "\n".join(["```{toctree}", ":hidden:", ":glob:", "", *entries, "```", ""])
 
 
-def _on_source(app: Any, docname: str, source: list[str], *, docs: Path, navigation: Mapping[str, Sequence[str]]) -> None:
+def _on_source(
+    app: Any, docname: str, source: list[str], *, docs: Path, navigation: Mapping[str, Sequence[str]]
+) -> None:
     path = Path(app.env.doc2path(docname))
     if path.suffix != ".md":
         return
@@ -165,8 +167,9 @@ def results_page(study: Path) -> str:
     lines = [f"# Runs: {study.stem}", ""]
     if packed:
         lines += [
-            f"[{study.name}](../../{RESULTS}/{study.name}) holds these runs: `seg-anl-report docs/results/{study.name}` "
-            f"shows them, `python -m zipfile -e docs/results/{study.name} runs` unpacks them.",
+            f"[{study.name}](../../{RESULTS}/{study.name}) holds these runs: "
+            f"`seg-anl-report docs/results/{study.name}` shows them, "
+            f"`python -m zipfile -e docs/results/{study.name} runs` unpacks them.",
             "",
         ]
     lines += ["| run | status | headline | mean of the last k epochs | k |", "|---|---|---|---|---|"]

@@ -107,7 +107,7 @@ def compose_once(config_name: str, *overrides: str) -> None:
 def composed(config_name: str, words: list[str]) -> None:
     """Compose a configuration with every value that a sweep names."""
     overrides = [word for word in words if not word.startswith("-")]
-    assert all(word in ("-m", "--multirun", "--help") for word in words if word.startswith("-"))
+    assert all(word in ("-m", "--multirun", "--help", "--version") for word in words if word.startswith("-"))
     values = []
     for override in OverridesParser.create().parse_overrides(overrides):
         key = override.get_key_element()

@@ -1,4 +1,4 @@
-"""The built site: complete, readable without a network, every link and picture there; in a browser found and readable."""
+"""The built site: complete, readable without a network, every link and picture there; in a browser, too."""
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ class Page(HTMLParser):
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     made = folder / "html"
-    command = [sys.executable, "-m", "sphinx", "--quiet", "--fail-on-warning", "--keep-going", "-d", str(folder / "state")]
-    # The one on nnU-Net has its outputs with it; the two others are run.
-    done = subprocess.run([*command, str(ROOT / "docs"), str(made)], capture_output=True, text=True, timeout=600)
+    options = ["--quiet", "--fail-on-warning", "--keep-going", "-d", str(folder / "state")]
+    command = [sys.executable, "-m", "sphinx", *options, str(ROOT / "docs"), str(made)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert (done.returncode, done.stderr) == (0, "")
     return made
 
