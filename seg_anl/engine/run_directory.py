@@ -45,7 +45,10 @@ PLACE_SETTINGS = (
     "data.cache",
 )
 # Settings younger than the first recorded runs, with what those did: at this value they do not name a run either.
-LATER_SETTINGS = {"drop_last": True, **dict.fromkeys(("folds", "data.exclude_file", "data.weights_file"))}
+LATER_SETTINGS = {
+    "drop_last": True,
+    **dict.fromkeys(("folds", "data.exclude_file", "data.weights_file", "data.soft", "data.raters")),
+}
 INPUTS_FILE, LOCK_FILE = "inputs.json", ".lock"
 PACKAGES = ("seg-anl", "torch", "torchvision", "monai", "numpy", "scipy", "scikit-image", "opencv-python-headless")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from data_prep.layouts import find_pairs
 from data_prep.mask_archive import has_noisy_masks, write_noisy_masks
 from data_prep.mask_noise import noisy_dataset
-from seg_anl.engine.batches import ResidentBatches
+from seg_anl.engine.batches import Batch, ResidentBatches
 from seg_anl.engine.distribution import Process, is_main_process
 from seg_anl.engine.division import Division, divided
 from seg_anl.engine.experiment import Experiment, print_result, run_experiments, tuning_metric
@@ -31,6 +31,7 @@ from .datasets import ImageSet, load_images, read_noise
 from .dice import dice_scores
 from .masks_record import record_losses, record_masks
 from .networks import build_model, predict_labels, predict_losses, predict_probabilities
+from .rater_labels import consensus, drawn_masks, with_rater_labels
 from .run_picture import save_report, worst_and_best
 from .settings import read_settings
 from .volumes.experiment import CASES_FILE, VolumeExperiment
@@ -38,6 +39,7 @@ from .volumes.settings import is_of_volumes
 
 Splits = tuple[ImageSet, ImageSet]
 """Training and test images under their clean masks."""
+RATERS = ("soft", "raters")  # what the data group says of them
 NoisyMasks = tuple[ImageSet, list[NoiseRecord]]
 """The training images under their noisy masks, and what was done to each mask."""
 
@@ -94,7 +96,7 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
                 for mode, count in images.conversions.items()
             ]
             loaded.append(images)
-        return (loaded[0], loaded[1]), remarks
+        return (with_rater_labels(loaded[0], pairs.train, self.data, self.settings.workers), loaded[1]), remarks
 
     def network(self, data: Splits, process: Process) -> nn.Module:
         """The network of the ``model`` group."""
@@ -105,11 +107,12 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
         return build_model(self.config.model, self.data)
 
     def fingerprints(self, data: Splits) -> dict[str, str]:
-        """Digests of images and masks."""
+        """Digests of images, masks and labels of raters."""
         return {
             f"{name} {part}": array_digest(getattr(images, part).numpy())
             for name, images in zip(("training", "test"), data, strict=True)
-            for part in ("images", "masks")
+            for part in ("images", "masks", "soft", "raters")
+            if getattr(images, part) is not None
         }
 
     def noisy(self, data: Splits) -> NoisyMasks:
@@ -117,6 +120,10 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
         clean, folder = data[0], self.run.path / "noise"
         if has_noisy_masks(folder):
             return read_noise(folder, clean)
+        if clean.soft is not None or clean.raters is not None:
+            found, records = consensus(clean)
+            write_noisy_masks(folder, list(found), records, {name: plain(self.config.data)[name] for name in RATERS})
+            return clean.with_masks(found), records
         try:
             made, records = noisy_dataset(list(clean.masks.numpy()), clean.items, **vars(self.noise))
         except ValueError as error:
@@ -135,7 +142,7 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
             process.share(len(self.tuning))
         batches = ResidentBatches(
             self.given.images,
-            self.given.masks,
+            self.given.masks if self.given.soft is None else self.given.soft,
             self.augmentation,
             self.settings.batch_sizes(len(self.given), process.world_size),
             self.settings.seed,
@@ -146,7 +153,12 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
         def evaluate(model: nn.Module, epoch: int) -> Metrics:
             return self.evaluate(model, epoch, process)
 
-        return self.criterion, Task(batches.epoch, len(batches), evaluate, headline=("test", "dice")), ""
+        def of_epoch(epoch: int) -> Iterator[Batch]:
+            if self.given.raters is not None:
+                batches.targets = drawn_masks(self.given, self.settings.seed, epoch).to(batches.targets.device)
+            return batches.epoch(epoch)
+
+        return self.criterion, Task(of_epoch, len(batches), evaluate, headline=("test", "dice")), ""
 
     def evaluate(self, model: nn.Module, epoch: int, process: Process) -> Metrics:
         """Dice on the test images and, where due, on the training images against their noisy and clean masks."""

@@ -43,6 +43,8 @@ class DataSettings:
         exclude: training images to leave out, by item.
         limit: number of training images to use, or None for all.
         tuning: share of the (noisy) training set held out for tuning.
+        soft: folder of class probabilities, ITEM.npz or .npy, to learn from in place of the training masks.
+        raters: folders of masks, one for each rater; every epoch draws for each image whose mask is learned from.
     """
 
     name: Literal["embedded", "folder", "isic2017"]
@@ -60,6 +62,14 @@ class DataSettings:
     threshold: Number | None = None
     exclude_file: Any = None
     weights_file: Any = None
+    soft: Any = None
+    raters: Any = None
+
+    def __post_init__(self) -> None:
+        if self.raters is not None and len(listed(self.raters)) < 2:
+            raise UserError(f"data.raters must be a list of two or more folders, or null; got {self.raters!r}")
+        if self.raters is not None and self.soft is not None:
+            raise UserError("data.soft and data.raters do not go together: one of them is learned from")
 
     @property
     def pairing(self) -> dict[str, Any]:
@@ -147,14 +157,22 @@ def read_settings(config: DictConfig) -> Settings:
         UserError: naming the setting that is unknown or out of range.
     """
     run, data = checked(RunSettings, top_level(config)), data_settings(config)
+    criterion = criterion_settings(config, data.weights_file)
+    noise = checked(MaskNoiseSettings, plain(config.noise), "noise")
+    if data.soft is not None or data.raters is not None:
+        setting = "data.soft" if data.raters is None else "data.raters"
+        if noise.alpha:
+            raise UserError(f"noise.alpha={noise.alpha} does not go with {setting}, which replaces the masks")
+        if data.soft is not None and criterion.dice_weight:
+            raise UserError("data.soft needs loss.dice_weight=0: the Dice term is of masks")
     return Settings(
         run=run,
         optim=checked(OptimSettings, plain(config.optim), "optim"),
         data=data,
-        noise=checked(MaskNoiseSettings, plain(config.noise), "noise"),
+        noise=noise,
         augmentation=checked(AugmentationSettings, plain(config.augmentation), "augmentation"),
         evaluation=checked(EvaluationSettings, plain(config.evaluation), "evaluation"),
-        criterion=criterion_settings(config, data.weights_file),
+        criterion=criterion,
         records=checked_records(run.record, RECORDS, fold=run.fold),
     )
 
