@@ -137,8 +137,10 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
         )
         if self.first_run is not None:
             self.method.learn(self._first_probabilities(self.first_run, process))
-        criterion = self.method.criterion(self.loss, epochs=self.settings.epochs, process=process)
+        sizes = {"samples": len(self.train), "classes": data.num_classes}
+        criterion = self.method.criterion(self.loss, epochs=self.settings.epochs, process=process, **sizes)
         batches = training_batches(self.data, self.given, process)
+        self.method.prepare(batches)
         task = Task(
             batches.epoch,
             len(batches),

@@ -16,7 +16,7 @@ RESIDENT_SHARE = 0.25
 
 
 Batch = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]
-"""Inputs, target and, where samples have one, the weight of each ``(B,)``."""
+"""Inputs, target and, where samples have one, the weight of each ``(B,)``, or where a method asks, its position."""
 
 
 class BatchAugmentation(Protocol):
@@ -62,6 +62,7 @@ class ResidentBatches:
         if not resident:
             self.images, self.targets = self.images.pin_memory(), self.targets.pin_memory()
         self.weights = None if weights is None else weights.to(self.targets.device)
+        self.indexed = False
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -82,7 +83,7 @@ class ResidentBatches:
                 draws,
             )
             weights = () if self.weights is None else (self.weights[index].to(self.device, non_blocking=True),)
-            yield images, targets, *weights
+            yield images, targets, *weights, *((index.to(self.device),) if self.indexed else ())
 
 
 def _fits(images: Tensor, device: torch.device) -> bool:

@@ -18,6 +18,7 @@ from seg_anl.engine.division import Division, divided
 from seg_anl.engine.experiment import Experiment, print_result, run_experiments, tuning_metric
 from seg_anl.engine.ledger import Metrics
 from seg_anl.engine.loop import Task
+from seg_anl.engine.method_settings import Plain
 from seg_anl.engine.optimization import check_loss
 from seg_anl.engine.run_directory import RunDirectory, run_path
 from seg_anl.engine.settings import of_each_run, plain
@@ -25,12 +26,13 @@ from seg_anl.losses import ScheduledLoss
 from seg_anl.records import MetricRow, NoiseRecord, UserError, array_digest
 from seg_anl.records.predictions import write_predictions
 
-from .augmentation import Augmentation
+from .augmentation import Augmentation, normalized
 from .criterion import build_criterion
 from .datasets import ImageSet, load_images, read_noise
 from .dice import dice_scores
 from .masks_record import record_losses, record_masks
-from .networks import build_model, predict_labels, predict_losses, predict_probabilities
+from .methods import build_method
+from .networks import PREDICTION_BATCH, build_model, predict_labels, predict_losses, predict_probabilities
 from .rater_labels import consensus, drawn_masks, with_rater_labels
 from .run_picture import save_report, worst_and_best
 from .settings import read_settings
@@ -79,6 +81,7 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
         self.evaluation, self.records = given.evaluation, given.records
         self.augmentation = Augmentation(given.augmentation)
         self.criterion = build_criterion(config.loss, given.criterion.dice_weight)
+        self.method, self.is_plain = build_method(given.method), isinstance(given.method, Plain)
         check_loss(self.criterion.loss, self.data.classes)
         self.run = RunDirectory(run_path(config, noise_name(config)))
 
@@ -99,12 +102,12 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
         return (with_rater_labels(loaded[0], pairs.train, self.data, self.settings.workers), loaded[1]), remarks
 
     def network(self, data: Splits, process: Process) -> nn.Module:
-        """The network of the ``model`` group."""
+        """The network of the ``model`` group, as the method has it."""
         clean, test = data
         trained = self._division(clean, process).trained
         self.settings.batch_sizes(len(trained), process.world_size)  # refused now rather than after the noise was made
         process.share(len(test))  # too few images for the processes are refused now rather than after an epoch
-        return build_model(self.config.model, self.data)
+        return self.method.network(lambda: build_model(self.config.model, self.data))
 
     def fingerprints(self, data: Splits) -> dict[str, str]:
         """Digests of images, masks and labels of raters."""
@@ -150,15 +153,33 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
             division.weights,
         )
 
+        self.method.prepare(batches)
+        criterion: ScheduledLoss = self.criterion
+        if not self.is_plain:
+            sizes = {"samples": len(self.given), "classes": self.data.classes}
+            criterion = self.method.criterion(
+                self.criterion.loss, epochs=self.settings.epochs, process=process, **sizes
+            )
+
         def evaluate(model: nn.Module, epoch: int) -> Metrics:
             return self.evaluate(model, epoch, process)
+
+        def samples() -> Iterator[Tensor]:
+            images = self.given.images[process.share(len(self.given))]
+            return (normalized(batch.to(process.device)) for batch in images.split(PREDICTION_BATCH))
+
+        def after_epoch(model: nn.Module, epoch: int) -> dict[str, float]:
+            return self.method.after_epoch(model, epoch, samples)
 
         def of_epoch(epoch: int) -> Iterator[Batch]:
             if self.given.raters is not None:
                 batches.targets = drawn_masks(self.given, self.settings.seed, epoch).to(batches.targets.device)
             return batches.epoch(epoch)
 
-        return self.criterion, Task(of_epoch, len(batches), evaluate, headline=("test", "dice")), ""
+        task = Task(
+            of_epoch, len(batches), evaluate, ("test", "dice"), after_epoch=after_epoch, state=self.method.state
+        )
+        return criterion, task, ""
 
     def evaluate(self, model: nn.Module, epoch: int, process: Process) -> Metrics:
         """Dice on the test images and, where due, on the training images against their noisy and clean masks."""

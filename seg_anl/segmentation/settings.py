@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig
 
 from data_prep.mask_noise import MaskNoiseSettings
+from seg_anl.engine.method_settings import CoTeaching, MethodSettings, Plain, method_settings
 from seg_anl.engine.settings import OptimSettings, RunSettings, checked_records, listed, plain, top_level
 from seg_anl.records import UserError
 from seg_anl.records.ranges import (
@@ -137,6 +139,21 @@ class CriterionSettings:
 
 
 @dataclass(frozen=True)
+class Adele(MethodSettings):
+    """ADELE: see ``configs/method/adele.yaml``, :mod:`seg_anl.segmentation.adele`."""
+
+    scales: tuple[Positive, ...]
+    consistency: NonNegative
+    certain: OpenFraction
+    slowdown: OpenFraction
+    confidence: OpenFraction
+    every: Count | None
+
+
+METHODS: dict[str, type[MethodSettings]] = {"adele": Adele, "co_teaching": CoTeaching, "plain": Plain}
+
+
+@dataclass(frozen=True)
 class Settings:
     """All groups but ``loss`` and ``model``, which are checked by those who build from them."""
 
@@ -148,6 +165,7 @@ class Settings:
     evaluation: EvaluationSettings
     criterion: CriterionSettings
     records: frozenset[str]
+    method: MethodSettings
 
 
 def read_settings(config: DictConfig) -> Settings:
@@ -174,7 +192,34 @@ def read_settings(config: DictConfig) -> Settings:
         evaluation=checked(EvaluationSettings, plain(config.evaluation), "evaluation"),
         criterion=criterion,
         records=checked_records(run.record, RECORDS, fold=run.fold),
+        method=_method(config, data, criterion),
     )
+
+
+def saved_method(config: DictConfig, known: Mapping[str, type[MethodSettings]] = METHODS) -> MethodSettings:
+    """The checked ``method`` group; runs of earlier versions have none.
+
+    Raises:
+        UserError: for an unknown method or setting, or a value out of range.
+    """
+    group = plain(config.method) if "method" in config else {"name": "plain"}
+    return method_settings(group, str(config.loss.name), known)
+
+
+def _method(config: DictConfig, data: DataSettings, criterion: CriterionSettings) -> MethodSettings:
+    """What goes with the method."""
+    method = saved_method(config)
+    name = f"method={config.method.name}"
+    if not isinstance(method, Plain):
+        if criterion.dice_weight:
+            raise UserError(f"{name} needs loss.dice_weight=0: it takes the loss of each pixel")
+        if config.model.get("deep_supervision"):
+            raise UserError(f"{name} needs model.deep_supervision=false: it has several outputs of its own")
+    if isinstance(method, CoTeaching) and data.weights_file is not None:
+        raise UserError(f"data.weights_file does not go with {name}, which weighs images itself")
+    if isinstance(method, Adele) and (data.soft is not None or data.raters is not None):
+        raise UserError(f"{name} corrects masks: it goes neither with data.soft nor with data.raters")
+    return method
 
 
 def criterion_settings(config: DictConfig, weights_file: object) -> CriterionSettings:

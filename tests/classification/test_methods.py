@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from classification import settings
 from classification.methods import build_method
-from classification.methods.co_teaching import CrossedSmallLoss, NetworkPair
 from classification.methods.d2l import DimensionalityDriven, local_intrinsic_dimensionality
 from classification.methods.forward import estimated_transition
+from seg_anl.engine.co_teaching import CrossedSmallLoss, NetworkPair
 from seg_anl.engine.distribution import Process
 from seg_anl.losses import build_loss
 

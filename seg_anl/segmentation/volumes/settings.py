@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from omegaconf import DictConfig
 
 from data_prep.mask_noise import MaskNoiseSettings
+from seg_anl.engine.method_settings import Plain
 from seg_anl.engine.settings import OptimSettings, RunSettings, checked_records, plain, top_level
 from seg_anl.records import UserError
 from seg_anl.records.ranges import (
@@ -23,7 +24,7 @@ from seg_anl.records.ranges import (
     checked,
 )
 
-from ..settings import CriterionSettings, criterion_settings
+from ..settings import CriterionSettings, criterion_settings, saved_method
 
 DATA_NAMES = ("nnunet", "volumes")
 RECORDS = ("predictions",)
@@ -176,6 +177,7 @@ def read_volume_settings(config: DictConfig) -> VolumeSettings:
     run, data = checked(RunSettings, top_level(config)), checked(VolumeDataSettings, plain(config.data), "data")
     if run.channels_last:
         raise UserError("channels_last=true is for data of images, not of volumes")
+    saved_method(config, {"plain": Plain})
     model = plain(config.model)
     if model.get("name") == "nnunet":
         checked(PlannedSettings, model, "model")
