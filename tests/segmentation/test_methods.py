@@ -33,7 +33,7 @@ from seg_anl.segmentation.settings import Adele, AugmentationSettings
 
 ALONE = Process(torch.device("cpu"))
 ITS = Adele(scales=(0.5, 1.5), consistency=1.0, certain=0.8, slowdown=0.9, confidence=0.8, every=10)
-SMALL = ["data.limit=16", "data.size=32", "batch_size=8", "model.base_filters=4", "progress=false", "epochs=5",
+SMALL = ["data.limit=16", "data.size=32", "batch_size=4", "model.base_filters=8", "progress=false", "epochs=4",
          "logger=null", "device=cpu", "noise.alpha=0.7", "noise.beta=0.7"]  # fmt: skip
 
 
@@ -170,7 +170,10 @@ def test_a_pair_predicts_the_mean_of_its_probabilities() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [["method=adele", "method.slowdown=0.3"], ["method=co_teaching", "method.unit=pixel", "loss=anl_ce"]],
+    [
+        ["method=adele", "method.slowdown=0.3", "method.confidence=0.6"],
+        ["method=co_teaching", "method.unit=pixel", "loss=anl_ce"],
+    ],
     ids=["adele", "co_teaching"],
 )
 def test_a_run_that_was_cut_ends_as_if_undisturbed(
@@ -186,7 +189,7 @@ def test_a_run_that_was_cut_ends_as_if_undisturbed(
 
     def stop(*_: object) -> None:
         ended.append(0)
-        if len(ended) == 4:
+        if len(ended) == 3:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
