@@ -2,11 +2,11 @@
 
     python benchmarks/raters.py OUT [--images 400] [--seeds 1 2 3] [--beta 0.5] [--set SETTING=VALUE ...]
 
-The raters draw too large (dilated), too small (eroded) and in the wrong place (shifted, turned), each by the share beta
-of the lesion's area, on the embedded ISIC-2017 training images. Their masks are fused by vote and by STAPLE, averaged to
-soft labels, or one rater is drawn for every image in every epoch. Networks are trained on each, with every loss and
-seed, by preset=small unless a setting says otherwise, and tested on clean masks. The same command goes on where it
-stopped. It ends with OUT/raters.csv.
+The raters draw too large (dilated), too small (eroded) and in the wrong place (shifted, turned), each by the share
+beta of the lesion's area, on the embedded ISIC-2017 training images. Their masks are fused by vote and by STAPLE,
+averaged to soft labels, or one rater is drawn for every image in every epoch. Networks are trained on each, with every
+loss and seed, by preset=small unless a setting says otherwise, and tested on clean masks. The same command goes on
+where it stopped. It ends with OUT/raters.csv.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def experiment(
         )
         raters_command.run(given)
     rows += [labels_row(by, data / by / raters_command.MASKS, truth) for by in FUSED if by != "mean"]
-    common = ["preset=small", "data=folder", f"data.root={data}", "data.images=images", "data.masks=vote/masks",
-              "data.test_images=test_images", "data.test_masks=test_masks", f"run_root={out / 'runs'}", *more]  # fmt: skip
+    common = ["preset=small", "data=folder", f"data.root={data}", "data.images=images", "data.masks=vote/masks"]
+    common += ["data.test_images=test_images", "data.test_masks=test_masks", f"run_root={out / 'runs'}", *more]
     ways = {
         "vote": [],
         "staple": ["data.masks=staple/masks"],
@@ -90,11 +90,10 @@ def write_pairs(pairs: Sequence[Pair], images: Path, masks: Path) -> None:
 
 def labels_row(name: str, folder: Path, truth: Path) -> dict[str, Any]:
     """Mean Dice of a folder's masks with the true ones."""
+    true, found = ({item_id(path, root): path for path in mask_paths(root)} for root in (truth, folder))
     dice = []
-    for path in mask_paths(truth):
-        t = load_mask(path).array != 0
-        (found,) = (other for other in mask_paths(folder, f"{path.stem}.*") if item_id(other, folder) == path.stem)
-        p = load_mask(found).array != 0
+    for item, path in true.items():
+        t, p = load_mask(path).array != 0, load_mask(found[item]).array != 0
         dice.append(2 * np.count_nonzero(p & t) / max(np.count_nonzero(p) + np.count_nonzero(t), 1))
     return {"way": f"masks: {name}", "loss": "", "dice": float(np.mean(dice))}
 
