@@ -143,23 +143,7 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
         self.predicted = self.given if self.settings.fold is None else given.part(division.unseen)
         if self.tuning is not None:
             process.share(len(self.tuning))
-        batches = ResidentBatches(
-            self.given.images,
-            self.given.masks if self.given.soft is None else self.given.soft,
-            self.augmentation,
-            self.settings.batch_sizes(len(self.given), process.world_size),
-            self.settings.seed,
-            process,
-            division.weights,
-        )
-
-        self.method.prepare(batches)
-        criterion: ScheduledLoss = self.criterion
-        if not self.is_plain:
-            sizes = {"samples": len(self.given), "classes": self.data.classes}
-            criterion = self.method.criterion(
-                self.criterion.loss, epochs=self.settings.epochs, process=process, **sizes
-            )
+        batches = self._batches(division, process)
 
         def evaluate(model: nn.Module, epoch: int) -> Metrics:
             return self.evaluate(model, epoch, process)
@@ -179,7 +163,7 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
         task = Task(
             of_epoch, len(batches), evaluate, ("test", "dice"), after_epoch=after_epoch, state=self.method.state
         )
-        return criterion, task, ""
+        return self._criterion(process), task, ""
 
     def evaluate(self, model: nn.Module, epoch: int, process: Process) -> Metrics:
         """Dice on the test images and, where due, on the training images against their noisy and clean masks."""
@@ -231,6 +215,26 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
         items, each = self.predicted.items, predict_probabilities(model, self.predicted.images, process.device)
         arrays = ((item, {"probabilities": one.cpu().numpy()}) for item, one in zip(items, each, strict=True))
         write_predictions(self.run.path, arrays, items, fold=self.settings.fold, folds=self.settings.folds)
+
+    def _batches(self, division: Division, process: Process) -> ResidentBatches:
+        """Batches of what is learned from, as the method wants them."""
+        batches = ResidentBatches(
+            self.given.images,
+            self.given.masks if self.given.soft is None else self.given.soft,
+            self.augmentation,
+            self.settings.batch_sizes(len(self.given), process.world_size),
+            self.settings.seed,
+            process,
+            division.weights,
+        )
+        self.method.prepare(batches)
+        return batches
+
+    def _criterion(self, process: Process) -> ScheduledLoss:
+        if self.is_plain:
+            return self.criterion  # with its Dice term and heads
+        sizes = {"samples": len(self.given), "classes": self.data.classes}
+        return self.method.criterion(self.criterion.loss, epochs=self.settings.epochs, process=process, **sizes)
 
     def _division(self, clean: ImageSet, process: Process) -> Division:
         return divided(clean.items, self.settings, self.data, self.noise.seed, process)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,7 @@ from seg_anl.segmentation.settings import Adele, AugmentationSettings
 
 ALONE = Process(torch.device("cpu"))
 ITS = Adele(scales=(0.5, 1.5), consistency=1.0, certain=0.8, slowdown=0.9, confidence=0.8, every=10)
-SMALL = ["data.limit=16", "data.size=32", "batch_size=4", "model.base_filters=8", "progress=false", "epochs=4",
+SMALL = ["data=folder", "data.size=32", "batch_size=4", "model.base_filters=8", "progress=false", "epochs=4",
          "logger=null", "device=cpu", "noise.alpha=0.7", "noise.beta=0.7"]  # fmt: skip
 
 
@@ -177,9 +177,10 @@ def test_a_pair_predicts_the_mean_of_its_probabilities() -> None:
     ids=["adele", "co_teaching"],
 )
 def test_a_run_that_was_cut_ends_as_if_undisturbed(
-    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: list[str], make_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = [*SMALL, *settings]
+    root = make_folder(14)
+    config = [f"data.root={root}", *SMALL, *settings]
     train(compose("segmentation", [*config, f"run_dir={tmp_path / 'whole'}"]))
     rows = [row for row in csv.DictReader((tmp_path / "whole/metrics.csv").open()) if row["split"] == "train"]
     if settings[0] == "method=adele":
@@ -199,13 +200,9 @@ def test_a_run_that_was_cut_ends_as_if_undisturbed(
     train(compose("segmentation", [*config, f"run_dir={tmp_path / 'cut'}"]))
     assert (tmp_path / "cut/metrics.csv").read_bytes() == (tmp_path / "whole/metrics.csv").read_bytes()
     assert json.loads((tmp_path / "cut/environment.json").read_text())["resumed"]
-    (tmp_path / "photos").mkdir()
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)).save(
-        tmp_path / "photos/a.png"
-    )
-    predict_masks(tmp_path / "cut", tmp_path / "photos", tmp_path / "out", overlay=False, checkpoint="last",
+    predict_masks(tmp_path / "cut", root / "images", tmp_path / "out", overlay=False, checkpoint="last",
                   device="cpu", overwrite=False, trust=False)  # fmt: skip
-    assert np.asarray(Image.open(tmp_path / "out/a.png")).shape == (40, 50)
+    assert np.asarray(Image.open(tmp_path / "out/a03.png")).shape == (43, 48)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +218,7 @@ def test_a_run_that_was_cut_ends_as_if_undisturbed(
 )
 def test_what_does_not_go_together_is_one_line(settings: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError) as raised:
-        train(compose("segmentation", [*SMALL, f"run_dir={tmp_path / 'run'}", *settings]))
+        train(compose("segmentation", ["data.root=.", *SMALL, f"run_dir={tmp_path / 'run'}", *settings]))
     assert message in str(raised.value)
     assert not (tmp_path / "run").exists()
 
