@@ -139,15 +139,18 @@ def _fused(target: Path, tasks: Sequence[_Task], identity: dict[str, Any], worke
 def _earlier(target: Path, identity: dict[str, Any]) -> list[dict[str, Any]]:
     """The rows of an earlier, equal command in ``target``; an error where that holds something else."""
     journal, manifest = target / JOURNAL, target / MANIFEST
-    if journal.is_file():  # whose last line may be cut off
-        settings, *rows = (parse_json(line.decode(), journal) for line in read_bytes(journal).split(b"\n")[:-1])
-    elif manifest.is_file():
-        content = read_json(manifest)
-        settings, rows = content.get("settings"), content.get("items")
-    elif any(not path.name.startswith(".") for path in target.iterdir()):
-        raise UserError(f"{target} is not empty and holds no masks of this command; choose another folder")
-    else:
-        return []
+    try:
+        if journal.is_file():  # whose last line may be cut off
+            settings, *rows = (parse_json(line.decode(), journal) for line in read_bytes(journal).split(b"\n")[:-1])
+        elif manifest.is_file():
+            content = read_json(manifest)
+            settings, rows = content["settings"], content["items"]
+        elif any(not path.name.startswith(".") for path in target.iterdir()):
+            raise UserError(f"{target} is not empty and holds no masks of this command; choose another folder")
+        else:
+            return []
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{target}: what an earlier command left there is damaged; choose another folder") from error
     if settings != identity:
         raise UserError(f"{target} holds masks of other raters, settings or items; choose another folder")
     return rows
