@@ -55,7 +55,7 @@ class FileBatches:
         assert isinstance(images, FileImages)
         self.labels, self.device = torch.from_numpy(data.train.labels).to(process.device), process.device
         self.weights = None if data.train.weights is None else data.train.weights.to(process.device)
-        self.mean, self.std = data.mean, data.std
+        self.mean, self.std, self.indexed = data.mean, data.std, False
         self._order = _Order(len(images), sizes, seed, process.of_batch)
         self._loader = _loader(_Decoded(images, settings, seed), self._order, workers, process.device)
 
@@ -69,7 +69,7 @@ class FileBatches:
             chosen = moved(positions, self.device)
             weights = () if self.weights is None else (self.weights[chosen],)
             images = normalized(images.to(self.device, non_blocking=True), self.mean, self.std)
-            yield images, self.labels[chosen], *weights
+            yield images, self.labels[chosen], *weights, *((chosen,) if self.indexed else ())
 
 
 def evaluation_batches(

@@ -137,11 +137,13 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
         )
         if self.first_run is not None:
             self.method.learn(self._first_probabilities(self.first_run, process))
-        criterion = self.method.criterion(self.loss, epochs=self.settings.epochs, process=process)
+        sizes = {"samples": len(self.train), "classes": data.num_classes}
+        criterion = self.method.criterion(self.loss, epochs=self.settings.epochs, process=process, **sizes)
         # Local, so that the device's memory is free again when this run has ended.
         train = on_device(self.train, process.device)
         tests = {name: on_device(split, process.device) for name, split in self.evaluated.items()}
         batches = training_batches(replace(self.data, train=train), self.given, process)
+        self.method.prepare(batches)
         task = Task(
             batches.epoch,
             len(batches),

@@ -7,9 +7,10 @@ from typing import Annotated, Any, ClassVar
 
 from omegaconf import DictConfig
 
+from seg_anl.engine.method_settings import CoTeaching, MethodSettings, Plain, method_settings
 from seg_anl.engine.settings import OptimSettings, RunSettings, checked_records, plain, top_level
-from seg_anl.records import UserError, nearest_names
-from seg_anl.records.ranges import Count, Fraction, FractionBelowOne, Interval, WholeNumber, checked
+from seg_anl.records import UserError
+from seg_anl.records.ranges import Count, Fraction, FractionBelowOne, Interval, NonNegative, WholeNumber, checked
 from seg_anl.records.recipes import load_recipe
 
 from .datasets import DataSelection, reader_settings
@@ -124,23 +125,7 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
-class Plain:
-    """Training on the given loss and nothing else."""
-
-    only_loss: ClassVar[str | None] = None
-
-
-@dataclass(frozen=True)
-class CoTeaching:
-    """Co-teaching: the noise rate, as far as it is known, and T_k of the paper."""
-
-    forget_rate: FractionBelowOne
-    gradual_epochs: Count
-    only_loss: ClassVar[str | None] = None
-
-
-@dataclass(frozen=True)
-class DimensionalityDriven:
+class DimensionalityDriven(MethodSettings):
     """D2L: the epochs without a turning point, and those that one is measured against."""
 
     init_epochs: WholeNumber
@@ -149,17 +134,25 @@ class DimensionalityDriven:
 
 
 @dataclass(frozen=True)
-class ForwardEstimated:
+class ForwardEstimated(MethodSettings):
     """Forward correction: percentile of the most typical sample of a class; 97 leaves outliers out."""
 
     percentile: Percentile
     only_loss: ClassVar[str | None] = "ce"
 
 
-MethodSettings = Plain | CoTeaching | DimensionalityDriven | ForwardEstimated
+@dataclass(frozen=True)
+class EarlyLearning(MethodSettings):
+    """ELR: weight of the regularization (lambda), and momentum of the remembered predictions."""
+
+    strength: NonNegative
+    momentum: FractionBelowOne
+
+
 METHODS: dict[str, type[MethodSettings]] = {
     "co_teaching": CoTeaching,
     "d2l": DimensionalityDriven,
+    "elr": EarlyLearning,
     "forward": ForwardEstimated,
     "plain": Plain,
 }
@@ -188,11 +181,15 @@ def read_settings(config: DictConfig) -> Settings:
     run = checked(ClassificationRunSettings, top_level(config))
     noise_settings(config.noise)
     _, _, selection = reader_settings(config.data)
-    method = method_settings(plain(config.method), str(config.loss.name))
+    method = method_settings(plain(config.method), str(config.loss.name), METHODS)
     if run.runs_per_device > 1 and (run.fold is not None or selection.weights_file is not None):
         raise UserError("runs_per_device > 1 goes neither with folds nor with data.weights_file: use runs_per_device=1")
-    if selection.weights_file is not None and isinstance(method, CoTeaching):
-        raise UserError("data.weights_file does not go with method=co_teaching, which weighs samples by its own rule")
+    if isinstance(method, EarlyLearning) and run.runs_per_device > 1:
+        raise UserError("method=elr remembers each sample, which runs_per_device > 1 cannot: use runs_per_device=1")
+    if isinstance(method, (CoTeaching, EarlyLearning)) and selection.weights_file is not None:
+        raise UserError(f"data.weights_file does not go with method={config.method.name}, which weighs samples itself")
+    if isinstance(method, CoTeaching) and method.unit != "sample":
+        raise UserError(f"method.unit={method.unit} is for masks: a picture has one label, use method.unit=sample")
     return Settings(
         run=run,
         optim=checked(OptimSettings, plain(config.optim), "optim"),
@@ -202,21 +199,6 @@ def read_settings(config: DictConfig) -> Settings:
         data=selection,
         records=checked_records(run.record, RECORDS, fold=run.fold),
     )
-
-
-def method_settings(given: dict[str, Any], loss: str) -> MethodSettings:
-    """The checked ``method`` group, to be used with the loss of this name.
-
-    Raises:
-        UserError: for an unknown method or setting, a value out of range, or another loss than the method's only one.
-    """
-    name = str(given.get("name"))
-    if name not in METHODS:
-        raise UserError(f"method.name={name}: {nearest_names(name, METHODS)}")
-    settings = checked(METHODS[name], {key: value for key, value in given.items() if key != "name"}, "method")
-    if settings.only_loss not in (None, loss):
-        raise UserError(f"method={name} is defined for loss={settings.only_loss}, got loss={loss}")
-    return settings
 
 
 def _check_preset(config: DictConfig) -> None:

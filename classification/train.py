@@ -27,7 +27,7 @@ Settings (SETTING=VALUE; command line over preset over default):
   noise=symmetric | asymmetric | pair_flip | part_dependent | prediction_error | matrix | human | none
                                         with noise.rate, noise.seed (default: the seed), noise.counts, ...
   loss=NAME                             any loss; `seg-anl-losses` lists them
-  method=plain | forward | co_teaching | d2l
+  method=plain | forward | co_teaching | d2l | elr
   model=published | cnn4 | cnn8 | resnet18 | resnet34 | resnet44 | resnet50 | resnet101 | vgg19_bn
   optim=sgd | adam                      optim.lr, optim.weight_decay, optim.l1, optim.jacobian, optim.schedule, ...
   preset=default | anl2023 | anl2024 | apl2020 | alf2021 | sr2021 | sr2021_imbalance | el2021 |

@@ -30,11 +30,13 @@ class LoadedMask(NamedTuple):
         array: the labels, as stored.
         spacing: mm per element along each axis of ``array``, where the file says so.
         save: writes an array of the same shape and dtype to a path of the same suffix, all else as in the source.
+        geometry: where the elements lie: NIfTI's affine matrix, or SimpleITK's origin, spacing and direction.
     """
 
     array: NDArray[Any]
     spacing: tuple[float, ...] | None
     save: Callable[[NDArray[Any], Path], None]
+    geometry: tuple[float, ...] = ()
 
 
 def mask_paths(root: Path, pattern: str = "*") -> list[Path]:
@@ -186,7 +188,8 @@ def _read_nifti(path: Path) -> LoadedMask:
     zooms = [float(zoom) for zoom in image.header.get_zooms()[: array.ndim]]
     in_mm = {"meter": 1000.0, "micron": 0.001}.get(image.header.get_xyzt_units()[0], 1.0)
     known = all(0 < zoom < np.inf for zoom in zooms)
-    return LoadedMask(array, tuple(zoom * in_mm for zoom in zooms) if known else None, save)
+    spacing = tuple(zoom * in_mm for zoom in zooms) if known else None
+    return LoadedMask(array, spacing, save, tuple(map(float, image.affine.flat)))
 
 
 def _read_with_simpleitk(path: Path) -> LoadedMask:
@@ -202,7 +205,8 @@ def _read_with_simpleitk(path: Path) -> LoadedMask:
             copy.SetMetaData(key, image.GetMetaData(key))
         library.WriteImage(copy, str(target), useCompression=True)
 
-    return LoadedMask(library.GetArrayFromImage(image), tuple(reversed(image.GetSpacing())), save)
+    geometry = (*image.GetOrigin(), *image.GetSpacing(), *image.GetDirection())
+    return LoadedMask(library.GetArrayFromImage(image), tuple(reversed(image.GetSpacing())), save, geometry)
 
 
 _READERS: dict[str, Callable[[Path], LoadedMask]] = {

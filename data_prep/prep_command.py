@@ -13,6 +13,7 @@ from seg_anl.records.atomic import remove_partial
 from seg_anl.records.command_line import OneLineParser, positive_int, refuse_overlap, worker_count
 from seg_anl.records.files import check_folder
 
+from . import raters_command
 from .conversion import write_clean_folder, write_raw_dataset
 from .duplicates import Duplicate
 from .layouts import find_dataset, find_isic2017
@@ -37,7 +38,8 @@ _MAX_SIZE = 1 << 13  # pixels; a picture of that size takes 200 MB
 def main() -> None:
     """Parse the command line and prepare the dataset it names."""
     parser = OneLineParser(prog=PROGRAM, description=_DESCRIPTION, epilog=_EXAMPLE)
-    sub_commands = parser.add_subparsers(dest="dataset", required=True, metavar="|".join(_DATASETS))
+    sub_commands = parser.add_subparsers(dest="dataset", required=True, metavar="|".join([*_DATASETS, "raters"]))
+    raters_command.add_arguments(sub_commands)
     for name, source, size in (("isic2017", "ROOT", 256), ("nnunet", "SRC", None), ("shenzhen", "ROOT", 256)):
         one = sub_commands.add_parser(name, help=_DATASETS[name], description=_DATASETS[name], epilog=_EXAMPLE)
         one.add_argument("source", metavar=source, type=Path, help="folder of the downloaded dataset")
@@ -67,6 +69,9 @@ def _dataset_name(text: str) -> str:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    if arguments.dataset == "raters":
+        raters_command.run(arguments)
+        return
     source, target, size = arguments.source, arguments.target, arguments.size
     options = {"workers": arguments.workers, "skip_broken": arguments.skip_broken}
     check_folder(source)

@@ -89,7 +89,7 @@ NAVIGATION = {
     ],
     "install": ["faq", "security"],
     "nnunet": ["notebooks/nnunet"],
-    "segmentation": ["volumes", "classification", "export"],
+    "segmentation": ["volumes", "raters", "classification", "export"],
     "python": ["notebooks/losses", "add_a_loss"],
     "losses/index": [
         "choosing",

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from seg_anl.engine.co_teaching import CoTeaching
+from seg_anl.engine.method import Method
+
 from .. import settings
-from .base import Method
-from .co_teaching import CoTeaching
 from .d2l import DimensionalityDriven
+from .elr import EarlyLearning
 from .forward import ForwardEstimated
 
 __all__ = ["Method", "build_method"]
@@ -19,6 +21,7 @@ __all__ = ["Method", "build_method"]
 _OF_SETTINGS: dict[type, Callable[[Any], Method]] = {
     settings.CoTeaching: CoTeaching,
     settings.DimensionalityDriven: DimensionalityDriven,
+    settings.EarlyLearning: EarlyLearning,
     settings.ForwardEstimated: ForwardEstimated,
     settings.Plain: lambda _: Method(),
 }

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from seg_anl.engine.distribution import Process
+from seg_anl.engine.method import Method, Samples
 from seg_anl.losses import RobustLoss, ScheduledLoss
 from seg_anl.losses.inputs import LabeledLogits
 
 from .. import settings
 from ..networks import penultimate_features
-from .base import Method, SampleBatches
 
 BATCH, BATCHES, NEIGHBORS = 128, 10, 20  # of the published estimate
 
@@ -91,12 +91,14 @@ class DimensionalityDriven(Method):
         self.memory = _Memory()
         self.epochs = 1
 
-    def criterion(self, loss: RobustLoss, *, epochs: int, process: Process) -> ScheduledLoss:
+    def criterion(
+        self, loss: RobustLoss, *, epochs: int, process: Process, samples: int = 0, classes: int = 0
+    ) -> ScheduledLoss:
         """Cross entropy whose labels are paced."""
         self.epochs = epochs
         return self.paced
 
-    def after_epoch(self, model: nn.Module, epoch: int, samples: SampleBatches) -> dict[str, float]:
+    def after_epoch(self, model: nn.Module, epoch: int, samples: Samples) -> dict[str, float]:
         """Measure the dimension, look for the turning point, set the pace of the next epoch."""
         memory = self.memory
         memory.dimensions.append(self._dimension(model, epoch, samples))
@@ -122,7 +124,7 @@ class DimensionalityDriven(Method):
         before = dimensions[-self.its.window - 1 : -1]
         return dimensions[-1] - statistics.fmean(before) > 2 * statistics.pstdev(before)
 
-    def _dimension(self, model: nn.Module, epoch: int, samples: SampleBatches) -> float:
+    def _dimension(self, model: nn.Module, epoch: int, samples: Samples) -> float:
         """Mean LID within batches of training samples; where there is none to measure, the last one stands."""
         with torch.inference_mode():
             features = torch.cat([penultimate_features(model, images) for images in samples(epoch, BATCH * BATCHES)])

@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from seg_anl.engine.distribution import Process
+from seg_anl.engine.method import Method
 from seg_anl.losses import RobustLoss, ScheduledLoss, build_loss
 
 from .. import settings
-from .base import Method
 
 
 def estimated_transition(probabilities: Tensor, percentile: float) -> Tensor:
@@ -46,6 +46,8 @@ class ForwardEstimated(Method):
         """Estimate the transition."""
         self.transition = estimated_transition(probabilities.cpu(), self.its.percentile)
 
-    def criterion(self, loss: RobustLoss, *, epochs: int, process: Process) -> ScheduledLoss:
+    def criterion(
+        self, loss: RobustLoss, *, epochs: int, process: Process, samples: int = 0, classes: int = 0
+    ) -> ScheduledLoss:
         """Cross entropy, corrected."""
         return build_loss("forward", transition=self.transition)

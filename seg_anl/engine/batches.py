@@ -18,7 +18,7 @@ PIXELS_AT_ONCE = 2**21
 
 
 Batch = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]
-"""Inputs, target and, where samples have one, the weight of each ``(B,)``."""
+"""Inputs, target and, where samples have one, the weight of each ``(B,)``, or where a method asks, its position."""
 
 
 class BatchAugmentation(Protocol):
@@ -65,6 +65,7 @@ class ResidentBatches:
         if not resident:
             self.images, self.targets = self.images.pin_memory(), self.targets.pin_memory()
         self.weights = None if weights is None else weights.to(self.targets.device)
+        self.indexed = False
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -88,7 +89,8 @@ class ResidentBatches:
                 for source in (self.images, self.targets, self.weights)
                 if source is not None
             )
-            yield *self.augmentation(images, targets, of_batch), *weights  # type: ignore[misc]
+            indices = (moved(index, self.device),) if self.indexed else ()
+            yield *self.augmentation(images, targets, of_batch), *weights, *indices  # type: ignore[misc]
 
 
 def moved(tensor: Tensor, device: torch.device) -> Tensor:

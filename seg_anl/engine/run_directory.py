@@ -46,7 +46,11 @@ PLACE_SETTINGS = (
     "data.cache",
 )
 # Settings younger than the first recorded runs, with what those did: at this value they do not name a run either.
-LATER_SETTINGS = {"drop_last": True, **dict.fromkeys(("folds", "data.exclude_file", "data.weights_file"))}
+LATER_SETTINGS = {
+    "drop_last": True,
+    "method.unit": "sample",
+    **dict.fromkeys(("folds", "data.exclude_file", "data.weights_file", "data.soft", "data.raters")),
+}
 INPUTS_FILE, LOCK_FILE = "inputs.json", ".lock"
 PACKAGES = ("seg-anl", "torch", "torchvision", "monai", "numpy", "scipy", "scikit-image", "opencv-python-headless")
 
@@ -300,4 +304,5 @@ def flat_settings(config: DictConfig) -> dict[str, Any]:
             yield prefix, value
 
     settings = [(name, value) for name, value in walk("", plain(config)) if name not in PLACE_SETTINGS]
-    return {name: value for name, value in settings if name not in LATER_SETTINGS or value != LATER_SETTINGS[name]}
+    later = {**LATER_SETTINGS, **({"method.name": "plain"} if config.get("task") == "segmentation" else {})}
+    return {name: value for name, value in settings if name not in later or value != later[name]}

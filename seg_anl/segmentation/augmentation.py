@@ -21,6 +21,8 @@ class Augmentation:
     def __call__(self, images: Tensor, masks: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
         """Images ``(B, 3, H, W)`` and masks ``(B, H, W)``, uint8, to images in [-1, 1] and masks, changed alike.
 
+        Class probabilities ``(B, C, H, W)`` are taken as masks are.
+
         Args:
             draws: ``(B, 5)``, of :meth:`draw`.
         """
@@ -28,7 +30,7 @@ class Augmentation:
         for axis in (1, 2):
             mirror = draws[axis - 1] < self.settings.flip
             images = torch.where(mirror[:, None, None, None], images.flip(axis + 1), images)
-            masks = torch.where(mirror[:, None, None], masks.flip(axis), masks)
+            masks = torch.where(mirror.view(-1, *(1,) * (masks.ndim - 1)), masks.flip(axis - 3), masks)
         exponent = torch.where(draws[2] < self.settings.gamma_probability, self._exponent(draws[3], draws[4]), 1.0)
         unit = images.float().div_(255).pow_(exponent[:, None, None, None])
         return unit.mul_(2).sub_(1), masks

@@ -42,8 +42,9 @@ class SegmentationCriterion(ScheduledLoss):
         return self.loss.numbers()
 
     def forward(self, output: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The scalar criterion; ``target`` holds class indices ``(B, *S)``, ``weight`` is that of the images."""
-        of_one_head = output.ndim == target.ndim + 1
+        """The scalar criterion; ``target`` holds class indices ``(B, *S)`` or, as floating point, probabilities
+        ``(B, C, *S)``; ``weight`` is that of the images."""
+        of_one_head = output.ndim == target.ndim + (not target.is_floating_point())
         if self.multi_hot is not None:
             target = self.multi_hot[target.long()].movedim(-1, 1)
         if of_one_head:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,12 +32,16 @@ class ImageSet:
         images: ``(N, 3, H, W)`` uint8.
         masks: ``(N, H, W)`` uint8, class indices.
         conversions: how many images were stored in another mode than RGB, by mode.
+        soft: ``(N, C, H, W)`` float16, class probabilities to learn from in place of the masks, or None.
+        raters: ``(N, R, H, W)`` uint8, masks of R raters, one of which is learned from in each epoch, or None.
     """
 
     items: list[str]
     images: Tensor
     masks: Tensor
     conversions: dict[str, int]
+    soft: Tensor | None = None
+    raters: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.items)
@@ -46,11 +50,13 @@ class ImageSet:
         """The images at the positions ``index``, ascending; where these are all, nothing is copied."""
         if len(index) == len(self):
             return self
-        return ImageSet([self.items[i] for i in index], self.images[index], self.masks[index], self.conversions)
+        tensors = {name: getattr(self, name) for name in ("images", "masks", "soft", "raters")}
+        parts = {name: tensor[index] for name, tensor in tensors.items() if tensor is not None}
+        return replace(self, items=[self.items[i] for i in index], **parts)
 
     def with_masks(self, masks: NDArray[np.uint8]) -> ImageSet:
         """The same images under other masks ``(N, H, W)``."""
-        return ImageSet(self.items, self.images, torch.from_numpy(masks), self.conversions)
+        return replace(self, masks=torch.from_numpy(masks))
 
 
 def read_noise(folder: Path, clean: ImageSet) -> tuple[ImageSet, list[NoiseRecord]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from data_prep.layouts import find_pairs
 from data_prep.mask_archive import has_noisy_masks, write_noisy_masks
 from data_prep.mask_noise import noisy_dataset
-from seg_anl.engine.batches import ResidentBatches
+from seg_anl.engine.batches import Batch, ResidentBatches
 from seg_anl.engine.distribution import Process, is_main_process
 from seg_anl.engine.division import Division, divided
 from seg_anl.engine.experiment import Experiment, print_result, run_experiments, tuning_metric
 from seg_anl.engine.ledger import Metrics
 from seg_anl.engine.loop import Task
+from seg_anl.engine.method_settings import Plain
 from seg_anl.engine.optimization import check_loss
 from seg_anl.engine.run_directory import RunDirectory, run_path
 from seg_anl.engine.settings import of_each_run, plain
@@ -25,12 +26,14 @@ from seg_anl.losses import ScheduledLoss
 from seg_anl.records import MetricRow, NoiseRecord, UserError, array_digest
 from seg_anl.records.predictions import write_predictions
 
-from .augmentation import Augmentation
+from .augmentation import Augmentation, normalized
 from .criterion import build_criterion
 from .datasets import ImageSet, load_images, read_noise
 from .dice import dice_scores
 from .masks_record import record_losses, record_masks
-from .networks import build_model, predict_labels, predict_losses, predict_probabilities
+from .methods import build_method
+from .networks import PREDICTION_BATCH, build_model, predict_labels, predict_losses, predict_probabilities
+from .rater_labels import consensus, drawn_masks, with_rater_labels
 from .run_picture import save_report, worst_and_best
 from .settings import noise_name, read_settings
 from .volumes.experiment import CASES_FILE, VolumeExperiment
@@ -38,6 +41,7 @@ from .volumes.settings import is_of_volumes
 
 Splits = tuple[ImageSet, ImageSet]
 """Training and test images under their clean masks."""
+RATERS = ("soft", "raters")  # what the data group says of them
 NoisyMasks = tuple[ImageSet, list[NoiseRecord]]
 """The training images under their noisy masks, and what was done to each mask."""
 
@@ -77,6 +81,7 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
         self.evaluation, self.records = given.evaluation, given.records
         self.augmentation = Augmentation(given.augmentation)
         self.criterion = build_criterion(config.loss, given.criterion.dice_weight)
+        self.method, self.is_plain = build_method(given.method), isinstance(given.method, Plain)
         check_loss(self.criterion.loss, self.data.classes)
         self.run = RunDirectory(run_path(config, noise_name(config)))
 
@@ -94,22 +99,23 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
                 for mode, count in images.conversions.items()
             ]
             loaded.append(images)
-        return (loaded[0], loaded[1]), remarks
+        return (with_rater_labels(loaded[0], pairs.train, self.data, self.settings.workers), loaded[1]), remarks
 
     def network(self, data: Splits, process: Process) -> nn.Module:
-        """The network of the ``model`` group."""
+        """The network of the ``model`` group, as the method has it."""
         clean, test = data
         trained = self._division(clean, process).trained
         self.settings.batch_sizes(len(trained), process.world_size)  # refused now rather than after the noise was made
         process.share(len(test))  # too few images for the processes are refused now rather than after an epoch
-        return build_model(self.config.model, self.data)
+        return self.method.network(lambda: build_model(self.config.model, self.data))
 
     def fingerprints(self, data: Splits) -> dict[str, str]:
-        """Digests of images and masks."""
+        """Digests of images, masks and labels of raters."""
         return {
             f"{name} {part}": array_digest(getattr(images, part).numpy())
             for name, images in zip(("training", "test"), data, strict=True)
-            for part in ("images", "masks")
+            for part in ("images", "masks", "soft", "raters")
+            if getattr(images, part) is not None
         }
 
     def noisy(self, data: Splits) -> NoisyMasks:
@@ -117,6 +123,10 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
         clean, folder = data[0], self.run.path / "noise"
         if has_noisy_masks(folder):
             return read_noise(folder, clean)
+        if clean.soft is not None or clean.raters is not None:
+            found, records = consensus(clean)
+            write_noisy_masks(folder, list(found), records, {name: plain(self.config.data)[name] for name in RATERS})
+            return clean.with_masks(found), records
         try:
             made, records = noisy_dataset(list(clean.masks.numpy()), clean.items, **vars(self.noise))
         except ValueError as error:
@@ -135,20 +145,27 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
         self.predicted = self.given if self.settings.fold is None else given.part(division.unseen)
         if self.tuning is not None:
             process.share(len(self.tuning))
-        batches = ResidentBatches(
-            self.given.images,
-            self.given.masks,
-            self.augmentation,
-            self.settings.batch_sizes(len(self.given), process.world_size),
-            self.settings.seed,
-            process,
-            division.weights,
-        )
+        batches = self._batches(division, process)
 
         def evaluate(model: nn.Module, epoch: int) -> Metrics:
             return self.evaluate(model, epoch, process)
 
-        return self.criterion, Task(batches.epoch, len(batches), evaluate, headline=("test", "dice")), ""
+        def samples() -> Iterator[Tensor]:
+            images = self.given.images[process.share(len(self.given))]
+            return (normalized(batch.to(process.device)) for batch in images.split(PREDICTION_BATCH))
+
+        def after_epoch(model: nn.Module, epoch: int) -> dict[str, float]:
+            return self.method.after_epoch(model, epoch, samples)
+
+        def of_epoch(epoch: int) -> Iterator[Batch]:
+            if self.given.raters is not None:
+                batches.targets = drawn_masks(self.given, self.settings.seed, epoch).to(batches.targets.device)
+            return batches.epoch(epoch)
+
+        task = Task(
+            of_epoch, len(batches), evaluate, ("test", "dice"), after_epoch=after_epoch, state=self.method.state
+        )
+        return self._criterion(process), task, ""
 
     def evaluate(self, model: nn.Module, epoch: int, process: Process) -> Metrics:
         """Dice on the test images and, where due, on the training images against their noisy and clean masks."""
@@ -200,6 +217,26 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
         items, each = self.predicted.items, predict_probabilities(model, self.predicted.images, process.device)
         arrays = ((item, {"probabilities": one.cpu().numpy()}) for item, one in zip(items, each, strict=True))
         write_predictions(self.run.path, arrays, items, fold=self.settings.fold, folds=self.settings.folds)
+
+    def _batches(self, division: Division, process: Process) -> ResidentBatches:
+        """Batches of what is learned from, as the method wants them."""
+        batches = ResidentBatches(
+            self.given.images,
+            self.given.masks if self.given.soft is None else self.given.soft,
+            self.augmentation,
+            self.settings.batch_sizes(len(self.given), process.world_size),
+            self.settings.seed,
+            process,
+            division.weights,
+        )
+        self.method.prepare(batches)
+        return batches
+
+    def _criterion(self, process: Process) -> ScheduledLoss:
+        if self.is_plain:
+            return self.criterion  # with its Dice term and heads
+        sizes = {"samples": len(self.given), "classes": self.data.classes}
+        return self.method.criterion(self.criterion.loss, epochs=self.settings.epochs, process=process, **sizes)
 
     def _division(self, clean: ImageSet, process: Process) -> Division:
         return divided(clean.items, self.settings, self.data, self.noise.seed, process)

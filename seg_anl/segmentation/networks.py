@@ -21,8 +21,9 @@ from seg_anl.records import UserError, nearest_names
 from seg_anl.records.ranges import checked
 
 from .augmentation import normalized
+from .methods import build_method
 from .monai_networks import build_monai_network, last_line, planned_dynunet
-from .settings import DataSettings, DynUNetSettings, data_settings
+from .settings import DataSettings, DynUNetSettings, data_settings, saved_method
 
 SMALLEST_FEATURE_MAP = 4  # pixels; nnU-Net's limit
 MOST_STAGES = 7
@@ -64,7 +65,8 @@ def load_run_model(
         trusted: whether the code that the run's configuration names may run.
     """
     config = run.config()
-    model = build_model(config.model, data_settings(config), trusted=trusted)
+    method = build_method(saved_method(config))
+    model = method.network(lambda: build_model(config.model, data_settings(config), trusted=trusted))
     load_model(checkpoint, model, device)
     return model.to(device).eval(), config
 

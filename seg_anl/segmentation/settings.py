@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from omegaconf import DictConfig
 
 from data_prep.mask_noise import MaskNoiseSettings
+from seg_anl.engine.method_settings import CoTeaching, MethodSettings, Plain, method_settings
 from seg_anl.engine.settings import OptimSettings, RunSettings, checked_records, listed, plain, top_level
 from seg_anl.records import UserError
 from seg_anl.records.ranges import (
@@ -60,6 +61,8 @@ class DataSettings(ItemSettings):
         size: ``(height, width)`` in pixels that images are resized to; one number for both.
         classes: background among them.
         threshold: gray value above which a pixel of a mask is foreground, or None.
+        soft: folder of class probabilities, ITEM.npz or .npy, to learn from in place of the training masks.
+        raters: folders of masks, one for each rater; every epoch draws for each image whose mask is learned from.
     """
 
     name: Literal["embedded", "folder", "isic2017"]
@@ -71,6 +74,14 @@ class DataSettings(ItemSettings):
     test_images: Any = None
     test_masks: Any = None
     threshold: Number | None = None
+    soft: Any = None
+    raters: Any = None
+
+    def __post_init__(self) -> None:
+        if self.raters is not None and len(listed(self.raters)) < 2:
+            raise UserError(f"data.raters must be a list of two or more folders, or null; got {self.raters!r}")
+        if self.raters is not None and self.soft is not None:
+            raise UserError("data.soft and data.raters do not go together: one of them is learned from")
 
     @property
     def pairing(self) -> dict[str, Any]:
@@ -148,6 +159,21 @@ Evaluation = TypeVar("Evaluation", bound=EvaluationSettings)
 
 
 @dataclass(frozen=True)
+class Adele(MethodSettings):
+    """ADELE: see ``configs/method/adele.yaml``, :mod:`seg_anl.segmentation.adele`."""
+
+    scales: tuple[Positive, ...]
+    consistency: NonNegative
+    certain: OpenFraction
+    slowdown: OpenFraction
+    confidence: OpenFraction
+    every: Count | None
+
+
+METHODS: dict[str, type[MethodSettings]] = {"adele": Adele, "co_teaching": CoTeaching, "plain": Plain}
+
+
+@dataclass(frozen=True)
 class Settings(Generic[Data, Augmentation, Evaluation]):
     """All groups but ``loss`` and ``model``, which are checked by those who build from them."""
 
@@ -159,6 +185,7 @@ class Settings(Generic[Data, Augmentation, Evaluation]):
     evaluation: Evaluation
     criterion: CriterionSettings
     records: frozenset[str]
+    method: MethodSettings
 
 
 def read_settings(config: DictConfig) -> Settings[DataSettings, AugmentationSettings, EvaluationSettings]:
@@ -167,7 +194,10 @@ def read_settings(config: DictConfig) -> Settings[DataSettings, AugmentationSett
     Raises:
         UserError: naming the setting that is unknown or out of range.
     """
-    return settings_of(config, DataSettings, AugmentationSettings, EvaluationSettings, RECORDS)
+    settings = settings_of(config, DataSettings, AugmentationSettings, EvaluationSettings, RECORDS, METHODS)
+    _check_replaced_masks(settings)
+    _check_method(config, settings)
+    return settings
 
 
 def settings_of(
@@ -176,6 +206,7 @@ def settings_of(
     augmentation: type[Augmentation],
     evaluation: type[Evaluation],
     records: Collection[str],
+    methods: Mapping[str, type[MethodSettings]],
 ) -> Settings[Data, Augmentation, Evaluation]:
     """The checked settings of images of one kind, whose groups are dataclasses; ``records`` are those it can write."""
     run, its = checked(RunSettings, top_level(config)), checked(data, plain(config.data), "data")
@@ -191,7 +222,48 @@ def settings_of(
         evaluation=checked(evaluation, plain(config.evaluation), "evaluation"),
         criterion=checked(CriterionSettings, of_loss, "loss"),
         records=checked_records(run.record, records, fold=run.fold),
+        method=saved_method(config, methods),
     )
+
+
+def saved_method(config: DictConfig, known: Mapping[str, type[MethodSettings]] = METHODS) -> MethodSettings:
+    """The checked ``method`` group; runs of earlier versions have none.
+
+    Raises:
+        UserError: for an unknown method or setting, or a value out of range.
+    """
+    group = plain(config.method) if "method" in config else {"name": "plain"}
+    return method_settings(group, str(config.loss.name), known)
+
+
+def _check_replaced_masks(settings: Settings[DataSettings, AugmentationSettings, EvaluationSettings]) -> None:
+    """Refuse what does not go with soft labels or raters in place of the masks."""
+    data = settings.data
+    if data.soft is None and data.raters is None:
+        return
+    setting = "data.soft" if data.raters is None else "data.raters"
+    if settings.noise.alpha:
+        raise UserError(f"noise.alpha={settings.noise.alpha} does not go with {setting}, which replaces the masks")
+    if data.soft is not None and settings.criterion.dice_weight:
+        raise UserError("data.soft needs loss.dice_weight=0: the Dice term is of masks")
+
+
+def _check_method(
+    config: DictConfig, settings: Settings[DataSettings, AugmentationSettings, EvaluationSettings]
+) -> None:
+    """Refuse what does not go with the method."""
+    method, data = settings.method, settings.data
+    if isinstance(method, Plain):
+        return
+    name = f"method={config.method.name}"
+    if settings.criterion.dice_weight:
+        raise UserError(f"{name} needs loss.dice_weight=0: it takes the loss of each pixel")
+    if config.model.get("deep_supervision"):
+        raise UserError(f"{name} needs model.deep_supervision=false: it has several outputs of its own")
+    if isinstance(method, CoTeaching) and data.weights_file is not None:
+        raise UserError(f"data.weights_file does not go with {name}, which weighs images itself")
+    if isinstance(method, Adele) and (data.soft is not None or data.raters is not None):
+        raise UserError(f"{name} corrects masks: it goes neither with data.soft nor with data.raters")
 
 
 def data_settings(config: DictConfig) -> DataSettings:

@@ -33,6 +33,9 @@ Settings (SETTING=VALUE; command line over preset over default):
   record=[predictions,dynamics]         what seg-anl-audit masks needs of a run that has seen all masks
   folds=5 [fold=K]                      a run for each fold (or one), which predicts the images it has not seen
   data.exclude_file data.weights_file   images to leave out, one id a line; CSV of item,weight
+  data.soft=DIR | data.raters=[DIR,...] class probabilities (seg-anl-prep raters --by mean) in place of the masks; masks
+                                        of several raters, one of which is drawn for each image in each epoch
+  method=plain | co_teaching | adele    method.forget_rate, method.unit, method.slowdown, method.confidence, ...
   seed=N | [N,M,...] epochs batch_size precision compile channels_last device workers run_root run_dir
   logger=tensorboard | wandb | mlflow | trackio   or a list of them
 

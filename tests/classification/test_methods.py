@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from classification import settings
+from classification.experiment import train
 from classification.methods import build_method
-from classification.methods.co_teaching import CrossedSmallLoss, NetworkPair
 from classification.methods.d2l import DimensionalityDriven, local_intrinsic_dimensionality
 from classification.methods.forward import estimated_transition
+from seg_anl.engine.co_teaching import CrossedSmallLoss, NetworkPair
+from seg_anl.engine.command import compose
 from seg_anl.engine.distribution import Process
 from seg_anl.losses import build_loss
+from seg_anl.records import UserError
 
 ALONE = Process(torch.device("cpu"))
 
@@ -166,3 +171,55 @@ def test_d2l_goes_on_from_its_state() -> None:
     for name, part in after.state.items():
         part.load_state_dict(before.state[name].state_dict())
     assert [after.after_epoch(model, epoch, no_samples) for epoch in (5, 6)] == expected[5:]
+
+
+def test_elr_remembers_each_sample_and_pulls_towards_what_it_said() -> None:
+    """Value and gradient against the paper's formulas, over two visits of the same samples in another order."""
+    beta, strength = 0.7, 3.0
+    method = build_method(settings.EarlyLearning(strength, beta))
+    criterion = method.criterion(build_loss("ce"), epochs=3, process=ALONE, samples=5, classes=3)
+    generator = torch.Generator().manual_seed(0)
+    target = torch.tensor([0, 1, 2, 0])
+    remembered = torch.zeros(5, 3)
+    for index in (torch.tensor([4, 0, 2, 1]), torch.tensor([2, 4, 1, 0])):
+        output = torch.randn(4, 3, generator=generator).requires_grad_()
+        p = output.detach().softmax(dim=1)
+        remembered[index] = beta * remembered[index] + (1 - beta) * p
+        t = remembered[index]
+        agreement = (t * p).sum(dim=1)
+        value = criterion(output, target, index)
+        expected = -p[torch.arange(4), target].log().mean() + strength * (1 - agreement).log().mean()
+        torch.testing.assert_close(value, expected)
+        value.backward()
+        # d/dz of log(1 - <p, t>) is p (<p, t> - t) / (1 - <p, t>): memory itself hands no gradient on.
+        of_memory = p * (agreement[:, None] - t) / (1 - agreement)[:, None]
+        of_labels = p - torch.eye(3)[target]
+        torch.testing.assert_close(output.grad, (of_labels + strength * of_memory) / 4)
+    torch.testing.assert_close(criterion.state_dict()["memory"], remembered)
+    assert remembered[3].sum() == 0  # never visited
+
+
+def test_an_elr_run_that_was_cut_ends_as_if_undisturbed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def config(name: str, *more: str) -> DictConfig:
+        small = ["method=elr", "data.limit=120", "data.test_limit=60", "batch_size=20", "epochs=3", "progress=false"]
+        return compose("classification", [*small, "logger=null", "device=cpu", f"run_dir={tmp_path / name}", *more])
+
+    def metrics(name: str) -> str:
+        return (tmp_path / name / "metrics.csv").read_text()
+
+    train(config("whole"))
+    train(config("weak", "method.strength=0"))
+    assert metrics("weak") != metrics("whole")
+    with monkeypatch.context() as patch:
+        patch.setattr("seg_anl.engine.progress.Progress.epoch", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train(config("cut"))
+    train(config("cut"))
+    assert metrics("cut") == metrics("whole")
+    for more, message in (
+        (["runs_per_device=2", "seed=[1,2]"], "use runs_per_device=1"),
+        (["data.weights_file=w.csv"], "data.weights_file does not go with method=elr"),
+        (["method=co_teaching", "method.unit=pixel"], "method.unit=pixel is for masks"),
+    ):
+        with pytest.raises(UserError, match=message):
+            train(config("none", "run_dir=null", *more))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from classification.settings import Augmentation, ForwardEstimated, method_settings, read_settings
+from classification.settings import METHODS, Augmentation, ForwardEstimated, method_settings, read_settings
 from seg_anl.engine.command import compose
 from seg_anl.engine.settings import plain
 from seg_anl.records import UserError, config_folder
@@ -77,7 +77,7 @@ def test_the_size_that_the_network_gets() -> None:
 )
 def test_methods_out_of_range(given: dict[str, Any], loss: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        method_settings(given, loss)
+        method_settings(given, loss, METHODS)
 
 
 def test_a_configuration_is_read_whole() -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig
 
+from seg_anl.engine.method_settings import Plain
 from seg_anl.engine.settings import plain
 from seg_anl.records import UserError
 from seg_anl.records.ranges import Count, Fraction, Interval, NonNegative, Number, Positive, checked
@@ -145,4 +146,11 @@ def read_volume_settings(config: DictConfig) -> VolumeSettings:
         raise UserError(
             f"model.name={model.get('name')} is for data of images; of volumes take model=nnunet or model=monai"
         )
-    return settings_of(config, VolumeDataSettings, VolumeAugmentationSettings, VolumeEvaluationSettings, RECORDS)
+    return settings_of(
+        config,
+        VolumeDataSettings,
+        VolumeAugmentationSettings,
+        VolumeEvaluationSettings,
+        RECORDS,
+        {"plain": Plain},
+    )

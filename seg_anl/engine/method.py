@@ -1,17 +1,25 @@
-"""What a method may change of a run: its network, its criterion, what happens after an epoch."""
+"""What a training method may change of a run: its network, its criterion, its batches, what happens after an epoch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from seg_anl.engine.distribution import Process
 from seg_anl.losses import RobustLoss, ScheduledLoss
 
-SampleBatches = Callable[[int, int], Iterator[Tensor]]
-"""(epoch, count) -> so many training images, or all there are, drawn for the epoch: normalized, not augmented."""
+from .distribution import Process
+
+Samples = Callable[..., Iterator[Tensor]]
+"""Training images, normalized and not augmented. Classification: (epoch, count) -> so many, or all there are, drawn for
+the epoch. Segmentation: () -> this process's share of all, in order."""
+
+
+class Batches(Protocol):
+    """What training batches are cut from; with ``indexed`` each ends with the positions ``(B,)`` of its samples."""
+
+    indexed: bool
 
 
 class Method:
@@ -31,11 +39,16 @@ class Method:
     def learn(self, probabilities: Tensor) -> None:
         """Take the ``(N, K)`` probabilities of the first network."""
 
-    def criterion(self, loss: RobustLoss, *, epochs: int, process: Process) -> ScheduledLoss:
-        """What it is trained on."""
+    def criterion(
+        self, loss: RobustLoss, *, epochs: int, process: Process, samples: int = 0, classes: int = 0
+    ) -> ScheduledLoss:
+        """What it is trained on; ``samples`` and ``classes`` are the training set's. Its buffers are in checkpoints."""
         return loss
 
-    def after_epoch(self, model: nn.Module, epoch: int, samples: SampleBatches) -> dict[str, float]:
+    def prepare(self, batches: Batches) -> None:
+        """Look at, or change, what the batches are cut from: before training, and before a checkpoint is loaded."""
+
+    def after_epoch(self, model: nn.Module, epoch: int, samples: Samples) -> dict[str, float]:
         """Look at, or change, the network (in evaluation mode) after ``epoch``; returns metrics of the training."""
         return {}
 

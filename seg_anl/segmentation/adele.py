@@ -1,0 +1,200 @@
+"""ADELE: consistency between scales, and masks that the network corrects class by class once it learns more slowly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from monai.networks.nets import DynUNet
+from scipy.optimize import least_squares
+from torch import Tensor, nn
+
+from seg_anl.engine.batches import ResidentBatches
+from seg_anl.engine.distribution import Process
+from seg_anl.engine.method import Batches, Method, Samples
+from seg_anl.losses import RobustLoss, ScheduledLoss
+
+from .settings import Adele
+
+BEGUN = 0.1  # IoU from which a class counts as being learned; ours
+LEAST_EPOCHS = 3  # as many as the curve has parameters
+SAFE_MULTIPLE = 32  # pixels that networks of unknown depth can halve
+
+
+class MultiScale(nn.Module):
+    """A network that sees its images at several scales in training: logits ``(B, S, C, H, W)``, scale 1 first.
+
+    In evaluation it is the network alone, ``(B, C, H, W)``.
+    """
+
+    def __init__(self, network: nn.Module, scales: Sequence[float]) -> None:
+        super().__init__()
+        self.network, self.scales = network, tuple(scales)
+        self.multiple = math.prod(network.strides) if isinstance(network, DynUNet) else SAFE_MULTIPLE
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits at the images' size."""
+        return self.at_all_scales(images) if self.training else self.network(images)
+
+    def at_all_scales(self, images: Tensor) -> Tensor:
+        """``(B, S, C, H, W)`` in either mode."""
+        size = images.shape[2:]
+        found = [self.network(images)]
+        for scale in self.scales:
+            scaled = [max(self.multiple, round(scale * side / self.multiple) * self.multiple) for side in size]
+            logits = self.network(F.interpolate(images, scaled, mode="bilinear", align_corners=True))
+            found.append(F.interpolate(logits, size, mode="bilinear", align_corners=True))
+        return torch.stack(found, dim=1)
+
+
+class ScaleConsistency(ScheduledLoss):
+    """The mean over the scales of ``loss`` + lambda KL(p_s || q), where q is the mean of the scales' predictions p_s.
+
+    Images whose q is below ``certain`` everywhere have no second term. Unlike the published script for SegTHOR this
+    does not divide the logits by the number of scales.
+
+    Shape:
+        - output: logits ``(B, S, C, H, W)``; target: ``(B, H, W)``; weight: as of the loss, which alone has it.
+
+    Reference: Liu et al., Adaptive Early-Learning Correction for Segmentation from Noisy Annotations, CVPR 2022,
+    Section 3.2; the authors' repository for the mask.
+    """
+
+    def __init__(self, loss: RobustLoss, its: Adele) -> None:
+        super().__init__()
+        self.loss, self.its, self.draws = loss, its, loss.draws
+
+    def set_epoch(self, epoch: int) -> None:
+        """Pass the epoch on to the loss."""
+        self.loss.set_epoch(epoch)
+
+    def forward(self, output: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The scalar criterion."""
+        values = torch.stack([self.loss(logits, target, weight) for logits in output.unbind(dim=1)])
+        log_probs = output.float().log_softmax(dim=2)
+        log_mean = log_probs.logsumexp(dim=1, keepdim=True) - math.log(output.shape[1])
+        certain = log_mean.detach().amax(dim=(1, 2, 3, 4)) >= math.log(self.its.certain)
+        divergences = (log_probs.exp() * (log_probs - log_mean)).sum(dim=2).mean(dim=(1, 2, 3))
+        return values.mean() + self.its.consistency * (divergences * certain).mean()
+
+
+class AdaptiveCorrection(Method):
+    """ADELE: trains :class:`MultiScale` on :class:`ScaleConsistency`, and corrects the masks after epochs.
+
+    The IoU of each foreground class, of the network's predictions with the masks it was given, makes a curve over the
+    epochs. Once its slope has fallen by the share ``slowdown`` of the first, pixels with or predicted as that class (or
+    background) take the prediction, the mean over the scales, where it is confident; a mask never gets a class that it
+    did not hold.
+
+    Reference: Liu et al., CVPR 2022, Section 3.1 and Equation 2; the authors' repository for which pixels may change
+    and, ten epochs later, change again.
+    """
+
+    def __init__(self, its: Adele) -> None:
+        self.its = its
+        self.batches: ResidentBatches
+        self.given: Tensor
+        self.process: Process
+        self.ious: list[list[float]] = []
+        self.corrected: list[int] = []
+
+    def network(self, build: Callable[[], nn.Module]) -> nn.Module:
+        """The network at several scales."""
+        return MultiScale(build(), self.its.scales)
+
+    def criterion(
+        self, loss: RobustLoss, *, epochs: int, process: Process, samples: int = 0, classes: int = 0
+    ) -> ScheduledLoss:
+        """``loss`` at all scales, and their consistency."""
+        self.process = process
+        self.ious, self.corrected = [[] for _ in range(classes)], [-1] * classes
+        return ScaleConsistency(loss, self.its)
+
+    def prepare(self, batches: Batches) -> None:
+        """Batches are cut from a copy of the masks, which is corrected."""
+        assert isinstance(batches, ResidentBatches)
+        self.batches, self.given = batches, batches.targets
+        batches.targets = batches.targets.clone()
+
+    @torch.inference_mode()
+    def after_epoch(self, model: nn.Module, epoch: int, samples: Samples) -> dict[str, float]:
+        """Measure the classes' IoU and correct those whose time has come."""
+        assert isinstance(model, MultiScale)
+        found = [model.at_all_scales(images).float().softmax(dim=2).mean(dim=1).max(dim=1) for images in samples()]
+        count = len(self.given)
+        predicted = self.process.gathered(torch.cat([each.indices.to(torch.uint8) for each in found]), count)
+        sure = torch.cat([(each.values > self.its.confidence).to(torch.uint8) for each in found])
+        sure = self.process.gathered(sure, count).bool()
+        predicted, sure = predicted.to(self.given.device), sure.to(self.given.device)
+        due = []
+        for label in range(1, len(self.ious)):
+            p, t = predicted == label, self.given == label
+            self.ious[label].append(((p & t).sum() / (p | t).sum().clamp(min=1)).item())
+            since = epoch - self.corrected[label]
+            again = self.corrected[label] < 0 or (self.its.every is not None and since >= self.its.every)
+            if again and slows(self.ious[label], self.its.slowdown):
+                due.append(label)
+                self.corrected[label] = epoch
+        if due:
+            correct(self.batches.targets, predicted, sure, due, len(self.ious))
+        changed = (self.batches.targets != self.given).float().mean().item()
+        return {"corrected": changed, **{f"iou_{k}": self.ious[k][-1] for k in range(1, len(self.ious))}}
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The curves, when each class was corrected, and the pixels that differ from the masks given."""
+        return {"adele": self}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        positions = (self.batches.targets != self.given).flatten().nonzero().squeeze(1)
+        labels = self.batches.targets.flatten()[positions]
+        return {"ious": self.ious, "corrected": self.corrected, "positions": positions, "labels": labels}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Correct the masks as they were."""
+        self.ious, self.corrected = state["ious"], state["corrected"]
+        place = self.given.device
+        self.batches.targets.view(-1)[state["positions"].to(place)] = state["labels"].to(place)
+
+
+def slows(ious: Sequence[float], slowdown: float) -> bool:
+    """Whether the curve a (1 - exp(-b t^c)) through ``ious`` has lost the share ``slowdown`` of its slope at t = 1.
+
+    Epochs before the class is learned at all are left out; later epochs weigh more, as in the published code.
+    """
+    begun = next((epoch for epoch, iou in enumerate(ious) if iou >= BEGUN), len(ious))
+    curve = np.asarray(ious[begun:], dtype=np.float64)
+    if len(curve) < LEAST_EPOCHS:
+        return False
+    t = np.arange(1, len(curve) + 1)
+    weight = np.geomspace(1, 10, len(curve))
+    fitted = least_squares(
+        lambda abc: weight * (abc[0] * (1 - np.exp(-abc[1] * t ** abc[2])) - curve),
+        (0.9, 1, 0.9),
+        bounds=([0, 0, 0], [1, np.inf, 1]),
+    )
+    _, b, c = fitted.x
+    last = float(t[-1])
+    return bool(last ** (c - 1) * np.exp(-b * (last**c - 1)) < 1 - slowdown)  # the slope over that at t = 1
+
+
+def correct(targets: Tensor, predicted: Tensor, sure: Tensor, due: Sequence[int], classes: int) -> None:
+    """Give the ``targets`` ``(N, H, W)`` their ``predicted`` class where it is ``sure``, in place.
+
+    Only in masks that hold a class of ``due``, from such a class or background to another, and to classes that the
+    mask holds.
+    """
+    allowed = torch.zeros(classes, dtype=torch.bool, device=targets.device)
+    allowed[[0, *due]] = True
+    for mask, guess, certain in zip(targets, predicted, sure, strict=True):
+        held = mask.long().flatten().bincount(minlength=classes) > 0
+        if not held[list(due)].any():
+            continue
+        held[0] = True
+        new = guess.long()
+        mask.copy_(guess.where(certain & allowed[mask.long()] & allowed[new] & held[new], mask))

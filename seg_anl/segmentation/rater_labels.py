@@ -1,0 +1,118 @@
+"""What images are learned from in place of their masks: class probabilities, or the masks of several raters.
+
+Both are resized as masks are, to the nearest pixel, which is linear: the mean of resized masks is the resized mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.transforms import Resize
+from numpy.typing import NDArray
+from torch import Tensor
+
+from data_prep.array_files import read_array
+from data_prep.pairing import Pair, image_files, mask_item
+from data_prep.pictures import check_size, read_labels, read_mask
+from seg_anl.engine.paths import configured_path
+from seg_anl.engine.settings import listed
+from seg_anl.records import NoiseRecord, UserError, array_digest, item_hash
+from seg_anl.records.files import check_folder, files_below
+
+from .datasets import ImageSet
+from .settings import DataSettings
+
+SUM_TOLERANCE = 2e-3  # of the losses: what half precision leaves of 1
+
+
+def with_rater_labels(images: ImageSet, pairs: Sequence[Pair], data: DataSettings, workers: int) -> ImageSet:
+    """``images`` with what ``data.soft`` or ``data.raters`` names, read in ``workers`` threads.
+
+    Raises:
+        UserError: naming the setting and the file that is missing, damaged or does not fit.
+    """
+    if data.soft is not None:
+        return replace(images, soft=_read(data.soft, "data.soft", _soft, pairs, data, workers).half())
+    if data.raters:
+        each = [_read(folder, "data.raters", _mask, pairs, data, workers) for folder in listed(data.raters)]
+        return replace(images, raters=torch.stack(each, dim=1).squeeze(2).to(torch.uint8))
+    return images
+
+
+def consensus(images: ImageSet) -> tuple[NDArray[np.uint8], list[NoiseRecord]]:
+    """The class ``(N, H, W)`` that is most probable, or that most raters have (of equals the lowest), and how far each
+    of these masks is from that of the files."""
+    if images.soft is not None:
+        kind, masks = "soft", images.soft.float().argmax(dim=1)
+    else:
+        assert images.raters is not None
+        classes = int(images.raters.max()) + 1
+        votes = torch.stack([(images.raters == label).sum(dim=1) for label in range(classes)], dim=1)
+        kind, masks = "raters", votes.argmax(dim=1)
+    found = masks.to(torch.uint8).numpy()
+    records = []
+    for item, mask, truth in zip(images.items, found, images.masks.numpy(), strict=True):
+        changed = np.count_nonzero(mask != truth) / max(int(np.count_nonzero(truth)), 1)
+        records.append(NoiseRecord(item, kind, 0.0, changed, "", {}, array_digest(truth), array_digest(mask)))
+    return found, records
+
+
+def drawn_masks(images: ImageSet, seed: int, epoch: int) -> Tensor:
+    """Of every image the mask of one rater ``(N, H, W)``, a function of seed, epoch and item alone."""
+    assert images.raters is not None
+    count = images.raters.shape[1]
+    chosen = [item_hash(seed, f"{epoch} {item}", "rater") % count for item in images.items]
+    return images.raters[torch.arange(len(chosen)), torch.tensor(chosen)]
+
+
+def _read(
+    value: object,
+    setting: str,
+    reader: Callable[[Path, DataSettings], NDArray[Any]],
+    pairs: Sequence[Pair],
+    data: DataSettings,
+    workers: int,
+) -> Tensor:
+    """Arrays ``(C, h, w)`` of all pairs from a folder, resized: ``(N, C, H, W)``."""
+    folder = configured_path(value, setting)
+    check_folder(folder, setting)
+    files = _files(folder, {pair.item for pair in pairs}, arrays=reader is _soft)
+    lacking = [pair.item for pair in pairs if pair.item not in files]
+    if lacking:
+        more = f" (and {len(lacking) - 1} more)" if len(lacking) > 1 else ""
+        raise UserError(f"{setting}: {folder} has no file of the training image {lacking[0]}{more}")
+    resize = Resize(spatial_size=data.shape, mode="nearest")
+
+    def one(pair: Pair) -> Tensor:
+        path = files[pair.item]
+        array = reader(path, data)
+        check_size(array[0], read_labels(pair.mask.open(), pair.mask.name, gray=True), str(path))
+        resized: Any = resize(torch.from_numpy(array))
+        return resized.as_tensor()  # type: ignore[no-any-return]
+
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        return torch.stack(list(pool.map(one, pairs)))
+
+
+def _files(folder: Path, items: set[str], *, arrays: bool) -> Mapping[str, Path]:
+    found = [path for path in files_below(folder) if path.suffix in (".npz", ".npy")] if arrays else image_files(folder)
+    return {mask_item(path, folder, items): path for path in found}
+
+
+def _soft(path: Path, data: DataSettings) -> NDArray[np.float32]:
+    array = read_array(path, "probabilities")[0].astype(np.float32)
+    if array.ndim != 3 or array.shape[0] != data.classes:
+        raise UserError(f"{path}: probabilities of shape {array.shape}, expected ({data.classes}, height, width)")
+    if not ((array >= 0).all() and (np.abs(array.sum(axis=0) - 1) <= SUM_TOLERANCE).all()):
+        raise UserError(f"{path}: not class probabilities: they must be >= 0 and sum to 1 in every pixel")
+    return array
+
+
+def _mask(path: Path, data: DataSettings) -> NDArray[np.float32]:
+    return read_mask(path, str(path), classes=data.classes, threshold=data.threshold)[None].astype(np.float32)
