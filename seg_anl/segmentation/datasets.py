@@ -29,7 +29,7 @@ class ImageSet:
     Attributes:
         items: ids, sorted.
         images: ``(N, 3, H, W)`` uint8.
-        masks: ``(N, H, W)`` uint8, class indices.
+        masks: ``(N, H, W)`` uint8, class indices; :data:`~data_prep.pictures.IGNORED` where there is no annotation.
         conversions: how many images were stored in another mode than RGB, by mode.
     """
 
@@ -57,9 +57,13 @@ class LoadPair(Transform):
     threads in the middle of their work.
     """
 
-    def __init__(self, size: tuple[int, int], classes: int, threshold: float | None) -> None:
-        self.classes, self.threshold = classes, threshold
-        self.resize = Resized(keys=("image", "mask"), spatial_size=size, mode=("bilinear", "nearest"))
+    def __init__(self, data: DataSettings) -> None:
+        self.mask_options: dict[str, Any] = {
+            "classes": data.classes,
+            "threshold": data.threshold,
+            "ignore": data.ignore,
+        }
+        self.resize = Resized(keys=("image", "mask"), spatial_size=data.shape, mode=("bilinear", "nearest"))
 
     def __call__(self, data: Pair) -> dict[str, Any]:
         """Read, check and resize both files."""
@@ -75,7 +79,7 @@ class LoadPair(Transform):
 
     def _read(self, data: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8], str]:
         image, mode = read_image(data.image.open(), data.image.name)
-        mask = read_mask(data.mask.open(), data.mask.name, classes=self.classes, threshold=self.threshold)
+        mask = read_mask(data.mask.open(), data.mask.name, **self.mask_options)
         check_size(mask, image, data.mask.name)
         return image, mask, mode
 
@@ -97,7 +101,7 @@ def load_images(pairs: Sequence[Pair], data: DataSettings, *, workers: int, prog
     Raises:
         UserError: naming the first file that is damaged or does not fit.
     """
-    transform = LoadPair(data.shape, data.classes, data.threshold)
+    transform = LoadPair(data)
     threads = max(1, min(workers, len(pairs)))
     cached = CacheDataset(list(pairs), transform, num_workers=threads, progress=progress, copy_cache=False)
     samples = [cached[i] for i in range(len(cached))]

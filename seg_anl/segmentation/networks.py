@@ -14,6 +14,7 @@ from monai.networks.nets import DynUNet
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from data_prep.pictures import IGNORED
 from seg_anl.engine.checkpoint import load_model
 from seg_anl.engine.run_directory import RunDirectory
 from seg_anl.engine.settings import plain
@@ -80,12 +81,14 @@ def predict_probabilities(model: nn.Module, images: Tensor, device: torch.device
 
 
 def predict_losses(model: nn.Module, images: Tensor, masks: Tensor, device: torch.device) -> Tensor:
-    """The cross entropy ``(N,)`` of each image, its mean over the pixels; masks are uint8 ``(N, H, W)``."""
+    """The cross entropy ``(N,)`` of each image, its mean over labeled pixels; masks are uint8 ``(N, H, W)``."""
     losses = []
     for batch, labels in zip(images.split(PREDICTION_BATCH), masks.split(PREDICTION_BATCH), strict=True):
         logits = model(normalized(batch.to(device, non_blocking=True))).float()
-        pixels = F.cross_entropy(logits, labels.to(device).long(), reduction="none")
-        losses.append(pixels.mean(dim=(1, 2)))
+        target = labels.to(device).long()
+        pixels = F.cross_entropy(logits, target, reduction="none", ignore_index=IGNORED)
+        share = (target != IGNORED).float().mean(dim=(1, 2)).clamp(min=1e-6)
+        losses.append(pixels.mean(dim=(1, 2)) / share)
     return torch.cat(losses)
 
 

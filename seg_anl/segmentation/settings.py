@@ -37,6 +37,7 @@ class DataSettings:
         size: ``(height, width)`` in pixels that images are resized to; one number for both.
         classes: background among them.
         threshold: gray value above which a pixel of a mask is foreground, or None.
+        ignore: value of the masks that is no annotation: such pixels count in no loss and no score.
         exclude_file: lists training items that are left out after noise has been made, one a line.
         weights_file: CSV table of training items and their weights in the loss; the others weigh 1.
         test_share: of a folder without test images, held out for testing.
@@ -58,6 +59,7 @@ class DataSettings:
     limit: Count | None = None
     tuning: FractionBelowOne = 0.0
     threshold: Number | None = None
+    ignore: Annotated[int, Interval(least=0, most=65535, whole=True)] | None = None
     exclude_file: Any = None
     weights_file: Any = None
 
@@ -147,11 +149,14 @@ def read_settings(config: DictConfig) -> Settings:
         UserError: naming the setting that is unknown or out of range.
     """
     run, data = checked(RunSettings, top_level(config)), data_settings(config)
+    noise = checked(MaskNoiseSettings, plain(config.noise), "noise")
+    if data.ignore is not None and (noise.alpha or plain(config.loss).get("dice_weight")):
+        raise UserError("data.ignore needs noise.alpha=0 and loss.dice_weight=0: neither knows unlabeled pixels")
     return Settings(
         run=run,
         optim=checked(OptimSettings, plain(config.optim), "optim"),
         data=data,
-        noise=checked(MaskNoiseSettings, plain(config.noise), "noise"),
+        noise=noise,
         augmentation=checked(AugmentationSettings, plain(config.augmentation), "augmentation"),
         evaluation=checked(EvaluationSettings, plain(config.evaluation), "evaluation"),
         criterion=criterion_settings(config, data.weights_file),
