@@ -71,6 +71,7 @@ def main() -> None:
     add("--losses", nargs="+", default=["ce", "anl_ce"])
     add("--seeds", nargs="+", type=int, default=[1, 2, 3])
     add("--epochs", type=int, default=20)
+    add("--filters", type=int, default=16, help="of the network's first stage")
     add("--only-table", action="store_true", help="of the runs that are finished")
     add = commands.add_parser("volumes").add_argument
     add("--cases", type=int, default=1000)
@@ -218,19 +219,17 @@ def loop(options: argparse.Namespace) -> None:
     if not options.only_table:
         held_out_images(options.data, out / "test", read_mask(next((noisy / "truth").iterdir()), "mask").shape[0])
         mend(noisy, options.network / "predictions", out)
-        for seed in options.seeds:
-            for name in options.sets:
-                for loss in options.losses:
-                    train_again(noisy, out, name, loss, seed, options.epochs)
+        for name in options.sets:
+            for loss in options.losses:
+                train_again(noisy, out, name, loss, options)
     print("| masks | loss | images | wrong | test Dice | seeds |\n|---|---|---|---|---|---|")
     for name in options.sets:
         items = [path.stem for path in masks_of(noisy, out, name).iterdir()]
         suspected = {} if name in ("noisy", "clean") else changes(out / name)
         wrong = 0 if name == "clean" else sum(truth[item]["realised"] > 0 for item in {*items} - {*suspected})
         for loss in options.losses:
-            found = [out / "runs" / f"{name}-{loss}-seed{seed}" / "summary.json" for seed in options.seeds]
-            numbers = [json.loads(path.read_text())["metrics"] for path in found if path.is_file()]
-            dice = [number["test/dice"]["last_k_mean"] for number in numbers]
+            found = (out / "runs" / f"{name}-{loss}").rglob("summary.json")
+            dice = [json.loads(path.read_text())["metrics"]["test/dice"]["last_k_mean"] for path in found]
             if dice:
                 spread = f" ± {np.std(dice, ddof=1):.4f}" if len(dice) > 1 else ""
                 print(f"| {name} | {loss} | {len(items)} | {wrong} | {np.mean(dice):.4f}{spread} | {len(dice)} |")
@@ -265,13 +264,14 @@ def mend(noisy: Path, predictions: Path, out: Path) -> None:
             subprocess.run([*command, "apply", str(out / "audit"), str(out / name), action], check=True)
 
 
-def train_again(noisy: Path, out: Path, name: str, loss: str, seed: int, epochs: int) -> None:
+def train_again(noisy: Path, out: Path, name: str, loss: str, options: argparse.Namespace) -> None:
     count = len(list(masks_of(noisy, out, name).iterdir()))
-    steady = round(epochs * len(list((noisy / "masks").iterdir())) / count)  # as many steps on fewer images
+    steady = round(options.epochs * len(list((noisy / "masks").iterdir())) / count)  # as many steps on fewer images
     settings = {
         "data": "folder", "data.root": out, "data.masks": masks_of(noisy, out, name), "data.images": noisy / "images",
         "data.test_images": "test/images", "data.test_masks": "test/masks", "preset": "small", "loss": loss,
-        "epochs": steady, "seed": seed, "noise.alpha": 0, "run_dir": out / "runs" / f"{name}-{loss}-seed{seed}",
+        "epochs": steady, "seed": options.seeds, "noise.alpha": 0, "run_root": out / "runs" / f"{name}-{loss}",
+        "model.base_filters": options.filters, "model.max_filters": 8 * options.filters,
         "workers": 1, "progress": "false", "evaluation.train_every": steady, "precision": "bf16",
     }  # fmt: skip
     if name not in ("noisy", "clean"):
