@@ -49,14 +49,14 @@ def main() -> None:
     parser = OneLineParser(prog=PROGRAM, description=DESCRIPTION, epilog=EXAMPLE)
     add = parser.add_argument
     add("data", type=Path, metavar="DATA", help="folder of the data")
-    add("settings", nargs="*", metavar="SETTING=VALUE", help="of the trainer, for all runs")
+    add("settings", nargs="*", metavar="SETTING=VALUE", help="of the trainer, for all runs; right after DATA")
     add(
         "--losses", nargs="+", default=[], metavar="LOSS", help="first the reference, then the one the verdict is about"
     )
     add("--seeds", type=positive_int, default=3, metavar="N", help="runs of each loss (default: %(default)s)")
     add("--out", type=Path, default=Path("compare"), metavar="OUT", help="folder for the results (default: compare)")
     add("--dry-run", action="store_true", help="print the commands and run none")
-    arguments = parser.parse_intermixed_args()
+    arguments = parser.parse_args()
     run_command(PROGRAM, lambda: compare(arguments))
 
 
