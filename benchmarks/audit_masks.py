@@ -76,6 +76,7 @@ def main() -> None:
     add = commands.add_parser("volumes").add_argument
     add("--cases", type=int, default=1000)
     add("--workers", type=int, default=2)
+    add("--cleanlab", type=int, default=60, metavar="N", help="rank N of them by cleanlab's ranking as well")
     arguments = parser.parse_args()
     {"train": train, "score": score, "loop": loop, "volumes": volumes}[arguments.command](arguments)
 
@@ -304,10 +305,21 @@ def volumes(options: argparse.Namespace) -> None:
         source = open_source(predictions, masks, None, None)
         start = time.perf_counter()
         score_cases(source, out, None, options.workers)
-        seconds = time.perf_counter() - start
+        say_speed(f"{options.cases} volumes, {options.workers} workers", options.cases, start)
+        from cleanlab.segmentation.rank import get_label_quality_scores
+
+        start, names = time.perf_counter(), [f"{case:04d}" for case in range(min(options.cleanlab, options.cases))]
+        soft = np.stack([np.load(predictions / f"{name}.npz")["probabilities"].astype(np.float32) for name in names])
+        labels = np.stack([np.load(masks / f"{name}.npy").astype(np.int64) for name in names])
+        flat = soft.reshape(len(soft), soft.shape[1], 96 * 96, 64)  # it takes images alone
+        get_label_quality_scores(labels.reshape(len(labels), 96 * 96, 64), flat, verbose=False)
+        say_speed(f"{len(names)} volumes, cleanlab, all in memory", len(names), start)
+
+
+def say_speed(what: str, count: int, start: float) -> None:
+    seconds = time.perf_counter() - start
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
-    speed = options.cases / seconds
-    print(f"{options.cases} volumes, {options.workers} workers: {speed:.2f} cases/s, at most {peak:.0f} MiB a process")
+    print(f"{what}: {count / seconds:.2f} cases/s, at most {peak:.0f} MiB a process", flush=True)
 
 
 def predict(run: Path, images: Path, items: list[str], out: Path) -> None:
