@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import shlex
 import statistics
 import subprocess
@@ -11,11 +10,11 @@ import sys
 import time
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
 
 from seg_anl.interrupt import end_quietly_while_importing
 from seg_anl.records import UserError, make_directory, run_command, write_json
 from seg_anl.records.command_line import OneLineParser, positive_int, refuse_overlap
+from seg_anl.records.foreign_files import read_json
 from seg_anl.records.lock import locked
 from seg_anl.records.runs import SUMMARY_FILE
 
@@ -68,36 +67,32 @@ def compare(arguments: Namespace) -> None:
     """
     plan, out = planned(arguments.data, arguments.losses, arguments.seeds, arguments.settings), arguments.out
     refuse_overlap(arguments.data, out)
-    runs = {run_name(m, seed): plan.words(m, seed) for seed in plan.seeds for m in plan.methods}
     if arguments.dry_run:
-        for name, words in runs.items():
+        for name, words in plan.runs.items():
             print(shlex.join([plan.kind.program, *words, f"run_dir={out / 'runs' / name}"]))
         return
     make_directory(out)
     with locked(out):
-        remember(out / _COMMANDS, runs)
-        for number, (name, words) in enumerate(runs.items(), 1):
-            train(plan, words, out / "runs" / name, f"[{number}/{len(runs)}] {name}")
+        remember(out / _COMMANDS, plan.runs)
+        for number, (name, words) in enumerate(plan.runs.items(), 1):
+            train(plan, words, out / "runs" / name, f"[{number}/{len(plan.runs)}] {name}")
         conclude(plan, out)
-
-
-def run_name(method: Method, seed: int) -> str:
-    """The folder of a run."""
-    return f"{method.name}-seed{seed}"
 
 
 def remember(path: Path, runs: dict[str, list[str]]) -> None:
     """Note the settings of all runs, so that no result of others is taken for theirs.
 
     Raises:
-        UserError: where an earlier run of the same name had others.
+        UserError: where a finished run of the same name had others, or the file is damaged.
     """
-    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    known = read_json(path) if path.is_file() else {}
+    if not isinstance(known, dict):
+        raise UserError(f"{path}: damaged: expected the settings of runs; delete {path.parent}")
     for name, words in runs.items():
-        before = [word for word in known.get(name, words) if not word.startswith("record=")]
-        if before != [word for word in words if not word.startswith("record=")]:
-            raise UserError(f"{path.parent} holds {name} with other settings ({' '.join(before)}); name another --out")
-    write_json(path, {**runs, **known})
+        finished = (path.parent / "runs" / name / SUMMARY_FILE).is_file()
+        if finished and known.get(name) != words:
+            raise UserError(f"{path.parent} holds {name} with other settings ({known.get(name)}); name another --out")
+    write_json(path, {**known, **runs})
 
 
 def train(plan: Plan, words: list[str], run: Path, title: str) -> None:
@@ -109,6 +104,7 @@ def train(plan: Plan, words: list[str], run: Path, title: str) -> None:
     if not (run / SUMMARY_FILE).is_file():
         print(f"{title}: training", flush=True)
         start = time.monotonic()
+        make_directory(run)  # the path of an existing folder needs no quotes
         call([plan.kind.module, *words, f"run_dir={run}"])
         title = f"{title}: {time.monotonic() - start:.0f} s"
     metric, value = scored(run)
@@ -133,9 +129,9 @@ def scored(run: Path) -> tuple[str, float]:
         UserError: for a damaged summary.
     """
     try:
-        summary = json.loads((run / SUMMARY_FILE).read_text(encoding="utf-8"))
+        summary = read_json(run / SUMMARY_FILE)
         return str(summary["headline"]), float(summary["metrics"][summary["headline"]]["last_k_mean"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{run / SUMMARY_FILE}: damaged ({error}); delete that folder") from error
 
 
@@ -144,10 +140,9 @@ def conclude(plan: Plan, out: Path) -> None:
     from .page import write_page
     from .verdict import Difference, sentence
 
-    scores = {m.name: [scored(out / "runs" / run_name(m, s)) for s in plan.seeds] for m in plan.methods}
-    values = {name: [value for _, value in pairs] for name, pairs in scores.items()}
     reference, ours = plan.methods[:2]
-    metric = scores[ours.name][0][0]
+    metric, _ = scored(out / "runs" / f"{ours.name}-seed1")
+    values = {m.name: [scored(out / "runs" / f"{m.name}-seed{s}")[1] for s in plan.seeds] for m in plan.methods}
     differences = {name: Difference.paired(each, values[reference.name]) for name, each in values.items()}
     verdict = sentence(ours.name, reference.name, differences[ours.name], metric)
     best = max(map(statistics.fmean, values.values()))
@@ -168,7 +163,8 @@ def conclude(plan: Plan, out: Path) -> None:
 
 def audit(plan: Plan, out: Path) -> tuple[float, str]:
     """The estimated share of wrong annotations (NaN: unknown), and what to say of it."""
-    run, target = out / "runs" / run_name(*plan.audited), out / "audit"
+    name = plan.methods[1].name
+    run, target = out / "runs" / f"{name}-seed1", out / "audit"
     if plan.kind.audit == "labels" and importlib.util.find_spec("cleanlab") is None:
         return float("nan"), "How many labels are wrong is not estimated: it needs pip install 'seg-anl[audit]'."
     source = [str(run), str(target)]
@@ -177,8 +173,8 @@ def audit(plan: Plan, out: Path) -> tuple[float, str]:
         call(["seg_anl.segmentation.predict", str(run), str(plan.data / "imagesTr"), predicted, "--overwrite"])
         source = [predicted, str(target), "--masks", str(plan.data)]
     call(["seg_anl.audit.command", plan.kind.audit, *source])
-    found: dict[str, Any] = json.loads((target / "audit.json").read_text(encoding="utf-8"))
-    where = f"by {plan.audited[0].name}, which has been trained on them; look at {target / 'review.html'}"
+    found = read_json(target / "audit.json")
+    where = f"by {name}, which has been trained on them; look at {target / 'review.html'}"
     if plan.kind.audit == "labels":
         return found["noise_rate"], f"Estimated wrong labels: {found['noise_rate']:.0%}, {where}."
     wrong = found["wrong"]

@@ -62,14 +62,9 @@ class Method:
 
 @dataclass(frozen=True)
 class Plan:
-    """A comparison to run.
+    """A comparison: the first method is the reference, the second the one that the verdict is about.
 
-    Attributes:
-        kind, data: what lies in which folder.
-        tested: what the test images are.
-        methods: the reference, the loss that the verdict is about, others.
-        seeds: of each.
-        settings: of all runs.
+    ``tested`` says what the test images are; ``settings`` are a person's, of all runs.
     """
 
     kind: Kind
@@ -80,16 +75,15 @@ class Plan:
     settings: tuple[str, ...]
 
     @property
-    def audited(self) -> tuple[Method, int]:
-        """Of which run the training predictions are kept: robust networks rank wrong annotations without folds."""
-        return self.methods[1], self.seeds[0]
-
-    def words(self, method: Method, seed: int) -> list[str]:
-        """The settings of one run, all but its place."""
-        own = [*self.common, *method.words, f"seed={seed}"]
+    def runs(self) -> dict[str, list[str]]:
+        """The settings of each run, all but its place, by name; the first seed keeps what an audit needs."""
         record = {"masks": "record=[predictions]", "labels": "record=[predictions,dynamics]"}[self.kind.audit]
-        keeps = (method, seed) == self.audited and self.kind != NNUNET  # of volumes seg-anl-predict writes them
-        return [*own, record] if keeps else own
+        keeps = [] if self.kind == NNUNET else [record]  # of volumes seg-anl-predict makes it
+        return {
+            f"{method.name}-seed{seed}": [*self.common, *method.words, f"seed={seed}", *(keeps if seed == 1 else [])]
+            for seed in self.seeds
+            for method in self.methods
+        }
 
     @property
     def common(self) -> list[str]:

@@ -59,7 +59,7 @@ def test_data_of_each_kind_are_recognized(lesions: Path, tmp_path: Path) -> None
     plan = planned(lesions, ["ce", "gce loss.q=0.5"], 2, ["data.size=64"])
     assert plan.kind is FOLDER
     assert plan.tested.startswith("the test images")
-    assert plan.words(plan.methods[1], 2)[-4:] == ["data.size=64", "loss=gce", "loss.q=0.5", "seed=2"]
+    assert plan.runs["gce-seed2"][-4:] == ["data.size=64", "loss=gce", "loss.q=0.5", "seed=2"]
     (tmp_path / "flat").mkdir()
     for part in ("images", "masks"):
         (tmp_path / "flat" / part).symlink_to(lesions / part / "train")
