@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import shutil
 from argparse import ArgumentParser, Namespace
 from collections.abc import Collection
@@ -14,6 +13,7 @@ from typing import Any
 from seg_anl.records import UserError, make_directory, write_json
 from seg_anl.records.atomic import PARTIAL_PREFIX
 from seg_anl.records.command_line import refuse_overlap
+from seg_anl.records.foreign_files import read_json
 from seg_anl.records.item_files import refuse_unknown
 
 HELP = "a new data set without the wrong annotations"
@@ -72,9 +72,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("target", type=Path, metavar="NEW_DATASET", help="new folder")
     add = parser.add_mutually_exclusive_group(required=True).add_argument
     add("--drop", dest="action", action="store_const", const="drop", help="leave the cases out")
-    add(
-        "--ignore", dest="action", action="store_const", const="ignore", help="set what is in doubt to the ignore label"
-    )
+    add("--ignore", dest="action", action="store_const", const="ignore", help="set what differs to the ignore label")
     add("--replace", dest="action", action="store_const", const="replace", help="take the prediction")
     parser.add_argument("--decisions", type=Path, metavar="FILE", help="JSON of review.html: wrong, right, unsure")
     parser.add_argument("--copy", action="store_true", help="copy images instead of linking them")
@@ -133,12 +131,12 @@ def read_audit(folder: Path) -> Audit:
         UserError: when it is no such thing, or damaged.
     """
     try:
-        content = json.loads((folder / "audit.json").read_text(encoding="utf-8"))
+        content = read_json(folder / "audit.json")
         with open(folder / "audit.csv", newline="", encoding="utf-8") as file:
             rows = {row["item"]: row for row in csv.DictReader(file)}
         if content["kind"] not in ("masks", "labels") or not isinstance(content["source"], str):
             raise ValueError("audit.json names no kind and source")
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+    except (UserError, OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise UserError(f"{folder}: no audit of seg-anl-audit, or a damaged one: {error}") from error
     return Audit(folder, content, rows)
 
@@ -165,10 +163,7 @@ def read_decisions(path: Path, known: Collection[str]) -> dict[str, str]:
     Raises:
         UserError: for a file that cannot be read, an unknown item or decision.
     """
-    try:
-        decided = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
+    decided = read_json(path)
     if not isinstance(decided, dict):
         raise UserError(f'{path}: expected {{"ITEM": "wrong"}} and so on')
     refuse_unknown(decided, known, path)

@@ -15,11 +15,10 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-import scipy  # loads scipy.ndimage when it is first used
 
 from .cases import BoolArray
 from .repairs import Fit, Other, Repair, repairs, swaps, whole
-from .scores import Compared
+from .scores import Compared, rim_of
 
 PLAUSIBLE = "plausible"
 COARSE = "coarse outline"
@@ -178,9 +177,7 @@ def _told(repair: Repair, before: float, best: float) -> Diagnosis:
 def _thinned(compared: Compared) -> tuple[tuple[slice, ...], Compared]:
     """A large structure on a coarser grid, the finest axes first; and which elements these are."""
     strides = [1] * compared.annotated.ndim
-    while (
-        math.prod(-(-n // stride) for n, stride in zip(compared.annotated.shape, strides, strict=True)) > _MOST_ELEMENTS
-    ):
+    while math.prod(map(math.ceil, np.divide(compared.annotated.shape, strides))) > _MOST_ELEMENTS:
         steps = [step * stride for step, stride in zip(compared.spacing, strides, strict=True)]
         strides[steps.index(min(steps))] += 1
     thin = tuple(slice(None, None, stride) for stride in strides)
@@ -191,7 +188,7 @@ def _thinned(compared: Compared) -> tuple[tuple[slice, ...], Compared]:
 
 def _evidence(compared: Compared, by_kind: dict[str, Repair], before: float, best: float) -> Evidence:
     annotated, spacing = compared.annotated, np.array(compared.spacing)
-    rim = annotated & ~scipy.ndimage.binary_erosion(annotated, border_value=1)
+    rim = rim_of(annotated)
     distance = compared.depth[rim] if rim.any() else np.zeros(1)
     square = float(np.square(distance).mean()) + 1e-12
     places = np.argwhere(rim if rim.any() else annotated)[: distance.size] * spacing

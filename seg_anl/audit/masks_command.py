@@ -35,13 +35,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("--ignore", type=int, metavar="N", help="value of the masks that is no annotation")
     add("--tolerance", type=float, metavar="X", help="mm (or pixels) that nobody minds (default: two elements)")
     add("--by", nargs=2, metavar=("CSV", "COLUMN"), help="table with a column item: shares for each annotator or site")
-    add(
-        "--show",
-        type=positive_int,
-        default=500,
-        metavar="N",
-        help="cases on the page, worst first (default: %(default)s)",
-    )
+    add("--show", type=positive_int, default=500, metavar="N", help="cases on the page (default: the 500 worst)")
     add("--workers", type=worker_count, default=1, metavar="N", help="processes; changes nothing but the time")
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from data_prep.array_files import read_array
 from data_prep.nnunet_raw import place
 from seg_anl.records import UserError, array_digest, make_directory, written_aside
+from seg_anl.records.foreign_files import read_yaml
 from seg_anl.records.predictions import write_arrays
+from seg_anl.records.runs import CONFIG_FILE
 
 from .label_sources import open_labels
 
@@ -132,12 +133,11 @@ def _training_folder(file: Path, classes: Collection[str]) -> Path | None:
 
 def _archive(folder: Path) -> Path | None:
     """The .npz file that a run, or the first below ``folder``, has trained on."""
-    for path in (folder / "config.yaml", *sorted(folder.rglob("config.yaml"))):
-        try:
-            file = yaml.safe_load(path.read_text(encoding="utf-8"))["data"].get("file")
-        except FileNotFoundError:
-            continue
-        except (OSError, KeyError, TypeError, AttributeError, ValueError, yaml.YAMLError) as error:
-            raise UserError(f"{path}: damaged: {error}") from error
-        return Path(str(file)).expanduser() if str(file).endswith(".npz") else None
-    return None
+    path = next(iter(sorted(folder.rglob(CONFIG_FILE))), None)
+    if path is None:
+        return None
+    try:
+        file = str(read_yaml(path)["data"].get("file"))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: damaged: {error}") from error
+    return Path(file).expanduser() if file.endswith(".npz") else None

@@ -11,13 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.mask_files import LoadedMask, load_mask, mask_paths, mask_suffix, save_mask
-from data_prep.nnunet_raw import (
-    DESCRIPTION,
-    LABELS,
-    is_nnunet_dataset,
-    place,
-    read_description,
-)
+from data_prep.nnunet_raw import DESCRIPTION, LABELS, is_nnunet_dataset, place, read_description
 from seg_anl.records import UserError, array_digest, item_id, make_directory, write_json
 
 from .cases import Case, CaseFiles, Labels, load_case
@@ -37,7 +31,8 @@ class MaskSet:
     """
 
     def __init__(self, audit: Audit) -> None:
-        options = {name: _path(audit.content.get(name)) for name in ("source", "masks", "images")}
+        given = {name: audit.content.get(name) for name in ("source", "masks", "images")}
+        options = {name: None if path is None else Path(str(path)) for name, path in given.items()}
         assert options["source"] is not None
         ignore = audit.content.get("ignore")
         self.source: Source = open_source(options["source"], options["masks"], options["images"], ignore)
@@ -219,7 +214,3 @@ def _files_of_run(run: Path) -> tuple[dict[str, Path], dict[str, Path]]:
         what = "its masks were made noisy in memory" if noisy else "its images lie in no folder"
         raise UserError(f"{run}: {what}: use data.exclude_file, or write noisy masks with seg-anl-noise masks")
     return {pair.item: Path(pair.mask.name) for pair in pairs}, {pair.item: Path(pair.image.name) for pair in pairs}
-
-
-def _path(value: Any) -> Path | None:
-    return None if value is None else Path(str(value))

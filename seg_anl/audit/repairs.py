@@ -119,12 +119,14 @@ def shifts(compared: Compared, fit: Fit, unit: str) -> Iterator[Repair]:
 def direction(shift: NDArray[np.float64], unit: str) -> str:
     """A displacement along the array's axes in words; of pictures down and right."""
     if len(shift) == 2 and unit == "px":
-        names = (("up", "down"), ("left", "right"))
-        parts = [
-            f"{abs(step):.1f} {pair[int(step > 0)]}" for step, pair in zip(shift, names, strict=True) if abs(step) > 0
-        ]
-        return ", ".join(parts)
+        return in_words(shift, (("up", "down"), ("left", "right")), least=1e-9)
     return ", ".join(f"{step:+.1f} along axis {axis}" for axis, step in enumerate(shift) if abs(step) > 0)
+
+
+def in_words(steps: Sequence[float], names: Sequence[tuple[str, str]], unit: str = "", least: float = 0.05) -> str:
+    """Steps along axes by the names of both directions, but for those smaller than ``least``."""
+    pairs = zip(steps, names, strict=True)
+    return ", ".join(f"{abs(step):.1f} {unit}{pair[int(step > 0)]}" for step, pair in pairs if abs(step) >= least)
 
 
 def parts(compared: Compared, fit: Fit, unit: str) -> Iterator[Repair]:

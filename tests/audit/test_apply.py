@@ -131,7 +131,7 @@ def test_decisions_are_followed(nnunet: tuple[Path, Path], tmp_path: Path) -> No
         ('{"c9": "wrong"}', "no training item 'c9'"),
         ('{"c1": "maybe"}', "c1 is 'maybe'; expected wrong, right, unsure"),
         ('["c1"]', "expected"),
-        ('{"c1"', "cannot be read"),
+        ('{"c1"', "damaged"),
         ('{"c1": "right"}', "nothing is wrong"),
     ):
         decisions.write_text(text)
