@@ -177,7 +177,12 @@ def write_report(
     pictures = tqdm(drawing, total=len(tasks), unit="case", desc="pictures", disable=None)
     told = ("item", "score", "diagnosis", "structure")
     items = (
-        ReviewItem(*(row[name] for name in told), drawn, row["evidence"], bool(row["suspected"]))
+        ReviewItem(
+            **{name: row[name] for name in told},
+            pictures=drawn,
+            caption=row["evidence"],
+            suspected=bool(row["suspected"]),
+        )
         for row, drawn in zip(shown, pictures, strict=True)
     )
     legend = "Orange: annotation. Blue: prediction. Right: where they disagree, by the network's probability."

@@ -7,7 +7,7 @@ the unit of its spacing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,7 +123,7 @@ def direction(shift: NDArray[np.float64], unit: str) -> str:
     return ", ".join(f"{step:+.1f} along axis {axis}" for axis, step in enumerate(shift) if abs(step) > 0)
 
 
-def in_words(steps: Sequence[float], names: Sequence[tuple[str, str]], unit: str = "", least: float = 0.05) -> str:
+def in_words(steps: Iterable[float], names: Sequence[tuple[str, str]], unit: str = "", least: float = 0.05) -> str:
     """Steps along axes by the names of both directions, but for those smaller than ``least``."""
     pairs = zip(steps, names, strict=True)
     return ", ".join(f"{abs(step):.1f} {unit}{pair[int(step > 0)]}" for step, pair in pairs if abs(step) >= least)
