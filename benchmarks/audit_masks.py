@@ -2,6 +2,7 @@
 
     python benchmarks/audit_masks.py train ISIC RUNS --alpha 0.3 --beta 0.7 --loss anl_ce --folds 2
     python benchmarks/audit_masks.py score RUNS [--redraw SEED]
+    python benchmarks/audit_masks.py loop ISIC RUNS/NOISE/NETWORK --epochs 20
     python benchmarks/audit_masks.py volumes --cases 1000 --workers 2
 
 ``train`` takes images of a folder in a layout of ``seg-anl-prep``, makes a share of their masks wrong at the size
@@ -9,7 +10,9 @@ trained on, trains networks on folds (``--folds 1``: one network on everything, 
 probabilities for every image. A second call does only what is missing. ``score`` audits all probabilities below RUNS
 and compares with the truth: average precision (AP), area under the ROC curve, precision at the true count, diagnoses,
 the estimated share, and the first three of cleanlab's segmentation ranking (extra ``audit``) and of plain Dice.
-``volumes`` makes volumes of 96 x 96 x 64 with 4 classes, audits them, and says how fast and in how much memory.
+``loop`` audits the masks of one such network by the commands, mends them, trains again on every set and prints test
+Dice on ISIC-2017's validation images; a second call does only what is missing. ``volumes`` makes volumes of
+96 x 96 x 64 with 4 classes, audits them, and says how fast and in how much memory.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from numpy.typing import NDArray
 
 from data_prep.layouts import find_pairs
 from data_prep.mask_noise import noisy_dataset
+from data_prep.pairing import Pair
 from data_prep.pictures import read_image, read_mask
 from seg_anl.audit.masks_report import Audit, audited
 from seg_anl.audit.sources import open_source
@@ -38,6 +42,7 @@ from seg_anl.audit.streaming import score_cases
 from seg_anl.records import item_hash, write_manifest
 
 ALPHAS, BETAS = (0.1, 0.3, 0.5), (0.3, 0.7)
+SETS = ("noisy", "dropped", "ignored", "replaced", "clean")
 KINDS = ("erode", "dilate", "affine", "boundary", "polygon", "holes", "spurious")
 
 
@@ -59,11 +64,21 @@ def main() -> None:
     add = commands.add_parser("score").add_argument
     add("runs", type=Path)
     add("--redraw", type=int, metavar="SEED", help="other wrong masks for the same predictions, at several strengths")
+    add = commands.add_parser("loop").add_argument
+    add("data", type=Path)
+    add("network", type=Path, help="RUNS/NOISE/NETWORK of `train`")
+    add("--sets", nargs="+", default=list(SETS), choices=SETS)
+    add("--losses", nargs="+", default=["ce", "anl_ce"])
+    add("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    add("--epochs", type=int, default=20)
+    add("--filters", type=int, default=16, help="of the network's first stage")
+    add("--only-table", action="store_true", help="of the runs that are finished")
     add = commands.add_parser("volumes").add_argument
     add("--cases", type=int, default=1000)
     add("--workers", type=int, default=2)
+    add("--cleanlab", type=int, default=60, metavar="N", help="rank N of them by cleanlab's ranking as well")
     arguments = parser.parse_args()
-    {"train": train, "score": score, "volumes": volumes}[arguments.command](arguments)
+    {"train": train, "score": score, "loop": loop, "volumes": volumes}[arguments.command](arguments)
 
 
 def train(options: argparse.Namespace) -> None:
@@ -103,20 +118,22 @@ def make_data(folder: Path, options: argparse.Namespace) -> None:
     pairs = find_pairs("folder", options.seed, root=options.data, limit=options.images).train
     for part in ("images", "masks", "truth"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    size = (options.size, options.size)
-    truth = []
-    for pair in pairs:
-        image, _ = read_image(pair.image.open(), pair.image.name)
-        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        cv2.imwrite(str(folder / "images" / f"{pair.item}.png"), small[..., ::-1])
-        mask = read_mask(pair.mask.open(), pair.mask.name, threshold=127)
-        truth.append(cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST))
+    truth = [shrunk(pair, options.size, folder / "images") for pair in pairs]
     settings = {"alpha": options.alpha, "beta": options.beta, "kinds": options.kinds, "seed": options.seed}
     noisy, records = noisy_dataset(truth, [pair.item for pair in pairs], **settings)
     for record, clean, wrong in zip(records, truth, noisy, strict=True):
         cv2.imwrite(str(folder / "truth" / f"{record.item}.png"), clean * 255)
         cv2.imwrite(str(folder / "masks" / f"{record.item}.png"), wrong * 255)
     write_manifest(folder, settings, records)
+
+
+def shrunk(pair: Pair, side: int, images: Path) -> NDArray[np.uint8]:
+    """Write the image at the size trained on; returns its mask."""
+    image, _ = read_image(pair.image.open(), pair.image.name)
+    small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
+    cv2.imwrite(str(images / f"{pair.item}.png"), small[..., ::-1])
+    mask = read_mask(pair.mask.open(), pair.mask.name, threshold=127)
+    return np.asarray(cv2.resize(mask, (side, side), interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
 
 
 MEANT = {
@@ -196,6 +213,76 @@ def cleanlab_quality(items: list[str], predictions: Path, masks: Path) -> NDArra
     return get_label_quality_scores(labels, probabilities / probabilities.sum(1, keepdims=True), verbose=False)[0]
 
 
+def loop(options: argparse.Namespace) -> None:
+    """Audit and mend by the commands, train on every set, and print test Dice."""
+    noisy, out = options.network.parent, options.network / "loop"
+    truth = {record["item"]: record for record in json.loads((noisy / "manifest.json").read_text())["items"]}
+    if not options.only_table:
+        held_out_images(options.data, out / "test", read_mask(next((noisy / "truth").iterdir()), "mask").shape[0])
+        mend(noisy, options.network / "predictions", out)
+        for name in options.sets:
+            for loss in options.losses:
+                train_again(noisy, out, name, loss, options)
+    print("| masks | loss | images | wrong | test Dice | seeds |\n|---|---|---|---|---|---|")
+    for name in options.sets:
+        items = [path.stem for path in masks_of(noisy, out, name).iterdir()]
+        suspected = {} if name in ("noisy", "clean") else changes(out / name)
+        wrong = 0 if name == "clean" else sum(truth[item]["realised"] > 0 for item in {*items} - {*suspected})
+        for loss in options.losses:
+            found = (out / "runs" / f"{name}-{loss}").rglob("summary.json")
+            dice = [json.loads(path.read_text())["metrics"]["test/dice"]["last_k_mean"] for path in found]
+            if dice:
+                spread = f" ± {np.std(dice, ddof=1):.4f}" if len(dice) > 1 else ""
+                print(f"| {name} | {loss} | {len(items)} | {wrong} | {np.mean(dice):.4f}{spread} | {len(dice)} |")
+
+
+def masks_of(noisy: Path, out: Path, name: str) -> Path:
+    return {"noisy": noisy / "masks", "clean": noisy / "truth"}.get(name, out / name / "masks")
+
+
+def changes(mended: Path) -> dict[str, Any]:
+    listed = json.loads((mended / "manifest.json").read_text())["changes"]
+    return {change["item"]: change for change in listed}
+
+
+def held_out_images(data: Path, folder: Path, side: int) -> None:
+    if (folder / "masks").is_dir():
+        return
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    pairs = find_pairs("isic2017", 0, root=data).test
+    masks = {pair.item: shrunk(pair, side, folder / "images") for pair in pairs}
+    (folder / "masks").mkdir()
+    for item, mask in masks.items():
+        cv2.imwrite(str(folder / "masks" / f"{item}.png"), mask * 255)
+
+
+def mend(noisy: Path, predictions: Path, out: Path) -> None:
+    command = [sys.executable, "-m", "seg_anl.audit.command"]
+    where = ["--masks", str(noisy / "masks"), "--images", str(noisy / "images")]
+    subprocess.run([*command, "masks", str(predictions), str(out / "audit"), *where], check=True)
+    for name, action in (("dropped", "--drop"), ("ignored", "--ignore"), ("replaced", "--replace")):
+        if not (out / name).is_dir():
+            subprocess.run([*command, "apply", str(out / "audit"), str(out / name), action], check=True)
+
+
+def train_again(noisy: Path, out: Path, name: str, loss: str, options: argparse.Namespace) -> None:
+    count = len(list(masks_of(noisy, out, name).iterdir()))
+    steady = round(options.epochs * len(list((noisy / "masks").iterdir())) / count)  # as many steps on fewer images
+    settings = {
+        "data": "folder", "data.root": out, "data.masks": masks_of(noisy, out, name), "data.images": noisy / "images",
+        "data.test_images": "test/images", "data.test_masks": "test/masks", "preset": "small", "loss": loss,
+        "epochs": steady, "seed": options.seeds, "noise.alpha": 0, "run_root": out / "runs" / f"{name}-{loss}",
+        "model.base_filters": options.filters, "model.max_filters": 8 * options.filters,
+        "workers": 1, "progress": "false", "evaluation.train_every": steady, "precision": "bf16",
+    }  # fmt: skip
+    if name not in ("noisy", "clean"):
+        settings["data.images"] = out / name / "images"
+    if name == "ignored":
+        settings["data.ignore"] = 254  # as apply says of masks of 0 and 255
+    words = [f"{key}={value}" for key, value in settings.items()]
+    subprocess.run([sys.executable, "-m", "seg_anl.segmentation.train", *words], check=True)
+
+
 def volumes(options: argparse.Namespace) -> None:
     generator = np.random.default_rng(0)
     grid = np.stack(np.meshgrid(*(np.arange(length) for length in (96, 96, 64)), indexing="ij"))
@@ -218,10 +305,21 @@ def volumes(options: argparse.Namespace) -> None:
         source = open_source(predictions, masks, None, None)
         start = time.perf_counter()
         score_cases(source, out, None, options.workers)
-        seconds = time.perf_counter() - start
+        say_speed(f"{options.cases} volumes, {options.workers} workers", options.cases, start)
+        from cleanlab.segmentation.rank import get_label_quality_scores
+
+        start, names = time.perf_counter(), [f"{case:04d}" for case in range(min(options.cleanlab, options.cases))]
+        soft = np.stack([np.load(predictions / f"{name}.npz")["probabilities"].astype(np.float32) for name in names])
+        labels = np.stack([np.load(masks / f"{name}.npy").astype(np.int64) for name in names])
+        flat = soft.reshape(len(soft), soft.shape[1], 96 * 96, 64)  # it takes images alone
+        get_label_quality_scores(labels.reshape(len(labels), 96 * 96, 64), flat, verbose=False)
+        say_speed(f"{len(names)} volumes, cleanlab, all in memory", len(names), start)
+
+
+def say_speed(what: str, count: int, start: float) -> None:
+    seconds = time.perf_counter() - start
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
-    speed = options.cases / seconds
-    print(f"{options.cases} volumes, {options.workers} workers: {speed:.2f} cases/s, at most {peak:.0f} MiB a process")
+    print(f"{what}: {count / seconds:.2f} cases/s, at most {peak:.0f} MiB a process", flush=True)
 
 
 def predict(run: Path, images: Path, items: list[str], out: Path) -> None:

@@ -19,6 +19,7 @@ from seg_anl.records import UserError
 from seg_anl.records.foreign_files import check_regular
 
 Picture = NDArray[np.uint8]
+IGNORED = 255  # of class indices: an unlabeled element, whatever its value in the file
 _ORIENTATION = 0x0112  # the EXIF tag
 _TURNS = dict(enumerate(map(Image.Transpose, (0, 3, 1, 5, 4, 6, 2)), start=2))
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "PPM")
@@ -64,18 +65,27 @@ def read_labels(source: Path | BinaryIO, name: str, *, gray: bool = False) -> ND
     return values.astype(np.uint8) if values.dtype == np.bool_ else values
 
 
-def read_mask(source: Path | BinaryIO, name: str, *, classes: int = 2, threshold: float | None = None) -> Picture:
+def read_mask(
+    source: Path | BinaryIO, name: str, *, classes: int = 2, threshold: float | None = None, ignore: int | None = None
+) -> Picture:
     """A mask as class indices ``(H, W)`` uint8, under the settings of the trainer.
 
     Two classes: a mask has at most one value beside 0 (0/1, 0/255, ...), or ``threshold`` says where foreground begins.
-    More classes: its values are the indices.
+    More classes: its values are the indices. Pixels of the value ``ignore`` become :data:`IGNORED`.
 
     Raises:
         UserError: naming the file, when it is missing or damaged or its values are not a mask's.
     """
     gray = classes == 2 and threshold is not None
     labels = read_labels(source, name, gray=gray)
-    if gray:
+    if ignore is None:
+        return _class_indices(labels, name, classes, threshold)
+    ignored = labels == ignore
+    return np.where(ignored, np.uint8(IGNORED), _class_indices(np.where(ignored, 0, labels), name, classes, threshold))
+
+
+def _class_indices(labels: NDArray[Any], name: str, classes: int, threshold: float | None) -> Picture:
+    if classes == 2 and threshold is not None:
         return (labels > threshold).astype(np.uint8)
     if classes == 2:
         try:

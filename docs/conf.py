@@ -98,7 +98,7 @@ NAVIGATION = {
         "benchmarks",
     ],
     "noise": ["label_noise", "notebooks/noise"],
-    "audit": ["audit_labels"],
+    "audit": ["audit_labels", "compare"],
     "presets": ["protocols", "datasets", "report", "figures", "isic2017", "generated/results/index"],
     "api/losses": ["generated/losses/*"],
     "reference": ["api/losses", "api/noise", "api/training", "api/audit", "api/reporting"],

@@ -18,6 +18,7 @@ def _entry(program: str, module: str) -> Callable[[], None]:
 
 audit = _entry("seg-anl-audit", "seg_anl.audit.command")
 classify = _entry("seg-anl-classify", "classification.train")
+compare = _entry("seg-anl-compare", "seg_anl.compare.command")
 export = _entry("seg-anl-export", "seg_anl.export.command")
 losses = _entry("seg-anl-losses", "seg_anl.losses.command")
 nnunet = _entry("seg-anl-nnunet", "seg_anl.nnunet.nnunet_command")

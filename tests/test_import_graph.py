@@ -27,6 +27,7 @@ BELOW = {
     },
     "seg_anl.nnunet": {"seg_anl.records", "seg_anl.losses", "data_prep"},
     "seg_anl.audit": {"seg_anl.records", "seg_anl.losses", "data_prep"},
+    "seg_anl.compare": {"seg_anl.records", "data_prep"},
     "seg_anl.reporting": {"seg_anl.records", "seg_anl.losses"},
 }
 

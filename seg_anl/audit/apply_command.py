@@ -70,9 +70,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("target", type=Path, metavar="NEW_DATASET", help="new folder")
     add = parser.add_mutually_exclusive_group(required=True).add_argument
     add("--drop", dest="action", action="store_const", const="drop", help="leave the cases out")
-    add(
-        "--ignore", dest="action", action="store_const", const="ignore", help="set what is in doubt to the ignore label"
-    )
+    add("--ignore", dest="action", action="store_const", const="ignore", help="set what differs to the ignore label")
     add("--replace", dest="action", action="store_const", const="replace", help="take the prediction")
     parser.add_argument("--decisions", type=Path, metavar="FILE", help="JSON of review.html: wrong, right, unsure")
     parser.add_argument("--copy", action="store_true", help="copy images instead of linking them")

@@ -123,7 +123,8 @@ def write_pairs(folder: Path, source: LabelSource, found: LabelAudit) -> list[di
         if pictures:
             make_directory(folder)
             name = f"{given:03d}-{other:03d}.png"
-            _save(folder / name, grid(pictures, f"given {names[0]}, suggested {names[1]}: {count}"))
+            with written_aside(folder / name) as aside:
+                grid(pictures, f"given {names[0]}, suggested {names[1]}: {count}").save(aside)
             entry["picture"] = f"{PAIRS}/{name}"
         listed.append(entry)
     return listed
@@ -146,8 +147,3 @@ def thumbnail(picture: NDArray[np.uint8], side: int = _SIDE) -> Image.Image:
     scale = side / max(image.size)
     width, height = (max(1, round(side * scale)) for side in image.size)
     return image.resize((width, height), Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS)
-
-
-def _save(path: Path, image: Image.Image) -> None:
-    with written_aside(path) as aside:
-        image.save(aside)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from data_prep.array_files import read_array
 from data_prep.pictures import read_image
 from seg_anl.records import UserError
-from seg_anl.records.foreign_files import read_json
-from seg_anl.records.predictions import FOLDER, HEADER_FILE
+from seg_anl.records.predictions import FOLDER, HEADER_FILE, predicting_runs, unseen_if_any
 
 ARRAYS = ("probabilities.npy", "labels.npy")
 _SUM_TOLERANCE = 0.02  # float16 of many classes
@@ -85,13 +84,12 @@ def open_labels(source: Path) -> LabelSource:
         raise UserError(f"{source} is not a folder")
     if all((source / name).is_file() for name in ARRAYS):
         return _of_arrays(source)
-    own = source / FOLDER / HEADER_FILE
-    runs = [source] if own.is_file() else sorted(path.parent.parent for path in source.rglob(f"{FOLDER}/{HEADER_FILE}"))
-    if not runs:
+    headers = predicting_runs(source)
+    if not headers:
         raise UserError(
             f"{source}: no run with predictions (folds=5, or record=predictions), and no {' and '.join(ARRAYS)}"
         )
-    return _of_runs(runs)
+    return _of_runs(headers)
 
 
 def _of_arrays(source: Path) -> LabelSource:
@@ -117,10 +115,8 @@ def _of_arrays(source: Path) -> LabelSource:
     )
 
 
-def _of_runs(runs: Sequence[Path]) -> LabelSource:
-    headers = {run: _header(run) for run in runs}
-    used = [run for run in runs if headers[run]["out_of_sample"]] or list(runs)
-    remarks = [f"{len(runs) - len(used)} in-sample run(s) left out"] if len(used) < len(runs) else []
+def _of_runs(headers: Mapping[Path, dict[str, Any]]) -> LabelSource:
+    used, remarks = unseen_if_any(headers)
     fold_of: dict[Any, Path] = {}
     for run in used:
         fold = headers[run].get("fold")
@@ -155,17 +151,6 @@ def _of_runs(runs: Sequence[Path]) -> LabelSource:
         [places[place] for place in order],
         remarks,
     )
-
-
-def _header(run: Path) -> dict[str, Any]:
-    path = run / FOLDER / HEADER_FILE
-    try:
-        header = read_json(path)
-        if not isinstance(header["out_of_sample"], bool) or not isinstance(header["items"], list):
-            raise TypeError("out_of_sample and items are not of their kinds")
-        return dict(header)
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{path}: damaged: {error}") from error
 
 
 def _part(run: Path, header: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from seg_anl.records import UserError, make_directory
 from seg_anl.records.atomic import remove_partial
-from seg_anl.records.command_line import positive_int, worker_count
+from seg_anl.records.command_line import positive_int, refuse_overlap, worker_count
 from seg_anl.records.lock import LOCK_FILE, locked
 
 HELP = "which segmentation masks are wrong"
@@ -36,13 +36,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("--ignore", type=int, metavar="N", help="value of the masks that is no annotation")
     add("--tolerance", type=float, metavar="X", help="mm (or pixels) that nobody minds (default: two elements)")
     add("--by", nargs=2, metavar=("CSV", "COLUMN"), help="table with a column item: shares for each annotator or site")
-    add(
-        "--show",
-        type=positive_int,
-        default=500,
-        metavar="N",
-        help="cases on the page, worst first (default: %(default)s)",
-    )
+    add("--show", type=positive_int, default=500, metavar="N", help="cases on the page (default: the 500 worst)")
     add("--workers", type=worker_count, default=1, metavar="N", help="processes; changes nothing but the time")
 
 
@@ -61,12 +55,12 @@ def run(arguments: Namespace) -> int:
     out: Path = arguments.out
     for folder in (arguments.source, arguments.masks, arguments.images):
         if folder is not None:
-            _refuse_inside(out, folder)
+            refuse_overlap(folder, out)
     if out.is_dir() and not (out / JOURNAL).exists() and {path.name for path in out.iterdir()} - {LOCK_FILE}:
         raise UserError(f"{out} is not empty and holds no audit of masks; name a new folder")
     groups = read_groups(Path(arguments.by[0]), arguments.by[1]) if arguments.by else None
     source = open_source(arguments.source, arguments.masks, arguments.images, arguments.ignore)
-    _refuse_inside(out, source.cases[0].mask.parent)
+    refuse_overlap(source.cases[0].mask.parent, out)
     print(f"{len(source.cases)} cases ({source.kind}), {'in-sample' if source.in_sample else 'not seen in training'}")
     for remark in source.remarks:
         print(f"note: {remark}")
@@ -82,9 +76,3 @@ def run(arguments: Namespace) -> int:
     print(found.summary)
     print(f"look at   {out / 'review.html'}")
     return 0
-
-
-def _refuse_inside(out: Path, folder: Path) -> None:
-    inner, outer = out.resolve(), folder.resolve()
-    if inner == outer or outer in inner.parents or inner in outer.parents:
-        raise UserError(f"{out} and {folder} lie in each other: name a folder of its own for the results")

@@ -93,9 +93,7 @@ def audited(rows: Sequence[Mapping[str, Any]], source: Source, groups: Mapping[s
     by_group = {name: share_of(suspected[[case["group"] == name for case in cases]]) for name in named}
     for table in (cases, structures, components):
         table.sort(key=lambda row: (-row["score"], row["item"], str(row["structure"])))
-    return Audit(
-        cases, structures, components, score, share, shares, by_group, _summary(cases, score, share, shares, by_group)
-    )
+    return Audit(cases, structures, components, score, share, shares, by_group, _summary(cases, score, share, by_group))
 
 
 def _structure_row(row: Mapping[str, Any], structure: Mapping[str, Any], score: str) -> dict[str, Any]:
@@ -116,13 +114,7 @@ def _nothing(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**about, **empty, **told, "score": 0.0}
 
 
-def _summary(
-    cases: Sequence[Mapping[str, Any]],
-    score: str,
-    share: Share,
-    kinds: Mapping[str, Share],
-    groups: Mapping[str, Share],
-) -> str:
+def _summary(cases: Sequence[Mapping[str, Any]], score: str, share: Share, groups: Mapping[str, Share]) -> str:
     counts = Counter(case["diagnosis"] for case in cases if case["suspected"])
     told = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
     lines = [
@@ -175,15 +167,13 @@ def write_report(
     workers = workers if len(tasks) > _FEW_PICTURES else 1
     drawing = in_processes(_pictures, tasks, workers)
     pictures = tqdm(drawing, total=len(tasks), unit="case", desc="pictures", disable=None)
+    told = ("item", "score", "diagnosis", "structure")
     items = (
         ReviewItem(
-            row["item"],
-            row["score"],
-            row["diagnosis"],
-            row["structure"],
-            drawn,
-            row["evidence"],
-            bool(row["suspected"]),
+            **{name: row[name] for name in told},
+            pictures=drawn,
+            caption=row["evidence"],
+            suspected=bool(row["suspected"]),
         )
         for row, drawn in zip(shown, pictures, strict=True)
     )

@@ -14,6 +14,7 @@ from data_prep.nnunet_raw import place
 from seg_anl.records import UserError, array_digest, make_directory, written_aside
 from seg_anl.records.foreign_files import read_yaml
 from seg_anl.records.predictions import write_arrays
+from seg_anl.records.runs import CONFIG_FILE
 
 from .label_sources import open_labels
 
@@ -132,12 +133,11 @@ def _training_folder(file: Path, classes: Collection[str]) -> Path | None:
 
 def _archive(folder: Path) -> Path | None:
     """The .npz file that a run, or the first below ``folder``, has trained on."""
-    for path in (folder / "config.yaml", *sorted(folder.rglob("config.yaml"))):
-        if not path.exists():
-            continue
-        try:
-            file = read_yaml(path)["data"].get("file")
-        except (KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{path}: damaged: {error}") from error
-        return Path(str(file)).expanduser() if str(file).endswith(".npz") else None
-    return None
+    path = next(iter(sorted(folder.rglob(CONFIG_FILE))), None)
+    if path is None:
+        return None
+    try:
+        file = str(read_yaml(path)["data"].get("file"))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: damaged: {error}") from error
+    return Path(file).expanduser() if file.endswith(".npz") else None

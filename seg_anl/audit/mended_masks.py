@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,20 +10,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.layouts import find_pairs
 from data_prep.mask_files import LoadedMask, load_mask, mask_paths, mask_suffix, save_mask
-from data_prep.nnunet_raw import (
-    DESCRIPTION,
-    LABELS,
-    is_nnunet_dataset,
-    place,
-    read_description,
-)
+from data_prep.nnunet_raw import DESCRIPTION, LABELS, is_nnunet_dataset, place, read_description
 from seg_anl.records import UserError, array_digest, item_id, make_directory, write_json
-from seg_anl.records.foreign_files import read_yaml
 
 from .cases import Case, CaseFiles, Labels, load_case
-from .sources import Source, open_source
+from .sources import Source, open_source, pairs_of_run
 
 if TYPE_CHECKING:
     from .apply_command import Audit, Change
@@ -40,7 +31,8 @@ class MaskSet:
     """
 
     def __init__(self, audit: Audit) -> None:
-        options = {name: _path(audit.content.get(name)) for name in ("source", "masks", "images")}
+        given = {name: audit.content.get(name) for name in ("source", "masks", "images")}
+        options = {name: None if path is None else Path(str(path)) for name, path in given.items()}
         assert options["source"] is not None
         ignore = audit.content.get("ignore")
         self.source: Source = open_source(options["source"], options["masks"], options["images"], ignore)
@@ -216,20 +208,9 @@ def _files_of_run(run: Path) -> tuple[dict[str, Path], dict[str, Path]]:
     Raises:
         UserError: where its masks were made noisy in memory, or lie in no folder.
     """
-    path = run / "config.yaml"
-    try:
-        config = read_yaml(path)
-        data, noise = config["data"], config["noise"]
-        names = ("name", "root", "images", "masks", "test_images", "test_masks", "test_share", "exclude", "limit")
-        settings: Mapping[str, Any] = {name: data[name] for name in names if data.get(name) is not None}
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: damaged: {error}") from error
-    if noise.get("alpha") or data["name"] == "embedded":
-        what = "its masks were made noisy in memory" if noise.get("alpha") else "its images lie in no folder"
+    pairs, config = pairs_of_run(run)
+    noisy = config["noise"].get("alpha")
+    if noisy or config["data"]["name"] == "embedded":
+        what = "its masks were made noisy in memory" if noisy else "its images lie in no folder"
         raise UserError(f"{run}: {what}: use data.exclude_file, or write noisy masks with seg-anl-noise masks")
-    pairs = find_pairs(seed=noise.get("seed", 0), **settings).train
     return {pair.item: Path(pair.mask.name) for pair in pairs}, {pair.item: Path(pair.image.name) for pair in pairs}
-
-
-def _path(value: Any) -> Path | None:
-    return None if value is None else Path(str(value))

@@ -90,7 +90,7 @@ def structure_scores(compared: Compared, tolerance: float) -> dict[str, float]:
     sure = np.clip(probability[disagreement].astype(np.float64), 1 - _SURE, _SURE)
     odds = np.abs(np.log(sure / (1 - sure))) / math.log(_SURE / (1 - _SURE))
     wrong = np.where(annotated, 1 - probability, probability).astype(np.float64)
-    rim = compared.depth[_rim(annotated)]
+    rim = compared.depth[rim_of(annotated)]
     size, mass = float(np.count_nonzero(annotated)), float(probability.sum(dtype=np.float64))
     common = float(probability[annotated].sum(dtype=np.float64))
     hard = float(np.count_nonzero(annotated & predicted))
@@ -207,6 +207,6 @@ def signed_distance(inside: BoolArray, spacing: tuple[float, ...]) -> NDArray[np
     return np.where(inside, half - edt(inside, sampling=spacing), edt(~inside, sampling=spacing) - half)
 
 
-def _rim(mask: BoolArray) -> BoolArray:
+def rim_of(mask: BoolArray) -> BoolArray:
     """Elements with a neighbor outside the mask; the edge of the picture is no outside."""
     return mask & ~scipy.ndimage.binary_erosion(mask, border_value=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,15 @@ from data_prep.layouts import find_pairs
 from data_prep.mask_archive import MANIFEST_FILE, MASKS_FILE
 from data_prep.mask_files import mask_paths, mask_suffix
 from data_prep.nnunet_raw import DESCRIPTION, LABELS, is_nnunet_dataset, read_description
-from data_prep.pairing import PictureFile
+from data_prep.pairing import Pair, PictureFile
 from seg_anl.records import UserError, item_id
 from seg_anl.records.files import files_below
 from seg_anl.records.foreign_files import check_regular, read_json, read_yaml
+from seg_anl.records.predictions import FOLDER, HEADER_FILE, predicting_runs, unseen_if_any
+from seg_anl.records.runs import CONFIG_FILE
 
 from .cases import CaseFiles, Labels, Structure
 
-PREDICTIONS, CONTENTS = "predictions", "predictions.json"  # of a run directory
 _FOLDS, _RAW = 5, "nnUNet_raw"  # nnU-Net's: folds, and its variable and folder of raw data
 _NAMED = 4  # items that a remark names
 
@@ -64,11 +65,10 @@ def open_source(source: Path, masks: Path | None, images: Path | None, ignore: i
     if not source.is_dir():
         raise UserError(f"{source} is not a folder")
     folds = sorted(path.parent for path in source.glob("fold_*/validation") if path.is_dir())
-    runs = _runs_in(source)
     if folds:
         found = _nnunet_result(source, folds, masks)
-    elif runs:
-        found = _fold_runs(source, runs, masks)
+    elif runs := predicting_runs(source):
+        found = _fold_runs(runs, masks)
     else:
         found = _folder(source, masks)
     if not found.cases:
@@ -126,8 +126,9 @@ def _raw_dataset(result: Path) -> Path | None:
 
 def _reader(result: Path, description: dict[str, Any]) -> str:
     """The name of nnU-Net's reader: it decides the order of the axes."""
-    plans = result / "plans.json"
-    named = _json(plans).get("image_reader_writer") if plans.is_file() else None
+    path = result / "plans.json"
+    plans = read_json(path) if path.is_file() else None
+    named = plans.get("image_reader_writer") if isinstance(plans, dict) else None
     return str(named or description.get("overwrite_image_reader_writer"))
 
 
@@ -147,40 +148,29 @@ def _described_labels(description: dict[str, Any]) -> Labels:
     return Labels(tuple(structures), ignore, regions)
 
 
-def _runs_in(source: Path) -> list[Path]:
-    if (source / PREDICTIONS / CONTENTS).is_file():
-        return [source]
-    return sorted(path.parent.parent for path in source.rglob(f"{PREDICTIONS}/{CONTENTS}"))
-
-
-def _fold_runs(source: Path, runs: Sequence[Path], masks: Path | None) -> Source:
-    contents = {run: _json(run / PREDICTIONS / CONTENTS) for run in runs}
-    for run, content in contents.items():
-        if not isinstance(content.get("out_of_sample"), bool) or not isinstance(content.get("items"), list):
-            raise UserError(f"{run / PREDICTIONS / CONTENTS}: expected out_of_sample and items")
-    used = [run for run in runs if contents[run]["out_of_sample"]] or list(runs)
+def _fold_runs(headers: Mapping[Path, dict[str, Any]], masks: Path | None) -> Source:
+    used, remarks = unseen_if_any(headers)
     cases: dict[str, CaseFiles] = {}
     expected: set[str] = set()
-    remarks = [f"{len(runs) - len(used)} in-sample runs left out"] if len(used) < len(runs) else []
     given = {} if masks is None else _masks_in(masks)
     for run in used:
         own = {} if masks else _noisy_masks(run)
         images = _images_of_run(run)
         expected |= set(own) or set(given)
-        for item in map(str, contents[run]["items"]):
+        for item in map(str, headers[run]["items"]):
             if item in cases:
                 other = cases[item].prediction.parents[1]
                 raise UserError(f"{item} is predicted by {other} and by {run}: name one run, or one sweep of folds")
-            prediction = run / PREDICTIONS / f"{item}.npz"
+            prediction = run / FOLDER / f"{item}.npz"
             if not prediction.is_file():
-                raise UserError(f"{prediction}: named in {CONTENTS} but not there")
+                raise UserError(f"{prediction}: named in {HEADER_FILE} but not there")
             mask, row = (run / "noise" / MASKS_FILE, own[item]) if item in own else (given.get(item), None)
             if mask is None:
                 remarks.append(f"{item}: predicted by {run}, which has no mask of it")
                 continue
-            fold = "" if contents[run].get("fold") is None else str(contents[run]["fold"])
+            fold = "" if headers[run].get("fold") is None else str(headers[run]["fold"])
             cases[item] = CaseFiles(item, mask, prediction, images.get(item), row, fold)
-    in_sample = not contents[used[0]]["out_of_sample"]
+    in_sample = not headers[used[0]]["out_of_sample"]
     missing = sorted(expected - set(cases))
     kind = "one run" if len(used) == 1 else "fold runs"
     losses = _training_losses(used[0]) if in_sample else {}
@@ -209,21 +199,33 @@ def _noisy_masks(run: Path) -> dict[str, int]:
     if not path.is_file():
         raise UserError(f"{run}: no {path.relative_to(run)}, which names the masks trained on; give --masks")
     try:
-        return {str(record["item"]): row for row, record in enumerate(_json(path)["items"])}
+        return {str(record["item"]): row for row, record in enumerate(read_json(path)["items"])}
     except (KeyError, TypeError) as error:
         raise UserError(f"{path}: names no items; it is not the manifest of a run's noise") from error
 
 
 def _images_of_run(run: Path) -> dict[str, PictureFile]:
     """The images a run was trained on, as far as they are still where its settings say."""
-    path = run / "config.yaml"
     try:
-        config = read_yaml(path)
-        names = ("name", "root", "images", "masks", "test_images", "test_masks", "test_share", "exclude")
-        settings = {name: config["data"][name] for name in names if config["data"].get(name) is not None}
-        return {pair.item: pair.image for pair in find_pairs(seed=config["noise"].get("seed", 0), **settings).train}
-    except (KeyError, TypeError, AttributeError, UserError):  # pictures are a convenience
+        return {pair.item: pair.image for pair in pairs_of_run(run)[0]}
+    except UserError:  # pictures are a convenience
         return {}
+
+
+def pairs_of_run(run: Path) -> tuple[list[Pair], Any]:
+    """The training images and masks of a run of seg-anl-train, where its settings say; and its configuration.
+
+    Raises:
+        UserError: for a configuration that is damaged, or files that are gone.
+    """
+    path = run / CONFIG_FILE
+    config = read_yaml(path)
+    names = ("name", "root", "images", "masks", "test_images", "test_masks", "test_share", "exclude", "limit")
+    try:
+        settings = {name: config["data"][name] for name in names if config["data"].get(name) is not None}
+        return find_pairs(seed=config["noise"].get("seed", 0), **settings).train, config
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: damaged: {error}") from error
 
 
 def _folder(source: Path, masks: Path | None) -> Source:
@@ -272,10 +274,3 @@ def _without_mask(items: Sequence[str], masks: Path) -> list[str]:
 def _some(items: Sequence[str]) -> str:
     more = f" and {len(items) - _NAMED} more" if len(items) > _NAMED else ""
     return f"{', '.join(items[:_NAMED])}{more} ({len(items)} in all)" if len(items) > 1 else items[0]
-
-
-def _json(path: Path) -> dict[str, Any]:
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: expected named entries")
-    return content

@@ -19,6 +19,7 @@ from seg_anl.records.workers import in_processes
 from .cases import Case, CaseFiles, Labels, Structure, load_case
 from .diagnosis import diagnose
 from .images import read_case_image
+from .repairs import in_words
 from .scores import THRESHOLD, Compared, case_self_confidence, compare, components, contradiction, structure_scores
 from .sources import Source
 
@@ -131,11 +132,9 @@ def _in_the_body(shift: list[float] | None, case: Case) -> str:
     """The direction of a shift in the patient's space, for files that know it."""
     if shift is None or case.affine is None:
         return ""
-    steps = np.array(shift) / np.array(case.spacing)
-    space = case.affine[:3, :3] @ steps
-    names = (("left", "right"), ("posterior", "anterior"), ("inferior", "superior"))
-    words = [f"{abs(s):.1f} mm {pair[int(s > 0)]}" for s, pair in zip(space, names, strict=True) if abs(s) >= 0.05]
-    return f" ({', '.join(words)})" if words else ""
+    space = case.affine[:3, :3] @ (np.array(shift) / np.array(case.spacing))
+    words = in_words(space, (("left", "right"), ("posterior", "anterior"), ("inferior", "superior")), "mm ")
+    return f" ({words})" if words else ""
 
 
 def file_states(files: CaseFiles) -> list[Any]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from monai.losses import DiceLoss
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from data_prep.pictures import IGNORED
 from seg_anl.engine.optimization import loss_from_config
+from seg_anl.engine.settings import plain
 from seg_anl.losses import RobustLoss, ScheduledLoss
 
 
@@ -62,10 +64,11 @@ class SegmentationCriterion(ScheduledLoss):
         return value
 
 
-def build_criterion(config: DictConfig, dice_weight: float) -> SegmentationCriterion:
-    """The criterion of a ``loss`` configuration.
+def build_criterion(config: DictConfig, dice_weight: float, *, unlabeled: bool = False) -> SegmentationCriterion:
+    """The criterion of a ``loss`` configuration; where there are ``unlabeled`` pixels, it passes over them.
 
     Raises:
         UserError: for an unknown loss or parameter (with the nearest names) or a value out of range.
     """
-    return SegmentationCriterion(loss_from_config(config, "dice_weight"), float(dice_weight))
+    given = OmegaConf.create({**plain(config), "ignore_index": IGNORED}) if unlabeled else config
+    return SegmentationCriterion(loss_from_config(given, "dice_weight"), float(dice_weight))

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +31,7 @@ class ImageSet:
     Attributes:
         items: ids, sorted.
         images: ``(N, 3, H, W)`` uint8.
-        masks: ``(N, H, W)`` uint8, class indices.
+        masks: ``(N, H, W)`` uint8, class indices; :data:`~data_prep.pictures.IGNORED` where there is no annotation.
         conversions: how many images were stored in another mode than RGB, by mode.
         soft: ``(N, C, H, W)`` float16, class probabilities to learn from in place of the masks, or None.
         raters: ``(N, R, H, W)`` uint8, masks of R raters, one of which is learned from in each epoch, or None.
@@ -77,6 +78,7 @@ def load_images(pairs: Sequence[Pair], data: DataSettings, *, workers: int, prog
         UserError: naming the first file that is damaged or does not fit.
     """
     resize = Resized(keys=("image", "mask"), spatial_size=data.shape, mode=("bilinear", "nearest"))
+    options: dict[str, Any] = {"classes": data.classes, "threshold": data.threshold, "ignore": data.ignore}
     # Made once and filled in place: samples collected in a list would be in memory twice when they are stacked.
     images = torch.empty(len(pairs), 3, *data.shape, dtype=torch.uint8)
     masks = torch.empty(len(pairs), *data.shape, dtype=torch.uint8)
@@ -84,7 +86,7 @@ def load_images(pairs: Sequence[Pair], data: DataSettings, *, workers: int, prog
     def load(position: int) -> str:
         pair = pairs[position]
         image, mode = read_image(pair.image.open(), pair.image.name)
-        mask = read_mask(pair.mask.open(), pair.mask.name, classes=data.classes, threshold=data.threshold)
+        mask = read_mask(pair.mask.open(), pair.mask.name, **options)
         check_size(mask, image, pair.mask.name)
         channels_first = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
         resized = resize({"image": channels_first, "mask": torch.from_numpy(mask[None])})

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from monai.metrics import compute_dice
 from torch import Tensor
 
+from data_prep.pictures import IGNORED
 from seg_anl.engine.batches import moved
 
 IMAGES_AT_ONCE = 64  # whose classes are written out, 16 bytes a pixel and class
@@ -18,8 +19,9 @@ def dice_per_image(predicted: Tensor, truth: Tensor, classes: int) -> Tensor:
     A class that is missing in an image's truth counts 1 where it is missing in the prediction too, else 0.
 
     Args:
-        predicted, truth: class indices ``(N, H, W)``.
+        predicted, truth: class indices ``(N, H, W)``; where ``truth`` is ``IGNORED``, nothing counts.
     """
+    predicted, truth = _labeled(predicted, truth)
 
     def one_hot(labels: Tensor) -> Tensor:
         return F.one_hot(labels.long(), classes).movedim(-1, 1)
@@ -34,7 +36,7 @@ def dice_per_image(predicted: Tensor, truth: Tensor, classes: int) -> Tensor:
 
 def dice_scores(predicted: Tensor, truth: Tensor, classes: int) -> dict[str, float]:
     """``dice`` (mean over images) and ``dice_pooled`` (one ratio over all pixels, the mean over foreground classes)."""
-    truth = moved(truth, predicted.device)
+    predicted, truth = _labeled(predicted, moved(truth, predicted.device))
     pooled = []
     for label in range(1, classes):
         p, t = predicted == label, truth == label
@@ -44,3 +46,9 @@ def dice_scores(predicted: Tensor, truth: Tensor, classes: int) -> dict[str, flo
         "dice": dice_per_image(predicted, truth, classes).mean().item(),
         "dice_pooled": torch.stack(pooled).mean().item(),
     }
+
+
+def _labeled(predicted: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """Both with background where there is no annotation."""
+    ignored = truth == IGNORED
+    return predicted.masked_fill(ignored, 0), truth.masked_fill(ignored, 0)

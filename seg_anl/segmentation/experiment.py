@@ -80,7 +80,8 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
         self.data, self.noise = given.data, given.noise
         self.evaluation, self.records = given.evaluation, given.records
         self.augmentation = Augmentation(given.augmentation)
-        self.criterion = build_criterion(config.loss, given.criterion.dice_weight)
+        unlabeled = self.data.ignore is not None
+        self.criterion = build_criterion(config.loss, given.criterion.dice_weight, unlabeled=unlabeled)
         self.method, self.is_plain = build_method(given.method), isinstance(given.method, Plain)
         check_loss(self.criterion.loss, self.data.classes)
         self.run = RunDirectory(run_path(config, noise_name(config)))

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from data_prep.pictures import IGNORED
 from seg_anl.engine.batches import evaluated_at_once, moved
 from seg_anl.engine.checkpoint import load_model
 from seg_anl.engine.run_directory import RunDirectory
@@ -84,12 +85,14 @@ def predict_probabilities(model: nn.Module, images: Tensor, device: torch.device
 
 
 def predict_losses(model: nn.Module, images: Tensor, masks: Tensor, device: torch.device) -> Tensor:
-    """The cross entropy ``(N,)`` of each image, its mean over the pixels; masks are uint8 ``(N, H, W)``."""
+    """The cross entropy ``(N,)`` of each image, its mean over labeled pixels; masks are uint8 ``(N, H, W)``."""
     losses = []
     for batch, labels in zip(images.split(PREDICTION_BATCH), masks.split(PREDICTION_BATCH), strict=True):
         logits = model(normalized(moved(batch, device))).float()
-        pixels = F.cross_entropy(logits, moved(labels, device).long(), reduction="none")
-        losses.append(pixels.mean(dim=(1, 2)))
+        target = moved(labels, device).long()
+        pixels = F.cross_entropy(logits, target, reduction="none", ignore_index=IGNORED)
+        share = (target != IGNORED).float().mean(dim=(1, 2)).clamp(min=1e-6)
+        losses.append(pixels.mean(dim=(1, 2)) / share)
     return torch.cat(losses)
 
 

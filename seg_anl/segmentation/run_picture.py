@@ -11,6 +11,7 @@ import matplotlib
 import torch
 from torch import Tensor
 
+from data_prep.pictures import IGNORED
 from seg_anl.records import MetricRow, written_aside
 
 from .datasets import ImageSet
@@ -103,7 +104,7 @@ def draw_panel(
     axes.set_yticks([])
     axes.imshow(image.permute(1, 2, 0).numpy())
     if filled is not None and filled[0].any():
-        mask, color = filled[0].numpy() > 0, filled[1]
+        mask, color = ((filled[0] > 0) & (filled[0] != IGNORED)).numpy(), filled[1]
         axes.contourf(mask, levels=[0.5, 1.5], colors=[color], alpha=0.35)
         axes.contour(mask, levels=[0.5], colors=[color], linewidths=1.4)
     if outline is not None and outline.any():

@@ -63,6 +63,7 @@ class DataSettings(ItemSettings):
         threshold: gray value above which a pixel of a mask is foreground, or None.
         soft: folder of class probabilities, ITEM.npz or .npy, to learn from in place of the training masks.
         raters: folders of masks, one for each rater; every epoch draws for each image whose mask is learned from.
+        ignore: value of the masks that is no annotation: such pixels count in no loss and no score.
     """
 
     name: Literal["embedded", "folder", "isic2017"]
@@ -76,12 +77,15 @@ class DataSettings(ItemSettings):
     threshold: Number | None = None
     soft: Any = None
     raters: Any = None
+    ignore: Annotated[int, Interval(least=0, most=65535, whole=True)] | None = None
 
     def __post_init__(self) -> None:
         if self.raters is not None and len(listed(self.raters)) < 2:
             raise UserError(f"data.raters must be a list of two or more folders, or null; got {self.raters!r}")
         if self.raters is not None and self.soft is not None:
             raise UserError("data.soft and data.raters do not go together: one of them is learned from")
+        if self.ignore is not None and (self.raters is not None or self.soft is not None):
+            raise UserError("data.ignore is a value of masks: it goes neither with data.soft nor with data.raters")
 
     @property
     def pairing(self) -> dict[str, Any]:
@@ -195,6 +199,8 @@ def read_settings(config: DictConfig) -> Settings[DataSettings, AugmentationSett
         UserError: naming the setting that is unknown or out of range.
     """
     settings = settings_of(config, DataSettings, AugmentationSettings, EvaluationSettings, RECORDS, METHODS)
+    if settings.data.ignore is not None and (settings.noise.alpha or settings.criterion.dice_weight):
+        raise UserError("data.ignore needs noise.alpha=0 and loss.dice_weight=0: neither knows unlabeled pixels")
     _check_replaced_masks(settings)
     _check_method(config, settings)
     return settings
@@ -260,6 +266,8 @@ def _check_method(
         raise UserError(f"{name} needs loss.dice_weight=0: it takes the loss of each pixel")
     if config.model.get("deep_supervision"):
         raise UserError(f"{name} needs model.deep_supervision=false: it has several outputs of its own")
+    if data.ignore is not None:
+        raise UserError(f"{name} does not go with data.ignore: it wants a label for each pixel")
     if isinstance(method, CoTeaching) and data.weights_file is not None:
         raise UserError(f"data.weights_file does not go with {name}, which weighs images itself")
     if isinstance(method, Adele) and (data.soft is not None or data.raters is not None):

@@ -9,7 +9,9 @@ import pytest
 import torch
 from monai.losses import DiceLoss
 from omegaconf import OmegaConf
+from PIL import Image
 
+from data_prep.pictures import read_mask
 from seg_anl.engine.command import compose
 from seg_anl.losses import build_loss
 from seg_anl.records import UserError, array_digest
@@ -17,8 +19,8 @@ from seg_anl.segmentation.criterion import SegmentationCriterion, build_criterio
 from seg_anl.segmentation.datasets import ImageSet
 from seg_anl.segmentation.dice import dice_per_image, dice_scores
 from seg_anl.segmentation.experiment import SegmentationExperiment
-from seg_anl.segmentation.networks import build_model, planned_stages
-from seg_anl.segmentation.settings import data_settings
+from seg_anl.segmentation.networks import build_model, planned_stages, predict_losses
+from seg_anl.segmentation.settings import data_settings, read_settings
 
 TRANSITION = {"forward": ["loss.transition=[[0.9,0.1],[0.2,0.8]]"]}
 
@@ -35,6 +37,29 @@ def test_dice_by_hand() -> None:
     scores = dice_scores(predicted, truth, 2)
     assert scores["dice"] == pytest.approx((2 / 3 + 1) / 4)
     assert scores["dice_pooled"] == pytest.approx(2 * 1 / (3 + 4))
+
+
+def test_unlabeled_pixels_count_in_no_score_and_no_loss(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 2, 6, 5, generator=generator)
+    stored = (torch.rand(2, 6, 5, generator=generator) > 0.5).to(torch.uint8) * 255
+    stored[:, 4:] = 254  # two unlabeled rows
+    for index, mask in enumerate(stored):
+        Image.fromarray(mask.numpy()).save(tmp_path / f"{index}.png")
+    read = torch.stack([torch.from_numpy(read_mask(tmp_path / f"{i}.png", "m", ignore=254)) for i in range(2)])
+    labels = (stored[:, :4] == 255).to(torch.uint8)  # what is left
+    predicted, rest = logits.argmax(1), logits[:, :, :4]
+    assert dice_scores(predicted, read, 2) == dice_scores(predicted[:, :4], labels, 2)
+    config = compose("segmentation", ["data=folder", "data.root=x", "loss=anl_ce"]).loss
+    passing, plain = build_criterion(config, 0.0, unlabeled=True), build_criterion(config, 0.0)
+    assert passing(logits, read).item() == pytest.approx(plain(rest, labels).item(), rel=1e-6)
+    images, cpu = torch.zeros(2, 3, 6, 5), torch.device("cpu")
+    known = predict_losses(lambda _: logits, images, read, cpu)  # type: ignore[arg-type]
+    cut = predict_losses(lambda _: rest, images, labels, cpu)  # type: ignore[arg-type]
+    assert known.tolist() == pytest.approx(cut.tolist(), rel=1e-5)
+    wanted = ["data=folder", "data.root=x", "data.ignore=254", "noise.alpha=0.5"]
+    with pytest.raises(UserError, match=r"data\.ignore needs noise\.alpha=0"):
+        read_settings(compose("segmentation", wanted))
 
 
 def test_dice_of_several_classes_is_their_mean() -> None:

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from data_prep.pictures import IGNORED
 from seg_anl.records import UserError
 
 from .settings import Label
 
-IGNORED = 255  # of class indices: an unlabeled voxel, whatever its value in the file
 MOST_CLASSES = 254
 
 

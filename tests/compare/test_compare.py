@@ -1,0 +1,104 @@
+"""seg-anl-compare: what it recognizes, what it says, and one small comparison by real processes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from seg_anl.compare.plan import CLASSES, FOLDER, NNUNET, planned
+from seg_anl.compare.verdict import Difference, sentence
+from seg_anl.records import UserError
+
+TINY = ["data.size=32", "data.limit=32", "epochs=1", "model.base_filters=4", "model.max_filters=8", "workers=1"]
+
+
+def command(*arguments: Any) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-m", "seg_anl.compare.command", *map(str, arguments)]
+    return subprocess.run(words, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def lesions(tmp_path: Path) -> Path:
+    """Some of the embedded ISIC-2017 images, as a folder with training and validation images."""
+    content = resources.files("seg_anl.segmentation").joinpath("embedded/isic2017_96.zip")
+    with resources.as_file(content) as path, zipfile.ZipFile(path) as archive:
+        for split, count in (("train", 32), ("validation", 8)):
+            images = sorted(name for name in archive.namelist() if name.startswith(f"images/{split}/"))[:count]
+            for name in images:
+                archive.extractall(tmp_path / "data", [name, name.replace("images", "masks").replace("jpg", "png")])
+    return tmp_path / "data"
+
+
+def test_interval_is_that_of_the_paired_t_test() -> None:
+    ours, reference = [0.81, 0.84, 0.79, 0.83], [0.78, 0.83, 0.78, 0.80]
+    found = Difference.paired(ours, reference)
+    low, high = scipy.stats.ttest_rel(ours, reference).confidence_interval(0.95)
+    assert (found.mean - found.half, found.mean + found.half) == pytest.approx((low, high))
+    assert found.clear == (scipy.stats.ttest_rel(ours, reference).pvalue < 0.05)
+
+
+def test_sentence_says_no_more_than_the_seeds_do() -> None:
+    ahead = Difference.paired([0.81, 0.82, 0.83], [0.70, 0.71, 0.72001])
+    assert sentence("anl_ce", "ce", ahead, "test/dice").startswith("anl_ce is ahead of ce by 0.1100 ± 0.0000")
+    assert "behind" in sentence("ce", "anl_ce", Difference.paired([0.70, 0.71, 0.72001], [0.81, 0.82, 0.83]), "x")
+    noise = Difference.paired([0.8, 0.7, 0.9], [0.75, 0.8, 0.81])
+    assert sentence("anl_ce", "ce", noise, "x").startswith("No difference larger than the spread of seeds")
+    assert "one seed, which says little" in sentence("a", "b", Difference.paired([0.9], [0.1]), "x")
+
+
+def test_data_of_each_kind_are_recognized(lesions: Path, tmp_path: Path) -> None:
+    plan = planned(lesions, ["ce", "gce loss.q=0.5"], 2, ["data.size=64"])
+    assert plan.kind is FOLDER
+    assert plan.tested.startswith("the test images")
+    assert plan.runs["gce-seed2"][-4:] == ["data.size=64", "loss=gce", "loss.q=0.5", "seed=2"]
+    (tmp_path / "flat").mkdir()
+    for part in ("images", "masks"):
+        (tmp_path / "flat" / part).symlink_to(lesions / part / "train")
+    assert "held out" in planned(tmp_path / "flat", [], 1, []).tested
+    (tmp_path / "classes/train/cat").mkdir(parents=True)
+    assert planned(tmp_path / "classes", [], 1, []).kind is CLASSES
+    (tmp_path / "raw/labelsTr").mkdir(parents=True)
+    (tmp_path / "raw/dataset.json").write_text("{}")
+    assert planned(tmp_path / "raw", [], 1, []).kind is NNUNET
+    (tmp_path / "empty").mkdir()
+    for folder, losses, settings, message in (
+        (tmp_path / "empty", [], [], "expected an nnU-Net raw data set, images and masks, or train/CLASS"),
+        (lesions, ["ce"], [], "two or more that differ"),
+        (lesions, ["ce", "q=0.5"], [], "expected a loss, then settings"),
+        (lesions, [], ["seed=3"], "not the loss, seed or run_dir"),
+    ):
+        with pytest.raises(UserError, match=message):
+            planned(folder, losses, 1, settings)
+
+
+@pytest.mark.slow
+def test_a_comparison_ends_with_a_page_and_carries_on(lesions: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    asked = [lesions, *TINY, "--losses", "ce", "anl_ce", "--out", out]
+    dry = command(*asked, "--dry-run")
+    assert (dry.returncode, dry.stdout.count("seg-anl-train data=folder"), out.exists()) == (0, 6, False)
+    first = command(*asked, "--seeds", 1)
+    assert first.returncode == 0, first.stderr
+    before = {path: path.read_bytes() for path in out.glob("runs/*/metrics.csv")}
+    second = command(*asked, "--seeds", 2)
+    assert second.stdout.count("training\n") == 2  # seed 1 is taken as it is
+    assert {path: path.read_bytes() for path in before} == before
+    found, page = json.loads((out / "compare.json").read_text()), (out / "compare.html").read_text()
+    dice = [[np.mean(found["scores"][name][seed]) for seed in range(2)] for name in ("ce", "anl_ce")]
+    assert found["differences"]["anl_ce"]["mean"] == pytest.approx(np.mean(dice[1]) - np.mean(dice[0]))
+    assert found["verdict"] in second.stdout
+    assert all(text in page for text in ("<svg", f"{dice[1][0]:.4f}", "Estimated wrong masks"))
+    assert "src=" not in page
+    assert 'href="http' not in page
+    other = command(lesions, *TINY, "data.classes=2", *asked[len(TINY) + 1 :], "--seeds", 1)
+    assert (other.returncode, other.stderr.count("\n")) == (2, 1)
+    assert "with other settings" in other.stderr
