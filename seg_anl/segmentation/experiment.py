@@ -126,7 +126,7 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
             return read_noise(folder, clean)
         if clean.soft is not None or clean.raters is not None:
             found, records = consensus(clean)
-            write_noisy_masks(folder, list(found), records, {name: plain(self.config.data)[name] for name in RATERS})
+            write_noisy_masks(folder, found, records, {name: plain(self.config.data)[name] for name in RATERS})
             return clean.with_masks(found), records
         try:
             made, records = noisy_dataset(list(clean.masks.numpy()), clean.items, **vars(self.noise))
