@@ -68,11 +68,7 @@ def predict_split(
 
 
 def evaluation_scores(predictions: Predictions, labels: Tensor) -> dict[str, float]:
-    """``accuracy`` and the marginal probability of each class; of several networks the mean accuracy.
-
-    Args:
-        labels: ``(N,)``.
-    """
+    """``accuracy`` against labels ``(N,)``, of several networks the mean; and each class's marginal probability."""
     return _listed({"accuracy": _accuracy(predictions, labels)}, predictions)
 
 

@@ -83,15 +83,10 @@ def class_count(asked: int | None, available: int) -> int:
 
 
 def validation_split(root: Path, synsets: Sequence[str], all_synsets: Sequence[str]) -> Split:
-    """The validation images of ``synsets``, whose order gives the labels.
+    """The validation images of ``synsets``, whose order gives the labels, in ROOT or ROOT/ILSVRC/Data/CLS-LOC.
 
     They lie in ``val/SYNSET/``, or all in ``val/`` with a file beside it that names their classes: Kaggle's
-    ``LOC_val_solution.csv``, or ``val.txt`` of lines ``IMAGE LABEL`` with labels in the order of all synsets.
-
-    Args:
-        root: folder that holds ``val``, or ``ILSVRC/Data/CLS-LOC/val``.
-        synsets: the classes wanted.
-        all_synsets: every class of ILSVRC12, sorted; ``val.txt`` numbers these.
+    ``LOC_val_solution.csv``, or ``val.txt`` of lines ``IMAGE LABEL``, which numbers all synsets of ILSVRC12 as sorted.
 
     Raises:
         UserError: where none of this is there.

@@ -55,12 +55,9 @@ class DataSelection:
 
 
 def training_part(labels: NDArray[np.int64], num_classes: int, selection: DataSelection) -> NDArray[np.int64]:
-    """Positions of the training images in use, ascending.
+    """Positions of the training images in use, ascending; ``labels`` (N,) are those of the whole training set.
 
-    Args:
-        labels: (N,) of the whole training set.
-        num_classes: K.
-        selection: ``limit`` images, as evenly over the classes as they allow, then ``imbalance``.
+    That is ``limit`` images, as evenly over the classes as they allow, then ``imbalance``.
 
     Raises:
         UserError: a limit that leaves a class out, or that exceeds the training set.

@@ -85,12 +85,9 @@ def planned_dynunet(
     classes: int,
     supervised: int,
 ) -> nn.Module:
-    """nnU-Net's U-Net.
+    """nnU-Net's U-Net, by kernels and strides along each axis, for each resolution.
 
-    Args:
-        kernels, strides: along each axis, for each resolution.
-        channels, classes: of images and logits.
-        supervised: coarser resolutions that have an output of their own in training.
+    In training so many coarser resolutions as are ``supervised`` have an output of their own.
 
     Raises:
         UserError: for a network that would take too much memory.

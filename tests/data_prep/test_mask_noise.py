@@ -162,9 +162,8 @@ def test_what_cannot_be_changed_comes_back_with_a_reason(kind, mode):
     assert kind != "dilate" or record.note.startswith("unchanged")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
+def test_wrong_arguments_say_what_is_wrong():
+    for arguments, words in (
         ({"ratio": 1.5}, "beta"),
         ({"ratio": float("nan")}, "beta"),
         ({"kinds": ["erod"]}, "did you mean 'erode'"),
@@ -177,12 +176,10 @@ def test_what_cannot_be_changed_comes_back_with_a_reason(kind, mode):
         ({"mask": np.full((4, 4), -1)}, "negative"),
         ({"spacing": (1.0, 0.0)}, "spacing"),
         ({"mask": np.ones((4, 4, 4)), "mode": "official", "kinds": ["affine"]}, "2-D"),
-    ],
-)
-def test_wrong_arguments_say_what_is_wrong(arguments, words):
-    with pytest.raises(ValueError, match=words) as caught:
-        add_mask_noise(**{"mask": np.ones((8, 8), np.uint8), "ratio": 0.5, **arguments})
-    assert "\n" not in str(caught.value)
+    ):
+        with pytest.raises(ValueError, match=words) as caught:
+            add_mask_noise(**{"mask": np.ones((8, 8), np.uint8), "ratio": 0.5, **arguments})
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -62,13 +62,9 @@ def planned_patch(
     asked: Sequence[int] | None, spacing: Sequence[float], shapes: Sequence[Sequence[int]], *, divisible: bool
 ) -> tuple[int, ...]:
     """The patch asked for, checked; or one of up to 128^3 voxels that is as long along each axis in mm and no longer
-    than the median shape.
+    than the median of the training images' ``shapes``.
 
-    Args:
-        asked: ``data.patch``.
-        spacing: mm along each axis.
-        shapes: of the training images.
-        divisible: whether it must be divisible by the strides of the planned network.
+    It must be ``divisible`` by the strides of the planned network, where that is the one.
 
     Raises:
         UserError: for one that does not fit the images or the network.

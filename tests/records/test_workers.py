@@ -1,0 +1,31 @@
+"""Work in threads: results in order, few at a time, and what is said of tasks at fault."""
+
+from __future__ import annotations
+
+import pytest
+
+from seg_anl.records import UserError
+from seg_anl.records.workers import in_threads
+
+
+def test_results_come_in_order_until_the_first_fault_and_all_faults_count() -> None:
+    def square(number: int) -> int:
+        if number in (3, 5):
+            raise UserError(f"{number} is broken")
+        return number * number
+
+    assert list(in_threads(square, range(3), workers=2)) == [0, 1, 4]
+    results = in_threads(square, range(8), workers=3)
+    assert [next(results) for _ in range(3)] == [0, 1, 4]
+    with pytest.raises(UserError, match=r"^3 is broken \(and 1 more files with errors\)$"):
+        next(results)
+    with pytest.raises(UserError, match=r"^3 is broken$"):
+        list(in_threads(square, range(5), workers=3))
+
+
+def test_no_more_tasks_are_begun_than_results_may_wait() -> None:
+    begun: list[int] = []
+    results = in_threads(lambda number: begun.append(number) or number, range(100), workers=4)
+    assert next(results) == 0
+    assert len(begun) <= 4
+    results.close()
