@@ -33,7 +33,7 @@ Settings (SETTING=VALUE; command line over preset over default):
   record=[predictions,dynamics]         what seg-anl-audit masks needs of a run that has seen all masks
   folds=5 [fold=K]                      a run for each fold (or one), which predicts the images it has not seen
   data.exclude_file data.weights_file   images to leave out, one id a line; CSV of item,weight
-  seed=N | [N,M,...] epochs batch_size precision compile channels_last device workers run_root run_dir
+  seed=N | [N,M,...] epochs batch_size precision compile channels_last graph device workers run_root run_dir
   logger=tensorboard | wandb | mlflow | trackio   or a list of them
 
 data=folder finds: images/ and masks/ below data.root (or images/train, images/test and masks/...; train/images, ...;
