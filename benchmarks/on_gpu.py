@@ -191,8 +191,7 @@ class Session:
                 self._go_on(part, waiting, running, end)
                 time.sleep(0.1)
         finally:
-            for process, _ in running.values():
-                _end(process)
+            _end([process for process, _ in running.values()])
 
     def _go_on(
         self,
@@ -210,8 +209,7 @@ class Session:
             for name in waiting:
                 self._note(Outcome(part.name, name, "stopped", note="no time was left to start it"))
             waiting.clear()
-            for process, _ in running.values():
-                _end(process)
+            _end([process for process, _ in running.values()])
         for name, (process, begun) in list(running.items()):
             status = process.poll()
             if status is not None:
@@ -273,15 +271,15 @@ class Session:
         return "\n".join(lines) + "\n"
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process and those that it started."""
+def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """End processes and those that they started: told first, killed after half of the grace."""
     for kind in (signal.SIGTERM, signal.SIGKILL):
-        if process.poll() is None:
-            os.killpg(process.pid, kind)
-            try:
-                process.wait(GRACE_S / 2)
-            except subprocess.TimeoutExpired:
-                continue
+        for process in processes:
+            if process.poll() is None:
+                os.killpg(process.pid, kind)
+        until = time.monotonic() + GRACE_S / 2
+        while time.monotonic() < until and any(process.poll() is None for process in processes):
+            time.sleep(0.1)
 
 
 def _merge(target: Path, files: dict[str, Path]) -> None:
