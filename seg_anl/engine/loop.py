@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,6 @@ PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 Objective = Callable[..., Tensor]
 """Inputs, target and perhaps weight of a batch to the value to minimize."""
-AnyObjective = TypeVar("AnyObjective", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -239,7 +238,7 @@ def _objective(learner: Learner) -> Objective:
     return compiled(objective) if learner.settings.compile else objective
 
 
-def compiled(objective: AnyObjective) -> AnyObjective:
+def compiled(objective: Callable[..., Any]) -> Callable[..., Any]:
     """``objective`` compiled anew: of one function in several runs of a process the compiler would give up."""
     torch.compiler.reset()
     return torch.compile(objective)
