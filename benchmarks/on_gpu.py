@@ -17,13 +17,13 @@ its ground truth and the validation or test folders. A part without its data is 
 
 A machine that reaches no package index and has PyTorch needs wheels beside it. Here, for its Python:
 
-    pip download --no-deps --only-binary=:all: --python-version 3.12 -d wheels hydra-core omegaconf monai nibabel
+    pip download --no-deps --only-binary=:all: --python-version 3.12 -d wheels hydra-core 'omegaconf<2.4' monai nibabel
     pip wheel --no-deps -w wheels antlr4-python3-runtime==4.9.3
     there: pip install --no-index --no-deps --target site wheels/*.whl; export PYTHONPATH=$PWD/site
 
-These take 7 MB; scikit-image, OpenCV, pandas, TensorBoard and pytest must be there too. hypothesis is needed by no test
-here. Where 64 MiB can be brought at a time, ISIC-2017 at 256 pixels fits into one (28 MB); CIFAR-10 needs two or three
-(`split -b 60M cifar-10-python.tar.gz`).
+These take 6 MB. torchvision, scikit-image, scikit-learn, OpenCV, pandas, matplotlib, tqdm, filelock, pytest and hypothesis
+must be there too. Where 64 MiB can be brought at a time, ISIC-2017 at 256 pixels fits into one (28 MB); CIFAR-10 needs
+three (`split -b 60M cifar-10-python.tar.gz`).
 """
 
 from __future__ import annotations
