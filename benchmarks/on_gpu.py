@@ -21,8 +21,8 @@ A machine that reaches no package index and has PyTorch needs wheels beside it. 
     pip wheel --no-deps -w wheels antlr4-python3-runtime==4.9.3
     there: pip install --no-index --no-deps --target site wheels/*.whl; export PYTHONPATH=$PWD/site
 
-These take 6 MB. torchvision, scikit-image, scikit-learn, OpenCV, pandas, matplotlib, tqdm, filelock, pytest and hypothesis
-must be there too. Where 64 MiB can be brought at a time, ISIC-2017 at 256 pixels fits into one (28 MB); CIFAR-10 needs
+These take 6 MB. torchvision, scikit-image, scikit-learn, OpenCV, pandas, matplotlib, tqdm, filelock, pytest and
+hypothesis must be there too. Where 64 MiB can be brought at a time, ISIC-2017 at 256 pixels fits into one (28 MB); CIFAR-10 needs
 three (`split -b 60M cifar-10-python.tar.gz`).
 """
 
