@@ -22,8 +22,8 @@ A machine that reaches no package index and has PyTorch needs wheels beside it. 
     there: pip install --no-index --no-deps --target site wheels/*.whl; export PYTHONPATH=$PWD/site
 
 These take 6 MB. torchvision, scikit-image, scikit-learn, OpenCV, pandas, matplotlib, tqdm, filelock, pytest and
-hypothesis must be there too. Where 64 MiB can be brought at a time, ISIC-2017 at 256 pixels fits into one (28 MB); CIFAR-10 needs
-three (`split -b 60M cifar-10-python.tar.gz`).
+hypothesis must be there too. Where 64 MiB can be brought at a time, ISIC-2017 at 256 pixels fits into one (28 MB);
+CIFAR-10 needs three (`split -b 60M cifar-10-python.tar.gz`).
 """
 
 from __future__ import annotations
