@@ -85,11 +85,11 @@ def test_its_trainings_are_understood(on_gpu: ModuleType, tmp_path: Path, dry: b
     assert len(tests) >= 4
 
 
-def test_the_first_command_of_each_part_runs_tiny_on_a_cpu(on_gpu: ModuleType, tmp_path: Path) -> None:
+def test_a_benchmark_and_a_training_run_tiny_on_a_cpu(on_gpu: ModuleType, tmp_path: Path) -> None:
     session = on_gpu.Session(tmp_path / "out", tmp_path / "work", minutes=20)
     for part in on_gpu.parts(session, None, dry=True):
-        if part.name in ("benchmarks", "CIFAR-10", "ISIC-2017"):
+        if part.name in ("benchmarks", "CIFAR-10"):
             session.do(replace(part, commands=dict([*part.commands.items()][:1]), share=1.0))
     assert session.finish() == 0
     runs = zipfile.ZipFile(tmp_path / "out/runs.zip").namelist()
-    assert {name.split("/")[0] for name in runs if name.endswith("summary.json")} == {"classification", "segmentation"}
+    assert [name.rpartition("/")[2] for name in sorted(runs) if "summary" in name] == ["summary.json"]
