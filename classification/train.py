@@ -37,7 +37,7 @@ Settings (SETTING=VALUE; command line over preset over default):
   folds=5 [fold=K]                      a run for each fold (or one), which predicts the samples it has not seen
   data.exclude_file data.weights_file   samples to leave out, one a line; CSV of item,weight
   seed=N | [N,M,...]  runs_per_device   several seeds, so many of them at once
-  epochs batch_size precision compile channels_last device workers run_root run_dir
+  epochs batch_size precision compile channels_last graph device workers run_root run_dir
   logger=tensorboard | wandb | mlflow | trackio   or a list of them
 
 The run directory follows from the settings. The same command on it resumes a run that was stopped and leaves a finished

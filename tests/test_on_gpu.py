@@ -6,6 +6,7 @@ import importlib.util
 import json
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -82,3 +83,13 @@ def test_its_trainings_are_understood(on_gpu: ModuleType, tmp_path: Path, dry: b
     tests = [word for command in parts["tests"].commands.values() for word in command if word.startswith("tests")]
     assert all((SCRIPT.parents[1] / file).is_file() for file in files + tests)
     assert len(tests) >= 4
+
+
+def test_a_benchmark_and_a_training_run_tiny_on_a_cpu(on_gpu: ModuleType, tmp_path: Path) -> None:
+    session = on_gpu.Session(tmp_path / "out", tmp_path / "work", minutes=20)
+    for part in on_gpu.parts(session, None, dry=True):
+        if part.name in ("benchmarks", "CIFAR-10"):
+            session.do(replace(part, commands=dict([*part.commands.items()][:1]), share=1.0))
+    assert session.finish() == 0
+    runs = zipfile.ZipFile(tmp_path / "out/runs.zip").namelist()
+    assert [name.rpartition("/")[2] for name in sorted(runs) if "summary" in name] == ["summary.json"]

@@ -80,6 +80,11 @@ def test_importing_the_package_is_light() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
+def test_classification_trains_without_monai_and_nibabel() -> None:
+    code = "import classification.experiment, sys; assert not set(sys.modules) & {'monai', 'nibabel'}"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
 @pytest.mark.parametrize("command", SCRIPTS)
 def test_ctrl_c_while_a_library_is_imported_is_one_line(command: str, tmp_path: Path) -> None:
     """The library swallows the exception, as extensions do in the middle of their start."""

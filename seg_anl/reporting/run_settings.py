@@ -15,7 +15,7 @@ from .names import data_place, number
 # fmt: off
 # Where, how fast, and what is kept: none of it decides a run's numbers. Seeds are what averages run over.
 _IGNORED = {
-    "seed", "noise.seed", "noise.file", "run_root", "run_dir", "device", "workers", "progress", "compile",
+    "seed", "noise.seed", "noise.file", "run_root", "run_dir", "device", "workers", "progress", "compile", "graph",
     "channels_last", "checkpoint_every", "record", "record_every", "evaluation.train_every", "evaluation.batch_size",
     "data.root", "data.file", "data.download", "published_model", "test_folder",
 }

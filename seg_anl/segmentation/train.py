@@ -36,7 +36,7 @@ Settings (SETTING=VALUE; command line over preset over default):
   data.soft=DIR | data.raters=[DIR,...] class probabilities (seg-anl-prep raters --by mean) in place of the masks; masks
                                         of several raters, one of which is drawn for each image in each epoch
   method=plain | co_teaching | adele    method.forget_rate, method.unit, method.slowdown, method.confidence, ...
-  seed=N | [N,M,...] epochs batch_size precision compile channels_last device workers run_root run_dir
+  seed=N | [N,M,...] epochs batch_size precision compile channels_last graph device workers run_root run_dir
   logger=tensorboard | wandb | mlflow | trackio   or a list of them
 
 data=folder finds: images/ and masks/ below data.root (or images/train, images/test and masks/...; train/images, ...;

@@ -32,6 +32,7 @@ from seg_anl.losses import build_loss
 
 ROOT = Path(__file__).parents[2]
 OPTIM = OptimSettings("sgd", lr=0.01, schedule="cosine", clip_norm=5.0, l1=5e-5)
+TOLERANCE = {"fp32": 0.03, "bf16": 0.03, "fp16": 0.15}  # fp16 leaves out its first steps until its scale fits
 STEPS, BATCH, LAST = 8, 16, 10
 SIZES = [BATCH] * (STEPS - 1) + [LAST]
 
@@ -100,7 +101,7 @@ def test_losses_are_those_of_single_precision_on_the_cpu(tmp_path: Path, name: s
     torch.compiler.reset()
     with started(name) as process:
         one = training(tmp_path / "found", process.device, watched=not settings.graph)
-        assert fitted(one, settings, process.device) == pytest.approx(expected, rel=0.03)
+        assert fitted(one, settings, process.device) == pytest.approx(expected, rel=TOLERANCE[precision])
 
 
 @pytest.mark.parametrize("name", ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
@@ -111,8 +112,7 @@ def test_a_checkpoint_resumes_and_holds_no_device(tmp_path: Path, name: str) -> 
         fitted(training(tmp_path / "cut", process.device), replace(settings, epochs=2), process.device)
         one = training(tmp_path / "cut", process.device)
         resumed = fitted(one, settings, process.device)
-    assert resumed[0] == pytest.approx(whole[0], rel=1e-3)
-    assert resumed[2:] != resumed[:2]
+    assert resumed == pytest.approx(whole, rel=0.01)
     saved = read_checkpoint(one.run.last, torch.device("cpu"))["model"]
     for key, value in one.model.state_dict().items():
         assert torch.equal(saved[key], value.cpu())
@@ -130,7 +130,8 @@ def test_runs_side_by_side_are_runs_alone(tmp_path: Path, precision: str) -> Non
         for seed, rows in zip((1, 2), outcomes, strict=True):
             alone = fitted(training(tmp_path / f"alone{seed}", process.device, seed), settings, process.device)
             assert isinstance(rows, list)
-            assert [row.values["loss"] for row in rows if row.split == "train"] == pytest.approx(alone, rel=0.03)
+            found = [row.values["loss"] for row in rows if row.split == "train"]
+            assert found == pytest.approx(alone, rel=TOLERANCE[precision])
 
 
 NCCL = """

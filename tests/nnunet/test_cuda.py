@@ -59,7 +59,7 @@ def test_steps_are_those_of_the_cpu(make: Callable[..., Any], name: str, compile
     torch.compiler.reset()
     trainer = make(name, "cuda", compiled=compiled)
     assert trainer.grad_scaler is not None
-    assert losses(trainer) == pytest.approx(losses(make(name, "cpu")), rel=0.05)
+    assert losses(trainer) == pytest.approx(losses(make(name, "cpu")), rel=0.1)
 
 
 @pytest.mark.cuda
@@ -70,4 +70,4 @@ def test_a_checkpoint_goes_on_with_nu(make: Callable[..., Any], tmp_path: Path) 
     other = make("nnUNetTrainerTLoss", "cuda")
     other.load_checkpoint(path)
     assert other.robust_loss.log_nu.item() == trainer.robust_loss.log_nu.item() != 1
-    assert losses(other) == pytest.approx(losses(trainer), rel=0.05)
+    assert losses(other) == pytest.approx(losses(trainer), rel=0.1)
