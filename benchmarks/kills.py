@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import random
 import shutil
 import tempfile
@@ -179,7 +180,12 @@ def written(folder: Path) -> dict[str, str]:
 
 
 def content(path: Path) -> bytes:
-    """The bytes of a file; of an archive those of its parts, as torch names its folder by the file that is written."""
+    """The bytes of a file; of an archive those of its parts, as torch names its folder by the file that is written.
+
+    A run lists its resumptions in environment.json, which are left out.
+    """
+    if path.name == "environment.json":
+        return json.dumps({**json.loads(path.read_text()), "resumed": None}).encode()
     if not zipfile.is_zipfile(path):
         return path.read_bytes()
     with zipfile.ZipFile(path) as archive:
