@@ -31,7 +31,7 @@ from .hostile.process import KILLED, import_commands, run
 
 FOLDER = "new"  # where every kind writes
 CLASSIFY = [word for word in base.CLASSIFY_NEW if not word.startswith("epochs=")]
-MASKS = ["seg-anl-noise", "masks", "set/masks", FOLDER, "--alpha", "1", "--preview"]
+MASKS = ["seg-anl-noise", "masks", "set/masks", FOLDER, "--alpha", "1", "--beta", "0.5", "--preview"]
 
 TRAININGS = {
     "segmentation": [*base.TRAIN_NEW, "epochs=2", "record=[masks,predictions,dynamics]"],
@@ -51,7 +51,7 @@ OTHERS = {
     "preparation": ["seg-anl-prep", "nnunet", "set", FOLDER, "--id", "1", "--name", "X", "--overwrite"],
     "prediction": ["seg-anl-predict", "seg", "photos", FOLDER, "--device", "cpu", "--overwrite", "--overlay"],
     "audit of masks": ["seg-anl-audit", "masks", "predictions", FOLDER, "--masks", "set/masks"],
-    "mended masks": ["seg-anl-audit", "apply", "audit", FOLDER, "--drop"],
+    "mended masks": ["seg-anl-audit", "apply", "audit", FOLDER, "--drop", "--decisions", "decisions.json"],
     "report": ["seg-anl-report", "cls", "seg", "--out", FOLDER],
     "export": ["seg-anl-export", "seg", f"{FOLDER}/seg.pt", "--format", "torchscript"],
 }
