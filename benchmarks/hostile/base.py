@@ -13,7 +13,7 @@ TINY = ["epochs=1", "data.limit=100", "batch_size=50", "noise.rate=0.4"]
 
 TRAIN = ["seg-anl-train", *SMALL, *QUIET, "run_dir=seg"]
 TRAIN_NEW = [*TRAIN, "run_dir=new"]
-TRAIN_ON_FOLDER = [*TRAIN, "data=folder", "data.root=set", "run_dir=new"]
+TRAIN_ON_FOLDER = [*TRAIN, "data=folder", "data.root=set", "data.limit=null", "run_dir=new"]
 CLASSIFY = ["seg-anl-classify", *TINY, *QUIET, "run_dir=cls"]
 CLASSIFY_NEW = [*CLASSIFY, "run_dir=new"]
 PREDICT = ["seg-anl-predict", "seg", "photos", "out", "--device", "cpu", "--overwrite"]
