@@ -3,7 +3,7 @@
 Each kind of run is made twice without interruption: what differs between these two (times, versions of the machine) is
 not compared. Then it is started and killed (SIGKILL, with all its processes) at a moment drawn from how long it takes,
 in one case of three a second time while it carries on, and started until it ends. Every file has to be the same byte by
-byte; of archives and checkpoints every part. What killed processes left half-written has to be gone.
+byte; of archives every part, of checkpoints every value. What killed processes left half-written has to be gone.
 
 Example:
     python -m benchmarks.kills --kills 200 --table kills.md
@@ -21,7 +21,7 @@ import tempfile
 import zipfile
 from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -182,8 +182,11 @@ def written(folder: Path) -> dict[str, str]:
 def content(path: Path) -> bytes:
     """The bytes of a file; of an archive those of its parts, as torch names its folder by the file that is written.
 
-    A run lists its resumptions in environment.json, which are left out.
+    Of a checkpoint its values, as a pickle says also which of them were one object. A run lists its resumptions in
+    environment.json, which are left out.
     """
+    if path.parent.name == "checkpoints":
+        return values(torch.load(path, weights_only=True))
     if path.name == "environment.json":
         return json.dumps({**json.loads(path.read_text()), "resumed": None}).encode()
     if not zipfile.is_zipfile(path):
@@ -191,6 +194,20 @@ def content(path: Path) -> bytes:
     with zipfile.ZipFile(path) as archive:
         parts = {name.partition("/")[2] or name: archive.read(name) for name in archive.namelist()}
     return b"".join(name.encode() + value for name, value in sorted(parts.items()))
+
+
+def values(state: Any) -> bytes:
+    """All numbers and texts of nested dicts and lists, with their kinds."""
+    if isinstance(state, dict):
+        return b"{%b}" % b",".join(values(key) + values(state[key]) for key in state)
+    if isinstance(state, (list, tuple)):
+        return b"[%b]" % b",".join(map(values, state))
+    if isinstance(state, torch.Tensor):
+        return (
+            f"{state.dtype} {tuple(state.shape)}".encode()
+            + state.contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+        )
+    return f"{type(state)} {state!r}".encode()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from PIL import Image
 
 QUIET = ["device=cpu", "progress=false"]
 SMALL = ["data.size=32", "data.limit=8", "epochs=1", "batch_size=4", "model.base_filters=4", "model.max_filters=8"]
-TINY = ["epochs=1", "data.limit=100", "batch_size=50", "noise.rate=0.4"]
+TINY = ["epochs=1", "data.limit=100", "batch_size=50", "noise.rate=0.4", "noise.counts=iid"]
 
 TRAIN = ["seg-anl-train", *SMALL, *QUIET, "run_dir=seg"]
 TRAIN_NEW = [*TRAIN, "run_dir=new"]
