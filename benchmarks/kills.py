@@ -3,7 +3,7 @@
 Each kind of run is made twice without interruption: what differs between these two (times, versions of the machine) is
 not compared. Then it is started and killed (SIGKILL, with all its processes) at a moment drawn from how long it takes,
 in one case of three a second time while it carries on, and started until it ends. Every file has to be the same byte by
-byte; of archives and checkpoints every part. What killed processes left half-written has to be gone.
+byte; of archives every part, of checkpoints every value. What killed processes left half-written has to be gone.
 
 Example:
     python -m benchmarks.kills --kills 200 --table kills.md
@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import random
 import shutil
 import tempfile
 import zipfile
 from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -30,7 +31,7 @@ from .hostile.process import KILLED, import_commands, run
 
 FOLDER = "new"  # where every kind writes
 CLASSIFY = [word for word in base.CLASSIFY_NEW if not word.startswith("epochs=")]
-MASKS = ["seg-anl-noise", "masks", "set/masks", FOLDER, "--alpha", "1", "--preview"]
+MASKS = ["seg-anl-noise", "masks", "set/masks", FOLDER, "--alpha", "1", "--beta", "0.5", "--preview"]
 
 TRAININGS = {
     "segmentation": [*base.TRAIN_NEW, "epochs=2", "record=[masks,predictions,dynamics]"],
@@ -50,7 +51,7 @@ OTHERS = {
     "preparation": ["seg-anl-prep", "nnunet", "set", FOLDER, "--id", "1", "--name", "X", "--overwrite"],
     "prediction": ["seg-anl-predict", "seg", "photos", FOLDER, "--device", "cpu", "--overwrite", "--overlay"],
     "audit of masks": ["seg-anl-audit", "masks", "predictions", FOLDER, "--masks", "set/masks"],
-    "mended masks": ["seg-anl-audit", "apply", "audit", FOLDER, "--drop"],
+    "mended masks": ["seg-anl-audit", "apply", "audit", FOLDER, "--drop", "--decisions", "decisions.json"],
     "report": ["seg-anl-report", "cls", "seg", "--out", FOLDER],
     "export": ["seg-anl-export", "seg", f"{FOLDER}/seg.pt", "--format", "torchscript"],
 }
@@ -179,12 +180,34 @@ def written(folder: Path) -> dict[str, str]:
 
 
 def content(path: Path) -> bytes:
-    """The bytes of a file; of an archive those of its parts, as torch names its folder by the file that is written."""
+    """The bytes of a file; of an archive those of its parts, as torch names its folder by the file that is written.
+
+    Of a checkpoint its values, as a pickle says also which of them were one object. A run lists its resumptions in
+    environment.json, which are left out.
+    """
+    if path.parent.name == "checkpoints":
+        return values(torch.load(path, weights_only=True))
+    if path.name == "environment.json":
+        return json.dumps({**json.loads(path.read_text()), "resumed": None}).encode()
     if not zipfile.is_zipfile(path):
         return path.read_bytes()
     with zipfile.ZipFile(path) as archive:
         parts = {name.partition("/")[2] or name: archive.read(name) for name in archive.namelist()}
     return b"".join(name.encode() + value for name, value in sorted(parts.items()))
+
+
+def values(state: Any) -> bytes:
+    """All numbers and texts of nested dicts and lists, with their kinds."""
+    if isinstance(state, dict):
+        return b"{%b}" % b",".join(values(key) + values(state[key]) for key in state)
+    if isinstance(state, (list, tuple)):
+        return b"[%b]" % b",".join(map(values, state))
+    if isinstance(state, torch.Tensor):
+        return (
+            f"{state.dtype} {tuple(state.shape)}".encode()
+            + state.contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+        )
+    return f"{type(state)} {state!r}".encode()
 
 
 if __name__ == "__main__":

@@ -104,6 +104,8 @@ def run_mask_noise(
     ids = [item_id(path, source) for path in paths]
     plan = plan_noise(ids, alpha=settings.alpha, kinds=settings.kinds, seed=settings.seed, mode=settings.mode)
     tasks = [_Task(p, target / p.relative_to(source), item, settings) for p, item in zip(paths, plan, strict=True)]
+    for place in {target, folder}:
+        remove_partial(place)
     run = _Run(target, folder / JOURNAL, folder / MANIFEST, tasks, _identity(settings, ids))
     finished = _finished(run, overwrite=overwrite)
     if len(finished) == len(ids) and run.manifest.is_file() and not run.journal.exists():
@@ -209,8 +211,6 @@ def _earlier_run(run: _Run) -> tuple[dict[str, Any] | None, dict[str, NoiseRecor
 def _do(run: _Run, finished: dict[str, NoiseRecord], workers: int) -> list[str]:
     """Do what is not finished, adding each record to journal and ``finished``; returns what went wrong with masks."""
     tasks = [task for task in run.tasks if task.plan.item not in finished]
-    for folder in {run.target, run.journal.parent}:
-        remove_partial(folder)
     for folder in {task.target.parent for task in tasks}:
         make_directory(folder)
     with written_aside(run.journal) as aside:

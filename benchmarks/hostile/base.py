@@ -9,23 +9,25 @@ from PIL import Image
 
 QUIET = ["device=cpu", "progress=false"]
 SMALL = ["data.size=32", "data.limit=8", "epochs=1", "batch_size=4", "model.base_filters=4", "model.max_filters=8"]
-TINY = ["epochs=1", "data.limit=100", "batch_size=50", "noise.rate=0.4"]
+TINY = ["epochs=1", "data.limit=100", "batch_size=50", "noise.rate=0.4", "noise.counts=iid"]
 
 TRAIN = ["seg-anl-train", *SMALL, *QUIET, "run_dir=seg"]
 TRAIN_NEW = [*TRAIN, "run_dir=new"]
-TRAIN_ON_FOLDER = [*TRAIN, "data=folder", "data.root=set", "run_dir=new"]
+TRAIN_ON_FOLDER = [*TRAIN, "data=folder", "data.root=set", "data.limit=null", "run_dir=new"]
 CLASSIFY = ["seg-anl-classify", *TINY, *QUIET, "run_dir=cls"]
 CLASSIFY_NEW = [*CLASSIFY, "run_dir=new"]
 PREDICT = ["seg-anl-predict", "seg", "photos", "out", "--device", "cpu", "--overwrite"]
-NOISE_MASKS = ["seg-anl-noise", "masks", "set/masks", "out"]
+NOISE_MASKS = ["seg-anl-noise", "masks", "set/masks", "out", "--alpha", "1", "--beta", "0.5"]
 NOISE_LABELS = ["seg-anl-noise", "labels", "labels.npy", "out", "--kind", "symmetric", "--rate", "0.4"]
 PREP = ["seg-anl-prep", "nnunet", "set", "out", "--id", "1", "--name", "X"]
 REPORT = ["seg-anl-report", "cls", "seg", "--out", "report"]
 PLAN = ["seg-anl-nnunet", "plan", "501", "--patch-size", "64", "64"]
 AUDIT = ["seg-anl-audit", "masks", "predictions", "audit", "--masks", "set/masks"]
-APPLY = ["seg-anl-audit", "apply", "audit", "mended", "--drop"]
+APPLY = ["seg-anl-audit", "apply", "audit", "mended", "--drop", "--decisions", "decisions.json"]
 EXPORT = ["seg-anl-export", "seg", "exported.pt", "--format", "torchscript"]
 
+SOUND = [TRAIN_ON_FOLDER, PREDICT, NOISE_MASKS, NOISE_LABELS, PREP, REPORT, AUDIT, APPLY, EXPORT]
+"""What has to succeed on inputs that nobody has touched; else its cases would be refused for another reason."""
 SUMMARY = "cls/summary.json"  # without it CLASSIFY resumes
 
 
@@ -42,4 +44,5 @@ def make_inputs(folder: Path) -> None:
         Image.fromarray(noise).save(folder / f"set/images/m{number}.png")
         for place in ("set/masks", "predictions"):
             Image.fromarray(disc.astype(np.uint8) * 255).save(folder / f"{place}/m{number}.png")
+    (folder / "decisions.json").write_text('{"m1": "wrong"}')
     np.save(folder / "labels.npy", generator.integers(0, 5, 500))

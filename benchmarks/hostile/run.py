@@ -61,6 +61,7 @@ def run_all(cases: list[Case], keep: Path | None) -> dict[str, Counter[str]]:
     with tempfile.TemporaryDirectory() as scratch:
         origin = Path(scratch) / "base"
         _make_base(origin)
+        _check_base(origin, Path(scratch) / "sound")
         for number, case in enumerate(cases):
             folder = Path(scratch) / f"{number}"
             shutil.copytree(origin, folder)
@@ -96,6 +97,15 @@ def _make_base(folder: Path) -> None:
         ended = run(Case("base", words[0], words), folder)
         if ended.status != 0:
             raise SystemExit(ended.output)
+
+
+def _check_base(origin: Path, folder: Path) -> None:
+    for words in base.SOUND:
+        shutil.copytree(origin, folder)
+        ended = run(Case("base", words[0], words), folder)
+        if ended.status != 0:
+            raise SystemExit(f"{' '.join(words)}: {ended.output}")
+        shutil.rmtree(folder)
 
 
 def _print_fault(wrong: str, case: Case, ended: Ended) -> None:

@@ -271,6 +271,11 @@ def _check_shapes(logits: Tensor, target: Tensor, sigmoid: bool) -> None:
             "pass activation='sigmoid', or logits of two classes"
         )
     accepted = {(batch, classes, *spatial)}
+    if tuple(target.shape) == (batch, classes + 1, *spatial):
+        raise ValueError(
+            f"target of shape {tuple(target.shape)} does not fit input of shape {tuple(logits.shape)}: where its last "
+            f"channel marks what to ignore, give labels, target.argmax(1), and ignore_index={classes}"
+        )
     if not sigmoid or classes == 1:
         accepted |= {(batch, *spatial), (batch, 1, *spatial)}
     check_fit("target", target, logits, accepted)

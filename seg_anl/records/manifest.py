@@ -46,7 +46,7 @@ class NoiseRecord:
 def array_digest(array: NDArray[Any]) -> str:
     """SHA-256 over an array's dtype, shape and values in C order; independent of file format and compression."""
     digest = hashlib.sha256(f"{array.dtype.str} {array.shape} ".encode())
-    digest.update(memoryview(np.ascontiguousarray(array)))
+    digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 

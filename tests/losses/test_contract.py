@@ -258,6 +258,11 @@ def test_shapes_that_do_not_fit_are_both_named(logits_shape: tuple[int, ...], ta
     assert str(target_shape) in str(caught.value)
 
 
+def test_a_channel_for_what_is_ignored_is_refused_with_the_remedy() -> None:
+    with pytest.raises(ValueError, match=r"give labels, target\.argmax\(1\), and ignore_index=3"):
+        build_loss("anl_ce")(torch.zeros(2, 3, 4, 4), torch.zeros(2, 4, 4, 4))
+
+
 @pytest.mark.parametrize("shape", [(3,), (1, 2, 3, 4, 5, 6)])
 def test_too_few_or_too_many_dimensions(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="zero to three spatial dimensions"):
