@@ -305,7 +305,9 @@ def _class_attribute(classes: list[tuple[str, ast.ClassDef]], name: str) -> Any:
 @cache
 def _names(module: str) -> dict[str, Any]:
     """What defaults and annotations in ``module`` may refer to: types, ranges, constants, and what is made of them."""
-    names: dict[str, Any] = {"__builtins__": {kind.__name__: kind for kind in (bool, int, float, str, list, tuple)}}
+    builtins = {kind.__name__: kind for kind in (bool, int, float, str, list, tuple)}
+    # From Python 3.13 on a TypeVar with a bound imports typing by it.
+    names: dict[str, Any] = {"__builtins__": {**builtins, "__import__": __import__}}
     for node in _tree(module).body:
         if isinstance(node, ast.Import) and any(alias.name == "math" for alias in node.names):
             names["math"] = math

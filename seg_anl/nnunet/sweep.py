@@ -233,7 +233,13 @@ def _by_submitit(made: Sequence[Training], settings: dict[str, Any], launcher: s
             jobs = {executor.submit(training): training for training in made}
     except (RuntimeError, submitit.core.utils.FailedJobError) as error:
         raise UserError(f"--launcher {launcher}: {_first_line(error)}") from error
-    for job in submitit.helpers.as_completed(list(jobs), poll_frequency=2):
+    return _ended(jobs)
+
+
+def _ended(jobs: Mapping[Any, Training]) -> Iterator[Outcome]:
+    from submitit.helpers import as_completed
+
+    for job in as_completed(list(jobs), poll_frequency=2):
         try:
             yield jobs[job], job.result()
         except Exception as error:  # a lost job, or what was raised in it; the others go on

@@ -1,6 +1,7 @@
 """``seg-anl-nnunet sweep``: real trainings of nnU-Net, here, by submitit and on Ray."""
 
 import os
+import shlex
 import signal
 import subprocess
 import time
@@ -100,16 +101,44 @@ def test_one_of_two_folds_is_killed_and_goes_on_under_submitit(isic: NNUNet, tmp
     assert (tmp_path / "Dataset501_ISIC" / model / "fold_0" / "validation" / "summary.json").is_file()
 
 
-@pytest.mark.slow
-def test_what_breaks_on_ray_is_told_with_its_last_line(isic: NNUNet, tmp_path: Path):
-    pytest.importorskip("ray")
+@pytest.fixture
+def two(isic: NNUNet, tmp_path: Path) -> list[Training]:
+    """One that ends well at once, and one that nnU-Net cannot train."""
 
     def training(name: str, *arguments: str) -> Training:
         return Training(name, arguments, isic.variables, tmp_path / name, tmp_path / f"{name}.log", str(tmp_path))
 
-    both = [training("helps", "-h"), training("broken", "999", "2d", "0", "-device", "cpu")]
-    outcomes = {made.name: reason for made, reason in launch(both, "ray", ["ray.remote.num_cpus=0.5"])}
+    return [training("helps", "-h"), training("broken", "999", "2d", "0", "-device", "cpu")]
+
+
+def test_what_slurm_is_given_trains(two: list[Training], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A program in place of sbatch; its script is then run as Slurm would, once for each job of the array."""
+    pytest.importorskip("submitit")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("sbatch", "srun", "sacct"):
+        (programs / name).write_text("#!/bin/sh\necho Submitted batch job 7\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    outcomes = launch(two, "submitit_slurm", ["timeout_min=30", "partition=gpu", "additional_parameters.nice=5"])
+    (script,) = (tmp_path / ".submitit").glob("*/*_submission.sh")
+    for option in ("--requeue", "--nice=5", "--gpus-per-node=1", "--time=30", "--partition=gpu", "--array=0-1%2"):
+        assert f"#SBATCH {option}\n" in script.read_text()
+    (command,) = (shlex.split(line) for line in script.read_text().splitlines() if line.startswith("srun"))
+    slurm = {"SLURM_JOB_NUM_NODES": "1", "SLURM_NODEID": "0", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+    slurm |= {"SLURM_JOB_ID": "8", "SLURM_ARRAY_JOB_ID": "7", "SLURM_NTASKS": "1", "SUBMITIT_EXECUTOR": "slurm"}
+    for number in range(2):
+        environment = {**os.environ, **slurm, "SLURM_ARRAY_TASK_ID": str(number)}
+        subprocess.run(command[command.index("-u") - 1 :], cwd="/", env=environment, check=True, timeout=300)
+    reasons = {training.name: reason for training, reason in outcomes}
+    assert reasons["helps"] == ""
+    assert reasons["broken"].startswith("exit status 1: ")
+
+
+@pytest.mark.slow
+def test_what_breaks_on_ray_is_told_with_its_last_line(two: list[Training], tmp_path: Path):
+    pytest.importorskip("ray")
+    outcomes = {made.name: reason for made, reason in launch(two, "ray", ["ray.remote.num_cpus=0.5"])}
     assert outcomes["helps"] == ""
     assert outcomes["broken"].startswith("exit status 1: ")
-    assert "999" in outcomes["broken"]
     assert "usage:" in (tmp_path / "helps.log").read_text()
