@@ -28,6 +28,8 @@ API = re.compile(r"^<!-- api: ([\w.]+) ([\w ]+) -->$", re.MULTILINE)
 CURVE = re.compile(r"^<!-- curve: (\w+) -->$", re.MULTILINE)
 LINK = re.compile(r"\]\((?!\w+:|#)([^)\s#]+)((?:#[^)\s]*)?)\)")
 TITLED = re.compile(r'^```(\w+) title="([^"\n]+)"$', re.MULTILINE)
+SIGNATURE_LINES = re.compile(r"<dl>\s*(?:<dd>.*</dd>\s*)+</dl>(?=\s*<span class=\"sig-paren\">)")
+NAME = 'aria-label="Pages below"'
 NAMED_OPERATOR = re.compile(r"<mi>(log|exp|max|min)</mi>")
 GENERATED = "generated"
 RESULTS = "results"
@@ -41,7 +43,7 @@ def connect(app: Any, docs: Path, navigation: Mapping[str, Sequence[str]]) -> No
     app.connect("source-read", partial(_on_source, docs=docs, navigation=navigation))
     app.connect("autodoc-process-signature", _loss_signature)
     app.connect("autodoc-process-docstring", _loss_docstring)
-    app.connect("build-finished", lambda app, failed: None if failed else copy_reports(docs, Path(app.outdir)))
+    app.connect("build-finished", lambda app, failed: None if failed else finish(docs, Path(app.outdir)))
 
 
 def generate(docs: Path) -> None:
@@ -182,8 +184,17 @@ def results_page(study: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def copy_reports(docs: Path, site: Path) -> None:
-    """Reports are pages of their own making: they go into the site as they are."""
+def finish(docs: Path, site: Path) -> None:
+    """Mend what readers of screens cannot read in the theme's pages, and add the reports, which are pages of their own."""
+    for page in site.rglob("*.html"):
+        written = page.read_text(encoding="utf-8")
+        named = written.replace(
+            '<summary><span class="toctree-toggle"', f'<summary {NAME}><span class="toctree-toggle"'
+        )
+        # Sphinx makes a list of descriptions, without any term, of a signature's lines.
+        mended = SIGNATURE_LINES.sub(lambda match: re.sub(r"(</?)d[ld]\b", r"\1span", match.group(0)), named)
+        if mended != written:
+            page.write_text(mended, encoding="utf-8")
     for report in (docs / RESULTS).glob("*/*.html"):
         target = site / report.relative_to(docs)
         target.parent.mkdir(parents=True, exist_ok=True)
