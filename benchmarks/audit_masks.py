@@ -223,17 +223,18 @@ def loop(options: argparse.Namespace) -> None:
         for name in options.sets:
             for loss in options.losses:
                 train_again(noisy, out, name, loss, options)
-    print("| masks | loss | images | wrong | test Dice | seeds |\n|---|---|---|---|---|---|")
+    print("| masks | loss | images | wrong | test Dice | of each seed |\n|---|---|---|---|---|---|")
     for name in options.sets:
         items = [path.stem for path in masks_of(noisy, out, name).iterdir()]
         suspected = {} if name in ("noisy", "clean") else changes(out / name)
         wrong = 0 if name == "clean" else sum(truth[item]["realised"] > 0 for item in {*items} - {*suspected})
         for loss in options.losses:
-            found = (out / "runs" / f"{name}-{loss}").rglob("summary.json")
-            dice = [json.loads(path.read_text())["metrics"]["test/dice"]["last_k_mean"] for path in found]
+            found = (out / "runs" / f"{name}-{loss}").rglob("summary.json")  # of seeds 1, 2, ...
+            dice = [json.loads(path.read_text())["metrics"]["test/dice"]["last_k_mean"] for path in sorted(found)]
             if dice:
                 spread = f" ± {np.std(dice, ddof=1):.4f}" if len(dice) > 1 else ""
-                print(f"| {name} | {loss} | {len(items)} | {wrong} | {np.mean(dice):.4f}{spread} | {len(dice)} |")
+                each = ", ".join(f"{value:.3f}" for value in dice)
+                print(f"| {name} | {loss} | {len(items)} | {wrong} | {np.mean(dice):.4f}{spread} | {each} |")
 
 
 def masks_of(noisy: Path, out: Path, name: str) -> Path:
