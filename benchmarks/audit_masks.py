@@ -304,12 +304,12 @@ def volumes(options: argparse.Namespace) -> None:
                 labels[far < radius] = label
             np.save(masks / f"{case:04d}.npy", labels)
         source = open_source(predictions, masks, None, None)
-        start = time.perf_counter()
+        start = used()
         score_cases(source, out, None, options.workers)
         say_speed(f"{options.cases} volumes, {options.workers} workers", options.cases, start)
         from cleanlab.segmentation.rank import get_label_quality_scores
 
-        start, names = time.perf_counter(), [f"{case:04d}" for case in range(min(options.cleanlab, options.cases))]
+        start, names = used(), [f"{case:04d}" for case in range(min(options.cleanlab, options.cases))]
         soft = np.stack([np.load(predictions / f"{name}.npz")["probabilities"].astype(np.float32) for name in names])
         labels = np.stack([np.load(masks / f"{name}.npy").astype(np.int64) for name in names])
         flat = soft.reshape(len(soft), soft.shape[1], 96 * 96, 64)  # it takes images alone
@@ -317,10 +317,16 @@ def volumes(options: argparse.Namespace) -> None:
         say_speed(f"{len(names)} volumes, cleanlab, all in memory", len(names), start)
 
 
-def say_speed(what: str, count: int, start: float) -> None:
-    seconds = time.perf_counter() - start
+def used() -> tuple[float, float]:
+    """Seconds on the clock, and of all processors by this process and its children."""
+    usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return time.perf_counter(), sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def say_speed(what: str, count: int, start: tuple[float, float]) -> None:
+    clock, busy = (count / (now - before) for now, before in zip(used(), start, strict=True))
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
-    print(f"{what}: {count / seconds:.2f} cases/s, at most {peak:.0f} MiB a process", flush=True)
+    print(f"{what}: {clock:.2f} cases/s, {busy:.2f} a CPU second, at most {peak:.0f} MiB a process", flush=True)
 
 
 def predict(run: Path, images: Path, items: list[str], out: Path) -> None:
