@@ -223,17 +223,18 @@ def loop(options: argparse.Namespace) -> None:
         for name in options.sets:
             for loss in options.losses:
                 train_again(noisy, out, name, loss, options)
-    print("| masks | loss | images | wrong | test Dice | seeds |\n|---|---|---|---|---|---|")
+    print("| masks | loss | images | wrong | test Dice | of each seed |\n|---|---|---|---|---|---|")
     for name in options.sets:
         items = [path.stem for path in masks_of(noisy, out, name).iterdir()]
         suspected = {} if name in ("noisy", "clean") else changes(out / name)
         wrong = 0 if name == "clean" else sum(truth[item]["realised"] > 0 for item in {*items} - {*suspected})
         for loss in options.losses:
-            found = (out / "runs" / f"{name}-{loss}").rglob("summary.json")
-            dice = [json.loads(path.read_text())["metrics"]["test/dice"]["last_k_mean"] for path in found]
+            found = (out / "runs" / f"{name}-{loss}").rglob("summary.json")  # of seeds 1, 2, ...
+            dice = [json.loads(path.read_text())["metrics"]["test/dice"]["last_k_mean"] for path in sorted(found)]
             if dice:
                 spread = f" ± {np.std(dice, ddof=1):.4f}" if len(dice) > 1 else ""
-                print(f"| {name} | {loss} | {len(items)} | {wrong} | {np.mean(dice):.4f}{spread} | {len(dice)} |")
+                each = ", ".join(f"{value:.3f}" for value in dice)
+                print(f"| {name} | {loss} | {len(items)} | {wrong} | {np.mean(dice):.4f}{spread} | {each} |")
 
 
 def masks_of(noisy: Path, out: Path, name: str) -> Path:
@@ -303,12 +304,12 @@ def volumes(options: argparse.Namespace) -> None:
                 labels[far < radius] = label
             np.save(masks / f"{case:04d}.npy", labels)
         source = open_source(predictions, masks, None, None)
-        start = time.perf_counter()
+        start = used()
         score_cases(source, out, None, options.workers)
         say_speed(f"{options.cases} volumes, {options.workers} workers", options.cases, start)
         from cleanlab.segmentation.rank import get_label_quality_scores
 
-        start, names = time.perf_counter(), [f"{case:04d}" for case in range(min(options.cleanlab, options.cases))]
+        start, names = used(), [f"{case:04d}" for case in range(min(options.cleanlab, options.cases))]
         soft = np.stack([np.load(predictions / f"{name}.npz")["probabilities"].astype(np.float32) for name in names])
         labels = np.stack([np.load(masks / f"{name}.npy").astype(np.int64) for name in names])
         flat = soft.reshape(len(soft), soft.shape[1], 96 * 96, 64)  # it takes images alone
@@ -316,10 +317,16 @@ def volumes(options: argparse.Namespace) -> None:
         say_speed(f"{len(names)} volumes, cleanlab, all in memory", len(names), start)
 
 
-def say_speed(what: str, count: int, start: float) -> None:
-    seconds = time.perf_counter() - start
+def used() -> tuple[float, float]:
+    """Seconds on the clock, and of all processors by this process and its children."""
+    usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return time.perf_counter(), sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def say_speed(what: str, count: int, start: tuple[float, float]) -> None:
+    clock, busy = (count / (now - before) for now, before in zip(used(), start, strict=True))
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
-    print(f"{what}: {count / seconds:.2f} cases/s, at most {peak:.0f} MiB a process", flush=True)
+    print(f"{what}: {clock:.2f} cases/s, {busy:.2f} a CPU second, at most {peak:.0f} MiB a process", flush=True)
 
 
 def predict(run: Path, images: Path, items: list[str], out: Path) -> None:

@@ -91,7 +91,8 @@ def remember(path: Path, runs: dict[str, list[str]]) -> None:
     for name, words in runs.items():
         finished = (path.parent / "runs" / name / SUMMARY_FILE).is_file()
         if finished and known.get(name) != words:
-            raise UserError(f"{path.parent} holds {name} with other settings ({known.get(name)}); name another --out")
+            before = " ".join(known.get(name, ["unknown"]))
+            raise UserError(f"{path.parent} holds {name} with other settings ({before}); name another --out")
     write_json(path, {**known, **runs})
 
 
