@@ -105,13 +105,16 @@ class Table:
             heads |= {"published": "published", "gap": "difference", "errors": "in standard errors", "mark": "differs"}
         return entries[[*heads]].rename(columns=heads)
 
-    def summary(self) -> pd.DataFrame:
-        """Ours under all noises as text: a row per method that was run."""
-        rows = [
-            (label, *(entries[column].ours if column in entries else "" for column in self.columns))
-            for label, entries in self.by_method().items()
-        ]
-        return pd.DataFrame(rows, columns=["ours", *map(self.column_label, self.columns)], dtype=object)
+    def summary(self, columns: Sequence[Column], *, published: bool = False) -> pd.DataFrame:
+        """Ours under several noises as text: a row per method that was run, and perhaps one of published numbers."""
+        rows = []
+        for label, entries in self.by_method(run=not published).items():
+            there = [entries.get(column) for column in columns]
+            ours = [entry.shown if entry else "" for entry in there]
+            theirs = [entry.published if entry else "" for entry in there]
+            rows += [(label, *ours)] if any(ours) else []
+            rows += [(f"{label}, published", *theirs)] if published and any(theirs) else []
+        return pd.DataFrame(rows, columns=["ours", *map(self.column_label, columns)], dtype=object)
 
 
 class Report(NamedTuple):
@@ -307,10 +310,14 @@ def _best(entries: pd.DataFrame, decimals: int, *, lower: bool) -> pd.Series:
 
 
 def _with_texts(entries: pd.DataFrame, decimals: int) -> pd.DataFrame:
-    """The entries with what all formats show: ours, published, gap (the difference) and errors (in standard errors)."""
+    """The entries with what all formats show: ours, alone and (``shown``) with its seeds and marks, published, gap (the
+    difference) and errors (in standard errors).
+    """
 
-    def texts(entry: Any) -> tuple[str, str, str, str]:
+    def texts(entry: Any) -> tuple[str, ...]:
         ours = spread_text(entry.mean, entry.std, decimals)
+        remarks = ["one seed"] * (entry.seeds == 1) + [entry.mark] * bool(entry.mark)
+        shown = f"{ours} ({', '.join(remarks)})" if ours and remarks else ours
         theirs = spread_text(entry.published_mean, entry.published_std, decimals) or "unreadable"
         if entry.difference is None:
             errors = ""
@@ -318,11 +325,14 @@ def _with_texts(entries: pd.DataFrame, decimals: int) -> pd.DataFrame:
             errors = "other protocol" if entry.departures else "one seed" if entry.seeds == 1 else "no spread"
         else:
             errors = f"{signed(entry.t, 1)} ({p_text(entry.p)})"
-        published = theirs if entry.is_published else ""
-        return Best(ours) if entry.best else ours, published, signed(entry.difference, decimals), errors
+        best = Best if entry.best else str
+        gap = signed(entry.difference, decimals)
+        return best(ours), best(shown), theirs if entry.is_published else "", gap, errors
 
-    found = [texts(entry) for entry in entries.itertuples()]
-    return entries.assign(**dict(zip(("ours", "published", "gap", "errors"), zip(*found, strict=True), strict=False)))
+    names = ["ours", "shown", "published", "gap", "errors"]
+    return entries.assign(
+        **pd.DataFrame(map(texts, entries.itertuples()), columns=names, dtype=object, index=entries.index)
+    )
 
 
 def spread_text(mean: float | None, std: float | None, decimals: int) -> str:
