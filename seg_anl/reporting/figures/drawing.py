@@ -117,7 +117,7 @@ def layout(frame: pd.DataFrame, height: float = 1.75, width: float = 0.0) -> dic
     return {"col": "column", **panels, "height": height, "aspect": width / across / height}
 
 
-def finished(grid: FacetGrid, caption: str, x: str, y: str) -> Drawing:
+def finished(grid: FacetGrid, caption: str, x: str, y: str, width: float = 0.0) -> Drawing:
     """Name panels and axes, take away panels with nothing in them, and put legend and caption around the others."""
     grid.set_titles(template="{col_name}", col_template="{col_name}", row_template="").set_ylabels(y)
     for row, axes in zip(grid.row_names, grid.axes, strict=False):
@@ -129,14 +129,12 @@ def finished(grid: FacetGrid, caption: str, x: str, y: str) -> Drawing:
         for axes in used[-1:]:
             axes.set_xlabel(x)
             axes.tick_params(labelbottom=True)
-    if legend := grid.legend:
-        legend.remove()
-        return annotate(
-            grid.figure,
-            caption,
-            {text.get_text(): h for text, h in zip(legend.texts, legend.legend_handles, strict=True)},
-        )
-    return annotate(grid.figure, caption)
+    grid.figure.set_figwidth(width or (COLUMN if grid.axes.size == 1 else PAGE))  # seaborn has added the legend's
+    legend = {}
+    if shown := grid.legend:
+        shown.remove()
+        legend = {text.get_text(): handle for text, handle in zip(shown.texts, shown.legend_handles, strict=True)}
+    return annotate(grid.figure, caption, legend)
 
 
 def annotate(drawing: Drawing, caption: str, legend: Mapping[str, Any] | None = None) -> Drawing:

@@ -56,15 +56,17 @@ def place_runs(runs: Sequence[Run], placing: Placing, *, beside: bool) -> pd.Dat
     Raises:
         UserError: where two runs of one line differ in more than the seed, or are the same run twice.
     """
-    spots = [(run, condition(run), spot) for run in runs if (spot := placing(run))]
-    several = len({place for _, place, _ in spots}) > 1 and not beside
-    texts = {}
-    for run, place, spot in spots:
-        column = place if beside else spot.column
-        row = Place((place.order, spot.row.order), "\n".join(filter(None, (place.text * several, spot.row.text))))
-        texts[run.path] = {"column": column, "row": spot.row if beside else row, "line": spot.line}
-    frame = pd.DataFrame([{"run": run, "path": run.path, **texts[run.path]} for run, *_ in spots])
-    order = {name: [place.text for place in sorted({*frame[name]})] for name in ("column", "row", "line")}
+    spots = [(run, run.path, condition(run), *spot) for run in runs if (spot := placing(run))]
+    frame = pd.DataFrame(spots, columns=["run", "path", "condition", "column", "line", "row"])
+    conditions = frame.pop("condition")
+    if beside:
+        frame["column"] = conditions
+    elif conditions.nunique() > 1:
+        frame["row"] = [
+            Place((outer.order, inner.order), "\n".join(filter(None, (outer.text, inner.text))))
+            for outer, inner in zip(conditions, frame["row"], strict=True)
+        ]
+    order = {name: [place.text for place in sorted({*frame[name]})] for name in CELL}
     frame[[*order]] = frame[[*order]].map(lambda place: place.text)
     shared = frame["column"] == EVERY.text
     if shared.any():

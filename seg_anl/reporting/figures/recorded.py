@@ -58,7 +58,7 @@ def marginal_probabilities(placed: pd.DataFrame, notes: list[str]) -> Drawing:
         axes.xaxis.set_major_locator(MaxNLocator(20, integer=True))
     seeds = seeds_text(placed, "bar", "lines")
     caption = f"Predictions: mean probability on the training set at the end; dashes: true labels. {seeds}"
-    return finished(grid, f"{conditions_text(placed)}. {caption}", "class", "share of the class (%)")
+    return finished(grid, f"{conditions_text(placed)}. {caption}", "class", "share of the class (%)", drawing.PAGE)
 
 
 def lacks_marginals(run: Run) -> str | None:
@@ -97,17 +97,13 @@ def nnce_gradients(placed: pd.DataFrame, notes: list[str]) -> Drawing:
     """Box plots of max over j != y of d NNCE / d p_j, right and wrong labels beside each other; seeds are pooled."""
     frame = _in_panels(placed, _gradients)
     mean = {"marker": "^", "markersize": 3.6, "mfc": "white", "mec": BLACK, "markeredgewidth": 0.6}
+    median = {"color": BLACK, "linewidth": 1.2}
     grid = sns.catplot(
         frame,
         kind="box",
         **{"x": "epoch", "y": "nnce", "hue": "labels", "hue_order": RIGHT_AND_WRONG, "sharex": False},
         **{"palette": ("#9ecae8", VERMILLION), "linewidth": 0.8, "gap": 0.12},  # light against dark also in gray
-        **{
-            "showfliers": False,
-            "showmeans": True,
-            "meanprops": mean,
-            "medianprops": {"color": BLACK, "linewidth": 1.2},
-        },
+        **{"showfliers": False, "showmeans": True, "meanprops": mean, "medianprops": median},
         **layout(frame, height=2.1),
     )
     boxes = frame.groupby([*PANEL, "epoch", "labels"], observed=True)["nnce"].describe()
