@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
@@ -76,22 +75,18 @@ class Table:
         several = len({one.split for one in self.columns}) > 1
         return f"{column.noise}, {column.split}" if several else column.noise
 
-    @cached_property
-    def _rows(self) -> list[Any]:
-        return list(self.entries.itertuples(index=False, name="Entry"))
-
-    def rows(self, column: Column | None = None, *, run: bool | None = None) -> list[Any]:
-        """The entries, of one column perhaps, and only those with or without runs."""
-        rows = [entry for entry in self._rows if column in (None, (entry.noise, entry.split))]
-        return [entry for entry in rows if run in (None, entry.mean is not None)]
+    def rows(self, column: Column | None = None, *, run: bool = False) -> list[Any]:
+        """The entries, of one column perhaps, and perhaps only those with runs."""
+        entries = self.entries[self.entries["mean"].notna()] if run else self.entries
+        rows = entries.itertuples(index=False, name="Entry")
+        return [entry for entry in rows if column in (None, (entry.noise, entry.split))]
 
     def by_method(self, *, run: bool = True) -> dict[str, dict[Column, Any]]:
         """Each row's entries by column; without ``run`` also of rows that have no runs."""
-        rows: dict[str, dict[Column, Any]] = {}
+        rows: dict[str, dict[Column, Any]] = {entry.label: {} for entry in self.rows(run=run)}
         for entry in self.rows():
-            rows.setdefault(entry.label, {})[Column(entry.noise, entry.split)] = entry
-        there = {entry.label for entry in self.rows(run=True)} if run else set(rows)
-        return {label: entries for label, entries in rows.items() if label in there}
+            rows.get(entry.label, {})[Column(entry.noise, entry.split)] = entry
+        return rows
 
     def texts(self, column: Column) -> pd.DataFrame:
         """One column as text: a row per method; what is published, if anything is."""

@@ -105,14 +105,16 @@ def styled() -> Iterator[None]:
         yield
 
 
-def layout(frame: pd.DataFrame, height: float = 1.75, width: float = 0.0) -> dict[str, Any]:
-    """Arguments of seaborn for a panel of each row and column, of this ``height``; one long row becomes several.
+def layout(frame: pd.DataFrame, height: float = 0.0, width: float = 0.0) -> dict[str, Any]:
+    """Arguments of seaborn for a panel of each row and column; one long row becomes several.
 
-    ``width`` is that of all panels, by default one column of the paper for a lone panel, else both.
+    ``height`` (inches) is that of a panel, ``width`` that of all beside each other: by default one column of the paper
+    for a lone panel, else both.
     """
     rows, columns = (len(frame[name].cat.categories) for name in ("row", "column"))
     across = min(columns, WIDEST) if rows == 1 else columns
     width = width or (COLUMN if rows == columns == 1 else PAGE)
+    height = height or (2.2 if rows == columns == 1 else 1.75)
     panels = {"row": "row"} if rows > 1 else {"col_wrap": across}
     return {"col": "column", **panels, "height": height, "aspect": width / across / height}
 

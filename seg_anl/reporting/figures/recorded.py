@@ -163,7 +163,7 @@ def target_probabilities(placed: pd.DataFrame, notes: list[str]) -> Drawing:
             notes.append(f"{entry.column}: no gradient density, its loss is more than a function of the softmax")
     caption = f"{conditions_text(placed)}, epoch {' or '.join(map(str, sorted(frame['epoch'].unique())))}. $p_y$: "
     caption += "probability of the given label; training samples, not augmented. The densities of right and of wrong "
-    caption += f"labels each have area 1; that of the gradient is multiplied by the mean of {NORM}."
+    caption += "labels each have area 1, that of the gradient has its mean L1 norm."
     return _curves(frame, palette, caption, "$p_y$", "density", drawstyle="steps-post")
 
 
