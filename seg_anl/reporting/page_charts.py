@@ -166,13 +166,16 @@ def forest_plot(rows: Sequence[Any]) -> Markup:
     width = labels + 4.2
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes((labels / width, 0.4 / height, 4.0 / width, 1 - 0.42 / height))
-    for y, row in enumerate(rows):
-        published = row.published_mean is not None
-        points = [("o", row.mean, row.std, y - 0.17 * published, row.color.light, row.color.light)]
-        points += [("D", row.published_mean, row.published_std, y + 0.17, INK, "none")] if published else []
-        for marker, mean, std, height_of, color, fill in points:
-            axes.hlines(height_of, mean - (std or 0.0), mean + (std or 0.0), colors=color, linewidth=1.2)
-            axes.scatter(mean, height_of, s=26, marker=marker, c=fill, edgecolors=color)
+    apart = [0.17 * (row.published_mean is not None) for row in rows]
+    ours = [(row.mean, row.std or 0.0, y - apart[y], row.color.light) for y, row in enumerate(rows)]
+    theirs = [
+        (row.published_mean, row.published_std or 0.0, y + apart[y], INK) for y, row in enumerate(rows) if apart[y]
+    ]
+    for points, marker in ((ours, "o"), (theirs, "D")):
+        if points:
+            means, stds, ys, colors = zip(*points, strict=True)
+            axes.hlines(ys, np.subtract(means, stds), np.add(means, stds), colors=colors, linewidth=1.2)
+            axes.scatter(means, ys, s=26, marker=marker, c=colors if marker == "o" else "none", edgecolors=colors)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_yticks(range(len(rows)), [" ".join(row.label.split())[:60] for row in rows])
     axes.xaxis.set_major_locator(MaxNLocator(6))
