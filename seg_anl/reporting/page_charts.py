@@ -83,13 +83,10 @@ def page_style() -> Iterator[None]:
 
 def lines_of(table: Table) -> dict[str, Series]:
     """How each row with runs is drawn in all noises of a table; rows of one color differ in their dashes."""
-    colors: list[Color] = []
-    lines = {}
-    for number, (label, row) in enumerate(table.by_method().items()):
-        color = next(iter(row.values())).color
-        lines[label] = Series(label, number, color, colors.count(color))
-        colors.append(color)
-    return lines
+    rows = table.entries[table.entries["mean"].notna()].drop_duplicates("label")
+    twins = rows.groupby("color").cumcount()
+    series = zip(rows["label"], range(len(rows)), rows["color"], twins, strict=True)
+    return {each[0]: Series(*each) for each in series}
 
 
 def curves_of(groups: pd.DataFrame, metrics: Collection[str]) -> pd.DataFrame:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any
 
 from seg_anl.records.recipes import load_recipe
 
-from .palette import Color
 from .protocols import Departure, recipe_for
 from .tables import SIGNIFICANT, Table, p_text, p_value, spread_text
 
@@ -77,33 +76,24 @@ def seeds_text(table: Table) -> str:
     return f"{few}{counts[-1]:.0f} seed{'' if counts[-1] == 1 else 's'}"
 
 
-class Ranked(NamedTuple):
-    """A row of our ranking: its place under the noises it was run with, on average, and how often it is best."""
-
-    label: str
-    color: Color
-    rank: float
-    noises: int
-    best: int
-    text: str
-
-
-def ranking(table: Table) -> list[Ranked]:
+def ranking(table: Table) -> list[Any]:
     """Our methods, the best first: by the mean of their ranks under each noise; equal numbers share a rank.
 
-    Methods that were run under fewer noises than others come after these.
+    Methods that were run under fewer noises than others come after these. Each has label, color, rank, noises (their
+    number), best (how often it is) and text (of its first number).
     """
     runs = table.entries[table.entries["mean"].notna()]
     rounded = runs["mean"].astype(float).round(table.decimals)
     ranks = rounded.groupby([runs["noise"], runs["split"]]).rank(ascending=table.metric == "loss")
-    rows = runs.assign(rank=ranks, best=runs["best"].astype(int)).groupby("label", sort=False)
-    ranked = [
-        Ranked(
-            str(label), some["color"].iloc[0], some["rank"].mean(), len(some), some["best"].sum(), some["ours"].iloc[0]
-        )
-        for label, some in rows
-    ]
-    return sorted(ranked, key=lambda row: (-row.noises, row.rank))
+    ranked = runs.assign(rank=ranks, best=runs["best"].astype(int)).groupby("label", sort=False)
+    rows = ranked.agg(
+        color=("color", "first"),
+        rank=("rank", "mean"),
+        noises=("rank", "size"),
+        best=("best", "sum"),
+        text=("ours", "first"),
+    ).reset_index()
+    return sorted(rows.itertuples(index=False), key=lambda row: (-row.noises, row.rank))
 
 
 def verdict(table: Table) -> str:
@@ -114,7 +104,7 @@ def verdict(table: Table) -> str:
     return f"{_ahead(table, ranked)} {_beside_paper(table)}".strip()
 
 
-def _ahead(table: Table, ranked: list[Ranked]) -> str:
+def _ahead(table: Table, ranked: list[Any]) -> str:
     leader = ranked[0]
     if len(ranked) == 1:
         return f"Only {leader.label} was run."

@@ -110,15 +110,11 @@ def terminal_text(report: Report) -> str:
 
 
 def _aligned(frame: pd.DataFrame) -> str:
-    rows = [[f"{cell}*" if isinstance(cell, Best) else str(cell) for cell in row] for row in frame.to_numpy()]
-    widths = [max(map(len, cells)) for cells in zip(frame.columns, *rows, strict=True)]
-    lines = [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        )
-        for row in ([*frame.columns], *rows)
-    ]
-    return "\n".join(f"  {line}".rstrip() for line in lines)
+    """The first column at the left, the others at the right."""
+    cells = [[*frame.columns], *frame.map(lambda cell: f"{cell}*" if isinstance(cell, Best) else str(cell)).to_numpy()]
+    first, *others = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    sides = [f"<{first}", *(f">{width}" for width in others)]
+    return "\n".join("  ".join(["", *map(format, row, sides)]).rstrip() for row in cells)
 
 
 def write_report(report: Report, out: Path) -> list[Path]:
@@ -156,8 +152,9 @@ def table_csv(table: Table, groups: pd.DataFrame) -> str:
 def table_latex(table: Table) -> str:
     r"""Table environments for ``\input``, with as many noises as a page holds; they need booktabs alone."""
     blocks = [table.columns[i : i + _BLOCK] for i in range(0, len(table.columns), _BLOCK)]
-    text = _rendered("table.tex", table=table, blocks=blocks)
-    return "\n".join(re.sub(r" +", " ", line).strip() for line in text.splitlines() if line.strip()) + "\n"
+    alone = len(table.columns) == 1
+    frames = [table.texts(block[0]) if alone else table.summary(block, published=True) for block in blocks]
+    return _rendered("table.tex", table=table, frames=frames)
 
 
 def page_html(report: Report) -> str:

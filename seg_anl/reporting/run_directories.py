@@ -6,13 +6,12 @@ wrong with a run is part of the result, not an error: a report over many runs mu
 
 from __future__ import annotations
 
-import csv
 import io
 import math
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -23,6 +22,7 @@ from tqdm import tqdm
 from seg_anl.records import METRICS_KEYS, SUMMARY_SCHEMA, UserError, parse_metrics
 from seg_anl.records.foreign_files import parse_json, parse_yaml
 from seg_anl.records.ranges import Count, Number, WholeNumber, complaint
+from seg_anl.records.recipes import flat
 from seg_anl.records.runs import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, SUMMARY_FILE
 
 from .archives import SUFFIX, Folder, archive_and_inside, open_archive, read_text
@@ -30,7 +30,7 @@ from .names import data_name, method_name, noise_name
 
 Status = Literal["finished", "unfinished", "damaged"]
 
-FINISHED = "finished"
+FINISHED: Status = "finished"
 # Settings by which runs are distinguished and put beside published ones.
 _GROUPS = ("data", "loss", "noise", "method", "model", "optim", "evaluation")
 _KINDS: dict[str, Any] = {
@@ -90,7 +90,9 @@ class Run:
         """The number that a finished run is quoted with; ValueError for another."""
         if self.status != FINISHED:
             raise ValueError(f"{self.path} is {self.status}: {self.reason}")
-        return _headline(self.summary)
+        split, metric = self.summary["headline"].split("/", 1)
+        values = self.summary["metrics"][self.summary["headline"]]
+        return Headline(split, metric, int(values["k"]), float(values["last_k_mean"]))
 
     def has(self, split: str, metric: str) -> bool:
         """Whether metrics.csv holds this metric of this split."""
@@ -98,12 +100,9 @@ class Run:
 
     def curve(self, split: str, metric: str) -> Curve:
         """A metric over the epochs that have it; empty where none has."""
-        return _curve(self.metrics, split, metric)
-
-
-def _curve(metrics: pd.DataFrame, split: str, metric: str) -> Curve:
-    rows = metrics[metrics["split"] == split].dropna(subset=[metric]) if metric in metrics else metrics[:0]
-    return Curve(rows["epoch"].to_numpy(np.int64), rows.get(metric, rows["epoch"]).to_numpy(np.float64))
+        rows = self.metrics[self.metrics["split"] == split] if metric in self.metrics else self.metrics[:0]
+        rows = rows.dropna(subset=[metric]) if len(rows) else rows.assign(**{metric: []})
+        return Curve(rows["epoch"].to_numpy(np.int64), rows[metric].to_numpy(np.float64))
 
 
 def tidy_metrics(runs: Iterable[Run], metrics: Collection[str]) -> pd.DataFrame:
@@ -130,8 +129,8 @@ def find_runs(places: Iterable[Path]) -> dict[str, Folder | UserError]:
     Raises:
         UserError: for a place that is neither a folder nor an archive, or when there is no run directory at all.
     """
-    places = sorted(set(places))
     found: dict[str, tuple[str, Folder | UserError]] = {}
+    places = sorted(set(places))
     for place in places:
         within = archive_and_inside(place)
         if not within and not place.is_dir():
@@ -144,8 +143,8 @@ def find_runs(places: Iterable[Path]) -> dict[str, Folder | UserError]:
             found[real] = min((path, folder), found.get(real, (path, folder)), key=lambda item: item[0])
     if not found:
         raise UserError(
-            f"no run directory in {', '.join(map(str, places))}; one holds {CONFIG_FILE}, {METRICS_FILE} and, when "
-            f"finished, {SUMMARY_FILE}"
+            f"no run directory in {', '.join(map(str, places))}; one holds {CONFIG_FILE}, {METRICS_FILE} "
+            f"and, when finished, {SUMMARY_FILE}"
         )
     return dict(sorted(found.values(), key=lambda item: PurePath(item[0])))
 
@@ -154,16 +153,14 @@ def _runs_below(place: Path) -> Iterator[tuple[str, Folder | UserError]]:
     seen: set[str] = set()
     for folder, below, files in os.walk(place, followlinks=True):
         real = os.path.realpath(folder)
-        below[:] = sorted(name for name in below if not name.startswith("."))
-        if real in seen:  # a link that leads back up
-            below.clear()
-        elif _is_run(set(files), alone=folder == str(place)):
-            below.clear()
+        is_run = _is_run(set(files), alone=folder == str(place))
+        if is_run and real not in seen:
             yield folder, Path(folder)
-        else:
-            for name in sorted(files):
-                if name.lower().endswith(SUFFIX) and not name.startswith("."):
-                    yield from _runs_in_archive(Path(folder) / name, "")
+        # Neither into runs nor along a link that leads back up.
+        below[:] = [] if is_run or real in seen else sorted(name for name in below if not name.startswith("."))
+        for name in [] if is_run or real in seen else sorted(files):
+            if name.lower().endswith(SUFFIX) and not name.startswith("."):
+                yield from _runs_in_archive(Path(folder) / name, "")
         seen.add(real)
 
 
@@ -173,18 +170,15 @@ def _runs_in_archive(path: Path, inside: str) -> Iterator[tuple[str, Folder | Us
     except UserError as error:
         yield str(path), error
         return
-    files: dict[str, set[str]] = {}
-    for name in root.root.namelist():
-        folder, _, file = name.rpartition("/")
-        files.setdefault(folder, set()).add(file)
-    inside = inside.strip("./")
-    runs: list[str] = []
-    for folder in sorted(files, key=lambda name: name.split("/")):  # what lies inside a run comes after it
-        within = not inside or folder == inside or folder.startswith(f"{inside}/")
-        nested = any(folder.startswith(f"{run}/" if run else "") for run in runs)
-        if within and not nested and _is_run(files[folder], alone=folder == inside):
-            runs.append(folder)
-            yield (f"{path}/{folder}" if folder else str(path)), root / folder if folder else root
+    files: dict[PurePosixPath, set[str]] = {}
+    for name in map(PurePosixPath, root.root.namelist()):
+        files.setdefault(name.parent, set()).add(name.name)
+    runs: set[PurePosixPath] = set()
+    for folder in sorted(files):  # what lies inside a run comes after it
+        searched = folder.is_relative_to(inside) and not runs.intersection(folder.parents)
+        if searched and _is_run(files[folder], alone=folder == PurePosixPath(inside)):
+            runs.add(folder)
+            yield (str(path / folder), root / str(folder)) if folder.name else (str(path), root)
 
 
 def _is_run(files: set[str], *, alone: bool) -> bool:
@@ -200,22 +194,19 @@ def read_run(path: str | Path, folder: Folder | UserError | None = None) -> Run:
     if isinstance(folder, UserError):
         return Run(path, Path(path), "damaged", str(folder).replace(f"{path}: ", ""))
     read: dict[str, Any] = {}
-    status: Status = "damaged"
-    reason = ""
     try:
         config = read["config"] = _read_config(folder / CONFIG_FILE)
         # The summary before the metrics: training writes it last, so metrics read after it are whole.
         summary = read["summary"] = _read_summary(folder / SUMMARY_FILE)
         metrics = read["metrics"] = read_metrics_table(folder / METRICS_FILE)
         done = int(metrics["epoch"].max()) + 1 if len(metrics) else 0
-        if summary.get("status") == FINISHED:
-            _check_finished(config, summary, metrics, done)
-            status = "finished"
-        else:
-            status, reason = "unfinished", f"{done} of {config['epochs']} epochs done"
+        if summary.get("status") != FINISHED:
+            return Run(path, folder, "unfinished", f"{done} of {config['epochs']} epochs done", **read)
+        run = Run(path, folder, FINISHED, **read)
+        _check_finished(run, done)
+        return run
     except UserError as error:
-        reason = str(error).replace(f"{path}{os.sep}", "")
-    return Run(path, folder, status, reason, **read)
+        return Run(path, folder, "damaged", str(error).replace(f"{path}{os.sep}", ""), **read)
 
 
 def read_metrics_table(path: Folder) -> pd.DataFrame:
@@ -225,22 +216,18 @@ def read_metrics_table(path: Folder) -> pd.DataFrame:
     text = read_text(path)
     if text and not text.endswith("\n"):
         raise UserError(f"{path}: the last line is cut off")
+    head, *lines = text.splitlines() or [""]
+    names = head.split(",")
+    if tuple(names[:2]) != METRICS_KEYS:
+        raise UserError(f"{path}: expected columns starting with {', '.join(METRICS_KEYS)}")
     try:
-        head, *rows = filter(None, csv.reader(io.StringIO(text, newline="")))
-        if {len(row) for row in rows} - {len(head)}:
-            raise ValueError("rows of different lengths")
-        cells = np.array(rows, dtype=object).reshape(-1, len(head))  # text of its own length: one may be huge
-        values = np.where(cells[:, 2:] == "", "nan", cells[:, 2:]).astype(np.float64)
-        table = pd.DataFrame(values, columns=head[2:])
-        table.insert(0, "epoch", cells[:, 0].astype(np.int64))
-        table.insert(1, "split", cells[:, 1].astype(object))  # a name that is there already is a ValueError
-        if not table.columns.is_unique:
-            raise ValueError("two columns of one name")
-    except (ValueError, OverflowError, csv.Error) as error:
+        if {line.count(",") for line in lines} - {head.count(",")} or len({*names}) < len(names):
+            raise ValueError("rows of different lengths, or two columns of one name")
+        kinds = {"epoch": np.int64, "split": object, **dict.fromkeys(names[2:], np.float64)}
+        table = pd.read_csv(io.StringIO(text), dtype=kinds, float_precision="round_trip")
+    except (ValueError, OverflowError, pd.errors.ParserError) as error:
         parse_metrics(text, path)  # the strict reader says what is wrong with the file, and where
         raise UserError(f"{path}: damaged: {error}") from error
-    if tuple(head[:2]) != METRICS_KEYS:
-        raise UserError(f"{path}: expected columns starting with {', '.join(METRICS_KEYS)}")
     if (table["epoch"] > _LAST_EPOCH).any():
         raise UserError(f"{path}: damaged: epoch {table['epoch'].max()}")
     if taken := {"run", "metric", "value"}.intersection(table):
@@ -251,28 +238,21 @@ def read_metrics_table(path: Folder) -> pd.DataFrame:
     return table
 
 
-def _read_named(path: Folder, parse: Callable[[str, object], Any]) -> dict[str, Any]:
-    """A file of named values."""
-    values = parse(read_text(path), path)
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: damaged: expected named values")
-    return values
-
-
 def _read_config(path: Folder) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path} is missing")
-    config = _read_named(path, parse_yaml)
+    config = parse_yaml(read_text(path), path)
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: damaged: expected named values")
     for key in ("task", "epochs", "data", "loss"):
         if config.get(key) is None:
             raise UserError(f"{path}: damaged: no setting {key!r}")
     for key in _GROUPS:
         if not isinstance(config.get(key) or {}, dict):
             raise UserError(f"{path}: damaged: {key} must be a group of settings, got {config[key]!r:.60}")
+    settings = flat(config)
     for key, kind in _KINDS.items():
-        group, _, name = key.rpartition(".")
-        value = (config.get(group) or {}).get(name) if group else config.get(name)
-        if value is not None and (wrong := complaint(key, kind, value)):
+        if settings.get(key) is not None and (wrong := complaint(key, kind, settings[key])):
             raise UserError(f"{path}: damaged: {wrong:.120}")
     return config
 
@@ -281,37 +261,33 @@ def _read_summary(path: Folder) -> dict[str, Any]:
     """summary.json; empty when there is none, which means that the run has not come to its end."""
     if not path.exists():
         return {}
-    summary = _read_named(path, parse_json)
+    summary = parse_json(read_text(path), path)
+    if not isinstance(summary, dict):
+        raise UserError(f"{path}: damaged: expected named values")
     if summary.get("schema") != SUMMARY_SCHEMA:
         raise UserError(f"{path}: has schema {summary.get('schema')!r}, this program reads {SUMMARY_SCHEMA}")
     return summary
 
 
-def _headline(summary: dict[str, Any]) -> Headline:
-    split, metric = summary["headline"].split("/", 1)
-    values = summary["metrics"][summary["headline"]]
-    return Headline(split, metric, int(values["k"]), float(values["last_k_mean"]))
-
-
-def _check_finished(config: dict[str, Any], summary: dict[str, Any], metrics: pd.DataFrame, done: int) -> None:
+def _check_finished(run: Run, done: int) -> None:
     """Check that the three files of a finished run tell the same story."""
     for key in _AGREE:
-        if config.get(key) != summary.get(key):
+        if run.config.get(key) != run.summary.get(key):
             raise UserError(f"{CONFIG_FILE} and {SUMMARY_FILE} are of different runs: {key} differs")
-    if done != config["epochs"]:
-        raise UserError(f"{METRICS_FILE} ends after {done} epochs, {SUMMARY_FILE} says {config['epochs']}")
+    if done != run.epochs:
+        raise UserError(f"{METRICS_FILE} ends after {done} epochs, {SUMMARY_FILE} says {run.epochs}")
     try:
-        headline = _headline(summary)
-        if not all(isinstance(values, dict) for values in summary["metrics"].values()):
+        split, metric, k, value = run.headline
+        if not all(isinstance(values, dict) for values in run.summary["metrics"].values()):
             raise TypeError("a metric that is no group of values")
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UserError(f"{SUMMARY_FILE}: damaged: no headline value ({type(error).__name__}: {error})") from error
-    name = f"{headline.split}/{headline.metric}"
-    if math.isnan(headline.value):
+    name = f"{split}/{metric}"
+    if math.isnan(value):
         raise UserError(f"diverged: {name} is not a number")
-    values = _curve(metrics, headline.split, headline.metric).values
-    if not 1 <= headline.k <= len(values):
-        raise UserError(f"{METRICS_FILE} lacks the {headline.k} values of {name}")
-    mean = math.fsum(values[-headline.k :]) / headline.k
-    if not math.isclose(mean, headline.value, rel_tol=1e-9, abs_tol=1e-12):
-        raise UserError(f"{SUMMARY_FILE} says {name} {headline.value:.6g}, {METRICS_FILE} {mean:.6g}")
+    values = run.curve(split, metric).values
+    if not 1 <= k <= len(values):
+        raise UserError(f"{METRICS_FILE} lacks the {k} values of {name}")
+    mean = math.fsum(values[-k:]) / k
+    if not math.isclose(mean, value, rel_tol=1e-9, abs_tol=1e-12):
+        raise UserError(f"{SUMMARY_FILE} says {name} {value:.6g}, {METRICS_FILE} {mean:.6g}")

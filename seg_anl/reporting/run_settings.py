@@ -102,27 +102,17 @@ def described(settings: Mapping[str, Any], names: Iterable[str]) -> str:
 def listed_settings(groups: pd.DataFrame) -> tuple[str, dict[str, str]]:
     """Of a table's groups of runs: the settings that all share, and by name those in which rows differ.
 
-    The parameters of each loss are among the latter, under its label.
+    Of a loss's parameters the rows are named that have them.
     """
     names = differing(groups["settings"])
     first = groups["settings"].iloc[0]
-    common = described(first, [name for name in _COMMON if name in first and name not in names])
-    own = {
-        name: _by_value(name, groups)
-        for name in names
-        if not name.startswith("loss.") and name not in _OF_THE_NOISE and not _said(name, groups, everywhere=True)
-    }
-    for label, some in groups.groupby(_labels(groups), sort=False):
-        losses = [group["loss"] for group in some["config"]]
-        found: dict[str, dict[str, None]] = {}
-        for name, value in ((name, value) for loss in losses for name, value in loss.items()):
-            if name != "name" and (name != "dice_weight" or value):
-                found.setdefault(name, {})[value_text(value)] = None
-        if found:
-            texts = (
-                f"{name} {next(iter(values)) if len(values) == 1 else 'by noise'}" for name, values in found.items()
-            )
-            own[str(label)] = ", ".join(texts)
+    losses = [name for name in first if name.startswith("loss.") and name != "loss.name"]
+    common = described(first, [name for name in (*_COMMON, *losses) if name in first and name not in names])
+    own = {}
+    for name in names:
+        if name != "loss.name" and name not in _OF_THE_NOISE and not _said(name, groups, everywhere=True):
+            having = groups["settings"].map(lambda settings, name=name: name in settings)
+            own[name] = _by_value(name, groups[having] if name.startswith("loss.") else groups)
     return common, own
 
 

@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
@@ -76,22 +75,18 @@ class Table:
         several = len({one.split for one in self.columns}) > 1
         return f"{column.noise}, {column.split}" if several else column.noise
 
-    @cached_property
-    def _rows(self) -> list[Any]:
-        return list(self.entries.itertuples(index=False, name="Entry"))
-
-    def rows(self, column: Column | None = None, *, run: bool | None = None) -> list[Any]:
-        """The entries, of one column perhaps, and only those with or without runs."""
-        rows = [entry for entry in self._rows if column in (None, (entry.noise, entry.split))]
-        return [entry for entry in rows if run in (None, entry.mean is not None)]
+    def rows(self, column: Column | None = None, *, run: bool = False) -> list[Any]:
+        """The entries, of one column perhaps, and perhaps only those with runs."""
+        entries = self.entries[self.entries["mean"].notna()] if run else self.entries
+        rows = entries.itertuples(index=False, name="Entry")
+        return [entry for entry in rows if column in (None, (entry.noise, entry.split))]
 
     def by_method(self, *, run: bool = True) -> dict[str, dict[Column, Any]]:
         """Each row's entries by column; without ``run`` also of rows that have no runs."""
-        rows: dict[str, dict[Column, Any]] = {}
+        rows: dict[str, dict[Column, Any]] = {entry.label: {} for entry in self.rows(run=run)}
         for entry in self.rows():
-            rows.setdefault(entry.label, {})[Column(entry.noise, entry.split)] = entry
-        there = {entry.label for entry in self.rows(run=True)} if run else set(rows)
-        return {label: entries for label, entries in rows.items() if label in there}
+            rows.get(entry.label, {})[Column(entry.noise, entry.split)] = entry
+        return rows
 
     def texts(self, column: Column) -> pd.DataFrame:
         """One column as text: a row per method; what is published, if anything is."""
@@ -105,13 +100,16 @@ class Table:
             heads |= {"published": "published", "gap": "difference", "errors": "in standard errors", "mark": "differs"}
         return entries[[*heads]].rename(columns=heads)
 
-    def summary(self) -> pd.DataFrame:
-        """Ours under all noises as text: a row per method that was run."""
-        rows = [
-            (label, *(entries[column].ours if column in entries else "" for column in self.columns))
-            for label, entries in self.by_method().items()
-        ]
-        return pd.DataFrame(rows, columns=["ours", *map(self.column_label, self.columns)], dtype=object)
+    def summary(self, columns: Sequence[Column], *, published: bool = False) -> pd.DataFrame:
+        """Ours under several noises as text: a row per method that was run, and perhaps one of published numbers."""
+        rows = []
+        for label, entries in self.by_method(run=not published).items():
+            there = [entries.get(column) for column in columns]
+            ours = [entry.shown if entry else "" for entry in there]
+            theirs = [entry.published if entry else "" for entry in there]
+            rows += [(label, *ours)] if any(ours) else []
+            rows += [(f"{label}, published", *theirs)] if published and any(theirs) else []
+        return pd.DataFrame(rows, columns=["ours", *map(self.column_label, columns)], dtype=object)
 
 
 class Report(NamedTuple):
@@ -307,10 +305,14 @@ def _best(entries: pd.DataFrame, decimals: int, *, lower: bool) -> pd.Series:
 
 
 def _with_texts(entries: pd.DataFrame, decimals: int) -> pd.DataFrame:
-    """The entries with what all formats show: ours, published, gap (the difference) and errors (in standard errors)."""
+    """The entries with what all formats show: ours, alone and (``shown``) with its seeds and marks, published, gap (the
+    difference) and errors (in standard errors).
+    """
 
-    def texts(entry: Any) -> tuple[str, str, str, str]:
+    def texts(entry: Any) -> tuple[str, ...]:
         ours = spread_text(entry.mean, entry.std, decimals)
+        remarks = ["one seed"] * (entry.seeds == 1) + [entry.mark] * bool(entry.mark)
+        shown = f"{ours} ({', '.join(remarks)})" if ours and remarks else ours
         theirs = spread_text(entry.published_mean, entry.published_std, decimals) or "unreadable"
         if entry.difference is None:
             errors = ""
@@ -318,11 +320,14 @@ def _with_texts(entries: pd.DataFrame, decimals: int) -> pd.DataFrame:
             errors = "other protocol" if entry.departures else "one seed" if entry.seeds == 1 else "no spread"
         else:
             errors = f"{signed(entry.t, 1)} ({p_text(entry.p)})"
-        published = theirs if entry.is_published else ""
-        return Best(ours) if entry.best else ours, published, signed(entry.difference, decimals), errors
+        best = Best if entry.best else str
+        gap = signed(entry.difference, decimals)
+        return best(ours), best(shown), theirs if entry.is_published else "", gap, errors
 
-    found = [texts(entry) for entry in entries.itertuples()]
-    return entries.assign(**dict(zip(("ours", "published", "gap", "errors"), zip(*found, strict=True), strict=False)))
+    names = ["ours", "shown", "published", "gap", "errors"]
+    return entries.assign(
+        **pd.DataFrame(map(texts, entries.itertuples()), columns=names, dtype=object, index=entries.index)
+    )
 
 
 def spread_text(mean: float | None, std: float | None, decimals: int) -> str:

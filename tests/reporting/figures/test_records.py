@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
-from matplotlib.patches import StepPatch
 
 from seg_anl.records import UserError
 from seg_anl.reporting.figures.catalog import FIGURES
 from seg_anl.reporting.figures.curves import sparse_rate
-from seg_anl.reporting.figures.special import curves_of_losses, dice, probabilities, values_and_gradients
+from seg_anl.reporting.figures.recorded import curves_of_losses, dice, values_and_gradients
 from seg_anl.reporting.run_directories import Run
 
 MakeRun = Callable[..., Run]
@@ -46,7 +45,8 @@ def drawn_panels(name: str, runs: list[Run]) -> list[Axes]:
 
 
 def lines(axes: Axes) -> list[list[float]]:
-    return [np.round(np.asarray(line.get_ydata(), float), 6).tolist() for line in axes.get_lines()]
+    drawn = [np.round(np.asarray(line.get_ydata(), float), 6).tolist() for line in axes.get_lines()]
+    return [values for values in drawn if values]  # those without stand for the legend's entries
 
 
 def test_boxes_have_the_medians_and_means_of_clean_and_noisy_samples_of_all_seeds(make_run: MakeRun) -> None:
@@ -75,12 +75,11 @@ def test_bars_are_label_shares_and_means_of_the_last_predictions_with_a_line_fro
         runs.append(make_run(f"s{seed}", {**BESIDE, **predicted}, epochs=2, seed=seed))
         write_confusion(runs[-1], [[10, 0], [20, 70]])
     (axes,) = drawn_panels("marginals", runs)
-    given, predicted_bars = axes.containers[0], axes.containers[2]
+    given, predicted_bars = axes.containers[:2]
     assert [bar.get_height() for bar in given] == pytest.approx([30, 70])
     assert [bar.get_height() for bar in predicted_bars] == pytest.approx([20, 80])
-    low_and_high = [segment[:, 1].tolist() for segment in axes.collections[-1].get_segments()]
-    assert np.array(low_and_high) == pytest.approx(np.array([[10, 40], [60, 90]]))
-    true = axes.get_lines()[-1]
+    *_, low, high, true = (line for line in axes.get_lines() if len(line.get_ydata()))
+    assert [low.get_ydata(), high.get_ydata()] == pytest.approx(np.array([[10, 40], [60, 90]]))
     assert true.get_ydata() == pytest.approx([10, 90])
 
 
@@ -119,20 +118,20 @@ def test_sparse_rate_stands_beside_test_accuracy(make_run: MakeRun) -> None:
     left, right = composed.drawing.axes
     assert lines(left) == [[0, 50]]
     assert lines(right) == [[50, 60]]
-    assert "loss.normalize=true" in composed.notes[0]
+    assert "loss.normalize=true" in composed.drawing.get_supxlabel()
 
 
 def test_densities_have_area_one_and_cross_entropy_pulls_by_two_minus_two_p(make_run: MakeRun) -> None:
     arrays = softmaxes(size=400)
     run = make_run("a", records={"probabilities/epoch_0001": arrays}, loss__name="ce", noise__rate=0.5)
     densities, gradient = drawn_panels("target-probability", [run])
-    steps = [patch for patch in densities.patches if isinstance(patch, StepPatch) and not patch.get_fill()]
-    assert [float(step.get_data().values.sum()) / 25 for step in steps] == pytest.approx([1, 1])
-    wrong = arrays["p_label"][arrays["labels"] != arrays["clean"]]
-    assert float(steps[1].get_data().values[0]) == pytest.approx(25 * (wrong < 0.04).mean(), rel=1e-6)
-    (drawn,) = [patch for patch in gradient.patches if isinstance(patch, StepPatch) and not patch.get_fill()]
+    right, wrong = (np.array(heights[:-1]) for heights in lines(densities))
+    assert [right.sum() / 25, wrong.sum() / 25] == pytest.approx([1, 1])
+    of_wrong = arrays["p_label"][arrays["labels"] != arrays["clean"]]
+    assert wrong[0] == pytest.approx(25 * (of_wrong < 0.04).mean(), rel=1e-6)
+    (drawn,) = lines(gradient)
     mean_norm = (2 - 2 * arrays["p_label"].astype(float)).mean()
-    assert float(drawn.get_data().values.sum()) / 25 == pytest.approx(mean_norm, rel=1e-3)
+    assert sum(drawn[:-1]) / 25 == pytest.approx(mean_norm, rel=1e-3)
 
 
 def test_a_loss_with_a_batch_regularizer_has_no_gradient_density(make_run: MakeRun) -> None:
@@ -154,8 +153,8 @@ def test_gradient_norms_are_the_papers_closed_forms(p: float) -> None:
 
 
 def test_equal_loss_lies_between_cross_entropy_and_its_limit() -> None:
-    values = {name: losses for name, (losses, *_) in curves_of_losses().items()}
-    p = probabilities()
+    values = {name: curve["loss"].to_numpy() for name, curve in curves_of_losses().groupby("line")}
+    p = curves_of_losses().groupby("line")["x"].get_group("MAE").to_numpy()
     assert values["MAE"] == pytest.approx(1 - p, abs=1e-6)
     order = ["MAE", "EL, ε = 2", "EL, ε = 0.5", "EL, ε = 0.1", "CE"]
     for below, above in itertools.pairwise(order):
@@ -164,8 +163,8 @@ def test_equal_loss_lies_between_cross_entropy_and_its_limit() -> None:
 
 def test_figures_of_losses_need_no_runs() -> None:
     right = FIGURES["gradient-curves"].compose([]).drawing.axes[1]
-    np.testing.assert_allclose(right.get_lines()[0].get_ydata(), 1)
-    assert len(FIGURES["loss-curves"].compose([]).drawing.axes[0].get_lines()) == 6
+    np.testing.assert_allclose(lines(right)[0], 1)
+    assert len(lines(FIGURES["loss-curves"].compose([]).drawing.axes[0])) == 6
 
 
 def test_feature_maps_keep_clusters_apart_and_are_the_same_each_time(make_run: MakeRun) -> None:
@@ -176,7 +175,7 @@ def test_feature_maps_keep_clusters_apart_and_are_the_same_each_time(make_run: M
 
     def places() -> list[np.ndarray]:
         (axes,) = drawn_panels("features", [run])
-        return [np.asarray(points.get_offsets()) for points in axes.collections]
+        return [np.asarray(axes.collections[0].get_offsets())[labels == k] for k in range(3)]
 
     clusters = places()
     assert [len(points) for points in clusters] == [20, 20, 20]

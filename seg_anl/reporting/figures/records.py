@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,20 +16,26 @@ from numpy.typing import NDArray
 from seg_anl.records import UserError
 from seg_anl.reporting.archives import LARGEST_ARCHIVE, UNREADABLE, Folder, read_bytes
 from seg_anl.reporting.run_directories import FINISHED, Run
-from seg_anl.reporting.run_settings import flat_settings
 
 NAMED = 3  # runs that one note names before it only counts
+MASKS_FILE = "records/masks.npz"
+# The arrays of each kind and the names of their dimensions; dimensions of one name must be equally long.
+SHAPES: dict[str, dict[str, str]] = {
+    "probabilities": {"softmax": "N K", "p_label": "N", "labels": "N", "clean": "N"},
+    "gradients": {"nnce": "N", "labels": "N", "clean": "N"},
+    "features": {"features": "n D", "labels": "n"},
+    # RGB images (uint8) that the network was trained on with a wrong mask, and their masks as class indices.
+    "masks": {"images": "n H W channels", **dict.fromkeys(("truth", "noisy", "predicted"), "n H W"), "kinds": "n"},
+}
 Arrays = dict[str, NDArray[Any]]
-Shapes = Mapping[str, tuple[str, ...]]
-"""An archive's arrays and the names of their dimensions; dimensions of one name must be equally long."""
 
 
-def select(runs: Iterable[Run], reason_against: Callable[[Run], str | None], needs: str) -> tuple[list[Run], list[str]]:
-    """The runs that ``reason_against`` has nothing against, by path, and a line for each reason to leave others out."""
+def select(runs: Iterable[Run], lacking: Callable[[Run], str | None], needs: str) -> tuple[list[Run], list[str]]:
+    """The runs that lack nothing, by path, and a line for each reason to leave others out."""
     kept: list[Run] = []
     refused: dict[str, list[str]] = {}
     for run in sorted(runs, key=lambda run: run.path):
-        reason = f"is {run.status}: {run.reason}" if run.status != FINISHED else reason_against(run)
+        reason = f"is {run.status}: {run.reason}" if run.status != FINISHED else lacking(run)
         if reason is None:
             kept.append(run)
         else:
@@ -46,49 +52,33 @@ def _more(count: int, named: int = NAMED) -> str:
     return f" and {count - named} more" if count > named else ""
 
 
-def seeds_of_one_setting(runs: Sequence[Run], what: str) -> list[Run]:
-    """``runs`` by seed; an error where two of them differ in more than it, or are the same run twice."""
-    first, settings = runs[0], flat_settings(runs[0].config)
-    by_seed: dict[Any, Run] = {}
-    for run in runs:
-        other = flat_settings(run.config)
-        for name in sorted(settings.keys() | other.keys()):
-            if settings.get(name) != other.get(name):
-                raise UserError(
-                    f"{first.path} and {run.path} would share {what} but differ in {name} "
-                    f"({settings.get(name)}, {other.get(name)}): give runs that differ there in the seed alone"
-                )
-        twin = by_seed.setdefault(run.seed, run)
-        if twin is not run:
-            raise UserError(f"{twin.path} and {run.path} are the same settings and seed twice: give one of them")
-    return [by_seed[seed] for seed in sorted(by_seed, key=str)]
-
-
 def recorded_epochs(runs: Sequence[Run], kind: str) -> list[int]:
     """The epochs of which all ``runs`` keep a record of this kind, rising."""
-    shared: set[int] | None = None
-    for run in runs:
-        folder = run.folder / "records" / kind
-        files = [re.fullmatch(r"epoch_(\d+)\.npz", path.name) for path in (folder.iterdir() if folder.is_dir() else ())]
-        own = {int(name[1]) for name in files if name}
-        shared = own if shared is None else shared & own
-    return sorted(shared or ())
+    folders = [run.folder / "records" / kind for run in runs]
+    names = [{path.name for path in folder.iterdir()} if folder.is_dir() else set() for folder in folders]
+    files = (re.fullmatch(r"epoch_(\d+)\.npz", name) for name in set.intersection(*names))
+    return sorted(int(file[1]) for file in files if file)
 
 
 def lacks_record(kind: str) -> Callable[[Run], str | None]:
     """Why a run without this record cannot be drawn, and how to get it; None for a run that has one."""
-    reason = f"has no records/{kind}: train it with record=[{kind}]"
-    return lambda run: None if recorded_epochs([run], kind) else reason
+
+    def lacking(run: Run) -> str | None:
+        has = (run.folder / MASKS_FILE).is_file() if kind == "masks" else recorded_epochs([run], kind)
+        return None if has else f"has no records/{kind}: train it with record=[{kind}]"
+
+    return lacking
 
 
-def read_epoch(run: Run, kind: str, epoch: int, shapes: Shapes) -> Arrays:
-    """The record of one epoch; raises as :func:`read_arrays`."""
-    return read_arrays(run.folder / "records" / kind / f"epoch_{epoch:04d}.npz", kind, shapes)
+def read_epoch(run: Run, kind: str, epoch: int, *names: str) -> Arrays:
+    """The record of one epoch; see :func:`read_arrays`."""
+    return read_arrays(run.folder / "records" / kind / f"epoch_{epoch:04d}.npz", kind, *names)
 
 
-def read_arrays(path: Folder, kind: str, shapes: Shapes) -> Arrays:
-    """The arrays of ``shapes`` from an .npz file, without unpickling."""
+def read_arrays(path: Folder, kind: str, *names: str) -> Arrays:
+    """The arrays of a record, or only those of these ``names``, from an .npz file, without unpickling."""
     again = f"delete the run's folder and train it again with record=[{kind}]"
+    shapes = {name: SHAPES[kind][name].split() for name in names or SHAPES[kind]}
     try:
         with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as archive:
             if sum(entry.file_size for entry in archive.zip.infolist()) > LARGEST_ARCHIVE:
@@ -116,6 +106,8 @@ def read_arrays(path: Folder, kind: str, shapes: Shapes) -> Arrays:
     return arrays
 
 
-def wrong_labels(arrays: Arrays) -> NDArray[np.bool_]:
-    """Which samples have a wrong given label."""
-    return np.asarray(arrays["labels"] != arrays["clean"])
+def pooled(runs: Sequence[Run], kind: str, epoch: int) -> Arrays:
+    """The record of one epoch, the seeds one after another; ``wrong``: which samples have a wrong given label."""
+    records = [read_epoch(run, kind, epoch) for run in runs]
+    arrays = {name: np.concatenate([record[name] for record in records]) for name in records[0]}
+    return {**arrays, "wrong": arrays["labels"] != arrays["clean"]}

@@ -1,0 +1,226 @@
+"""Where a run stands in a figure: in which panels, as which line, and which runs share both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from seg_anl.records import UserError, is_number
+from seg_anl.records.recipes import flat
+from seg_anl.reporting.names import PENALTY_NAMES, data_name, loss_name, loss_titles, noise_order, number
+from seg_anl.reporting.run_directories import Run
+from seg_anl.reporting.run_settings import differing, flat_settings
+
+NORMALIZED = {"ce": "nce", "focal": "nfl", "mae": "nmae", "rce": "nrce", "gce": "ngce"}  # Ma et al., Figs. 1 and 2
+SCALED = ("nce", "nfl", "mae", "rce")  # Ma et al., Fig. 3
+ACTIVE_PASSIVE = ("nce_mae", "nce_rce", "nfl_mae", "nfl_rce")  # Ma et al., Fig. 4
+ALIKE = {frozenset(("nce", "nfl")): "AAL", frozenset(("mae", "rce")): "PPL"}  # two active or two passive losses
+SYMBOLS = {"loss.alpha": "α", "loss.beta": "β", "loss.lam": "λ", "loss.p": "p", "loss.tau": "τ"}
+
+PANEL = ["row", "column"]  # columns of :func:`place_runs`
+CELL = [*PANEL, "line"]
+
+
+class Place(NamedTuple):
+    """A place along an axis: by what it is sorted, and the text for the reader."""
+
+    order: Any
+    text: str
+
+
+ONE = Place(0, "")
+EVERY = Place(-1, "every column")
+"""The column of a run that is drawn for comparison, in all columns that other runs of its row have."""
+
+
+class Spot(NamedTuple):
+    """Where a run is drawn: column and row of its panel, and its line there."""
+
+    column: Place
+    line: Place = ONE
+    row: Place = ONE
+
+
+Placing = Callable[[Run], Spot | None]
+"""The spot of a run in a figure; None for a run that has none."""
+
+
+def place_runs(runs: Sequence[Run], placing: Placing, *, beside: bool) -> pd.DataFrame:
+    """Where runs are drawn: a row for each run and panel, with the run, its path, and column, row and line in words.
+
+    Each data set and noise has rows of its own, or columns if they stand ``beside`` each other. A run of every column
+    has a row for each column of its row. The words are categories, in the order of the places.
+
+    Raises:
+        UserError: where two runs of one line differ in more than the seed, or are the same run twice.
+    """
+    spots = [(run, run.path, condition(run), *spot) for run in runs if (spot := placing(run))]
+    frame = pd.DataFrame(spots, columns=["run", "path", "condition", "column", "line", "row"])
+    conditions = frame.pop("condition")
+    if beside:
+        frame["column"] = conditions
+    elif conditions.nunique() > 1:
+        frame["row"] = [
+            Place((outer.order, inner.order), "\n".join(filter(None, (outer.text, inner.text))))
+            for outer, inner in zip(conditions, frame["row"], strict=True)
+        ]
+    order = {name: [place.text for place in sorted({*frame[name]})] for name in CELL}
+    frame[[*order]] = frame[[*order]].map(lambda place: place.text)
+    shared = frame["column"] == EVERY.text
+    if shared.any():
+        columns = frame.loc[~shared, ["row", "column"]].drop_duplicates()
+        frame = pd.concat([frame[shared].drop(columns="column").merge(columns, on="row"), frame[~shared]])
+    for (_, column, line), some in frame.groupby(["row", "column", "line"]):
+        check_seeds([*some["run"]], f"the line {line!r}" if line else f"the panel {column!r}")
+    for name, words in order.items():
+        frame[name] = pd.Categorical(frame[name], [*dict.fromkeys(word for word in words if word != EVERY.text)])
+    return frame.reset_index(drop=True)
+
+
+def check_seeds(runs: Sequence[Run], what: str) -> None:
+    """A UserError where two runs differ in more than the seed, or are the same run twice."""
+    seeds: dict[Any, Run] = {}
+    for run in runs:
+        settings, others = flat_settings(run.config), flat_settings(runs[0].config)
+        if names := differing([others, settings]):
+            raise UserError(
+                f"{runs[0].path} and {run.path} would share {what} but differ in {names[0]} ({others.get(names[0])}, "
+                f"{settings.get(names[0])}): give runs that differ there in the seed alone"
+            )
+        if (twin := seeds.setdefault(run.seed, run)) is not run:
+            raise UserError(f"{twin.path} and {run.path} are the same settings and seed twice: give one of them")
+
+
+def conditions_text(placed: pd.DataFrame) -> str:
+    """All data sets and noises, in words."""
+    return "; ".join(place.text for place in sorted({condition(run) for run in placed["run"]}))
+
+
+def condition(run: Run) -> Place:
+    """Data set and noise."""
+    text = f"{data_name(run.config, short=True)}, {run.noise_name}"
+    return Place((run.data_name, noise_order(run.config)), _plain(text))
+
+
+def loss_of(run: Run) -> str:
+    """A run's loss as settings name it."""
+    return str(run.config["loss"].get("name"))
+
+
+def loss(run: Run) -> Place:
+    """The loss by its name alone, whatever its parameters."""
+    return Place([*loss_titles(), loss_of(run)].index(loss_of(run)), loss_name(run.config["loss"]))
+
+
+def method(run: Run) -> Place:
+    """Loss and training method; for active negative losses the regularizer too, which is part of their definition."""
+    order, text, used = float(loss(run).order), run.method_name, penalties(run)
+    if loss_of(run) == "active_negative" or loss(run).text.startswith("ANL"):
+        text += f" (w/ {' and '.join(PENALTY_NAMES[name] for name in used)})" if used else ""
+        order += 0.1 * ("weight_decay" not in used)  # with L2 first, as the papers have it
+    return Place(order, _plain(text))
+
+
+def _plain(text: str) -> str:
+    """A name in which matplotlib sees no formula."""
+    return " ".join(text.split()).replace("$", r"\$")
+
+
+def setting(run: Run, name: str) -> float:
+    """A setting that is a number, by its dotted name; 0 where it is not set."""
+    value = flat(run.config).get(name)
+    return float(value) if is_number(value) else 0.0
+
+
+def amount(run: Run, name: str) -> Place:
+    """The value of a setting, as ``α = 0.1``."""
+    return Place(setting(run, name), f"{SYMBOLS[name]} = {number(setting(run, name))}")
+
+
+def penalties(run: Run) -> dict[str, float]:
+    """Which regularizers of the network's weights are on: setting below ``optim`` to its strength."""
+    return {name: setting(run, f"optim.{name}") for name in PENALTY_NAMES if setting(run, f"optim.{name}") > 0}
+
+
+def _parts(run: Run) -> dict[str, float]:
+    """The losses that ``active_passive`` adds up, with their weights, those of weight 0 left out; else the loss."""
+    if loss_of(run) != "active_passive":
+        return {loss_of(run): 1.0}
+    weights = {"active": "loss.alpha", "passive": "loss.beta"}
+    parts = {str(run.config["loss"].get(role)): setting(run, weight) for role, weight in weights.items()}
+    return {part: weight for part, weight in parts.items() if weight > 0}
+
+
+def of_losses(names: str, spot: Placing, needs: str = "") -> Placing:
+    """``spot`` for runs of these losses that have the setting ``needs`` as a number; none for others."""
+
+    def placed(run: Run) -> Spot | None:
+        fits = loss_of(run) in names.split() and (not needs or is_number(flat(run.config).get(needs)))
+        return spot(run) if fits else None
+
+    return placed
+
+
+def by_method(run: Run) -> Spot:
+    """A column for each method."""
+    return Spot(method(run))
+
+
+def by_condition(run: Run) -> Spot:
+    """A row for each method; data sets and noises stand beside each other."""
+    return Spot(condition(run), row=method(run))
+
+
+def normalized(run: Run) -> Spot | None:
+    """A loss and its normalized form stand together."""
+    for i, pair in enumerate(NORMALIZED.items()):
+        if loss_of(run) in pair:
+            form = pair.index(loss_of(run))
+            titles = " / ".join(loss_name({"name": name}) for name in pair)
+            return Spot(Place(i, titles), Place(form, ("not normalized", "normalized")[form]))
+    return None
+
+
+def scaled(run: Run) -> Spot | None:
+    """A loss of Ma et al., Fig. 3, as it is, or the one part of a pair that has a weight: a line for each scale."""
+    (name, weight), *more = [*_parts(run).items()] or [("", 0.0)]
+    column = Place((*SCALED, name).index(name), loss_name({"name": name}))
+    return Spot(column, Place(weight, f"× {number(weight)}")) if name in SCALED and not more else None
+
+
+def combination(run: Run) -> Spot | None:
+    """A line for each pair of an active and a passive loss (Ma et al.), and of two active or two passive ones."""
+    kind = "APL" if loss_of(run) in ACTIVE_PASSIVE else ALIKE.get(frozenset(_parts(run)))
+    order = (kind != "APL", kind, loss(run).order)
+    return Spot(ONE, Place(order, f"{loss(run).text} ({kind})")) if kind else None
+
+
+def regularizers(name: str) -> Placing:
+    """A column for each regularizer of a loss, a line for each strength; the loss without any stands in all columns.
+
+    So does ANL-CE beside another loss.
+    """
+
+    def spot(run: Run) -> Spot | None:
+        (penalty, strength), *more = [*penalties(run).items()] or [("", 0.0)]
+        if name != "anl_ce" == loss_of(run):
+            return Spot(EVERY, Place(-2, method(run).text))
+        if more or loss_of(run) != name:
+            return None
+        if not penalty:
+            return Spot(EVERY, Place(-1, "no regularizer"))
+        column = Place([*PENALTY_NAMES].index(penalty), PENALTY_NAMES[penalty])
+        return Spot(column, Place(strength, f"δ = {number(strength)}"))
+
+    return spot
+
+
+def sharpened(name: str, *, norm: bool) -> Placing:
+    """A line for each value of a setting of CE+SR with the norm, or without it (lambda 0)."""
+
+    def spot(run: Run) -> Spot | None:
+        return Spot(ONE, amount(run, name)) if (setting(run, "loss.lam") != 0) == norm else None
+
+    return of_losses("ce_sr", spot, needs=name)

@@ -1,0 +1,366 @@
+"""Figures of what runs recorded besides accuracies (bars, boxes, densities, maps, masks), and of losses."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure as Drawing
+from matplotlib.scale import SymmetricalLogScale
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from seg_anl.records import UserError
+from seg_anl.reporting.archives import read_text
+from seg_anl.reporting.names import loss_name, number
+from seg_anl.reporting.palette import method_color
+from seg_anl.reporting.run_directories import Run
+
+from . import drawing
+from .drawing import BLACK, BLUE, VERMILLION, annotate, color_of, finished, layout, seeds_text
+from .facets import PANEL, condition, conditions_text, loss_of, method
+from .records import MASKS_FILE, pooled, read_arrays, read_epoch, recorded_epochs
+
+RIGHT_AND_WRONG = ("right labels", "wrong labels")
+
+# --- Ye et al. 2024, Fig. 2: how often each class is given, and how often it is predicted ---
+
+CONFUSION = "noise/confusion.csv"
+GIVEN, TRUE = "labels as given", "true labels"
+
+
+def marginal_probabilities(placed: pd.DataFrame, notes: list[str]) -> Drawing:
+    """Share of each class among the given training labels, and mean predicted probability on the training set.
+
+    Predictions are those of the last epoch that has them. Over seeds: the mean, and a line from the lowest to the
+    highest.
+    """
+    bars = pd.concat([_shares(entry.run).assign(row=entry.row, line=entry.line) for entry in placed.itertuples()])
+    bars["bar"] = bars["bar"].where(bars["bar"] != "", bars["line"])
+    bars = bars.assign(column="").astype(placed.dtypes[PANEL].to_dict())
+    methods = placed.sort_values("line").drop_duplicates("line")
+    palette = {GIVEN: "#c8c8c8", **{entry.line: color_of(entry.run) for entry in methods.itertuples()}}
+    grid = sns.catplot(
+        bars[bars["bar"] != TRUE],
+        kind="bar",
+        **{"x": "class", "y": "share", "hue": "bar", "hue_order": [*palette], "palette": palette},
+        **{"errorbar": drawing.LOW_TO_HIGH, "err_kws": {"color": "#303030", "linewidth": 0.7}},
+        **layout(placed, height=2.0, width=drawing.PAGE),
+    )
+    true = bars[bars["bar"] == TRUE].groupby(["row", "class"], observed=True)["share"].mean()
+    for row, axes in zip(placed["row"].cat.categories, grid.axes.flat, strict=True):
+        axes.plot(true[row], "_", color=BLACK, markersize=9, markeredgewidth=1.3, label=TRUE)
+        axes.xaxis.set_major_locator(MaxNLocator(20, integer=True))
+    seeds = seeds_text(placed, "bar", "lines")
+    caption = f"Predictions: mean probability on the training set at the end; dashes: true labels. {seeds}"
+    return finished(grid, f"{conditions_text(placed)}. {caption}", "class", "share of the class (%)", drawing.PAGE)
+
+
+def lacks_marginals(run: Run) -> str | None:
+    """Why a run has no place in :func:`marginal_probabilities`."""
+    if not run.has("train", "marginal_0"):
+        return "has no train/marginal_0 in its metrics.csv: train it with evaluation.train_every=1, up to 100 classes"
+    if not (run.folder / CONFUSION).is_file():
+        return f"has no {CONFUSION}: it was trained without label noise, or the folder was not copied with it"
+    return None
+
+
+def _shares(run: Run) -> pd.DataFrame:
+    """Shares of the classes among given and true training labels and (no name) predictions, in percent."""
+    path = run.folder / CONFUSION
+    classes = sum(name.startswith("marginal_") and run.has("train", name) for name in run.metrics)
+    predicted = [run.curve("train", f"marginal_{k}").values[-1] for k in range(classes)]
+    try:
+        counts = pd.read_csv(io.StringIO(read_text(path)), index_col=0).to_numpy(np.float64)
+        if counts.shape[0] != counts.shape[1] or not counts.sum() > 0 or counts.min() < 0:
+            raise ValueError("expected a square table of counts")
+    except ValueError as error:
+        raise UserError(f"{path}: damaged ({error}); delete the run's folder and train it again") from error
+    if len(counts) != classes:
+        raise UserError(f"{path} and the marginals in metrics.csv are about different numbers of classes")
+    shares = {GIVEN: counts.sum(axis=0) / counts.sum(), TRUE: counts.sum(axis=1) / counts.sum(), "": predicted}
+    frame = 100 * pd.DataFrame(shares)
+    return frame.rename_axis("class").reset_index().melt("class", var_name="bar", value_name="share")
+
+
+# --- Ye et al. 2024, Fig. 7: how hard NNCE pushes on clean and on mislabeled samples ---
+
+MOST_EPOCHS = 8  # pairs of boxes that stay legible in a panel
+
+
+def nnce_gradients(placed: pd.DataFrame, notes: list[str]) -> Drawing:
+    """Box plots of max over j != y of d NNCE / d p_j, right and wrong labels beside each other; seeds are pooled."""
+    frame = _in_panels(placed, _gradients)
+    mean = {"marker": "^", "markersize": 3.6, "mfc": "white", "mec": BLACK, "markeredgewidth": 0.6}
+    median = {"color": BLACK, "linewidth": 1.2}
+    grid = sns.catplot(
+        frame,
+        kind="box",
+        **{"x": "epoch", "y": "nnce", "hue": "labels", "hue_order": RIGHT_AND_WRONG, "sharex": False},
+        **{"palette": ("#9ecae8", VERMILLION), "linewidth": 0.8, "gap": 0.12},  # light against dark also in gray
+        **{"showfliers": False, "showmeans": True, "meanprops": mean, "medianprops": median},
+        **layout(frame, height=2.1),
+    )
+    boxes = frame.groupby([*PANEL, "epoch", "labels"], observed=True)["nnce"].describe()
+    high, low = boxes[["75%", "mean"]].max(axis=None), boxes["25%"].where(boxes["25%"] > 0).min()
+    if high > 20 * boxes["50%"].min():  # a linear scale would flatten all boxes
+        grid.set(yscale=SymmetricalLogScale(None, linthresh=10.0 ** np.floor(np.log10(low)) if low > 0 else 1.0))
+        grid.set(ylim=(0, 4 * high))
+    caption = (
+        f"{conditions_text(placed)}. Training samples, not augmented; seeds are pooled. Boxes: quartiles; whiskers: "
+    )
+    caption += "within 1.5 times the box; triangles: means; outliers not drawn."
+    return finished(grid, caption, "epoch", r"$\max_{j \neq y}\ \partial\,\mathrm{NNCE}\,/\,\partial\,p_j$")
+
+
+def _in_panels(placed: pd.DataFrame, values: Callable[[list[Run]], pd.DataFrame]) -> pd.DataFrame:
+    """The values of the runs of each panel, below each other, with the panel's row and column."""
+    panels = {key: values([*some["run"]]) for key, some in placed.groupby(PANEL, observed=True)}
+    frame = pd.concat(panels, names=[*PANEL, None]).reset_index(PANEL).reset_index(drop=True)
+    return frame.astype(placed.dtypes[PANEL].to_dict())
+
+
+def _gradients(runs: list[Run]) -> pd.DataFrame:
+    """Gradients of all samples in some of the recorded epochs: epoch (counted from 1), nnce and labels."""
+    shared = np.array(recorded_epochs(runs, "gradients"))
+    places = np.linspace(0, len(shared) - 1, min(MOST_EPOCHS, len(shared))).round().astype(int)
+    frames = []
+    for epoch in shared[places]:
+        record = pooled(runs, "gradients", epoch)
+        labels = np.take(RIGHT_AND_WRONG, record["wrong"].astype(int))
+        frames.append(pd.DataFrame({"epoch": epoch + 1, "nnce": record["nnce"].astype(float), "labels": labels}))
+    return pd.concat(frames)
+
+
+# --- Cui et al. 2022, Fig. 1: how probable the given labels are, and where the gradient comes from ---
+
+EDGES = np.linspace(0.0, 1.0, 26)
+
+
+def target_probabilities(placed: pd.DataFrame, notes: list[str]) -> Drawing:
+    """A panel for each method: densities of p_y of right and of wrong labels. The last panel: gradient densities.
+
+    p_y is the probability of the given label, on the training set, at the recorded epoch nearest to half of the
+    training, where the paper looks and the peaks of clean and noisy samples stand apart. The gradient density is the
+    density of p_y over all samples times the mean L1 norm of the loss's gradient with respect to the logits. Seeds are
+    pooled.
+    """
+    frame = _in_panels(placed, _densities)
+    methods = placed.drop_duplicates("column").sort_values("column")
+    frame["line"] = frame["line"].where(frame["line"] != "", "gradient, " + frame["column"].astype(str))
+    columns = [*placed["column"].cat.categories, "gradient"]
+    column = frame["column"].astype(str).where(frame["line"].isin(RIGHT_AND_WRONG), "gradient")
+    frame["column"] = pd.Categorical(column, columns)
+    palette = dict(zip(RIGHT_AND_WRONG, (BLUE, VERMILLION), strict=True))
+    for entry in methods.itertuples():
+        palette[f"gradient, {entry.column}"] = color_of(entry.run)
+        if not is_pointwise(loss_of(entry.run)):
+            notes.append(f"{entry.column}: no gradient density, its loss is more than a function of the softmax")
+    caption = f"{conditions_text(placed)}, epoch {' or '.join(map(str, sorted(frame['epoch'].unique())))}. $p_y$: "
+    caption += "probability of the given label; training samples, not augmented. The densities of right and of wrong "
+    caption += "labels each have area 1, that of the gradient has its mean L1 norm."
+    return _curves(frame, palette, caption, "$p_y$", "density", drawstyle="steps-post")
+
+
+def _densities(runs: list[Run]) -> pd.DataFrame:
+    """Densities of p_y of right and of wrong labels, and (no name) of the gradient: line, x, y and the epoch."""
+    epoch = min(recorded_epochs(runs, "probabilities"), key=lambda epoch: (abs(epoch + 1 - runs[0].epochs / 2), epoch))
+    record = pooled(runs, "probabilities", epoch)
+    samples: dict[str, tuple[Any, Any]] = {
+        line: (record["wrong"] == wrong, None) for wrong, line in enumerate(RIGHT_AND_WRONG)
+    }
+    if is_pointwise(loss_of(runs[0])):
+        loss = {key: value for key, value in runs[0].config["loss"].items() if key != "dice_weight"}
+        norms = values_and_gradients(loss.pop("name"), record["softmax"], record["labels"], **loss)[1]
+        samples[""] = (np.full(len(norms), True), norms)
+    frames = []
+    for line, (chosen, weights) in samples.items():
+        heights = np.histogram(record["p_label"][chosen], EDGES, weights=weights)[0] / (chosen.sum() * np.diff(EDGES))
+        frames.append(pd.DataFrame({"line": line, "x": EDGES, "y": [*heights, heights[-1]], "epoch": epoch + 1}))
+    return pd.concat(frames)
+
+
+def _curves(frame: pd.DataFrame, palette: dict[str, str], caption: str, x: str, y: str, **looks: Any) -> Drawing:
+    """Lines of columns x and y; panels have y axes of their own."""
+    grid = sns.relplot(
+        frame,
+        kind="line",
+        **{"x": "x", "y": "y", "hue": "line", "style": "line", "palette": palette, "estimator": None, **looks},
+        dashes={line: drawing.DASHES[i % len(drawing.DASHES)] for i, line in enumerate(palette)},
+        facet_kws={"sharey": False},
+        **layout(frame, height=2.1),
+    )
+    return finished(grid, caption, x, y)
+
+
+# --- Zhou et al. 2021, Figs. 1 and 5: what a network has learned to tell apart ---
+
+MOST_SAMPLES, MOST_CLASSES = 2000, 10  # t-SNE takes seconds for these, minutes for all of MNIST
+PERPLEXITY = 30.0
+
+
+def feature_maps(placed: pd.DataFrame, notes: list[str]) -> Drawing:
+    """Rows by method, columns by noise: a t-SNE map of the test features after the last epoch, classes as numerals.
+
+    Of several seeds the first is shown, of more than 2000 samples evenly spaced ones, and of many classes the first 10.
+    """
+    frame = _in_panels(placed, _feature_map)
+    for (row, column), some in placed.groupby(PANEL, observed=True):
+        if len(some) > 1:
+            notes.append(f"{row}, {column}: seed {some['run'].iloc[0].seed} of {len(some)} is shown")
+    grid = sns.relplot(
+        frame,
+        **{"x": "x", "y": "y", "hue": "class", "style": "class", "palette": "tab10", "legend": False},
+        **{"s": 14, "linewidth": 0.2, "markers": {k: f"${k}$" for k in sorted(frame["class"].unique())}},
+        facet_kws={"sharex": False, "sharey": False},
+        **layout(frame, height=2.1),
+    ).set(xticks=[], yticks=[])
+    caption = (
+        f"{conditions_text(placed)}. t-SNE (perplexity {PERPLEXITY:g}) of the last layer's inputs on the test set at "
+    )
+    return finished(grid, f"{caption}the end; numerals are the true classes.", "", "")
+
+
+def _feature_map(runs: list[Run]) -> pd.DataFrame:
+    """The map of the first run: x, y and class of each sample; the same features give the same map."""
+    from sklearn.manifold import TSNE  # takes a second to import, and only this figure needs it
+
+    record = read_epoch(runs[0], "features", recorded_epochs(runs[:1], "features")[-1])
+    kept = np.flatnonzero(record["labels"] < MOST_CLASSES)
+    if len(kept) < 4:
+        raise UserError(f"{runs[0].path}: records/features has {len(kept)} samples to map; t-SNE needs at least 4")
+    kept = kept[np.linspace(0, len(kept) - 1, min(len(kept), MOST_SAMPLES)).round().astype(int)]
+    perplexity = min(PERPLEXITY, (len(kept) - 1) / 3)
+    plan = TSNE(perplexity=perplexity, init="pca", learning_rate="auto", random_state=0)
+    x, y = plan.fit_transform(record["features"][kept].astype(np.float64)).T
+    return pd.DataFrame({"x": x, "y": y, "class": record["labels"][kept]})
+
+
+# --- Ye et al. 2024, Fig. 6: what a network makes of wrong masks ---
+
+MASKS = {"truth": "true mask", "noisy": "noisy mask", "predicted": "prediction"}
+KINDS = {"affine": "affine", "dilate": "dilated", "erode": "eroded"}
+OF_EACH = 2
+
+
+def predicted_masks(placed: pd.DataFrame, notes: list[str]) -> Drawing:
+    """Columns: two images of each kind of noise; rows: image, true mask, noisy mask and prediction with its Dice.
+
+    One run is drawn: the first by path. The outline of the true mask lies over the other masks.
+    """
+    run, *others = placed["run"]
+    path = run.folder / MASKS_FILE
+    record = read_arrays(path, "masks")
+    if record["images"].shape[3] != 3 or record["images"].dtype != np.uint8:
+        raise UserError(f"{path}: images are {record['images'].dtype} {record['images'].shape}, expected uint8 RGB")
+    chosen = [i for kind in KINDS for i in np.flatnonzero(record["kinds"] == kind)[:OF_EACH]]
+    if not chosen:
+        raise UserError(f"{path}: none of its masks is of a kind among {', '.join(KINDS)}")
+    size = drawing.PAGE / max(6, len(chosen))
+    figure, grid = plt.subplots(4, len(chosen), squeeze=False, figsize=(drawing.PAGE, 4 * size))
+    for axes in grid.flat:
+        axes.set(xticks=[], yticks=[])
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+    for column, i in zip(grid.T, chosen, strict=True):
+        truth = record["truth"][i] > 0
+        column[0].imshow(record["images"][i], interpolation="nearest")
+        column[0].set_title(KINDS[str(record["kinds"][i])])
+        for axes, name in zip(column[1:], MASKS, strict=True):
+            mask = record[name][i] > 0
+            axes.imshow(mask, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            if name != "truth":
+                axes.set_xlabel(f"Dice {dice(mask, truth):.2f}")
+            if name != "truth" and truth.any():  # padded, so that a mask that touches the edge has an outline there
+                rows, columns = (np.arange(-1, length + 1) for length in truth.shape)
+                axes.contour(columns, rows, np.pad(truth, 1), levels=[0.5], colors=[BLUE], linewidths=1.2)
+    for axes, name in zip(grid[:, 0], ("image", *MASKS.values()), strict=True):
+        axes.set_ylabel(name)
+    if others:
+        notes.append(f"{run.path} is shown; {len(others)} more run(s) with masks are not")
+    caption = f"{method(run).text}, {condition(run).text}, seed {run.seed}, {run.epochs} epochs; training images. "
+    return annotate(figure, f"{caption}Blue: outline of the true mask; Dice against it.")
+
+
+def dice(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
+    """Dice of two masks ``(H, W)``; 1 when both are empty.
+
+    >>> dice(np.array([[True, False]]), np.array([[True, True]]))
+    0.6666666666666666
+    """
+    total = int(mask.sum()) + int(truth.sum())
+    return 2 * int((mask & truth).sum()) / total if total else 1.0
+
+
+# --- Cui et al. 2022, Figs. 2 and 3: losses and gradients against the probability of the label; no run ---
+
+CLASSES = 10  # of no influence: all losses shown are functions of p_y alone
+SHOWN: tuple[tuple[str, dict[str, float]], ...] = (
+    *(("ce", {}), ("el", {"epsilon": 0.1}), ("el", {"epsilon": 0.5}), ("el", {"epsilon": 2.0})),
+    *(("gce", {"q": 0.7}), ("mae", {})),
+)
+NORM = r"$\|\partial L / \partial z\|_1$"
+LOSS, RELATIVE = "loss", f"{NORM}, relative to CE"
+
+
+def is_pointwise(name: str) -> bool:
+    """Whether a loss is a function of each sample's softmax alone."""
+    from seg_anl.losses import PointwiseLoss, build_loss  # torch, which no other figure needs
+
+    return isinstance(build_loss(name), PointwiseLoss)
+
+
+def values_and_gradients(
+    name: str, probabilities: NDArray[np.floating], labels: NDArray[np.integer], **parameters: Any
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """A loss and the L1 norm of its gradient with respect to the logits, for each sample: two arrays ``(N,)``.
+
+    The loss is a function of each sample's softmax: ``probabilities`` ``(N, K)``, of which zeros count as the smallest
+    number of float16, for ``labels`` ``(N,)``.
+    """
+    import torch
+
+    from seg_anl.losses import build_loss
+
+    smallest = float(np.finfo(np.float16).smallest_subnormal)
+    logits = torch.from_numpy(probabilities.astype(np.float64)).clamp(min=smallest).log().requires_grad_()
+    values = build_loss(name, reduction="none", **parameters)(logits, torch.from_numpy(labels.astype(np.int64)))
+    (gradient,) = torch.autograd.grad(values.sum(), logits)
+    return values.detach().double().numpy(), gradient.abs().sum(dim=1).double().numpy()
+
+
+def curves_of_losses() -> pd.DataFrame:
+    """Of each loss by p_y (``x``, closely spaced near 0) its value, its gradient's norm, and that relative to CE's.
+
+    MAE is EL's limit of large epsilon.
+    """
+    p = np.concatenate((np.geomspace(1e-3, 0.04, 40), np.linspace(0.05, 0.995, 96)))
+    softmax = np.column_stack([p, *[(1 - p) / (CLASSES - 1)] * (CLASSES - 1)])
+    frames: list[pd.DataFrame] = []
+    for name, parameters in SHOWN:
+        given = [f"{'ε' if key == 'epsilon' else key} = {number(value)}" for key, value in parameters.items()]
+        values, norms = values_and_gradients(name, softmax, np.zeros(len(p), np.int64), **parameters)
+        line, color = ", ".join([loss_name({"name": name}), *given]), method_color({"loss": {"name": name}}).light
+        frames.append(pd.DataFrame({"x": p, "line": line, "color": color, LOSS: values, NORM: norms}))
+        frames[-1][RELATIVE] = norms / frames[0][NORM]
+    return pd.concat(frames, ignore_index=True)
+
+
+def losses_themselves(*quantities: str) -> Callable[[pd.DataFrame, list[str]], Drawing]:
+    """What draws these quantities of :func:`curves_of_losses`, each in a panel; losses up to 5."""
+
+    def draw(placed: pd.DataFrame, notes: list[str]) -> Drawing:
+        curves = curves_of_losses()
+        frame = curves.melt(["x", "line", "color"], quantities, "column", "y").assign(row="")
+        frame[PANEL] = frame[PANEL].apply(lambda names: pd.Categorical(names, names.unique()))
+        frame["y"] = frame["y"].where(frame["y"] <= 5)
+        colors = curves.drop_duplicates("line").set_index("line")["color"].to_dict()
+        caption = "Values and gradients of this project's losses themselves."
+        return _curves(frame, colors, caption, "probability $p_y$ of the given label", "")
+
+    return draw
