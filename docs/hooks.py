@@ -185,7 +185,7 @@ def results_page(study: Path) -> str:
 
 
 def finish(docs: Path, site: Path) -> None:
-    """Mend what readers of screens cannot read in the theme's pages, and add the reports, which are pages of their own."""
+    """Mend what screen readers cannot read in the theme's pages, and add the reports, which are pages of their own."""
     for page in site.rglob("*.html"):
         written = page.read_text(encoding="utf-8")
         named = written.replace(
