@@ -191,13 +191,20 @@ def browser(driver: str) -> Iterator[Browser]:
     opened.ask("DELETE", "")
 
 
-def show(browser: Browser, page: str, *, width: int = 1400, dark: bool = False) -> None:
-    """Open a page of files, at a width, in light or dark."""
-    for command, parameters in (
-        ("setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}),
-        ("setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]}),
-    ):
-        browser.ask("POST", "/goog/cdp/execute", cmd=f"Emulation.{command}", params=parameters)
+def emulate(browser: Browser, command: str, **parameters: Any) -> None:
+    browser.ask("POST", "/goog/cdp/execute", cmd=f"Emulation.{command}", params=parameters)
+
+
+def widen(browser: Browser, width: int) -> None:
+    emulate(browser, "setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600)
+
+
+def show(browser: Browser, page: str, *, dark: bool = False) -> None:
+    """Open a page as on a screen of 1400 pixels, in light or dark."""
+    widen(browser, 1400)
+    emulate(
+        browser, "setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+    )
     browser.ask("POST", "/url", url=page)
 
 
@@ -223,8 +230,9 @@ def test_no_command_is_clipped_and_no_page_is_wider_than_its_screen(browser: Bro
         return [document.scrollingElement.scrollWidth - window.innerWidth,
                 ...cut.filter((pre) => pre.scrollWidth > pre.clientWidth).map((pre) => pre.textContent.slice(0, 60))]"""
     for path in [site / "index.html", *(site / f"{page.stem}.html" for page in (ROOT / "docs").glob("*.md"))]:
+        show(browser, path.as_uri())
         for width in (1400, 390):
-            show(browser, path.as_uri(), width=width)
+            widen(browser, width)
             wider, *cut = browser.run(script)
             if wider > 0 or cut:
                 clipped.append((path.name, width, wider, cut))
