@@ -19,7 +19,7 @@ from classification.methods.forward import estimated_transition
 from seg_anl.engine.co_teaching import CrossedSmallLoss, NetworkPair
 from seg_anl.engine.command import compose
 from seg_anl.engine.distribution import Process
-from seg_anl.losses import build_loss
+from seg_anl.losses import ScheduledLoss, build_loss
 from seg_anl.records import UserError
 
 ALONE = Process(torch.device("cpu"))
@@ -197,6 +197,34 @@ def test_elr_remembers_each_sample_and_pulls_towards_what_it_said() -> None:
         torch.testing.assert_close(output.grad, (of_labels + strength * of_memory) / 4)
     torch.testing.assert_close(criterion.state_dict()["memory"], remembered)
     assert remembered[3].sum() == 0  # never visited
+
+
+def test_elr_remembers_what_all_processes_have_seen() -> None:
+    """Two halves of a batch in two processes leave the memory, and together the value, that the whole batch leaves."""
+    generator = torch.Generator().manual_seed(0)
+    output, target = torch.randn(6, 3, generator=generator), torch.arange(6) % 3
+    index = torch.tensor([5, 2, 0, 7, 1, 3])
+    its = settings.EarlyLearning(3.0, 0.7)
+
+    def criterion(process: Process) -> ScheduledLoss:
+        return build_method(its).criterion(build_loss("ce"), epochs=1, process=process, samples=8, classes=3)
+
+    whole = criterion(ALONE)
+    expected = whole(output, target, index)
+
+    class Rank(Process):
+        """One of two, who knows what the other has."""
+
+        def gathered(self, part: Tensor, count: int) -> Tensor:
+            assert count == 6
+            return output.softmax(dim=1).clamp(1e-4, 1 - 1e-4) if part.is_floating_point() else index
+
+    values = []
+    for rank in (0, 1):
+        half = criterion(Rank(torch.device("cpu"), rank, 2))
+        values.append(half(output[rank::2], target[rank::2], index[rank::2]))
+        torch.testing.assert_close(half.state_dict()["memory"], whole.state_dict()["memory"])
+    torch.testing.assert_close(sum(values) / 2, expected)
 
 
 def test_an_elr_run_that_was_cut_ends_as_if_undisturbed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
