@@ -304,5 +304,9 @@ def flat_settings(config: DictConfig) -> dict[str, Any]:
             yield prefix, value
 
     settings = [(name, value) for name, value in walk("", plain(config)) if name not in PLACE_SETTINGS]
-    later = {**LATER_SETTINGS, **({"method.name": "plain"} if config.get("task") == "segmentation" else {})}
+    later = dict(LATER_SETTINGS)
+    if config.get("task") == "segmentation":  # which had no methods, and unlabeled elements in volumes alone
+        later["method.name"] = "plain"
+        if config.data.get("name") == "folder":
+            later["data.ignore"] = None
     return {name: value for name, value in settings if name not in later or value != later[name]}
