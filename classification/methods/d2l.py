@@ -91,9 +91,7 @@ class DimensionalityDriven(Method):
         self.memory = _Memory()
         self.epochs = 1
 
-    def criterion(
-        self, loss: RobustLoss, *, epochs: int, process: Process, samples: int = 0, classes: int = 0
-    ) -> ScheduledLoss:
+    def criterion(self, loss: RobustLoss, *, epochs: int, process: Process, **sizes: int) -> ScheduledLoss:
         """Cross entropy whose labels are paced."""
         self.epochs = epochs
         return self.paced

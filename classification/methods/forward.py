@@ -46,8 +46,6 @@ class ForwardEstimated(Method):
         """Estimate the transition."""
         self.transition = estimated_transition(probabilities.cpu(), self.its.percentile)
 
-    def criterion(
-        self, loss: RobustLoss, *, epochs: int, process: Process, samples: int = 0, classes: int = 0
-    ) -> ScheduledLoss:
+    def criterion(self, loss: RobustLoss, *, epochs: int, process: Process, **sizes: int) -> ScheduledLoss:
         """Cross entropy, corrected."""
         return build_loss("forward", transition=self.transition)

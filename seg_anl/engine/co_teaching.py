@@ -90,8 +90,6 @@ class CoTeaching(Method):
         """Two networks that start from different weights."""
         return NetworkPair(build(), build())
 
-    def criterion(
-        self, loss: RobustLoss, *, epochs: int, process: Process, samples: int = 0, classes: int = 0
-    ) -> ScheduledLoss:
+    def criterion(self, loss: RobustLoss, *, epochs: int, process: Process, **sizes: int) -> ScheduledLoss:
         """The crossed small-loss criterion over ``loss``."""
         return CrossedSmallLoss(loss, self.its, process)

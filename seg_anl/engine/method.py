@@ -28,9 +28,11 @@ class Method:
     Attributes:
         first_loss: the loss of a network that is trained before, on the same labels, or None. Its probabilities of the
             training samples go to :meth:`learn`.
+        one_process: whether it works in one process alone.
     """
 
     first_loss: str | None = None
+    one_process = False
 
     def network(self, build: Callable[[], nn.Module]) -> nn.Module:
         """What is trained; ``build`` returns a new network each time."""

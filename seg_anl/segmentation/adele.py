@@ -94,11 +94,12 @@ class AdaptiveCorrection(Method):
     and, ten epochs later, change again.
     """
 
+    one_process = True
+
     def __init__(self, its: Adele) -> None:
         self.its = its
         self.batches: ResidentBatches
         self.given: Tensor
-        self.process: Process
         self.ious: list[list[float]] = []
         self.corrected: list[int] = []
 
@@ -110,7 +111,6 @@ class AdaptiveCorrection(Method):
         self, loss: RobustLoss, *, epochs: int, process: Process, samples: int = 0, classes: int = 0
     ) -> ScheduledLoss:
         """``loss`` at all scales, and their consistency."""
-        self.process = process
         self.ious, self.corrected = [[] for _ in range(classes)], [-1] * classes
         return ScaleConsistency(loss, self.its)
 
@@ -125,11 +125,8 @@ class AdaptiveCorrection(Method):
         """Measure the classes' IoU and correct those whose time has come."""
         assert isinstance(model, MultiScale)
         found = [model.at_all_scales(images).float().softmax(dim=2).mean(dim=1).max(dim=1) for images in samples()]
-        count = len(self.given)
-        predicted = self.process.gathered(torch.cat([each.indices.to(torch.uint8) for each in found]), count)
-        sure = torch.cat([(each.values > self.its.confidence).to(torch.uint8) for each in found])
-        sure = self.process.gathered(sure, count).bool()
-        predicted, sure = predicted.to(self.given.device), sure.to(self.given.device)
+        predicted = torch.cat([each.indices for each in found]).to(self.given.device, torch.uint8)
+        sure = torch.cat([each.values > self.its.confidence for each in found]).to(self.given.device)
         due = []
         for label in range(1, len(self.ious)):
             p, t = predicted == label, self.given == label

@@ -104,6 +104,8 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
 
     def network(self, data: Splits, process: Process) -> nn.Module:
         """The network of the ``model`` group, as the method has it."""
+        if self.method.one_process and process.world_size > 1:
+            raise UserError(f"method={self.config.method.name} works in one process, without torchrun")
         clean, test = data
         trained = self._division(clean, process).trained
         self.settings.batch_sizes(len(trained), process.world_size)  # refused now rather than after the noise was made

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ from seg_anl.losses import build_loss
 from seg_anl.records import UserError
 from seg_anl.segmentation.adele import AdaptiveCorrection, MultiScale, ScaleConsistency, correct, slows
 from seg_anl.segmentation.augmentation import Augmentation
-from seg_anl.segmentation.experiment import train
+from seg_anl.segmentation.experiment import SegmentationExperiment, train
 from seg_anl.segmentation.mask_prediction import predict_masks
 from seg_anl.segmentation.methods import MaskPair
 from seg_anl.segmentation.settings import Adele, AugmentationSettings
@@ -221,6 +222,13 @@ def test_what_does_not_go_together_is_one_line(settings: list[str], message: str
         train(compose("segmentation", ["data.root=.", *SMALL, f"run_dir={tmp_path / 'run'}", *settings]))
     assert message in str(raised.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_adele_refuses_several_processes() -> None:
+    experiment = SegmentationExperiment(compose("segmentation", ["method=adele"]))
+    nothing: Any = (None, None)
+    with pytest.raises(UserError, match="method=adele works in one process, without torchrun"):
+        experiment.network(nothing, Process(torch.device("cpu"), 0, 2))
 
 
 def test_plain_runs_keep_the_place_they_had() -> None:
