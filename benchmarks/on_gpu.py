@@ -234,7 +234,8 @@ class Session:
     def _start(self, part: Part, name: str, command: Sequence[str]) -> subprocess.Popen[bytes]:
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         threads = max(1, (os.cpu_count() or 1) // part.at_once)
-        environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
+        given = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+        environment = {**given, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
         with open(self._log(part.name, name), "ab") as log:
             log.write(f"$ python {shlex.join(command)}\n".encode())
             log.flush()
