@@ -62,6 +62,7 @@ def predict_masks(
     directory = RunDirectory(run)
     weights = directory.last if checkpoint == "last" else directory.best
     config = directory.config()
+    remove_partial(out)
     if is_of_volumes(config):
         if overlay:
             raise UserError("--overlay is for photos; open a volume's mask over it in a viewer")
@@ -70,7 +71,6 @@ def predict_masks(
     existing = [path for job in jobs for path in job.outputs if path.exists()]
     if existing and not overwrite:
         raise UserError(f"{existing[0]} exists already; give --overwrite or another folder")
-    remove_partial(out)
     with started(device) as process:
         model, config = _trained(directory, weights, process.device, trust)
         size = data_settings(config).shape
