@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +55,8 @@ def run(case: Case, folder: Path, kill_after: float = 3 * SECONDS) -> Ended:
         child = os.fork()
         if child == 0:
             _in_child(case, folder, file.fileno())
+        with suppress(OSError):  # in the child as well: whoever is first
+            os.setpgid(child, child)
         status = None
         while status is None and time.monotonic() - start < kill_after:
             ended, code = os.waitpid(child, os.WNOHANG)

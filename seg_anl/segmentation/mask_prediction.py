@@ -61,13 +61,13 @@ def predict_masks(
     directory = RunDirectory(run)
     weights = directory.last if checkpoint == "last" else directory.best
     config = directory.config()
+    remove_partial(out)
     if is_of_volumes(config):
         if overlay:
             raise UserError("--overlay is for photos; open a volume's mask over it in a viewer")
         return predict_volumes(directory, config, images, out, weights=weights, device=device, overwrite=overwrite)
     jobs, others = _jobs(images, out, overlay=overlay)
     refuse_existing((path for job in jobs for path in job.outputs), overwrite=overwrite)
-    remove_partial(out)
     with started(device) as process:
         model, config = _trained(directory, weights, process.device, trust)
         size = data_settings(config).shape
