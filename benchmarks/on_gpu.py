@@ -312,6 +312,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", metavar="NAME", help="only those whose names begin so")
     parser.add_argument("--work", type=Path, help="runs with their checkpoints (default: in the temp folder)")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # not without ending what it has started
     work = args.work or Path(tempfile.gettempdir()) / f"on_gpu-{args.out.resolve().name}"
     session = Session(args.out, work.resolve(), args.minutes)
     data = None if args.data is None else args.data.resolve()
