@@ -168,14 +168,13 @@ class RunDirectory:
             )
 
     def create(self, config: DictConfig, fingerprints: dict[str, str] | None = None) -> None:
-        """Write what the run is made from, unless it is there: the configuration (without where and how fast), and
-        the ``fingerprints`` of its inputs."""
+        """Write what the run is made from: the configuration (without where and how fast), and the ``fingerprints`` of
+        its inputs, unless they are there. A configuration that is there may lack settings younger than the run."""
         make_directory(self.path / "checkpoints")
         if not (self.path / INPUTS_FILE).exists():
             write_json(self.path / INPUTS_FILE, fingerprints or {})
-        if not (self.path / CONFIG_FILE).exists():
-            what = OmegaConf.masked_copy(config, [str(key) for key in config if key not in PLACE_SETTINGS])
-            write_text(self.path / CONFIG_FILE, OmegaConf.to_yaml(what, resolve=True))
+        what = OmegaConf.masked_copy(config, [str(key) for key in config if key not in PLACE_SETTINGS])
+        write_text(self.path / CONFIG_FILE, OmegaConf.to_yaml(what, resolve=True))
 
     @contextmanager
     def locked(self) -> Iterator[None]:

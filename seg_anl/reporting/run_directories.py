@@ -269,10 +269,15 @@ def _read_summary(path: Folder) -> dict[str, Any]:
     return summary
 
 
+def _given(group: Any) -> Any:
+    """A group without settings that are null: a run may have been finished by a version that has more of them."""
+    return {key: value for key, value in group.items() if value is not None} if isinstance(group, dict) else group
+
+
 def _check_finished(run: Run, done: int) -> None:
     """Check that the three files of a finished run tell the same story."""
     for key in _AGREE:
-        if run.config.get(key) != run.summary.get(key):
+        if _given(run.config.get(key)) != _given(run.summary.get(key)):
             raise UserError(f"{CONFIG_FILE} and {SUMMARY_FILE} are of different runs: {key} differs")
     if done != run.epochs:
         raise UserError(f"{METRICS_FILE} ends after {done} epochs, {SUMMARY_FILE} says {run.epochs}")

@@ -30,6 +30,15 @@ def test_the_same_settings_may_go_on_elsewhere_and_others_may_not(tmp_path: Path
         run.check(config(new={"setting": 3}))
 
 
+def test_a_resumed_run_says_what_a_later_version_has_added(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    run.create(config())
+    later = config(folds=None)
+    run.check(later)
+    run.create(later)
+    assert dict(run.config()) == {"seed": 1, "optim": {"lr": 0.1}, "folds": None}
+
+
 def test_digest_is_of_what_is_trained_not_of_where_or_which_seed() -> None:
     assert settings_digest(config()) == settings_digest(config(seed=2, device="cuda", run_root="x"))
     assert settings_digest(config()) != settings_digest(config(optim={"lr": 0.2}))
