@@ -88,6 +88,8 @@ def _in_child(case: Case, folder: Path, output: int) -> None:
         if case.largest_file is not None:
             _output_without_limit(output)
             resource.setrlimit(resource.RLIMIT_FSIZE, (case.largest_file, case.largest_file))
+        if torch := sys.modules.get("torch"):
+            torch.set_num_threads(1)  # its threads stay behind at a fork; made anew here, before threads race for them
         try:
             importlib.import_module(COMMANDS[case.words[0]]).main()
             status = 0

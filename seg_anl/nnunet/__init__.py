@@ -6,7 +6,10 @@ that :func:`trainer_folder` names, when the environment variable ``nnUNet_extTra
 
 from pathlib import Path
 
-__all__ = ["trainer_folder"]
+__all__ = ["CHECKPOINT_NAMES", "TRAIN_VARIABLE", "trainer_folder"]
+
+CHECKPOINT_NAMES = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")  # nnU-Net's
+TRAIN_VARIABLE = "SEG_ANL_TRAIN"
 
 
 def trainer_folder() -> Path:

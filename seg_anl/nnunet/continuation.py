@@ -8,10 +8,10 @@ from typing import Any
 
 from seg_anl.records import UserError
 
-from .environment_settings import LOSS_VARIABLE, SOFT_VARIABLE, TRAIN_VARIABLE, WEIGHTS_VARIABLE
+from . import CHECKPOINT_NAMES, TRAIN_VARIABLE
+from .environment_settings import LOSS_VARIABLE, SOFT_VARIABLE, WEIGHTS_VARIABLE
 
 AS_THEY_WERE = f"set {LOSS_VARIABLE}, {TRAIN_VARIABLE}, {SOFT_VARIABLE} and {WEIGHTS_VARIABLE} as"
-CHECKPOINT_NAMES = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
 
 
 def refuse_other_settings(found: Mapping[str, Any] | None, now: Mapping[str, Any], source: str) -> None:

@@ -21,8 +21,9 @@ from seg_anl.records.files import check_folder
 from seg_anl.records.foreign_files import parse_yaml, read_bytes, read_yaml
 from seg_anl.records.ranges import Count, NonNegative, Seed, checked
 
+from . import TRAIN_VARIABLE
+
 LOSS_VARIABLE = "SEG_ANL_LOSS"
-TRAIN_VARIABLE = "SEG_ANL_TRAIN"
 TEST_VARIABLE = "SEG_ANL_TEST"
 SOFT_VARIABLE = "SEG_ANL_SOFT"
 WEIGHTS_VARIABLE = "SEG_ANL_WEIGHTS"

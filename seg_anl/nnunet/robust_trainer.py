@@ -25,13 +25,13 @@ from seg_anl.losses import RobustLoss
 from seg_anl.records import MetricRow, UserError, exit_with_error, written_aside
 from seg_anl.records.foreign_files import check_regular
 
+from . import TRAIN_VARIABLE
 from .continuation import refuse_other_settings, refuse_other_variant
 from .criterion import NNUNetCriterion
 from .environment_settings import (
     AUTO,
     LOSS_VARIABLE,
     TEST_VARIABLE,
-    TRAIN_VARIABLE,
     LabelChoice,
     LossChoice,
     TrainChoice,

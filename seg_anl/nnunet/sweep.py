@@ -25,8 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from seg_anl.records import UserError, config_folder
 from seg_anl.records.lock import locked
 
-from .continuation import CHECKPOINT_NAMES
-from .environment_settings import TRAIN_VARIABLE, variant_suffix
+from . import CHECKPOINT_NAMES, TRAIN_VARIABLE
 from .lookup import look_up
 from .plans import dataset_folder
 
@@ -140,6 +139,8 @@ def trainings(
         UserError: for an unknown dataset or trainer, a bad setting in the environment, or seeds for a trainer that
             takes none.
     """
+    from .environment_settings import variant_suffix  # imports torch
+
     roots = {name: os.environ.get(f"nnUNet_{name}", "") for name in ("preprocessed", "results")}
     for name, root in roots.items():
         if not root:

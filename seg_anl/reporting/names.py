@@ -138,5 +138,7 @@ def number(value: Any) -> str:
     """
     if not is_number(value):
         return str(value)
+    if abs(value) < 1e15 and float(value).is_integer():
+        return str(int(value))
     mantissa, exponential, exponent = f"{value:.6g}".partition("e")
     return f"{mantissa}e{int(exponent)}" if exponential else mantissa

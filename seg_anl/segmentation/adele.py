@@ -34,7 +34,9 @@ class MultiScale(nn.Module):
     def __init__(self, network: nn.Module, scales: Sequence[float]) -> None:
         super().__init__()
         self.network, self.scales = network, tuple(scales)
-        self.multiple = math.prod(network.strides) if isinstance(network, DynUNet) else SAFE_MULTIPLE
+        self.multiple = (
+            math.prod(stride[0] for stride in network.strides) if isinstance(network, DynUNet) else SAFE_MULTIPLE
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits at the images' size."""

@@ -238,8 +238,9 @@ def saved_method(config: DictConfig, known: Mapping[str, type[MethodSettings]] =
     Raises:
         UserError: for an unknown method or setting, or a value out of range.
     """
-    group = plain(config.method) if "method" in config else {"name": "plain"}
-    return method_settings(group, str(config.loss.name), known)
+    if "method" not in config:
+        return Plain()
+    return method_settings(plain(config.method), str(config.loss.name), known)
 
 
 def _check_replaced_masks(settings: Settings[DataSettings, AugmentationSettings, EvaluationSettings]) -> None:
