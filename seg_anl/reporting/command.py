@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seg_anl.records import UserError, make_directory, nearest_names, run_command
-from seg_anl.records.command_line import OneLineParser
+from seg_anl.records import UserError, make_directory, run_command
+from seg_anl.records.command_line import OneLineParser, positive_int
 
 if TYPE_CHECKING:
     from .run_directories import Run
@@ -38,6 +38,8 @@ def main() -> None:
 
 def _run() -> None:
     options = _parser().parse_args()
+    if not options.figure and (options.epoch or options.samples):
+        raise UserError("--epoch and --samples are of figures; name one with --figure")
     if options.list:
         _print_list()
         return
@@ -50,7 +52,7 @@ def _run() -> None:
 
     runs = read_runs(options.runs) if options.runs else []  # a few figures are drawn without runs
     if options.figure:
-        _draw(options.figure, runs, options.out, options.format)
+        _draw(options, runs)
     if options.table or not options.figure:
         from .tables import make_report
 
@@ -70,6 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     add("runs", nargs="*", type=Path, metavar="RUNS", help="run directories, folders or .zip archives with some below")
     add("--table", action="append", default=[], metavar="NAME", help="a published table; repeatable")
     add("--figure", action="append", default=[], metavar="NAME", help="draw a figure; repeatable")
+    add("--epoch", type=positive_int, metavar="N", help="of target-probability (default: about half of the training)")
+    add("--samples", type=positive_int, metavar="N", help="of features, evenly spaced (default: all, minutes)")
     add("--format", default="png", choices=("png", "pdf", "svg"), help="of figures (default: png)")
     add("--out", type=Path, default=Path("report"), metavar="DIR", help="default: %(default)s")
     add("--pack", type=Path, metavar="STUDY.zip", help="write the runs into an archive, and nothing else")
@@ -88,16 +92,14 @@ def _write(report: Report, out: Path) -> None:
     print(f"open {out / PAGE} in a browser")
 
 
-def _draw(names: list[str], runs: list[Run], out: Path, suffix: str) -> None:
-    from .figures.catalog import FIGURES
+def _draw(options: argparse.Namespace, runs: list[Run]) -> None:
+    from .figures.catalog import OPTIONS, chosen_figures
 
-    for name in names:
-        if name not in FIGURES:
-            raise UserError(f"unknown figure {name!r}; {nearest_names(name, FIGURES)}")
-    make_directory(out)
-    for name in names:
-        path = out / f"{name}.{suffix}"
-        for note in FIGURES[name].draw(runs, path):
+    figures = chosen_figures(options.figure, {choice: getattr(options, choice) for choice in OPTIONS})
+    make_directory(options.out)
+    for name, figure in figures.items():
+        path = options.out / f"{name}.{options.format}"
+        for note in figure.draw(runs, path):
             print(f"{name}: {note}")
         print(f"{name}: {path}")
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from seg_anl.reporting.command import main
+from seg_anl.reporting.figures.catalog import FIGURES
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
@@ -104,8 +105,7 @@ def test_a_figure_gets_the_runs_and_its_place_and_says_what_it_left_out(command,
         path.write_text(" ".join(Path(run.path).name for run in runs))
         return ["left out: nothing"]
 
-    figures = SimpleNamespace(FIGURES={"mine": SimpleNamespace(draw=draw)})
-    monkeypatch.setitem(sys.modules, "seg_anl.reporting.figures.catalog", figures)
+    monkeypatch.setitem(FIGURES, "mine", SimpleNamespace(draw=draw))
     write_run("runs/a")
     write_run("runs/b", seed=2)
     status, out, _ = command(tmp_path / "runs", "--figure", "mine", "--format", "svg", "--out", "figures")

@@ -5,8 +5,11 @@ docs/figures.md has the commands that make fitting runs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
+from seg_anl.records import UserError, nearest_names
 from seg_anl.reporting.names import PENALTY_NAMES
 
 from . import recorded
@@ -175,3 +178,26 @@ FIGURES: dict[str, Figure] = {
         recorded.losses_themselves(recorded.NORM, recorded.RELATIVE),
     ),
 }
+
+OPTIONS = {"epoch": "target-probability", "samples": "features"}
+"""What a person may choose, by the figure that has the choice."""
+
+
+def chosen_figures(names: Sequence[str], choices: Mapping[str, int | None]) -> dict[str, Figure]:
+    """The figures of these names, with the ``choices`` (of :data:`OPTIONS`) that are not None.
+
+    Raises:
+        UserError: for an unknown name, with the nearest, and for a choice that none of them has.
+    """
+    found = {}
+    for name in names:
+        if name not in FIGURES:
+            raise UserError(f"unknown figure {name!r}; {nearest_names(name, FIGURES)}")
+        found[name] = FIGURES[name]
+    for choice, value in choices.items():
+        name = OPTIONS[choice]
+        if value is not None and name not in found:
+            raise UserError(f"--{choice} is of --figure {name}")
+        if value is not None:
+            found[name] = found[name]._replace(drawn=partial(found[name].drawn, **{choice: value}))
+    return found

@@ -142,15 +142,15 @@ def _gradients(runs: list[Run]) -> pd.DataFrame:
 EDGES = np.linspace(0.0, 1.0, 26)
 
 
-def target_probabilities(placed: pd.DataFrame, notes: list[str]) -> Drawing:
+def target_probabilities(placed: pd.DataFrame, notes: list[str], *, epoch: int | None = None) -> Drawing:
     """A panel for each method: densities of p_y of right and of wrong labels. The last panel: gradient densities.
 
-    p_y is the probability of the given label, on the training set, at the recorded epoch nearest to half of the
-    training, where the paper looks and the peaks of clean and noisy samples stand apart. The gradient density is the
-    density of p_y over all samples times the mean L1 norm of the loss's gradient with respect to the logits. Seeds are
-    pooled.
+    p_y is the probability of the given label, on the training set, after ``epoch`` epochs (the paper: 30); by default
+    at the recorded epoch nearest to half of the training, where the peaks of clean and noisy samples stand apart. The
+    gradient density is the density of p_y over all samples times the mean L1 norm of the loss's gradient with respect
+    to the logits. Seeds are pooled.
     """
-    frame = _in_panels(placed, _densities)
+    frame = _in_panels(placed, lambda runs: _densities(runs, epoch))
     methods = placed.drop_duplicates("column").sort_values("column")
     frame["line"] = frame["line"].where(frame["line"] != "", "gradient, " + frame["column"].astype(str))
     columns = [*placed["column"].cat.categories, "gradient"]
@@ -167,9 +167,14 @@ def target_probabilities(placed: pd.DataFrame, notes: list[str]) -> Drawing:
     return _curves(frame, palette, caption, "$p_y$", "density", drawstyle="steps-post")
 
 
-def _densities(runs: list[Run]) -> pd.DataFrame:
+def _densities(runs: list[Run], asked: int | None) -> pd.DataFrame:
     """Densities of p_y of right and of wrong labels, and (no name) of the gradient: line, x, y and the epoch."""
-    epoch = min(recorded_epochs(runs, "probabilities"), key=lambda epoch: (abs(epoch + 1 - runs[0].epochs / 2), epoch))
+    recorded = recorded_epochs(runs, "probabilities")
+    if asked is not None and asked - 1 not in recorded:
+        known = ", ".join(str(epoch + 1) for epoch in recorded)
+        raise UserError(f"--epoch {asked}: {runs[0].path} has records of the epochs {known}; see record_every")
+    half = runs[0].epochs / 2
+    epoch = min(recorded, key=lambda one: (abs(one + 1 - half), one)) if asked is None else asked - 1
     record = pooled(runs, "probabilities", epoch)
     samples: dict[str, tuple[Any, Any]] = {
         line: (record["wrong"] == wrong, None) for wrong, line in enumerate(RIGHT_AND_WRONG)
@@ -200,16 +205,17 @@ def _curves(frame: pd.DataFrame, palette: dict[str, str], caption: str, x: str, 
 
 # --- Zhou et al. 2021, Figs. 1 and 5: what a network has learned to tell apart ---
 
-MOST_SAMPLES, MOST_CLASSES = 2000, 10  # t-SNE takes seconds for these, minutes for all of MNIST
+MOST_CLASSES = 10
 PERPLEXITY = 30.0
 
 
-def feature_maps(placed: pd.DataFrame, notes: list[str]) -> Drawing:
+def feature_maps(placed: pd.DataFrame, notes: list[str], *, samples: int | None = None) -> Drawing:
     """Rows by method, columns by noise: a t-SNE map of the test features after the last epoch, classes as numerals.
 
-    Of several seeds the first is shown, of more than 2000 samples evenly spaced ones, and of many classes the first 10.
+    Of several seeds the first is shown, of many classes the first 10, and of their samples all or, evenly spaced, so
+    many as ``samples``.
     """
-    frame = _in_panels(placed, _feature_map)
+    frame = _in_panels(placed, lambda runs: _feature_map(runs, samples))
     for (row, column), some in placed.groupby(PANEL, observed=True):
         if len(some) > 1:
             notes.append(f"{row}, {column}: seed {some['run'].iloc[0].seed} of {len(some)} is shown")
@@ -226,7 +232,7 @@ def feature_maps(placed: pd.DataFrame, notes: list[str]) -> Drawing:
     return finished(grid, f"{caption}the end; numerals are the true classes.", "", "")
 
 
-def _feature_map(runs: list[Run]) -> pd.DataFrame:
+def _feature_map(runs: list[Run], samples: int | None) -> pd.DataFrame:
     """The map of the first run: x, y and class of each sample; the same features give the same map."""
     from sklearn.manifold import TSNE  # takes a second to import, and only this figure needs it
 
@@ -234,7 +240,7 @@ def _feature_map(runs: list[Run]) -> pd.DataFrame:
     kept = np.flatnonzero(record["labels"] < MOST_CLASSES)
     if len(kept) < 4:
         raise UserError(f"{runs[0].path}: records/features has {len(kept)} samples to map; t-SNE needs at least 4")
-    kept = kept[np.linspace(0, len(kept) - 1, min(len(kept), MOST_SAMPLES)).round().astype(int)]
+    kept = kept[np.linspace(0, len(kept) - 1, min(len(kept), samples or len(kept))).round().astype(int)]
     perplexity = min(PERPLEXITY, (len(kept) - 1) / 3)
     plan = TSNE(perplexity=perplexity, init="pca", learning_rate="auto", random_state=0)
     x, y = plan.fit_transform(record["features"][kept].astype(np.float64)).T

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 
 from seg_anl.records import UserError
-from seg_anl.reporting.figures.catalog import FIGURES
+from seg_anl.reporting.figures.catalog import FIGURES, chosen_figures
 from seg_anl.reporting.figures.curves import sparse_rate
 from seg_anl.reporting.figures.recorded import curves_of_losses, dice, values_and_gradients
 from seg_anl.reporting.run_directories import Run
@@ -132,6 +132,22 @@ def test_densities_have_area_one_and_cross_entropy_pulls_by_two_minus_two_p(make
     (drawn,) = lines(gradient)
     mean_norm = (2 - 2 * arrays["p_label"].astype(float)).mean()
     assert sum(drawn[:-1]) / 25 == pytest.approx(mean_norm, rel=1e-3)
+
+
+def test_the_epoch_and_the_number_of_samples_can_be_chosen(make_run: MakeRun) -> None:
+    early, late = softmaxes(size=400), softmaxes(size=100)
+    run = make_run("a", records={"probabilities/epoch_0001": early, "probabilities/epoch_0003": late}, loss__name="ce")
+    drawn = chosen_figures(["target-probability"], {"epoch": 4}).popitem()[1].compose([run]).drawing
+    assert "epoch 4." in drawn.get_supxlabel()
+    with pytest.raises(UserError, match=r"--epoch 3: .* has records of the epochs 2, 4"):
+        chosen_figures(["target-probability"], {"epoch": 3}).popitem()[1].compose([run])
+    features = {"features": np.random.default_rng(0).normal(size=(60, 3)), "labels": np.arange(60) % 3}
+    run = make_run("b", records={"features/epoch_0003": features})
+    for samples, shown in ((None, 60), (30, 30), (600, 60)):
+        figure = chosen_figures(["features"], {"samples": samples}).popitem()[1]
+        assert len(figure.compose([run]).drawing.axes[0].collections[0].get_offsets()) == shown
+    with pytest.raises(UserError, match="--samples is of --figure features"):
+        chosen_figures(["accuracies"], {"samples": 5})
 
 
 def test_a_loss_with_a_batch_regularizer_has_no_gradient_density(make_run: MakeRun) -> None:
