@@ -6,8 +6,10 @@ import json
 import math
 import sqlite3
 import struct
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,6 +38,8 @@ def records_of(file: Path) -> Iterator[bytes]:
         if kind == 0:  # the rest of a block of 32 KiB is empty
             position = (position // 32768 + 1) * 32768
             continue
+        if position + 7 + length > len(data):  # not yet written to its end
+            return
         parts.append(data[position + 7 : position + 7 + length])
         position += 7 + length
         if kind in (1, 4):  # a whole record, or the last part of one
@@ -43,13 +47,24 @@ def records_of(file: Path) -> Iterator[bytes]:
             parts = []
 
 
-def of_wandb(run: Path, services: Path) -> Points:
+def ended_records_of(file: Path) -> list[Any]:
+    """All records, once the service's own process has written the last: ``finish`` does not wait for it offline."""
     from wandb.proto.wandb_internal_pb2 import Record
 
+    deadline = time.monotonic() + 60
+    while True:
+        records = [Record.FromString(record) for record in records_of(file)]
+        if any(record.WhichOneof("record_type") == "exit" for record in records):
+            return records
+        assert time.monotonic() < deadline, f"{file} does not end"
+        time.sleep(0.1)
+
+
+def of_wandb(run: Path, services: Path) -> Points:
     points: Points = {}
     identities = set()
     for file in (run / "wandb").glob("offline-run-*/*.wandb"):
-        for record in map(Record.FromString, records_of(file)):
+        for record in ended_records_of(file):
             if record.run.run_id:
                 identities.add(record.run.run_id)
             values = {item.key or "/".join(item.nested_key): item.value_json for item in record.history.item}
