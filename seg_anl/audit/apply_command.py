@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from argparse import ArgumentParser, Namespace
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 from seg_anl.records import UserError, make_directory, write_json
 from seg_anl.records.atomic import folder_aside, remove_partial
 from seg_anl.records.command_line import refuse_overlap
-from seg_anl.records.foreign_files import read_json, read_table
+from seg_anl.records.foreign_files import read_bytes, read_json, read_table
 from seg_anl.records.item_files import refuse_unknown
 
 HELP = "a new data set without the wrong annotations"
@@ -87,8 +88,19 @@ def run(arguments: Namespace) -> int:
 
     audit = read_audit(arguments.audit)
     target: Path = arguments.target
+    asked = {
+        "audit": str(audit.folder.resolve()),
+        "audit_sha256": _digest(audit.folder / "audit.csv"),
+        "source": str(audit.content["source"]),
+        "action": arguments.action,
+        "decided": None if arguments.decisions is None else str(arguments.decisions),
+        "decided_sha256": None if arguments.decisions is None else _digest(arguments.decisions),
+    }
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise UserError(f"{target} exists already: name a new folder")
+        if not _is_made_by(asked, target / MANIFEST):
+            raise UserError(f"{target} exists already: name a new folder")
+        print(f"{target}: made by this command already; {target / MANIFEST} lists the changes")
+        return 0
     wrong = wrong_items(audit, arguments.decisions)
     dataset: LabelSet | MaskSet = (LabelSet if audit.content["kind"] == "labels" else MaskSet)(audit)
     for place in (audit.folder, *dataset.places):
@@ -96,21 +108,23 @@ def run(arguments: Namespace) -> int:
     remove_partial(make_directory(target.parent), below=False)
     with folder_aside(target) as aside:
         changes, remarks = dataset.write(aside, arguments.action, wrong, copy=arguments.copy)
-        write_json(
-            aside / MANIFEST,
-            {
-                "audit": str(audit.folder.resolve()),
-                "source": str(audit.content["source"]),
-                "action": arguments.action,
-                "decided": None if arguments.decisions is None else str(arguments.decisions),
-                "remarks": remarks,
-                "changes": [vars(change) for change in changes],
-            },
-        )
+        write_json(aside / MANIFEST, {**asked, "remarks": remarks, "changes": [vars(change) for change in changes]})
     print(*remarks, sep="\n", end="\n" if remarks else "")
     done = {"drop": "left out", "ignore": "set to the ignore label in part", "replace": "replaced"}[arguments.action]
     print(f"{target}: {len(changes)} of {len(audit.rows)} annotations {done}; {target / MANIFEST} lists them")
     return 0
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(read_bytes(path)).hexdigest()
+
+
+def _is_made_by(asked: dict[str, str | None], manifest: Path) -> bool:
+    """Whether a data set was made of the same audit in the same way: a process may be killed after its last file."""
+    if not manifest.is_file():
+        return False
+    made = read_json(manifest)
+    return isinstance(made, dict) and all(made.get(name) == value for name, value in asked.items())
 
 
 def read_audit(folder: Path) -> Audit:

@@ -185,6 +185,11 @@ def test_pictures_keep_their_values(tmp_path: Path) -> None:
     found = np.asarray(Image.open(tmp_path / "ignored/masks/b.png"))
     np.testing.assert_array_equal(found, truth * 254)
     assert told["remarks"] == ["the ignore label is 254"]
+    again = [*command, "apply", audit, tmp_path / "new", "--replace", "--decisions", decisions]
+    done = subprocess.run(again, capture_output=True, text=True)  # as after a kill at the very end
+    assert (done.returncode, "made by this command already" in done.stdout) == (0, True)
+    decisions.write_text('{"a": "wrong"}')
+    assert subprocess.run(again, capture_output=True).returncode == 2
     done = subprocess.run([*command, "apply", audit, tmp_path / "new", "--drop"], capture_output=True, text=True)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "exists already" in done.stderr
