@@ -54,7 +54,7 @@ def demo(folder: Path, overrides: list[str]) -> None:
         scores[loss] = result["last_k_mean"]
         print(f"  {name:<16}{result['last_k_mean']:.3f}")
     print(f"\n  ANL-CE - cross entropy: {scores['anl_ce'] - scores['ce']:+.3f}")
-    print("\nOne seed may be off by a point. docs/isic2017.md has three, and a setting in which the two losses are equal.")
+    print("\nOne seed may be off by a point. docs/isic2017.md has three, and a setting in which the two are equal.")
     print(f"\nLook at   {picture}")
     for loss, name in LOSSES.items():
         print(f"          {runs[loss].path / 'report.png'}   ({name})")
