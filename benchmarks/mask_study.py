@@ -34,7 +34,7 @@ from scipy import stats
 
 from data_prep.layouts import find_pairs
 from seg_anl.records import chosen_items
-from seg_anl.records.foreign_files import read_json
+from seg_anl.reporting.run_directories import FINISHED, read_runs
 
 BATCH = 16
 CONFIRM_SEED = 2017  # of the images left out, of the images to train on and of the masks' mistakes
@@ -67,7 +67,7 @@ def main() -> None:
     add("--losses", nargs="+", default=["ce", "anl_ce"])
     add("--seed", type=int, default=1, help="of the networks; the images and masks have the number of the setting")
     add = commands.add_parser("analyze").add_argument
-    add("runs", type=Path)
+    add("runs", type=Path, help="the folder, or its archive: docs/results/mask-study.zip")
     add("--losses", nargs="+", default=["anl_ce"])
     add("--picture", type=Path, help="where to draw the effects")
     add = commands.add_parser("confirm").add_argument
@@ -124,12 +124,12 @@ def confirm(options: argparse.Namespace) -> None:
     """Train the three regimes on images of their own, and print what each loss reaches."""
     data = left_out(options.data, options.runs / "data")
     rows = []
-    for regime, levels in regimes(gains(options.runs, ["anl_ce"])).items():
+    for regime, levels in regimes(gains(read_scores(options.runs), ["anl_ce"])).items():
         for loss in options.losses:
-            runs = [options.runs / f"confirm-{regime}-{loss}-seed{seed}" for seed in options.seeds]
-            for seed, run_dir in zip(options.seeds, runs, strict=True):
-                train(levels, loss, seed, CONFIRM_SEED, run_dir, data)
-            rows.append({"regime": regime, "loss": loss, "dice": [dice(run) for run in runs]})
+            name = f"confirm-{regime}-{loss}"
+            for seed in options.seeds:
+                train(levels, loss, seed, CONFIRM_SEED, options.runs / f"{name}-seed{seed}", data)
+            rows.append({"regime": regime, "loss": loss, "dice": by_seed(read_scores(options.runs), name)})
     scores = pd.DataFrame(rows)
     print(confirmed(scores))
     if options.picture:
@@ -164,7 +164,7 @@ def regimes(results: pd.DataFrame) -> dict[str, dict[str, Any]]:
 
 
 def analyze(options: argparse.Namespace) -> None:
-    results = gains(options.runs, options.losses)
+    results = gains(read_scores(options.runs), options.losses)
     fits = {loss: effects(results[loss]) for loss in options.losses}
     for loss in options.losses:
         print(table(loss, results, fits[loss]), end="\n\n")
@@ -172,24 +172,26 @@ def analyze(options: argparse.Namespace) -> None:
         draw(results, fits, options.picture)
 
 
-def gains(runs: Path, losses: Sequence[str]) -> pd.DataFrame:
+def gains(scores: dict[str, float], losses: Sequence[str]) -> pd.DataFrame:
     """The design, what cross entropy reaches, and each loss's gain over it, in points of Dice; means over seeds."""
     results = design()
     for number in results.index:
-        scores = {
-            loss: [dice(run) for run in sorted(runs.glob(f"{number:02}-{loss}-seed*"))] for loss in ("ce", *losses)
-        }
-        results.loc[number, "ce"] = np.mean(scores["ce"])
+        of_setting = {loss: by_seed(scores, f"{number:02}-{loss}") for loss in ("ce", *losses)}
+        results.loc[number, "ce"] = np.mean(of_setting["ce"])
         for loss in losses:
             # Seeds in pairs: the same weights, images, masks and batches.
-            results.loc[number, loss] = np.mean(np.subtract(scores[loss], scores["ce"]))
+            results.loc[number, loss] = np.mean(np.subtract(of_setting[loss], of_setting["ce"]))
     return results
 
 
-def dice(run: Path) -> float:
-    """100 times the test Dice, the mean over the last epochs."""
-    summary = read_json(run / "summary.json")
-    return 100 * float(summary["metrics"]["test/dice"]["last_k_mean"])
+def read_scores(runs: Path) -> dict[str, float]:
+    """100 times the test Dice, the mean over the last epochs, by the runs' names; of a folder or an archive."""
+    return {Path(run.path).name: 100 * run.headline.value for run in read_runs([runs]) if run.status == FINISHED}
+
+
+def by_seed(scores: dict[str, float], name: str) -> list[float]:
+    """The scores of the runs that differ in the seed alone."""
+    return [score for run, score in sorted(scores.items()) if run.startswith(f"{name}-seed")]
 
 
 def effects(gain: pd.Series) -> pd.DataFrame:
