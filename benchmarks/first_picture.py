@@ -1,0 +1,116 @@
+"""The picture that the README begins with: what wrong annotations cost, and what helps, from the recorded runs.
+
+    python benchmarks/first_picture.py docs/images/first.webp
+
+Above, embedded ISIC-2017 images with masks made wrong. Below, MNIST at 80 % symmetric noise (mnist-published), the gain
+of ANL-CE over cross entropy in each setting of the mask study (mask-study), and cross entropy on masks as they were,
+audited and clean (audit-loop); all three archives are in docs/results.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import mask_study
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+
+from data_prep.layouts import find_pairs
+from data_prep.mask_noise import add_mask_noise
+from seg_anl.reporting.published import find_table, published_numbers
+from seg_anl.reporting.run_directories import read_runs
+from seg_anl.segmentation.datasets import load_images
+from seg_anl.segmentation.run_picture import CLEAN_COLOR, NOISY_COLOR, draw_panel
+from seg_anl.segmentation.settings import DataSettings
+
+RESULTS = Path(__file__).parents[1] / "docs" / "results"
+TABLES = {
+    "ce": "MNIST-SR-1",
+    "gce": "MNIST-SR-1",
+    "nce_rce": "MNIST-RE-3",
+    "anl_ce": "MNIST-RE-3",
+    "ce_sr": "MNIST-SR-1",
+}
+NAMES = {"ce": "cross entropy", "gce": "GCE", "nce_rce": "NCE+RCE", "anl_ce": "ANL-CE", "ce_sr": "CE+SR"}
+MASKS = {"noisy": "as they were,\n120 of 400 wrong", "ignored": "audited, suspicious\npixels ignored", "clean": "clean"}
+LESIONS = {"erode": "eroded", "dilate": "dilated", "affine": "shifted and turned"}
+DOTS = {"fmt": "o", "capsize": 3, "markersize": 7}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("picture", type=Path)
+    figure = plt.figure(figsize=(11, 5.6), layout="constrained")
+    above, below = figure.subfigures(2, height_ratios=(2.2, 3))
+    above.suptitle("Wrong masks in orange, what is right in blue", fontsize=11)
+    draw_lesions(above.subplots(1, 6))
+    labels, gains, mended = below.subplots(1, 3, width_ratios=(1, 1, 0.9))
+    draw_labels(labels)
+    draw_gains(gains)
+    draw_mended(mended)
+    figure.savefig(parser.parse_args().picture, dpi=130, pil_kwargs={"quality": 88, "method": 6})
+
+
+def draw_lesions(panels: np.ndarray) -> None:
+    """Two large lesions for each kind of noise, in orange the wrong mask, in blue the outline of the right one."""
+    data = DataSettings(name="embedded", size=96)
+    clean = load_images(find_pairs("embedded", 0, limit=60).train, data, workers=1, progress=False)
+    share = (clean.masks > 0).float().mean(dim=(1, 2))
+    large = [int(index) for index in torch.nonzero((share > 0.12) & (share < 0.4)).flatten()[: len(panels)]]
+    for place, (axes, index) in enumerate(zip(panels, large, strict=True)):
+        kind = [*LESIONS][place // 2]
+        mask, _ = add_mask_noise(clean.masks[index].numpy(), 0.7, [kind], item_id=clean.items[index])
+        draw_panel(axes, clean.images[index], (torch.from_numpy(mask), NOISY_COLOR), clean.masks[index])
+        axes.set_title(LESIONS[kind], fontsize=10)
+
+
+def draw_labels(axes: Axes) -> None:
+    """Test accuracy on MNIST, and the published one where the papers' table has it."""
+    runs = [run for run in read_runs([RESULTS / "mnist-published.zip"]) if run.noise_name == "symmetric 0.8"]
+    accuracy = {run.config["loss"]["name"]: 100 * run.headline.value for run in runs}
+    for row, loss in enumerate(NAMES):
+        axes.barh(row, accuracy[loss], color=NOISY_COLOR if loss == "ce" else CLEAN_COLOR, height=0.6)
+        published = published_numbers(find_table(TABLES[loss]))
+        of_loss = published[(published.loss == loss) & (published.noise == "symmetric 0.8")]
+        axes.plot(of_loss.published_mean, [row] * len(of_loss), "D", color="black", markersize=4)
+    axes.plot([], [], "D", color="black", markersize=4, label="published")
+    axes.set_yticks(range(len(NAMES)), [*NAMES.values()])
+    axes.set(title="80 % of the class labels wrong:\nthe loss decides", xlabel="accuracy on MNIST, %", xlim=(0, 100))
+    axes.invert_yaxis()
+    axes.legend(loc="upper right", fontsize=8)
+
+
+def draw_gains(axes: Axes) -> None:
+    """The gain of ANL-CE over cross entropy in each setting of the mask study."""
+    results = mask_study.gains(mask_study.read_scores(RESULTS / "mask-study.zip"), ["anl_ce"])
+    kinds = mask_study.by_kind(results, "anl_ce")
+    for row, (_, gain) in enumerate(kinds):
+        axes.plot(gain, [row] * len(gain), "o", color=CLEAN_COLOR, alpha=0.6)
+        axes.plot([gain.mean()] * 2, [row - 0.3, row + 0.3], color="black", linewidth=2)
+    axes.axvline(0, color="gray", linewidth=0.8)
+    names = [LESIONS.get(kind, "all three").split(" and")[0] for kind, _ in kinds]
+    axes.set_yticks(range(len(kinds)), names)
+    axes.set(title="30 to 70 % of the masks wrong:\nit depends", xlabel="ANL-CE ahead of cross entropy, points of Dice")
+    axes.invert_yaxis()
+
+
+def draw_mended(axes: Axes) -> None:
+    """Cross entropy on masks as they were, audited, and clean: three seeds, mean and standard deviation."""
+    scores = mask_study.read_scores(RESULTS / "audit-loop.zip")
+    for row, (masks, color) in enumerate(zip(MASKS, (NOISY_COLOR, CLEAN_COLOR, "#009E73"), strict=True)):
+        dice = mask_study.by_seed(scores, f"{masks}-ce")
+        axes.errorbar(np.mean(dice), row, xerr=np.std(dice, ddof=1), color=color, **DOTS)
+        axes.plot(dice, [row + 0.15] * len(dice), ".", color=color, alpha=0.6)
+    axes.set_yticks(range(len(MASKS)), [*MASKS.values()])
+    axes.set(title="wrong masks found and\nmended: as good as clean", xlabel="Dice of cross entropy, %")
+    axes.set_ylim(len(MASKS) - 0.5, -0.5)
+
+
+if __name__ == "__main__":
+    main()
