@@ -7,7 +7,7 @@ byte; of archives every part, of checkpoints every value. What killed processes 
 
 Example:
     python -m benchmarks.kills --kills 200 --table kills.md
-    python -m benchmarks.kills --only co_teaching --kills 10
+    python -m benchmarks.kills --only co-teaching --kills 10
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import shutil
 import tempfile
 import zipfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -84,7 +85,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path, help="write a table for the documentation")
     options = parser.parse_args()
     first, step = options.part
-    shares = {name: count for name, count in kills_of(options.kills).items() if options.only in name}
+    shares = kills_of(options.kills, [name for name in KINDS if options.only in name])
     torch.set_num_threads(1)
     import_commands()
     counts: dict[str, Counter[str]] = {}
@@ -98,11 +99,11 @@ def main() -> None:
     raise SystemExit(any(count["differences"] for count in counts.values()))
 
 
-def kills_of(total: int) -> dict[str, int]:
-    """How many of ``total`` kills each kind of run gets."""
-    weights = {name: OFTEN if name in OTHERS else 1 for name in KINDS}
+def kills_of(total: int, kinds: Sequence[str]) -> dict[str, int]:
+    """How many of ``total`` kills each of the ``kinds`` of run gets."""
+    weights = {name: OFTEN if name in OTHERS else 1 for name in kinds}
     done, counts = 0, {}
-    for number, name in enumerate(KINDS):
+    for number, name in enumerate(kinds):
         until = total * sum(list(weights.values())[: number + 1]) // sum(weights.values())
         done, counts[name] = until, until - done
     return counts
