@@ -7,7 +7,7 @@ byte; of archives every part, of checkpoints every value. What killed processes 
 
 Example:
     python -m benchmarks.kills --kills 200 --table kills.md
-    python -m benchmarks.kills --only co_teaching --kills 10
+    python -m benchmarks.kills --only co-teaching --kills 10
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import shutil
 import tempfile
 import zipfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ import torch
 
 from .hostile import base
 from .hostile.case import Case
+from .hostile.counts import write_counts
 from .hostile.process import KILLED, import_commands, run
 
 FOLDER = "new"  # where every kind writes
@@ -57,6 +59,12 @@ OTHERS = {
 }
 KINDS = TRAININGS | OTHERS
 """Words of the command by kind of run."""
+HEADINGS = {
+    "kills": "kills",
+    "files": "files compared",
+    "leftovers": "half-written files left by kills",
+    "differences": "differences",
+}
 OFTEN = 4  # times as many kills for a kind that costs little
 
 
@@ -77,51 +85,28 @@ def main() -> None:
     parser.add_argument("--table", type=Path, help="write a table for the documentation")
     options = parser.parse_args()
     first, step = options.part
-    shares = {name: count for name, count in kills_of(options.kills).items() if options.only in name}
+    shares = kills_of(options.kills, [name for name in KINDS if options.only in name])
     torch.set_num_threads(1)
     import_commands()
-    lines = [
-        "| kind of run | kills | files compared | half-written files left by kills | differences |",
-        "|---|---|---|---|---|",
-    ]
-    total: Counter[str] = Counter()
+    counts: dict[str, Counter[str]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         origin = Path(scratch) / "base"
-        make_base(origin)
+        base.make_base(origin)
         for name, share in list(shares.items())[first::step]:
-            count = killed(name, origin, Path(scratch), share, random.Random(f"{options.seed} {name}"))
-            total.update(count)
-            lines.append(row(name, count))
-            print(lines[-1], flush=True)
-    lines.append(row("all", total))
-    print("\n".join(lines))
-    if options.table:
-        options.table.write_text("\n".join(lines) + "\n")
-    raise SystemExit(total["differences"] > 0)
+            counts[name] = killed(name, origin, Path(scratch), share, random.Random(f"{options.seed} {name}"))
+            print(f"{name}: {dict(counts[name])}", flush=True)
+    write_counts("kind of run", HEADINGS, counts, options.table)
+    raise SystemExit(any(count["differences"] for count in counts.values()))
 
 
-def kills_of(total: int) -> dict[str, int]:
-    """How many of ``total`` kills each kind of run gets."""
-    weights = {name: OFTEN if name in OTHERS else 1 for name in KINDS}
+def kills_of(total: int, kinds: Sequence[str]) -> dict[str, int]:
+    """How many of ``total`` kills each of the ``kinds`` of run gets."""
+    weights = {name: OFTEN if name in OTHERS else 1 for name in kinds}
     done, counts = 0, {}
-    for number, name in enumerate(KINDS):
+    for number, name in enumerate(kinds):
         until = total * sum(list(weights.values())[: number + 1]) // sum(weights.values())
         done, counts[name] = until, until - done
     return counts
-
-
-def row(name: str, count: Counter[str]) -> str:
-    cells = (name, *(count[key] for key in ("kills", "files", "leftovers", "differences")))
-    return f"| {' | '.join(map(str, cells))} |"
-
-
-def make_base(folder: Path) -> None:
-    """Inputs, and finished runs and an audit for the commands that read them."""
-    base.make_inputs(folder)
-    for words in (base.TRAIN, base.CLASSIFY, base.AUDIT):
-        ended = run(Case("base", words[0], words), folder)
-        if ended.status != 0:
-            raise SystemExit(ended.output)
 
 
 def killed(name: str, origin: Path, scratch: Path, count: int, chance: random.Random) -> Counter[str]:
@@ -161,7 +146,7 @@ def killed_once(
         kills += ended.status == KILLED
         leftovers += sum(1 for _ in folder.rglob(".partial-*"))
     ended = run(case, folder)
-    if ended.status != 0 and not ("exists already" in ended.output and name == "export"):  # killed after its last byte
+    if ended.status != 0:
         faults.append(f"status {ended.status}: {ended.output.strip().splitlines()[-1:]}")
     found = written(folder / FOLDER)
     faults += [f"{file} differs" for file, digest in expected.items() if found.get(file) != digest]

@@ -15,15 +15,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tqdm import tqdm
-
 from seg_anl import __version__
 from seg_anl.records import NoiseRecord, UserError, array_digest, item_id, make_directory, write_manifest, written_aside
 from seg_anl.records.atomic import remove_partial
 from seg_anl.records.command_line import refuse_overlap
-from seg_anl.records.foreign_files import read_bytes, read_json
+from seg_anl.records.foreign_files import read_json
+from seg_anl.records.journal import Row, finish_items, read_journal
 from seg_anl.records.lock import LOCK_FILE, locked
-from seg_anl.records.workers import in_processes
 
 from .mask_distances import distances
 from .mask_files import load_mask, mask_paths, mask_suffix, save_mask
@@ -32,7 +30,6 @@ from .mask_noise import ItemNoise, MaskNoiseSettings, apply_noise, plan_noise
 JOURNAL = ".seg-anl-noise.jsonl"
 MANIFEST = "manifest.json"
 PREVIEW = "preview.png"
-_ERRORS_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -115,11 +112,12 @@ def run_mask_noise(
         if overwrite:
             for name in (JOURNAL, MANIFEST, "manifest.csv", PREVIEW):
                 (folder / name).unlink(missing_ok=True)
-        errors = _do(run, finished, workers)
-        if errors:
-            more = f"; and {len(errors) - _ERRORS_SHOWN} more" if len(errors) > _ERRORS_SHOWN else ""
-            raise UserError(f"{len(errors)} of {len(paths)} masks failed: {'; '.join(errors[:_ERRORS_SHOWN])}{more}")
-        records = [finished[item] for item in sorted(ids)]
+        tasks = [task for task in run.tasks if task.plan.item not in finished]
+        for place in {task.target.parent for task in tasks}:
+            make_directory(place)
+        done = {item: asdict(record) for item, record in finished.items()}
+        rows = finish_items(run.journal, run.identity, done, _one_mask, tasks, unit="mask", workers=workers)
+        records = [NoiseRecord(**rows[item]) for item in sorted(ids)]
         write_manifest(folder, run.identity, records)
         run.journal.unlink()
     return records
@@ -195,45 +193,19 @@ def _check_result(target: Path, record: NoiseRecord) -> None:
 def _earlier_run(run: _Run) -> tuple[dict[str, Any] | None, dict[str, NoiseRecord]]:
     """Settings and records that an earlier run left as a journal (if it was cut short) or as a manifest."""
     try:
-        if run.journal.is_file():
-            # The last line may have been cut off when the process was killed.
-            settings, *rows = map(json.loads, read_bytes(run.journal).split(b"\n")[:-1])
-        elif run.manifest.is_file():
+        found = read_journal(run.journal)
+        if found is None and run.manifest.is_file():
             content = read_json(run.manifest)
-            settings, rows = dict(content["settings"]), content["items"]
-        else:
+            found = dict(content["settings"]), {row["item"]: row for row in content["items"]}
+        if found is None:
             return None, {}
-        return settings, {row["item"]: NoiseRecord(**row) for row in rows}
-    except (KeyError, TypeError, ValueError, RecursionError, UserError):
+        settings, rows = found
+        return settings, {item: NoiseRecord(**row) for item, row in rows.items()}
+    except (KeyError, TypeError, ValueError, UserError):
         return None, {}
 
 
-def _do(run: _Run, finished: dict[str, NoiseRecord], workers: int) -> list[str]:
-    """Do what is not finished, adding each record to journal and ``finished``; returns what went wrong with masks."""
-    tasks = [task for task in run.tasks if task.plan.item not in finished]
-    for folder in {task.target.parent for task in tasks}:
-        make_directory(folder)
-    with written_aside(run.journal) as aside:
-        rows: list[Any] = [run.identity, *map(asdict, finished.values())]
-        aside.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    errors = []
-    try:
-        with open(run.journal, "a", encoding="utf-8") as file:
-            for outcome in tqdm(
-                in_processes(_one_mask, tasks, workers), total=len(tasks), unit="mask", desc="noise", disable=None
-            ):
-                if isinstance(outcome, str):
-                    errors.append(outcome)
-                    continue
-                finished[outcome.item] = outcome
-                file.write(json.dumps(asdict(outcome)) + "\n")
-                file.flush()
-    except OSError as error:
-        raise UserError(f"cannot write {run.journal}: {error.strerror or error}") from error
-    return errors
-
-
-def _one_mask(task: _Task) -> NoiseRecord | str:
+def _one_mask(task: _Task) -> Row | str:
     """Read, change, write, measure one mask. Errors of the mask come back as text, errors of writing are raised."""
     settings = task.settings
     try:
@@ -253,4 +225,4 @@ def _one_mask(task: _Task) -> NoiseRecord | str:
         save_mask(mask, noisy, task.target)
     if settings.distances and record.kind != "none":
         record.measures.update(distances(mask.array, noisy, mask.spacing, settings.labels))
-    return record
+    return asdict(record)

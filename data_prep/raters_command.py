@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from itertools import combinations
@@ -11,16 +10,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from seg_anl import __version__
 from seg_anl.records import UserError, item_id, make_directory, write_csv, write_json, written_aside
 from seg_anl.records.atomic import remove_partial
 from seg_anl.records.command_line import positive_int, refuse_overlap, worker_count
-from seg_anl.records.foreign_files import parse_json, read_bytes, read_json
+from seg_anl.records.files import file_sha256
+from seg_anl.records.foreign_files import read_json
+from seg_anl.records.journal import Row, finish_items, read_journal
 from seg_anl.records.lock import locked
 from seg_anl.records.predictions import write_arrays
-from seg_anl.records.workers import in_processes
 
 from . import raters
 from .mask_files import mask_paths, save_mask
@@ -44,7 +43,7 @@ class _Task(NamedTuple):
     item: str
     paths: tuple[Path, ...]
     target: Path
-    settings: dict[str, Any]
+    settings: Row
 
 
 def add_arguments(sub_commands: Any) -> None:
@@ -93,7 +92,7 @@ def run(arguments: Namespace) -> None:
         print(f"  {row['first']:24} {row['second']:24} Dice {row['dice']:.3f}  kappa {row['kappa']:.3f}")
 
 
-def _tasks(sources: Sequence[Path], target: Path, settings: dict[str, Any]) -> list[_Task]:
+def _tasks(sources: Sequence[Path], target: Path, settings: Row) -> list[_Task]:
     found = [{item_id(path, source): path for path in mask_paths(source)} for source in sources]
     everywhere = sorted(set().union(*found))
     for source, paths in zip(sources, found, strict=True):
@@ -109,61 +108,44 @@ def _tasks(sources: Sequence[Path], target: Path, settings: dict[str, Any]) -> l
     return tasks
 
 
-def _fused(target: Path, tasks: Sequence[_Task], identity: dict[str, Any], workers: int) -> list[dict[str, Any]]:
+def _fused(target: Path, tasks: Sequence[_Task], identity: Row, workers: int) -> list[Row]:
     """Fuse what is not finished; the journal keeps what is, until the manifest does."""
-    finished = {row["item"]: row for row in _earlier(target, identity)}
-    finished = {task.item: finished[task.item] for task in tasks if _is_done(task, finished.get(task.item))}
+    earlier = _earlier(target, identity)
+    finished = {task.item: earlier[task.item] for task in tasks if _is_done(task, earlier.get(task.item))}
     waiting = [task for task in tasks if task.item not in finished]
-    if not waiting:
-        return [finished[task.item] for task in tasks]
-    (target / MANIFEST).unlink(missing_ok=True)
-    with written_aside(target / JOURNAL) as aside:
-        lines = [identity, *finished.values()]
-        aside.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    errors = []
-    with open(target / JOURNAL, "a", encoding="utf-8") as journal:
-        outcomes = in_processes(_one, waiting, workers)
-        for outcome in tqdm(outcomes, total=len(waiting), unit="item", desc="raters", disable=None):
-            if isinstance(outcome, str):
-                errors.append(outcome)
-                continue
-            finished[outcome["item"]] = outcome
-            journal.write(json.dumps(outcome) + "\n")
-            journal.flush()
-    if errors:
-        more = f"; and {len(errors) - _NAMED} more" if len(errors) > _NAMED else ""
-        raise UserError(f"{len(errors)} of {len(tasks)} items failed: {'; '.join(errors[:_NAMED])}{more}")
+    if waiting:
+        (target / MANIFEST).unlink(missing_ok=True)
+        finished = finish_items(target / JOURNAL, identity, finished, _one, waiting, unit="item", workers=workers)
     return [finished[task.item] for task in tasks]
 
 
-def _earlier(target: Path, identity: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows of an earlier, equal command in ``target``; an error where that holds something else."""
-    journal, manifest = target / JOURNAL, target / MANIFEST
-    try:
-        if journal.is_file():  # whose last line may be cut off
-            settings, *rows = (parse_json(line.decode(), journal) for line in read_bytes(journal).split(b"\n")[:-1])
-        elif manifest.is_file():
-            content = read_json(manifest)
-            settings, rows = content["settings"], content["items"]
-        elif any(not path.name.startswith(".") for path in target.iterdir()):
+def _earlier(target: Path, identity: Row) -> dict[str, Row]:
+    """The rows of an earlier, equal command in ``target``, by item; an error where that holds something else."""
+    found = read_journal(target / JOURNAL)
+    if found is None and (target / MANIFEST).is_file():
+        try:
+            content = read_json(target / MANIFEST)
+            found = content["settings"], {row["item"]: row for row in content["items"]}
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{target / MANIFEST}: not written by this command; choose another folder") from error
+    if found is None:
+        if any(not path.name.startswith(".") for path in target.iterdir()):
             raise UserError(f"{target} is not empty and holds no masks of this command; choose another folder")
-        else:
-            return []
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{target}: what an earlier command left there is damaged; choose another folder") from error
+        return {}
+    settings, rows = found
     if settings != identity:
         raise UserError(f"{target} holds masks of other raters, settings or items; choose another folder")
     return rows
 
 
-def _is_done(task: _Task, row: dict[str, Any] | None) -> bool:
+def _is_done(task: _Task, row: Row | None) -> bool:
     """Whether the result is there, from the same files."""
-    if row is None or not task.target.is_file() or _digest(task.target) != row["result_sha256"]:
+    if row is None or not task.target.is_file() or file_sha256(task.target) != row.get("result_sha256"):
         return False
-    return [_digest(path) for path in task.paths] == row["source_sha256"]
+    return [file_sha256(path) for path in task.paths] == row.get("source_sha256")
 
 
-def _one(task: _Task) -> dict[str, Any] | str:
+def _one(task: _Task) -> Row | str:
     """Read, fuse, write and compare the masks of one item; what is wrong with them comes back as text."""
     by, classes, ignore, seed = (task.settings[name] for name in ("by", "classes", "ignore", "seed"))
     try:
@@ -183,15 +165,15 @@ def _one(task: _Task) -> dict[str, Any] | str:
     pairs = combinations([*labels, consensus], 2)
     return {
         "item": task.item,
-        "source_sha256": [_digest(path) for path in task.paths],
-        "result_sha256": _digest(task.target),
+        "source_sha256": [file_sha256(path) for path in task.paths],
+        "result_sha256": file_sha256(task.target),
         "rater": rater,
         "disagreement": round(float(raters.disagreement(labels, classes).mean()), 6),
         "overlaps": [raters.overlaps(first, second, classes) for first, second in pairs],
     }
 
 
-def _agreement(names: Sequence[str], rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _agreement(names: Sequence[str], rows: Sequence[Row]) -> list[Row]:
     pairs = enumerate(combinations([*names, CONSENSUS], 2))
     return [
         {"first": first, "second": second, **raters.agreement([row["overlaps"][number] for row in rows])}
@@ -199,7 +181,7 @@ def _agreement(names: Sequence[str], rows: Sequence[dict[str, Any]]) -> list[dic
     ]
 
 
-def _picture(path: Path, tasks: Sequence[_Task], rows: Sequence[dict[str, Any]]) -> None:
+def _picture(path: Path, tasks: Sequence[_Task], rows: Sequence[Row]) -> None:
     """Write the maps of the items that the raters disagree on most; of a volume the slice with most of it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # no display, no global state
     from matplotlib.figure import Figure
@@ -226,14 +208,6 @@ def _picture(path: Path, tasks: Sequence[_Task], rows: Sequence[dict[str, Any]])
     figure.colorbar(shown, ax=axes, shrink=0.6, label="share of raters with another class than most")
     with written_aside(path) as aside:
         figure.savefig(aside, dpi=110, metadata={"Software": None})
-
-
-def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _classes(text: str) -> int:

@@ -7,6 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from .case import Case
+from .process import run
+
 QUIET = ["device=cpu", "progress=false"]
 SMALL = ["data.size=32", "data.limit=8", "epochs=1", "batch_size=4", "model.base_filters=4", "model.max_filters=8"]
 TINY = ["epochs=1", "data.limit=100", "batch_size=50", "noise.rate=0.4", "noise.counts=iid"]
@@ -29,6 +32,15 @@ EXPORT = ["seg-anl-export", "seg", "exported.pt", "--format", "torchscript"]
 SOUND = [TRAIN_ON_FOLDER, PREDICT, NOISE_MASKS, NOISE_LABELS, PREP, REPORT, AUDIT, APPLY, EXPORT]
 """What has to succeed on inputs that nobody has touched; else its cases would be refused for another reason."""
 SUMMARY = "cls/summary.json"  # without it CLASSIFY resumes
+
+
+def make_base(folder: Path) -> None:
+    """Inputs, and finished runs and an audit for the commands that read them."""
+    make_inputs(folder)
+    for words in (TRAIN, CLASSIFY, AUDIT):
+        ended = run(Case("base", words[0], words), folder)
+        if ended.status != 0:
+            raise SystemExit(ended.output)
 
 
 def make_inputs(folder: Path) -> None:

@@ -19,13 +19,13 @@ import random
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 
 from . import base, groups
 from .case import Case
+from .counts import write_counts
 from .process import FAULTS, Ended, fault, import_commands, run
 
 
@@ -46,10 +46,8 @@ def main() -> None:
     random.Random(options.seed).shuffle(chosen)  # what is stopped early has seen something of everything
     first, step = options.part
     counts = run_all(chosen[first::step][: options.sample], options.keep)
-    lines = table(counts)
-    print("\n".join(lines))
-    if options.table:
-        options.table.write_text("\n".join(lines) + "\n")
+    headings = {name: name for name in ("cases", "refused", *FAULTS)}
+    write_counts("input", headings, dict(sorted(counts.items())), options.table)
     raise SystemExit(any(count[name] for count in counts.values() for name in FAULTS))
 
 
@@ -60,7 +58,7 @@ def run_all(cases: list[Case], keep: Path | None) -> dict[str, Counter[str]]:
     counts: dict[str, Counter[str]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         origin = Path(scratch) / "base"
-        _make_base(origin)
+        base.make_base(origin)
         _check_base(origin, Path(scratch) / "sound")
         for number, case in enumerate(cases):
             folder = Path(scratch) / f"{number}"
@@ -79,24 +77,6 @@ def run_all(cases: list[Case], keep: Path | None) -> dict[str, Counter[str]]:
                 print(f"{number + 1} of {len(cases)} cases", flush=True)
             shutil.rmtree(folder)
     return counts
-
-
-def table(counts: dict[str, Counter[str]]) -> list[str]:
-    """One row for each group of inputs and one for all, in Markdown."""
-    rows: Iterable[tuple[str, Counter[str]]] = [*sorted(counts.items()), ("all", sum(counts.values(), Counter()))]
-    lines = ["| input | cases | refused | " + " | ".join(FAULTS) + " |", "|---|" + "---|" * (len(FAULTS) + 2)]
-    for group, count in rows:
-        cells = (group, *(count[name] for name in ("cases", "refused", *FAULTS)))
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return lines
-
-
-def _make_base(folder: Path) -> None:
-    base.make_inputs(folder)
-    for words in (base.TRAIN, base.CLASSIFY, base.AUDIT):
-        ended = run(Case("base", words[0], words), folder)
-        if ended.status != 0:
-            raise SystemExit(ended.output)
 
 
 def _check_base(origin: Path, folder: Path) -> None:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from seg_anl import __version__
-from seg_anl.records import UserError, written_aside
-from seg_anl.records.foreign_files import read_bytes
-from seg_anl.records.workers import in_processes
+from seg_anl.records import UserError
+from seg_anl.records.journal import finish_items, read_journal
 
 from .cases import Case, CaseFiles, Labels, Structure, load_case
 from .diagnosis import diagnose
@@ -24,7 +21,6 @@ from .scores import THRESHOLD, Compared, case_self_confidence, compare, componen
 from .sources import Source
 
 JOURNAL = ".cases.jsonl"
-_ERRORS_SHOWN = 5
 _ROWS = 3  # schema of the journal's rows
 
 
@@ -47,33 +43,16 @@ def score_cases(source: Source, out: Path, tolerance: float | None, workers: int
     """
     journal = out / JOURNAL
     identity = {"version": __version__, "rows": _ROWS, "labels": repr(source.labels), "tolerance": tolerance}
-    known = _known_rows(journal, identity)
-    tasks = [CaseTask(files, source.labels, tolerance) for files in source.cases]
-    rows = {
+    written_by, known = read_journal(journal) or (None, {})
+    if written_by != identity:
+        known = {}
+    finished = {
         files.item: known[files.item]
         for files in source.cases
         if known.get(files.item, {}).get("files", ()) == file_states(files)
     }
-    try:
-        with written_aside(journal) as aside:
-            lines = [identity, *rows.values()]
-            aside.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-        errors = []
-        with open(journal, "a", encoding="utf-8") as file:
-            open_tasks = [task for task in tasks if task.files.item not in rows]
-            results = in_processes(score_case, open_tasks, workers)
-            for row in tqdm(results, total=len(open_tasks), unit="case", desc="cases", disable=None):
-                if isinstance(row, str):
-                    errors.append(row)
-                    continue
-                rows[row["item"]] = row
-                file.write(json.dumps(row) + "\n")
-                file.flush()
-    except OSError as error:
-        raise UserError(f"cannot write {journal}: {error.strerror or error}") from error
-    if errors:
-        more = f"; and {len(errors) - _ERRORS_SHOWN} more" if len(errors) > _ERRORS_SHOWN else ""
-        raise UserError(f"{len(errors)} of {len(tasks)} cases failed: {'; '.join(errors[:_ERRORS_SHOWN])}{more}")
+    tasks = [CaseTask(files, source.labels, tolerance) for files in source.cases if files.item not in finished]
+    rows = finish_items(journal, identity, finished, score_case, tasks, unit="case", workers=workers)
     return [rows[item] for item in sorted(rows)]
 
 
@@ -144,14 +123,3 @@ def file_states(files: CaseFiles) -> list[Any]:
         state = path.stat() if path is not None and path.exists() else None
         states.append([str(path), state.st_size, state.st_mtime_ns] if state else None)
     return states
-
-
-def _known_rows(journal: Path, identity: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The rows of an earlier run of the same settings; its last line may be cut off where it was killed."""
-    if not journal.is_file():
-        return {}
-    try:
-        lines = [json.loads(line) for line in read_bytes(journal).split(b"\n")[:-1]]
-        return {row["item"]: row for row in lines[1:]} if lines and lines[0] == identity else {}
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return {}

@@ -16,7 +16,7 @@ import seg_anl
 from data_prep.pairing import IMAGE_SUFFIXES
 from seg_anl.records import make_directory, write_json, write_text
 
-from .card import model_card
+from .card import CARD, model_card
 from .deployable import Deployable
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
@@ -28,7 +28,7 @@ def write_bundle(model: Deployable, folder: Path) -> None:
         make_directory(folder / name)
     write_json(folder / "configs" / "metadata.json", metadata(model))
     write_json(folder / "configs" / "inference.json", inference(model))
-    write_text(folder / "docs" / "README.md", model_card(model))
+    write_text(folder / "docs" / CARD, model_card(model))
 
 
 def metadata(model: Deployable) -> dict[str, Any]:

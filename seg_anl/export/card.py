@@ -5,8 +5,11 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 import seg_anl
+from seg_anl.records.files import file_sha256
 
 from .deployable import Deployable
+
+CARD = "README.md"
 
 # Of the data sets whose terms are known.
 TERMS = {
@@ -52,6 +55,8 @@ def model_card(model: Deployable) -> str:
             "",
             f"Loss: {_settings(config.loss)}. Network: {_settings(config.model)}.",
             f"{config.epochs} epochs, batches of {config.batch_size}, {_settings(config.optim)}; seed {config.seed}.",
+            "",
+            f"Weights: checkpoints/{model.weights.name} of the run, SHA-256 {file_sha256(model.weights)}.",
             "",
             "## Metrics",
             "",

@@ -28,12 +28,14 @@ class Deployable:
         network: in eval mode, on the CPU.
         shape: ``(C, H, W)`` of an image.
         classes: their names, in the order of the logits.
+        weights: the checkpoint.
         config, summary: of the run.
     """
 
     network: nn.Module
     shape: tuple[int, int, int]
     classes: Sequence[str]
+    weights: Path
     config: DictConfig
     summary: dict[str, Any]
 
@@ -83,7 +85,7 @@ def _segmentation(run: RunDirectory, weights: Path, config: DictConfig, summary:
     data = data_settings(config)
     names = ["background", "foreground"] if data.classes == 2 else [f"class {k}" for k in range(data.classes)]
     half = [0.5] * 3  # bytes to [-1, 1], as in training
-    return Deployable(OnBytes(model, half, half).eval(), (3, *data.shape), names, config, summary)
+    return Deployable(OnBytes(model, half, half).eval(), (3, *data.shape), names, weights, config, summary)
 
 
 def _classification(run: RunDirectory, weights: Path, config: DictConfig, summary: dict[str, Any]) -> Deployable:
@@ -95,7 +97,7 @@ def _classification(run: RunDirectory, weights: Path, config: DictConfig, summar
         model = experiment.network(data, process)
         load_model(weights, model, process.device)
     network = OnBytes(model, data.mean, data.std).eval()
-    deployed = Deployable(network, experiment.image_shape(data), data.classes, config, summary)
+    deployed = Deployable(network, experiment.image_shape(data), data.classes, weights, config, summary)
     with torch.inference_mode():
         if network(deployed.examples()).ndim != 2:
             raise UserError(f"{run.path}: method={config.method.name} has two networks; a run of one can be exported")

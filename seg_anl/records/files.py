@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,15 @@ def check_folder(path: Path, setting: str = "") -> None:
     """Raise a UserError unless ``path``, the value of ``setting``, is a folder."""
     if not os.path.isdir(path):  # a Path's own question fails where the name is too long
         raise UserError(f"{setting}{': ' if setting else ''}{path} is not a folder")
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal digits of a file of any size."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def files_below(folder: Path) -> list[Path]:

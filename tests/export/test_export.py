@@ -96,11 +96,19 @@ def logits_of(file: Path, images: np.ndarray) -> np.ndarray:
         return torch.jit.load(str(file))(torch.from_numpy(floats)).numpy()
 
 
+def exported_twice(run: Path, out: Path, form: str) -> None:
+    """As a command that was killed after its last byte, and is given again."""
+    export_run(run, out, form)
+    written = out.stat().st_mtime_ns
+    export_run(run, out, form)
+    assert out.stat().st_mtime_ns == written
+
+
 @pytest.mark.parametrize("form", ["onnx", "torchscript"])
 def test_the_file_has_the_dice_that_training_measured(run: Path, tmp_path: Path, form: str) -> None:
     pytest.importorskip("onnxscript")
     file = tmp_path / f"model.{form}"
-    export_run(run, file, form)
+    exported_twice(run, file, form)
     config = compose("segmentation", ["preset=small", "data.limit=48", "device=cpu", "progress=false"])
     (_, test), _ = SegmentationExperiment(config).load()
     predicted = logits_of(file, test.images.numpy()).argmax(axis=1)
@@ -128,7 +136,7 @@ def test_a_classifier_has_the_accuracy_that_training_measured(tmp_path: Path, fo
 def test_monai_runs_and_verifies_the_bundle(run: Path, photos: Path, tmp_path: Path) -> None:
     pytest.importorskip("fire")
     bundle = tmp_path / "lesions"
-    export_run(run, bundle, "bundle")
+    exported_twice(run, bundle, "bundle")
     assert "seg_anl" not in (bundle / "configs/inference.json").read_text()
     arguments = {"config_file": str(bundle / "configs/inference.json"), "bundle_root": str(bundle)}
     folders = {"dataset_dir": str(photos), "output_dir": str(tmp_path / "theirs")}
@@ -163,10 +171,13 @@ def test_what_cannot_be_exported_is_one_line_and_leaves_nothing(run: Path, tmp_p
     (tmp_path / "there").mkdir()
     with pytest.raises(UserError, match="exists already"):
         export_run(run, tmp_path / "there", "bundle")
+    (tmp_path / "file").write_text("another's")
+    with pytest.raises(UserError, match="exists already"):
+        export_run(run, tmp_path / "file", "torchscript")
     with pytest.raises(UserError, match="not a run directory"):
         export_run(tmp_path, tmp_path / "new", "torchscript")
     (tmp_path / "unfinished").mkdir()
     (tmp_path / "unfinished/config.yaml").write_text((run / "config.yaml").read_text())
     with pytest.raises(UserError, match="not finished"):
         export_run(tmp_path / "unfinished", tmp_path / "new", "torchscript")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["there", "unfinished"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "there", "unfinished"]
