@@ -76,6 +76,8 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
         data = self.data
         found = find_cases(data, self.noise.seed)
         frame = find_frame(found.train, data.spacing)
+        if found.channels not in (None, frame.channels):
+            raise UserError(f"{found.train[0].images[0]}: {frame.channels} channel(s), {found.channels} are described")
         root = configured_path(self.config.run_root, "run_root") if data.cache is None else None
         cache = root / "cache" if root else configured_path(data.cache, "data.cache")
         remove_partial(cache, below=False)

@@ -20,7 +20,7 @@ from seg_anl.engine.settings import plain
 from seg_anl.records import UserError
 from seg_anl.records.ranges import checked
 
-from .cases import Case, image_cases
+from .cases import Case, image_cases, listed_images
 from .files import suffix_of, target_name, write_labels
 from .planning import Plan
 from .preparation import Preparation
@@ -42,7 +42,9 @@ def predicted_logits(model: nn.Module, image: Tensor, patch: Sequence[int], devi
 def predict_volumes(
     run: RunDirectory, config: DictConfig, images: Path, out: Path, *, weights: Path, device: str, overwrite: bool
 ) -> bool:
-    """Predict every case of ``images`` (a folder, or a file with its channels); one that cannot be read is left out.
+    """Predict every case of ``images``: a folder, a list, or a file with its channels.
+
+    One that cannot be read is left out.
 
     Returns:
         Whether there is a mask for every case.
@@ -104,6 +106,8 @@ def predicted_values(
 
 
 def _cases(images: Path, suffixed: bool) -> list[Case]:
+    if images.name.lower().endswith(".json"):
+        return listed_images(images)
     one = suffix_of(images) is not None
     if not one and not images.is_dir():
         raise UserError(f"{images}: no such file or folder")
