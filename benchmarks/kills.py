@@ -7,7 +7,7 @@ byte; of archives every part, of checkpoints every value. What killed processes 
 
 Example:
     python -m benchmarks.kills --kills 200 --table kills.md
-    python -m benchmarks.kills --only co_teaching --kills 10
+    python -m benchmarks.kills --only co-teaching --kills 10
 """
 
 from __future__ import annotations
@@ -20,9 +20,12 @@ import shutil
 import tempfile
 import zipfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import nibabel
+import numpy as np
 import torch
 
 from .hostile import base
@@ -32,10 +35,14 @@ from .hostile.process import KILLED, import_commands, run
 FOLDER = "new"  # where every kind writes
 CLASSIFY = [word for word in base.CLASSIFY_NEW if not word.startswith("epochs=")]
 MASKS = ["seg-anl-noise", "masks", "set/masks", FOLDER, "--alpha", "1", "--beta", "0.5", "--preview"]
+VOLUMES = ["seg-anl-train", "data=nnunet", "data.root=volumes", "data.patch=[16,16,8]", "data.test_share=0.3"]
+VOLUMES += ["data.memory=0MB", "data.cache=cache", "model.base_filters=4", "noise.alpha=0.5", "record=[predictions]"]
+VOLUMES += ["epochs=3", "evaluation.surface=true", *base.QUIET, f"run_dir={FOLDER}"]
 
 TRAININGS = {
     "segmentation": [*base.TRAIN_NEW, "epochs=2", "record=[masks,predictions,dynamics]"],
     "segmentation, a fold, SGD": [*base.TRAIN_NEW, "epochs=2", "folds=2", "fold=0", "optim=sgd", "precision=bf16"],
+    "volumes, beyond the memory": VOLUMES,
     "T-Loss, which learns": [*base.TRAIN_NEW, "epochs=2", "loss=t_loss"],
     "classification": [*CLASSIFY, "epochs=3", "record=[probabilities,gradients,features]", "record_every=2"],
     "classification, a fold": [*CLASSIFY, "epochs=3", "folds=2", "fold=1", "optim.l1=1e-5", "loss=anl_ce"],
@@ -77,7 +84,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path, help="write a table for the documentation")
     options = parser.parse_args()
     first, step = options.part
-    shares = {name: count for name, count in kills_of(options.kills).items() if options.only in name}
+    shares = kills_of(options.kills, [name for name in KINDS if options.only in name])
     torch.set_num_threads(1)
     import_commands()
     lines = [
@@ -100,11 +107,11 @@ def main() -> None:
     raise SystemExit(total["differences"] > 0)
 
 
-def kills_of(total: int) -> dict[str, int]:
-    """How many of ``total`` kills each kind of run gets."""
-    weights = {name: OFTEN if name in OTHERS else 1 for name in KINDS}
+def kills_of(total: int, names: Sequence[str]) -> dict[str, int]:
+    """How many of ``total`` kills each of the kinds gets."""
+    weights = {name: OFTEN if name in OTHERS else 1 for name in names}
     done, counts = 0, {}
-    for number, name in enumerate(KINDS):
+    for number, name in enumerate(names):
         until = total * sum(list(weights.values())[: number + 1]) // sum(weights.values())
         done, counts[name] = until, until - done
     return counts
@@ -118,10 +125,26 @@ def row(name: str, count: Counter[str]) -> str:
 def make_base(folder: Path) -> None:
     """Inputs, and finished runs and an audit for the commands that read them."""
     base.make_inputs(folder)
+    make_volumes(folder / "volumes")
     for words in (base.TRAIN, base.CLASSIFY, base.AUDIT):
         ended = run(Case("base", words[0], words), folder)
         if ended.status != 0:
             raise SystemExit(ended.output)
+
+
+def make_volumes(folder: Path) -> None:
+    """An nnU-Net raw dataset of six cases: a bright box in noise, its mask, voxels of 1 x 1 x 2 mm."""
+    for place in ("imagesTr", "labelsTr"):
+        (folder / place).mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    for number in range(6):
+        mask = np.zeros((20, 18, 12), np.uint8)
+        mask[4 + number : 12 + number, 5:13, 3:9] = 1
+        image = (generator.normal(size=mask.shape) + 2 * mask).astype(np.float32)
+        for name, values in ((f"imagesTr/v{number}_0000", image), (f"labelsTr/v{number}", mask)):
+            nibabel.save(nibabel.Nifti1Image(values, np.diag((1, 1, 2, 1))), folder / f"{name}.nii.gz")
+    description = {"channel_names": {"0": "MRI"}, "labels": {"background": 0, "box": 1}, "file_ending": ".nii.gz"}
+    (folder / "dataset.json").write_text(json.dumps(description))
 
 
 def killed(name: str, origin: Path, scratch: Path, count: int, chance: random.Random) -> Counter[str]:
