@@ -64,6 +64,7 @@ OTHERS = {
 }
 KINDS = TRAININGS | OTHERS
 """Words of the command by kind of run."""
+PATIENCE = 3600  # seconds for a run that nobody kills, on a machine that has other work
 OFTEN = 4  # times as many kills for a kind that costs little
 
 
@@ -127,7 +128,7 @@ def make_base(folder: Path) -> None:
     base.make_inputs(folder)
     make_volumes(folder / "volumes")
     for words in (base.TRAIN, base.CLASSIFY, base.AUDIT):
-        ended = run(Case("base", words[0], words), folder)
+        ended = run(Case("base", words[0], words), folder, PATIENCE)
         if ended.status != 0:
             raise SystemExit(ended.output)
 
@@ -165,7 +166,7 @@ def killed(name: str, origin: Path, scratch: Path, count: int, chance: random.Ra
 def whole(name: str, origin: Path, folder: Path) -> tuple[dict[str, str], float]:
     """The digests of what an uninterrupted run writes, and its seconds."""
     shutil.copytree(origin, folder)
-    ended = run(Case("kills", name, KINDS[name]), folder)
+    ended = run(Case("kills", name, KINDS[name]), folder, PATIENCE)
     if ended.status != 0:
         raise SystemExit(ended.output)
     digests = written(folder / FOLDER)
@@ -183,7 +184,7 @@ def killed_once(
         ended = run(case, folder, kill_after=chance.random() * seconds)
         kills += ended.status == KILLED
         leftovers += sum(1 for _ in folder.rglob(".partial-*"))
-    ended = run(case, folder)
+    ended = run(case, folder, PATIENCE)
     if ended.status != 0 and not ("exists already" in ended.output and name == "export"):  # killed after its last byte
         faults.append(f"status {ended.status}: {ended.output.strip().splitlines()[-1:]}")
     found = written(folder / FOLDER)

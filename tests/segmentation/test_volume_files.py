@@ -19,7 +19,8 @@ from seg_anl.records import UserError
 from seg_anl.segmentation.volumes.cases import Case, find_cases, image_cases, listed_images
 from seg_anl.segmentation.volumes.files import read_geometry, read_volume, target_name, write_labels
 from seg_anl.segmentation.volumes.labels import IGNORED, Labels
-from seg_anl.segmentation.volumes.planning import planned_patch
+from seg_anl.segmentation.volumes.planning import Plan, planned_patch
+from seg_anl.segmentation.volumes.prediction import predicted_values
 from seg_anl.segmentation.volumes.preparation import Preparation, find_frame, scaled
 from seg_anl.segmentation.volumes.settings import VolumeDataSettings
 
@@ -61,6 +62,14 @@ def test_resampling_keeps_mm_and_the_way_back(tmp_path: Path) -> None:
     back = preparation.image(case).restored(one_hot).argmax(0).numpy()
     assert back.shape == mask.shape
     assert 2 * ((back == 1) & (mask == 1)).sum() / ((back == 1).sum() + (mask == 1).sum()) > 0.95
+
+
+def test_voxels_of_another_size_are_not_predicted_unresampled(tmp_path: Path) -> None:
+    case, _ = saved(tmp_path, affine_of((1, 1, 3)))
+    preparation = prepared(case)
+    plan = Plan(preparation.frame, (1.0, 1.0, 2.0), (16, 16, 8), TWO, suffixed=False)
+    with pytest.raises(UserError, match=r"a.nii.gz: voxels of 1 x 1 x 3 mm, but the run was trained on 1 x 1 x 2 mm"):
+        predicted_values(torch.nn.Identity(), case, preparation, plan, torch.device("cpu"))
 
 
 def test_what_is_zero_everywhere_is_cut_off_and_predicted_background(tmp_path: Path) -> None:

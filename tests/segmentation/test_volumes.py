@@ -88,6 +88,18 @@ def test_killed_resumed_mapped_and_with_more_workers_all_the_same(
     assert len(list((tmp_path / "again").iterdir())) == 6
 
 
+def test_spacings_that_differ_are_refused_in_test_cases_too(tmp_path: Path) -> None:
+    root = nnunet_dataset(tmp_path / "data", 3)
+    affine = affine_of((1, 1, 3))
+    image, mask = balls((24, 24, 14), affine, 0)
+    save(root / "imagesTr/case 0_0000.nii.gz", image, affine)
+    save(root / "labelsTr/case 0.nii.gz", mask, affine)
+    kept = ["data=nnunet", f"data.root={root}", "data.spacing=null", f"run_dir={tmp_path / 'run'}"]
+    with pytest.raises(UserError, match=r"case 0_0000.nii.gz: voxels of 1 x 1 x 3 mm, but .* has 1 x 1 x 2 mm"):
+        trained(*kept)
+    assert not (tmp_path / "run").exists()
+
+
 def test_regions_with_an_ignore_label_are_learned(tmp_path: Path) -> None:
     labels = {"background": 0, "both": [1, 2], "moon": 2}
     root = nnunet_dataset(tmp_path / "data", 6, labels=labels, ignore=3, regions_class_order=[1, 2])
@@ -142,6 +154,8 @@ def test_sixteen_bit_pictures_of_another_label_and_folds(tmp_path: Path) -> None
     predict_masks(run, tmp_path / "images", tmp_path / "out", **PREDICT)
     mask = cv2.imread(str(tmp_path / "out/röntgen 3.png"), cv2.IMREAD_UNCHANGED)
     assert set(np.unique(mask)) == {0, 200}
+    with pytest.raises(UserError, match=r"röntgen 0.png is an image to predict and would be replaced"):
+        predict_masks(run, tmp_path / "images", tmp_path / "images", **{**PREDICT, "overwrite": True})
 
 
 def test_monai_networks_learn_from_a_list_of_files(tmp_path: Path) -> None:
