@@ -66,7 +66,7 @@ def find_cases(data: VolumeDataSettings, seed: int) -> Cases:
             none.
     """
     root = configured_path(data.root, "data.root")
-    if data.name != "decathlon" or not root.is_file():
+    if data.name != "decathlon":  # which may be a file
         check_folder(root, "data.root")
     train, test, labels, channels = _FINDERS[data.name](root, data)
     remark = f"{root}: tested on the {len(test)} test cases"
