@@ -24,6 +24,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import nibabel
+import numpy as np
 import torch
 
 from .hostile import base
@@ -34,10 +36,14 @@ from .hostile.process import KILLED, import_commands, run
 FOLDER = "new"  # where every kind writes
 CLASSIFY = [word for word in base.CLASSIFY_NEW if not word.startswith("epochs=")]
 MASKS = ["seg-anl-noise", "masks", "set/masks", FOLDER, "--alpha", "1", "--beta", "0.5", "--preview"]
+VOLUMES = ["seg-anl-train", "data=nnunet", "data.root=volumes", "data.patch=[16,16,8]", "data.test_share=0.3"]
+VOLUMES += ["data.memory=0MB", "data.cache=cache", "model.base_filters=4", "noise.alpha=0.5", "record=[predictions]"]
+VOLUMES += ["epochs=3", "evaluation.surface=true", *base.QUIET, f"run_dir={FOLDER}"]
 
 TRAININGS = {
     "segmentation": [*base.TRAIN_NEW, "epochs=2", "record=[masks,predictions,dynamics]"],
     "segmentation, a fold, SGD": [*base.TRAIN_NEW, "epochs=2", "folds=2", "fold=0", "optim=sgd", "precision=bf16"],
+    "volumes, beyond the memory": VOLUMES,
     "T-Loss, which learns": [*base.TRAIN_NEW, "epochs=2", "loss=t_loss"],
     "classification": [*CLASSIFY, "epochs=3", "record=[probabilities,gradients,features]", "record_every=2"],
     "classification, a fold": [*CLASSIFY, "epochs=3", "folds=2", "fold=1", "optim.l1=1e-5", "loss=anl_ce"],
@@ -65,6 +71,7 @@ HEADINGS = {
     "leftovers": "half-written files left by kills",
     "differences": "differences",
 }
+PATIENCE = 3600  # seconds for a run that nobody kills, on a machine that has other work
 OFTEN = 4  # times as many kills for a kind that costs little
 
 
@@ -92,6 +99,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         origin = Path(scratch) / "base"
         base.make_base(origin)
+        make_volumes(origin / "volumes")
         for name, share in list(shares.items())[first::step]:
             counts[name] = killed(name, origin, Path(scratch), share, random.Random(f"{options.seed} {name}"))
             print(f"{name}: {dict(counts[name])}", flush=True)
@@ -107,6 +115,21 @@ def kills_of(total: int, kinds: Sequence[str]) -> dict[str, int]:
         until = total * sum(list(weights.values())[: number + 1]) // sum(weights.values())
         done, counts[name] = until, until - done
     return counts
+
+
+def make_volumes(folder: Path) -> None:
+    """An nnU-Net raw dataset of six cases: a bright box in noise, its mask, voxels of 1 x 1 x 2 mm."""
+    for place in ("imagesTr", "labelsTr"):
+        (folder / place).mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    for number in range(6):
+        mask = np.zeros((20, 18, 12), np.uint8)
+        mask[4 + number : 12 + number, 5:13, 3:9] = 1
+        image = (generator.normal(size=mask.shape) + 2 * mask).astype(np.float32)
+        for name, values in ((f"imagesTr/v{number}_0000", image), (f"labelsTr/v{number}", mask)):
+            nibabel.save(nibabel.Nifti1Image(values, np.diag((1, 1, 2, 1))), folder / f"{name}.nii.gz")
+    description = {"channel_names": {"0": "MRI"}, "labels": {"background": 0, "box": 1}, "file_ending": ".nii.gz"}
+    (folder / "dataset.json").write_text(json.dumps(description))
 
 
 def killed(name: str, origin: Path, scratch: Path, count: int, chance: random.Random) -> Counter[str]:
@@ -127,7 +150,7 @@ def killed(name: str, origin: Path, scratch: Path, count: int, chance: random.Ra
 def whole(name: str, origin: Path, folder: Path) -> tuple[dict[str, str], float]:
     """The digests of what an uninterrupted run writes, and its seconds."""
     shutil.copytree(origin, folder)
-    ended = run(Case("kills", name, KINDS[name]), folder)
+    ended = run(Case("kills", name, KINDS[name]), folder, PATIENCE)
     if ended.status != 0:
         raise SystemExit(ended.output)
     digests = written(folder / FOLDER)
@@ -145,7 +168,7 @@ def killed_once(
         ended = run(case, folder, kill_after=chance.random() * seconds)
         kills += ended.status == KILLED
         leftovers += sum(1 for _ in folder.rglob(".partial-*"))
-    ended = run(case, folder)
+    ended = run(case, folder, PATIENCE)
     if ended.status != 0:
         faults.append(f"status {ended.status}: {ended.output.strip().splitlines()[-1:]}")
     found = written(folder / FOLDER)

@@ -1,16 +1,18 @@
 """Volumes: predictions of turned and resampled copies, and what a memory budget costs.
 
 python benchmarks/volumes.py copies RUN ROOT OUT    Dice of RUN's test cases (an nnU-Net raw dataset) and of copies
-python benchmarks/volumes.py memory OUT             made volumes: seconds a batch and memory, resident and mapped
+python benchmarks/volumes.py memory OUT             made volumes: CPU of a batch and a step, memory, resident and mapped
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import resource
+import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,11 @@ import numpy as np
 import scipy.ndimage
 import torch
 from numpy.typing import NDArray
+from omegaconf import OmegaConf
+from timing import in_turns, median_ratio
 
 from seg_anl.engine.distribution import Process
+from seg_anl.losses import build_loss
 from seg_anl.records import make_directory
 from seg_anl.records.ranges import checked
 from seg_anl.segmentation.mask_prediction import predict_masks
@@ -28,6 +33,7 @@ from seg_anl.segmentation.volumes.augmentation import VolumeAugmentation
 from seg_anl.segmentation.volumes.cases import Case
 from seg_anl.segmentation.volumes.labels import Labels
 from seg_anl.segmentation.volumes.patches import PatchBatches
+from seg_anl.segmentation.volumes.planning import build_volume_model
 from seg_anl.segmentation.volumes.preparation import Preparation, find_frame
 from seg_anl.segmentation.volumes.settings import VolumeAugmentationSettings
 from seg_anl.segmentation.volumes.shelf import Shelf, load_volumes
@@ -82,8 +88,15 @@ def values_of(path: Path) -> NDArray[Any]:
     return np.asarray(image.dataobj)
 
 
-def memory(out: Path, cases: int, size: int, patch: int, budget: int, kind: str) -> None:
-    """Print what a batch costs, and the memory that the process has taken."""
+def cpu(work: Callable[[], object]) -> float:
+    """CPU seconds of the process, which a busy machine does not lengthen; waiting for the disk is not in them."""
+    begun = time.process_time()
+    work()
+    return time.process_time() - begun
+
+
+def memory(out: Path, cases: int, size: int, patch: int, budget: int, kind: str, rounds: int) -> None:
+    """Print what a batch and a step cost, and the memory that the process has taken."""
     made, frame_of = list(volumes(out / "made", cases, size)), Labels.plain((0, 1))
     preparation = Preparation(find_frame(made, None), frame_of, "zscore", None)
     loaded = load_volumes(made, preparation, Shelf(budget, out / "cache"), workers=1, progress=True)
@@ -93,13 +106,26 @@ def memory(out: Path, cases: int, size: int, patch: int, budget: int, kind: str)
         loaded, (patch,) * 3, patches=4, foreground=0.33, augmentation=augmentation, sizes=[2] * (2 * cases), seed=0,
         process=Process(torch.device("cpu")),
     )  # fmt: skip
-    for epoch in range(2):
-        begun, used = time.perf_counter(), time.process_time()
-        count = sum(1 for _ in batches.epoch(epoch))
-        wall, cpu = (
-            (end - start) / count for end, start in ((time.perf_counter(), begun), (time.process_time(), used))
+    network = OmegaConf.create({"name": "nnunet", "base_filters": 8, "deep_supervision": False})
+    model = build_volume_model(network, channels=2, heads=2, spacing=(1, 1, 1), patch=batches.patch)
+    optimizer, loss = torch.optim.Adam(model.parameters()), build_loss("anl_ce")
+
+    def step(images: torch.Tensor, masks: torch.Tensor) -> None:
+        optimizer.zero_grad()
+        loss(model(images), masks).backward()
+        optimizer.step()
+
+    stream = itertools.chain.from_iterable(map(batches.epoch, itertools.count()))
+    resident = next(stream)
+    seconds = in_turns(
+        {"batch": lambda: cpu(lambda: next(stream)), "loop": lambda: cpu(lambda: step(*next(stream))),
+         "bare": lambda: cpu(lambda: step(*resident))}, rounds,
+    )  # fmt: skip
+    for name, values in seconds.items():
+        print(
+            f"{name:6}{statistics.median(values) * 1000:8.0f} ms of CPU for 2 patches of {patch}^3 (median of {rounds})"
         )
-        print(f"epoch {epoch}: {wall * 1000:.0f} ms a batch of 2 patches of {patch}^3, {cpu * 1000:.0f} ms of them CPU")
+    print(f"loop over bare: {median_ratio(seconds['bare'], seconds['loop']):.3f} of its steps per second")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     anonymous = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
     data = sum(volume.image.nbytes + volume.mask.nbytes for volume in loaded) / 2**20
@@ -138,6 +164,7 @@ def main() -> None:
     budgeted.add_argument("--patch", type=int, default=96)
     budgeted.add_argument("--budget", type=int, default=0, help="bytes")
     budgeted.add_argument("--kind", default="light", choices=("light", "none"))
+    budgeted.add_argument("--rounds", type=int, default=20)
     budgeted.set_defaults(task=memory)
     options = vars(parser.parse_args())
     options.pop("task")(**options)

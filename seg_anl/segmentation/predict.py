@@ -15,8 +15,9 @@ Writes OUT/NAME.png for every image of IMAGES (a file, or a folder with its sub-
 class indices for more. --overlay adds OUT/overlay/NAME.png, the image with the outline drawn on it. A photo that is
 stored turned (EXIF) is predicted upright, as it was in training; its mask and overlay are stored as it is.
 
-Of a run on volumes (data=nnunet, data=volumes): OUT/CASE.nii.gz and the like, in the format, the geometry and with the
-header of each image, with the label values of the training masks.
+Of a run on volumes (data=nnunet and the like): OUT/CASE.nii.gz and the like, in the format, the geometry and with
+the header of each image, with the label values of the training masks. IMAGES may be a dataset.json as MONAI's: its list
+"test" or else "validation".
 One that cannot be read is named at the end, and the exit status is 1; the others get their masks.
 """
 
@@ -29,7 +30,7 @@ def main() -> None:
 
     parser = OneLineParser(prog="seg-anl-predict", description="Predict masks with a trained run.", epilog=EXAMPLE)
     parser.add_argument("run", type=Path, metavar="RUN", help="run directory of seg-anl-train")
-    parser.add_argument("images", type=Path, metavar="IMAGES", help="an image, or a folder of images")
+    parser.add_argument("images", type=Path, metavar="IMAGES", help="an image, a folder of them, or a MONAI list")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to write masks to")
     parser.add_argument("--overlay", action="store_true", help="also write the images with the outlines drawn on them")
     parser.add_argument(

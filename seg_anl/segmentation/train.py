@@ -20,7 +20,7 @@ seg-anl-train: train a segmentation network through wrong masks.
 
 Settings (SETTING=VALUE; command line over preset over default):
   data=embedded | folder | isic2017     with data.root, data.size, data.limit, data.tuning, data.threshold, data.classes
-  data=nnunet | volumes                 NIfTI, DICOM, 16 bits, many channels: data.root, data.spacing, data.patch,
+  data=nnunet | decathlon | volumes     NIfTI, DICOM, 16 bits, many channels: data.root, data.spacing, data.patch,
                                         data.intensity, data.labels, data.memory, augmentation=light | nnunet
   loss=NAME                             any loss; `seg-anl-losses` lists them,
                                         with loss.PARAMETER and loss.dice_weight

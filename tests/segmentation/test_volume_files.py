@@ -13,12 +13,14 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from monai.data import load_decathlon_datalist
 
 from seg_anl.records import UserError
-from seg_anl.segmentation.volumes.cases import Case, find_cases, image_cases
+from seg_anl.segmentation.volumes.cases import Case, find_cases, image_cases, listed_images
 from seg_anl.segmentation.volumes.files import read_geometry, read_volume, target_name, write_labels
 from seg_anl.segmentation.volumes.labels import IGNORED, Labels
-from seg_anl.segmentation.volumes.planning import planned_patch
+from seg_anl.segmentation.volumes.planning import Plan, planned_patch
+from seg_anl.segmentation.volumes.prediction import predicted_values
 from seg_anl.segmentation.volumes.preparation import Preparation, find_frame, scaled
 from seg_anl.segmentation.volumes.settings import VolumeDataSettings
 
@@ -60,6 +62,14 @@ def test_resampling_keeps_mm_and_the_way_back(tmp_path: Path) -> None:
     back = preparation.image(case).restored(one_hot).argmax(0).numpy()
     assert back.shape == mask.shape
     assert 2 * ((back == 1) & (mask == 1)).sum() / ((back == 1).sum() + (mask == 1).sum()) > 0.95
+
+
+def test_voxels_of_another_size_are_not_predicted_unresampled(tmp_path: Path) -> None:
+    case, _ = saved(tmp_path, affine_of((1, 1, 3)))
+    preparation = prepared(case)
+    plan = Plan(preparation.frame, (1.0, 1.0, 2.0), (16, 16, 8), TWO, suffixed=False)
+    with pytest.raises(UserError, match=r"a.nii.gz: voxels of 1 x 1 x 3 mm, but the run was trained on 1 x 1 x 2 mm"):
+        predicted_values(torch.nn.Identity(), case, preparation, plan, torch.device("cpu"))
 
 
 def test_what_is_zero_everywhere_is_cut_off_and_predicted_background(tmp_path: Path) -> None:
@@ -277,3 +287,71 @@ def test_a_patch_must_fit_images_and_network() -> None:
     with pytest.raises(UserError, match=re.escape("take [24, 24, 16]")):
         planned_patch((22, 24, 16), (1, 1, 1), shapes, divisible=True)
     assert planned_patch(None, (1, 1, 1), shapes, divisible=True) == (32, 48, 24)
+
+
+def decathlon_dataset(root: Path, *, labels: object = None, **more: object) -> dict:
+    """Two channels in files of their own, in folders a case; three to train on, one to test on, one without label."""
+    affine = affine_of((1, 1, 2), "LPS")
+    entries = []
+    for number in range(5):
+        image, mask = balls((24, 24, 14), affine, number)
+        names = [f"./cases/{number}/{part}.nii.gz" for part in ("t1", "t2", "seg")]
+        for name, values in zip(names, (image, image**2, mask), strict=True):
+            save(root / name, values, affine)
+        entries.append({"image": names[:2], "label": names[2], "fold": 0})
+    content = {
+        "modality": {"0": "T1", "1": "T2"},
+        "labels": labels or {"0": "background", "2": "moon", "1": "ball"},
+        "training": entries[:3],
+        "validation": entries[3:4],
+        "test": [{"image": entries[4]["image"]}],
+        **more,
+    }
+    (root / "list.json").write_text(json.dumps(content))
+    return content
+
+
+def listed(root: Path) -> VolumeDataSettings:
+    return VolumeDataSettings(name="decathlon", root=str(root))
+
+
+def test_a_list_is_read_as_monai_reads_it(tmp_path: Path) -> None:
+    decathlon_dataset(tmp_path)
+    cases = find_cases(listed(tmp_path / "list.json"), 0)
+    assert cases.labels == Labels.plain((0, 1, 2), names=("ball", "moon"))
+    for split, found in (("training", cases.train), ("validation", cases.test)):
+        expected = load_decathlon_datalist(tmp_path / "list.json", data_list_key=split)
+        assert [[*map(str, case.images)] for case in found] == [entry["image"] for entry in expected]
+        assert [str(case.mask) for case in found] == [entry["label"] for entry in expected]
+    assert [case.item for case in cases.train] == [
+        f"{number}/seg" for number in range(3)
+    ]  # as seg-anl-noise names them
+    (predicted,) = listed_images(tmp_path / "list.json")
+    assert [path.name for path in predicted.images] == ["t1.nii.gz", "t2.nii.gz"]
+    assert find_frame(cases.train, None).channels == cases.channels == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.pop("training"), "no cases in its list 'training'"),
+        (lambda c: c["training"][1].pop("label"), r"no 'label' for .*cases/1/t1.nii.gz"),
+        (lambda c: c["training"][1].update(image=7), r"training\[1\] is .*expected a path, or"),
+        (lambda c: c["training"].append(c["training"][0]), r"cases/0/seg.nii.gz stands twice"),
+        (lambda c: c["training"][1]["image"].pop(), r"1/seg has 1 images for 2 channels"),
+        (lambda c: c["training"][1].update(image=["a", "b.nii"]), r"a: missing; it is the channel 'T1' of 1/seg"),
+        (lambda c: c["validation"][0].update(label="no.nii"), r"no.nii: missing; it is the mask of no"),
+        (lambda c: c.update(labels={"0": "b", "one": "a"}), "'labels' is .*expected a name for each number"),
+        (lambda c: c.update(labels={"1": "a", "2": "a"}), "'labels' must be different names"),
+        (lambda c: c.update(labels={"0": "background"}), r"labels must be background \(0\) and 1 to 253 others"),
+    ],
+)
+def test_bad_lists_are_named(tmp_path: Path, change: Callable[[dict], None], message: str) -> None:
+    content = decathlon_dataset(tmp_path)
+    change(content)
+    (tmp_path / "list.json").write_text(json.dumps(content))
+    with pytest.raises(UserError) as caught:
+        find_cases(listed(tmp_path / "list.json"), 0)
+    assert re.search(message, str(caught.value))
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -88,6 +88,18 @@ def test_killed_resumed_mapped_and_with_more_workers_all_the_same(
     assert len(list((tmp_path / "again").iterdir())) == 6
 
 
+def test_spacings_that_differ_are_refused_in_test_cases_too(tmp_path: Path) -> None:
+    root = nnunet_dataset(tmp_path / "data", 3)
+    affine = affine_of((1, 1, 3))
+    image, mask = balls((24, 24, 14), affine, 0)
+    save(root / "imagesTr/case 0_0000.nii.gz", image, affine)
+    save(root / "labelsTr/case 0.nii.gz", mask, affine)
+    kept = ["data=nnunet", f"data.root={root}", "data.spacing=null", f"run_dir={tmp_path / 'run'}"]
+    with pytest.raises(UserError, match=r"case 0_0000.nii.gz: voxels of 1 x 1 x 3 mm, but .* has 1 x 1 x 2 mm"):
+        trained(*kept)
+    assert not (tmp_path / "run").exists()
+
+
 def test_regions_with_an_ignore_label_are_learned(tmp_path: Path) -> None:
     labels = {"background": 0, "both": [1, 2], "moon": 2}
     root = nnunet_dataset(tmp_path / "data", 6, labels=labels, ignore=3, regions_class_order=[1, 2])
@@ -142,28 +154,44 @@ def test_sixteen_bit_pictures_of_another_label_and_folds(tmp_path: Path) -> None
     predict_masks(run, tmp_path / "images", tmp_path / "out", **PREDICT)
     mask = cv2.imread(str(tmp_path / "out/röntgen 3.png"), cv2.IMREAD_UNCHANGED)
     assert set(np.unique(mask)) == {0, 200}
+    with pytest.raises(UserError, match=r"röntgen 0.png is an image to predict and would be replaced"):
+        predict_masks(run, tmp_path / "images", tmp_path / "images", **{**PREDICT, "overwrite": True})
 
 
-def test_monai_networks_by_name(tmp_path: Path) -> None:
-    """A patch that a network cannot take is refused before anything is written."""
-    affine = affine_of()
-    for number in range(3):
-        image, mask = balls((32, 32, 32), affine, number)
-        save(tmp_path / f"data/images/{number}.nii.gz", image, affine)
-        save(tmp_path / f"data/masks/{number}.nii.gz", (mask > 0).astype(np.uint8), affine)
-    quick = [setting for setting in QUICK if "base_filters" not in setting]
-    quick += [
-        "data=volumes",
-        f"data.root={tmp_path / 'data'}",
-        "model=monai",
-        "epochs=1",
-        f"run_dir={tmp_path / 'run'}",
-    ]
-    swin = compose(
-        "segmentation", [*quick, "model.network=SwinUNETR", "+model.feature_size=12", "data.patch=[20,20,20]"]
-    )
+def test_monai_networks_learn_from_a_list_of_files(tmp_path: Path) -> None:
+    """Two channels in one file. A patch that a network cannot take is refused before anything is written."""
+    affine, names = affine_of((1.2, 1, 0.8), "PLS", angle=20), [f"{number}.nii.gz" for number in range(4)]
+    for number, name in enumerate(names):
+        image, mask = balls((25, 32, 38), affine, number)
+        save(tmp_path / "images" / name, np.stack([image, -image], -1), affine)
+        save(tmp_path / "labels" / name, (mask > 0).astype(np.uint8), affine)
+    pairs = [{"image": f"images/{name}", "label": f"labels/{name}"} for name in names]
+    content = {"training": pairs[:2], "validation": pairs[2:3], "test": [f"images/{names[3]}"]}
+    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    quick = ["data=decathlon", f"data.root={tmp_path}", "model=monai", "data.spacing=[1,1,1]", "loss=ce", "device=cpu"]
+    quick += ["augmentation=light", "evaluation.train_every=5", "progress=false"]
+
+    def predicted(name: str, *settings: str) -> np.ndarray:
+        run = tmp_path / name
+        train(compose("segmentation", [*quick, f"model.network={name}", *settings, f"run_dir={run}"]))
+        predict_masks(run, tmp_path / "dataset.json", tmp_path / name / "out", **PREDICT)
+        image = nibabel.load(tmp_path / name / "out" / names[3])
+        np.testing.assert_array_equal(image.affine, nibabel.load(tmp_path / "images" / names[3]).affine)
+        return np.asarray(image.dataobj)
+
+    swin = ["+model.feature_size=12", "epochs=1", "data.patches=3"]
     with pytest.raises(UserError, match=r"model.network=SwinUNETR cannot take data.patch=\[20, 20, 20\]"):
-        train(swin)
-    assert not (tmp_path / "run/config.yaml").exists()
-    segresnet = ["model.network=SegResNet", "+model.init_filters=8", "data.patch=[32,32,16]"]
-    assert train(compose("segmentation", [*quick, *segresnet]))[0].finished
+        predicted("SwinUNETR", *swin, "data.patch=[20,20,20]")
+    assert not (tmp_path / "SwinUNETR/config.yaml").exists()
+    truth = np.asarray(nibabel.load(tmp_path / "labels" / names[3]).dataobj)
+    assert predicted("SwinUNETR", *swin, "data.patch=[32,32,64]").shape == truth.shape
+    learned = [
+        "+model.init_filters=8",
+        "epochs=6",
+        "data.patches=4",
+        "loss.dice_weight=1",
+        "optim.lr=0.01",
+        "data.patch=[32,32,32]",
+    ]
+    found = predicted("SegResNet", *learned)
+    assert 2 * (found * truth).sum() / (found.sum() + truth.sum()) > 0.5

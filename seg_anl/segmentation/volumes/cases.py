@@ -1,14 +1,16 @@
-"""Which files make up a case, and which cases there are: nnU-Net raw datasets, and folders of images and masks."""
+"""Which files make up a case, and which cases there are: nnU-Net raw datasets, lists, folders of images and masks."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data_prep import decathlon
+from data_prep.decathlon import Entry, items_of, read_datalist
 from data_prep.layouts import TRAINING, chosen_training_items, held_out_items, usual_folders
 from data_prep.nnunet_raw import DESCRIPTION, LABELS, is_nnunet_dataset, read_description
 from data_prep.pairing import mask_item
@@ -35,18 +37,25 @@ class Case:
 
 @dataclass(frozen=True)
 class Cases:
-    """Training and test cases, sorted by item; what their masks hold; and what to say about where they come from."""
+    """Training and test cases, sorted by item; what their masks hold; what to say about where they come from; and how
+    many channels are described, if that is.
+    """
 
     train: list[Case]
     test: list[Case]
     labels: Labels
     remark: str
+    channels: int | None = None
 
     @property
     def suffixed(self) -> bool:
         """Whether the images' names end with the number of a channel."""
         first = self.train[0]
         return first.images[0].name.startswith(f"{Path(first.item).name}_0000")
+
+
+Found = tuple[list[Case], list[Case], Labels, int | None]
+"""Training and test cases, labels, and how many channels are described."""
 
 
 def find_cases(data: VolumeDataSettings, seed: int) -> Cases:
@@ -57,19 +66,18 @@ def find_cases(data: VolumeDataSettings, seed: int) -> Cases:
             none.
     """
     root = configured_path(data.root, "data.root")
-    check_folder(root, "data.root")
-    train, test, labels = (_nnunet if data.name == "nnunet" else _folders)(root, data)
+    if data.name != "decathlon":  # which may be a file
+        check_folder(root, "data.root")
+    train, test, labels, channels = _FINDERS[data.name](root, data)
     remark = f"{root}: tested on the {len(test)} test cases"
     if not test:
         held_out = held_out_items([case.item for case in train], data.test_share, seed)
         test = [case for case in train if case.item in held_out]
         train = [case for case in train if case.item not in held_out]
-        remark = (
-            f"{root}: no test folder, so tested on {len(test)} cases held out (data.test_share={data.test_share:g})"
-        )
+        remark = f"{root}: no test masks, so tested on {len(test)} cases held out (data.test_share={data.test_share:g})"
     kept = chosen_training_items([case.item for case in train], listed(data.exclude), data.limit, seed)
     train = [case for case in train if case.item in kept]
-    return Cases(train, test, labels, f"{remark}; {len(train)} to train on")
+    return Cases(train, test, labels, f"{remark}; {len(train)} to train on", channels)
 
 
 def image_cases(folder: Path, cases: Collection[str] = (), *, suffixed: bool = True) -> dict[str, list[Path]]:
@@ -110,15 +118,19 @@ def _volumes(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def _folders(root: Path, data: VolumeDataSettings) -> tuple[list[Case], list[Case], Labels]:
+def _folders(root: Path, data: VolumeDataSettings) -> Found:
     if is_nnunet_dataset(root):
-        raise UserError(f"{root} is an nnU-Net raw dataset: take data=nnunet")
+        raise UserError(f"{root} has a {DESCRIPTION}: take data=nnunet or, for a list as MONAI's, data=decathlon")
     splits = usual_folders(root)
-    if len(data.labels) > MOST_CLASSES:
-        raise UserError(f"data.labels: {len(data.labels)} values, at most {MOST_CLASSES}")
     train = _pairs(*splits[TRAINING])
     test = splits.get("test", splits.get("validation"))
-    return train, [] if test is None else _pairs(*test), Labels.plain(data.labels, data.ignore)
+    return train, [] if test is None else _pairs(*test), _set_labels(data), None
+
+
+def _set_labels(data: VolumeDataSettings) -> Labels:
+    if len(data.labels) > MOST_CLASSES:
+        raise UserError(f"data.labels: {len(data.labels)} values, at most {MOST_CLASSES}")
+    return Labels.plain(data.labels, data.ignore)
 
 
 def _pairs(images: Path, masks: Path) -> list[Case]:
@@ -135,7 +147,50 @@ def _pairs(images: Path, masks: Path) -> list[Case]:
     return [Case(item, tuple(image_of[item]), mask_of[item]) for item in sorted(image_of)]
 
 
-def _nnunet(root: Path, data: VolumeDataSettings) -> tuple[list[Case], list[Case], Labels]:
+def listed_images(place: Path) -> list[Case]:
+    """The images to predict of a list: those of its ``test``, or of its ``validation`` where it has none.
+
+    Raises:
+        UserError: naming the list, when it is damaged or has neither.
+    """
+    found = read_datalist(place).splits
+    entries = found.get("test") or found.get("validation")
+    if not entries:
+        raise UserError(f"{place}: neither 'test' nor 'validation' in it lists an image to predict")
+    items = items_of([entry.images[0] for entry in entries], place)
+    return [Case(item, entry.images) for item, entry in zip(items, entries, strict=True)]
+
+
+def _decathlon(root: Path, data: VolumeDataSettings) -> Found:
+    given = read_datalist(root)
+    entries = given.splits.get(decathlon.TRAINING)
+    if not entries:
+        raise UserError(f"{given.place}: no cases in its list {decathlon.TRAINING!r}")
+    if given.labels is None:
+        labels = _set_labels(data)
+    else:
+        names = {name: value for value, name in given.labels.items()}
+        if data.ignore is not None:
+            names["ignore"] = data.ignore
+        labels = Labels.of_description({"labels": names}, given.place)
+    train = _listed(entries, given.place, given.channels)
+    tested = (given.splits.get(split, []) for split in ("test", "validation"))
+    test = next((split for split in tested if split and all(entry.label for entry in split)), [])
+    return train, _listed(test, given.place, given.channels), labels, given.channels and len(given.channels)
+
+
+def _listed(entries: Sequence[Entry], place: Path, channels: Sequence[str] | None) -> list[Case]:
+    for entry in entries:
+        if entry.label is None:
+            raise UserError(f"{place}: no 'label' for {entry.images[0]}")
+    items = items_of([entry.label for entry in entries if entry.label], place)
+    cases = [Case(item, entry.images, entry.label) for item, entry in zip(items, entries, strict=True)]
+    several = max(len(case.images) for case in cases) if cases else 0
+    names = channels if channels and several > 1 else [str(number) for number in range(several)]
+    return _there(cases, names, place)
+
+
+def _nnunet(root: Path, data: VolumeDataSettings) -> Found:
     description = read_description(root)
     place = root / DESCRIPTION
     channels = description.get("channel_names", description.get("modality"))
@@ -144,7 +199,7 @@ def _nnunet(root: Path, data: VolumeDataSettings) -> tuple[list[Case], list[Case
     labels = Labels.of_description(description, place)
     train = _nnunet_split(root, "Tr", description, channels)
     test = _nnunet_split(root, "Ts", description, channels) if (root / "labelsTs").is_dir() else []
-    return train, test, labels
+    return train, test, labels, len(channels)
 
 
 def _nnunet_split(root: Path, split: str, description: Mapping[str, Any], channels: Mapping[str, str]) -> list[Case]:
@@ -166,14 +221,20 @@ def _nnunet_split(root: Path, split: str, description: Mapping[str, Any], channe
         ]
     if not cases:
         raise UserError(f"{masks}: no masks in it that end with {ending} (file_ending in {DESCRIPTION})")
+    return _there(cases, list(channels.values()), root / DESCRIPTION)
+
+
+def _there(cases: Sequence[Case], channels: Sequence[str], place: Path) -> list[Case]:
+    """``cases``, sorted, once all files of all are there."""
     for case in cases:
-        for path, name in zip(case.images, channels.values(), strict=False):
-            if not path.is_file():
+        for path, name in zip(case.images, channels, strict=False):
+            if not path.exists():
                 raise UserError(f"{path}: missing; it is the channel {name!r} of {case.item}")
         if len(case.images) != len(channels):
-            raise UserError(
-                f"{root / DESCRIPTION}: {case.item} has {len(case.images)} images for {len(channels)} channels"
-            )
-        if case.mask is None or not case.mask.is_file():
+            raise UserError(f"{place}: {case.item} has {len(case.images)} images for {len(channels)} channels")
+        if case.mask is None or not case.mask.exists():
             raise UserError(f"{case.mask}: missing; it is the mask of {case.item}")
     return sorted(cases, key=lambda case: case.item)
+
+
+_FINDERS = {"nnunet": _nnunet, "decathlon": _decathlon, "volumes": _folders}

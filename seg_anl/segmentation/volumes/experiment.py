@@ -75,7 +75,10 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
         """Read and prepare the training and test cases, and plan patch and network."""
         data = self.data
         found = find_cases(data, self.noise.seed)
-        frame = find_frame(found.train, data.spacing)
+        # Kept as they are, the test images have to be as the training images are.
+        frame = find_frame(found.train if data.spacing else [*found.train, *found.test], data.spacing)
+        if found.channels not in (None, frame.channels):
+            raise UserError(f"{found.train[0].images[0]}: {frame.channels} channel(s), {found.channels} are described")
         root = configured_path(self.config.run_root, "run_root") if data.cache is None else None
         cache = root / "cache" if root else configured_path(data.cache, "data.cache")
         remove_partial(cache, below=False)

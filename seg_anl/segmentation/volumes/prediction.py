@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,10 +21,10 @@ from seg_anl.engine.settings import plain
 from seg_anl.records import UserError
 from seg_anl.records.ranges import checked
 
-from .cases import Case, image_cases
+from .cases import Case, image_cases, listed_images
 from .files import suffix_of, target_name, write_labels
 from .planning import Plan
-from .preparation import Preparation
+from .preparation import SAME, Preparation, by_axes
 from .settings import VolumeDataSettings
 
 PLAN_FILE = "plan.json"
@@ -42,7 +43,9 @@ def predicted_logits(model: nn.Module, image: Tensor, patch: Sequence[int], devi
 def predict_volumes(
     run: RunDirectory, config: DictConfig, images: Path, out: Path, *, weights: Path, device: str, overwrite: bool
 ) -> bool:
-    """Predict every case of ``images`` (a folder, or a file with its channels); one that cannot be read is left out.
+    """Predict every case of ``images``: a folder, a list, or a file with its channels.
+
+    One that cannot be read is left out.
 
     Returns:
         Whether there is a mask for every case.
@@ -54,6 +57,10 @@ def predict_volumes(
     cases = _cases(images, plan.suffixed)
     targets = {case.item: out / target_name(case.images[0], case.item) for case in cases}
     refuse_existing(targets.values(), overwrite=overwrite)
+    sources = {os.path.realpath(path) for case in cases for path in case.images}
+    for target in targets.values():
+        if os.path.realpath(target) in sources:
+            raise UserError(f"{target} is an image to predict and would be replaced; choose another folder")
     data = checked(VolumeDataSettings, plain(config.data), "data")
     preparation = Preparation(plan.frame, plan.labels, data.intensity, data.window)
     failures = []
@@ -95,6 +102,11 @@ def predicted_values(
     Raises:
         UserError: naming the file that is damaged or does not fit; when the network puts out what is no number.
     """
+    if not np.allclose(own := preparation.spacing(case), plan.spacing, rtol=SAME):
+        raise UserError(
+            f"{case.images[0]}: voxels of {by_axes(own)} mm, but the run was trained on {by_axes(plan.spacing)} mm "
+            "with data.spacing=null; resample it"
+        )
     prepared = preparation.image(case)
     logits = predicted_logits(model, prepared.image, plan.patch, device)
     if not logits.isfinite().all():
@@ -104,6 +116,8 @@ def predicted_values(
 
 
 def _cases(images: Path, suffixed: bool) -> list[Case]:
+    if images.name.lower().endswith(".json"):
+        return listed_images(images)
     one = suffix_of(images) is not None
     if not one and not images.is_dir():
         raise UserError(f"{images}: no such file or folder")

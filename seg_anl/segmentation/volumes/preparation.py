@@ -176,8 +176,10 @@ class Preparation:
 
     def spacing(self, case: Case) -> tuple[float, ...]:
         """mm along each axis of the prepared case."""
+        if self.frame.spacing is not None:
+            return self.frame.spacing
         own = _ras_geometry(case)[1]
-        return self.frame.spacing or tuple(own[axis] for axis in self.frame.axes)
+        return tuple(own[axis] for axis in self.frame.axes)
 
     def image(self, case: Case) -> Prepared:
         """A case without its mask, prepared, with the way back.

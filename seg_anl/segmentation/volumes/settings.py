@@ -1,4 +1,4 @@
-"""The settings of ``seg-anl-train`` with ``data=nnunet`` or ``data=volumes``, free of torch."""
+"""The settings of ``seg-anl-train`` with ``data=nnunet``, ``data=decathlon`` or ``data=volumes``, free of torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from seg_anl.records.ranges import Count, Fraction, Interval, NonNegative, Numbe
 
 from ..settings import DynUNetSettings, EvaluationSettings, ItemSettings, Settings, settings_of
 
-DATA_NAMES = ("nnunet", "volumes")
+DATA_NAMES = ("nnunet", "decathlon", "volumes")
 RECORDS = ("predictions",)
 _UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
 
@@ -28,8 +28,9 @@ class VolumeDataSettings(ItemSettings):
     """The ``data`` group.
 
     Attributes:
-        root: an nnU-Net raw dataset, or a folder of images and masks.
-        labels, ignore: of ``volumes``: values in the masks, background first, and the one of unlabeled voxels.
+        root: an nnU-Net raw dataset, a list of the Decathlon's kind or its folder, or a folder of images and masks.
+        labels: values in the masks, background first, where no dataset.json names them.
+        ignore: the value of unlabeled voxels, where no dataset.json of nnU-Net names it.
         spacing: mm along the axes right, anterior, superior that everything is resampled to; ``median`` is that of the
             training images, None keeps each as it is.
         patch: voxels along the same axes; None: planned.
@@ -39,7 +40,7 @@ class VolumeDataSettings(ItemSettings):
         memory: how much of the prepared data is kept in memory, ``8GB``; the rest lies in files in ``cache``.
     """
 
-    name: Literal["nnunet", "volumes"]
+    name: Literal["nnunet", "decathlon", "volumes"]
     root: Any
     labels: tuple[Label, ...] = (0, 1)
     ignore: Label | None = None
