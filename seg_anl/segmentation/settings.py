@@ -174,7 +174,17 @@ class Adele(MethodSettings):
     every: Count | None
 
 
-METHODS: dict[str, type[MethodSettings]] = {"adele": Adele, "co_teaching": CoTeaching, "plain": Plain}
+@dataclass(frozen=True)
+class TriNet(CoTeaching):
+    """TriNet: Co-teaching's settings."""
+
+
+METHODS: dict[str, type[MethodSettings]] = {
+    "adele": Adele,
+    "co_teaching": CoTeaching,
+    "plain": Plain,
+    "trinet": TriNet,
+}
 
 
 @dataclass(frozen=True)

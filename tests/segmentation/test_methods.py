@@ -29,8 +29,8 @@ from seg_anl.segmentation.adele import AdaptiveCorrection, MultiScale, ScaleCons
 from seg_anl.segmentation.augmentation import Augmentation
 from seg_anl.segmentation.experiment import SegmentationExperiment, train
 from seg_anl.segmentation.mask_prediction import predict_masks
-from seg_anl.segmentation.methods import MaskPair
-from seg_anl.segmentation.settings import Adele, AugmentationSettings
+from seg_anl.segmentation.settings import Adele, AugmentationSettings, TriNet
+from seg_anl.segmentation.several_networks import MaskNetworks
 
 ALONE = Process(torch.device("cpu"))
 ITS = Adele(scales=(0.5, 1.5), consistency=1.0, certain=0.8, slowdown=0.9, confidence=0.8, every=10)
@@ -161,9 +161,22 @@ def test_co_teaching_drops_pixels_or_whole_masks() -> None:
     assert taught["sample"].sum(dim=(1, 2, 3)).tolist() == [0, 32]
 
 
+def test_a_network_of_three_learns_what_both_others_find_easy() -> None:
+    """Each network finds another of four pixels hard: it is learned by that network alone, the fourth by all."""
+    hard = torch.eye(4)[:3]  # of network and pixel
+    output = torch.stack([4 * hard, torch.zeros(3, 4)], dim=1).view(1, 3, 2, 1, 4).requires_grad_()
+    criterion = CrossedSmallLoss(build_loss("ce"), TriNet(0.25, 1, "pixel"), ALONE)
+    criterion.set_epoch(1)
+    value = criterion(output, torch.ones(1, 1, 4, dtype=torch.long))
+    value.backward()
+    assert output.grad is not None
+    assert torch.equal(output.grad[0, :, 0, 0] != 0, (hard + torch.eye(4)[3]).bool())
+    torch.testing.assert_close(value, torch.tensor(3 * (math.log(2) + math.log1p(math.exp(4))) / 2))
+
+
 def test_a_pair_predicts_the_mean_of_its_probabilities() -> None:
     torch.manual_seed(0)
-    pair = MaskPair(nn.Conv2d(3, 2, 1), nn.Conv2d(3, 2, 1)).eval()
+    pair = MaskNetworks(nn.Conv2d(3, 2, 1), nn.Conv2d(3, 2, 1)).eval()
     images = torch.randn(2, 3, 8, 8)
     expected = (pair.first(images).softmax(1) + pair.second(images).softmax(1)) / 2
     torch.testing.assert_close(pair(images).softmax(1), expected)
@@ -174,8 +187,9 @@ def test_a_pair_predicts_the_mean_of_its_probabilities() -> None:
     [
         ["method=adele", "method.slowdown=0.3", "method.confidence=0.6"],
         ["method=co_teaching", "method.unit=pixel", "loss=anl_ce"],
+        ["method=trinet", "method.gradual_epochs=2"],
     ],
-    ids=["adele", "co_teaching"],
+    ids=["adele", "co_teaching", "trinet"],
 )
 def test_a_run_that_was_cut_ends_as_if_undisturbed(
     settings: list[str], make_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -212,7 +226,7 @@ def test_a_run_that_was_cut_ends_as_if_undisturbed(
         (["method=adele", "model.deep_supervision=true"], "method=adele needs model.deep_supervision=false"),
         (["method=co_teaching", "loss.dice_weight=1"], "method=co_teaching needs loss.dice_weight=0"),
         (["method=adele", "data.raters=[a,b]", "noise.alpha=0"], "method=adele corrects masks"),
-        (["method=elr"], "method.name=elr: known: adele, co_teaching, plain"),
+        (["method=elr"], "method.name=elr: known: adele, co_teaching, plain, trinet"),
         (["method=adele", "method.scales=[0]"], "method.scales must be a list in which each is a number > 0"),
         (["method=co_teaching", "method.unit=voxel"], "method.unit=voxel"),
     ],
