@@ -43,19 +43,28 @@ class FileBatches:
         seed: of order and augmentation.
         process: whose device it is, and whose part of every batch.
         workers: processes that decode; 0: none, this one does.
+        indexed: whether each batch ends with the positions ``(B,)`` of its samples.
 
     Raises:
         UserError: in :meth:`epoch`, for an image that cannot be read, by name.
     """
 
     def __init__(
-        self, data: Dataset, settings: Augmentation, sizes: Sequence[int], seed: int, process: Process, *, workers: int
+        self,
+        data: Dataset,
+        settings: Augmentation,
+        sizes: Sequence[int],
+        seed: int,
+        process: Process,
+        *,
+        workers: int,
+        indexed: bool = False,
     ) -> None:
         images = data.train.images
         assert isinstance(images, FileImages)
-        self.labels, self.device = torch.from_numpy(data.train.labels).to(process.device), process.device
+        self.targets, self.device = torch.from_numpy(data.train.labels).to(process.device), process.device
         self.weights = None if data.train.weights is None else data.train.weights.to(process.device)
-        self.mean, self.std, self.indexed = data.mean, data.std, False
+        self.mean, self.std, self.indexed = data.mean, data.std, indexed
         self._order = _Order(len(images), sizes, seed, process.of_batch)
         self._loader = _loader(_Decoded(images, settings, seed), self._order, workers, process.device)
 
@@ -69,7 +78,7 @@ class FileBatches:
             chosen = moved(positions, self.device)
             weights = () if self.weights is None else (self.weights[chosen],)
             images = normalized(images.to(self.device, non_blocking=True), self.mean, self.std)
-            yield images, self.labels[chosen], *weights, *((chosen,) if self.indexed else ())
+            yield images, self.targets[chosen], *weights, *((chosen,) if self.indexed else ())
 
 
 def evaluation_batches(

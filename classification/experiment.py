@@ -142,7 +142,7 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
         # Local, so that the device's memory is free again when this run has ended.
         train = on_device(self.train, process.device)
         tests = {name: on_device(split, process.device) for name, split in self.evaluated.items()}
-        batches = training_batches(replace(self.data, train=train), self.given, process)
+        batches = training_batches(replace(self.data, train=train), self.given, process, indexed=self.method.indexed)
         self.method.prepare(batches)
         task = Task(
             batches.epoch,

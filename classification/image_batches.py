@@ -20,15 +20,20 @@ Samples = Callable[[Split], Iterator[Tensor]]
 """Split -> normalized float32 images ``(B, C, H, W)`` on the device, all of them in order, not augmented."""
 
 
-def training_batches(data: Dataset, settings: Settings, process: Process) -> ResidentBatches | FileBatches:
-    """Batches of ``data.train``, from device memory where its images are tensors, else decoded by worker processes."""
+def training_batches(
+    data: Dataset, settings: Settings, process: Process, *, indexed: bool = False
+) -> ResidentBatches | FileBatches:
+    """Batches of ``data.train``, from device memory where its images are tensors, else decoded by worker processes.
+
+    With ``indexed`` each ends with the positions ``(B,)`` of its samples.
+    """
     run, images = settings.run, data.train.images
     sizes = run.batch_sizes(len(data.train), process.world_size)
     if isinstance(images, FileImages):
-        return FileBatches(data, settings.augmentation, sizes, run.seed, process, workers=run.workers)
+        return FileBatches(data, settings.augmentation, sizes, run.seed, process, workers=run.workers, indexed=indexed)
     augmentation = CropFlipRotate(settings.augmentation, data.mean, data.std)
     labels, weights = torch.from_numpy(data.train.labels), data.train.weights
-    return ResidentBatches(images, labels, augmentation, sizes, run.seed, process, weights)
+    return ResidentBatches(images, labels, augmentation, sizes, run.seed, process, weights, indexed=indexed)
 
 
 def on_device(split: Split, device: torch.device) -> Split:

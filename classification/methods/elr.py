@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from seg_anl.engine.distribution import Process
-from seg_anl.engine.method import Batches, Method
+from seg_anl.engine.method import Method
 from seg_anl.losses import RobustLoss, ScheduledLoss
 
 from .. import settings
@@ -64,6 +64,8 @@ class RememberedPredictions(ScheduledLoss):
 class EarlyLearning(Method):
     """Trains on :class:`RememberedPredictions`."""
 
+    indexed = True
+
     def __init__(self, its: settings.EarlyLearning) -> None:
         self.its = its
 
@@ -72,7 +74,3 @@ class EarlyLearning(Method):
     ) -> ScheduledLoss:
         """``loss`` with the memory of all samples."""
         return RememberedPredictions(loss, self.its, samples, classes, process)
-
-    def prepare(self, batches: Batches) -> None:
-        """The criterion has to know which samples a batch holds."""
-        batches.indexed = True

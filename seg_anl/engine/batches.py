@@ -17,8 +17,8 @@ RESIDENT_SHARE = 0.25
 PIXELS_AT_ONCE = 2**21
 
 
-Batch = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]
-"""Inputs, target and, where samples have one, the weight of each ``(B,)``, or where a method asks, its position."""
+Batch = tuple[Tensor, ...]
+"""Inputs and target; then the weight of each sample ``(B,)`` where they have one, and its position where asked for."""
 
 
 class BatchAugmentation(Protocol):
@@ -44,7 +44,8 @@ class ResidentBatches:
         sizes: samples of each step over all processes, see :meth:`RunSettings.batch_sizes`.
         seed: of order and augmentation.
         process: whose device it is, and whose part of every batch.
-        weights: ``(N,)`` or None; the third part of each batch.
+        weights: ``(N,)`` or None.
+        indexed: whether each batch ends with the positions ``(B,)`` of its samples.
     """
 
     def __init__(
@@ -56,8 +57,10 @@ class ResidentBatches:
         seed: int,
         process: Process,
         weights: Tensor | None = None,
+        *,
+        indexed: bool = False,
     ) -> None:
-        self.augmentation, self.sizes, self.seed = augmentation, sizes, seed
+        self.augmentation, self.sizes, self.seed, self.indexed = augmentation, sizes, seed, indexed
         self.device, self.of_batch = process.device, process.of_batch
         resident = _fits(images, self.device)
         place = self.device if resident else torch.device("cpu")
@@ -65,7 +68,6 @@ class ResidentBatches:
         if not resident:
             self.images, self.targets = self.images.pin_memory(), self.targets.pin_memory()
         self.weights = None if weights is None else weights.to(self.targets.device)
-        self.indexed = False
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -90,7 +92,7 @@ class ResidentBatches:
                 if source is not None
             )
             indices = (moved(index, self.device),) if self.indexed else ()
-            yield *self.augmentation(images, targets, of_batch), *weights, *indices  # type: ignore[misc]
+            yield *self.augmentation(images, targets, of_batch), *weights, *indices
 
 
 def moved(tensor: Tensor, device: torch.device) -> Tensor:

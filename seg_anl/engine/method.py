@@ -17,9 +17,9 @@ the epoch. Segmentation: () -> this process's share of all, in order."""
 
 
 class Batches(Protocol):
-    """What training batches are cut from; with ``indexed`` each ends with the positions ``(B,)`` of its samples."""
+    """What training batches are cut from: ``targets`` ``(N, ...)`` of the training set, which a method may change."""
 
-    indexed: bool
+    targets: Tensor
 
 
 class Method:
@@ -29,10 +29,12 @@ class Method:
         first_loss: the loss of a network that is trained before, on the same labels, or None. Its probabilities of the
             training samples go to :meth:`learn`.
         one_process: whether it works in one process alone.
+        indexed: whether the criterion is given, last, the positions ``(B,)`` of a batch's samples.
     """
 
     first_loss: str | None = None
     one_process = False
+    indexed = False
 
     def network(self, build: Callable[[], nn.Module]) -> nn.Module:
         """What is trained; ``build`` returns a new network each time."""

@@ -13,7 +13,6 @@ from monai.networks.nets import DynUNet
 from scipy.optimize import least_squares
 from torch import Tensor, nn
 
-from seg_anl.engine.batches import ResidentBatches
 from seg_anl.engine.distribution import Process
 from seg_anl.engine.method import Batches, Method, Samples
 from seg_anl.losses import RobustLoss, ScheduledLoss
@@ -100,7 +99,7 @@ class AdaptiveCorrection(Method):
 
     def __init__(self, its: Adele) -> None:
         self.its = its
-        self.batches: ResidentBatches
+        self.batches: Batches
         self.given: Tensor
         self.ious: list[list[float]] = []
         self.corrected: list[int] = []
@@ -118,7 +117,6 @@ class AdaptiveCorrection(Method):
 
     def prepare(self, batches: Batches) -> None:
         """Batches are cut from a copy of the masks, which is corrected."""
-        assert isinstance(batches, ResidentBatches)
         self.batches, self.given = batches, batches.targets
         batches.targets = batches.targets.clone()
 

@@ -231,6 +231,7 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
             self.settings.seed,
             process,
             division.weights,
+            indexed=self.method.indexed,
         )
         self.method.prepare(batches)
         return batches

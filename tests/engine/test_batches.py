@@ -87,3 +87,10 @@ def test_the_last_batch_is_kept_on_request() -> None:
 def test_steps_of_the_published_protocols(images: int, steps: int) -> None:
     assert len(run_settings(128, drop_last=False).batch_sizes(images, 1)) == steps
     assert len(run_settings(128).batch_sizes(images, 1)) == steps - 1
+
+
+def test_indexed_batches_end_with_positions() -> None:
+    data = ResidentBatches(INDEX[:, None], INDEX, Added(), [4, 4], 1, Process(CPU), INDEX + 0.5, indexed=True)
+    for _, targets, weights, positions in data.epoch(0):
+        assert torch.equal(positions, targets.long())
+        assert torch.equal(weights, targets + 0.5)
