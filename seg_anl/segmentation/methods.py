@@ -13,12 +13,16 @@ from seg_anl.engine.method import Method
 
 from . import settings
 from .adele import AdaptiveCorrection
+from .clslsr import ConfidentLearning
+from .dast import DivergenceAware
 from .several_networks import CoTeachingOfMasks, TriNetwork
 
 _OF_SETTINGS: dict[type, Callable[[Any], Method]] = {
     method_settings.CoTeaching: CoTeachingOfMasks,
     method_settings.Plain: lambda _: Method(),
     settings.Adele: AdaptiveCorrection,
+    settings.ConfidentSmoothing: ConfidentLearning,
+    settings.Dast: DivergenceAware,
     settings.TriNet: TriNetwork,
 }
 
