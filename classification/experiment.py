@@ -14,7 +14,13 @@ from torch import Tensor, nn
 from seg_anl.engine.checkpoint import load_model
 from seg_anl.engine.distribution import Process, is_main_process
 from seg_anl.engine.division import Division, divided
-from seg_anl.engine.experiment import Experiment, print_result, run_experiments, tuning_metric
+from seg_anl.engine.experiment import (
+    Experiment,
+    print_result,
+    run_experiments,
+    train_first_networks,
+    tuning_metric,
+)
 from seg_anl.engine.ledger import Metrics
 from seg_anl.engine.loop import Task
 from seg_anl.engine.optimization import check_loss, loss_from_config
@@ -44,18 +50,7 @@ def train(config: DictConfig) -> list[RunDirectory]:
         UserError: for bad settings or files, before anything is written; for runs that diverged, after all have ended.
     """
     experiments = [ClassificationExperiment(one) for one in of_each_run(config)]
-    method = experiments[0].method
-    waiting = [one for one in experiments if not one.run.finished]
-    if method.first_loss is not None and waiting:
-        # The networks that the method learns from: plain runs, those that the same command would make.
-        first = config.copy()
-        first.loss, first.method = {"name": method.first_loss}, {"name": "plain"}
-        first.run_dir = None if config.run_dir is None else str(waiting[0].run.path / "first_network")
-        for fold in dict.fromkeys(one.settings.fold for one in waiting):
-            of_fold = [one for one in waiting if one.settings.fold == fold]
-            first.seed, first.fold = [one.settings.seed for one in of_fold], fold
-            for one, run in zip(of_fold, train(first), strict=True):
-                one.first_run = run
+    train_first_networks(experiments, config, train)
     return run_experiments(experiments, at_once=experiments[0].settings.runs_per_device)
 
 
@@ -69,14 +64,9 @@ def train_and_print(config: DictConfig) -> float:
 
 
 class ClassificationExperiment(Experiment[Dataset, Labels]):
-    """Labeled images to a network, evaluated by accuracy.
-
-    Attributes:
-        first_run: of the network that a method learns from, where it needs one.
-    """
+    """Labeled images to a network, evaluated by accuracy."""
 
     settings: ClassificationRunSettings
-    first_run: RunDirectory | None = None
 
     def __init__(self, config: DictConfig) -> None:
         self.given = read_settings(config)

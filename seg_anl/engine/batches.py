@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -19,6 +19,15 @@ PIXELS_AT_ONCE = 2**21
 
 Batch = tuple[Tensor, ...]
 """Inputs and target; then the weight of each sample ``(B,)`` where they have one, and its position where asked for."""
+
+
+Order = Callable[[int, Sequence[int], torch.Generator], Tensor]
+"""Number of samples, sizes of the batches, randomness -> the positions of the batches' samples, one after the other."""
+
+
+def shuffled(samples: int, sizes: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Every sample once, but for those that no batch has place for."""
+    return torch.randperm(samples, generator=generator)[: sum(sizes)]
 
 
 class BatchAugmentation(Protocol):
@@ -46,6 +55,7 @@ class ResidentBatches:
         process: whose device it is, and whose part of every batch.
         weights: ``(N,)`` or None.
         indexed: whether each batch ends with the positions ``(B,)`` of its samples.
+        order: which samples the batches of an epoch hold.
     """
 
     def __init__(
@@ -59,7 +69,9 @@ class ResidentBatches:
         weights: Tensor | None = None,
         *,
         indexed: bool = False,
+        order: Order = shuffled,
     ) -> None:
+        self.order = order
         self.augmentation, self.sizes, self.seed, self.indexed = augmentation, sizes, seed, indexed
         self.device, self.of_batch = process.device, process.of_batch
         resident = _fits(images, self.device)
@@ -74,8 +86,8 @@ class ResidentBatches:
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """Augmented images and targets on the device."""
-        order = torch.randperm(len(self.images), generator=epoch_generator(self.seed, epoch, "order"))
-        order = moved(order[: sum(self.sizes)], self.images.device)
+        order = self.order(len(self.images), self.sizes, epoch_generator(self.seed, epoch, "order"))
+        order = moved(order, self.images.device)
         # Drawn on the CPU, batch after batch for all processes: the same on every device and for any number of them.
         # Moved once: a step that copies nothing from the host never waits. The stream's name is that of recorded runs.
         generator = epoch_generator(self.seed, epoch, "augmentation 0")

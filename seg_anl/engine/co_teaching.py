@@ -1,4 +1,4 @@
-"""Co-teaching: two networks, each taught by the samples, or pixels, that the other finds easy."""
+"""Co-teaching: networks, each taught by the samples, or pixels, that the others find easy."""
 
 from __future__ import annotations
 
@@ -13,24 +13,27 @@ from .distribution import Process
 from .method import Method
 from .method_settings import CoTeaching as Settings
 
+NAMES = ("first", "second", "third")
 
-class NetworkPair(nn.Module):
-    """Two networks side by side; outputs ``(B, K, ...)`` become ``(B, 2, K, ...)``."""
 
-    def __init__(self, first: nn.Module, second: nn.Module) -> None:
+class Networks(nn.Module):
+    """Two or three networks side by side; outputs ``(B, K, ...)`` become ``(B, n, K, ...)``."""
+
+    def __init__(self, *networks: nn.Module) -> None:
         super().__init__()
-        self.first, self.second = first, second
+        for name, network in zip(NAMES, networks, strict=False):
+            self.add_module(name, network)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Both outputs for the same images."""
-        return torch.stack([self.first(images), self.second(images)], dim=1)
+        """All outputs for the same images."""
+        return torch.stack([network(images) for network in self.children()], dim=1)
 
 
 class CrossedSmallLoss(ScheduledLoss):
-    """The sum of both networks' mean loss over the units for which the *other* network's loss is smallest.
+    """The sum of the networks' mean loss over the units whose loss is among the smallest of every *other* network.
 
-    Units are samples, or pixels of all masks of the batch. The share left out rises from 0 to ``forget_rate`` over the
-    first ``gradual_epochs`` epochs.
+    Units are samples, or pixels of all masks of the batch. The share that a network calls hard rises from 0 to
+    ``forget_rate`` over the first ``gradual_epochs`` epochs.
 
     Args:
         loss: any loss of the registry; its reduction is taken over.
@@ -38,10 +41,10 @@ class CrossedSmallLoss(ScheduledLoss):
         process: where it is one of several, the losses of the whole batch are compared, over all of them.
 
     Shape:
-        - output: logits ``(B, 2, K, *S)``; target: ``(B, *S)``, or probabilities ``(B, K, *S)``.
+        - output: logits ``(B, n, K, *S)`` of n networks; target: ``(B, *S)``, or probabilities ``(B, K, *S)``.
 
     Reference: Han et al., Co-teaching: Robust Training of Deep Neural Networks with Extremely Noisy Labels, NeurIPS
-    2018, Algorithm 1. Pixels in place of samples: PyMIC (Wang et al., 2023).
+    2018, Algorithm 1. Pixels in place of samples, and three networks: PyMIC (Wang et al., 2023).
     """
 
     def __init__(self, loss: RobustLoss, its: Settings, process: Process) -> None:
@@ -56,13 +59,14 @@ class CrossedSmallLoss(ScheduledLoss):
         self.kept = 1 - self.its.forget_rate * min(1.0, epoch / max(self.its.gradual_epochs - 1, 1))
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        """The scalar criterion of both networks; their gradients do not mix."""
-        first, second = (self._units(self.loss(output[:, network], target)) for network in (0, 1))
-        size = len(first) * self.process.world_size
-        count = max(1, int(self.kept * size))
-        easy_for_first, easy_for_second = (self._smallest(values.detach(), count, size) for values in (first, second))
-        total = first.where(easy_for_second, 0).sum() + second.where(easy_for_first, 0).sum()
-        return total * self.process.world_size / count  # the processes' gradients are averaged
+        """The scalar criterion of all networks; their gradients do not mix."""
+        losses = torch.stack([self._units(self.loss(logits, target)) for logits in output.unbind(dim=1)])
+        size = losses.shape[1] * self.process.world_size
+        easy = torch.stack([self._smallest(each, size) for each in losses.detach()])
+        taught = torch.stack([easy[torch.arange(len(easy)) != network].all(dim=0) for network in range(len(easy))])
+        counts = taught.sum(dim=1).clamp(min=1)
+        totals = losses.where(taught[:, self.process.share(size)], 0).sum(dim=1)
+        return (totals / counts).sum() * self.process.world_size  # the processes' gradients are averaged
 
     def _units(self, values: Tensor) -> Tensor:
         """The loss of each unit, of ``(B,)`` or ``(B, *S)`` values."""
@@ -70,25 +74,27 @@ class CrossedSmallLoss(ScheduledLoss):
             return values.flatten()
         return values.flatten(1).mean(dim=1)
 
-    def _smallest(self, values: Tensor, count: int, size: int) -> Tensor:
-        """Which of this process's units are among the ``count`` of the smallest values of all ``size``."""
+    def _smallest(self, values: Tensor, size: int) -> Tensor:
+        """Which units of all processes have the smallest of the ``size`` values."""
         batch = self.process.gathered(values, size)
-        indices = batch.topk(count, largest=False, sorted=False).indices
-        return torch.zeros_like(batch, dtype=torch.bool).scatter(0, indices, True)[self.process.share(size)]
+        indices = batch.topk(max(1, int(self.kept * size)), largest=False, sorted=False).indices
+        return torch.zeros_like(batch, dtype=torch.bool).scatter(0, indices, True)
 
 
 class CoTeaching(Method):
-    """Trains a :class:`NetworkPair` on :class:`CrossedSmallLoss`; the loop and the optimizer serve both networks.
+    """Trains :class:`Networks` on :class:`CrossedSmallLoss`; the loop and the optimizer serve all networks.
 
-    A bound on the gradient's norm (``optim.clip_norm``) holds for both together.
+    A bound on the gradient's norm (``optim.clip_norm``) holds for them together.
     """
+
+    networks = 2
 
     def __init__(self, its: Settings) -> None:
         self.its = its
 
     def network(self, build: Callable[[], nn.Module]) -> nn.Module:
-        """Two networks that start from different weights."""
-        return NetworkPair(build(), build())
+        """Networks that start from different weights."""
+        return Networks(*(build() for _ in range(self.networks)))
 
     def criterion(self, loss: RobustLoss, *, epochs: int, process: Process, **sizes: int) -> ScheduledLoss:
         """The crossed small-loss criterion over ``loss``."""

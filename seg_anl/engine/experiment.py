@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Generic, TypeVar
 
@@ -16,6 +16,7 @@ from seg_anl.records import MetricRow, UserError
 
 from .distribution import Process, is_main_process, started
 from .loop import Task, check_penalties, fit
+from .method import Method
 from .randomness import seed_everything
 from .run_directory import RunDirectory
 from .settings import OptimSettings, RunSettings
@@ -35,6 +36,8 @@ class Experiment(ABC, Generic[Data, Noisy]):
         settings, optim: its top level and its ``optim`` group.
         run: the run directory.
         headline: ``split/metric`` that the summary is headed by.
+        method: what changes the training.
+        first_run: of the network that the method learns from, where it needs one.
     """
 
     config: DictConfig
@@ -42,6 +45,8 @@ class Experiment(ABC, Generic[Data, Noisy]):
     optim: OptimSettings
     run: RunDirectory
     headline: str
+    method: Method = Method()
+    first_run: RunDirectory | None = None
 
     @abstractmethod
     def load(self) -> tuple[Data, list[str]]:
@@ -66,6 +71,25 @@ class Experiment(ABC, Generic[Data, Noisy]):
     @abstractmethod
     def finish(self, model: nn.Module, rows: list[MetricRow], process: Process) -> Mapping[str, int | None]:
         """Write pictures and records of the trained network; returns the counts for the summary."""
+
+
+def train_first_networks(
+    experiments: Sequence[Experiment[Any, Any]], config: DictConfig, train: Callable[[DictConfig], list[RunDirectory]]
+) -> None:
+    """Train the networks that the method of ``experiments`` learns from, if it does: plain runs, those that the same
+    command with ``method=plain`` and the method's first loss would make."""
+    method, waiting = experiments[0].method, [one for one in experiments if not one.run.finished]
+    if method.first_loss is None or not waiting:
+        return
+    first = config.copy()
+    first.loss = {"name": method.first_loss, **{key: config.loss[key] for key in config.loss if key == "dice_weight"}}
+    first.method = {"name": "plain"}
+    first.run_dir = None if config.run_dir is None else str(waiting[0].run.path / "first_network")
+    for fold in dict.fromkeys(one.settings.fold for one in waiting):
+        of_fold = [one for one in waiting if one.settings.fold == fold]
+        first.seed, first.fold = [one.settings.seed for one in of_fold], fold
+        for one, run in zip(of_fold, train(first), strict=True):
+            one.first_run = run
 
 
 def run_experiments(experiments: Sequence[Experiment[Any, Any]], *, at_once: int = 1) -> list[RunDirectory]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from seg_anl.losses import RobustLoss, ScheduledLoss
 
+from .batches import shuffled
 from .distribution import Process
 
 Samples = Callable[..., Iterator[Tensor]]
@@ -40,8 +42,18 @@ class Method:
         """What is trained; ``build`` returns a new network each time."""
         return build()
 
+    def identify(self, items: Sequence[str], known: Sequence[str]) -> None:
+        """Take the ids of the images to learn from, and of all that files may name, before anything is written.
+
+        Segmentation alone does this.
+        """
+
+    def order(self, samples: int, sizes: Sequence[int], generator: torch.Generator) -> Tensor:
+        """Which masks the batches of an epoch hold, see :data:`~seg_anl.engine.batches.Order`."""
+        return shuffled(samples, sizes, generator)
+
     def learn(self, probabilities: Tensor) -> None:
-        """Take the ``(N, K)`` probabilities of the first network."""
+        """Take the ``(N, K)`` probabilities of the first network; of masks ``(N, K, H, W)``, float16."""
 
     def criterion(
         self, loss: RobustLoss, *, epochs: int, process: Process, samples: int = 0, classes: int = 0

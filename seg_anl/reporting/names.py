@@ -10,7 +10,10 @@ from typing import Any
 from seg_anl.records import is_number
 
 PENALTY_NAMES = {"l1": "L1", "weight_decay": "L2", "jacobian": "Jacobian"}  # of the network's weights, below ``optim``
-TRAINING_NAMES = {"co_teaching": "Co-teaching", "d2l": "D2L", "forward": "Forward", "elr": "ELR", "adele": "ADELE"}
+TRAINING_NAMES = {
+    **{"co_teaching": "Co-teaching", "d2l": "D2L", "forward": "Forward", "elr": "ELR"},
+    **{"adele": "ADELE", "clslsr": "CLSLSR", "dast": "DAST", "trinet": "TriNet"},
+}
 NOISE_NAMES = {
     **{"symmetric": "symmetric", "asymmetric": "asymmetric", "pair_flip": "pair flip"},
     **{"part_dependent": "part-dependent", "prediction_error": "prediction error"},

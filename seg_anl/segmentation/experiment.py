@@ -13,9 +13,16 @@ from data_prep.layouts import find_pairs
 from data_prep.mask_archive import has_noisy_masks, write_noisy_masks
 from data_prep.mask_noise import noisy_dataset
 from seg_anl.engine.batches import Batch, ResidentBatches
+from seg_anl.engine.checkpoint import load_model
 from seg_anl.engine.distribution import Process, is_main_process
 from seg_anl.engine.division import Division, divided
-from seg_anl.engine.experiment import Experiment, print_result, run_experiments, tuning_metric
+from seg_anl.engine.experiment import (
+    Experiment,
+    print_result,
+    run_experiments,
+    train_first_networks,
+    tuning_metric,
+)
 from seg_anl.engine.ledger import Metrics
 from seg_anl.engine.loop import Task
 from seg_anl.engine.method_settings import Plain
@@ -53,7 +60,9 @@ def train(config: DictConfig) -> list[RunDirectory]:
         UserError: for bad settings or files; nothing is written before the settings have been checked.
     """
     kind = VolumeExperiment if is_of_volumes(config) else SegmentationExperiment
-    return run_experiments([kind(one) for one in of_each_run(config)])
+    experiments = [kind(one) for one in of_each_run(config)]
+    train_first_networks(experiments, config, train)
+    return run_experiments(experiments)
 
 
 def train_and_print(config: DictConfig) -> float:
@@ -109,6 +118,7 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
         clean, test = data
         trained = self._division(clean, process).trained
         self.settings.batch_sizes(len(trained), process.world_size)  # refused now rather than after the noise was made
+        self.method.identify([clean.items[position] for position in trained], clean.items)
         process.share(len(test))  # too few images for the processes are refused now rather than after an epoch
         return self.method.network(lambda: build_model(self.config.model, self.data))
 
@@ -148,6 +158,8 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
         self.predicted = self.given if self.settings.fold is None else given.part(division.unseen)
         if self.tuning is not None:
             process.share(len(self.tuning))
+        if self.first_run is not None:
+            self.method.learn(self._first_probabilities(self.first_run, process))
         batches = self._batches(division, process)
 
         def evaluate(model: nn.Module, epoch: int) -> Metrics:
@@ -232,9 +244,18 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
             process,
             division.weights,
             indexed=self.method.indexed,
+            order=self.method.order,
         )
         self.method.prepare(batches)
         return batches
+
+    @torch.inference_mode()
+    def _first_probabilities(self, first: RunDirectory, process: Process) -> Tensor:
+        """What the network of a finished run says of the training images: ``(N, C, H, W)`` float16."""
+        model = build_model(self.config.model, self.data)
+        load_model(first.last, model, process.device)
+        model.to(process.device).eval()
+        return torch.stack([one.cpu() for one in predict_probabilities(model, self.given.images, process.device)])
 
     def _criterion(self, process: Process) -> ScheduledLoss:
         if self.is_plain:

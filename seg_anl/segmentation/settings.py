@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 from omegaconf import DictConfig
 
@@ -174,7 +174,43 @@ class Adele(MethodSettings):
     every: Count | None
 
 
-METHODS: dict[str, type[MethodSettings]] = {"adele": Adele, "co_teaching": CoTeaching, "plain": Plain}
+@dataclass(frozen=True)
+class ConfidentSmoothing(MethodSettings):
+    """CLSLSR: how much is smoothed is the loss's ``epsilon``."""
+
+    only_loss: ClassVar[str | None] = "slsr"
+
+
+@dataclass(frozen=True)
+class Dast(MethodSettings):
+    """DAST: see ``configs/method/dast.yaml``, :mod:`seg_anl.segmentation.dast`."""
+
+    trusted_file: Any
+    consistency: NonNegative
+    supplement: NonNegative
+    gradual_epochs: Count
+    recent: Count
+    share: OpenFraction
+    sharpness: NonNegative
+
+    def __post_init__(self) -> None:
+        if self.trusted_file is None:
+            raise UserError("method=dast needs method.trusted_file=FILE, training images with right masks, one a line")
+
+
+@dataclass(frozen=True)
+class TriNet(CoTeaching):
+    """TriNet: Co-teaching's settings."""
+
+
+METHODS: dict[str, type[MethodSettings]] = {
+    "adele": Adele,
+    "clslsr": ConfidentSmoothing,
+    "co_teaching": CoTeaching,
+    "dast": Dast,
+    "plain": Plain,
+    "trinet": TriNet,
+}
 
 
 @dataclass(frozen=True)
@@ -269,10 +305,12 @@ def _check_method(
         raise UserError(f"{name} needs model.deep_supervision=false: it has several outputs of its own")
     if data.ignore is not None:
         raise UserError(f"{name} does not go with data.ignore: it wants a label for each pixel")
-    if isinstance(method, CoTeaching) and data.weights_file is not None:
+    if isinstance(method, Dast) and config.model.name != "dynunet":
+        raise UserError(f"{name} needs model=dynunet, which it gives a second decoder; got model={config.model.name}")
+    if isinstance(method, (CoTeaching, Dast)) and data.weights_file is not None:
         raise UserError(f"data.weights_file does not go with {name}, which weighs images itself")
-    if isinstance(method, Adele) and (data.soft is not None or data.raters is not None):
-        raise UserError(f"{name} corrects masks: it goes neither with data.soft nor with data.raters")
+    if isinstance(method, (Adele, ConfidentSmoothing, Dast)) and (data.soft is not None or data.raters is not None):
+        raise UserError(f"{name} looks for wrong masks: it goes neither with data.soft nor with data.raters")
 
 
 def data_settings(config: DictConfig) -> DataSettings:

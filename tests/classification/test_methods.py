@@ -16,7 +16,7 @@ from classification.experiment import train
 from classification.methods import build_method
 from classification.methods.d2l import DimensionalityDriven, local_intrinsic_dimensionality
 from classification.methods.forward import estimated_transition
-from seg_anl.engine.co_teaching import CrossedSmallLoss, NetworkPair
+from seg_anl.engine.co_teaching import CrossedSmallLoss, Networks
 from seg_anl.engine.command import compose
 from seg_anl.engine.distribution import Process
 from seg_anl.losses import ScheduledLoss, build_loss
@@ -62,7 +62,7 @@ def test_co_teaching_networks_differ() -> None:
     torch.manual_seed(0)
     method = build_method(settings.CoTeaching(0.2, 3))
     pair = method.network(lambda: nn.Linear(4, 3))
-    assert isinstance(pair, NetworkPair)
+    assert isinstance(pair, Networks)
     assert not torch.equal(pair.first.weight, pair.second.weight)
     assert pair(torch.zeros(5, 4)).shape == (5, 2, 3)
 

@@ -1,0 +1,65 @@
+"""Confident learning: which labels are wrong, by what a network trained on them predicts."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def suspected_labels(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """Which ``labels`` are likely to be wrong ("prune both").
+
+    The confident joint C says how many elements of label i are truly of class j. Of label i, the sum over j of C_ij
+    elements of the smallest p_i may be wrong, and of each pair C_ij elements of the largest p_j - p_i: suspected is
+    who is among both, unless the network predicts the label.
+
+    Args:
+        probabilities: ``(N, K, *S)``, on the CPU.
+        labels: ``(N, *S)`` integers below K.
+
+    Returns:
+        ``(N, *S)`` bool.
+
+    Reference: Northcutt et al., Confident Learning: Estimating Uncertainty in Dataset Labels, JAIR 2021, Sections 3.1
+    and 3.2; elements that are predicted as labeled are kept as in its authors' cleanlab.
+    """
+    classes = probabilities.shape[1]
+    joint = confident_joint(probabilities, labels)
+    found = torch.zeros_like(labels, dtype=torch.bool)
+    for label in range(classes):
+        here = labels == label
+        p = probabilities.movedim(1, -1)[here].float()
+        others = [other for other in range(classes) if other != label]
+        wrong = smallest(p[:, label], sum(int(joint[label, other]) for other in others))
+        moved = torch.stack([smallest(p[:, label] - p[:, other], int(joint[label, other])) for other in others])
+        found[here] = wrong & moved.any(dim=0) & (p.argmax(dim=1) != label)
+    return found
+
+
+def confident_joint(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """How many elements of label i are truly of class j: ``(K, K)`` int64, rows summing to the labels' counts.
+
+    An element counts as of class j where p_j reaches the mean p_j of the elements labeled j; of several such classes
+    the most probable.
+
+    Reference: Northcutt et al., JAIR 2021, Equations 1 to 3.
+    """
+    classes = probabilities.shape[1]
+    counts = labels.flatten().long().bincount(minlength=classes)
+    means = [probabilities[:, k][labels == k].double().mean() for k in range(classes)]
+    usual = torch.stack(means).nan_to_num(nan=2.0)  # of a class that no element has: out of reach
+    joint = torch.zeros(classes * classes, dtype=torch.long)
+    for p, given in zip(probabilities.double(), labels.long(), strict=True):
+        rows = p.flatten(1)
+        best = rows.where(rows >= usual[:, None], -1).max(dim=0)
+        confident = best.values >= 0
+        joint += (given.flatten() * classes + best.indices)[confident].bincount(minlength=classes * classes)
+    table = joint.view(classes, classes).double()
+    return (table * (counts / table.sum(dim=1).clamp(min=1))[:, None]).round().long()
+
+
+def smallest(values: Tensor, count: int) -> Tensor:
+    """Which of ``values`` ``(n,)`` are among the ``count`` smallest."""
+    if count == 0:
+        return torch.zeros_like(values, dtype=torch.bool)
+    return values <= values.kthvalue(min(count, len(values))).values

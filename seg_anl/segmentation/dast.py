@@ -1,0 +1,162 @@
+"""DAST: two branches, of trusted masks and of the rest, and what their divergence says of a mask."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from monai.networks.nets import DynUNet
+from torch import Tensor, nn
+
+from seg_anl.engine.distribution import Process
+from seg_anl.engine.method import Method
+from seg_anl.engine.paths import configured_path
+from seg_anl.losses import RobustLoss, ScheduledLoss
+from seg_anl.records import UserError
+from seg_anl.records.item_files import read_items
+
+from .settings import Dast
+from .several_networks import together
+
+EMPTY = -1.0  # a place without a score yet; scores are not negative
+
+
+class TwoBranches(nn.Module):
+    """A DynUNet with two decoders: logits ``(B, 2, C, H, W)``, of the trusted masks' branch first.
+
+    In evaluation they are one: the logarithm of their mean probabilities, ``(B, C, H, W)``.
+    """
+
+    def __init__(self, network: DynUNet, other: DynUNet) -> None:
+        super().__init__()
+        self.encoder = nn.ModuleList([network.input_block, *network.downsamples, network.bottleneck])
+        self.decoders = nn.ModuleList(nn.ModuleList([*one.upsamples, one.output_block]) for one in (network, other))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Both branches in training, their mean in evaluation."""
+        features = [images]
+        for block in self.encoder:
+            features.append(block(features[-1]))
+        outputs = []
+        for decoder in self.decoders:
+            (*blocks, head), found = decoder.children(), features[-1]
+            for block, skipped in zip(blocks, features[-2:0:-1], strict=True):
+                found = block(found, skipped)
+            outputs.append(head(found))
+        both = torch.stack(outputs, dim=1)
+        return both if self.training else together(both)
+
+
+class SelectiveLoss(ScheduledLoss):
+    """``loss`` of each branch on its masks, and two terms for masks that the branches' divergence singles out.
+
+    With e_1 and e_2 the cross entropy of the trusted and the other branch with a mask, the mean over pixels weighted
+    by exp(-16 d), and d the branches' divergence there, only masks with e_1 < e_2 are singled out:
+
+    - of the largest e_2 among recent ones the mask is taken to be very wrong: d is minimized there;
+    - of the smallest e_1, almost right: the trusted branch learns it, averaged with both predictions and sharpened.
+
+    Shape:
+        - output: logits ``(B, 2, C, *S)``; target: ``(B, *S)``, trusted masks in the first half of the batch.
+
+    Reference: Yang et al., Learning COVID-19 Pneumonia Lesion Segmentation from Imperfect Annotations via
+    Divergence-Aware Selective Training, JBHI 2022; the formulas as in PyMIC (Wang et al., 2023), where a score is that
+    of a batch, not of a mask.
+    """
+
+    recent: Tensor
+
+    def __init__(self, loss: RobustLoss, its: Dast) -> None:
+        super().__init__()
+        self.loss, self.its, self.draws = loss, its, loss.draws
+        self.ramp = 0.0
+        self.register_buffer("recent", torch.full((2, its.recent), EMPTY))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set how much the two terms weigh in ``epoch``."""
+        self.loss.set_epoch(epoch)
+        self.ramp = math.exp(-5 * (1 - min(1.0, epoch / self.its.gradual_epochs)) ** 2)
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        """The scalar criterion; remembers the scores."""
+        trusted = len(target) // 2
+        labels, both = target[trusted:].long(), output[trusted:]
+        value: Tensor = (self.loss(output[:trusted, 0], target[:trusted]) + self.loss(both[:, 1], labels)) / 2
+        log_probs = both.float().log_softmax(dim=2)
+        divergences = divergence(log_probs[:, 0], log_probs[:, 1])
+        worst, best = self._singled_out(log_probs.detach(), labels, divergences.detach())
+        gap = (log_probs[:, 0].exp() - refined(both, labels)).abs().mean(dim=1)
+        terms = ((self.its.consistency, worst, divergences), (self.its.supplement, best, gap))
+        return value + self.ramp * sum(
+            weight * (chosen * each.flatten(1).mean(1)).mean() for weight, chosen, each in terms
+        )
+
+    def _singled_out(self, log_probs: Tensor, labels: Tensor, divergences: Tensor) -> tuple[Tensor, Tensor]:
+        """Which masks ``(B,)`` are very wrong, and almost right, by their scores among recent ones."""
+        index = labels[:, None, None].expand(-1, 2, 1, *labels.shape[1:])
+        entropies = -torch.log(0.999 * log_probs.gather(2, index).squeeze(2).exp() + 5e-4)
+        scores = (entropies * torch.exp(-self.its.sharpness * divergences)[:, None]).flatten(2).mean(dim=2).t()
+        below = (self.recent[:, None] < scores[:, :, None]).float().mean(dim=2)
+        judged = (scores[0] < scores[1]) & (self.recent != EMPTY).all()
+        self.recent.copy_(torch.cat([self.recent, scores], dim=1)[:, -self.its.recent :])
+        return judged & (below[1] >= 1 - self.its.share), judged & (below[0] <= self.its.share)
+
+
+def divergence(first: Tensor, second: Tensor) -> Tensor:
+    """The mean of both Kullback-Leibler divergences ``(B, *S)`` of log-probabilities ``(B, C, *S)``; in each the
+    reference has no gradient."""
+    forward = first.detach().exp() * (first.detach() - second)
+    backward = second.detach().exp() * (second.detach() - first)
+    return (forward + backward).sum(dim=1) / 2
+
+
+def refined(both: Tensor, labels: Tensor) -> Tensor:
+    """The mean of masks ``(B, *S)`` and both predictions of logits ``(B, 2, C, *S)``, sharpened: ``(B, C, *S)``."""
+    votes = torch.cat([both.detach().argmax(dim=2), labels.unsqueeze(1)], dim=1)
+    mean = F.one_hot(votes, both.shape[2]).float().mean(dim=1).movedim(-1, 1)
+    return mean**2 / (mean**2 + (1 - mean) ** 2)
+
+
+class DivergenceAware(Method):
+    """Trains :class:`TwoBranches` on :class:`SelectiveLoss`; trusted masks are half of each batch, however few."""
+
+    one_process = True
+
+    def __init__(self, its: Dast) -> None:
+        self.its = its
+        self.trusted: Tensor
+
+    def identify(self, items: Sequence[str], known: Sequence[str]) -> None:
+        """Read which masks are trusted."""
+        path = configured_path(self.its.trusted_file, "method.trusted_file")
+        named = read_items(path, known)
+        self.trusted = torch.tensor([item in named for item in items])
+        if self.trusted.all() or not self.trusted.any():
+            count = int(self.trusted.sum())
+            raise UserError(f"{path}: expected some of the {len(items)} images that are learned from, got {count}")
+
+    def network(self, build: Callable[[], nn.Module]) -> nn.Module:
+        """A network with two decoders."""
+        first, second = build(), build()
+        assert isinstance(first, DynUNet)
+        assert isinstance(second, DynUNet)
+        return TwoBranches(first, second)
+
+    def order(self, samples: int, sizes: Sequence[int], generator: torch.Generator) -> Tensor:
+        """Trusted images in the first half of each batch, and others in the second."""
+        halves, rests = [size // 2 for size in sizes], [size - size // 2 for size in sizes]
+        first = repeated(self.trusted.nonzero().squeeze(1), sum(halves), generator).split(halves)
+        second = repeated((~self.trusted).nonzero().squeeze(1), sum(rests), generator).split(rests)
+        return torch.cat([part for batch in zip(first, second, strict=True) for part in batch])
+
+    def criterion(self, loss: RobustLoss, *, epochs: int, process: Process, **sizes: int) -> ScheduledLoss:
+        """``loss`` of both branches, and the selected masks."""
+        return SelectiveLoss(loss, self.its)
+
+
+def repeated(positions: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """``count`` of ``positions``, shuffled anew whenever all have been taken."""
+    rounds = math.ceil(count / len(positions))
+    return torch.cat([positions[torch.randperm(len(positions), generator=generator)] for _ in range(rounds)])[:count]

@@ -1,0 +1,44 @@
+"""Methods with several networks for masks: Co-teaching, and TriNet, where two networks have to agree for the third.
+
+Their criterion is :class:`~seg_anl.engine.co_teaching.CrossedSmallLoss`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from seg_anl.engine.co_teaching import CoTeaching, Networks
+
+
+class MaskNetworks(Networks):
+    """Networks which in evaluation are one: the logarithm of their mean probabilities, ``(B, C, H, W)``."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """All outputs in training, ``(B, n, C, H, W)``."""
+        outputs = super().forward(images)
+        return outputs if self.training else together(outputs)
+
+
+def together(outputs: Tensor) -> Tensor:
+    """What logits ``(B, n, C, H, W)`` say in the mean: log-probabilities ``(B, C, H, W)``."""
+    return outputs.softmax(dim=2).mean(dim=1).log()
+
+
+class CoTeachingOfMasks(CoTeaching):
+    """Co-teaching whose two networks predict together."""
+
+    def network(self, build: Callable[[], nn.Module]) -> nn.Module:
+        """Networks that start from different weights."""
+        return MaskNetworks(*(build() for _ in range(self.networks)))
+
+
+class TriNetwork(CoTeachingOfMasks):
+    """TriNet: a network learns from what *both* others find easy; what one of them finds hard is left out.
+
+    Reference: Zhang et al., Robust Medical Image Segmentation from Non-expert Annotations with Tri-network, MICCAI
+    2020, as in PyMIC (Wang et al., 2023), with the sum over the networks in place of the mean.
+    """
+
+    networks = 3
