@@ -1,7 +1,7 @@
 """Wrong masks made on purpose, and how well ``seg-anl-audit masks`` finds them.
 
     python benchmarks/audit_masks.py train ISIC RUNS --alpha 0.3 --beta 0.7 --loss anl_ce --folds 2
-    python benchmarks/audit_masks.py score RUNS [--redraw SEED]
+    python benchmarks/audit_masks.py score RUNS [--redraw SEED [--alone]]
     python benchmarks/audit_masks.py loop ISIC RUNS/NOISE/NETWORK --epochs 20
     python benchmarks/audit_masks.py volumes --cases 1000 --workers 2
 
@@ -41,7 +41,7 @@ from seg_anl.audit.sources import open_source
 from seg_anl.audit.streaming import score_cases
 from seg_anl.records import item_hash, write_manifest
 
-ALPHAS, BETAS = (0.1, 0.3, 0.5), (0.3, 0.7)
+DRAWS = [(alpha, beta) for alpha in (0.1, 0.3, 0.5) for beta in (0.3, 0.7)]
 SETS = ("noisy", "dropped", "ignored", "replaced", "clean")
 KINDS = ("erode", "dilate", "affine", "boundary", "polygon", "holes", "spurious")
 
@@ -61,9 +61,11 @@ def main() -> None:
     add("--folds", type=int, default=2)
     add("--epochs", type=int, default=40)
     add("--seed", type=int, default=0, help="of the noise, the folds and the networks")
+    add("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of seg-anl-train, which name no folder")
     add = commands.add_parser("score").add_argument
     add("runs", type=Path)
     add("--redraw", type=int, metavar="SEED", help="other wrong masks for the same predictions, at several strengths")
+    add("--alone", action="store_true", help="of --redraw: each kind alone, at alpha 0.3 and beta 0.7")
     add = commands.add_parser("loop").add_argument
     add("data", type=Path)
     add("network", type=Path, help="RUNS/NOISE/NETWORK of `train`")
@@ -97,7 +99,8 @@ def train(options: argparse.Namespace) -> None:
         if all((out / f"{item}.npz").exists() for item in held_out):
             continue
         data, run = out.parent / f"data{fold}", out.parent / f"run{fold}"
-        for split, names in (("train", trained), ("test", held_out)):
+        tested = held_out if options.folds > 1 else held_out[:16]  # seg-anl-train wants some; nothing is made of them
+        for split, names in (("train", trained), ("test", tested)):
             for part in ("images", "masks"):
                 (data / split / part).mkdir(parents=True, exist_ok=True)
                 for item in names:
@@ -107,9 +110,9 @@ def train(options: argparse.Namespace) -> None:
         settings = {
             "data": "folder", "data.root": data, "data.size": options.size, "loss": options.loss, "preset": "small",
             "epochs": options.epochs, "seed": options.seed + 1, "noise.alpha": 0, "run_dir": run, "workers": 1,
-            "progress": "false", "evaluation.train_every": options.epochs,
+            "progress": "false", "evaluation.train_every": options.epochs, "checkpoint_every": options.epochs,
         }  # fmt: skip
-        words = [f"{key}={value}" for key, value in settings.items()]
+        words = [*(f"{key}={value}" for key, value in settings.items()), *options.set]
         subprocess.run([sys.executable, "-m", "seg_anl.segmentation.train", *words], check=True)
         predict(run, folder / "images", held_out, out)
 
@@ -154,8 +157,9 @@ def score(options: argparse.Namespace) -> None:
             continue
         sets = [(folder.name, folder / "masks", truth, network / "audit")]
         if options.redraw is not None:
-            sets = [redrawn(folder, network, alpha, beta, options.redraw) for alpha in ALPHAS for beta in BETAS]
-            sets = [] if "folds1" in network.name else sets  # a network in-sample has seen one draw
+            draws = [((kind,), 0.3, 0.7) for kind in KINDS] if options.alone else [(KINDS, *d) for d in DRAWS]
+            draws = [] if "folds1" in network.name else draws  # a network in-sample has seen one draw
+            sets = [redrawn(folder, network, kinds, alpha, beta, options.redraw) for kinds, alpha, beta in draws]
         for name, masks, records, out in sets:
             source = open_source(predictions, masks, folder / "images", None)
             out.mkdir(exist_ok=True)
@@ -169,16 +173,19 @@ def score(options: argparse.Namespace) -> None:
         print(f"| {kind} | {' | '.join(str(row[name]) for name in kinds)} |")
 
 
-def redrawn(folder: Path, network: Path, alpha: float, beta: float, seed: int) -> tuple[str, Path, list[Any], Path]:
+def redrawn(
+    folder: Path, network: Path, kinds: tuple[str, ...], alpha: float, beta: float, seed: int
+) -> tuple[str, Path, list[Any], Path]:
     """Other wrong masks for the same predictions: name, folder of masks, records, and where the audit goes."""
-    out = network / f"redrawn-a{alpha:g}-b{beta:g}-seed{seed}"
+    drawn = f"a{alpha:g}-b{beta:g}" + ("" if kinds == KINDS else f"-{'+'.join(kinds)}")
+    out = network / f"redrawn-{drawn}-seed{seed}"
     (out / "masks").mkdir(parents=True, exist_ok=True)
     paths = sorted((folder / "truth").iterdir())
     truth = [read_mask(path, path.name) for path in paths]
-    noisy, records = noisy_dataset(truth, [path.stem for path in paths], alpha=alpha, beta=beta, kinds=KINDS, seed=seed)
+    noisy, records = noisy_dataset(truth, [path.stem for path in paths], alpha=alpha, beta=beta, kinds=kinds, seed=seed)
     for path, mask in zip(paths, noisy, strict=True):
         cv2.imwrite(str(out / "masks" / path.name), mask * 255)
-    return f"a{alpha:g}-b{beta:g} on {folder.name}", out / "masks", [vars(record) for record in records], out / "audit"
+    return f"{drawn} on {folder.name}", out / "masks", [vars(record) for record in records], out / "audit"
 
 
 def compared(
