@@ -26,7 +26,7 @@ from .sources import Source
 
 JOURNAL = ".cases.jsonl"
 _ERRORS_SHOWN = 5
-_ROWS = 3  # schema of the journal's rows
+_ROWS = 4  # schema of the journal's rows
 
 
 @dataclass(frozen=True)
