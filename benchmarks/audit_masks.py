@@ -1,9 +1,9 @@
 """Wrong masks made on purpose, and how well ``seg-anl-audit masks`` finds them.
 
     python benchmarks/audit_masks.py train ISIC RUNS --alpha 0.3 --beta 0.7 --loss anl_ce --folds 2
-    python benchmarks/audit_masks.py score RUNS [--redraw SEED]
+    python benchmarks/audit_masks.py score RUNS [--redraw SEED [--alone]]
     python benchmarks/audit_masks.py loop ISIC RUNS/NOISE/NETWORK --epochs 20
-    python benchmarks/audit_masks.py volumes --cases 1000 --workers 2
+    python benchmarks/audit_masks.py volumes FOLDER --cases 1000 --workers 2
 
 ``train`` takes images of a folder in a layout of ``seg-anl-prep``, makes a share of their masks wrong at the size
 trained on, trains networks on folds (``--folds 1``: one network on everything, in-sample) and writes class
@@ -12,7 +12,8 @@ and compares with the truth: average precision (AP), area under the ROC curve, p
 the estimated share, and the first three of cleanlab's segmentation ranking (extra ``audit``) and of plain Dice.
 ``loop`` audits the masks of one such network by the commands, mends them, trains again on every set and prints test
 Dice on ISIC-2017's validation images; a second call does only what is missing. ``volumes`` makes volumes of
-96 x 96 x 64 with 4 classes, audits them, and says how fast and in how much memory.
+96 x 96 x 64 with 4 classes in FOLDER (0.6 GB), audits them, says how fast and in how much memory, and deletes FOLDER;
+one that was killed carries on.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -38,10 +39,10 @@ from data_prep.pairing import Pair
 from data_prep.pictures import read_image, read_mask
 from seg_anl.audit.masks_report import Audit, audited
 from seg_anl.audit.sources import open_source
-from seg_anl.audit.streaming import score_cases
+from seg_anl.audit.streaming import JOURNAL, score_cases
 from seg_anl.records import item_hash, write_manifest
 
-ALPHAS, BETAS = (0.1, 0.3, 0.5), (0.3, 0.7)
+DRAWS = [(alpha, beta) for alpha in (0.1, 0.3, 0.5) for beta in (0.3, 0.7)]
 SETS = ("noisy", "dropped", "ignored", "replaced", "clean")
 KINDS = ("erode", "dilate", "affine", "boundary", "polygon", "holes", "spurious")
 
@@ -61,9 +62,11 @@ def main() -> None:
     add("--folds", type=int, default=2)
     add("--epochs", type=int, default=40)
     add("--seed", type=int, default=0, help="of the noise, the folds and the networks")
+    add("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of seg-anl-train, which name no folder")
     add = commands.add_parser("score").add_argument
     add("runs", type=Path)
     add("--redraw", type=int, metavar="SEED", help="other wrong masks for the same predictions, at several strengths")
+    add("--alone", action="store_true", help="of --redraw: each kind alone, at alpha 0.3 and beta 0.7")
     add = commands.add_parser("loop").add_argument
     add("data", type=Path)
     add("network", type=Path, help="RUNS/NOISE/NETWORK of `train`")
@@ -74,6 +77,8 @@ def main() -> None:
     add("--filters", type=int, default=16, help="of the network's first stage")
     add("--only-table", action="store_true", help="of the runs that are finished")
     add = commands.add_parser("volumes").add_argument
+    add("folder", type=Path)
+    add("--different", type=int, default=100, metavar="N", help="volumes; the others are the same files again")
     add("--cases", type=int, default=1000)
     add("--workers", type=int, default=2)
     add("--cleanlab", type=int, default=60, metavar="N", help="rank N of them by cleanlab's ranking as well")
@@ -97,7 +102,8 @@ def train(options: argparse.Namespace) -> None:
         if all((out / f"{item}.npz").exists() for item in held_out):
             continue
         data, run = out.parent / f"data{fold}", out.parent / f"run{fold}"
-        for split, names in (("train", trained), ("test", held_out)):
+        tested = held_out if options.folds > 1 else held_out[:16]  # seg-anl-train wants some; nothing is made of them
+        for split, names in (("train", trained), ("test", tested)):
             for part in ("images", "masks"):
                 (data / split / part).mkdir(parents=True, exist_ok=True)
                 for item in names:
@@ -107,9 +113,9 @@ def train(options: argparse.Namespace) -> None:
         settings = {
             "data": "folder", "data.root": data, "data.size": options.size, "loss": options.loss, "preset": "small",
             "epochs": options.epochs, "seed": options.seed + 1, "noise.alpha": 0, "run_dir": run, "workers": 1,
-            "progress": "false", "evaluation.train_every": options.epochs,
+            "progress": "false", "evaluation.train_every": options.epochs, "checkpoint_every": options.epochs,
         }  # fmt: skip
-        words = [f"{key}={value}" for key, value in settings.items()]
+        words = [*(f"{key}={value}" for key, value in settings.items()), *options.set]
         subprocess.run([sys.executable, "-m", "seg_anl.segmentation.train", *words], check=True)
         predict(run, folder / "images", held_out, out)
 
@@ -154,8 +160,9 @@ def score(options: argparse.Namespace) -> None:
             continue
         sets = [(folder.name, folder / "masks", truth, network / "audit")]
         if options.redraw is not None:
-            sets = [redrawn(folder, network, alpha, beta, options.redraw) for alpha in ALPHAS for beta in BETAS]
-            sets = [] if "folds1" in network.name else sets  # a network in-sample has seen one draw
+            draws = [((kind,), 0.3, 0.7) for kind in KINDS] if options.alone else [(KINDS, *d) for d in DRAWS]
+            draws = [] if "folds1" in network.name else draws  # a network in-sample has seen one draw
+            sets = [redrawn(folder, network, kinds, alpha, beta, options.redraw) for kinds, alpha, beta in draws]
         for name, masks, records, out in sets:
             source = open_source(predictions, masks, folder / "images", None)
             out.mkdir(exist_ok=True)
@@ -169,16 +176,19 @@ def score(options: argparse.Namespace) -> None:
         print(f"| {kind} | {' | '.join(str(row[name]) for name in kinds)} |")
 
 
-def redrawn(folder: Path, network: Path, alpha: float, beta: float, seed: int) -> tuple[str, Path, list[Any], Path]:
+def redrawn(
+    folder: Path, network: Path, kinds: tuple[str, ...], alpha: float, beta: float, seed: int
+) -> tuple[str, Path, list[Any], Path]:
     """Other wrong masks for the same predictions: name, folder of masks, records, and where the audit goes."""
-    out = network / f"redrawn-a{alpha:g}-b{beta:g}-seed{seed}"
+    drawn = f"a{alpha:g}-b{beta:g}" + ("" if kinds == KINDS else f"-{'+'.join(kinds)}")
+    out = network / f"redrawn-{drawn}-seed{seed}"
     (out / "masks").mkdir(parents=True, exist_ok=True)
     paths = sorted((folder / "truth").iterdir())
     truth = [read_mask(path, path.name) for path in paths]
-    noisy, records = noisy_dataset(truth, [path.stem for path in paths], alpha=alpha, beta=beta, kinds=KINDS, seed=seed)
+    noisy, records = noisy_dataset(truth, [path.stem for path in paths], alpha=alpha, beta=beta, kinds=kinds, seed=seed)
     for path, mask in zip(paths, noisy, strict=True):
         cv2.imwrite(str(out / "masks" / path.name), mask * 255)
-    return f"a{alpha:g}-b{beta:g} on {folder.name}", out / "masks", [vars(record) for record in records], out / "audit"
+    return f"{drawn} on {folder.name}", out / "masks", [vars(record) for record in records], out / "audit"
 
 
 def compared(
@@ -285,36 +295,54 @@ def train_again(noisy: Path, out: Path, name: str, loss: str, options: argparse.
 
 
 def volumes(options: argparse.Namespace) -> None:
-    generator = np.random.default_rng(0)
-    grid = np.stack(np.meshgrid(*(np.arange(length) for length in (96, 96, 64)), indexing="ij"))
-    with tempfile.TemporaryDirectory() as name:
-        masks, predictions, out = (Path(name) / part for part in ("masks", "predictions", "out"))
-        for folder in (masks, predictions, out):
-            folder.mkdir()
-        for case in range(options.cases):
-            centers = generator.uniform(20, 44, (3, 3)) * (1.5, 1.5, 1)
-            radii = generator.uniform(8, 16, 3)
-            moved = centers + (generator.normal(0, 3, (3, 3)) if case % 5 == 0 else 0)
-            distance = [np.sqrt(((grid - c[:, None, None, None]) ** 2).sum(0)) for c in (*centers, *moved)]
-            logits = np.stack([np.zeros(grid.shape[1:]), *((r - d) for r, d in zip(radii, distance[:3], strict=True))])
-            soft = np.exp(logits - logits.max(0))
-            np.savez_compressed(predictions / f"{case:04d}.npz", probabilities=(soft / soft.sum(0)).astype(np.float16))
-            labels = np.zeros(grid.shape[1:], np.uint8)
-            for label, (radius, far) in enumerate(zip(radii, distance[3:], strict=True), 1):
-                labels[far < radius] = label
-            np.save(masks / f"{case:04d}.npy", labels)
-        source = open_source(predictions, masks, None, None)
-        start = used()
-        score_cases(source, out, None, options.workers)
-        say_speed(f"{options.cases} volumes, {options.workers} workers", options.cases, start)
-        from cleanlab.segmentation.rank import get_label_quality_scores
+    options.folder.mkdir(parents=True, exist_ok=True)
+    masks, predictions, out = (options.folder / part for part in ("masks", "predictions", "out"))
+    make_volumes(masks, predictions, options.cases, options.different)
+    out.mkdir(exist_ok=True)
+    source = open_source(predictions, masks, None, None)
+    journal = out / JOURNAL
+    known = journal.read_bytes().count(b"\n") - 1 if journal.exists() else 0
+    start = used()
+    score_cases(source, out, None, options.workers)
+    say_speed(f"{options.cases} volumes, {options.workers} workers", options.cases - known, start)
+    from cleanlab.segmentation.rank import get_label_quality_scores
 
-        start, names = used(), [f"{case:04d}" for case in range(min(options.cleanlab, options.cases))]
-        soft = np.stack([np.load(predictions / f"{name}.npz")["probabilities"].astype(np.float32) for name in names])
-        labels = np.stack([np.load(masks / f"{name}.npy").astype(np.int64) for name in names])
-        flat = soft.reshape(len(soft), soft.shape[1], 96 * 96, 64)  # it takes images alone
-        get_label_quality_scores(labels.reshape(len(labels), 96 * 96, 64), flat, verbose=False)
-        say_speed(f"{len(names)} volumes, cleanlab, all in memory", len(names), start)
+    start, names = used(), [f"{case:04d}" for case in range(min(options.cleanlab, options.cases))]
+    soft = np.stack([np.load(predictions / f"{name}.npz")["probabilities"].astype(np.float32) for name in names])
+    labels = np.stack([np.load(masks / f"{name}.npy").astype(np.int64) for name in names])
+    flat = soft.reshape(len(soft), soft.shape[1], 96 * 96, 64)  # it takes images alone
+    get_label_quality_scores(labels.reshape(len(labels), 96 * 96, 64), flat, verbose=False)
+    say_speed(f"{len(names)} volumes, cleanlab, all in memory", len(names), start)
+    shutil.rmtree(options.folder)
+
+
+def make_volumes(masks: Path, predictions: Path, count: int, different: int) -> None:
+    """Volumes with three balls, moved in the mask of every fifth; after the ``different`` ones the same files again."""
+    shape = (96, 96, 64)
+    grid = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"))
+    for folder in (masks, predictions):
+        folder.mkdir(exist_ok=True)
+    for case in range(count):
+        mask, prediction = masks / f"{case:04d}.npy", predictions / f"{case:04d}.npz"
+        if mask.exists():  # written last
+            continue
+        if case >= different:
+            for path in (prediction, mask):
+                path.unlink(missing_ok=True)
+                path.hardlink_to(path.with_stem(f"{case % different:04d}"))
+            continue
+        generator = np.random.default_rng(case)
+        centers = generator.uniform(20, 44, (3, 3)) * (1.5, 1.5, 1)
+        radii = generator.uniform(8, 16, 3)
+        moved = centers + (generator.normal(0, 3, (3, 3)) if case % 5 == 0 else 0)
+        distance = [np.sqrt(((grid - c[:, None, None, None]) ** 2).sum(0)) for c in (*centers, *moved)]
+        logits = np.stack([np.zeros(shape), *((r - d) for r, d in zip(radii, distance[:3], strict=True))])
+        soft = np.exp(logits - logits.max(0))
+        np.savez_compressed(prediction, probabilities=(soft / soft.sum(0)).astype(np.float16))
+        labels = np.zeros(shape, np.uint8)
+        for label, (radius, far) in enumerate(zip(radii, distance[3:], strict=True), 1):
+            labels[far < radius] = label
+        np.save(mask, labels)
 
 
 def used() -> tuple[float, float]:

@@ -150,11 +150,13 @@ def load_case(files: CaseFiles, labels: Labels) -> Case:
     ignored = None if labels.ignore is None else annotation == labels.ignore
     if not soft and not labels.structures:
         annotation, predicted = _zero_and_one(annotation, predicted, labels.ignore)
+    if labels.structures:
+        _check_values(files.mask, annotation, labels)
     structures = labels.structures or _structures(files, annotation, predicted, ignored)
     if soft:
         _check_probabilities(files.prediction, predicted, structures, labels)
         if files.axes:
-            _check_against_mask(files, predicted, labels.regions)
+            _check_against_mask(files, predicted, affine, labels.regions)
     lead = (len(predicted),) if soft else ()
     flat = tuple(annotation.shape[axis] for axis in kept)
     return Case(
@@ -204,9 +206,7 @@ def _prediction(files: CaseFiles, shape: tuple[int, ...], affine: NDArray[np.flo
         array, _ = read_array(path, *[name for name in ("probabilities", "softmax") if has_array(path, name)][:1])
     else:
         array = np.asarray(load_mask(path).array)
-        other = _affine(path)
-        if affine is not None and other is not None and not np.allclose(affine, other, atol=_AFFINE_TOLERANCE):
-            raise UserError(f"{path}: its affine is not that of {files.mask}; resample one of them")
+        _check_affine(path, files.mask, affine)
     if array.dtype.kind not in "buif":
         raise UserError(f"{path}: holds {array.dtype}, no numbers")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -241,12 +241,28 @@ def _from_canonical(array: NDArray[Any], affine: NDArray[np.float64]) -> NDArray
     return np.moveaxis(apply_orientation(np.moveaxis(array, 0, -1), turn), -1, 0)
 
 
-def _check_against_mask(files: CaseFiles, predicted: NDArray[Any], regions: bool) -> None:
+def _check_affine(path: Path, mask: Path, affine: NDArray[np.float64] | None) -> None:
+    other = _affine(path)
+    if affine is not None and other is not None and not np.allclose(affine, other, atol=_AFFINE_TOLERANCE):
+        raise UserError(f"{path}: its affine is not that of {mask}; resample one of them")
+
+
+def _check_values(path: Path, annotation: NDArray[Any], labels: Labels) -> None:
+    named = {0, labels.ignore, *(value for structure in labels.structures or () for value in structure.values)}
+    strange = set(np.unique(annotation).tolist()) - named
+    if strange:
+        raise UserError(f"{path}: holds the label {min(strange)}, which the data set does not name")
+
+
+def _check_against_mask(
+    files: CaseFiles, predicted: NDArray[Any], affine: NDArray[np.float64] | None, regions: bool
+) -> None:
     """Where nnU-Net's predicted mask lies beside its probabilities, both must agree: else the axes are others."""
     name = files.prediction.name.removesuffix(".npz")
     beside = next((p for p in files.prediction.parent.glob(f"{name}.*") if mask_suffix(p) in NIFTI), None)
     if beside is None:
         return
+    _check_affine(beside, files.mask, affine)
     labels = np.asarray(load_mask(beside).array).reshape(predicted.shape[1:])
     inside = (predicted > 0.5).any(axis=0) if regions else predicted.argmax(axis=0) > 0
     if np.mean(inside == (labels > 0)) < 0.99:
@@ -286,8 +302,8 @@ def _structures(
 
 def _check_probabilities(path: Path, predicted: NDArray[Any], structures: Sequence[Structure], labels: Labels) -> None:
     last = max((structure.channel for structure in structures), default=0)
-    if last >= len(predicted):
-        raise UserError(f"{path}: {len(predicted)} classes, but the data set has labels up to {last}")
+    if last != len(predicted) - 1:
+        raise UserError(f"{path}: {len(predicted)} channels, but the labels of the data set need {last + 1}")
     least, most = float(predicted.min()), float(predicted.max())
     if least < -_RANGE_TOLERANCE or most > 1 + _RANGE_TOLERANCE:
         raise UserError(f"{path}: values from {least:.4g} to {most:.4g}, no probabilities; apply softmax first")

@@ -187,27 +187,33 @@ def _thinned(compared: Compared) -> tuple[tuple[slice, ...], Compared]:
 
 
 def _evidence(compared: Compared, by_kind: dict[str, Repair], before: float, best: float) -> Evidence:
-    annotated, spacing = compared.annotated, np.array(compared.spacing)
-    rim = rim_of(annotated)
-    distance = compared.depth[rim] if rim.any() else np.zeros(1)
-    square = float(np.square(distance).mean()) + 1e-12
-    places = np.argwhere(rim if rim.any() else annotated)[: distance.size] * spacing
-    outward = places - np.argwhere(annotated).mean(axis=0) * spacing
-    outward = outward / np.maximum(np.linalg.norm(outward, axis=1, keepdims=True), 1e-9)
-    terms = np.column_stack([np.ones(len(outward)), outward])
-    fitted = terms @ np.linalg.lstsq(terms, distance, rcond=None)[0]
-    missing = int(np.count_nonzero(compared.predicted & ~annotated))
-    beyond = int(np.count_nonzero(annotated & ~compared.predicted))
+    annotated, predicted = compared.annotated, compared.predicted
     gain = max(best - before, 1e-6)
+    missing, beyond = (int(np.count_nonzero(part)) for part in (predicted & ~annotated, annotated & ~predicted))
+    uniform, one_sided = _distance_explained(compared)
     return Evidence(
         explained={kind: (repair.after - before) / gain for kind, repair in by_kind.items()},
         enclosed=by_kind["part missing"].measures["enclosed"] if "part missing" in by_kind else 0.0,
-        uniform=float(np.sign(distance.mean()) * distance.mean() ** 2 / square),
-        one_sided=float(np.square(fitted - fitted.mean()).mean() / square),
+        uniform=uniform,
+        one_sided=one_sided,
         balance=min(missing, beyond) / max(missing, beyond, 1),
         corners=_corners(annotated, compared.spacing),
-        predicted_corners=_corners(compared.predicted, compared.spacing),
+        predicted_corners=_corners(predicted, compared.spacing),
     )
+
+
+def _distance_explained(compared: Compared) -> tuple[float, float]:
+    """Shares of the mean square distance along the annotation's rim: of a constant (signed), and of the direction."""
+    rim = rim_of(compared.annotated)
+    if not rim.any():
+        return 0.0, 0.0
+    distance, spacing = compared.depth[rim], np.array(compared.spacing)
+    outward = (np.argwhere(rim) - np.argwhere(compared.annotated).mean(axis=0)) * spacing
+    outward /= np.maximum(np.linalg.norm(outward, axis=1, keepdims=True), 1e-9)
+    terms = np.column_stack([np.ones(len(outward)), outward])
+    fitted = terms @ np.linalg.lstsq(terms, distance, rcond=None)[0]
+    mean, square = distance.mean(), np.square(distance).mean() + 1e-12
+    return float(np.sign(mean) * mean**2 / square), float(np.square(fitted - fitted.mean()).mean() / square)
 
 
 def _corners(mask: BoolArray, spacing: tuple[float, ...]) -> int:

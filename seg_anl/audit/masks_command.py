@@ -60,7 +60,7 @@ def run(arguments: Namespace) -> int:
         raise UserError(f"{out} is not empty and holds no audit of masks; name a new folder")
     groups = read_groups(Path(arguments.by[0]), arguments.by[1]) if arguments.by else None
     source = open_source(arguments.source, arguments.masks, arguments.images, arguments.ignore)
-    refuse_overlap(source.cases[0].mask.parent, out)
+    refuse_overlap(source.raw or source.cases[0].mask.parent, out)
     print(f"{len(source.cases)} cases ({source.kind}), {'in-sample' if source.in_sample else 'not seen in training'}")
     for remark in source.remarks:
         print(f"note: {remark}")

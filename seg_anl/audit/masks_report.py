@@ -27,6 +27,7 @@ from .sources import Source
 
 SCHEMA = 1
 _FEW_PICTURES = 100  # drawn sooner than processes are started
+_LEARNED = 0.5  # Dice with most masks that a network should reach before it is believed
 _MEASURES = ("offset", "shift", "shift_length", "size", "share", "with")
 _COLUMNS = (
     "item", "score", "suspected", "diagnosis", "structure", "evidence", "group", "fold", *SCORES, "contrast_ratio",
@@ -122,6 +123,9 @@ def _summary(cases: Sequence[Mapping[str, Any]], score: str, share: Share, group
         f"estimated wrong: {share.value:.0%} ({share.low:.0%} to {share.high:.0%})",
     ]
     lines += [f"  {name}: {part.value:.0%} ({part.low:.0%} to {part.high:.0%})" for name, part in groups.items()]
+    dice = 1 - float(np.median([case["hard_dice"] for case in cases]))
+    if dice < _LEARNED:
+        lines.append(f"the median Dice of predictions and masks is {dice:.2f}: such networks know too little to accuse")
     return "\n".join(lines)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.mask_files import LoadedMask, load_mask, mask_paths, mask_suffix, save_mask
-from data_prep.nnunet_raw import DESCRIPTION, LABELS, is_nnunet_dataset, place, read_description
+from data_prep.nnunet_raw import DESCRIPTION, LABELS, place, read_description
 from seg_anl.records import UserError, array_digest, item_id, make_directory, write_json
 
 from .cases import Case, CaseFiles, Labels, load_case
@@ -41,7 +41,7 @@ class MaskSet:
         if gone:
             raise UserError(f"{options['source']}: {gone[0]} is no longer there: audit it again")
         first = self.source.cases[0]
-        self.raw = first.mask.parents[1] if first.row is None and is_nnunet_dataset(first.mask.parents[1]) else None
+        self.raw = self.source.raw
         if self.raw is not None:
             ending = read_description(self.raw)["file_ending"]
             self.mask_of = {path.name[: -len(ending)]: path for path in mask_paths(self.raw / LABELS, f"*{ending}")}

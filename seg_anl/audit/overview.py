@@ -34,7 +34,9 @@ def write_overview(
         label=[f"plausible ({(~suspected).sum()})", f"suspected ({suspected.sum()})"],
     )  # fmt: skip
     left.set(xscale="log", xlabel=score, ylabel="cases", title=f"{len(cases)} cases")
-    left.legend(frameon=False)
+    left.margins(y=0.3)  # room for the legend
+    left.yaxis.get_major_locator().set_params(integer=True)
+    left.legend(frameon=False, loc="upper right")
     names = [kind for kind in kinds if kinds[kind].value > 0][::-1]
     middle = np.array([kinds[name].value for name in names])
     limits = np.array([[kinds[name].low, kinds[name].high] for name in names]).reshape(-1, 2).T

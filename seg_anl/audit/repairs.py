@@ -81,19 +81,23 @@ def whole(compared: Compared, best: float) -> Repair:
 
 
 def offsets(compared: Compared, fit: Fit, unit: str) -> Iterator[Repair]:
-    """Eroded, dilated: the best of the level sets of the annotation's own signed distance, outside and inside of it."""
+    """Eroded, dilated: the best of the level sets of the annotation's own signed distance, outside and inside of it.
+
+    Of two outlines one of which lies within the other: most of the inner structure is common to both.
+    """
+    common = np.count_nonzero(compared.annotated & compared.predicted)
     distance = signed_distance(compared.annotated, compared.spacing).ravel()
     order = np.argsort(distance, kind="stable")
     dice = fit.growing(fit.probability.ravel()[order])
     last = np.append(np.diff(distance[order]) > 1e-9, True)  # a level set takes all elements of one distance
     own = int(np.count_nonzero(compared.annotated)) - 1
     # The boundary lies half way to the next level.
-    for kind, word, chosen, half in (
-        ("eroded", "inside", slice(own + 1, None), 0.5),
-        ("dilated", "outside", slice(0, own), -0.5),
+    for kind, word, chosen, half, inner in (
+        ("eroded", "inside", slice(own + 1, None), 0.5, compared.annotated),
+        ("dilated", "outside", slice(0, own), -0.5, compared.predicted),
     ):
         values = np.where(last, dice, -1.0)[chosen]
-        if values.size and values.max() > 0:
+        if values.size and values.max() > 0 and 2 * common >= np.count_nonzero(inner):
             level = abs(float(distance[order][chosen][values.argmax()]))
             offset = max(level + half * min(compared.spacing), 0.0)
             text = f"{kind}: the outline lies {offset:.1f} {unit} {word} of the predicted one"

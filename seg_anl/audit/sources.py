@@ -49,6 +49,12 @@ class Source:
     remarks: list[str] = field(default_factory=list)
     losses: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def raw(self) -> Path | None:
+        """The nnU-Net raw data set that the annotations are those of, if they are."""
+        above = self.cases[0].mask.parents[1]
+        return above if self.cases[0].row is None and is_nnunet_dataset(above) else None
+
 
 def open_source(source: Path, masks: Path | None, images: Path | None, ignore: int | None) -> Source:
     """Find the cases of SOURCE, whichever layout it has.

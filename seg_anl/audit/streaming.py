@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.regions import Box
 from seg_anl import __version__
 from seg_anl.records import UserError
 from seg_anl.records.journal import finish_items, read_journal
@@ -16,12 +17,12 @@ from seg_anl.records.journal import finish_items, read_journal
 from .cases import Case, CaseFiles, Labels, Structure, load_case
 from .diagnosis import diagnose
 from .images import read_case_image
-from .repairs import in_words
+from .repairs import Other, in_words
 from .scores import THRESHOLD, Compared, case_self_confidence, compare, components, contradiction, structure_scores
 from .sources import Source
 
 JOURNAL = ".cases.jsonl"
-_ROWS = 3  # schema of the journal's rows
+_ROWS = 4  # schema of the journal's rows
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,11 @@ def score_case(task: CaseTask) -> dict[str, Any] | str:
         case = load_case(task.files, task.labels)
         image = read_case_image(task.files, case)
         structures = []
-        compared = {structure: compare(case.of(structure), case.spacing) for structure in case.structures}
-        for structure, pair in compared.items():
-            if pair is not None:
-                structures.append({"structure": structure.name, **_structure_row(task, case, image, structure, pair)})
+        for structure in case.structures:
+            compared = compare(case.of(structure), case.spacing)
+            if compared is not None:
+                row = _structure_row(task, case, image, structure, compared)
+                structures.append({"structure": structure.name, **row})
     except UserError as error:
         return str(error)
     except MemoryError:
@@ -82,29 +84,33 @@ def score_case(task: CaseTask) -> dict[str, Any] | str:
 
 
 def _structure_row(
-    task: CaseTask, case: Case, image: NDArray[np.float32] | None, structure: Structure, pair: Compared
+    task: CaseTask, case: Case, image: NDArray[np.float32] | None, structure: Structure, compared: Compared
 ) -> dict[str, Any]:
     tolerance = 2 * min(case.spacing) if task.tolerance is None else task.tolerance
-    scores = structure_scores(pair, tolerance)
+    scores = structure_scores(compared, tolerance)
     if image is not None:
-        box = (slice(None), *pair.box)
-        scores["contradiction"], scores["contrast_ratio"] = contradiction(pair, image[box], scores["displacement"])
-    others = []
-    for other in case.structures if not task.labels.regions else ():  # regions hold each other
-        if other != structure:
-            found = case.of(other, pair.box)
-            others.append((other.name, found.annotated, found.probability >= THRESHOLD))
-    found_kind = diagnose(pair, case.unit, others)
-    measures = found_kind.repair.measures if found_kind.repair else {}
+        box = (slice(None), *compared.box)
+        seen = image[box]
+        scores["contradiction"], scores["contrast_ratio"] = contradiction(compared, seen, scores["displacement"])
+    others = [] if task.labels.regions else _others(case, structure, compared.box)  # regions hold each other
+    diagnosis = diagnose(compared, case.unit, others)
+    repair = diagnosis.repair
+    measures = repair.measures if repair else {}
     return {
         "scores": {name: round(value, 9) for name, value in scores.items()},
-        "diagnosis": found_kind.kind,
-        "evidence": found_kind.text + _in_the_body(measures.get("shift"), case),
+        "diagnosis": diagnosis.kind,
+        "evidence": diagnosis.text + _in_the_body(measures.get("shift"), case),
         "measures": measures,
-        "dice_before": found_kind.before,
-        "dice_after": found_kind.repair.after if found_kind.repair else found_kind.best,
-        "components": components(pair),
+        "dice_before": diagnosis.before,
+        "dice_after": repair.after if repair else diagnosis.best,
+        "components": components(compared),
     }
+
+
+def _others(case: Case, structure: Structure, box: Box) -> list[Other]:
+    """Every other label in a structure's box, for which it may have been mistaken."""
+    found = [case.of(other, box) for other in case.structures if other != structure]
+    return [(one.structure.name, one.annotated, one.probability >= THRESHOLD) for one in found]
 
 
 def _in_the_body(shift: list[float] | None, case: Case) -> str:

@@ -93,3 +93,10 @@ def test_annotated_without_a_prediction_and_the_reverse():
     nothing = np.zeros((100, 100), bool)
     assert found(disk(12), nothing).kind == "part added"
     assert found(nothing, disk(12)).kind == "part missing"
+
+
+def test_specks_of_a_network_that_knows_nothing_do_not_make_a_mask_eroded():
+    specks = np.zeros((100, 100), bool)
+    specks[10:90:8, 45:90:8] = True
+    told = found(disk(9, (50, 25)), cv2.dilate(specks.astype(np.uint8), np.ones((5, 5))) > 0)
+    assert told.kind == "coarse outline"

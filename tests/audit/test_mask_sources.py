@@ -188,6 +188,23 @@ def test_another_affine_and_a_corrupt_archive_are_named(tmp_path):
             load_case(files, source.labels)
 
 
+def test_what_does_not_fit_the_raw_data_set_is_named(tmp_path):
+    raw = raw_dataset(tmp_path / "nnUNet_raw" / "Dataset007_X", {"background": 0, "head": 1, "tail": 2})
+    results = nnunet_results(tmp_path, raw, "SimpleITKIO", lambda array: array.transpose(2, 1, 0))
+    moved = OBLIQUE + np.outer([5, 0, 0, 0], [0, 0, 0, 1])
+    save_nifti(results / "fold_0" / "validation" / "a.nii.gz", labels(0), moved)
+    extra = probabilities(labels(1), classes=4).transpose(0, 3, 2, 1)
+    np.savez_compressed(results / "fold_0" / "validation" / "b.npz", probabilities=extra)
+    unnamed = labels(2)
+    unnamed[0, 0, 0] = 7
+    save_nifti(raw / "labelsTr" / "c.nii.gz", unnamed)
+    source = open_source(results, None, None, None)
+    messages = (r"a\.nii\.gz: its affine is not", r"b\.npz: 4 channels, .* need 3", r"c\.nii\.gz: holds the label 7")
+    for files, words in zip(source.cases, messages, strict=True):
+        with pytest.raises(UserError, match=words):
+            load_case(files, source.labels)
+
+
 @pytest.mark.parametrize("name", ["predictions/predictions.json", "noise/manifest.json"])
 def test_damaged_records_of_a_run_are_named(tmp_path, name):
     write_noisy_masks(tmp_path / "noise", np.eye(8, dtype=np.uint8)[None], [NoiseRecord("a", "none", 0, 0)], {})

@@ -156,13 +156,18 @@ def test_without_images_and_without_probabilities_the_order_is_still_good(data, 
     [
         (["masks", "{data}/predicted", "{data}/predicted/out", "--masks", "{data}/masks"], "lie in each other"),
         (["masks", "{data}/predicted", "{data}/masks/out", "--masks", "{data}/masks"], "lie in each other"),
+        (["masks", "{data}/predicted", "{raw}/out", "--masks", "{raw}"], "lie in each other"),
         (["masks", "{data}/nowhere", "{tmp}/out"], "nowhere is not a folder"),
         (["masks", "{data}/predicted", "{tmp}/out", "--masks", "{data}/masks", "--tolerance", "-1"], "--tolerance"),
         (["masks", "{data}/predicted", "{tmp}/out", "--by", "{data}/table.csv", "site"], "columns item and site"),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(data, tmp_path, capsys, monkeypatch, words, message):
-    given = [word.format(data=data, tmp=tmp_path) for word in words]
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    (raw / "labelsTr").symlink_to(data / "masks")
+    (raw / "dataset.json").write_text('{"labels": {"background": 0, "lesion": 1}, "file_ending": ".png"}')
+    given = [word.format(data=data, tmp=tmp_path, raw=raw) for word in words]
     monkeypatch.setattr(sys, "argv", ["seg-anl-audit", *given])
     with pytest.raises(SystemExit) as left:
         command.main()

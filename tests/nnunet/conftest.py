@@ -65,10 +65,10 @@ class NNUNet:
         assert status == 0, output[-3000:] + errors[-3000:]
         return output
 
-    def plan(self, dataset: int, configuration: str) -> None:
+    def plan(self, dataset: int, configuration: str, *more: str) -> None:
         self.succeed(
             NNUNET_PLAN,
-            *("-d", str(dataset), "-c", configuration, "-npfp", "1", "-np", "1"),
+            *("-d", str(dataset), "-c", configuration, "-npfp", "1", "-np", "1", *more),
             nnUNet_n_proc_DA="1",  # 0 fails in planning
         )
 

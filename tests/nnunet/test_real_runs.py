@@ -9,6 +9,8 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from nibabel.affines import from_matvec
+from nibabel.eulerangles import euler2mat
 from nnunetv2.evaluation.evaluate_predictions import compute_metrics_on_folder_simple
 from PIL import Image
 
@@ -22,6 +24,7 @@ from nnunetv2.inference.predict_from_raw_data import predict_entry_point_modelfo
 predict_entry_point_modelfolder()
 assert not [name for name in sys.modules if name.startswith("seg_anl")]
 """
+AUDIT = "from seg_anl.audit.command import main; main()"
 NNUNET_INSTALL = "from nnunetv2.model_sharing.entry_points import install_from_zip_entry_point as main; main()"
 SHORT = "epochs=2 iterations=2 validation_iterations=1"
 SHORT_NAME = "-epochs=2-iterations=2-validation_iterations=1"
@@ -146,33 +149,30 @@ def test_killed_and_continued_t_loss_keeps_its_nu(isic: NNUNet, isic_folder: Pat
     assert json.loads((folder / "environment.json").read_text())["resumed"][0]["epoch"] == 1
 
 
-def test_three_dimensions_with_regions_and_unlabeled_voxels(tmp_path: Path):
-    nnunet = NNUNet(tmp_path)
-    raw = tmp_path / "raw" / "Dataset502_Balls"
-    grid = np.stack(np.meshgrid(*[np.arange(32)] * 3, indexing="ij"))
+def oblique_balls(raw: Path) -> np.ndarray:
+    """Five cases of a ball with a core, two slices without labels, under a turned header of 1 x 1 x 2 mm (returned)."""
+    affine = from_matvec(euler2mat(0.2, -0.1, 0.3) @ np.diag([1.0, 1.0, 2.0]), [-40.0, 25.0, 7.0])
+    grid = np.stack(np.meshgrid(np.arange(32), np.arange(32), 2 * np.arange(16), indexing="ij"))
     generator = np.random.default_rng(0)
     for kind in ("imagesTr", "labelsTr"):
         (raw / kind).mkdir(parents=True)
     for case in range(5):
         distance = np.linalg.norm(grid - generator.uniform(13, 19, 3)[:, None, None, None], axis=0)
         labels = ((distance < 10).astype(np.uint8) + (distance < 5)).astype(np.uint8)
-        image = labels + generator.normal(0, 0.3, labels.shape)
+        image = (labels + generator.normal(0, 0.3, labels.shape)).astype(np.float32)
         labels[:, :, :2] = 3
-        nibabel.save(
-            nibabel.Nifti1Image(image.astype(np.float32), np.eye(4)), raw / "imagesTr" / f"c{case}_0000.nii.gz"
-        )
-        nibabel.save(nibabel.Nifti1Image(labels, np.eye(4)), raw / "labelsTr" / f"c{case}.nii.gz")
-    (raw / "dataset.json").write_text(
-        json.dumps(
-            {
-                "channel_names": {"0": "CT"},
-                "labels": {"background": 0, "ball": [1, 2], "core": 2, "ignore": 3},
-                "regions_class_order": [1, 2],
-                "numTraining": 5,
-                "file_ending": ".nii.gz",
-            }
-        )
-    )
+        nibabel.save(nibabel.Nifti1Image(image, affine), raw / "imagesTr" / f"c{case}_0000.nii.gz")
+        nibabel.save(nibabel.Nifti1Image(labels, affine), raw / "labelsTr" / f"c{case}.nii.gz")
+    regions = {"background": 0, "ball": [1, 2], "core": 2, "ignore": 3}
+    about = {"channel_names": {"0": "CT"}, "regions_class_order": [1, 2], "numTraining": 5, "file_ending": ".nii.gz"}
+    (raw / "dataset.json").write_text(json.dumps({"labels": regions, **about}))
+    return affine
+
+
+def test_three_dimensions_with_regions_and_unlabeled_voxels_audited_and_mended(tmp_path: Path):
+    nnunet = NNUNet(tmp_path)
+    raw = tmp_path / "raw" / "Dataset502_Balls"
+    affine = oblique_balls(raw)
     nnunet.plan(502, "3d_fullres")
     once = "epochs=1 iterations=2 validation_iterations=1"
     tests = tmp_path / "test"
@@ -181,7 +181,7 @@ def test_three_dimensions_with_regions_and_unlabeled_voxels(tmp_path: Path):
     (tests / "labels").symlink_to(raw / "labelsTr")
     nnunet.succeed(
         OURS,
-        *("train", "502", "3d_fullres", "0", "-tr", "nnUNetTrainerDiceANLCE", "-device", "cpu"),
+        *("train", "502", "3d_fullres", "0", "-tr", "nnUNetTrainerDiceANLCE", "-device", "cpu", "--npz"),
         SEG_ANL_TRAIN=once,
         SEG_ANL_TEST=str(tests),
     )
@@ -189,4 +189,20 @@ def test_three_dimensions_with_regions_and_unlabeled_voxels(tmp_path: Path):
     folder = fold(nnunet, "Dataset502_Balls", variant, "3d_fullres")
     (row,) = (row for row in read_metrics(folder / "metrics.csv") if row.split == "test")
     assert 0 <= row.values["dice"] <= 1
-    assert len(list((folder / "validation").glob("*.nii.gz"))) == 1
+    (predicted,) = (folder / "validation").glob("*.nii.gz")
+
+    case, audit, mended = predicted.name.removesuffix(".nii.gz"), tmp_path / "audit", tmp_path / "raw/Dataset503_Mended"
+    said = nnunet.succeed(AUDIT, "masks", str(folder.parent), str(audit))
+    assert "1 cases (nnU-Net folds), not seen in training" in said
+    assert "of nnU-Net's five folds, 1, 2, 3, 4 are missing" in said
+    assert "know too little to accuse" in said  # after two steps
+    (tmp_path / "decisions.json").write_text(json.dumps({case: "wrong"}))
+    nnunet.succeed(AUDIT, "apply", str(audit), str(mended), "--ignore", "--decisions", str(tmp_path / "decisions.json"))
+    before, after, theirs = (
+        nibabel.load(path) for path in (raw / f"labelsTr/{case}.nii.gz", mended / f"labelsTr/{case}.nii.gz", predicted)
+    )
+    np.testing.assert_allclose(after.affine, affine, atol=1e-5)
+    labels, found = np.asarray(before.dataobj), np.asarray(theirs.dataobj)
+    np.testing.assert_array_equal(np.asarray(after.dataobj), np.where(labels == found, labels, 3))
+    nnunet.plan(503, "3d_fullres", "--verify_dataset_integrity")
+    assert (tmp_path / f"preprocessed/Dataset503_Mended/nnUNetPlans_3d_fullres/{case}.b2nd").exists()
