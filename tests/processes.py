@@ -1,36 +1,154 @@
-"""Real gloo processes on this machine, started as torchrun starts them."""
+"""Processes that begin as copies of this one, which has imported already what each would need seconds for."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import IO, Any
+
+from seg_anl import commands
 
 TIMEOUT = 240  # seconds
 
 
-def run_groups(program: str, *groups: tuple[int, Sequence[str]]) -> list[list[str]]:
+class Process:
+    """A process of its own: what it is told to do, in a folder, with its own environment, signals and output."""
+
+    def __init__(self, work: Callable[[], object], cwd: Path | None = None, **variables: str) -> None:
+        self._out, self._err = (tempfile.TemporaryFile() for _ in range(2))
+        self.returncode: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            _become(work, self._out, self._err, cwd, variables)
+        with contextlib.suppress(OSError):  # in the child as well: whoever is first
+            os.setpgid(self.pid, self.pid)
+
+    @property
+    def out(self) -> str:
+        """What it has written on its standard output so far."""
+        return _written(self._out)
+
+    @property
+    def err(self) -> str:
+        """What it has written on its standard error so far."""
+        return _written(self._err)
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+            self.returncode = os.waitstatus_to_exitcode(status) if ended else None
+        return self.returncode
+
+    def wait(self, timeout: float = TIMEOUT) -> int:
+        self.until(lambda: self.poll() is not None, timeout)
+        assert self.returncode is not None
+        return self.returncode
+
+    def until(self, happened: Callable[[], bool], timeout: float = TIMEOUT) -> None:
+        """Wait for something that it does; it is not left running when it ends or the test does without that."""
+        deadline = time.monotonic() + timeout
+        try:
+            while not happened():
+                assert self.returncode is None, (self.returncode, self.out, self.err)
+                assert time.monotonic() < deadline, (self.out, self.err)
+                self.poll()
+                time.sleep(0.005)
+        except BaseException:
+            self.kill()
+            raise
+
+    def ended(self, timeout: float = TIMEOUT) -> tuple[int, str, str]:
+        """Exit status, standard output and standard error, once it has ended."""
+        return self.wait(timeout), self.out, self.err
+
+    def send_signal(self, number: signal.Signals) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """kill -9, and what it has started with it."""
+        if self.poll() is None:
+            os.killpg(self.pid, signal.SIGKILL)
+            self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def kill_in_the_midst(self, run: Path, seconds: float) -> None:
+        """kill -9 a training so many seconds after its first checkpoint, before it has come to its end."""
+        self.until((run / "checkpoints/last.pt").exists)
+        time.sleep(seconds)
+        self.kill()
+        assert not (run / "summary.json").exists()
+
+
+def start(command: str, *arguments: object, cwd: Path, **variables: str) -> Process:
+    """Begin ``seg-anl-COMMAND ARGUMENTS`` in a folder."""
+    return Process(main_of(f"seg-anl-{command}", getattr(commands, command), *arguments), cwd, **variables)
+
+
+def run(command: str, *arguments: object, cwd: Path, **variables: str) -> tuple[int, str, str]:
+    """Exit status, standard output and standard error of ``seg-anl-COMMAND ARGUMENTS``."""
+    return start(command, *arguments, cwd=cwd, **variables).ended()
+
+
+def main_of(program: str, entry: Callable[[], object], *arguments: object) -> Callable[[], object]:
+    """An entry point that finds its command line."""
+
+    def main() -> object:
+        sys.argv = [program, *map(str, arguments)]
+        return entry()
+
+    return main
+
+
+def python(*words: str) -> Callable[[], object]:
+    """``python WORDS``, which imports everything anew: where that is what is tested, or with libraries that mind."""
+    return lambda: os.execv(sys.executable, [sys.executable, *words])
+
+
+def of_checkout(folder: Path, work: Callable[[], object]) -> Callable[[], object]:
+    """What imports this project's packages from another folder."""
+
+    def main() -> object:
+        ours = ("seg_anl", "classification", "data_prep")
+        for name in [name for name in sys.modules if name.partition(".")[0] in ours]:
+            del sys.modules[name]
+        sys.path.insert(0, str(folder))
+        return work()
+
+    return main
+
+
+def program(code: str, *arguments: str) -> Callable[[], object]:
+    """Python code as ``python -c`` runs it."""
+    return main_of("-c", lambda: exec(compile(code, "<program>", "exec"), {"__name__": "__main__"}), *arguments)
+
+
+def run_groups(code: str, *groups: tuple[int, Sequence[str]]) -> list[list[str]]:
     """Run Python code in groups of processes, all at the same time; each group can form a process group of its own.
 
     Args:
-        program: passed to ``python -c``; finds RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT.
+        code: finds RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, as torchrun gives them.
         groups: the number of processes and the arguments they all get.
 
     Returns:
         What every process of every group wrote on its standard output, by rank. One that fails fails the test with
         what it wrote on its standard error; none is left running.
     """
-    started = [_started(program, world_size, arguments) for world_size, arguments in groups]
+    started = [_group(program(code, *arguments), world_size) for world_size, arguments in groups]
     try:
         return [[_output(process) for process in group] for group in started]
     finally:
         for process in (process for group in started for process in group):
             process.kill()
-            process.wait()
 
 
 def run_nodes(nodes: int, module: str, arguments: Sequence[str]) -> list[str]:
@@ -46,7 +164,6 @@ def run_nodes(nodes: int, module: str, arguments: Sequence[str]) -> list[str]:
                 *(sys.executable, "-m", "torch.distributed.run", "--nnodes", str(nodes), "--node-rank", str(rank)),
                 *("--nproc-per-node", "1", *place, "-m", module, *arguments),
             ],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -54,26 +171,16 @@ def run_nodes(nodes: int, module: str, arguments: Sequence[str]) -> list[str]:
         for rank in range(nodes)
     ]
     try:
-        return [_output(process) for process in started]
+        outputs = []
+        for process in started:
+            output, errors = process.communicate(timeout=TIMEOUT)
+            assert process.returncode == 0, errors
+            outputs.append(output)
+        return outputs
     finally:
         for process in started:
             process.terminate()  # torchrun ends what it started
             process.wait()
-
-
-def kill_in_the_midst(process: subprocess.Popen[str], run: Path, seconds: float) -> None:
-    """kill -9 a training so many seconds after its first checkpoint, before it has come to its end."""
-    try:
-        deadline = time.monotonic() + TIMEOUT
-        while not (run / "checkpoints/last.pt").exists():
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-        time.sleep(seconds)
-    finally:
-        process.kill()
-        process.communicate()
-    assert not (run / "summary.json").exists()
 
 
 def _free_port() -> str:
@@ -82,22 +189,45 @@ def _free_port() -> str:
         return str(free.getsockname()[1])
 
 
-def _started(program: str, world_size: int, arguments: Sequence[str]) -> list[subprocess.Popen[str]]:
-    master = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _free_port()}
-    shared = {"WORLD_SIZE": str(world_size), **master, "OMP_NUM_THREADS": "1"}
-    return [
-        subprocess.Popen(
-            [sys.executable, "-c", program, *arguments],
-            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(world_size)
-    ]
+def _group(work: Callable[[], object], world_size: int) -> list[Process]:
+    shared = {"WORLD_SIZE": str(world_size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _free_port()}
+    return [Process(work, **shared, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in range(world_size)]
 
 
-def _output(process: subprocess.Popen[str]) -> str:
-    output, errors = process.communicate(timeout=TIMEOUT)
-    assert process.returncode == 0, errors
+def _output(process: Process) -> str:
+    status, output, errors = process.ended()
+    assert status == 0, errors
     return output
+
+
+def _written(file: IO[bytes]) -> str:
+    return os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode()
+
+
+def _become(
+    work: Callable[[], object], out: IO[Any], err: IO[Any], cwd: Path | None, variables: dict[str, str]
+) -> None:
+    """Do the work of the child process, and end it as Python ends a program."""
+    status = 1
+    try:
+        os.setpgid(0, 0)
+        for number, file in enumerate((open(os.devnull), out, err)):
+            os.dup2(file.fileno(), number)
+        sys.stdin = open(0, closefd=False)
+        sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # where a shell has ignored it
+        os.environ.update(variables)
+        if cwd is not None:
+            os.chdir(cwd)
+        if torch := sys.modules.get("torch"):
+            torch.set_num_threads(1)  # threads stay behind at a fork
+        work()
+        status = 0
+    except SystemExit as left:
+        status = left.code if isinstance(left.code, int) else 0 if left.code is None else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        threading._shutdown()  # type: ignore[attr-defined]
+        sys.stdout.flush()
+        os._exit(status)

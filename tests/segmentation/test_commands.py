@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,29 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.processes import kill_in_the_midst
+from tests.processes import run, start
 
 SMALL = ["data.size=32", "batch_size=4", "model.base_filters=4", "progress=false", "run_root=runs"]
-ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
-
-
-def start(module: str, *arguments: str, cwd: Path) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", f"seg_anl.segmentation.{module}", *arguments]
-        if sys.version_info >= (3, 11)
-        else [sys.executable, "-m", f"seg_anl.segmentation.{module}", *arguments],
-        cwd=cwd,
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def run(module: str, *arguments: str, cwd: Path) -> tuple[int, str, str]:
-    process = start(module, *arguments, cwd=cwd)
-    out, err = process.communicate(timeout=300)
-    return process.returncode, out, err
 
 
 def test_train_predict_and_look(make_folder: Callable[..., Path], tmp_path: Path) -> None:
@@ -92,7 +70,7 @@ def test_killed_in_an_epoch_and_started_again_ends_as_if_undisturbed(tmp_path: P
     settings = ["data.limit=64", *SMALL, "noise.alpha=0.7", "loss=t_loss", "epochs=4"]
     assert run("train", *settings, "run_dir=whole", cwd=tmp_path)[0] == 0
     process = start("train", *settings, "run_dir=cut", cwd=tmp_path)
-    kill_in_the_midst(process, tmp_path / "cut", 0.05)
+    process.kill_in_the_midst(tmp_path / "cut", 0.05)
     code, out, err = run("train", *settings, "run_dir=cut", cwd=tmp_path)
     assert code == 0, err
     assert "cut resumes" in out
