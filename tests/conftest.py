@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-# Before torch is imported: on tensors this small threads cost more than they bring, and tests fork (tests/processes.py).
+# Before torch is imported: on tensors this small threads cost more than they bring, and tests fork (processes.py).
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("nnUNet_def_n_proc", "1")  # nnU-Net reads it as it is imported
 

@@ -25,7 +25,7 @@ class Process:
     """A process of its own: what it is told to do, in a folder, with its own environment, signals and output."""
 
     def __init__(self, work: Callable[[], object], cwd: Path | None = None, **variables: str) -> None:
-        self._out, self._err = (tempfile.TemporaryFile() for _ in range(2))
+        self._out, self._err = (tempfile.TemporaryFile() for _ in range(2))  # noqa: SIM115
         self.returncode: int | None = None
         self.pid = os.fork()
         if self.pid == 0:
@@ -94,7 +94,7 @@ def start(command: str, *arguments: object, cwd: Path, **variables: str) -> Proc
     return Process(main_of(f"seg-anl-{command}", getattr(commands, command), *arguments), cwd, **variables)
 
 
-def run(command: str, *arguments: object, cwd: Path, **variables: str) -> tuple[int, str, str]:
+def call(command: str, *arguments: object, cwd: Path, **variables: str) -> tuple[int, str, str]:
     """Exit status, standard output and standard error of ``seg-anl-COMMAND ARGUMENTS``."""
     return start(command, *arguments, cwd=cwd, **variables).ended()
 
@@ -211,10 +211,9 @@ def _become(
     status = 1
     try:
         os.setpgid(0, 0)
-        for number, file in enumerate((open(os.devnull), out, err)):
-            os.dup2(file.fileno(), number)
-        sys.stdin = open(0, closefd=False)
-        sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))
+        for number, file in enumerate((os.open(os.devnull, os.O_RDONLY), out.fileno(), err.fileno())):
+            os.dup2(file, number)
+        sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)
         signal.signal(signal.SIGINT, signal.default_int_handler)  # where a shell has ignored it
         os.environ.update(variables)
         if cwd is not None:

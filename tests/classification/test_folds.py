@@ -13,7 +13,7 @@ from PIL import Image
 from classification.experiment import train
 from seg_anl.engine.command import compose
 from seg_anl.records import UserError
-from tests.processes import run, start
+from tests.processes import call, start
 
 QUICK = ["data.limit=90", "data.test_limit=20", "batch_size=30", "epochs=1", "progress=false", "device=cpu"]
 
@@ -91,7 +91,7 @@ def test_killed_and_started_again_predicts_the_same(tmp_path: Path) -> None:
     start("classify", *settings, "run_dir=cut", cwd=tmp_path).kill_in_the_midst(tmp_path / "cut", 0)
     assert not (tmp_path / "cut/predictions").exists()
     for name in ("whole", "cut"):
-        assert run("classify", *settings, f"run_dir={name}", cwd=tmp_path)[0] == 0
+        assert call("classify", *settings, f"run_dir={name}", cwd=tmp_path)[0] == 0
     first, second = predicted(tmp_path / "cut"), predicted(tmp_path / "whole")
     for name, values in first.items():
         np.testing.assert_array_equal(values, second[name])

@@ -21,13 +21,13 @@ import pytest
 
 from seg_anl.engine import sweep
 from seg_anl.records import UserError, read_metrics
-from tests.processes import Process, python, run, start
+from tests.processes import Process, call, python, start
 
 TINY = ["data.limit=60", "data.test_limit=20", "batch_size=20", "epochs=1", "device=cpu", "progress=false"]
 
 
 def here(*arguments: str, cwd: Path) -> tuple[int, str, str]:
-    return run("classify", *TINY, *arguments, cwd=cwd)
+    return call("classify", *TINY, *arguments, cwd=cwd)
 
 
 def sweep_on_ray(*arguments: str, cwd: Path, **variables: str) -> Process:
@@ -147,9 +147,8 @@ def test_a_sweep_of_seeds_trained_at_once(tmp_path: Path) -> None:
         files = [{file.name for file in (tmp_path / root / place).iterdir()} for root in ("together", "apart")]
         assert files[0] == files[1]
         for name in ("config.yaml", "inputs.json", "noise/labels.npy"):
-            assert (tmp_path / "together" / place / name).read_bytes() == (
-                tmp_path / "apart" / place / name
-            ).read_bytes()
+            together, apart = ((tmp_path / root / place / name).read_bytes() for root in ("together", "apart"))
+            assert together == apart
         together, apart = (read_metrics(tmp_path / root / place / "metrics.csv") for root in ("together", "apart"))
         for one, other in zip(together, apart, strict=True):
             assert (one.epoch, one.split) == (other.epoch, other.split)

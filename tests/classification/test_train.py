@@ -16,8 +16,7 @@ from classification.experiment import train
 from seg_anl.engine.command import compose
 from seg_anl.engine.run_directory import RunDirectory
 from seg_anl.records import UserError, read_metrics
-from tests.processes import run as command
-from tests.processes import start
+from tests.processes import call, start
 
 QUICK = ["data.limit=300", "data.test_limit=100", "batch_size=50", "epochs=2", "progress=false", "device=cpu"]
 
@@ -161,10 +160,10 @@ def test_killed_and_started_again_ends_as_if_undisturbed(tmp_path: Path) -> None
     settings = [*QUICK, "data.limit=1400", "batch_size=8", "epochs=4", "method=d2l", "method.init_epochs=0"]
     settings += ["method.window=2", "augmentation.crop_padding=1", "record=[probabilities]", "record_every=1"]
     settings += ["optim.jacobian=0.001"]
-    assert command("classify", *settings, "run_dir=whole", cwd=tmp_path)[0] == 0
+    assert call("classify", *settings, "run_dir=whole", cwd=tmp_path)[0] == 0
     process = start("classify", *settings, "run_dir=cut", cwd=tmp_path)
     process.kill_in_the_midst(tmp_path / "cut", 0.1)
-    code, out, err = command("classify", *settings, "run_dir=cut", cwd=tmp_path)
+    code, out, err = call("classify", *settings, "run_dir=cut", cwd=tmp_path)
     assert code == 0, err
     assert "cut resumes" in out
     for name in ("metrics.csv", "summary.json", "records/softmax.npy"):
@@ -281,11 +280,11 @@ def test_cifar100_labels_asked_of_something_else(tmp_path: Path) -> None:
 
 
 def test_errors_of_the_command_are_one_line(tmp_path: Path) -> None:
-    code, _, err = command("classify", "noise.rate=1.2", cwd=tmp_path)
+    code, _, err = call("classify", "noise.rate=1.2", cwd=tmp_path)
     assert (code, err.count("\n")) == (2, 1)
     assert err.startswith("seg-anl-classify: error: ")
     assert not list(tmp_path.iterdir())
-    code, out, _ = command("classify", "--help", cwd=tmp_path)
+    code, out, _ = call("classify", "--help", cwd=tmp_path)
     assert code == 0
     assert "seg-anl-classify data=cifar10" in out
 
