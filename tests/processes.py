@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+import runpy
 import signal
 import socket
 import subprocess
@@ -18,7 +20,9 @@ from typing import IO, Any
 
 from seg_anl import commands
 
+ROOT = Path(__file__).parents[1]
 TIMEOUT = 240  # seconds
+PR_SET_PDEATHSIG = 1
 
 
 class Process:
@@ -109,18 +113,24 @@ def main_of(program: str, entry: Callable[[], object], *arguments: object) -> Ca
     return main
 
 
+def module(name: str, *arguments: object) -> Callable[[], object]:
+    """What ``python -m NAME ARGUMENTS`` does."""
+    return main_of(name, lambda: runpy.run_module(name, run_name="__main__"), *arguments)
+
+
 def python(*words: str) -> Callable[[], object]:
     """``python WORDS``, which imports everything anew: where that is what is tested, or with libraries that mind."""
     return lambda: os.execv(sys.executable, [sys.executable, *words])
 
 
 def of_checkout(folder: Path, work: Callable[[], object]) -> Callable[[], object]:
-    """What imports this project's packages from another folder."""
+    """What imports this project's packages anew, from another folder."""
+    ours = tuple(f"{ROOT / package}{os.sep}" for package in ("seg_anl", "classification", "data_prep", "docs"))
 
     def main() -> object:
-        ours = ("seg_anl", "classification", "data_prep")
-        for name in [name for name in sys.modules if name.partition(".")[0] in ours]:
-            del sys.modules[name]
+        for name, known in list(sys.modules.items()):
+            if (getattr(known, "__file__", None) or "").startswith(ours):
+                del sys.modules[name]
         sys.path.insert(0, str(folder))
         return work()
 
@@ -211,6 +221,8 @@ def _become(
     status = 1
     try:
         os.setpgid(0, 0)
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # it does not outlive the tests
         for number, file in enumerate((os.open(os.devnull, os.O_RDONLY), out.fileno(), err.fileno())):
             os.dup2(file, number)
         sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)
