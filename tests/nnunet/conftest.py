@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
-import multiprocessing
 import os
 import warnings
 import zipfile
@@ -20,7 +19,7 @@ import torch
 from PIL import Image
 
 from seg_anl.nnunet.lookup import trainers
-from tests.processes import Process, program, python
+from tests.processes import Process, forking, program, python
 
 collect_ignore_glob = [] if importlib.util.find_spec("nnunetv2") else ["test_*.py"]
 
@@ -55,12 +54,9 @@ class NNUNet:
                 del os.environ[name]
             os.environ.update(self.variables | variables)
             warnings.filterwarnings("ignore")
-            # nnU-Net's pools of one process would each import everything anew.
-            multiprocessing.get_context = lambda method=None: forking  # type: ignore[assignment]
             work()
 
-        forking = multiprocessing.get_context("fork")
-        return Process(alone)
+        return Process(forking(alone))
 
     def run(self, code: str, *arguments: str, fresh: bool = False, **variables: str) -> tuple[int, str, str]:
         return self.start(code, *arguments, fresh=fresh, **variables).ended(300)
