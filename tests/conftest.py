@@ -1,8 +1,14 @@
-"""Tests marked ``cuda`` are left out where there is no GPU."""
+"""One thread of a process for numbers, and tests marked ``cuda`` left out where there is no GPU."""
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
+# Before torch is imported: on tensors this small threads cost more than they bring, and tests fork (processes.py).
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("nnUNet_def_n_proc", "1")  # nnU-Net reads it as it is imported
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,36 +1,224 @@
-"""Real gloo processes on this machine, started as torchrun starts them."""
+"""Processes that begin as copies of this one, which has imported already what each would need seconds for."""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import multiprocessing
 import os
+import runpy
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO, Any
 
+from seg_anl import commands
+
+ROOT = Path(__file__).parents[1]
 TIMEOUT = 240  # seconds
+PR_SET_PDEATHSIG = 1
 
 
-def run_groups(program: str, *groups: tuple[int, Sequence[str]]) -> list[list[str]]:
+class Process:
+    """A process of its own: what it is told to do, in a folder, with its own environment, signals and output."""
+
+    def __init__(self, work: Callable[[], object], cwd: Path | None = None, **variables: str) -> None:
+        self._out, self._err = (tempfile.TemporaryFile() for _ in range(2))  # noqa: SIM115
+        self.returncode: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            _become(work, self._out, self._err, cwd, variables)
+        with contextlib.suppress(OSError):  # in the child as well: whoever is first
+            os.setpgid(self.pid, self.pid)
+
+    @property
+    def out(self) -> str:
+        """What it has written on its standard output so far."""
+        return _written(self._out)
+
+    @property
+    def err(self) -> str:
+        """What it has written on its standard error so far."""
+        return _written(self._err)
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+            self.returncode = os.waitstatus_to_exitcode(status) if ended else None
+        return self.returncode
+
+    def wait(self, timeout: float = TIMEOUT) -> int:
+        self.until(lambda: self.poll() is not None, timeout)
+        assert self.returncode is not None
+        return self.returncode
+
+    def until(self, happened: Callable[[], bool], timeout: float = TIMEOUT) -> None:
+        """Wait for something that it does; it is not left running when it ends or the test does without that."""
+        deadline = time.monotonic() + timeout
+        try:
+            while not happened():
+                assert self.returncode is None, (self.returncode, self.out, self.err)
+                assert time.monotonic() < deadline, (self.out, self.err)
+                self.poll()
+                time.sleep(0.005)
+        except BaseException:
+            self.kill()
+            raise
+
+    def ended(self, timeout: float = TIMEOUT) -> tuple[int, str, str]:
+        """Exit status, standard output and standard error, once it has ended."""
+        return self.wait(timeout), self.out, self.err
+
+    def send_signal(self, number: signal.Signals) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """kill -9, and what it has started with it."""
+        if self.poll() is None:
+            os.killpg(self.pid, signal.SIGKILL)
+            self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def kill_in_the_midst(self, run: Path, seconds: float) -> None:
+        """kill -9 a training so many seconds after its first checkpoint, before it has come to its end."""
+        self.until((run / "checkpoints/last.pt").exists)
+        time.sleep(seconds)
+        self.kill()
+        assert not (run / "summary.json").exists()
+
+
+def start(command: str, *arguments: object, cwd: Path, **variables: str) -> Process:
+    """Begin ``seg-anl-COMMAND ARGUMENTS`` in a folder."""
+    return Process(main_of(f"seg-anl-{command}", getattr(commands, command), *arguments), cwd, **variables)
+
+
+def call(command: str, *arguments: object, cwd: Path, **variables: str) -> tuple[int, str, str]:
+    """Exit status, standard output and standard error of ``seg-anl-COMMAND ARGUMENTS``."""
+    return start(command, *arguments, cwd=cwd, **variables).ended()
+
+
+def main_of(program: str, entry: Callable[[], object], *arguments: object) -> Callable[[], object]:
+    """An entry point that finds its command line."""
+
+    def main() -> object:
+        sys.argv = [program, *map(str, arguments)]
+        return entry()
+
+    return main
+
+
+def module(name: str, *arguments: object) -> Callable[[], object]:
+    """What ``python -m NAME ARGUMENTS`` does."""
+    return main_of(name, lambda: runpy.run_module(name, run_name="__main__"), *arguments)
+
+
+def python(*words: str) -> Callable[[], object]:
+    """``python WORDS``, which imports everything anew: where that is what is tested, or with libraries that mind."""
+    return lambda: os.execv(sys.executable, [sys.executable, *words])
+
+
+def of_checkout(folder: Path, work: Callable[[], object]) -> Callable[[], object]:
+    """What imports this project's packages anew, from another folder."""
+    ours = tuple(f"{ROOT / package}{os.sep}" for package in ("seg_anl", "classification", "data_prep", "docs"))
+
+    def main() -> object:
+        for name, known in list(sys.modules.items()):
+            if (getattr(known, "__file__", None) or "").startswith(ours):
+                del sys.modules[name]
+        sys.path.insert(0, str(folder))
+        return work()
+
+    return main
+
+
+def program(code: str, *arguments: str) -> Callable[[], object]:
+    """Python code as ``python -c`` runs it."""
+    return main_of("-c", lambda: exec(compile(code, "<program>", "exec"), {"__name__": "__main__"}), *arguments)
+
+
+def forking(work: Callable[[], object]) -> Callable[[], object]:
+    """With pools of processes that fork as well: nnU-Net's would each import everything anew."""
+
+    def main() -> object:
+        context = multiprocessing.get_context("fork")
+        multiprocessing.get_context = lambda method=None: context  # type: ignore[assignment,method-assign]
+        return work()
+
+    return main
+
+
+@contextlib.contextmanager
+def programs(folder: Path, entries: Mapping[str, Callable[[], object]]) -> Iterator[None]:
+    """Programs in a folder for PATH, for shells that others start: each asks this process to fork for it."""
+    requests = folder / "requests"
+    os.mkfifo(requests)
+    for name in entries:
+        script = folder / name
+        script.write_text(
+            f"#!/bin/sh\nmkfifo {folder}/$$\necho $$ > {requests}\nread status < {folder}/$$\nexit $status\n"
+        )
+        script.chmod(0o755)
+
+    def serve() -> None:
+        while asking := os.read(incoming, 1 << 16).split():
+            for number in map(int, asking):
+                if number == os.getpid():  # the end
+                    return
+                status = _asked_for(Path(f"/proc/{number}"), entries).wait(600)
+                (folder / str(number)).write_text(f"{status}\n")
+
+    incoming = os.open(requests, os.O_RDWR)
+    serving = threading.Thread(target=serve)
+    serving.start()
+    try:
+        yield
+    finally:
+        os.write(incoming, b"%d\n" % os.getpid())
+        serving.join()
+        os.close(incoming)
+
+
+def _asked_for(asking: Path, entries: Mapping[str, Callable[[], object]]) -> Process:
+    """A process with the command line, the environment, the folder and the output of the one that asks."""
+    _, path, *arguments = (asking / "cmdline").read_bytes().decode().split("\0")[:-1]
+    environment = dict(pair.split("=", 1) for pair in (asking / "environ").read_bytes().decode().split("\0") if pair)
+    outputs = {number: os.open(asking / f"fd/{number}", os.O_WRONLY | os.O_APPEND) for number in (1, 2)}
+
+    def work() -> object:
+        for number, output in outputs.items():
+            os.dup2(output, number)
+        return main_of(path, entries[Path(path).name], *arguments)()
+
+    process = Process(work, (asking / "cwd").resolve(), **environment)
+    for output in outputs.values():
+        os.close(output)
+    return process
+
+
+def run_groups(code: str, *groups: tuple[int, Sequence[str]]) -> list[list[str]]:
     """Run Python code in groups of processes, all at the same time; each group can form a process group of its own.
 
     Args:
-        program: passed to ``python -c``; finds RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT.
+        code: finds RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, as torchrun gives them.
         groups: the number of processes and the arguments they all get.
 
     Returns:
         What every process of every group wrote on its standard output, by rank. One that fails fails the test with
         what it wrote on its standard error; none is left running.
     """
-    started = [_started(program, world_size, arguments) for world_size, arguments in groups]
+    started = [_group(program(code, *arguments), world_size) for world_size, arguments in groups]
     try:
         return [[_output(process) for process in group] for group in started]
     finally:
         for process in (process for group in started for process in group):
             process.kill()
-            process.wait()
 
 
 def run_nodes(nodes: int, module: str, arguments: Sequence[str]) -> list[str]:
@@ -46,7 +234,6 @@ def run_nodes(nodes: int, module: str, arguments: Sequence[str]) -> list[str]:
                 *(sys.executable, "-m", "torch.distributed.run", "--nnodes", str(nodes), "--node-rank", str(rank)),
                 *("--nproc-per-node", "1", *place, "-m", module, *arguments),
             ],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -54,26 +241,16 @@ def run_nodes(nodes: int, module: str, arguments: Sequence[str]) -> list[str]:
         for rank in range(nodes)
     ]
     try:
-        return [_output(process) for process in started]
+        outputs = []
+        for process in started:
+            output, errors = process.communicate(timeout=TIMEOUT)
+            assert process.returncode == 0, errors
+            outputs.append(output)
+        return outputs
     finally:
         for process in started:
             process.terminate()  # torchrun ends what it started
             process.wait()
-
-
-def kill_in_the_midst(process: subprocess.Popen[str], run: Path, seconds: float) -> None:
-    """kill -9 a training so many seconds after its first checkpoint, before it has come to its end."""
-    try:
-        deadline = time.monotonic() + TIMEOUT
-        while not (run / "checkpoints/last.pt").exists():
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-        time.sleep(seconds)
-    finally:
-        process.kill()
-        process.communicate()
-    assert not (run / "summary.json").exists()
 
 
 def _free_port() -> str:
@@ -82,22 +259,46 @@ def _free_port() -> str:
         return str(free.getsockname()[1])
 
 
-def _started(program: str, world_size: int, arguments: Sequence[str]) -> list[subprocess.Popen[str]]:
-    master = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _free_port()}
-    shared = {"WORLD_SIZE": str(world_size), **master, "OMP_NUM_THREADS": "1"}
-    return [
-        subprocess.Popen(
-            [sys.executable, "-c", program, *arguments],
-            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(world_size)
-    ]
+def _group(work: Callable[[], object], world_size: int) -> list[Process]:
+    shared = {"WORLD_SIZE": str(world_size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _free_port()}
+    return [Process(work, **shared, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in range(world_size)]
 
 
-def _output(process: subprocess.Popen[str]) -> str:
-    output, errors = process.communicate(timeout=TIMEOUT)
-    assert process.returncode == 0, errors
+def _output(process: Process) -> str:
+    status, output, errors = process.ended()
+    assert status == 0, errors
     return output
+
+
+def _written(file: IO[bytes]) -> str:
+    return os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode()
+
+
+def _become(
+    work: Callable[[], object], out: IO[Any], err: IO[Any], cwd: Path | None, variables: dict[str, str]
+) -> None:
+    """Do the work of the child process, and end it as Python ends a program."""
+    status = 1
+    try:
+        os.setpgid(0, 0)
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # it does not outlive the tests
+        for number, file in enumerate((os.open(os.devnull, os.O_RDONLY), out.fileno(), err.fileno())):
+            os.dup2(file, number)
+        sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # where a shell has ignored it
+        os.environ.update(variables)
+        if cwd is not None:
+            os.chdir(cwd)
+        if torch := sys.modules.get("torch"):
+            torch.set_num_threads(1)  # threads stay behind at a fork
+        work()
+        status = 0
+    except SystemExit as left:
+        status = left.code if isinstance(left.code, int) else 0 if left.code is None else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        threading._shutdown()  # type: ignore[attr-defined]
+        sys.stdout.flush()
+        os._exit(status)

@@ -9,6 +9,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import Iterator
+from functools import cache
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -119,6 +120,7 @@ def _no_group(name: str, written: DictConfig, given: object) -> str:
     return f"{name} is a group of settings, such as {name}.{next(iter(written[name]))}; got {given!r}"
 
 
+@cache
 def _primary(config_name: str) -> DictConfig:
     written = OmegaConf.load(config_folder() / f"{config_name}.yaml")
     assert isinstance(written, DictConfig)

@@ -36,6 +36,13 @@ def register_nodes() -> None:
             store.store(group="loss", name=name, node={"name": name, **_defaults(declaration)})
     _register_recipes()
     _leave_to_our_files()
+    _stay_in_one_piece()
+
+
+@cache
+def _stay_in_one_piece() -> None:
+    """Hydra copies the whole store for each composition, and what it takes from there once more: half of its time."""
+    ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
 
 
 @cache

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from tests.processes import Process, of_checkout, program
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "add_a_loss.md").read_text(encoding="utf-8")
@@ -40,25 +39,22 @@ def test_two_files_and_it_trains_and_is_reported(checkout: Path, tmp_path: Path)
     kinds = [("basophil", "lymphocyte")[i % 2] for i in range(60)]
     np.save(cells / "cells.npy", generator.integers(0, 256, (60, 12, 12), dtype=np.uint8))
     (cells / "kinds.txt").write_text("\n".join(kinds))
-    modules = {"seg-anl-classify": "classification.train", "seg-anl-report": "seg_anl.reporting.command"}
 
-    def run(line: str) -> subprocess.CompletedProcess[str]:
-        program, *arguments = shlex.split(line)
-        code = f"import sys; sys.argv = {[program, *arguments]!r}; from {modules[program]} import main; main()"
-        environment = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-c", code]
-        return subprocess.run(command, cwd=cells.parent, env=environment, capture_output=True, text=True, timeout=300)
+    def run(line: str) -> tuple[int, str, str]:
+        command, *arguments = shlex.split(line)
+        code = f"from seg_anl import commands; commands.{command.removeprefix('seg-anl-')}()"
+        return Process(of_checkout(checkout, program(code, *arguments)), cells.parent).ended()
 
     train, report = titled("shell").splitlines()
-    refused = run(train + " data.test_share=2")
-    assert refused.returncode == 2
-    assert "data.test_share must be a number > 0 and < 1, got 2" in refused.stderr
-    done = run(train)
-    assert done.returncode == 0, done.stderr
-    assert f"blood cells in {Path('CELLS')}; 48 to train on" in done.stdout
+    status, _, errors = run(train + " data.test_share=2")
+    assert status == 2
+    assert "data.test_share must be a number > 0 and < 1, got 2" in errors
+    status, output, errors = run(train)
+    assert status == 0, errors
+    assert f"blood cells in {Path('CELLS')}; 48 to train on" in output
     (run_folder,) = (path.parent for path in (cells.parent / "runs").rglob("summary.json"))
     assert len((run_folder / "metrics.csv").read_text().splitlines()) == 1 + 2 * 2  # two epochs, test and train
-    reported = run(report)
-    assert reported.returncode == 0, reported.stderr
+    status, _, errors = run(report)
+    assert status == 0, errors
     pages = [path.read_text(encoding="utf-8") for path in (cells.parent / "report").rglob("*.html")]
     assert any("blood_cells" in page for page in pages)

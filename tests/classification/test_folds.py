@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +13,7 @@ from PIL import Image
 from classification.experiment import train
 from seg_anl.engine.command import compose
 from seg_anl.records import UserError
+from tests.processes import call, start
 
 QUICK = ["data.limit=90", "data.test_limit=20", "batch_size=30", "epochs=1", "progress=false", "device=cpu"]
 
@@ -92,24 +88,10 @@ def test_images_in_files_are_named(tmp_path: Path) -> None:
 def test_killed_and_started_again_predicts_the_same(tmp_path: Path) -> None:
     settings = [*QUICK, "data.limit=600", "batch_size=5", "epochs=3", "folds=2", "fold=1"]
 
-    def start(name: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "classification.train", *settings, f"run_dir={name}"]
-        environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
-        return subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
-
-    whole, cut = start("whole"), start("cut")
-    deadline = time.monotonic() + 200
-    try:
-        while not (tmp_path / "cut/checkpoints/last.pt").exists():
-            assert cut.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-    finally:
-        cut.send_signal(signal.SIGKILL)
-        cut.wait()
-        assert whole.wait(timeout=200) == 0
+    start("classify", *settings, "run_dir=cut", cwd=tmp_path).kill_in_the_midst(tmp_path / "cut", 0)
     assert not (tmp_path / "cut/predictions").exists()
-    assert start("cut").wait(timeout=200) == 0
+    for name in ("whole", "cut"):
+        assert call("classify", *settings, f"run_dir={name}", cwd=tmp_path)[0] == 0
     first, second = predicted(tmp_path / "cut"), predicted(tmp_path / "whole")
     for name, values in first.items():
         np.testing.assert_array_equal(values, second[name])

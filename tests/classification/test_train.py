@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,7 @@ from classification.experiment import train
 from seg_anl.engine.command import compose
 from seg_anl.engine.run_directory import RunDirectory
 from seg_anl.records import UserError, read_metrics
-from tests.processes import kill_in_the_midst
+from tests.processes import call, start
 
 QUICK = ["data.limit=300", "data.test_limit=100", "batch_size=50", "epochs=2", "progress=false", "device=cpu"]
 
@@ -27,23 +24,6 @@ QUICK = ["data.limit=300", "data.test_limit=100", "batch_size=50", "epochs=2", "
 def trained(folder: Path, *settings: str) -> RunDirectory:
     (run,) = train(compose("classification", [*QUICK, f"run_root={folder}", *settings]))
     return run
-
-
-def start(*arguments: str, cwd: Path, program: tuple[str, ...] = ("-m", "classification.train")) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, *program, *arguments],
-        cwd=cwd,
-        env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONSAFEPATH": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def command(*arguments: str, cwd: Path) -> tuple[int, str, str]:
-    process = start(*arguments, cwd=cwd)
-    out, err = process.communicate(timeout=300)
-    return process.returncode, out, err
 
 
 def arrays(path: Path, **changed: Any) -> Path:
@@ -180,10 +160,10 @@ def test_killed_and_started_again_ends_as_if_undisturbed(tmp_path: Path) -> None
     settings = [*QUICK, "data.limit=1400", "batch_size=8", "epochs=4", "method=d2l", "method.init_epochs=0"]
     settings += ["method.window=2", "augmentation.crop_padding=1", "record=[probabilities]", "record_every=1"]
     settings += ["optim.jacobian=0.001"]
-    assert command(*settings, "run_dir=whole", cwd=tmp_path)[0] == 0
-    process = start(*settings, "run_dir=cut", cwd=tmp_path)
-    kill_in_the_midst(process, tmp_path / "cut", 0.1)
-    code, out, err = command(*settings, "run_dir=cut", cwd=tmp_path)
+    assert call("classify", *settings, "run_dir=whole", cwd=tmp_path)[0] == 0
+    process = start("classify", *settings, "run_dir=cut", cwd=tmp_path)
+    process.kill_in_the_midst(tmp_path / "cut", 0.1)
+    code, out, err = call("classify", *settings, "run_dir=cut", cwd=tmp_path)
     assert code == 0, err
     assert "cut resumes" in out
     for name in ("metrics.csv", "summary.json", "records/softmax.npy"):
@@ -300,11 +280,11 @@ def test_cifar100_labels_asked_of_something_else(tmp_path: Path) -> None:
 
 
 def test_errors_of_the_command_are_one_line(tmp_path: Path) -> None:
-    code, _, err = command("noise.rate=1.2", cwd=tmp_path)
+    code, _, err = call("classify", "noise.rate=1.2", cwd=tmp_path)
     assert (code, err.count("\n")) == (2, 1)
     assert err.startswith("seg-anl-classify: error: ")
     assert not list(tmp_path.iterdir())
-    code, out, _ = command("--help", cwd=tmp_path)
+    code, out, _ = call("classify", "--help", cwd=tmp_path)
     assert code == 0
     assert "seg-anl-classify data=cifar10" in out
 

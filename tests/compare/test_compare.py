@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import zipfile
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import scipy.stats
 
+from seg_anl.compare import command
 from seg_anl.compare.plan import CLASSES, FOLDER, NNUNET, planned
 from seg_anl.compare.verdict import Difference, sentence
 from seg_anl.records import UserError
+from tests.processes import Process, call, module
 
 TINY = ["data.size=32", "data.limit=32", "epochs=1", "model.base_filters=4", "model.max_filters=8", "workers=1"]
-
-
-def command(*arguments: Any) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "seg_anl.compare.command", *map(str, arguments)]
-    return subprocess.run(words, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
@@ -81,24 +76,31 @@ def test_data_of_each_kind_are_recognized(lesions: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_a_comparison_ends_with_a_page_and_carries_on(lesions: Path, tmp_path: Path) -> None:
+def test_a_comparison_ends_with_a_page_and_carries_on(
+    lesions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forked(words: list[str], **_: object) -> SimpleNamespace:  # as [python, -m, MODULE, ...] anew
+        return SimpleNamespace(returncode=Process(module(*words[2:])).wait())
+
+    monkeypatch.setattr(command, "subprocess", SimpleNamespace(run=forked, DEVNULL=None))
     out = tmp_path / "out"
     asked = [lesions, *TINY, "--losses", "ce", "anl_ce", "--out", out]
-    dry = command(*asked, "--dry-run")
-    assert (dry.returncode, dry.stdout.count("seg-anl-train data=folder"), out.exists()) == (0, 6, False)
-    first = command(*asked, "--seeds", 1)
-    assert first.returncode == 0, first.stderr
+    status, said, _ = call("compare", *asked, "--dry-run", cwd=tmp_path)
+    assert (status, said.count("seg-anl-train data=folder"), out.exists()) == (0, 6, False)
+    status, _, errors = call("compare", *asked, "--seeds", 1, cwd=tmp_path)
+    assert status == 0, errors
     before = {path: path.read_bytes() for path in out.glob("runs/*/metrics.csv")}
-    second = command(*asked, "--seeds", 2)
-    assert second.stdout.count("training\n") == 2  # seed 1 is taken as it is
+    _, said, _ = call("compare", *asked, "--seeds", 2, cwd=tmp_path)
+    assert said.count("training\n") == 2  # seed 1 is taken as it is
     assert {path: path.read_bytes() for path in before} == before
     found, page = json.loads((out / "compare.json").read_text()), (out / "compare.html").read_text()
     dice = [[np.mean(found["scores"][name][seed]) for seed in range(2)] for name in ("ce", "anl_ce")]
     assert found["differences"]["anl_ce"]["mean"] == pytest.approx(np.mean(dice[1]) - np.mean(dice[0]))
-    assert found["verdict"] in second.stdout
+    assert found["verdict"] in said
     assert all(text in page for text in ("<svg", f"{dice[1][0]:.4f}", "Estimated wrong masks"))
     assert "src=" not in page
     assert 'href="http' not in page
-    other = command(lesions, *TINY, "data.classes=2", *asked[len(TINY) + 1 :], "--seeds", 1)
-    assert (other.returncode, other.stderr.count("\n")) == (2, 1)
-    assert "with other settings" in other.stderr
+    settings = [lesions, *TINY, "data.classes=2", *asked[len(TINY) + 1 :]]
+    status, _, errors = call("compare", *settings, "--seeds", 1, cwd=tmp_path)
+    assert (status, errors.count("\n")) == (2, 1)
+    assert "with other settings" in errors

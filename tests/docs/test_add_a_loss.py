@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
+
+from tests.processes import Process, of_checkout, program
 
 from .conftest import ROOT, blocks
 
@@ -29,20 +28,18 @@ def test_a_new_loss_is_trained_by_the_command_and_named_in_report_table_and_refe
     (code,) = (code for rest, code in blocks(PAGE, "python") if rest == f'title="{FILE}"')
     (tmp_path / FILE).write_text(code, encoding="utf-8")
     (command,) = (code.split() for _, code in blocks(PAGE, "sh") if "loss=jsd" in code)
-    python_path = os.pathsep.join([str(tmp_path), str(ROOT / "docs")])
-    environment = {**os.environ, "PYTHONPATH": python_path, "OMP_NUM_THREADS": "1"}
 
-    def run(program: str, *words: str) -> str:
-        line = [str(Path(sys.executable).parent / program), *words]
-        done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+    def run(code: str, *words: str) -> str:
+        status, output, errors = Process(of_checkout(tmp_path, program(code, *words)), tmp_path).ended()
+        assert status == 0, errors
+        return output
 
-    run(*command, *TINY)
-    run("seg-anl-report", "runs", "--out", "report")
+    assert command.pop(0) == "seg-anl-classify"
+    run("from seg_anl.commands import classify; classify()", *command, *TINY)
+    run("from seg_anl.commands import report; report()", "runs", "--out", "report")
     assert any("| JSD |" in page.read_text(encoding="utf-8") for page in (tmp_path / "report").glob("*.md"))
     (tmp_path / "docs").symlink_to(ROOT / "docs")
-    pages = run(Path(sys.executable).name, "-c", PAGES)
+    pages = run(PAGES)
     assert "| [`jsd`](../generated/losses/jsd.md) | JSD | $" in pages
     assert "| `pi=0.5` | Englesson and Azizpour, Generalized Jensen-Shannon" in pages
     assert ".. autoclass:: seg_anl.losses.JSDLoss" in pages

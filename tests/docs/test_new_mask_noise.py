@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.processes import Process, of_checkout, program
+
 from .conftest import ROOT, blocks
 
 PAGE = ROOT / "docs" / "add_a_loss.md"
 FILE = "data_prep/mask_kinds/boxes.py"
-MODULES = {"seg-anl-noise": "data_prep.noise_command", "seg-anl-train": "seg_anl.segmentation.train"}
 SMALL = [
     "data.limit=8",
     "data.size=32",
@@ -46,16 +44,9 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(checkout: Path, line: str, *more: str) -> None:
     command, *arguments = line.split()
-    program = f"import sys; sys.argv[0] = {command!r}; from {MODULES[command]} import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", program, *arguments, *more],
-        cwd=checkout,
-        env={**os.environ, "PYTHONPATH": str(checkout)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
+    code = f"from seg_anl import commands; commands.{command.removeprefix('seg-anl-')}()"
+    status, _, errors = Process(of_checkout(checkout, program(code, *arguments, *more)), checkout).ended()
+    assert status == 0, errors
 
 
 def test_the_command_makes_boxes(checkout: Path) -> None:

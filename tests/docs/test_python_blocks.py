@@ -5,11 +5,8 @@ from __future__ import annotations
 import ast
 import importlib
 import math
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ import pytest
 import torch
 
 from seg_anl.losses import build_loss, declarations
+from tests.processes import Process, of_checkout, program
 
 from .conftest import ROOT, blocks, documents
 
@@ -110,14 +108,6 @@ def test_the_example_of_a_loss_is_one_file(tmp_path: Path) -> None:
     for part in ("losses", "records"):
         shutil.copytree(ROOT / "seg_anl" / part, package / part, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "seg_anl/losses/divergence.py").write_text(titled("seg_anl/losses/divergence.py"))
-    program = tmp_path / "anywhere.py"
-    program.write_text(f"import seg_anl\nassert {str(tmp_path)!r} in seg_anl.__file__\n" + titled("anywhere"))
-    done = subprocess.run(
-        [sys.executable, str(program)],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+    code = f"import seg_anl\nassert {str(tmp_path)!r} in seg_anl.__file__\n" + titled("anywhere")
+    status, _, errors = Process(of_checkout(tmp_path, program(code)), tmp_path).ended()
+    assert (status, errors) == (0, "")

@@ -19,7 +19,6 @@ from seg_anl.losses import declarations as source
 from seg_anl.losses.declarations import declarations
 from seg_anl.records.ranges import Count
 
-NAMES = list_losses()
 # The order of reports and the papers' names, as tables of recorded runs have them.
 IN_REPORTS = {
     **{"ce": "CE", "focal": "FL", "mae": "MAE", "gce": "GCE", "sce": "SCE", "phuber_ce": "PHCE", "taylor_ce": "TCE"},
@@ -46,24 +45,23 @@ def test_what_the_source_says_is_what_the_program_has() -> None:
         assert replace(found, docstring=read.docstring) == read
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_class_is_what_its_declaration_says(name: str, make_loss: Any) -> None:
-    known = declarations()[name]
-    made = getattr(seg_anl.losses, known.class_name)
-    module = make_loss(name)
-    assert type(module) is made is loss_class(name)
-    assert isinstance(module, (RobustLoss, torch.nn.modules.loss._Loss))
-    assert repr(module).startswith(f"{known.class_name}(")
-    own = [key for key in inspect.signature(made).parameters if key not in (*source.COMMON, "keywords")]
-    assert own == list(known.parameters)
+def test_a_class_is_what_its_declaration_says(make_loss: Any) -> None:
     logits, labels = torch.randn(20, 3, 2), torch.randint(3, (20, 2))
-    first, second = (torch.manual_seed(seed) and module(logits, labels) for seed in (1, 2))
-    assert (first != second) == known.draws == module.draws
-    assert bool(module.state_dict()) == known.has_state
-    for stated in (known.summary, known.formula, known.source, *known.parameters, "Shape:", "reduction"):
-        assert stated.split("\n")[0] in (made.__doc__ or ""), stated
-    assert known.formula
-    assert known.source or name == "ce"
+    for name, known in declarations().items():
+        made = getattr(seg_anl.losses, known.class_name)
+        module = make_loss(name)
+        assert type(module) is made is loss_class(name)
+        assert isinstance(module, (RobustLoss, torch.nn.modules.loss._Loss)), name
+        assert repr(module).startswith(f"{known.class_name}(")
+        own = [key for key in inspect.signature(made).parameters if key not in (*source.COMMON, "keywords")]
+        assert own == list(known.parameters), name
+        first, second = (torch.manual_seed(seed) and module(logits, labels) for seed in (1, 2))
+        assert (first != second) == known.draws == module.draws, name
+        assert bool(module.state_dict()) == known.has_state, name
+        for stated in (known.summary, known.formula, known.source, *known.parameters, "Shape:", "reduction"):
+            assert stated.split("\n")[0] in (made.__doc__ or ""), (name, stated)
+        assert known.formula, name
+        assert known.source or name == "ce"
 
 
 def test_signature_and_documentation_of_one() -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,29 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.processes import kill_in_the_midst
+from tests.processes import call, start
 
 SMALL = ["data.size=32", "batch_size=4", "model.base_filters=4", "progress=false", "run_root=runs"]
-ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
-
-
-def start(module: str, *arguments: str, cwd: Path) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", f"seg_anl.segmentation.{module}", *arguments]
-        if sys.version_info >= (3, 11)
-        else [sys.executable, "-m", f"seg_anl.segmentation.{module}", *arguments],
-        cwd=cwd,
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def run(module: str, *arguments: str, cwd: Path) -> tuple[int, str, str]:
-    process = start(module, *arguments, cwd=cwd)
-    out, err = process.communicate(timeout=300)
-    return process.returncode, out, err
 
 
 def test_train_predict_and_look(make_folder: Callable[..., Path], tmp_path: Path) -> None:
@@ -51,7 +29,7 @@ def test_train_predict_and_look(make_folder: Callable[..., Path], tmp_path: Path
         "data.tuning=0.2",
     ]
     settings += ["model.deep_supervision=true", "loss.dice_weight=0.5", "run_dir=run", "record=[masks]"]
-    code, out, err = run("train", *settings, cwd=tmp_path)
+    code, out, err = call("train", *settings, cwd=tmp_path)
     assert (code, err) == (0, "")
     assert "test/dice" in out
     summary = json.loads((tmp_path / "run/summary.json").read_text())
@@ -70,11 +48,11 @@ def test_train_predict_and_look(make_folder: Callable[..., Path], tmp_path: Path
         kinds = {row["item"]: row["kind"] for row in manifest}
         assert [kinds[item] for item in record["items"]] == list(record["kinds"])
 
-    code, out, _ = run("train", *settings, cwd=tmp_path)
+    code, out, _ = call("train", *settings, cwd=tmp_path)
     assert code == 0
     assert "finished already, left alone" in out
 
-    code, out, err = run(
+    code, out, err = call(
         "predict", "run", str(root / "images"), "out", "--overlay", "--checkpoint", "best", cwd=tmp_path
     )
     assert code == 0, err
@@ -83,23 +61,23 @@ def test_train_predict_and_look(make_folder: Callable[..., Path], tmp_path: Path
         assert mask.size == Image.open(image).size
         assert set(np.unique(np.asarray(mask))) <= {0, 255}
         assert Image.open(tmp_path / "out/overlay" / image.name).mode == "RGB"
-    code, _, err = run("predict", "run", str(root / "images"), "out", cwd=tmp_path)
+    code, _, err = call("predict", "run", str(root / "images"), "out", cwd=tmp_path)
     assert code == 2
     assert "exists already; give --overwrite" in err
 
 
 def test_killed_in_an_epoch_and_started_again_ends_as_if_undisturbed(tmp_path: Path) -> None:
     settings = ["data.limit=64", *SMALL, "noise.alpha=0.7", "loss=t_loss", "epochs=4"]
-    assert run("train", *settings, "run_dir=whole", cwd=tmp_path)[0] == 0
+    assert call("train", *settings, "run_dir=whole", cwd=tmp_path)[0] == 0
     process = start("train", *settings, "run_dir=cut", cwd=tmp_path)
-    kill_in_the_midst(process, tmp_path / "cut", 0.05)
-    code, out, err = run("train", *settings, "run_dir=cut", cwd=tmp_path)
+    process.kill_in_the_midst(tmp_path / "cut", 0.05)
+    code, out, err = call("train", *settings, "run_dir=cut", cwd=tmp_path)
     assert code == 0, err
     assert "cut resumes" in out
     assert (tmp_path / "cut/metrics.csv").read_bytes() == (tmp_path / "whole/metrics.csv").read_bytes()
     summaries = [json.loads((tmp_path / name / "summary.json").read_text()) for name in ("cut", "whole")]
     assert summaries[0] == summaries[1]
-    code, _, err = run("train", *settings, "epochs=5", "run_dir=cut", cwd=tmp_path)
+    code, _, err = call("train", *settings, "epochs=5", "run_dir=cut", cwd=tmp_path)
     assert code == 2
     assert "epochs=4 there, 5 now" in err
 
@@ -149,7 +127,7 @@ def test_bad_settings_are_one_line_and_leave_nothing(
 
 def test_a_sweep_goes_on_after_a_failure_and_says_so_at_the_end(tmp_path: Path) -> None:
     settings = ["-m", *SMALL, "data.limit=16", "epochs=1", "loss=gce", "loss.q=7,0.5", "noise.alpha=0.5"]
-    code, _, err = run("train", *settings, cwd=tmp_path)
+    code, _, err = call("train", *settings, cwd=tmp_path)
     assert code == 2
     assert "1 run(s) of the sweep failed" in err
     assert len(list((tmp_path / "runs").rglob("summary.json"))) == 1
@@ -161,15 +139,15 @@ def test_a_loss_file_of_ones_own(tmp_path: Path) -> None:
     (tmp_path / "mine/loss").mkdir(parents=True)
     (tmp_path / "mine/loss/sharp.yaml").write_text("name: gce\nq: 0.3\n")
     settings = ["--config-dir", "mine", *SMALL, "data.limit=16", "epochs=1", "run_dir=run", "loss=sharp"]
-    assert run("train", *settings, cwd=tmp_path)[0] == 0
+    assert call("train", *settings, cwd=tmp_path)[0] == 0
     assert json.loads((tmp_path / "run/summary.json").read_text())["loss"]["q"] == 0.3
-    code, _, err = run("train", *settings, "loss.q=7", cwd=tmp_path)
+    code, _, err = call("train", *settings, "loss.q=7", cwd=tmp_path)
     assert (code, err.count("\n")) == (2, 1)
     assert "q must be a number >= 1e-12 and <= 1, got 7" in err
 
 
 def test_help_has_an_example(tmp_path: Path) -> None:
     for module, example in (("train", "seg-anl-train loss=anl_ce"), ("predict", "seg-anl-predict runs/")):
-        code, out, _ = run(module, "--help", cwd=tmp_path)
+        code, out, _ = call(module, "--help", cwd=tmp_path)
         assert code == 0
         assert example in out

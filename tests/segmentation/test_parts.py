@@ -13,7 +13,7 @@ from PIL import Image
 
 from data_prep.pictures import read_mask
 from seg_anl.engine.command import compose
-from seg_anl.losses import build_loss
+from seg_anl.losses import build_loss, list_losses, loss_parameters
 from seg_anl.records import UserError, array_digest
 from seg_anl.segmentation.criterion import SegmentationCriterion, build_criterion
 from seg_anl.segmentation.datasets import ImageSet
@@ -84,23 +84,16 @@ def test_dice_is_added_with_its_weight() -> None:
     torch.testing.assert_close(criterion(logits, target), build_loss("mae")(logits, target) + 0.3 * dice)
 
 
-def test_every_loss_can_be_chosen_with_its_declared_defaults() -> None:
-    from seg_anl.losses import list_losses, loss_parameters
-
-    for name in list_losses():
-        settings = OmegaConf.to_container(compose("segmentation", [f"loss={name}", *TRANSITION.get(name, [])]).loss)
-        assert settings.pop("name") == name
-        assert settings.pop("dice_weight") == 0
-        assert {**settings, "transition": None} == {**loss_parameters(name), "transition": None}
-
-
-def test_all_losses_train_a_step() -> None:
-    from seg_anl.losses import list_losses
-
+def test_every_loss_can_be_chosen_with_its_declared_defaults_and_trains_a_step() -> None:
     torch.manual_seed(0)
     logits, target = torch.randn(2, 2, 8, 8), torch.randint(0, 2, (2, 8, 8))
     for name in list_losses():
-        criterion = build_criterion(compose("segmentation", [f"loss={name}", *TRANSITION.get(name, [])]).loss, 0)
+        config = compose("segmentation", [f"loss={name}", *TRANSITION.get(name, [])]).loss
+        settings = OmegaConf.to_container(config)
+        assert settings.pop("name") == name
+        assert settings.pop("dice_weight") == 0
+        assert {**settings, "transition": None} == {**loss_parameters(name), "transition": None}
+        criterion = build_criterion(config, 0)
         criterion.set_epoch(1)
         inputs = logits.clone().requires_grad_()
         criterion(inputs, target).backward()

@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import cv2
@@ -20,6 +15,7 @@ from seg_anl.engine.command import compose
 from seg_anl.records import UserError
 from seg_anl.segmentation.experiment import train
 from seg_anl.segmentation.mask_prediction import predict_masks
+from tests.processes import start
 
 from .volume_files import affine_of, balls, nnunet_dataset, save
 
@@ -47,14 +43,8 @@ def test_killed_resumed_mapped_and_with_more_workers_all_the_same(
         "data.tuning=0.2",
     ]
     killed = tmp_path / "killed"
-    command = [sys.executable, "-m", "seg_anl.segmentation.train", *QUICK, *settings, f"run_dir={killed}", "workers=1"]
-    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
-    until = time.monotonic() + 200
-    while not (killed / "checkpoints/last.pt").exists() and process.poll() is None and time.monotonic() < until:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (killed / "summary.json").exists()
+    process = start("train", *QUICK, *settings, f"run_dir={killed}", "workers=1", cwd=tmp_path)
+    process.kill_in_the_midst(killed, 0)
     trained(*settings, f"run_dir={killed}", "workers=1")
     whole = trained(
         *settings, f"run_dir={tmp_path / 'whole'}", "workers=4", "data.memory=0MB", f"data.cache={tmp_path / 'cache'}"
