@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import mask_study
 import matplotlib
@@ -40,14 +41,14 @@ TABLES = {
 NAMES = {"ce": "cross entropy", "gce": "GCE", "nce_rce": "NCE+RCE", "anl_ce": "ANL-CE", "ce_sr": "CE+SR"}
 MASKS = {"noisy": "as they were,\n120 of 400 wrong", "ignored": "audited, suspicious\npixels ignored", "clean": "clean"}
 LESIONS = {"erode": "eroded", "dilate": "dilated", "affine": "shifted and turned"}
-DOTS = {"fmt": "o", "capsize": 3, "markersize": 7}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("picture", type=Path)
     figure = plt.figure(figsize=(11, 5.6), layout="constrained")
-    above, below = figure.subfigures(2, height_ratios=(2.2, 3))
+    rows = figure.add_gridspec(2, 1, height_ratios=(2.2, 3))
+    above, below = figure.add_subfigure(rows[0]), figure.add_subfigure(rows[1])
     above.suptitle("Wrong masks in orange, what is right in blue", fontsize=11)
     draw_lesions(above.subplots(1, 6))
     labels, gains, mended = below.subplots(1, 3, width_ratios=(1, 1, 0.9))
@@ -57,7 +58,7 @@ def main() -> None:
     figure.savefig(parser.parse_args().picture, dpi=130, pil_kwargs={"quality": 88, "method": 6})
 
 
-def draw_lesions(panels: np.ndarray) -> None:
+def draw_lesions(panels: Any) -> None:
     """Two large lesions for each kind of noise, in orange the wrong mask, in blue the outline of the right one."""
     data = DataSettings(name="embedded", size=96)
     clean = load_images(find_pairs("embedded", 0, limit=60).train, data, workers=1, progress=False)
@@ -105,7 +106,7 @@ def draw_mended(axes: Axes) -> None:
     scores = mask_study.read_scores(RESULTS / "audit-loop.zip")
     for row, (masks, color) in enumerate(zip(MASKS, (NOISY_COLOR, CLEAN_COLOR, "#009E73"), strict=True)):
         dice = mask_study.by_seed(scores, f"{masks}-ce")
-        axes.errorbar(np.mean(dice), row, xerr=np.std(dice, ddof=1), color=color, **DOTS)
+        axes.errorbar(np.mean(dice), row, xerr=np.std(dice, ddof=1), fmt="o", capsize=3, markersize=7, color=color)
         axes.plot(dice, [row + 0.15] * len(dice), ".", color=color, alpha=0.6)
     axes.set_yticks(range(len(MASKS)), [*MASKS.values()])
     axes.set(title="wrong masks found and\nmended: as good as clean", xlabel="Dice of cross entropy, %")

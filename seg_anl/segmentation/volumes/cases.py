@@ -176,7 +176,8 @@ def _decathlon(root: Path, data: VolumeDataSettings) -> Found:
     train = _listed(entries, given.place, given.channels)
     tested = (given.splits.get(split, []) for split in ("test", "validation"))
     test = next((split for split in tested if split and all(entry.label for entry in split)), [])
-    return train, _listed(test, given.place, given.channels), labels, given.channels and len(given.channels)
+    count = len(given.channels) if given.channels else None
+    return train, _listed(test, given.place, given.channels), labels, count
 
 
 def _listed(entries: Sequence[Entry], place: Path, channels: Sequence[str] | None) -> list[Case]:
