@@ -60,6 +60,13 @@ class NNUNet:
         output, errors = process.communicate(timeout=300)
         return process.returncode, output, errors
 
+    def kill_in_second_epoch(self, code: str, *arguments: str, **variables: str) -> None:
+        process = self.start(code, *arguments, **variables)
+        assert process.stdout is not None
+        assert any("Epoch 1" in line for line in process.stdout)
+        process.kill()
+        process.communicate(timeout=60)
+
     def succeed(self, code: str, *arguments: str, **variables: str) -> str:
         status, output, errors = self.run(code, *arguments, **variables)
         assert status == 0, output[-3000:] + errors[-3000:]

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import signal
 from pathlib import Path
 
 import nibabel
@@ -122,13 +121,7 @@ def test_killed_and_continued_t_loss_keeps_its_nu(isic: NNUNet, isic_folder: Pat
     train = ("train", "501", "2d", "0", "-tr", "nnUNetTrainerTLoss", "-device", "cpu")
     settings = {"SEG_ANL_TRAIN": SHORT, "SEG_ANL_TEST": str(isic_folder)}
     folder = fold(isic, "Dataset501_ISIC", f"nnUNetTrainerTLoss{SHORT_NAME}")
-    process = isic.start(OURS, *train, **settings)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if "Epoch 1" in line:
-            process.send_signal(signal.SIGKILL)
-            break
-    process.communicate(timeout=60)
+    isic.kill_in_second_epoch(OURS, *train, **settings)
     before = checkpoint(folder, "best")["seg_anl"]
     nu = before["loss_state"]["log_nu"].item()
     assert nu != 1.0
