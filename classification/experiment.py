@@ -104,27 +104,8 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
 
     def prepare(self, data: Dataset, noisy: Labels, process: Process) -> tuple[ScheduledLoss, Task, str]:
         """Batches of the training set under its noisy labels, and evaluation on all splits."""
-        self.headline = f"{'test' if 'test' in data.tests else next(iter(data.tests))}/accuracy"
-        division = self._division(data, process)
-        kept, self.whole = division.trained, replace(data.train, labels=noisy)
-        self.predicted = kept if self.settings.fold is None else division.unseen
-        train = self.whole if len(kept) == len(noisy) else self.whole.part(kept)  # images in memory are not copied
-        self.train = replace(train, weights=division.weights)
-        self.clean = data.train.labels[kept] if data.labels_are_clean else None
-        self.evaluated = dict(data.tests)
-        if len(division.tuning):
-            self.evaluated["tuning"] = self.whole.part(division.tuning)
-            process.share(len(division.tuning))
-        self.data = replace(data, train=self.train)
+        self._divide(data, noisy, process)
         self.samples = evaluation_samples(self.data, self.given, process.device)
-        self.recorder = Recorder(
-            self.run.path / "records",
-            self.given.records,
-            self.settings,
-            self.train.labels,
-            self.clean,
-            data.kept[kept],
-        )
         if self.first_run is not None:
             self.method.learn(self._first_probabilities(self.first_run, process))
         sizes = {"samples": len(self.train), "classes": data.num_classes}
@@ -143,6 +124,23 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
             state=self.method.state,
         )
         return criterion, task, self._noise_remark()
+
+    def _divide(self, data: Dataset, noisy: Labels, process: Process) -> None:
+        """Set apart what is trained on, evaluated on and, in the end, predicted."""
+        self.headline = f"{'test' if 'test' in data.tests else next(iter(data.tests))}/accuracy"
+        division = self._division(data, process)
+        kept, self.whole = division.trained, replace(data.train, labels=noisy)
+        self.predicted = kept if self.settings.fold is None else division.unseen
+        train = self.whole if len(kept) == len(noisy) else self.whole.part(kept)  # images in memory are not copied
+        self.train = replace(train, weights=division.weights)
+        self.clean = data.train.labels[kept] if data.labels_are_clean else None
+        self.evaluated = dict(data.tests)
+        if len(division.tuning):
+            self.evaluated["tuning"] = self.whole.part(division.tuning)
+            process.share(len(division.tuning))
+        self.data = replace(data, train=self.train)
+        records, index = self.run.path / "records", data.kept[kept]
+        self.recorder = Recorder(records, self.given.records, self.settings, self.train.labels, self.clean, index)
 
     def evaluate(
         self, model: nn.Module, epoch: int, process: Process, tests: Mapping[str, Split], train: Split
@@ -163,12 +161,15 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
             if predictions.log_probs is not None and process.is_main:
                 self.recorder.training(epoch, predictions.log_probs)
         if self.recorder.due(epoch, "features"):
-            test = next(iter(self.data.tests.values()))
-            part = self.samples(test.part(process.share(len(test))))
-            found = process.gathered(torch.cat([penultimate_features(model, images) for images in part]), len(test))
-            if process.is_main:
-                self.recorder.features(epoch, found, test.labels)
+            self._record_features(model, epoch, process)
         return metrics
+
+    def _record_features(self, model: nn.Module, epoch: int, process: Process) -> None:
+        test = next(iter(self.data.tests.values()))
+        part = self.samples(test.part(process.share(len(test))))
+        found = process.gathered(torch.cat([penultimate_features(model, images) for images in part]), len(test))
+        if process.is_main:
+            self.recorder.features(epoch, found, test.labels)
 
     def finish(self, model: nn.Module, rows: list[MetricRow], process: Process) -> Mapping[str, int | None]:
         """Finish the records, and predict what the fold has held out."""

@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from seg_anl.records import UserError
+from seg_anl.records.foreign_files import check_regular
 
 from . import CHECKPOINT_NAMES, TRAIN_VARIABLE
 from .environment_settings import LOSS_VARIABLE, SOFT_VARIABLE, WEIGHTS_VARIABLE
@@ -61,3 +65,21 @@ def refuse_other_variant(results: Path, trainer: str, variant: str, place: str, 
             f"{', '.join(path.name.removesuffix(place) for path in others)}: {AS_THEY_WERE} it has them, "
             "or leave out --c to begin a new one"
         )
+
+
+def read_nnunet_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
+    """nnU-Net's checkpoint, of tensors, NumPy's numbers and plain values alone: nnU-Net itself would execute it.
+
+    Raises:
+        UserError: for a file that is damaged or holds more.
+    """
+    check_regular(path)
+    number = np.float64(0).__reduce__()[0]
+    try:
+        with torch.serialization.safe_globals([number, np.dtype, type(np.dtype("f4")), type(np.dtype("f8"))]):
+            content = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # damaged files fail in any way
+        raise UserError(f"{path}: damaged, or more than a checkpoint of nnU-Net") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: not a checkpoint of nnU-Net")
+    return content

@@ -106,21 +106,22 @@ class SoftLabels:
         else:
             array = self._read_image(path)
             array = array / 255 if self._reader is NaturalImage2DIO else array
-        labels, heads = self._read_image(annotation)[0], int(self.label_manager.num_segmentation_heads)
-        reversed_axes = array.transpose(0, *range(array.ndim - 1, 0, -1))
-        arranged = [order for order in (array, reversed_axes) if order.shape[1:] == labels.shape]
+        ignored, heads = self.label_manager.ignore_label, int(self.label_manager.num_segmentation_heads)
+        labels = self._read_image(annotation)[0]
+        orders = (array, array.transpose(0, 3, 2, 1)) if array.ndim == 4 else ()
+        arranged = [order for order in orders if order.shape[1:] == labels.shape]
         if not arranged or len(array) not in {heads, self.channels}:
             parts = "regions" if self.label_manager.has_regions else "classes"
             raise UserError(f"{path}: shape {array.shape}; expected {heads} {parts} of {labels.shape}")
         best = max(arranged, key=lambda order: np.mean((order[-self.channels :].sum(axis=0) > 0.5) == (labels > 0)))
         array = np.array(best, dtype=np.float32)  # a copy
         unlabeled = np.zeros(labels.shape, bool)
-        if self.label_manager.ignore_label is not None:
-            unlabeled = (array == self.label_manager.ignore_label).all(axis=0)
+        if ignored is not None:
+            unlabeled = (array == ignored).all(axis=0)
             array[:, unlabeled] = 0
         self._check(path, array[:, ~unlabeled])
         array = array[-self.channels :]
-        return array if self.label_manager.ignore_label is None else np.concatenate((unlabeled[None], array))
+        return array if ignored is None else np.concatenate((unlabeled[None], array))
 
     def _check(self, path: Path, values: NDArray[np.float32]) -> None:
         """Refuse what is no probability, or no distribution over the classes, ``(C, elements)``."""

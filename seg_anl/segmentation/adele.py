@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -124,22 +124,31 @@ class AdaptiveCorrection(Method):
     def after_epoch(self, model: nn.Module, epoch: int, samples: Samples) -> dict[str, float]:
         """Measure the classes' IoU and correct those whose time has come."""
         assert isinstance(model, MultiScale)
-        found = [model.at_all_scales(images).float().softmax(dim=2).mean(dim=1).max(dim=1) for images in samples()]
-        predicted = torch.cat([each.indices for each in found]).to(self.given.device, torch.uint8)
-        sure = torch.cat([each.values > self.its.confidence for each in found]).to(self.given.device)
-        due = []
+        predicted, sure = self._predicted(model, samples())
         for label in range(1, len(self.ious)):
             p, t = predicted == label, self.given == label
             self.ious[label].append(((p & t).sum() / (p | t).sum().clamp(min=1)).item())
-            since = epoch - self.corrected[label]
-            again = self.corrected[label] < 0 or (self.its.every is not None and since >= self.its.every)
-            if again and slows(self.ious[label], self.its.slowdown):
-                due.append(label)
-                self.corrected[label] = epoch
+        due = [label for label in range(1, len(self.ious)) if self._is_due(label, epoch)]
         if due:
             correct(self.batches.targets, predicted, sure, due, len(self.ious))
+        for label in due:
+            self.corrected[label] = epoch
         changed = (self.batches.targets != self.given).float().mean().item()
         return {"corrected": changed, **{f"iou_{k}": self.ious[k][-1] for k in range(1, len(self.ious))}}
+
+    def _predicted(self, model: MultiScale, samples: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+        """The most probable class ``(N, H, W)``, of the mean over the scales, and whether that is confident."""
+        classes, confident = [], []
+        for images in samples:  # kept as bytes: of a whole data set
+            probability, label = model.at_all_scales(images).float().softmax(dim=2).mean(dim=1).max(dim=1)
+            classes.append(label.to(self.given.device, torch.uint8))
+            confident.append((probability > self.its.confidence).to(self.given.device))
+        return torch.cat(classes), torch.cat(confident)
+
+    def _is_due(self, label: int, epoch: int) -> bool:
+        last, every = self.corrected[label], self.its.every
+        waits = last >= 0 and (every is None or epoch - last < every)
+        return not waits and slows(self.ious[label], self.its.slowdown)
 
     @property
     def state(self) -> dict[str, Any]:

@@ -25,7 +25,6 @@ from seg_anl.engine.experiment import (
 )
 from seg_anl.engine.ledger import Metrics
 from seg_anl.engine.loop import Task
-from seg_anl.engine.method_settings import Plain
 from seg_anl.engine.optimization import check_loss
 from seg_anl.engine.run_directory import RunDirectory, run_path
 from seg_anl.engine.settings import of_each_run, plain
@@ -91,7 +90,7 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
         self.augmentation = Augmentation(given.augmentation)
         unlabeled = self.data.ignore is not None
         self.criterion = build_criterion(config.loss, given.criterion.dice_weight, unlabeled=unlabeled)
-        self.method, self.is_plain = build_method(given.method), isinstance(given.method, Plain)
+        self.method = build_method(given.method)
         check_loss(self.criterion.loss, self.data.classes)
         self.run = RunDirectory(run_path(config, noise_name(config)))
 
@@ -162,15 +161,9 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
             self.method.learn(self._first_probabilities(self.first_run, process))
         batches = self._batches(division, process)
 
-        def evaluate(model: nn.Module, epoch: int) -> Metrics:
-            return self.evaluate(model, epoch, process)
-
         def samples() -> Iterator[Tensor]:
             images = self.given.images[process.share(len(self.given))]
             return (normalized(batch.to(process.device)) for batch in images.split(PREDICTION_BATCH))
-
-        def after_epoch(model: nn.Module, epoch: int) -> dict[str, float]:
-            return self.method.after_epoch(model, epoch, samples)
 
         def of_epoch(epoch: int) -> Iterator[Batch]:
             if self.given.raters is not None:
@@ -178,7 +171,12 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
             return batches.epoch(epoch)
 
         task = Task(
-            of_epoch, len(batches), evaluate, ("test", "dice"), after_epoch=after_epoch, state=self.method.state
+            of_epoch,
+            len(batches),
+            lambda model, epoch: self.evaluate(model, epoch, process),
+            headline=("test", "dice"),
+            after_epoch=lambda model, epoch: self.method.after_epoch(model, epoch, samples),
+            state=self.method.state,
         )
         return self._criterion(process), task, ""
 
@@ -258,10 +256,9 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
         return torch.stack([one.cpu() for one in predict_probabilities(model, self.given.images, process.device)])
 
     def _criterion(self, process: Process) -> ScheduledLoss:
-        if self.is_plain:
-            return self.criterion  # with its Dice term and heads
-        sizes = {"samples": len(self.given), "classes": self.data.classes}
-        return self.method.criterion(self.criterion.loss, epochs=self.settings.epochs, process=process, **sizes)
+        loss, sizes = self.criterion.loss, {"samples": len(self.given), "classes": self.data.classes}
+        wanted = self.method.criterion(loss, epochs=self.settings.epochs, process=process, **sizes)
+        return self.criterion if wanted is loss else wanted  # the loss with its Dice term and heads
 
     def _division(self, clean: ImageSet, process: Process) -> Division:
         return divided(clean.items, self.settings, self.data, self.noise.seed, process)

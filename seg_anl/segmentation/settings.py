@@ -81,7 +81,7 @@ class DataSettings(ItemSettings):
 
     def __post_init__(self) -> None:
         if self.raters is not None and len(listed(self.raters)) < 2:
-            raise UserError(f"data.raters must be a list of two or more folders, or null; got {self.raters!r}")
+            raise UserError(f"data.raters must be a list of 2 or more folders or null, got {self.raters!r}")
         if self.raters is not None and self.soft is not None:
             raise UserError("data.soft and data.raters do not go together: one of them is learned from")
         if self.ignore is not None and (self.raters is not None or self.soft is not None):

@@ -61,6 +61,11 @@ class NNUNet:
     def run(self, code: str, *arguments: str, fresh: bool = False, **variables: str) -> tuple[int, str, str]:
         return self.start(code, *arguments, fresh=fresh, **variables).ended(300)
 
+    def kill_in_second_epoch(self, code: str, *arguments: str, **variables: str) -> None:
+        process = self.start(code, *arguments, **variables)
+        process.until(lambda: "Epoch 1" in process.out)
+        process.kill()
+
     def succeed(self, code: str, *arguments: str, fresh: bool = False, **variables: str) -> str:
         status, output, errors = self.run(code, *arguments, fresh=fresh, **variables)
         assert status == 0, output[-3000:] + errors[-3000:]

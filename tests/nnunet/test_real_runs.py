@@ -126,9 +126,7 @@ def test_killed_and_continued_t_loss_keeps_its_nu(isic: NNUNet, isic_folder: Pat
     train = ("train", "501", "2d", "0", "-tr", "nnUNetTrainerTLoss", "-device", "cpu")
     settings = {"SEG_ANL_TRAIN": SHORT, "SEG_ANL_TEST": str(isic_folder)}
     folder = fold(isic, "Dataset501_ISIC", f"nnUNetTrainerTLoss{SHORT_NAME}")
-    process = isic.start(OURS, *train, **settings)
-    process.until(lambda: "Epoch 1" in process.out)
-    process.kill()
+    isic.kill_in_second_epoch(OURS, *train, **settings)
     before = checkpoint(folder, "best")["seg_anl"]
     nu = before["loss_state"]["log_nu"].item()
     assert nu != 1.0

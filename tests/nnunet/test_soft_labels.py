@@ -246,9 +246,7 @@ def test_nnunets_own_command_with_soft_labels_weights_and_class_weights(
         "SEG_ANL_SOFT": written(tmp_path / "mean3", {case: 0.1 + 0.8 * mask for case, mask in masks.items()}),
         "SEG_ANL_WEIGHTS": str(table),
     }
-    process = isic.start(NNUNET_TRAIN, *train, **settings, **of_labels)
-    process.until(lambda: "Epoch 1" in process.out)
-    process.kill()
+    isic.kill_in_second_epoch(NNUNET_TRAIN, *train, **settings, **of_labels)
     status, _, errors = isic.run(NNUNET_TRAIN, *train, "--c", **settings)
     assert status == 2
     assert "SEG_ANL_SOFT and SEG_ANL_WEIGHTS as it has them" in errors

@@ -45,13 +45,13 @@ SPARSE_RATES = Curves(
 )
 
 
-def _curves(meaning: str, needs: str, placing: Placing, *, beside: bool = False, **looks: Any) -> Figure:
+def _curves(meaning: str, needs: str, placing: Placing, **looks: Any) -> Figure:
     curves = Curves(**looks)
-    return Figure(meaning, f"metrics.csv of runs with {needs}", curves.draw, placing, curves.lacking, beside)
+    return Figure(meaning, f"metrics.csv of runs with {needs}", curves.draw, placing, curves.lacking)
 
 
-def _recorded(meaning: str, kind: str, drawn: Any, placing: Placing = by_condition, *, beside: bool = True) -> Figure:
-    return Figure(meaning, f"records/{kind}, kept with record=[{kind}]", drawn, placing, lacks_record(kind), beside)
+def _recorded(meaning: str, kind: str, drawn: Any, placing: Placing = by_condition) -> Figure:
+    return Figure(meaning, f"records/{kind}, kept with record=[{kind}]", drawn, placing, lacks_record(kind))
 
 
 FIGURES: dict[str, Figure] = {
@@ -99,7 +99,6 @@ FIGURES: dict[str, Figure] = {
         "Test accuracy of active + passive losses, beside pairs of two alike (Ma et al. 2020, Fig. 4)",
         "loss=nce_mae, nce_rce, nfl_mae, nfl_rce, and loss=active_passive of two alike (nfl and nce, mae and rce)",
         combination,
-        beside=True,
         colors="methods",
     ),
     "apl-grid": _curves(
@@ -120,14 +119,12 @@ FIGURES: dict[str, Figure] = {
         "Test accuracy by the power p of sparse regularization's norm (Zhou et al. 2021, Fig. 4a)",
         "loss=ce_sr, loss.lam above 0, and several loss.p",
         sharpened("loss.p", norm=True),
-        beside=True,
         colors="ordered",
     ),
     "sr-temperature": _curves(
         "Test accuracy by the temperature tau of output sharpening (Zhou et al. 2021, Fig. 4b)",
         "loss=ce_sr, loss.lam=0, and several loss.tau",
         sharpened("loss.tau", norm=False),
-        beside=True,
         colors="ordered",
     ),
     "sparse-rate": Figure(
@@ -165,7 +162,6 @@ FIGURES: dict[str, Figure] = {
         "probabilities",
         recorded.target_probabilities,
         by_method,
-        beside=False,
     ),
     "loss-curves": Figure(
         "CE, EL, GCE and MAE against the probability of the label (Cui et al. 2022, Fig. 2)",

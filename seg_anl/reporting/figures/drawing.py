@@ -60,7 +60,7 @@ class Figure(NamedTuple):
     """A figure of the papers: which one, which files of which runs it needs, and how it is drawn.
 
     ``drawn`` draws runs where :func:`place_runs` has put them, and adds to the notes; ``lacking`` says why a run cannot
-    be drawn, ``placing`` where it stands, ``beside`` that data sets and noises stand beside each other, not below.
+    be drawn, ``placing`` where it stands.
     """
 
     meaning: str
@@ -68,7 +68,6 @@ class Figure(NamedTuple):
     drawn: Callable[[pd.DataFrame, list[str]], Drawing]
     placing: Placing | None = None
     lacking: Callable[[Run], str | None] = lambda _: None
-    beside: bool = False
 
     def compose(self, runs: Sequence[Run]) -> Composed:
         """Draw the figure; what cannot be drawn is a UserError that names a run and what it lacks."""
@@ -76,9 +75,12 @@ class Figure(NamedTuple):
         if placing := self.placing:
             reason = "has no place in this figure"
             kept, notes = select(runs, lambda run: self.lacking(run) or (None if placing(run) else reason), self.needs)
-            placed = place_runs(kept, placing, beside=self.beside)
+            placed = place_runs(kept, placing)
+            alone = [run.path for run in kept if run.path not in {*placed["path"]}]
             if placed.empty:
-                raise UserError(f"{kept[0].path} and all other runs are for comparison only; needed: {self.needs}")
+                raise UserError(f"{alone[0]} and all other runs are for comparison only; needed: {self.needs}")
+            why = "for comparison, and nothing of its data set and noise is there"
+            notes += [f"left out: {path}: {why}" for path in alone]
         with styled():
             return Composed(self.drawn(placed, notes), notes)
 

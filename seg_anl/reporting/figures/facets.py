@@ -36,9 +36,9 @@ EVERY = Place(-1, "every column")
 
 
 class Spot(NamedTuple):
-    """Where a run is drawn: column and row of its panel, and its line there."""
+    """Where a run is drawn: column and row of its panel, and its line there. Column None: by data set and noise."""
 
-    column: Place
+    column: Place | None
     line: Place = ONE
     row: Place = ONE
 
@@ -47,36 +47,40 @@ Placing = Callable[[Run], Spot | None]
 """The spot of a run in a figure; None for a run that has none."""
 
 
-def place_runs(runs: Sequence[Run], placing: Placing, *, beside: bool) -> pd.DataFrame:
+def place_runs(runs: Sequence[Run], placing: Placing) -> pd.DataFrame:
     """Where runs are drawn: a row for each run and panel, with the run, its path, and column, row and line in words.
 
-    Each data set and noise has rows of its own, or columns if they stand ``beside`` each other. A run of every column
-    has a row for each column of its row. The words are categories, in the order of the places.
+    Several data sets and noises are columns or, where columns stand for something else, have rows of their own. A run
+    of every column has a row for each column of its row. The words are categories, in the order of the places.
 
     Raises:
         UserError: where two runs of one line differ in more than the seed, or are the same run twice.
     """
-    spots = [(run, run.path, condition(run), *spot) for run in runs if (spot := placing(run))]
-    frame = pd.DataFrame(spots, columns=["run", "path", "condition", "column", "line", "row"])
-    conditions = frame.pop("condition")
-    if beside:
-        frame["column"] = conditions
-    elif conditions.nunique() > 1:
-        frame["row"] = [
-            Place((outer.order, inner.order), "\n".join(filter(None, (outer.text, inner.text))))
-            for outer, inner in zip(conditions, frame["row"], strict=True)
-        ]
-    order = {name: [place.text for place in sorted({*frame[name]})] for name in CELL}
-    frame[[*order]] = frame[[*order]].map(lambda place: place.text)
+    spots = [(run, spot) for run in runs if (spot := placing(run))]
+    several = len({condition(run) for run, _ in spots}) > 1
+    rows = [(run, run.path, *_with_condition(spot, condition(run), several)) for run, spot in spots]
+    frame = pd.DataFrame(rows, columns=["run", "path", "column", "line", "row"])
+    order = {name: dict.fromkeys(place.text for place in sorted({*frame[name]})) for name in CELL}
+    frame[CELL] = frame[CELL].map(lambda place: place.text)
     shared = frame["column"] == EVERY.text
     if shared.any():
-        columns = frame.loc[~shared, ["row", "column"]].drop_duplicates()
+        columns = frame.loc[~shared, PANEL].drop_duplicates()
         frame = pd.concat([frame[shared].drop(columns="column").merge(columns, on="row"), frame[~shared]])
-    for (_, column, line), some in frame.groupby(["row", "column", "line"]):
+    for (_, column, line), some in frame.groupby(CELL):
         check_seeds([*some["run"]], f"the line {line!r}" if line else f"the panel {column!r}")
     for name, words in order.items():
-        frame[name] = pd.Categorical(frame[name], [*dict.fromkeys(word for word in words if word != EVERY.text)])
+        frame[name] = pd.Categorical(frame[name], [*words]).remove_unused_categories()
     return frame.reset_index(drop=True)
+
+
+def _with_condition(spot: Spot, of_run: Place, several: bool) -> Spot:
+    """The spot with data set and noise of its run for a column or, of several, in its row."""
+    if spot.column is None:
+        return spot._replace(column=of_run)
+    if not several:
+        return spot
+    text = "\n".join(filter(None, (of_run.text, spot.row.text)))
+    return spot._replace(row=Place((of_run.order, spot.row.order), text))
 
 
 def check_seeds(runs: Sequence[Run], what: str) -> None:
@@ -148,8 +152,10 @@ def _parts(run: Run) -> dict[str, float]:
     """The losses that ``active_passive`` adds up, with their weights, those of weight 0 left out; else the loss."""
     if loss_of(run) != "active_passive":
         return {loss_of(run): 1.0}
-    weights = {"active": "loss.alpha", "passive": "loss.beta"}
-    parts = {str(run.config["loss"].get(role)): setting(run, weight) for role, weight in weights.items()}
+    parts: dict[str, float] = {}
+    for role, weight in (("active", "loss.alpha"), ("passive", "loss.beta")):
+        part = str(run.config["loss"].get(role))
+        parts[part] = parts.get(part, 0.0) + setting(run, weight)
     return {part: weight for part, weight in parts.items() if weight > 0}
 
 
@@ -169,8 +175,8 @@ def by_method(run: Run) -> Spot:
 
 
 def by_condition(run: Run) -> Spot:
-    """A row for each method; data sets and noises stand beside each other."""
-    return Spot(condition(run), row=method(run))
+    """A row for each method."""
+    return Spot(None, row=method(run))
 
 
 def normalized(run: Run) -> Spot | None:
@@ -194,7 +200,7 @@ def combination(run: Run) -> Spot | None:
     """A line for each pair of an active and a passive loss (Ma et al.), and of two active or two passive ones."""
     kind = "APL" if loss_of(run) in ACTIVE_PASSIVE else ALIKE.get(frozenset(_parts(run)))
     order = (kind != "APL", kind, loss(run).order)
-    return Spot(ONE, Place(order, f"{loss(run).text} ({kind})")) if kind else None
+    return Spot(None, Place(order, f"{loss(run).text} ({kind})")) if kind else None
 
 
 def regularizers(name: str) -> Placing:
@@ -205,7 +211,7 @@ def regularizers(name: str) -> Placing:
 
     def spot(run: Run) -> Spot | None:
         (penalty, strength), *more = [*penalties(run).items()] or [("", 0.0)]
-        if name != "anl_ce" == loss_of(run):
+        if name != "anl_ce" and loss_of(run) == "anl_ce":
             return Spot(EVERY, Place(-2, method(run).text))
         if more or loss_of(run) != name:
             return None
@@ -221,6 +227,6 @@ def sharpened(name: str, *, norm: bool) -> Placing:
     """A line for each value of a setting of CE+SR with the norm, or without it (lambda 0)."""
 
     def spot(run: Run) -> Spot | None:
-        return Spot(ONE, amount(run, name)) if (setting(run, "loss.lam") != 0) == norm else None
+        return Spot(None, amount(run, name)) if (setting(run, "loss.lam") != 0) == norm else None
 
     return of_losses("ce_sr", spot, needs=name)

@@ -24,7 +24,7 @@ from seg_anl.reporting.run_directories import Run
 from . import drawing
 from .drawing import BLACK, BLUE, VERMILLION, annotate, color_of, finished, layout, seeds_text
 from .facets import PANEL, condition, conditions_text, loss_of, method
-from .records import MASKS_FILE, pooled, read_arrays, read_epoch, recorded_epochs
+from .records import MASKS_FILE, pooled, read_arrays, read_epoch, recorded_epochs, shared_epochs
 
 RIGHT_AND_WRONG = ("right labels", "wrong labels")
 
@@ -111,10 +111,8 @@ def nnce_gradients(placed: pd.DataFrame, notes: list[str]) -> Drawing:
     if high > 20 * boxes["50%"].min():  # a linear scale would flatten all boxes
         grid.set(yscale=SymmetricalLogScale(None, linthresh=10.0 ** np.floor(np.log10(low)) if low > 0 else 1.0))
         grid.set(ylim=(0, 4 * high))
-    caption = (
-        f"{conditions_text(placed)}. Training samples, not augmented; seeds are pooled. Boxes: quartiles; whiskers: "
-    )
-    caption += "within 1.5 times the box; triangles: means; outliers not drawn."
+    caption = f"{conditions_text(placed)}. Training samples, not augmented; seeds are pooled. Boxes: quartiles; "
+    caption += "whiskers: within 1.5 times the box; triangles: means; outliers not drawn."
     return finished(grid, caption, "epoch", r"$\max_{j \neq y}\ \partial\,\mathrm{NNCE}\,/\,\partial\,p_j$")
 
 
@@ -127,7 +125,7 @@ def _in_panels(placed: pd.DataFrame, values: Callable[[list[Run]], pd.DataFrame]
 
 def _gradients(runs: list[Run]) -> pd.DataFrame:
     """Gradients of all samples in some of the recorded epochs: epoch (counted from 1), nnce and labels."""
-    shared = np.array(recorded_epochs(runs, "gradients"))
+    shared = np.array(shared_epochs(runs, "gradients"))
     places = np.linspace(0, len(shared) - 1, min(MOST_EPOCHS, len(shared))).round().astype(int)
     frames = []
     for epoch in shared[places]:
@@ -169,7 +167,7 @@ def target_probabilities(placed: pd.DataFrame, notes: list[str], *, epoch: int |
 
 def _densities(runs: list[Run], asked: int | None) -> pd.DataFrame:
     """Densities of p_y of right and of wrong labels, and (no name) of the gradient: line, x, y and the epoch."""
-    recorded = recorded_epochs(runs, "probabilities")
+    recorded = shared_epochs(runs, "probabilities")
     if asked is not None and asked - 1 not in recorded:
         known = ", ".join(str(epoch + 1) for epoch in recorded)
         raise UserError(f"--epoch {asked}: {runs[0].path} has records of the epochs {known}; see record_every")
@@ -226,10 +224,8 @@ def feature_maps(placed: pd.DataFrame, notes: list[str], *, samples: int | None 
         facet_kws={"sharex": False, "sharey": False},
         **layout(frame, height=2.1),
     ).set(xticks=[], yticks=[])
-    caption = (
-        f"{conditions_text(placed)}. t-SNE (perplexity {PERPLEXITY:g}) of the last layer's inputs on the test set at "
-    )
-    return finished(grid, f"{caption}the end; numerals are the true classes.", "", "")
+    caption = f"{conditions_text(placed)}. t-SNE (perplexity {PERPLEXITY:g}) of the last layer's inputs on the test "
+    return finished(grid, f"{caption}set at the end; numerals are the true classes.", "", "")
 
 
 def _feature_map(runs: list[Run], samples: int | None) -> pd.DataFrame:
@@ -238,9 +234,9 @@ def _feature_map(runs: list[Run], samples: int | None) -> pd.DataFrame:
 
     record = read_epoch(runs[0], "features", recorded_epochs(runs[:1], "features")[-1])
     kept = np.flatnonzero(record["labels"] < MOST_CLASSES)
-    if len(kept) < 4:
-        raise UserError(f"{runs[0].path}: records/features has {len(kept)} samples to map; t-SNE needs at least 4")
     kept = kept[np.linspace(0, len(kept) - 1, min(len(kept), samples or len(kept))).round().astype(int)]
+    if len(kept) < 4:
+        raise UserError(f"{runs[0].path}: {len(kept)} samples of records/features to map; t-SNE needs at least 4")
     perplexity = min(PERPLEXITY, (len(kept) - 1) / 3)
     plan = TSNE(perplexity=perplexity, init="pca", learning_rate="auto", random_state=0)
     x, y = plan.fit_transform(record["features"][kept].astype(np.float64)).T
@@ -280,9 +276,10 @@ def predicted_masks(placed: pd.DataFrame, notes: list[str]) -> Drawing:
         for axes, name in zip(column[1:], MASKS, strict=True):
             mask = record[name][i] > 0
             axes.imshow(mask, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-            if name != "truth":
-                axes.set_xlabel(f"Dice {dice(mask, truth):.2f}")
-            if name != "truth" and truth.any():  # padded, so that a mask that touches the edge has an outline there
+            if name == "truth":
+                continue
+            axes.set_xlabel(f"Dice {dice(mask, truth):.2f}")
+            if truth.any():  # padded, so that a mask that touches the edge has an outline there
                 rows, columns = (np.arange(-1, length + 1) for length in truth.shape)
                 axes.contour(columns, rows, np.pad(truth, 1), levels=[0.5], colors=[BLUE], linewidths=1.2)
     for axes, name in zip(grid[:, 0], ("image", *MASKS.values()), strict=True):
@@ -316,9 +313,9 @@ LOSS, RELATIVE = "loss", f"{NORM}, relative to CE"
 
 def is_pointwise(name: str) -> bool:
     """Whether a loss is a function of each sample's softmax alone."""
-    from seg_anl.losses import PointwiseLoss, build_loss  # torch, which no other figure needs
+    from seg_anl.losses import PointwiseLoss, list_losses, loss_class  # torch, which no other figure needs
 
-    return isinstance(build_loss(name), PointwiseLoss)
+    return name in list_losses() and issubclass(loss_class(name), PointwiseLoss)
 
 
 def values_and_gradients(

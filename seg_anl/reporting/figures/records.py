@@ -60,6 +60,16 @@ def recorded_epochs(runs: Sequence[Run], kind: str) -> list[int]:
     return sorted(int(file[1]) for file in files if file)
 
 
+def shared_epochs(runs: Sequence[Run], kind: str) -> list[int]:
+    """As :func:`recorded_epochs`; a UserError where there is none, for runs that each have some."""
+    epochs = recorded_epochs(runs, kind)
+    if not epochs:
+        raise UserError(
+            f"{runs[0].path} and {runs[-1].path} have no epoch of records/{kind} in common: give one of them"
+        )
+    return epochs
+
+
 def lacks_record(kind: str) -> Callable[[Run], str | None]:
     """Why a run without this record cannot be drawn, and how to get it; None for a run that has one."""
 

@@ -106,11 +106,17 @@ CASES: list[tuple[str, list[dict[str, Any]], dict[str, list[int]], list[str]]] =
         {"CE / NCE": [30], "FL / NFL": [20, 0], "MAE / NMAE": [10]},
         ["not normalized", "normalized"],
     ),
-    (  # a pair with one weight 0 is a scaled loss
+    (  # a pair with one weight 0 is a scaled loss, and so is one of a loss with itself
         "scaled",
-        [{"loss__name": "nce"}, _pair("nce", "mae", 10.0, 0.0), _pair("nce", "mae", 0.0, 2.0), _pair("nce", "mae")],
-        {"NCE": [0, 10], "MAE": [20]},
-        ["× 1", "× 2", "× 10"],
+        [
+            {"loss__name": "nce"},
+            _pair("nce", "mae", 10.0, 0.0),
+            _pair("nce", "mae", 0.0, 2.0),
+            _pair("nce", "mae"),
+            _pair("nce", "nce", 3.0, 4.0),
+        ],
+        {"NCE": [0, 40, 10], "MAE": [20]},
+        ["× 1", "× 2", "× 7", "× 10"],
     ),
     (
         "combinations",
@@ -142,6 +148,13 @@ def test_runs_stand_where_the_paper_has_them(
     drawn = {start // 10 for some in starts.values() for start in some}
     for i in {*range(len(runs))} - drawn:  # whatever is not drawn is named
         assert any(f"run{i}: has no place in this figure" in note for note in notes)
+
+
+def test_what_is_for_comparison_needs_something_to_compare_with(make_run: MakeRun) -> None:
+    runs = [make_run(f"anl{rate}", loss__name="anl_ce", noise__rate=rate) for rate in (0.2, 0.6)]
+    composed = FIGURES["regularizers-apl"].compose([*runs, make_run("nce", loss__name="nce_rce", noise__rate=0.6)])
+    assert len(composed.drawing.axes) == 1
+    assert any("anl0.2: for comparison, and nothing of its data set" in note for note in composed.notes)
 
 
 def test_what_a_figure_lacks_is_said_with_what_it_needs(make_run: MakeRun) -> None:

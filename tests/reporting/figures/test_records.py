@@ -146,8 +146,18 @@ def test_the_epoch_and_the_number_of_samples_can_be_chosen(make_run: MakeRun) ->
     for samples, shown in ((None, 60), (30, 30), (600, 60)):
         figure = chosen_figures(["features"], {"samples": samples}).popitem()[1]
         assert len(figure.compose([run]).drawing.axes[0].collections[0].get_offsets()) == shown
+    with pytest.raises(UserError, match="3 samples of records/features"):
+        chosen_figures(["features"], {"samples": 3}).popitem()[1].compose([run])
     with pytest.raises(UserError, match="--samples is of --figure features"):
         chosen_figures(["accuracies"], {"samples": 5})
+
+
+@pytest.mark.parametrize(("name", "kind"), [("target-probability", "probabilities"), ("nnce-gradients", "gradients")])
+def test_seeds_without_a_common_epoch_are_named(make_run: MakeRun, name: str, kind: str) -> None:
+    arrays = {"probabilities": softmaxes(), "gradients": gradients()}[kind]
+    runs = [make_run(f"s{i}", records={f"{kind}/epoch_000{i}": arrays}, seed=i) for i in (1, 2)]
+    with pytest.raises(UserError, match=rf"s1 and .*s2 have no epoch of records/{kind} in common"):
+        FIGURES[name].compose(runs)
 
 
 def test_a_loss_with_a_batch_regularizer_has_no_gradient_density(make_run: MakeRun) -> None:

@@ -1,0 +1,140 @@
+"""What the environment makes of a trainer: its loss, its length, its labels, and the folder named after them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from nnunetv2.paths import nnUNet_preprocessed, nnUNet_results
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+from seg_anl.records import UserError, exit_with_error
+
+from . import TRAIN_VARIABLE
+from .continuation import refuse_other_variant
+from .environment_settings import (
+    LOSS_VARIABLE,
+    TEST_VARIABLE,
+    LabelChoice,
+    LossChoice,
+    TrainChoice,
+    chosen_labels,
+    chosen_loss,
+    chosen_training,
+    loss_choice,
+    variant_suffix,
+)
+from .evaluation_set import EvaluationSet, find_cases
+from .training_cases import weights_of_cases
+
+ANNOTATIONS = "gt_segmentations"  # nnU-Net's copy of labelsTr among the preprocessed data
+NNUNET_ATTRIBUTES = {
+    "epochs": "num_epochs",
+    "iterations": "num_iterations_per_epoch",
+    "validation_iterations": "num_val_iterations_per_epoch",
+    "weight_decay": "weight_decay",
+}
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """End the process with one line for a :class:`UserError`: nnU-Net's commands would print a traceback."""
+    try:
+        yield
+    except UserError as error:
+        exit_with_error("seg_anl", error)
+
+
+class ConfiguredTrainer(nnUNetTrainer):
+    """nnU-Net's trainer with settings from the environment, all of them checked before anything is read or written.
+
+    Attributes:
+        loss_choice, train_choice, label_choice: what the class and the environment say together.
+        variant: name of the model's folder, which prediction takes for the trainer's.
+        case_weights: of every case of the data set, or None.
+        test_set: of the folder that ``SEG_ANL_TEST`` names, or None.
+    """
+
+    loss_name: str | None = None
+    loss_parameters: Mapping[str, Any] = {}
+    dice_weight: float = 0.0
+    preset: str = "nnunet"
+
+    # nnU-Net reads the arguments' names off the subclass: they must be exactly these.
+    def __init__(
+        self,
+        plans: dict[str, Any],
+        configuration: str,
+        fold: int | str,
+        dataset_json: dict[str, Any],
+        device: torch.device = torch.device("cuda"),  # noqa: B008  (nnU-Net's own default)
+    ) -> None:
+        with one_line_errors():
+            self.loss_choice, self.train_choice, self.label_choice = self.choices(os.environ)
+            chosen = (self.loss_choice, self.train_choice, self.label_choice)
+            self.variant = type(self).__name__ + variant_suffix(self.own_loss(), *chosen)
+            self.case_weights = None
+            if self.label_choice.weights is not None:
+                annotations = Path(nnUNet_preprocessed) / plans["dataset_name"] / ANNOTATIONS
+                self.case_weights = weights_of_cases(
+                    self.label_choice.weights, annotations, dataset_json["file_ending"]
+                )
+            test_folder = os.environ.get(TEST_VARIABLE)
+            cases = find_cases(Path(test_folder), dataset_json["file_ending"]) if test_folder else None
+            if plans.get("continue_training") and nnUNet_results.is_set():
+                results = Path(nnUNet_results) / plans["dataset_name"]
+                place = f"__{plans['plans_name']}__{configuration}"
+                refuse_other_variant(results, type(self).__name__, self.variant, place, fold)
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.set_defaults()
+        for name, value in self.train_choice.given().items():
+            if name in NNUNET_ATTRIBUTES:
+                setattr(self, NNUNET_ATTRIBUTES[name], value)
+        self.test_set = None
+        if cases is not None:
+            managers = (self.plans_manager, self.configuration_manager)
+            self.test_set = EvaluationSet(cases, *managers, dataset_json, type(self).__name__)
+
+    @classmethod
+    def own_loss(cls) -> LossChoice | None:
+        """The loss that the class stands for; None when it takes any."""
+        if cls.loss_name is None:
+            return None
+        return loss_choice(cls.loss_name, dice_weight=cls.dice_weight, **cls.loss_parameters)
+
+    @classmethod
+    def choices(cls, environ: Mapping[str, str]) -> tuple[LossChoice, TrainChoice, LabelChoice]:
+        """What the environment makes of the class.
+
+        Raises:
+            UserError: for unknown names and values out of range.
+        """
+        loss = chosen_loss(environ.get(LOSS_VARIABLE), cls.__name__, cls.own_loss())
+        return loss, chosen_training(environ.get(TRAIN_VARIABLE)), chosen_labels(environ)
+
+    def set_defaults(self) -> None:
+        """Hook: set learning rate, number of epochs, ...; what ``SEG_ANL_TRAIN`` gives comes after and wins."""
+
+    @property
+    def output_folder_base(self) -> str | None:
+        """The folder of all folds; a run with other than the trainer's own settings has one of its own."""
+        return self._output_folder_base
+
+    @output_folder_base.setter
+    def output_folder_base(self, path: str | None) -> None:
+        if path is not None:
+            folder = Path(path)
+            path = str(folder.with_name(folder.name.replace(type(self).__name__, self.variant, 1)))
+        self._output_folder_base = path
+
+    def chosen_settings(self) -> dict[str, Any]:
+        """The choices by part, as a checkpoint keeps them."""
+        return {
+            "loss": self.loss_choice.settings(),
+            "training": self.train_choice.given(),
+            "labels": self.label_choice.given(),
+        }
