@@ -176,8 +176,8 @@ def _decathlon(root: Path, data: VolumeDataSettings) -> Found:
     train = _listed(entries, given.place, given.channels)
     tested = (given.splits.get(split, []) for split in ("test", "validation"))
     test = next((split for split in tested if split and all(entry.label for entry in split)), [])
-    count = len(given.channels) if given.channels else None
-    return train, _listed(test, given.place, given.channels), labels, count
+    described = None if given.channels is None else len(given.channels)
+    return train, _listed(test, given.place, given.channels), labels, described
 
 
 def _listed(entries: Sequence[Entry], place: Path, channels: Sequence[str] | None) -> list[Case]:
@@ -187,7 +187,7 @@ def _listed(entries: Sequence[Entry], place: Path, channels: Sequence[str] | Non
     items = items_of([entry.label for entry in entries if entry.label], place)
     cases = [Case(item, entry.images, entry.label) for item, entry in zip(items, entries, strict=True)]
     several = max(len(case.images) for case in cases) if cases else 0
-    names = channels if channels and several > 1 else [str(number) for number in range(several)]
+    names = channels if channels and (several > 1 or len(channels) == 1) else [str(number) for number in range(several)]
     return _there(cases, names, place)
 
 
