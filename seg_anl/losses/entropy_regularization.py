@@ -75,11 +75,11 @@ def negative_marginal_entropy(log_probs: Tensor, counted: Tensor | None, *, per_
 
 def mean_prediction(probs: Tensor, total: Tensor) -> Tensor:
     """Sums of probabilities ``(K, ...)`` over what all elements count; where none does uniform, which costs nothing."""
-    uniform = torch.full_like(probs, 1 / len(probs))  # a number would be float64 in forward mode
-    return torch.where(total > 0, probs / positive(total), uniform)
+    return torch.where(total > 0, probs / positive(total), 1 / len(probs))
 
 
 def negative_entropy(marginal: Tensor) -> Tensor:
     """log K + sum_k pi_k log pi_k of ``(K, ...)``, 0 where pi is uniform."""
     tiny = torch.finfo(marginal.dtype).tiny
-    return math.log(len(marginal)) + (marginal * marginal.clamp(min=tiny).log()).sum(dim=0)
+    value = (marginal * marginal.clamp(min=tiny).log()).sum(dim=0)
+    return value + torch.full_like(value, math.log(len(marginal)))  # of a number, forward mode would make float64
