@@ -32,10 +32,13 @@ class EntropyRegularizedLoss(FunctionLoss):
         """The value of a batch; of a large one from sums of its parts."""
         if self.reduction == "none" or batch.sigmoid:
             return super().reduced(batch)
-        total = torch.as_tensor(batch.total(), dtype=batch.scores.dtype, device=batch.scores.device)
-        value, *probs = sums(batch, self._values_and_probabilities).sum(dim=0)
-        regularizer = self.lam * negative_entropy(mean_prediction(torch.stack(probs), total))
-        return value / positive(total) + regularizer if self.reduction == "mean" else value + total * regularizer
+        total = batch.total()
+        total = batch.scores.new_full((), total) if isinstance(total, int) else total
+        # (1 + K, 1): of numbers without a dimension, forward mode would make float64.
+        found = sums(batch, self._values_and_probabilities).sum(dim=0).unsqueeze(1)
+        regularizer = self.lam * negative_entropy(mean_prediction(found[1:], total))
+        found = found[0] / positive(total) + regularizer if self.reduction == "mean" else found[0] + total * regularizer
+        return found.squeeze(0)
 
     def _values_and_probabilities(self, batch: LabeledLogits) -> Tensor:
         """Weighted values and predictions of each element, ``(B, 1 + K, *E)``."""
@@ -81,5 +84,4 @@ def mean_prediction(probs: Tensor, total: Tensor) -> Tensor:
 def negative_entropy(marginal: Tensor) -> Tensor:
     """log K + sum_k pi_k log pi_k of ``(K, ...)``, 0 where pi is uniform."""
     tiny = torch.finfo(marginal.dtype).tiny
-    value = (marginal * marginal.clamp(min=tiny).log()).sum(dim=0)
-    return value + torch.full_like(value, math.log(len(marginal)))  # of a number, forward mode would make float64
+    return math.log(len(marginal)) + (marginal * marginal.clamp(min=tiny).log()).sum(dim=0)
