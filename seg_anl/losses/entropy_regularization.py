@@ -10,7 +10,8 @@ from torch import Tensor
 
 from seg_anl.records.ranges import Weight
 
-from .base import FunctionLoss, positive
+from .base import FunctionLoss, positive, weighted
+from .in_parts import sums
 from .inputs import LabeledLogits
 
 
@@ -27,6 +28,25 @@ class EntropyRegularizedLoss(FunctionLoss):
         super().__init__(**keywords)
         self.lam = lam
 
+    def reduced(self, batch: LabeledLogits) -> Tensor:
+        """The value of a batch; of a large one from sums of its parts."""
+        if self.reduction == "none" or batch.sigmoid:
+            return super().reduced(batch)
+        total = batch.total()
+        total = batch.scores.new_full((), total) if isinstance(total, int) else total
+        # (1 + K, 1): of numbers without a dimension, forward mode would make float64.
+        found = sums(batch, self._values_and_probabilities).sum(dim=0).unsqueeze(1)
+        regularizer = self.lam * negative_entropy(mean_prediction(found[1:], total))
+        found = found[0] / positive(total) + regularizer if self.reduction == "mean" else found[0] + total * regularizer
+        return found.squeeze(0)
+
+    def _values_and_probabilities(self, batch: LabeledLogits) -> Tensor:
+        """Weighted values and predictions of each element, ``(B, 1 + K, *E)``."""
+        pred, counted = batch.log_probs(), batch.element_counts()
+        values, _ = weighted(batch, self.values(pred), batch.counted)
+        probs = pred.log_probs.exp()
+        return torch.cat([values.unsqueeze(1), probs if counted is None else probs * counted.unsqueeze(1)], dim=1)
+
     def evaluate(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | None]:
         """The pointwise values, each with the batch's regularizer added."""
         pred = batch.log_probs()
@@ -35,7 +55,7 @@ class EntropyRegularizedLoss(FunctionLoss):
 
 
 def negative_marginal_entropy(log_probs: Tensor, counted: Tensor | None, *, per_channel: bool = False) -> Tensor:
-    """log K + sum_k pi_k log pi_k with pi the mean prediction, 0 where it is uniform; with no element to count, 0.
+    """:func:`negative_entropy` of the mean prediction; with no element to count, 0.
 
     Args:
         log_probs: ``(B, K, *E)``.
@@ -47,14 +67,21 @@ def negative_marginal_entropy(log_probs: Tensor, counted: Tensor | None, *, per_
     """
     probs = log_probs.exp()
     dims = [d for d in range(log_probs.ndim) if d != 1 and not (per_channel and d == 2)]
-    classes = log_probs.shape[1]
     if counted is None:
         marginal = probs.mean(dim=dims)
     else:
         weights = counted.unsqueeze(1).to(probs.dtype)
-        total = weights.sum(dim=dims)
-        # With nothing to count any constant will do; the uniform marginal makes the regularizer 0.
-        marginal = torch.where(total > 0, (probs * weights).sum(dim=dims) / positive(total), 1 / classes)
-    tiny = torch.finfo(marginal.dtype).tiny
-    regularizer = math.log(classes) + (marginal * marginal.clamp(min=tiny).log()).sum(dim=0)
+        marginal = mean_prediction((probs * weights).sum(dim=dims), weights.sum(dim=dims))
+    regularizer = negative_entropy(marginal)
     return regularizer.reshape(-1, *(1,) * (log_probs.ndim - 3)) if per_channel else regularizer
+
+
+def mean_prediction(probs: Tensor, total: Tensor) -> Tensor:
+    """Sums of probabilities ``(K, ...)`` over what all elements count; where none does uniform, which costs nothing."""
+    return torch.where(total > 0, probs / positive(total), 1 / len(probs))
+
+
+def negative_entropy(marginal: Tensor) -> Tensor:
+    """log K + sum_k pi_k log pi_k of ``(K, ...)``, 0 where pi is uniform."""
+    tiny = torch.finfo(marginal.dtype).tiny
+    return math.log(len(marginal)) + (marginal * marginal.clamp(min=tiny).log()).sum(dim=0)

@@ -1,4 +1,4 @@
-"""A large batch reduced part by part, with its gradient made on the way.
+"""A large batch reduced part by part, with its gradient made on the way; sums that a loss is a function of, likewise.
 
 A loss written with autograd keeps every intermediate result of every pixel until the backward pass, up to four times
 what cross entropy keeps, and spends most of its time in fetching that memory. Here some pixels at a time, as many as
@@ -86,6 +86,57 @@ class _MeanInParts(torch.autograd.Function):
         if gradient is None:
             _, gradient = _values_and_gradient(batch, ctx.divisor, ctx.how, with_gradient=True)
         return gradient.mul_(grad), None, None, None
+
+
+def sums(batch: LabeledLogits, of_elements: Callable[..., Tensor], *along: Tensor) -> Tensor:
+    """What ``of_elements`` makes of a batch, ``(B, M, *E)``, summed over each sample's elements: ``(B, M)``.
+
+    Of a large batch part by part; the backward pass makes each part a second time, and keeps the gradient alone.
+
+    Args:
+        of_elements: of a batch and its part of ``along``; differentiable in the scores alone.
+        along: ``(B, *E)``, what the elements have besides.
+    """
+    if not may_be_split(batch, along, of_any_size=False):
+        return _summed(of_elements(batch, *along))
+    flat = batch.flat()
+    return _SumsInParts.apply(flat.scores, flat, of_elements, [each.reshape(len(each), -1) for each in along])
+
+
+class _SumsInParts(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, scores: Tensor, batch: LabeledLogits, of_elements: Callable[..., Tensor], along: list[Tensor]
+    ) -> Tensor:
+        ctx.save_for_backward(scores)
+        ctx.batch, ctx.of_elements, ctx.along = batch, of_elements, along
+        total: dict[int, Tensor] = {}  # by the first sample of a part
+        for place in _parts(batch):
+            found = _summed(of_elements(batch.part(place), *(each[place] for each in along)))
+            start = place[0].start
+            total[start] = total[start] + found if start in total else found
+        return torch.cat(list(total.values()))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        (scores,) = ctx.saved_tensors
+        batch = replace(ctx.batch, scores=scores)
+        if torch.is_grad_enabled():  # as above
+            found = _summed(ctx.of_elements(batch, *ctx.along))
+            return torch.autograd.grad(found, scores, grad, create_graph=True)[0], None, None, None
+        gradient = torch.empty_like(scores)
+        for place in _parts(batch):
+            part = batch.part(place)
+            leaf = part.scores.detach().requires_grad_()
+            with torch.enable_grad():
+                found = _summed(ctx.of_elements(replace(part, scores=leaf), *(each[place] for each in ctx.along)))
+            gradient[place] = torch.autograd.grad(found, leaf, grad[place[0]])[0]
+        return gradient, None, None, None
+
+
+def _summed(values: Tensor) -> Tensor:
+    """``(B, M, *E)`` to ``(B, M)``."""
+    return values.flatten(2).sum(dim=2) if values.ndim > 2 else values
 
 
 def _values_and_gradient(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -11,8 +12,9 @@ from typing_extensions import Unpack
 
 from seg_anl.records.ranges import Count, Fraction, WholeNumber
 
-from .base import RobustLoss
+from .base import RobustLoss, positive, weighted
 from .declarations import Common, loss
+from .in_parts import sums
 from .inputs import LOWEST_LOG_PROB, LabeledLogits
 
 
@@ -61,47 +63,70 @@ class NLNLLoss(RobustLoss):
 
     def evaluate(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | None]:
         """The stage's values; which elements count depends on the stage's threshold."""
-        batch = batch if batch.probabilities is None else _with_drawn_labels(batch)
+        batch = _with_hard_labels(batch)
+        return self._values(batch, *self._drawn_complements(batch))
+
+    def reduced(self, batch: LabeledLogits) -> Tensor:
+        """The value of a batch; of a large one from sums of its parts."""
+        if self.reduction == "none":
+            return super().reduced(batch)
+        batch = _with_hard_labels(batch)
+        total, counts = sums(batch, self._values_and_counts, *self._drawn_complements(batch)).sum(dim=0)
+        return total / positive(counts) if self.reduction == "mean" else total
+
+    def _values_and_counts(self, batch: LabeledLogits, *complements: Tensor) -> Tensor:
+        values, counted = self._values(batch, *complements)
+        return torch.stack([weighted(batch, values, counted)[0], counted.to(values.dtype)], dim=1)
+
+    def _values(self, batch: LabeledLogits, *complements: Tensor) -> tuple[Tensor, Tensor]:
         # All stages are evaluated and one is chosen, so that a compiled step is the same in every epoch.
-        positive = self.stage == 3
-        target_log_prob, negative = self._positive_and_negative(batch)
-        values = torch.where(positive, -target_log_prob, negative)
+        positively = self.stage == 3
+        target_log_prob, negative = _positive_and_negative(batch, complements)
+        values = torch.where(positively, -target_log_prob, negative)
         selnl = 1 / batch.logits.shape[1] if self.selnl_threshold is None else self.selnl_threshold
-        threshold = torch.where(positive, self.selpl_threshold, selnl)
+        threshold = torch.where(positively, self.selpl_threshold, selnl)
         counted = (self.stage == 1) | (target_log_prob.detach().exp() > threshold)
         return values, counted if batch.counted is None else counted * batch.counted
 
-    def _positive_and_negative(self, batch: LabeledLogits) -> tuple[Tensor, Tensor]:
-        """log p_y, and -log(1 - p_c) averaged over random complementary classes c, both ``(B, *E)``.
-
-        With r the log-sum-exp of all logits z but z_c: log(1 - p_c) = logsigmoid(r - z_c), finite also where p_c rounds
-        to 1, and log p_y = z_y - r + log(1 - p_c). So one sum over the classes gives both.
-        """
-        logits, labels = batch.logits, batch.labels
-        assert labels is not None
-        num_classes = logits.shape[1]
-        if num_classes == 2:  # no choice: what is not the complementary class is the label
-            target_log_prob = batch.log_probs().target_log_prob
-            return target_log_prob, -target_log_prob
-        # A shift of all logits changes nothing; without it, r would keep few of the digits of the smaller ones.
-        logits = (logits - logits.detach().amax(dim=1, keepdim=True)).clamp(min=LOWEST_LOG_PROB)
-        classes = torch.arange(num_classes, device=logits.device).view(-1, *(1,) * (labels.ndim - 1))
-        target_logit = logits.gather(1, labels.unsqueeze(1)).squeeze(1)
-        total = torch.zeros_like(target_logit)
-        for _ in range(self.complements):
-            shift = torch.randint(1, num_classes, labels.shape, device=logits.device)
-            complement = ((labels + shift) % num_classes).unsqueeze(1)
-            rest = torch.logsumexp(logits.masked_fill(classes == complement, float("-inf")), dim=1)
-            gap = rest - logits.gather(1, complement).squeeze(1)
-            log_miss = F.logsigmoid(gap.clamp(min=LOWEST_LOG_PROB))
-            total = total - log_miss
-        return (target_logit - rest + log_miss).clamp(min=LOWEST_LOG_PROB), total / self.complements
+    def _drawn_complements(self, batch: LabeledLogits) -> list[Tensor]:
+        """Random complementary classes, ``complements`` times ``(B, *E)``."""
+        assert batch.labels is not None
+        labels, classes = batch.labels, 2 if batch.sigmoid else batch.scores.shape[1]
+        if classes == 2:  # no choice
+            return []
+        shifts = (torch.randint(1, classes, labels.shape, device=labels.device) for _ in range(self.complements))
+        return [((labels + shift) % classes).int() for shift in shifts]
 
 
-def _with_drawn_labels(batch: LabeledLogits) -> LabeledLogits:
-    """The batch with hard labels, drawn from its soft ones."""
+def _positive_and_negative(batch: LabeledLogits, complements: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """log p_y, and -log(1 - p_c) averaged over the complementary classes c, both ``(B, *E)``.
+
+    With r the log-sum-exp of all logits z but z_c: log(1 - p_c) = logsigmoid(r - z_c), finite also where p_c rounds
+    to 1, and log p_y = z_y - r + log(1 - p_c). So one sum over the classes gives both.
+    """
+    logits, labels = batch.logits, batch.labels
+    assert labels is not None
+    if not complements:  # two classes: what is not the complementary class is the label
+        target_log_prob = batch.log_probs().target_log_prob
+        return target_log_prob, -target_log_prob
+    # A shift of all logits changes nothing; without it, r would keep few of the digits of the smaller ones.
+    logits = (logits - logits.detach().amax(dim=1, keepdim=True)).clamp(min=LOWEST_LOG_PROB)
+    classes = torch.arange(logits.shape[1], device=logits.device).view(-1, *(1,) * (labels.ndim - 1))
+    target_logit = logits.gather(1, labels.unsqueeze(1)).squeeze(1)
+    total = torch.zeros_like(target_logit)
+    for complement in complements:
+        index = complement.long().unsqueeze(1)
+        rest = torch.logsumexp(logits.masked_fill(classes == index, float("-inf")), dim=1)
+        log_miss = F.logsigmoid((rest - logits.gather(1, index).squeeze(1)).clamp(min=LOWEST_LOG_PROB))
+        total = total - log_miss
+    return (target_logit - rest + log_miss).clamp(min=LOWEST_LOG_PROB), total / len(complements)
+
+
+def _with_hard_labels(batch: LabeledLogits) -> LabeledLogits:
+    """The batch with hard labels: of soft ones, drawn."""
     probabilities, counted = batch.probabilities, batch.counted
-    assert probabilities is not None
+    if probabilities is None:
+        return batch
     if batch.sigmoid:
         labels = (torch.rand(probabilities.shape, device=probabilities.device) < probabilities).long()
     else:

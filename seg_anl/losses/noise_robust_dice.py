@@ -12,6 +12,7 @@ from seg_anl.records.ranges import Interval
 
 from .base import RobustLoss, positive
 from .declarations import Common, loss
+from .in_parts import sums
 from .inputs import LabeledLogits, fitting_class_weights, labeled_logits
 
 SMALLEST_AREA = 1e-5  # pixels; a class that is neither there nor predicted costs nothing
@@ -63,32 +64,40 @@ class NRDiceLoss(RobustLoss):
 
     def evaluate(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | None]:
         """One value per image, ``(B,)``."""
-        logits, counted, squared = batch.logits, batch.counted, self.areas == "squared"
-        if counted is not None and not batch.sigmoid:  # under sigmoid the channels stand there already
-            counted = counted.unsqueeze(1)
-        pair = logits.shape[1] == 2
-        every = list(range(1 if pair or not self.include_background else 0, logits.shape[1]))
-        if pair:
-            probs = torch.sigmoid(logits[:, 1] - logits[:, 0])
-            probs = probs if batch.sigmoid else probs.unsqueeze(1)
-        else:
-            probs = torch.softmax(logits, dim=1)[:, -len(every) :]
-        truth = _truth(batch, every)
-        error = _power((probs - truth.to(probs.dtype)).abs(), self.gamma)
-        error, areas = _sums(error, counted), _sums(_area(probs, truth, squared=squared), counted).sum(dim=0)
-        if pair and not batch.sigmoid and self.include_background:
-            # The background misses what the foreground has too much of: one error, two areas.
-            absent = ~truth if truth.dtype == torch.bool else 1 - truth
-            areas = torch.cat([areas, _sums(_area(1 - probs, absent, squared=squared), counted).sum(dim=0)])
-            every = [1, 0]
-        there = None if counted is None else (counted > 0).flatten(1).any(dim=1)
+        pair = batch.sigmoid or batch.scores.shape[1] == 2
+        classes = batch.scores.shape[1]
+        every = [1] if pair else list(range(0 if self.include_background else 1, classes))
+        errors = classes if batch.sigmoid else len(every)
+        found = sums(batch, lambda part: self._errors_and_areas(part, every, pair=pair))
+        error, areas = found[:, :errors], found[:, errors:].sum(dim=0)
+        order = [1, 0] if len(areas) > errors else every
+        there = None if batch.counted is None else (batch.counted > 0).reshape(len(error), -1).any(dim=1)
         images = len(error) if there is None else there.sum()
         parts = images * error / (areas + SMALLEST_AREA)
         if self.class_weights is None:
             return parts.mean(dim=1), there
         weights = fitting_class_weights(self.class_weights, batch.scores)
-        weights = weights if batch.sigmoid else weights[every]
+        weights = weights if batch.sigmoid else weights[order]
         return (parts * weights).sum(dim=1) / positive(weights.sum()), there
+
+    def _errors_and_areas(self, batch: LabeledLogits, every: list[int], *, pair: bool) -> Tensor:
+        """|p - g|^gamma of the classes, then their areas, ``(B, M, *E)``."""
+        squared, counted = self.areas == "squared", batch.counted
+        if pair:
+            probs = torch.sigmoid(batch.scores if batch.sigmoid else batch.scores[:, 1:] - batch.scores[:, :1])
+        else:
+            probs = torch.softmax(batch.scores, dim=1)[:, -len(every) :]
+        truth = _truth(batch, every)
+        found = [_power((probs - truth.to(probs.dtype)).abs(), self.gamma), _area(probs, truth, squared=squared)]
+        if pair and not batch.sigmoid and self.include_background:
+            # The background misses what the foreground has too much of: one error, two areas.
+            absent = ~truth if truth.dtype == torch.bool else 1 - truth
+            found.append(_area(1 - probs, absent, squared=squared))
+        values = torch.cat(found, dim=1)
+        if counted is None:
+            return values
+        counted = torch.cat([counted] * len(found), dim=1) if batch.sigmoid else counted.unsqueeze(1)
+        return values * counted if counted.is_floating_point() else torch.where(counted, values, 0)
 
 
 def _truth(batch: LabeledLogits, classes: list[int]) -> Tensor:
@@ -112,10 +121,3 @@ def _power(values: Tensor, exponent: float) -> Tensor:
     # At 0, which saturated probabilities reach, a power below 2 has no finite second derivative.
     values = values.clamp(min=torch.finfo(values.dtype).tiny)
     return values * values.sqrt() if exponent == 1.5 else values.pow(exponent)  # the former in a fraction of the time
-
-
-def _sums(values: Tensor, counted: Tensor | None) -> Tensor:
-    """Over the pixels that count, ``(B, C)``."""
-    if counted is not None:
-        values = values * counted if counted.is_floating_point() else torch.where(counted, values, 0)
-    return values.flatten(2).sum(dim=2) if values.ndim > 2 else values

@@ -13,6 +13,7 @@ from seg_anl.records.ranges import Interval
 
 from .base import RobustLoss, positive
 from .declarations import Common, loss
+from .in_parts import sums
 from .inputs import LabeledLogits
 
 FARTHEST_LOG_NU = 60  # beyond, the likelihood is that of the normal distribution to the last digit, or of no use
@@ -57,26 +58,31 @@ class TLoss(RobustLoss):
 
     def evaluate(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | None]:
         """One value per image, ``(B,)``."""
-        squared, counted = _squared_differences(batch), batch.element_counts()
-        squared = squared.unsqueeze(-1) if squared.ndim == 1 else squared  # no pixels: each sample is an image of one
+        distance, counted = sums(batch, _weighted_squares)[:, 0], batch.element_counts()
         if counted is None:
-            pixels = squared[0, 0] if len(squared) and batch.sigmoid else squared[:1]
-            dimensions, images = squared.new_full((len(squared),), float(pixels.numel())), None
+            dimensions = distance.new_full((len(distance),), float(batch.scores[:1, :1].numel()))
+            images = None
         else:
-            counted = counted.reshape(squared.shape)
             there = counted > 0
-            pixels = (there.any(dim=1) if batch.sigmoid else there).reshape(len(squared), -1)
-            dimensions = pixels.sum(dim=1).to(squared.dtype)
+            pixels = (there.any(dim=1) if batch.sigmoid else there).reshape(len(there), -1)
+            dimensions = pixels.sum(dim=1).to(distance.dtype)
+            images = dimensions > 0
             if counted.is_floating_point():  # relative to their mean in the image, which is what the image counts
-                images = counted.flatten(1).sum(dim=1) / positive(there.flatten(1).sum(dim=1))
-                squared = squared * counted / positive(images).view(-1, *(1,) * (squared.ndim - 1))
-            else:
-                images, squared = dimensions > 0, torch.where(counted, squared, 0)
-        distance = squared.flatten(1).sum(dim=1)
+                each = there.reshape(len(there), -1).sum(dim=1)
+                images = counted.reshape(len(counted), -1).sum(dim=1) / positive(each)
+                distance = distance / positive(images)
         value = student_t_nll(distance, dimensions.clamp(min=1), self.log_nu, sigma=self.sigma)
         if self.per_pixel:
             value = value / dimensions.clamp(min=1)
         return value.to(distance.dtype), images
+
+
+def _weighted_squares(batch: LabeledLogits) -> Tensor:
+    """|delta|^2 times what it counts, ``(B, 1, *E)``."""
+    squared, counted = _squared_differences(batch), batch.element_counts()
+    if counted is not None:
+        squared = squared * counted if counted.is_floating_point() else torch.where(counted, squared, 0)
+    return squared.unsqueeze(1)
 
 
 def _squared_differences(batch: LabeledLogits) -> Tensor:

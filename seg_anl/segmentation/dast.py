@@ -88,10 +88,9 @@ class SelectiveLoss(ScheduledLoss):
         divergences = divergence(log_probs[:, 0], log_probs[:, 1])
         worst, best = self._singled_out(log_probs.detach(), labels, divergences.detach())
         gap = (log_probs[:, 0].exp() - refined(both, labels)).abs().mean(dim=1)
-        terms = ((self.its.consistency, worst, divergences), (self.its.supplement, best, gap))
-        return value + self.ramp * sum(
-            weight * (chosen * each.flatten(1).mean(1)).mean() for weight, chosen, each in terms
-        )
+        apart, wide = (each.flatten(1).mean(dim=1) for each in (divergences, gap))
+        selected = self.its.consistency * (worst * apart).mean() + self.its.supplement * (best * wide).mean()
+        return value + self.ramp * selected
 
     def _singled_out(self, log_probs: Tensor, labels: Tensor, divergences: Tensor) -> tuple[Tensor, Tensor]:
         """Which masks ``(B,)`` are very wrong, and almost right, by their scores among recent ones."""

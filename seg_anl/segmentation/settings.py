@@ -307,6 +307,8 @@ def _check_method(
         raise UserError(f"{name} does not go with data.ignore: it wants a label for each pixel")
     if isinstance(method, Dast) and config.model.name != "dynunet":
         raise UserError(f"{name} needs model=dynunet, which it gives a second decoder; got model={config.model.name}")
+    if isinstance(method, Dast) and settings.run.batch_size < 2:
+        raise UserError(f"{name} needs batch_size of 2 or more: half of a batch are trusted masks")
     if isinstance(method, (CoTeaching, Dast)) and data.weights_file is not None:
         raise UserError(f"data.weights_file does not go with {name}, which weighs images itself")
     if isinstance(method, (Adele, ConfidentSmoothing, Dast)) and (data.soft is not None or data.raters is not None):

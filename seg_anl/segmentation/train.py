@@ -35,7 +35,8 @@ Settings (SETTING=VALUE; command line over preset over default):
   data.exclude_file data.weights_file   images to leave out, one id a line; CSV of item,weight
   data.soft=DIR | data.raters=[DIR,...] class probabilities (seg-anl-prep raters --by mean) in place of the masks; masks
                                         of several raters, one of which is drawn for each image in each epoch
-  method=plain | co_teaching | adele    method.forget_rate, method.unit, method.slowdown, method.confidence, ...
+  method=plain | co_teaching | trinet   method.forget_rate, method.unit, ...
+         adele | clslsr | dast          method.slowdown, method.trusted_file, ...; docs/raters.md
   seed=N | [N,M,...] epochs batch_size precision compile channels_last graph device workers run_root run_dir
   logger=tensorboard | wandb | mlflow | trackio   or a list of them
 

@@ -40,9 +40,13 @@ def test_elements_of_elementwise_losses_do_not_see_each_other(make_loss: Any) ->
         torch.testing.assert_close(loss(logits[2:4], labels[2:4]), loss(logits, labels)[2:4])
 
 
-# Through log-probabilities, with written slopes, and those that make something else of the logits first.
+# Through log-probabilities, with written slopes, those that make something else of the logits first, those of sums.
 @pytest.mark.parametrize(
-    "name", ["gce", "anl_ce", "ce_sr", "forward", "slsr", "epsilon_softmax", "logit_bias", "logit_clip"]
+    "name",
+    [
+        *["gce", "anl_ce", "ce_sr", "forward", "slsr", "epsilon_softmax", "logit_bias", "logit_clip"],
+        *["t_loss", "nr_dice", "nlnl", "anl_fl_er"],
+    ],
 )
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 def test_a_batch_in_several_parts(
@@ -61,7 +65,9 @@ def test_a_batch_in_several_parts(
             for at_once in (10**9, 13, 70, 130):
                 monkeypatch.setattr(in_parts, "AT_ONCE", at_once)
                 monkeypatch.setattr(in_parts, "MOST_PARTS", 1000)
+                torch.manual_seed(1)
                 found.append(evaluate(lambda z, t, w=weight: loss(z, t, w), logits, target))
+                torch.manual_seed(1)
                 with torch.no_grad():
                     found.append((loss(logits, target, weight), found[-1][1]))
             for one in found[1:]:
@@ -71,7 +77,7 @@ def test_a_batch_in_several_parts(
 def test_large_batches_leave_little_memory_behind() -> None:
     """Peak of a step beyond logits and labels, in logits; cross entropy has 3."""
     logits, labels = torch.randn(1, 4, 128, 64, 64, requires_grad=True), torch.randint(4, (1, 128, 64, 64))
-    for name in ("anl_ce", "anl_fl", "ce_sr", "ngce"):
+    for name in ("anl_ce", "anl_fl", "ce_sr", "ngce", "t_loss", "nr_dice", "nlnl", "anl_fl_er"):
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as trace:
             build_loss(name)(logits, labels).backward()
         logits.grad = None
@@ -101,6 +107,14 @@ def test_second_derivatives() -> None:
     )
     torch.testing.assert_close(ours, theirs)
     torch.testing.assert_close(torch.autograd.grad(ours, logits), torch.autograd.grad(theirs, logits))
+
+
+@pytest.mark.parametrize("name", ["t_loss", "nr_dice", "anl_ce_er"])
+def test_second_derivatives_of_sums_in_parts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(in_parts, "AT_ONCE", 4)
+    loss = build_loss(name).double()
+    logits, labels = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True), torch.randint(3, (2, 4))
+    torch.autograd.gradgradcheck(lambda logits: loss(logits, labels), logits)
 
 
 def test_backward_twice() -> None:
