@@ -271,7 +271,7 @@ def _output(process: Process) -> str:
 
 
 def _written(file: IO[bytes]) -> str:
-    return os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode()
+    return os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode(errors="replace")  # half a letter
 
 
 def _become(
