@@ -8,7 +8,7 @@ BIN := .venv/bin
 PACKAGE := .venv/.package
 INSTALLED := .venv/.installed
 
-.PHONY: demo test docs clean
+.PHONY: demo test types suite docs clean
 
 demo: $(PACKAGE)
 	$(BIN)/python -m seg_anl.segmentation.demo
@@ -16,7 +16,13 @@ demo: $(PACKAGE)
 test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/python -m seg_anl.losses.stubs
-	$(BIN)/mypy
+	$(MAKE) --no-print-directory --jobs 2 types suite
+
+# What mypy says comes in one piece, as the tests run at the same time.
+types: $(INSTALLED)
+	@said=$$($(BIN)/mypy 2>&1); status=$$?; echo "$$said"; exit $$status
+
+suite: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 docs: $(INSTALLED)

@@ -6,8 +6,6 @@ import csv
 import hashlib
 import json
 import multiprocessing.dummy
-import subprocess
-import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +20,7 @@ from PIL import Image
 from data_prep.layouts import find_pairs
 from seg_anl.audit import apply_command, labels_command
 from seg_anl.records import UserError, array_digest
+from tests.processes import call
 
 
 def apply(*arguments: Any) -> dict[str, Any]:
@@ -173,8 +172,7 @@ def test_pictures_keep_their_values(tmp_path: Path) -> None:
         np.savez(predictions / f"{item}.npz", probabilities=np.stack([1.0 - truth, truth]).astype(np.float16))
     roots = ["--masks", data / "masks", "--images", data / "images"]
     audit, decisions = tmp_path / "audit", tmp_path / "decisions.json"
-    command = [sys.executable, "-m", "seg_anl.audit.command"]
-    subprocess.run([*command, "masks", predictions, audit, *roots], check=True)
+    assert call("audit", "masks", predictions, audit, *roots, cwd=tmp_path)[0] == 0
     decisions.write_text('{"b": "wrong"}')
     apply(audit, tmp_path / "new", "--replace", "--decisions", decisions)
     for item in "abc":
@@ -185,14 +183,14 @@ def test_pictures_keep_their_values(tmp_path: Path) -> None:
     found = np.asarray(Image.open(tmp_path / "ignored/masks/b.png"))
     np.testing.assert_array_equal(found, truth * 254)
     assert told["remarks"] == ["the ignore label is 254"]
-    again = [*command, "apply", audit, tmp_path / "new", "--replace", "--decisions", decisions]
-    done = subprocess.run(again, capture_output=True, text=True)  # as after a kill at the very end
-    assert (done.returncode, "made by this command already" in done.stdout) == (0, True)
+    again = ["apply", audit, tmp_path / "new", "--replace", "--decisions", decisions]
+    status, said, _ = call("audit", *again, cwd=tmp_path)  # as after a kill at the very end
+    assert (status, "made by this command already" in said) == (0, True)
     decisions.write_text('{"a": "wrong"}')
-    assert subprocess.run(again, capture_output=True).returncode == 2
-    done = subprocess.run([*command, "apply", audit, tmp_path / "new", "--drop"], capture_output=True, text=True)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "exists already" in done.stderr
+    assert call("audit", *again, cwd=tmp_path)[0] == 2
+    status, _, errors = call("audit", "apply", audit, tmp_path / "new", "--drop", cwd=tmp_path)
+    assert (status, errors.count("\n")) == (2, 1)
+    assert "exists already" in errors
 
 
 def test_a_run_on_files_is_mended_at_their_own_size(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import gzip
 import hashlib
 import pickle
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,14 @@ from torchvision.datasets import CIFAR10, CIFAR100, MNIST, FashionMNIST
 from seg_anl.records import config_folder
 
 SYNSETS = ("n01440764", "n01443537", "n01484850", "n01491361")
+
+
+@pytest.fixture(autouse=True, scope="package")
+def _no_pictures_of_confusion() -> Iterator[None]:
+    """They take half of the time of a tiny run; data_prep tests them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("data_prep.label_noise.label_folder.draw_confusion", lambda _, path: path.write_bytes(b""))
+        yield
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ def test_train_predict_and_look(make_folder: Callable[..., Path], tmp_path: Path
 
 
 def test_killed_in_an_epoch_and_started_again_ends_as_if_undisturbed(tmp_path: Path) -> None:
-    settings = ["data.limit=64", *SMALL, "noise.alpha=0.7", "loss=t_loss", "epochs=4"]
+    settings = ["data.limit=64", *SMALL, "noise.alpha=0.7", "loss=t_loss", "epochs=3"]
     assert call("train", *settings, "run_dir=whole", cwd=tmp_path)[0] == 0
     process = start("train", *settings, "run_dir=cut", cwd=tmp_path)
     process.kill_in_the_midst(tmp_path / "cut", 0.05)
@@ -79,7 +79,7 @@ def test_killed_in_an_epoch_and_started_again_ends_as_if_undisturbed(tmp_path: P
     assert summaries[0] == summaries[1]
     code, _, err = call("train", *settings, "epochs=5", "run_dir=cut", cwd=tmp_path)
     assert code == 2
-    assert "epochs=4 there, 5 now" in err
+    assert "epochs=3 there, 5 now" in err
 
 
 @pytest.mark.parametrize(
