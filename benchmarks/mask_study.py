@@ -240,13 +240,14 @@ def table(loss: str, results: pd.DataFrame, fit: pd.DataFrame) -> str:
 
 def by_kind(results: pd.DataFrame, loss: str) -> list[tuple[str, pd.Series]]:
     return [
-        (" + ".join(kinds), results.loc[(results[[*BITS]] == key).all(axis=1), loss]) for key, kinds in KINDS.items()
+        (" + ".join(kinds), results.loc[(results[[*BITS]] == list(key)).all(axis=1), loss])
+        for key, kinds in KINDS.items()
     ]
 
 
 def draw(results: pd.DataFrame, fits: dict[str, pd.DataFrame], path: Path) -> None:
     """The factors' effects with their intervals, beside the gain in each setting by kind of noise."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained", width_ratios=(3, 2))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained", width_ratios=(1, 1))
     factors = [name for name in LEVELS if name not in BITS]
     for place, (loss, fit) in enumerate(fits.items()):
         rows = np.arange(len(factors)) + 0.2 * place
@@ -256,13 +257,15 @@ def draw(results: pd.DataFrame, fits: dict[str, pd.DataFrame], path: Path) -> No
             right.plot(of_kind, np.full(len(of_kind), row + 0.2 * place), "o", alpha=0.6, color=f"C{place}")
             right.plot([of_kind.mean()] * 2, [row - 0.25, row + 0.25], color=f"C{place}", linewidth=3)
     left.set_yticks(range(len(factors)), [named(factor) for factor in factors])
-    right.set_yticks(range(len(KINDS)), [" + ".join(kinds) for kinds in KINDS.values()])
-    left.set_xlabel("changes the gain by (points of Dice, 95 % interval)")
-    right.set_xlabel("gain over cross entropy (points of Dice)")
+    names = ["all three" if len(kinds) > 1 else kinds[0] for kinds in KINDS.values()]
+    right.set_yticks(range(len(KINDS)), names)
+    left.set(title="what changes the gain, with 95 % intervals", xlabel="points of Dice")
+    right.set(title="the gain over cross entropy by kind", xlabel="points of Dice")
     for axes in (left, right):
         axes.axvline(0, color="gray", linewidth=0.8)
         axes.invert_yaxis()
-    left.legend(loc="best")
+    if len(fits) > 1:
+        left.legend(loc="best")
     figure.savefig(path, dpi=110)
 
 
