@@ -190,3 +190,13 @@ def test_scores_of_boxes() -> None:
     assert found["dice_1"] == pytest.approx(0.4)
     assert found["dice_pooled"] == pytest.approx((2 * 480 / (600 + 1200) + 0) / 2)
     assert found["hd95"] == pytest.approx(3.0)
+
+
+def test_what_an_earlier_run_left_in_files_is_read_into_memory_that_is_there(tmp_path: Path) -> None:
+    array = np.arange(1000, dtype=np.float32)
+    mapped = Shelf(0, tmp_path).kept(array, "a")
+    assert isinstance(mapped, np.memmap)
+    assert isinstance(Shelf(3999, tmp_path).kept(mapped, "a"), np.memmap)
+    resident = Shelf(4000, tmp_path).kept(mapped, "a")
+    assert not isinstance(resident, np.memmap)
+    np.testing.assert_array_equal(resident, array)

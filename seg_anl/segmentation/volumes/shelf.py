@@ -32,11 +32,14 @@ class Shelf:
         self.left, self.folder = budget, folder
 
     def kept(self, array: NDArray[Any], key: str) -> NDArray[Any]:
-        """``array``, or the same in a file under ``key``."""
+        """``array``, or the same in a file under ``key``; a mapped one is read into memory while that lasts."""
+        mapped = isinstance(array, np.memmap)
         if array.nbytes <= self.left:
             self.left -= array.nbytes
-            return array
+            return np.array(array) if mapped else array
         self.left = 0  # what comes later goes to files, too: which does not depend on sizes that happen to fit
+        if mapped:
+            return array
         path = make_directory(self.folder) / f"{key}.npy"
         with written_aside(path) as aside, open(aside, "wb") as file:
             np.save(file, array, allow_pickle=False)
@@ -75,7 +78,7 @@ def load_volumes(
     shown = tqdm(made, total=len(cases), unit="case", leave=False, disable=not progress, dynamic_ncols=True)
     for case, found in zip(cases, shown, strict=True):
         pairs = zip((found.image, found.mask), _keys(case, preparation), strict=True)
-        image, mask = (each if isinstance(each, np.memmap) else shelf.kept(each, key) for each, key in pairs)
+        image, mask = (shelf.kept(each, key) for each, key in pairs)
         volumes.append(replace(found, image=image, mask=mask))
     return volumes
 
