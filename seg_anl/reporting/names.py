@@ -58,7 +58,7 @@ def method_name(config: Mapping[str, Any]) -> str:
     if training == "plain":
         return text
     name = TRAINING_NAMES.get(training, training)
-    return name if loss.get("name") == "ce" else f"{name}, {text}"
+    return name if loss.get("name") == ("slsr" if training == "clslsr" else "ce") else f"{name}, {text}"
 
 
 def noise_name(config: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from monai.networks.nets import DynUNet
 from torch import Tensor, nn
 
 from seg_anl.engine.distribution import Process
-from seg_anl.engine.method import Method
+from seg_anl.engine.method import Method, Samples
 from seg_anl.engine.paths import configured_path
 from seg_anl.losses import RobustLoss, ScheduledLoss
 from seg_anl.records import UserError
@@ -67,16 +67,19 @@ class SelectiveLoss(ScheduledLoss):
     """
 
     recent: Tensor
+    counts: Tensor
 
     def __init__(self, loss: RobustLoss, its: Dast) -> None:
         super().__init__()
         self.loss, self.its, self.draws = loss, its, loss.draws
         self.ramp = 0.0
         self.register_buffer("recent", torch.full((2, its.recent), EMPTY))
+        self.register_buffer("counts", torch.zeros(3))  # in this epoch: masks, the very wrong, the almost right
 
     def set_epoch(self, epoch: int) -> None:
         """Set how much the two terms weigh in ``epoch``."""
         self.loss.set_epoch(epoch)
+        self.counts.zero_()
         self.ramp = math.exp(-5 * (1 - min(1.0, epoch / self.its.gradual_epochs)) ** 2)
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
@@ -88,6 +91,7 @@ class SelectiveLoss(ScheduledLoss):
         divergences = divergence(log_probs[:, 0], log_probs[:, 1])
         worst, best = self._singled_out(log_probs.detach(), labels, divergences.detach())
         gap = (log_probs[:, 0].exp() - refined(both, labels)).abs().mean(dim=1)
+        self.counts += torch.stack([torch.ones_like(worst), worst, best]).sum(dim=1)
         apart, wide = (each.flatten(1).mean(dim=1) for each in (divergences, gap))
         selected = self.its.consistency * (worst * apart).mean() + self.its.supplement * (best * wide).mean()
         return value + self.ramp * selected
@@ -152,7 +156,13 @@ class DivergenceAware(Method):
 
     def criterion(self, loss: RobustLoss, *, epochs: int, process: Process, **sizes: int) -> ScheduledLoss:
         """``loss`` of both branches, and the selected masks."""
-        return SelectiveLoss(loss, self.its)
+        self.selective = SelectiveLoss(loss, self.its)
+        return self.selective
+
+    def after_epoch(self, model: nn.Module, epoch: int, samples: Samples) -> dict[str, float]:
+        """Say which share of the masks that are not trusted was singled out."""
+        masks, worst, best = self.selective.counts.tolist()
+        return {"very_wrong": worst / masks, "almost_right": best / masks}
 
 
 def repeated(positions: Tensor, count: int, generator: torch.Generator) -> Tensor:

@@ -41,7 +41,7 @@ SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 CONFIGURED = {"seg-anl-train": "segmentation", "seg-anl-classify": "classification"}
 CONFIGURED |= {"seg_anl.segmentation.train": "segmentation", "classification.train": "classification"}
 # Of other projects, whose options are theirs to check, and of the shell.
-FOREIGN = {"pip", "export", "cd", "tensorboard", "diff", "python3", "source", "curl", "mkdir", "srun"}
+FOREIGN = {"pip", "export", "cd", "tensorboard", "diff", "python3", "source", "curl", "mkdir", "srun", "awk"}
 FOREIGN_OPTIONS = {
     *("--c", "--val", "--npz", "--verify_dataset_integrity", "--save_probabilities", "--help", "--config-dir", "--cfg"),
     "--node-rank",
