@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -152,54 +152,6 @@ def forking(work: Callable[[], object]) -> Callable[[], object]:
         return work()
 
     return main
-
-
-@contextlib.contextmanager
-def programs(folder: Path, entries: Mapping[str, Callable[[], object]]) -> Iterator[None]:
-    """Programs in a folder for PATH, for shells that others start: each asks this process to fork for it."""
-    requests = folder / "requests"
-    os.mkfifo(requests)
-    for name in entries:
-        script = folder / name
-        script.write_text(
-            f"#!/bin/sh\nmkfifo {folder}/$$\necho $$ > {requests}\nread status < {folder}/$$\nexit $status\n"
-        )
-        script.chmod(0o755)
-
-    def serve() -> None:
-        while asking := os.read(incoming, 1 << 16).split():
-            for number in map(int, asking):
-                if number == os.getpid():  # the end
-                    return
-                status = _asked_for(Path(f"/proc/{number}"), entries).wait(600)
-                (folder / str(number)).write_text(f"{status}\n")
-
-    incoming = os.open(requests, os.O_RDWR)
-    serving = threading.Thread(target=serve)
-    serving.start()
-    try:
-        yield
-    finally:
-        os.write(incoming, b"%d\n" % os.getpid())
-        serving.join()
-        os.close(incoming)
-
-
-def _asked_for(asking: Path, entries: Mapping[str, Callable[[], object]]) -> Process:
-    """A process with the command line, the environment, the folder and the output of the one that asks."""
-    _, path, *arguments = (asking / "cmdline").read_bytes().decode().split("\0")[:-1]
-    environment = dict(pair.split("=", 1) for pair in (asking / "environ").read_bytes().decode().split("\0") if pair)
-    outputs = {number: os.open(asking / f"fd/{number}", os.O_WRONLY | os.O_APPEND) for number in (1, 2)}
-
-    def work() -> object:
-        for number, output in outputs.items():
-            os.dup2(output, number)
-        return main_of(path, entries[Path(path).name], *arguments)()
-
-    process = Process(work, (asking / "cwd").resolve(), **environment)
-    for output in outputs.values():
-        os.close(output)
-    return process
 
 
 def run_groups(code: str, *groups: tuple[int, Sequence[str]]) -> list[list[str]]:

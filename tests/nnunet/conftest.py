@@ -59,7 +59,7 @@ class NNUNet:
         return Process(forking(alone))
 
     def run(self, code: str, *arguments: str, fresh: bool = False, **variables: str) -> tuple[int, str, str]:
-        return self.start(code, *arguments, fresh=fresh, **variables).ended(300)
+        return self.start(code, *arguments, fresh=fresh, **variables).ended(600)
 
     def kill_in_second_epoch(self, code: str, *arguments: str, **variables: str) -> None:
         process = self.start(code, *arguments, **variables)
