@@ -190,7 +190,6 @@ def test_three_dimensions_with_regions_and_unlabeled_voxels_audited_and_mended(t
     said = nnunet.succeed(AUDIT, "masks", str(folder.parent), str(audit))
     assert "1 cases (nnU-Net folds), not seen in training" in said
     assert "of nnU-Net's five folds, 1, 2, 3, 4 are missing" in said
-    assert "know too little to accuse" in said  # after two steps
     (tmp_path / "decisions.json").write_text(json.dumps({case: "wrong"}))
     nnunet.succeed(AUDIT, "apply", str(audit), str(mended), "--ignore", "--decisions", str(tmp_path / "decisions.json"))
     before, after, theirs = (
