@@ -2,6 +2,7 @@
 
 import csv
 import json
+import signal
 from pathlib import Path
 
 import nibabel
@@ -53,7 +54,6 @@ def exported_model_predicts_the_same_without_this_package(
         NNUNET_PREDICT_FOLDER,
         *("-m", str(plain), "-f", "0", "-device", "cpu", "--disable_tta", "-npp", "1", "-nps", "1"),
         *("-i", str(images), "-o", str(theirs)),
-        fresh=True,
     )
     masks = sorted(theirs.glob("*.png"))
     assert len(masks) == 2
@@ -81,7 +81,6 @@ def test_trained_by_nnunets_own_command_then_predicted_and_evaluated(isic: NNUNe
     log = isic.succeed(
         NNUNET_TRAIN,
         *("501", "2d", "0", "-tr", "nnUNetTrainerANLCE", "-device", "cpu"),
-        fresh=True,
         nnUNet_extTrainer=path,
         SEG_ANL_LOSS="anl_ce alpha=10",
         SEG_ANL_TRAIN=SHORT,
@@ -124,8 +123,12 @@ def test_killed_and_continued_t_loss_keeps_its_nu(isic: NNUNet, isic_folder: Pat
     settings = {"SEG_ANL_TRAIN": SHORT, "SEG_ANL_TEST": str(isic_folder)}
     folder = fold(isic, "Dataset501_ISIC", f"nnUNetTrainerTLoss{SHORT_NAME}")
     process = isic.start(OURS, *train, **settings)
-    process.until(lambda: "Epoch 1" in process.out)
-    process.kill()
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "Epoch 1" in line:
+            process.send_signal(signal.SIGKILL)
+            break
+    process.communicate(timeout=60)
     before = checkpoint(folder, "best")["seg_anl"]
     nu = before["loss_state"]["log_nu"].item()
     assert nu != 1.0

@@ -1,6 +1,7 @@
 """Soft labels, weights of cases and class weights: inside one process on the real plans, and by nnU-Net's command."""
 
 import re
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -247,8 +248,12 @@ def test_nnunets_own_command_with_soft_labels_weights_and_class_weights(
         "SEG_ANL_WEIGHTS": str(table),
     }
     process = isic.start(NNUNET_TRAIN, *train, **settings, **of_labels)
-    process.until(lambda: "Epoch 1" in process.out)
-    process.kill()
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "Epoch 1" in line:
+            process.send_signal(signal.SIGKILL)
+            break
+    process.communicate(timeout=60)
     status, _, errors = isic.run(NNUNET_TRAIN, *train, "--c", **settings)
     assert status == 2
     assert "SEG_ANL_SOFT and SEG_ANL_WEIGHTS as it has them" in errors
