@@ -118,11 +118,6 @@ def module(name: str, *arguments: object) -> Callable[[], object]:
     return main_of(name, lambda: runpy.run_module(name, run_name="__main__"), *arguments)
 
 
-def python(*words: str) -> Callable[[], object]:
-    """``python WORDS``, which imports everything anew: where that is what is tested, or with libraries that mind."""
-    return lambda: os.execv(sys.executable, [sys.executable, *words])
-
-
 def of_checkout(folder: Path, work: Callable[[], object]) -> Callable[[], object]:
     """What imports this project's packages anew, from another folder."""
     ours = tuple(f"{ROOT / package}{os.sep}" for package in ("seg_anl", "classification", "data_prep", "docs"))
