@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import multiprocessing
 import os
 import runpy
 import signal
@@ -119,11 +118,6 @@ def module(name: str, *arguments: object) -> Callable[[], object]:
     return main_of(name, lambda: runpy.run_module(name, run_name="__main__"), *arguments)
 
 
-def python(*words: str) -> Callable[[], object]:
-    """``python WORDS``, which imports everything anew: where that is what is tested, or with libraries that mind."""
-    return lambda: os.execv(sys.executable, [sys.executable, *words])
-
-
 def of_checkout(folder: Path, work: Callable[[], object]) -> Callable[[], object]:
     """What imports this project's packages anew, from another folder."""
     ours = tuple(f"{ROOT / package}{os.sep}" for package in ("seg_anl", "classification", "data_prep", "docs"))
@@ -141,17 +135,6 @@ def of_checkout(folder: Path, work: Callable[[], object]) -> Callable[[], object
 def program(code: str, *arguments: str) -> Callable[[], object]:
     """Python code as ``python -c`` runs it."""
     return main_of("-c", lambda: exec(compile(code, "<program>", "exec"), {"__name__": "__main__"}), *arguments)
-
-
-def forking(work: Callable[[], object]) -> Callable[[], object]:
-    """With pools of processes that fork as well: nnU-Net's would each import everything anew."""
-
-    def main() -> object:
-        context = multiprocessing.get_context("fork")
-        multiprocessing.get_context = lambda method=None: context  # type: ignore[assignment,method-assign]
-        return work()
-
-    return main
 
 
 def run_groups(code: str, *groups: tuple[int, Sequence[str]]) -> list[list[str]]:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import fmean
 
@@ -21,18 +21,29 @@ import pytest
 
 from seg_anl.engine import sweep
 from seg_anl.records import UserError, read_metrics
-from tests.processes import Process, call, python, start
 
 TINY = ["data.limit=60", "data.test_limit=20", "batch_size=20", "epochs=1", "device=cpu", "progress=false"]
 
 
-def here(*arguments: str, cwd: Path) -> tuple[int, str, str]:
-    return call("classify", *TINY, *arguments, cwd=cwd)
+def start(*arguments: str, cwd: Path, **variables: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "classification.train", *TINY, *arguments],
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1", "RAY_USAGE_STATS_ENABLED": "0", **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # where a shell has ignored it
+    )
 
 
-def sweep_on_ray(*arguments: str, cwd: Path, **variables: str) -> Process:
-    command = ["-m", "classification.train", *TINY, "-m", "hydra/launcher=ray", *arguments]
-    return Process(python(*command), cwd, RAY_USAGE_STATS_ENABLED="0", PYTHONSAFEPATH="1", **variables)
+def until(process: subprocess.Popen, happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 200
+    while not happened():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def finished(root: Path) -> dict[Path, int]:
@@ -44,18 +55,22 @@ def finished(root: Path) -> dict[Path, int]:
     }
 
 
-def test_runs_on_ray_one_broken_one_finished_before(tmp_path: Path) -> None:
-    assert here("loss=gce", "loss.q=0.3", "seed=1", cwd=tmp_path)[0] == 0
+def test_eight_runs_on_ray_one_broken_one_finished_before(tmp_path: Path) -> None:
+    first = start("loss=gce", "loss.q=0.3", "seed=1", cwd=tmp_path)
+    assert first.wait(timeout=200) == 0
     before = finished(tmp_path / "runs")
-    status, out, err = sweep_on_ray("loss=gce", "loss.q=0.3,0.4,7", "seed=1", cwd=tmp_path).ended(400)
-    assert status == 2, err
-    assert "sweep: 2 run(s) finished, 1 failed" in out
+    swept = start(
+        "-m", "hydra/launcher=ray", "loss=gce", "loss.q=0.2,0.3,0.4,0.5,0.6,0.7,0.8,7", "seed=1", cwd=tmp_path
+    )
+    out, err = swept.communicate(timeout=400)
+    assert swept.returncode == 2, err
+    assert "sweep: 7 run(s) finished, 1 failed" in out
     last = err.strip().splitlines()[-1]
     assert last.startswith("seg-anl-classify: error: 1 run(s) of the sweep failed: ")
     assert "loss.q=7" in last
     assert "q must be a number >= 1e-12 and <= 1, got 7" in last
     after = finished(tmp_path / "runs")
-    assert len(after) == 2
+    assert len(after) == 7
     assert before.items() <= after.items()  # the one that was there is as it was
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["classification"]
@@ -63,17 +78,19 @@ def test_runs_on_ray_one_broken_one_finished_before(tmp_path: Path) -> None:
 
 def test_a_killed_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
     # q is a parameter of these losses, and not of the default one.
-    settings = ["-m", "loss=gce,ngce", "loss.q=0.4", "seed=1,2"]
-    swept = start("classify", *TINY, *settings, cwd=tmp_path)
-    swept.until(lambda: len(finished(tmp_path)) >= 1)
-    swept.kill()
+    settings = ["-m", "loss=gce,ngce,gce_sr", "loss.q=0.4", "seed=1,2"]
+    swept = start(*settings, cwd=tmp_path)
+    until(swept, lambda: len(finished(tmp_path)) >= 2)
+    os.killpg(swept.pid, signal.SIGKILL)
+    swept.communicate()
     before = finished(tmp_path)
-    assert len(before) < 4
-    status, out, err = here(*settings, cwd=tmp_path)
-    assert status == 0, err
-    assert "sweep: 4 run(s) finished, 0 failed" in out
+    assert len(before) < 6
+    again = start(*settings, cwd=tmp_path)
+    out, err = again.communicate(timeout=300)
+    assert again.returncode == 0, err
+    assert "sweep: 6 run(s) finished, 0 failed" in out
     after = finished(tmp_path)
-    assert len(after) == 4
+    assert len(after) == 6
     assert before.items() <= after.items()
 
 
@@ -82,8 +99,8 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
     [("loss=ce,cee", "loss/cee"), ("optim.lrr=1,2", "optim.lrr"), ("loss=ce,gce loss.qq=1", "loss.qq")],
 )
 def test_a_sweep_of_what_there_is_not_says_so_in_one_line(tmp_path: Path, settings: str, name: str) -> None:
-    status, out, err = here("-m", *settings.split(), cwd=tmp_path)
-    assert (status, out) == (2, "")
+    out, err = (swept := start("-m", *settings.split(), cwd=tmp_path)).communicate(timeout=200)
+    assert (swept.returncode, out) == (2, "")
     assert err.startswith("seg-anl-classify: error: ")
     assert name in err
     assert err.count("\n") == 1
@@ -93,8 +110,9 @@ def test_a_crash_does_not_stop_the_others_and_is_listed(tmp_path: Path) -> None:
     """Not a person's mistake: a run whose folder turns out to be a file when it is about to train."""
     (tmp_path / "runs/classification/digits/symmetric0.4").mkdir(parents=True)
     (tmp_path / "runs/classification/digits/symmetric0.4/mae").write_text("in the way")
-    status, out, err = here("-m", "loss=mae,ce", "seed=1", cwd=tmp_path)
-    assert status == 2
+    swept = start("-m", "loss=mae,ce", "seed=1", cwd=tmp_path)
+    out, err = swept.communicate(timeout=200)
+    assert swept.returncode == 2
     assert "sweep: 1 run(s) finished, 1 failed" in out
     assert "loss=mae" in err.strip().splitlines()[-1]
     assert len(finished(tmp_path)) == 1
@@ -135,21 +153,21 @@ def test_settings_of_a_group_that_is_swept_over_wait_for_it(given: str, expected
 
 
 def test_a_sweep_of_seeds_trained_at_once(tmp_path: Path) -> None:
-    """Three seeds, two at once: three whole runs, equal to those of the sweep one by one."""
+    """Three seeds, two at once, under two losses: six whole runs, equal to those of the sweep one by one."""
     for folder, more in (("together", ["runs_per_device=2"]), ("apart", [])):
-        status, out, err = here("-m", "seed=1,2,3", f"run_root={folder}", *more, cwd=tmp_path)
-        assert status == 0, err
-        assert f"sweep: {2 if more else 3} run(s) finished, 0 failed" in out
+        swept = start("-m", "loss=anl_ce,gce", "seed=1,2,3", f"run_root={folder}", *more, cwd=tmp_path)
+        out, err = swept.communicate(timeout=400)
+        assert swept.returncode == 0, err
+        assert f"sweep: {4 if more else 6} run(s) finished, 0 failed" in out
     runs = {path.relative_to(tmp_path / "together").parent for path in finished(tmp_path / "together")}
     assert runs == {path.relative_to(tmp_path / "apart").parent for path in finished(tmp_path / "apart")}
-    assert len(runs) == 3
-    for place in runs:
-        files = [{file.name for file in (tmp_path / root / place).iterdir()} for root in ("together", "apart")]
+    assert len(runs) == 6
+    for run in runs:
+        files = [{file.name for file in (tmp_path / root / run).iterdir()} for root in ("together", "apart")]
         assert files[0] == files[1]
         for name in ("config.yaml", "inputs.json", "noise/labels.npy"):
-            together, apart = ((tmp_path / root / place / name).read_bytes() for root in ("together", "apart"))
-            assert together == apart
-        together, apart = (read_metrics(tmp_path / root / place / "metrics.csv") for root in ("together", "apart"))
+            assert (tmp_path / "together" / run / name).read_bytes() == (tmp_path / "apart" / run / name).read_bytes()
+        together, apart = (read_metrics(tmp_path / root / run / "metrics.csv") for root in ("together", "apart"))
         for one, other in zip(together, apart, strict=True):
             assert (one.epoch, one.split) == (other.epoch, other.split)
             if one.split == "train":
@@ -162,9 +180,10 @@ def test_a_search_goes_by_the_held_out_noisy_labels(tmp_path: Path) -> None:
     search = ["-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=4", "hydra.sweeper.sampler.seed=1"]
     space = ["loss=gce", "loss.q=choice(0.2,0.7,7)", "optim.lr=tag(log,interval(0.001,0.1))"]
     storage = ["hydra.sweeper.storage=sqlite:///study.db", "hydra.sweeper.study_name=ours"]
-    status, out, err = here(*search, *space, *storage, "seed=[1,2]", "data.tuning=0.25", cwd=tmp_path)
+    swept = start(*search, *space, *storage, "seed=[1,2]", "data.tuning=0.25", cwd=tmp_path)
+    out, err = swept.communicate(timeout=400)
     assert "q must be a number >= 1e-12 and <= 1, got 7" in err
-    assert status == 2, err
+    assert swept.returncode == 2, err
     by_trial: dict[tuple[float, float], list[float]] = {}
     for path in finished(tmp_path / "runs"):
         run = json.loads(path.read_text())
@@ -235,30 +254,31 @@ def ray_cluster() -> Iterator[dict[str, str]]:
 @pytest.mark.slow
 def test_an_existing_ray_cluster_in_both_forms_with_parts_of_a_gpu(tmp_path: Path, ray_cluster: dict[str, str]) -> None:
     address = ray_cluster.pop("address")
-    settings = ["hydra.launcher.ray.remote.num_gpus=0.5", "loss=gce", "seed=1"]
-    swept = sweep_on_ray(*settings, "loss.q=0.3,0.7", cwd=tmp_path, **ray_cluster, RAY_ADDRESS=address)
-    status, out, err = swept.ended(400)
-    assert status == 0, err
+    settings = ["-m", "hydra/launcher=ray", "hydra.launcher.ray.remote.num_gpus=0.5", "loss=gce", "seed=1"]
+    swept = start(*settings, "loss.q=0.3,0.7", cwd=tmp_path, **ray_cluster, RAY_ADDRESS=address)
+    out, err = swept.communicate(timeout=300)
+    assert swept.returncode == 0, err
     assert "sweep: 2 run(s) finished, 0 failed" in out
     before = finished(tmp_path / "runs")
     assert len(before) == 2
     auto = "hydra.launcher.ray.init.address=auto"
-    status, out, err = sweep_on_ray(*settings, "loss.q=0.3,0.5", auto, cwd=tmp_path, **ray_cluster).ended(400)
-    assert status == 0, err
+    swept = start(*settings, "loss.q=0.3,0.5", auto, cwd=tmp_path, **ray_cluster)
+    out, err = swept.communicate(timeout=300)
+    assert swept.returncode == 0, err
     assert "finished already, left alone" in out
     assert before.items() <= finished(tmp_path / "runs").items()
     assert len(finished(tmp_path / "runs")) == 3
 
     # A process that is lost is replaced, and the run goes on from its checkpoint.
-    swept = sweep_on_ray(*settings, "loss.q=0.9", "epochs=40", cwd=tmp_path, **ray_cluster, RAY_ADDRESS=address)
-    swept.until(lambda: len(list(tmp_path.rglob("last.pt"))) == 4)
+    swept = start(*settings, "loss.q=0.9", "epochs=60", cwd=tmp_path, **ray_cluster, RAY_ADDRESS=address)
+    until(swept, lambda: len(list(tmp_path.rglob("last.pt"))) == 4)
     (lost,) = processes(b"ray::_run_job", f"RAY_TMPDIR={ray_cluster['RAY_TMPDIR']}".encode())
     os.kill(lost, signal.SIGKILL)
-    status, out, err = swept.ended(400)
-    assert status == 0, err
+    out, err = swept.communicate(timeout=300)
+    assert swept.returncode == 0, err
     assert "sweep: 1 run(s) finished, 0 failed" in out
-    (summary,) = (path for path in finished(tmp_path / "runs") if json.loads(path.read_text())["epochs"] == 40)
-    environment = json.loads((summary.parent / "environment.json").read_text())
+    (run,) = (path for path in finished(tmp_path / "runs") if json.loads(path.read_text())["epochs"] == 60)
+    environment = json.loads((run.parent / "environment.json").read_text())
     assert [resumed["epoch"] > 0 for resumed in environment["resumed"]] == [True]
 
 
@@ -270,11 +290,12 @@ def test_a_slurm_job_outlives_the_sweep_that_was_interrupted(tmp_path: Path) -> 
         (programs / name).write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/{name}\necho Submitted batch job 7\n')
         (programs / name).chmod(0o755)
     path = f"{programs}:{os.environ['PATH']}"
-    settings = [*TINY, "-m", "hydra/launcher=submitit_slurm", "loss=gce", "loss.q=0.3,0.7", "seed=1"]
-    swept = start("classify", *settings, cwd=tmp_path, PATH=path)
-    swept.until(lambda: any((tmp_path / "runs/.submitit").glob("7_*/7_1_submitted.pkl")))
+    swept = start(
+        "-m", "hydra/launcher=submitit_slurm", "loss=gce", "loss.q=0.3,0.7", "seed=1", cwd=tmp_path, PATH=path
+    )
+    until(swept, lambda: any((tmp_path / "runs/.submitit").glob("7_*/7_1_submitted.pkl")))
     swept.send_signal(signal.SIGINT)
-    swept.wait()
+    swept.communicate(timeout=100)
     assert [path.name for path in (tmp_path / "runs").iterdir()] == [".submitit"]
     script = Path((tmp_path / "sbatch").read_text().split()[-1]).read_text()
     for option in ("--requeue", "--gpus-per-node=1", "--time=240", "--signal=USR2@120", "--array=0-1%2"):
@@ -291,26 +312,29 @@ def test_a_slurm_job_outlives_the_sweep_that_was_interrupted(tmp_path: Path) -> 
 
 
 def test_a_job_of_submitit_that_is_preempted_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
-    settings = [*TINY, "-m", "hydra/launcher=submitit_local", "loss=gce", "seed=1", "epochs=30"]
-    swept = start("classify", *settings, cwd=tmp_path)
-    swept.until(lambda: any(tmp_path.rglob("last.pt")))
+    swept = start("-m", "hydra/launcher=submitit_local", "loss=gce", "seed=1", "epochs=60", cwd=tmp_path)
+    try:
+        until(swept, lambda: any(tmp_path.rglob("last.pt")))
+    except BaseException:
+        os.killpg(swept.pid, signal.SIGKILL)  # the sweep and the job, which is its child
+        raise
     (folder,) = (path for path in (tmp_path / "runs/.submitit").iterdir() if path.name.isdecimal())
     (task,) = Path(f"/proc/{folder.name}/task/{folder.name}/children").read_text().split()
     os.kill(int(task), signal.SIGUSR2)
-    status, out, err = swept.ended()
-    assert status == 0, err
+    out, err = swept.communicate(timeout=400)
+    assert swept.returncode == 0, err
     assert "sweep: 1 run(s) finished, 0 failed" in out
     (log,) = folder.glob("*_log.out")
     assert [word for word in log.read_text().split() if word in ("begins", "resumes")] == ["begins", "resumes"]
     (summary,) = finished(tmp_path / "runs")
-    assert json.loads(summary.read_text())["epochs"] == 30
+    assert json.loads(summary.read_text())["epochs"] == 60
 
 
 def test_a_search_of_which_no_trial_runs_says_why(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     search = ["-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "loss=gce", "loss.q=choice(7,8)", "seed=1"]
-    status, out, err = here(*search, cwd=tmp_path)
-    assert status == 2
+    out, err = (swept := start(*search, cwd=tmp_path)).communicate(timeout=200)
+    assert swept.returncode == 2
     assert "sweep: 0 run(s) finished, 2 failed" in out
     assert err.strip().splitlines()[-1].startswith("seg-anl-classify: error: 2 run(s) of the sweep failed: ")
     assert "Traceback" not in err

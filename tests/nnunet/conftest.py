@@ -6,7 +6,8 @@ import importlib.util
 import io
 import json
 import os
-import warnings
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,7 +20,6 @@ import torch
 from PIL import Image
 
 from seg_anl.nnunet.lookup import trainers
-from tests.processes import Process, forking, program, python
 
 collect_ignore_glob = [] if importlib.util.find_spec("nnunetv2") else ["test_*.py"]
 
@@ -45,29 +45,30 @@ class NNUNet:
         # One process each, and no busy waiting: the machine may be small and shared.
         return folders | {"nnUNet_def_n_proc": "1", "nnUNet_n_proc_DA": "0", "nnUNet_compile": "f"}
 
-    def start(self, code: str, *arguments: str, fresh: bool = False, **variables: str) -> Process:
-        """Run Python code; ``fresh`` imports everything anew."""
-        work = (python("-W", "ignore", "-c", code, *arguments)) if fresh else program(code, *arguments)
+    def start(self, code: str, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("nnUNet_", "SEG_ANL_"))}
+        return subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", code, *arguments],
+            env=inherited | {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONUNBUFFERED": "1"} | self.variables | variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
-        def alone() -> None:
-            for name in [name for name in os.environ if name.startswith(("nnUNet_", "SEG_ANL_"))]:
-                del os.environ[name]
-            os.environ.update(self.variables | variables)
-            warnings.filterwarnings("ignore")
-            work()
-
-        return Process(forking(alone))
-
-    def run(self, code: str, *arguments: str, fresh: bool = False, **variables: str) -> tuple[int, str, str]:
-        return self.start(code, *arguments, fresh=fresh, **variables).ended(600)
+    def run(self, code: str, *arguments: str, **variables: str) -> tuple[int, str, str]:
+        process = self.start(code, *arguments, **variables)
+        output, errors = process.communicate(timeout=300)
+        return process.returncode, output, errors
 
     def kill_in_second_epoch(self, code: str, *arguments: str, **variables: str) -> None:
         process = self.start(code, *arguments, **variables)
-        process.until(lambda: "Epoch 1" in process.out)
+        assert process.stdout is not None
+        assert any("Epoch 1" in line for line in process.stdout)
         process.kill()
+        process.communicate(timeout=60)
 
-    def succeed(self, code: str, *arguments: str, fresh: bool = False, **variables: str) -> str:
-        status, output, errors = self.run(code, *arguments, fresh=fresh, **variables)
+    def succeed(self, code: str, *arguments: str, **variables: str) -> str:
+        status, output, errors = self.run(code, *arguments, **variables)
         assert status == 0, output[-3000:] + errors[-3000:]
         return output
 

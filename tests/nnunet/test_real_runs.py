@@ -56,7 +56,6 @@ def exported_model_predicts_the_same_without_this_package(
         NNUNET_PREDICT_FOLDER,
         *("-m", str(plain), "-f", "0", "-device", "cpu", "--disable_tta", "-npp", "1", "-nps", "1"),
         *("-i", str(images), "-o", str(theirs)),
-        fresh=True,
     )
     masks = sorted(theirs.glob("*.png"))
     assert len(masks) == 2
@@ -84,7 +83,6 @@ def test_trained_by_nnunets_own_command_then_predicted_and_evaluated(isic: NNUNe
     log = isic.succeed(
         NNUNET_TRAIN,
         *("501", "2d", "0", "-tr", "nnUNetTrainerANLCE", "-device", "cpu"),
-        fresh=True,
         nnUNet_extTrainer=path,
         SEG_ANL_LOSS="anl_ce alpha=10",
         SEG_ANL_TRAIN=SHORT,

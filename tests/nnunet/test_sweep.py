@@ -4,6 +4,7 @@ import os
 import shlex
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -76,11 +77,15 @@ def test_one_of_two_folds_is_killed_and_goes_on_under_submitit(isic: NNUNet, tmp
     process = isic.start(OURS, *arguments, *after, **settings)
     model = f"nnUNetTrainerMAE{NAME}__nnUNetPlans__2d"
     log = tmp_path / "Dataset501_ISIC" / "sweep" / f"{model}__fold_0.log"
-    process.until(lambda: log.exists() and "Epoch 1" in log.read_text())
+    end = time.monotonic() + 300
+    while not (log.exists() and "Epoch 1" in log.read_text()):
+        assert time.monotonic() < end
+        assert process.poll() is None
+        time.sleep(0.2)
     (training,) = children(process.pid)
     os.kill(training, signal.SIGKILL)
-    status, output, errors = process.ended()
-    assert status == 1
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 1
     assert f"[1/2] {model} fold 0: failed\n[2/2] {model} fold 1: finished\n" in output
     (line,) = errors.splitlines()
     assert line.startswith(f"{model} fold 0: exit status -9: ")
