@@ -97,7 +97,10 @@ def draw_gains(axes: Axes) -> None:
     axes.axvline(0, color="gray", linewidth=0.8)
     names = [LESIONS.get(kind, "all three").split(" and")[0] for kind, _ in kinds]
     axes.set_yticks(range(len(kinds)), names)
-    axes.set(title="30 or 70 % of the masks wrong:\nthe loss seldom helps", xlabel="ANL-CE ahead of cross entropy, points of Dice")
+    axes.set(
+        title="30 or 70 % of the masks wrong:\nthe loss seldom helps",
+        xlabel="ANL-CE ahead of cross entropy, points of Dice",
+    )
     axes.invert_yaxis()
 
 

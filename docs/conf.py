@@ -92,6 +92,7 @@ NAVIGATION = {
     "segmentation": ["volumes", "raters", "classification", "export"],
     "python": ["notebooks/losses", "add_a_loss"],
     "losses/index": [
+        "when_it_helps",
         "choosing",
         *(f"losses/{family}" for family in ("cross_entropy", "active_passive", "active_negative", "sparse")),
         *(f"losses/{family}" for family in ("t_loss", "nr_dice", "newer")),
