@@ -65,7 +65,7 @@ class NRDiceLoss(RobustLoss):
     def evaluate(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | None]:
         """One value per image, ``(B,)``."""
         pair = batch.sigmoid or batch.scores.shape[1] == 2
-        classes = batch.scores.shape[1]
+        classes = batch.scores.shape[1 + (batch.sigmoid and batch.normalized)]  # under sigmoid: channels
         every = [1] if pair else list(range(0 if self.include_background else 1, classes))
         errors = classes if batch.sigmoid else len(every)
         found = sums(batch, lambda part: self._errors_and_areas(part, every, pair=pair))
@@ -83,8 +83,10 @@ class NRDiceLoss(RobustLoss):
     def _errors_and_areas(self, batch: LabeledLogits, every: list[int], *, pair: bool) -> Tensor:
         """|p - g|^gamma of the classes, then their areas, ``(B, M, *E)``."""
         squared, counted = self.areas == "squared", batch.counted
-        if pair:
-            probs = torch.sigmoid(batch.scores if batch.sigmoid else batch.scores[:, 1:] - batch.scores[:, :1])
+        if batch.sigmoid:
+            probs = torch.sigmoid(batch.scores[:, 1] - batch.scores[:, 0] if batch.normalized else batch.scores)
+        elif pair:
+            probs = torch.sigmoid(batch.scores[:, 1:] - batch.scores[:, :1])
         else:
             probs = torch.softmax(batch.scores, dim=1)[:, -len(every) :]
         truth = _truth(batch, every)

@@ -21,7 +21,7 @@ from seg_anl.records import config_folder
 SYNSETS = ("n01440764", "n01443537", "n01484850", "n01491361")
 
 
-@pytest.fixture(autouse=True, scope="package")
+@pytest.fixture(autouse=True, scope="module")
 def _no_pictures_of_confusion() -> Iterator[None]:
     """They take half of the time of a tiny run; data_prep tests them."""
     with pytest.MonkeyPatch.context() as patch:

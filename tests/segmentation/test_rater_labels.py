@@ -127,7 +127,7 @@ def bad_sum(root: Path, folder: Path) -> None:
         (lambda root, folder: None, ["noise.alpha=0.5"], "noise.alpha=0.5 does not go with data.soft"),
         (lambda root, folder: None, ["loss.dice_weight=1"], "data.soft needs loss.dice_weight=0"),
         (lambda root, folder: None, ["data.raters=[a,b]"], "data.soft and data.raters do not go together"),
-        (lambda root, folder: None, ["data.soft=null", "data.raters=[a]"], "data.raters must be a list of two or more"),
+        (lambda root, folder: None, ["data.soft=null", "data.raters=[a]"], "data.raters must be a list of 2 or more"),
         (lambda root, folder: None, ["data.soft=null", "data.raters=[a,b]"], "data.raters: a is not a folder"),
     ],
 )  # fmt: skip
