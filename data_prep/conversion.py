@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import cv2
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from seg_anl.records import UserError, make_directory, write_csv, write_json, write_text, written_aside
+from seg_anl.records.progress import progress_bar
 from seg_anl.records.workers import tried_in_threads
 
 from .duplicates import Duplicate, Fingerprint, find_duplicates, fingerprint
@@ -134,7 +134,7 @@ def _each(
     Threads do, because decoding and resizing happen outside the interpreter's lock.
     """
     tried = tried_in_threads(work, found.pairs, workers)
-    outcomes = list(tqdm(tried, total=len(found.pairs), unit="pair", desc=title, disable=None))
+    outcomes = list(progress_bar(tried, "pair", total=len(found.pairs), title=title))
     problems = [*found.problems, *(str(outcome) for outcome in outcomes if isinstance(outcome, UserError))]
     _report_problems(problems, target / PROBLEMS, skip_broken=skip_broken)
     return [outcome for outcome in outcomes if not isinstance(outcome, UserError)]

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from seg_anl.records import UserError, chosen_items, run_command, written_aside
 from seg_anl.records.command_line import OneLineParser
+from seg_anl.records.progress import progress_bar
 
 from .layouts import official_folders
 from .pairing import match
@@ -43,7 +43,7 @@ def make_embedded(root: Path, out: Path) -> None:
                 )
             if split == "train":
                 items = chosen_items(items, TRAINING_PAIRS / len(items), SEED)
-            for item in tqdm(sorted(items), desc=split, unit="pair"):
+            for item in progress_bar(sorted(items), "pair", title=split):
                 image, gray = (
                     Image.open(file.name).convert(mode).resize((SIZE, SIZE), Image.Resampling.BOX)
                     for file, mode in ((pairs[item].image, "RGB"), (pairs[item].mask, "L"))

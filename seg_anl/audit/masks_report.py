@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from seg_anl import __version__
 from seg_anl.records import UserError, write_csv, write_json
 from seg_anl.records.foreign_files import read_table
+from seg_anl.records.progress import progress_bar
 from seg_anl.records.workers import in_processes
 
 from .cases import CaseFiles, Labels, load_case
@@ -170,7 +170,7 @@ def write_report(
     tasks = [_PictureTask(files[row["item"]], source.labels, row["structure"]) for row in shown]
     workers = workers if len(tasks) > _FEW_PICTURES else 1
     drawing = in_processes(_pictures, tasks, workers)
-    pictures = tqdm(drawing, total=len(tasks), unit="case", desc="pictures", disable=None)
+    pictures = progress_bar(drawing, "case", total=len(tasks), title="pictures")
     told = ("item", "score", "diagnosis", "structure")
     items = (
         ReviewItem(

@@ -10,11 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tqdm import tqdm
-
 from .atomic import written_aside
 from .errors import UserError
 from .foreign_files import parse_json, read_bytes
+from .progress import progress_bar
 from .workers import in_processes
 
 Row = dict[str, Any]
@@ -71,7 +70,7 @@ def finish_items(
             aside.write_text("".join(map(_line, (identity, *rows.values()))), encoding="utf-8")
         with open(journal, "a", encoding="utf-8") as file:
             results = in_processes(work, tasks, workers)
-            for result in tqdm(results, total=len(tasks), unit=unit, desc=f"{unit}s", disable=None):
+            for result in progress_bar(results, unit, total=len(tasks), title=f"{unit}s"):
                 if isinstance(result, str):
                     errors.append(result)
                     continue

@@ -17,10 +17,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from seg_anl.records import METRICS_KEYS, SUMMARY_SCHEMA, UserError, parse_metrics
 from seg_anl.records.foreign_files import parse_json, parse_yaml
+from seg_anl.records.progress import progress_bar
 from seg_anl.records.ranges import Count, Number, WholeNumber, complaint
 from seg_anl.records.recipes import flat
 from seg_anl.records.runs import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, SUMMARY_FILE
@@ -116,7 +116,7 @@ def tidy_metrics(runs: Iterable[Run], metrics: Collection[str]) -> pd.DataFrame:
 
 def read_runs(places: Iterable[Path]) -> list[Run]:
     """All runs at or below ``places``, by path, with a progress bar where there is a person to see it."""
-    bar = tqdm(find_runs(places).items(), desc="reading runs", unit="run", leave=False, disable=None)
+    bar = progress_bar(find_runs(places).items(), "run", title="reading runs")
     return [read_run(path, folder) for path, folder in bar]
 
 

@@ -13,12 +13,12 @@ import torch
 from monai.transforms import Resized
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from data_prep.mask_archive import read_noisy_masks
 from data_prep.pairing import Pair
 from data_prep.pictures import check_size, read_image, read_mask
 from seg_anl.records import NoiseRecord, array_digest
+from seg_anl.records.progress import progress_bar
 from seg_anl.records.workers import in_threads
 
 from .settings import DataSettings
@@ -96,6 +96,6 @@ def load_images(pairs: Sequence[Pair], data: DataSettings, *, workers: int, prog
         return mode
 
     loading = in_threads(load, range(len(pairs)), workers)
-    modes = list(tqdm(loading, total=len(pairs), unit="image", leave=False, disable=not progress))
+    modes = list(progress_bar(loading, "image", total=len(pairs), shown=progress))
     conversions = Counter(sorted(mode for mode in modes if mode != "RGB"))
     return ImageSet([pair.item for pair in pairs], images, masks, dict(conversions))

@@ -14,7 +14,6 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from data_prep.pairing import IMAGE_SUFFIXES, image_files
 from data_prep.pictures import read_image
@@ -23,6 +22,7 @@ from seg_anl.engine.run_directory import RunDirectory
 from seg_anl.records import UserError, make_directory, written_aside
 from seg_anl.records.atomic import remove_partial
 from seg_anl.records.files import files_below
+from seg_anl.records.progress import progress_bar
 
 from .augmentation import normalized
 from .networks import load_run_model
@@ -72,7 +72,7 @@ def predict_masks(
         model, config = _trained(directory, weights, process.device, trust)
         size = data_settings(config).shape
         failures = []
-        for job in tqdm(jobs, unit="image", dynamic_ncols=True):
+        for job in progress_bar(jobs, "image"):
             try:
                 image, _ = read_image(job.source, str(job.source))
                 mask, orientation = predict_mask(model, image, size, process.device), _orientation(job.source)

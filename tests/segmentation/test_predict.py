@@ -97,7 +97,7 @@ def test_a_mask_lies_on_its_photo_for_those_who_turn_it_and_those_who_do_not(
     tags = Image.Exif()
     tags[0x0112] = orientation
     photo = save(tmp_path / "photos" / f"a{ending}", exif=tags)
-    assert command(trained, tmp_path / "photos", tmp_path / "out", "--overlay")[0] == 0
+    assert command(trained, tmp_path / "photos", tmp_path / "out", "--overlay") == (0, "")
     for result in (tmp_path / "out" / "a.png", tmp_path / "out" / "overlay" / "a.png"):
         with Image.open(photo) as image, Image.open(result) as mask:
             assert mask.size == image.size

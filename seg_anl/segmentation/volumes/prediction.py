@@ -12,13 +12,13 @@ import torch
 from monai.inferers import sliding_window_inference
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from seg_anl.engine.checkpoint import load_model
 from seg_anl.engine.distribution import started
 from seg_anl.engine.run_directory import RunDirectory
 from seg_anl.engine.settings import plain
 from seg_anl.records import UserError
+from seg_anl.records.progress import progress_bar
 from seg_anl.records.ranges import checked
 
 from .cases import Case, image_cases, listed_images
@@ -68,7 +68,7 @@ def predict_volumes(
         model = plan.model(config.get("model") or OmegaConf.create())
         load_model(weights, model, process.device)
         model.to(process.device).eval()
-        for case in tqdm(cases, unit="case", dynamic_ncols=True):
+        for case in progress_bar(cases, "case"):
             try:
                 stored = predicted_values(model, case, preparation, plan, process.device)
             except UserError as error:

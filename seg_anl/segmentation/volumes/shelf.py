@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from seg_anl.records import UserError, make_directory, written_aside
+from seg_anl.records.progress import progress_bar
 from seg_anl.records.workers import in_threads
 
 from .cases import Case
@@ -75,7 +75,7 @@ def load_volumes(
 
     volumes = []
     made = in_threads(prepared, cases, workers)
-    shown = tqdm(made, total=len(cases), unit="case", leave=False, disable=not progress, dynamic_ncols=True)
+    shown = progress_bar(made, "case", total=len(cases), shown=progress)
     for case, found in zip(cases, shown, strict=True):
         pairs = zip((found.image, found.mask), _keys(case, preparation), strict=True)
         image, mask = (shelf.kept(each, key) for each, key in pairs)
