@@ -56,7 +56,7 @@ class PacedCrossEntropy(RobustLoss):
         """Hard bootstrapping with the alpha of the epoch."""
         pred = batch.log_probs()
         most_probable = pred.log_probs.max(dim=1).values
-        return -(self.alpha * pred.target_log_prob + (1 - self.alpha) * most_probable), batch.counted
+        return -(self.alpha * pred.target_log_prob + (1 - self.alpha) * most_probable), batch.weight
 
 
 @dataclass

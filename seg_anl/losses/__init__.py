@@ -1,8 +1,7 @@
-"""Noise-robust losses: ``build_loss(name, **params)`` gives a module, ``list_losses()`` the names.
+"""Noise-robust losses: ``build_loss(name, **params)`` returns a module, ``list_losses()`` the names.
 
-Every loss is a class too (``from seg_anl.losses import ANLCELoss, GCELoss``). torch is imported with the first
-name that needs it; the names and parameters
-of all losses (``seg_anl.losses.declarations``) are known without.
+Each loss is also a class (``from seg_anl.losses import ANLCELoss, GCELoss``). torch is imported lazily: names and
+parameters (``seg_anl.losses.declarations``) do not need it.
 """
 
 from importlib import import_module

@@ -178,7 +178,7 @@ class AGCELoss(PointwiseLoss):
     def __init__(self, *, a: float = 1.0, q: float = 2.0, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class AMSELoss(PointwiseLoss):
-    r"""Asymmetric mean squared error: the labeled probability is drawn to ``a``; a = 1 is the mean squared error.
+    r"""Asymmetric mean squared error: pulls the label's probability to ``a``; a = 1 is the mean squared error.
 
     Value, in LaTeX: \frac{1}{C} \sum_k (p_k - a \, [k = y])^2
 
@@ -218,7 +218,7 @@ class CEandSRLoss(SparseRegularizedLoss):
     def __init__(self, *, tau: float = 0.5, p: float = 0.1, lam: float = 1.2, rho: float = 1.03, every: int = 1, normalize: bool = True, exact_official: bool = True, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class ECELoss(PointwiseLoss):
-    r"""Cross entropy of epsilon-softmax: hardly any pull where the label is the most probable class already.
+    r"""Cross entropy of epsilon-softmax: almost no gradient once the label is the most probable class.
 
     Value, in LaTeX: -\log q_y, \quad q = (p + m \, [k = \operatorname{argmax} p]) / (m + 1)
 
@@ -469,7 +469,7 @@ class NMAELoss(PointwiseLoss):
     def __init__(self, *, class_weights: Any = None, reduction: str = "mean", ignore_index: int | None = None, activation: str = "softmax") -> None: ...
 
 class NNCELoss(PointwiseLoss):
-    r"""Normalized negative cross entropy: pushes the other classes down, hardest where the label is already believed.
+    r"""Normalized negative cross entropy: lowers the other classes, most where the label is already confident.
 
     Value, in LaTeX: 1 - \frac{A + \log p_y}{\sum_k (A + \log p_k)}, \quad A = -\log p_{min}
 

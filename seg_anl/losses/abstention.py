@@ -1,7 +1,7 @@
-"""Losses by which a network may abstain: it pays a price for every label it will not learn.
+"""Losses that let a network abstain from a label, at a price.
 
-They take more than logits and labels, a channel or a head for the abstention, so they are classes of their own and not
-among the losses of :func:`~seg_anl.losses.build_loss`. For prediction leave the abstention out.
+They need a channel or a head for the abstention, so :func:`~seg_anl.losses.build_loss` does not list them. Drop the
+abstention for prediction.
 
 Reference: Moustafa et al., Generalizing Abstention for Noise-Robust Learning in Medical Image Segmentation, MIDL 2026;
 Thulasidasan et al., Combating Label Noise in Deep Learning Using Abstention, ICML 2019, for DAC.
@@ -18,16 +18,16 @@ from torch import Tensor
 
 from seg_anl.records.errors import nearest_names
 
-from .base import ScheduledLoss, positive
+from .base import ScheduledLoss, positive_or_one
 from .inputs import labeled_logits
 from .registry import build_loss
 
-MOST = 1 - 1e-7  # of an abstention
+MAX_ABSTENTION = 1 - 1e-7
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A published combination: the loss of what is not abstained from, and the price with its schedule."""
+    """A published combination of a base loss, a price of abstention and its schedule."""
 
     base: str
     price: str
@@ -46,7 +46,7 @@ KINDS = {
 
 
 class _Abstention(ScheduledLoss):
-    """The schedule: no abstention in the first epochs, then a weight of its price that grows with the epochs."""
+    """The schedule: no abstention during warm-up, then a price whose weight grows with the epochs."""
 
     weight_of_price: Tensor
     abstains: Tensor
@@ -117,10 +117,14 @@ class AbstentionLoss(_Abstention):
         value = self.base.reduced(batch)
         if not self.training:
             return value
-        each, counts = torch.softmax(logits, dim=1)[:, -1], batch.element_counts()
+        each, element_weight = torch.softmax(logits, dim=1)[:, -1], batch.full_weight()
         if self.kind != "idac":
-            each = each.clamp(max=MOST)
-        abstained = each.mean() if counts is None else (each * counts).sum() / positive(counts.sum())
+            each = each.clamp(max=MAX_ABSTENTION)
+        abstained = (
+            each.mean()
+            if element_weight is None
+            else (each * element_weight).sum() / positive_or_one(element_weight.sum())
+        )
         price = self.weight_of_price.to(value.dtype) * _price(KINDS[self.kind].price, abstained, self.noise_rate)
         return torch.where(self.abstains, (1 - abstained) * value + price, value)
 
@@ -128,7 +132,7 @@ class AbstentionLoss(_Abstention):
 def _price(kind: str, abstained: Tensor, noise_rate: Any) -> Tensor:
     if kind == "square":
         return (noise_rate - abstained).square()
-    learned = torch.log1p(-abstained.clamp(max=MOST))
+    learned = torch.log1p(-abstained.clamp(max=MAX_ABSTENTION))
     return -learned if kind == "logarithm" else (math.log1p(-noise_rate) - learned).abs()
 
 
@@ -142,7 +146,7 @@ class ADSLoss(_Abstention):
 
     Shape:
         - input: logits ``(B, C, *spatial)``.
-        - target: as of every loss; soft labels stand in the place of the one-hot ones.
+        - target: as of every loss; soft labels replace the one-hot ones.
         - head: ``(B, C)``, the network's logits for abstaining from a class of an image. The published head pools the
           decoder's features to 16 x 16 and has one linear layer.
         - output: a scalar.
@@ -173,13 +177,13 @@ class ADSLoss(_Abstention):
         if batch.labels is not None:
             truth = torch.zeros_like(probs).scatter_(1, batch.labels.unsqueeze(1), 1)
         assert truth is not None
-        if batch.counted is not None:
-            probs, truth = probs * batch.counted.unsqueeze(1), truth * batch.counted.unsqueeze(1)
+        if batch.weight is not None:
+            probs, truth = probs * batch.weight.unsqueeze(1), truth * batch.weight.unsqueeze(1)
         shared, predicted, labeled = ((part.flatten(2).sum(dim=2)) for part in (probs * truth, probs, truth))
         dice = 1 - 2 * shared / (predicted.clamp(min=1e-7) + labeled)
         if not self.training:
             return dice.mean()
-        abstained = torch.sigmoid(head.to(dice.dtype)).clamp(max=MOST)
+        abstained = torch.sigmoid(head.to(dice.dtype)).clamp(max=MAX_ABSTENTION)
         learned, rates = torch.log1p(-abstained), dice.new_tensor(self.rates)
         priced = (1 - abstained) * dice + self.weight_of_price.to(dice.dtype) * (torch.log1p(-rates) - learned).abs()
         return torch.where(self.abstains, priced, dice).mean()

@@ -1,6 +1,6 @@
-"""Active plus passive losses (APL), and symmetric cross entropy: weighted sums of two losses under one name.
+"""Active passive losses (APL) and symmetric cross entropy: named weighted sums of two losses.
 
-What one part fits badly alone the other helps with, and a sum of robust losses is robust.
+A sum of robust losses is robust, and one part makes up for the underfitting of the other.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Weighted sums of two losses that the caller names: any active with any passive or negative part."""
+"""Weighted sums of two losses chosen by name: any active with any passive or negative loss."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ WEIGHTS = ("alpha", "beta")
 
 
 class PairLoss(PointwiseLoss):
-    """alpha * first + beta * second; further keywords are the parts' own.
+    """alpha * first + beta * second; further keywords go to the parts.
 
-    A keyword that both parts know goes to both. ``alpha`` and ``beta`` are always the weights: a part with parameters
-    of these names keeps its own defaults for them.
+    A keyword of both parts goes to both. ``alpha`` and ``beta`` are always the weights: a part with parameters of these
+    names keeps its own defaults.
     """
 
     def __init__(self, parts: dict[str, str], *, alpha: float, beta: float, **keywords: Any) -> None:
@@ -54,7 +54,7 @@ def _part(role: str, name: str) -> PointwiseFunction:
 
 @loss("active_passive", title="Active+Passive", formula=r"\alpha \, \text{Active} + \beta \, \text{Passive}")
 class ActivePassiveLoss(PairLoss):
-    """Any active and any passive part by name; further keywords are the parts' own.
+    """Any active plus any passive loss, by name; further keywords go to the parts.
 
     Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 6.
     """
@@ -73,7 +73,7 @@ class ActivePassiveLoss(PairLoss):
 
 @loss("active_negative", title="Active+Negative", formula=r"\alpha \, \text{Active} + \beta \, \text{Negative}")
 class ActiveNegativeLoss(PairLoss):
-    """Any active and any negative part by name; further keywords are the parts' own.
+    """Any active plus any negative loss, by name; further keywords go to the parts.
 
     Reference: Ye et al., Active Negative Loss: A Robust Framework for Learning with Noisy Labels.
     """

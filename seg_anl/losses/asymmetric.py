@@ -1,4 +1,4 @@
-"""Asymmetric losses: robust as long as the right label is the most frequent one."""
+"""Asymmetric losses: robust as long as the true label is the most frequent one."""
 
 from __future__ import annotations
 

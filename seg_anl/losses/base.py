@@ -1,4 +1,4 @@
-"""The module every loss is: it prepares the batch, evaluates, and reduces. Nothing of a particular loss lives here."""
+"""The base classes of all losses: they prepare the batch, evaluate and reduce. No particular loss lives here."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from typing_extensions import Unpack
 from seg_anl.records.errors import nearest_names
 from seg_anl.records.ranges import complaint, keyword_parameters
 
+from .chunked import ChunkEvaluation, can_be_chunked, chunked_mean
 from .declarations import COMMON, Common
-from .in_parts import HowInParts, may_be_split, mean_in_parts
 from .inputs import LabeledLogits, LabeledLogProbs, labeled_logits
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -25,28 +25,28 @@ ACTIVATIONS = ("softmax", "sigmoid")
 PointwiseFunction = Callable[..., Tensor]
 """``function(pred: LabeledLogProbs, *, parameter=default, ...) -> (B, *E)``: one value per element, not reduced.
 
-For soft labels, where every class is the label in turn, ``(K, B, *E)`` without further ado.
+For soft labels, where each class is the label in turn, the same code gives ``(K, B, *E)``.
 """
 
 AnyLoss = TypeVar("AnyLoss", bound="RobustLoss")
 
 
 class ScheduledLoss(nn.Module):
-    """A criterion whose ``set_epoch`` is called when an epoch begins, whether or not it has a schedule.
+    """A criterion whose ``set_epoch`` the trainers call at the start of each epoch.
 
     Attributes:
-        draws: whether it draws random numbers, from torch's generator.
+        draws: whether it draws random numbers (from torch's generator).
     """
 
     draws = False
 
     def set_epoch(self, epoch: int) -> None:
-        """``epoch`` (from 0) begins; criteria without a schedule ignore it."""
+        """Start ``epoch`` (from 0). Criteria without a schedule ignore it."""
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ScheduledLoss:
         try:
             return super()._apply(fn, recurse)
-        except TypeError:  # a device without double precision, in which schedules are kept
+        except TypeError:  # a device without float64, the dtype of schedules
             for name, buffer in self._buffers.items():
                 if buffer is not None and buffer.dtype == torch.float64:
                     self._buffers[name] = buffer.float()
@@ -58,7 +58,7 @@ class ScheduledLoss(nn.Module):
 
 
 def _name_common_keywords(init: Callable[..., None]) -> None:
-    """Let the signature of ``init`` name the common keywords, where it hands them on as ``**common``."""
+    """Show the common keywords in the signature of an ``init`` that passes them on as ``**common``."""
     signature = inspect.signature(init, eval_str=True)
     own = [p for p in signature.parameters.values() if p.annotation != Unpack[Common]]
     if len(own) < len(signature.parameters):
@@ -69,20 +69,20 @@ def _name_common_keywords(init: Callable[..., None]) -> None:
 class RobustLoss(ScheduledLoss, _Loss):
     """Base of all losses.
 
-    A subclass has an ``evaluate`` and keyword-only parameters, whose annotations say what is allowed
-    (:mod:`seg_anl.records.ranges`): a value outside, or a keyword that no parameter has, is a ``ValueError``.
+    A subclass has an ``evaluate`` and keyword-only parameters, whose annotations give their valid ranges
+    (:mod:`seg_anl.records.ranges`): an invalid value or an unknown keyword raises ``ValueError``.
 
     Attributes:
-        hyperparameters: the loss's own parameters as they were given, with the defaults of the others.
-        has_state: whether ``state_dict()`` holds something.
-        per_image: whether there is one value per image, not per element.
+        hyperparameters: the loss's own parameters, defaults included.
+        has_state: whether ``state_dict()`` is not empty.
+        per_image: whether the loss has one value per image instead of one per element.
         elementwise: whether an element's value depends on that element alone.
-        of_log_probs: whether the logits enter through ``batch.log_probs()`` alone.
+        uses_log_probs_only: whether the logits enter only through ``batch.log_probs()``.
 
     Args:
-        class_weights: C numbers, what elements of each class count (for sigmoid: those of each channel), or None.
-        reduction: ``"mean"`` over what counts, ``"sum"`` or ``"none"``; MONAI's ``LossReduction`` too.
-        ignore_index: label value of elements that do not count, or None.
+        class_weights: C weights, for the elements of each class (for sigmoid: of each channel), or None.
+        reduction: ``"mean"``, weighted if there are weights, ``"sum"`` or ``"none"``; or MONAI's ``LossReduction``.
+        ignore_index: label value of ignored elements, or None.
         activation: ``"softmax"``, or ``"sigmoid"`` for channels that are independent two-class problems.
 
     Shape:
@@ -90,8 +90,7 @@ class RobustLoss(ScheduledLoss, _Loss):
         - target: class indices ``(B, *spatial)`` or ``(B, 1, *spatial)`` (integer or integral float), one-hot
           ``(B, C, *spatial)``, or probabilities t over the classes ``(B, C, *spatial)``: then the loss is its
           expectation, sum_k t_k L(f, k).
-        - weight (optional): what samples or pixels count, ``(B,)``, ``(B, *spatial)`` or ``(B, 1, *spatial)``, not
-          negative. A mean is divided by the sum of the weights.
+        - weight (optional): of samples or pixels, ``(B,)``, ``(B, *spatial)`` or ``(B, 1, *spatial)``, not negative.
         - output: a scalar; with ``"none"`` ``(B, *spatial)``, for sigmoid ``(B, C, *spatial)``, times the weights.
           float32, or float64 for float64 logits, also under autocast.
     """
@@ -100,7 +99,7 @@ class RobustLoss(ScheduledLoss, _Loss):
     has_state = False
     per_image = False
     elementwise = False
-    of_log_probs = False
+    uses_log_probs_only = False
     hyperparameters: dict[str, Any]
     class_weights: Tensor | None
 
@@ -110,7 +109,7 @@ class RobustLoss(ScheduledLoss, _Loss):
             _name_common_keywords(cls.__init__)
 
     def __new__(cls: type[AnyLoss], *arguments: Any, **keywords: Any) -> AnyLoss:
-        """Refuse wrong keywords before any ``__init__`` uses them."""
+        """Check the keywords before any ``__init__`` uses them."""
         loss = super().__new__(cls)
         own, takes_others = own_parameters(cls)  # type: ignore[arg-type]
         given = {name: value for name, value in keywords.items() if name not in COMMON}
@@ -132,24 +131,25 @@ class RobustLoss(ScheduledLoss, _Loss):
         if ignore_index is not None and (isinstance(ignore_index, bool) or not isinstance(ignore_index, int)):
             raise ValueError(f"ignore_index must be an integer label or None, got {ignore_index!r}")
         self.ignore_index = ignore_index
-        # A setting, so no part of the state_dict, but it moves with the module.
+        # A setting, so not in the state_dict; a buffer, so that it moves with the module.
         self.register_buffer("class_weights", _checked_class_weights(class_weights), persistent=False)
 
     def evaluate(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | None]:
-        """One value per element, for soft labels ``(K, B, *E)`` with every class as the label, and what counts.
+        """Unreduced values and their weights.
 
-        That is ``batch.counted``, or of the same form: a mask of ``(B, *E)``, numbers, or None for all.
+        Values are ``(B, *E)``; for soft labels ``(K, B, *E)``, with each class as the label. Weights have the form of
+        ``batch.weight``: a mask or numbers ``(B, *E)``, or None.
         """
-        raise TypeError(f"{type(self).__name__} does not say how it is evaluated")
+        raise NotImplementedError(f"{type(self).__name__} must define evaluate()")
 
     def forward(self, input: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The loss of ``input`` (logits) against ``target``; shapes as in the class."""
-        # Autocast would send matrix products of a loss to half precision.
+        # Autocast would run a loss's matrix products in half precision.
         with torch.autocast(device_type=input.device.type, enabled=False):
             return self.reduced(self.labeled(input, target, weight))
 
     def labeled(self, input: Tensor, target: Tensor, weight: Tensor | None = None) -> LabeledLogits:
-        """The batch in the form that :meth:`evaluate` takes."""
+        """The batch as :meth:`evaluate` takes it."""
         return labeled_logits(
             input,
             target,
@@ -160,31 +160,34 @@ class RobustLoss(ScheduledLoss, _Loss):
         )
 
     def reduced(self, batch: LabeledLogits) -> Tensor:
-        """The value of a batch."""
-        written = self.values_and_slopes if self.writes_slopes(batch) else None
-        if self.elementwise and self.reduction != "none" and may_be_split(batch, self.buffers(), written is not None):
-            divisor = _divisor(batch.total()) if self.reduction == "mean" else 1
-            how = HowInParts(lambda part: weighted(part, *self.evaluate(part))[0], self.of_log_probs, written)
-            return mean_in_parts(batch, divisor, how)
+        """The reduced loss of a batch."""
+        derivatives = self.values_and_derivatives if self.has_derivatives(batch) else None
+        can_be_reduced = self.elementwise and self.reduction != "none"
+        if can_be_reduced and can_be_chunked(batch, self.buffers(), of_any_size=derivatives is not None):
+            divisor = _divisor(batch.total_weight()) if self.reduction == "mean" else 1
+            evaluation = ChunkEvaluation(
+                lambda chunk: weighted(chunk, *self.evaluate(chunk))[0], self.uses_log_probs_only, derivatives
+            )
+            return chunked_mean(batch, divisor, evaluation)
         return self.reduce(batch, *self.evaluate(batch))
 
-    def reduce(self, batch: LabeledLogits, values: Tensor, counted: Tensor | None) -> Tensor:
-        """What :meth:`evaluate` gives for a batch, weighted and reduced."""
-        values, total = weighted(batch, values, counted)
+    def reduce(self, batch: LabeledLogits, values: Tensor, weight: Tensor | None) -> Tensor:
+        """Weight and reduce what :meth:`evaluate` returned for a batch."""
+        values, total = weighted(batch, values, weight)
         if self.reduction == "none":
             return values
         return values.sum() / _divisor(total) if self.reduction == "mean" else values.sum()
 
-    def writes_slopes(self, batch: LabeledLogits) -> bool:
-        """Whether :meth:`values_and_slopes` knows what to do with the batch."""
+    def has_derivatives(self, batch: LabeledLogits) -> bool:
+        """Whether :meth:`values_and_derivatives` supports the batch."""
         return False
 
-    def values_and_slopes(self, batch: LabeledLogits, share: Tensor) -> tuple[Tensor, Tensor]:
-        """Values ``(B, *E)``, and the derivatives of ``(share * values).sum()`` in log-probabilities, without autograd.
+    def values_and_derivatives(self, batch: LabeledLogits, scale: Tensor) -> tuple[Tensor, Tensor]:
+        """Values ``(B, *E)`` and the derivatives of ``(scale * values).sum()`` in log-probabilities, in closed form.
 
-        ``batch.scores`` are the log-probabilities; ``share`` is a number or ``(B, *E)``.
+        ``batch.scores`` are the log-probabilities; ``scale`` is a number or ``(B, *E)``.
         """
-        raise TypeError(f"{type(self).__name__} leaves its derivatives to autograd")
+        raise NotImplementedError(f"{type(self).__name__} leaves its derivatives to autograd")
 
     def extra_repr(self) -> str:
         """The hyper-parameters and common keywords, for ``print(loss)``."""
@@ -199,7 +202,7 @@ class RobustLoss(ScheduledLoss, _Loss):
 
 
 class FunctionLoss(RobustLoss):
-    """A loss made of one pure function of each element's log-probabilities, and what a subclass adds to it."""
+    """A loss built around one pure function of each element's log-probabilities."""
 
     function: ClassVar[PointwiseFunction]
     function_keywords: ClassVar[tuple[str, ...]]
@@ -221,20 +224,20 @@ class PointwiseLoss(FunctionLoss):
     """A loss that is one pure function of each element's log-probabilities."""
 
     elementwise = True
-    of_log_probs = True
+    uses_log_probs_only = True
 
     def evaluate(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | None]:
         """The function's value at every element."""
-        return self.values(batch.log_probs()), batch.counted
+        return self.values(batch.log_probs()), batch.weight
 
 
 def checked_parameters(
     owner: str, known: Mapping[str, inspect.Parameter], given: Mapping[str, Any], common: Iterable[str] = ()
 ) -> dict[str, Any]:
-    """Defaults overlaid with what was given; ``common`` are keywords taken elsewhere, named where they come near.
+    """The given values, completed with defaults; ``common`` are keywords to suggest besides the known ones.
 
     Raises:
-        ValueError: for an unknown name, with the nearest valid ones, or a value outside what the annotation allows.
+        ValueError: for an unknown name (with the nearest valid ones) or a value out of range.
     """
     for name, value in given.items():
         if name not in known:
@@ -248,32 +251,32 @@ def checked_parameters(
 
 @cache
 def own_parameters(cls: type[RobustLoss]) -> tuple[dict[str, inspect.Parameter], bool]:
-    """The parameters of a loss without the common ones, and whether it takes keywords that have no such name."""
+    """The parameters of a loss without the common ones, and whether it takes further keywords."""
     parameters = inspect.signature(cls, eval_str=True).parameters.values()
     own = {parameter.name: parameter for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
     takes_others = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     return {name: parameter for name, parameter in own.items() if name not in COMMON}, takes_others
 
 
-def weighted(batch: LabeledLogits, values: Tensor, counted: Tensor | None) -> tuple[Tensor, Tensor | int]:
-    """The values times what they count, for soft labels their expectation, and what all count together."""
+def weighted(batch: LabeledLogits, values: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor | int]:
+    """The weighted values (for soft labels their expectation) and the sum of the weights."""
     if values.ndim > batch.element_dims:
-        return (values * batch.shares()).sum(dim=0), batch.total()
-    if counted is None:
+        return (values * batch.shares()).sum(dim=0), batch.total_weight()
+    if weight is None:
         return values, values.numel()
-    if counted.dtype == torch.bool:
-        none = torch.zeros((), dtype=values.dtype, device=values.device)
-        return torch.where(counted, values, none), counted.sum()
-    return values * counted, counted.sum()
+    if weight.dtype == torch.bool:
+        zero = torch.zeros((), dtype=values.dtype, device=values.device)
+        return torch.where(weight, values, zero), weight.sum()
+    return values * weight, weight.sum()
 
 
-def positive(total: Tensor) -> Tensor:
-    """What to divide by: where nothing counts, 1, so that the mean is 0 with zero gradient."""
+def positive_or_one(total: Tensor) -> Tensor:
+    """A safe divisor: 1 where all weights are 0, so that the mean is 0 with zero gradient."""
     return torch.where(total > 0, total, 1)
 
 
 def _divisor(total: Tensor | int) -> Tensor | int:
-    return max(total, 1) if isinstance(total, int) else positive(total)
+    return max(total, 1) if isinstance(total, int) else positive_or_one(total)
 
 
 def _checked_class_weights(given: Sequence[float] | Tensor | None) -> Tensor | None:

@@ -13,7 +13,7 @@ from .declarations import loss
 from .inputs import LabeledLogProbs
 
 NEWTON_STEPS = 8
-SMALLEST = 1e-10  # added to a label's probability by the published code
+LABEL_OFFSET = 1e-10  # which the published code adds to a label's probability
 
 
 @loss(
@@ -31,9 +31,9 @@ def bi_tempered(
 ) -> Tensor:
     """Bi-tempered logistic loss of q = exp_t2(z - lambda(z)), with u the label smoothed; t1 = t2 = 1 is cross entropy.
 
-    ``t1`` < 1 bounds the loss of what is far off, ``t2`` > 1 gives q a heavy tail, so that a label near the boundary
-    does not pull without end. lambda, which makes q sum to 1, is found to the last digits; published code stops after
-    five steps of a slower iteration.
+    ``t1`` < 1 bounds the loss of outliers; ``t2`` > 1 gives q a heavy tail, which bounds the influence of labels near
+    the boundary. lambda, which makes q sum to 1, is solved to machine precision; the published code stops after five
+    steps of a slower iteration.
 
     Reference: Amid et al., Robust Bi-Tempered Logistic Loss Based on Bregman Divergences, NeurIPS 2019.
     """
@@ -41,7 +41,7 @@ def bi_tempered(
     q = pred.replaced(_tempered_log_softmax(pred.log_probs, t2))
     others = label_smoothing / (classes - 1)
     labeled = 1 - label_smoothing
-    own = labeled * _log_t(labeled + SMALLEST, t1) + label_smoothing * _log_t(others + SMALLEST, t1)
+    own = labeled * _log_t(labeled + LABEL_OFFSET, t1) + label_smoothing * _log_t(others + LABEL_OFFSET, t1)
     own -= (labeled ** (2 - t1) + (classes - 1) * others ** (2 - t1)) / (2 - t1)
     values = own + torch.exp((2 - t1) * q.log_probs).sum(dim=1) / (2 - t1)
     values = values - (labeled - others) * _log_t_of_exp(q.target_log_prob, t1)
@@ -49,14 +49,14 @@ def bi_tempered(
 
 
 def _tempered_log_softmax(log_probs: Tensor, t: float) -> Tensor:
-    """log exp_t(z - lambda), sum exp_t(z - lambda) = 1, over dimension 1, for t >= 1; z may be shifted as it likes."""
+    """log exp_t(z - lambda), sum exp_t(z - lambda) = 1, over dimension 1, for t >= 1; shifts of z cancel."""
     if t == 1:
         return log_probs
     below = log_probs.detach().amax(dim=1, keepdim=True) - log_probs
     shift = torch.zeros_like(below[:, :1])
     for _ in range(NEWTON_STEPS):
         shift = _newton_step(below.detach(), shift, t)
-    # One more for the gradient, which is exact where the equation is solved, and one for second derivatives.
+    # One more step makes the gradient exact, as the equation is solved, and another second derivatives.
     for _ in range(2):
         shift = _newton_step(below, shift, t)
     return -torch.log1p((t - 1) * (below + shift)) / (t - 1)

@@ -1,4 +1,4 @@
-"""The command ``seg-anl-losses``: the losses, one line each, or one of them in full. Needs no torch."""
+"""The command ``seg-anl-losses``: lists the losses, or describes one. Does not import torch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def table() -> str:
 
 
 def description(name: str) -> str:
-    """What the declaration of a loss says, and how to use the loss.
+    """A loss's declaration and how to use it.
 
     Raises:
         UserError: for an unknown name, with the nearest known ones.

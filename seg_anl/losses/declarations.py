@@ -1,9 +1,8 @@
-"""How a loss declares itself, and all declarations of the package, read without importing torch.
+"""The ``@loss`` decorator that declares a loss, and the declarations of this package, read without importing torch.
 
-``@loss("gce")`` stands beside the function or class. Everything that lists losses (:func:`build_loss`, the commands'
-``loss=`` settings, reports, the documentation, the tests) follows from it. The files of this package are parsed, not
-imported, so that ``--help`` and a misspelled name need no torch; a declaration outside the package counts from the
-moment it is executed.
+Everything that lists losses follows from ``@loss("gce")`` on the function or class: :func:`build_loss`, the commands'
+``loss=`` settings, reports, documentation, tests. This package's files are parsed, not imported, so that ``--help`` and
+a misspelled name do not wait for torch. A loss outside the package is known once its module is imported.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from seg_anl.records.ranges import keyword_parameters
 
 
 class Common(TypedDict, total=False):
-    """Keywords that every loss has, see :class:`~seg_anl.losses.base.RobustLoss`; a class hands them on to it."""
+    """Keywords of every loss, see :class:`~seg_anl.losses.base.RobustLoss`."""
 
     class_weights: Any
     reduction: str
@@ -42,23 +41,23 @@ _FLAGS = ("has_state", "draws", "per_image")  # attributes of classes
 
 @dataclass(frozen=True)
 class Declaration:
-    """What a loss says about itself.
+    """A declared loss.
 
     Attributes:
-        name: what :func:`build_loss` and settings call it, ``"anl_ce_er"``.
-        title: what papers and reports call it, ``"ANL-CE*"``.
-        class_name: its class in ``seg_anl.losses``, ``"ANLCEERLoss"``.
-        module: where it is written.
-        parameters: its own keywords with their defaults, in the order of the signature.
-        annotations: the same with their kinds and ranges, see :mod:`seg_anl.records.ranges`.
+        name: in :func:`build_loss` and settings, ``"anl_ce_er"``.
+        title: in papers and reports, ``"ANL-CE*"``.
+        class_name: in ``seg_anl.losses``, ``"ANLCEERLoss"``.
+        module: where it is defined.
+        parameters: its own keywords and their defaults, in the order of the signature.
+        annotations: the types and ranges of ``parameters``, see :mod:`seg_anl.records.ranges`.
         formula: the value of an element in LaTeX; p is the prediction, y the label, C the number of classes.
-        symmetric: whether the sum over all labels is the same for every prediction, whatever the parameters.
-        has_state: whether ``state_dict()`` holds something: a learned parameter, a schedule, a matrix.
+        symmetric: whether the sum over all labels is constant, for any prediction and parameters.
+        has_state: whether it has a ``state_dict()``: a learned parameter, a schedule, a matrix.
         draws: whether it draws random numbers.
-        per_image: whether ``reduction="none"`` gives one value per image, not per element.
-        order: its place in reports; equal places are sorted by title.
+        per_image: whether ``reduction="none"`` gives one value per image instead of one per element.
+        order: its position in reports; ties are sorted by title.
         docstring: of the function or class.
-        base: the class that a function becomes a subclass of; empty for a loss that is written as a class.
+        base: the base class of a loss written as a function; empty for a class.
     """
 
     name: str
@@ -83,13 +82,13 @@ class Declaration:
 
     @property
     def source(self) -> str:
-        """Paper and equation: what follows ``Reference:`` in the docstring."""
+        """Paper and equation: the text after ``Reference:`` in the docstring."""
         found = re.search(r"^Reference: (.*?)(?:\n\n|\Z)", self.docstring, re.MULTILINE | re.DOTALL)
         return " ".join(found.group(1).split()) if found else ""
 
 
 class Declared(NamedTuple):
-    """What a decorator has seen: the function or class, the class that a function derives from, the other arguments."""
+    """A decorated function or class, its base class if given, and the decorator's other arguments."""
 
     target: Any
     base: type | None
@@ -110,23 +109,23 @@ def loss(
     order: int = 100,
     base: type | None = None,
 ) -> Callable[[Target], Target]:
-    """Declare the decorated function or class as the loss ``name``; it is returned unchanged.
+    """Declare the decorated function or class, which is returned unchanged, as the loss ``name``.
 
     A function takes :class:`LabeledLogProbs` and keyword-only parameters with defaults, and returns one value per
-    element. A class is a :class:`RobustLoss`. Paper and equation stand in the docstring, after ``Reference:``. In this
-    package the arguments are literals (and ``base`` a class's name), for they are also read without executing them.
+    element. A class is a :class:`RobustLoss`. The docstring gives paper and equation after ``Reference:``. In this
+    package the arguments must be literals (and ``base`` the name of a class), because they are parsed, not executed.
 
     Args:
-        name: a Python name in lower case.
-        title: the papers' name; by default the name in upper case, with ``+`` for ``_``.
-        class_name: of the class that a function becomes; by default the title's letters and ``Loss``.
+        name: a lower-case identifier.
+        title: the name in papers; by default ``name`` in upper case, with ``+`` for ``_``.
+        class_name: of the class made from a function; by default the title's letters and ``Loss``.
         formula: the value of an element in LaTeX.
-        symmetric: whether the sum over all labels is the same for every prediction.
-        order: place in reports. Without one it stands after the single losses and before the project's own.
-        base: what the class of a function is derived from, by default ``PointwiseLoss``.
+        symmetric: whether the sum over all labels is constant.
+        order: position in reports; by default after the single losses and before the project's own.
+        base: the base class of a loss written as a function, by default ``PointwiseLoss``.
 
     Raises:
-        ValueError: where another loss has the name already.
+        ValueError: if another loss has this name.
     """
 
     def declare(target: Target) -> Target:
@@ -153,14 +152,14 @@ def list_losses() -> list[str]:
 
 
 def declared(declaration: Declaration) -> Declared:
-    """What was declared, after an import of its module."""
+    """The decorated object of a declaration; imports its module."""
     if declaration.name not in _declared:
         import_module(declaration.module)
     return _declared[declaration.name]
 
 
 def declaration_of(name: str, declared: Declared) -> Declaration:
-    """The declaration of a function or class that exists, by inspection."""
+    """The declaration of an imported function or class."""
     target, base, given = declared
     function = not isinstance(target, type)
     if function and base is None:
@@ -187,7 +186,7 @@ def declaration_of(name: str, declared: Declared) -> Declaration:
 def _completed(
     name: str, given: dict[str, Any], flags: dict[str, bool], *, target_name: str, base: str, **read: Any
 ) -> Declaration:
-    """A declaration with what the decorator's arguments leave out."""
+    """A declaration, with defaults for what the decorator's arguments omit."""
     title = given.get("title") or name.upper().replace("_", "+")
     made = given.get("class_name") or re.sub(r"\W", "", title.replace("+", "and")) + "Loss"
     return Declaration(
@@ -205,7 +204,7 @@ def _completed(
     )
 
 
-# Reading the package's files
+# Parsing the package's files
 
 
 @cache
@@ -270,7 +269,7 @@ def _keywords(module: str, function: ast.FunctionDef) -> Iterator[tuple[str, Any
 
 
 def _ancestry(module: str, name: str) -> Iterator[tuple[str, ast.ClassDef]]:
-    """The class ``name`` as ``module`` knows it and its ancestors in this package, with where they are written."""
+    """The class ``name`` as seen from ``module``, and its ancestors in this package, each with its module."""
     for node in _tree(module).body:
         if isinstance(node, ast.ClassDef) and node.name == name:
             yield module, node
@@ -283,7 +282,7 @@ def _ancestry(module: str, name: str) -> Iterator[tuple[str, ast.ClassDef]]:
 
 
 def _neighbor(node: ast.ImportFrom) -> str:
-    """The module of this package from which something is imported; empty for any other."""
+    """The module of this package that ``node`` imports from; empty for any other."""
     module = node.module or ""
     if node.level == 0 and module.startswith(f"{__package__}."):
         return module.removeprefix(f"{__package__}.")
@@ -304,7 +303,7 @@ def _class_attribute(classes: list[tuple[str, ast.ClassDef]], name: str) -> Any:
 
 @cache
 def _names(module: str) -> dict[str, Any]:
-    """What defaults and annotations in ``module`` may refer to: types, ranges, constants, and what is made of them."""
+    """The names that defaults and annotations in ``module`` may use: types, ranges, constants and what they define."""
     builtins = {kind.__name__: kind for kind in (bool, int, float, str, list, tuple)}
     # From Python 3.13 on a TypeVar with a bound imports typing by it.
     names: dict[str, Any] = {"__builtins__": {**builtins, "__import__": __import__}}
@@ -322,7 +321,7 @@ def _names(module: str) -> dict[str, Any]:
         elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0])[0].isupper():
             try:
                 names[ast.unparse(node.targets[0])] = _value(node.value, names)
-            except NameError:  # made of something that would have to be imported; no default may refer to it
+            except NameError:  # needs a name from another package; no default may use it
                 continue
     return names
 

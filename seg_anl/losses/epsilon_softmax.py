@@ -1,6 +1,6 @@
 """Epsilon-softmax with cross entropy or focal loss, alone and with mean absolute error, as published.
 
-Around any other loss it is ``epsilon_softmax`` in :mod:`seg_anl.losses.transformed`.
+For any other loss, wrap it in ``epsilon_softmax`` of :mod:`seg_anl.losses.transformed`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CLAMP = 1e-8
 
 @loss("ece", title="ECE", formula=r"-\log q_y, \quad q = (p + m \, [k = \operatorname{argmax} p]) / (m + 1)")
 def ece(pred: LabeledLogProbs, *, m: Bump = BUMP, clamp: FractionBelowOne = CLAMP) -> Tensor:
-    """Cross entropy of epsilon-softmax: hardly any pull where the label is the most probable class already.
+    """Cross entropy of epsilon-softmax: almost no gradient once the label is the most probable class.
 
     Reference: Wang et al., ε-Softmax: Approximating One-Hot Vectors for Mitigating Label Noise, NeurIPS 2024.
     """

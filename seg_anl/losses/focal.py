@@ -13,7 +13,7 @@ from .declarations import loss
 from .inputs import LabeledLogProbs
 from .powers import positive_power
 
-# A higher power of 1 - p leaves nothing in float32 where classes are equally probable.
+# A higher power of 1 - p underflows in float32 for uniform predictions.
 Gamma = Annotated[float, Interval(least=0, most=50)]
 
 

@@ -1,4 +1,4 @@
-"""Forward correction: compare the label with what the noise would have made of the prediction."""
+"""Forward correction: cross entropy of the prediction after the noise's transition matrix."""
 
 from __future__ import annotations
 
@@ -55,6 +55,6 @@ class ForwardLoss(RobustLoss):
         into_class = self.transition.to(log_probs.dtype).log().clamp(min=LOWEST_LOG_PROB).t()
         if batch.labels is not None:
             into_label = into_class[batch.labels].movedim(-1, 1)
-            return -torch.logsumexp(log_probs + into_label, dim=1), batch.counted
+            return -torch.logsumexp(log_probs + into_label, dim=1), batch.weight
         every = into_class.view(len(into_class), 1, -1, *(1,) * (log_probs.ndim - 2))
-        return -torch.logsumexp(log_probs + every, dim=2), batch.counted
+        return -torch.logsumexp(log_probs + every, dim=2), batch.weight

@@ -1,8 +1,7 @@
-"""ANL-CE with its gradient written out, for eager mode.
+"""ANL-CE with its gradient in closed form, for eager mode, where autograd takes half as long again.
 
-Written with autograd, ANL-CE's ten operations on every pixel take half as long again. The function ``anl_ce`` stays the
-definition: this file must equal it (a test holds it to that). It takes over where a batch is reduced in parts
-(:mod:`seg_anl.losses.in_parts`), which is never for soft labels and the variant without the clamp.
+The function ``anl_ce`` is the definition; a test holds this file to it. It is used for hard labels and the published
+clamp (:mod:`seg_anl.losses.chunked`).
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from .normalized_negative import check_floor
 
 
 class FusedANLCE(PointwiseLoss):
-    """ANL-CE, whose function is the definition."""
+    """ANL-CE: its function, with derivatives in closed form."""
 
-    def writes_slopes(self, batch: LabeledLogits) -> bool:
-        """For hard labels and the published clamp."""
+    def has_derivatives(self, batch: LabeledLogits) -> bool:
+        """True for hard labels and the published clamp."""
         return batch.labels is not None and self.hyperparameters["exact_official"]
 
-    def values_and_slopes(self, batch: LabeledLogits, share: Tensor) -> tuple[Tensor, Tensor]:
+    def values_and_derivatives(self, batch: LabeledLogits, scale: Tensor) -> tuple[Tensor, Tensor]:
         """With t = log p_y, s = sum_k log p_k, [.] the floor at log p_min and D = K A + sum_k [log p_k]:
 
         value            = alpha t / s + beta (1 - (A + [t]) / D)
@@ -43,13 +42,13 @@ class FusedANLCE(PointwiseLoss):
         active = target * inverse_sum
         negative = target.clamp(min=-highest).add_(highest).mul_(inverse_flipped)  # (A + [t]) / D
         values = (alpha * active).sub_(negative, alpha=beta).add_(beta).squeeze(1)
-        share = share.unsqueeze(1) if share.ndim else share
-        inverse_sum.mul_(share)
-        inverse_flipped.mul_(share)
+        scale = scale.unsqueeze(1) if scale.ndim else scale
+        inverse_sum.mul_(scale)
+        inverse_flipped.mul_(scale)
         on_target = (
             (target > -highest).to(target.dtype).mul_(inverse_flipped).mul_(-beta).add_(inverse_sum, alpha=alpha)
         )
         everywhere = inverse_sum.mul_(active).mul_(-alpha)
         on_unclamped = inverse_flipped.mul_(negative).mul_(beta)
-        slopes = torch.gt(log_probs, -highest, out=floored).mul_(on_unclamped).add_(everywhere)
-        return values, slopes.scatter_add_(1, index, on_target)
+        derivatives = torch.gt(log_probs, -highest, out=floored).mul_(on_unclamped).add_(everywhere)
+        return values, derivatives.scatter_add_(1, index, on_target)

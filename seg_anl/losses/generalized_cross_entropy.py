@@ -21,7 +21,7 @@ LOG_CLAMP = math.log(1e-7)  # all published code clamps probabilities here
 def gce(pred: LabeledLogProbs, *, q: BoxCoxExponent = 0.7, exact_official: bool = True) -> Tensor:
     """Generalized cross entropy: (1 - p_y^q) / q; q -> 0 is CE, q = 1 MAE.
 
-    ``exact_official`` clamps p_y at 1e-7 like the published code, so that a sample below gets no gradient at all.
+    ``exact_official`` clamps p_y at 1e-7 like the published code; a sample below gets no gradient.
 
     Reference: Zhang & Sabuncu, Generalized Cross Entropy Loss for Training Deep Neural Networks with Noisy Labels,
     NeurIPS 2018, Eq. 6.

@@ -84,4 +84,4 @@ class GJSLoss(RobustLoss):
             if any(view.shape != input[0].shape for view in input):
                 raise ValueError(f"views must have one shape, got {[tuple(view.shape) for view in input]}")
             views = [replace(batch, scores=view.to(batch.scores.dtype)).log_probs() for view in input]
-            return self.reduce(batch, generalized_js(views, pi=self.pi, scaled=self.scaled), batch.counted)
+            return self.reduce(batch, generalized_js(views, pi=self.pi, scaled=self.scaled), batch.weight)

@@ -18,10 +18,10 @@ Target = Annotated[float, Interval(least=0, most=1e3)]
 
 @loss("amse", title="AMSE", formula=r"\frac{1}{C} \sum_k (p_k - a \, [k = y])^2")
 def amse(pred: LabeledLogProbs, *, a: Target = 30.0) -> Tensor:
-    """Asymmetric mean squared error: the labeled probability is drawn to ``a``; a = 1 is the mean squared error.
+    """Asymmetric mean squared error: pulls the label's probability to ``a``; a = 1 is the mean squared error.
 
-    The mean is over the classes too, as in the published code. A large ``a`` makes it asymmetric: what is pulled is
-    mostly the label, as by the mean absolute error.
+    The mean includes the classes, as in the published code. A large ``a`` makes it asymmetric: it acts mostly on the
+    label's probability, like the mean absolute error.
 
     Reference: Wang et al., Joint Asymmetric Loss for Learning with Noisy Labels, ICCV 2025.
     """

@@ -1,4 +1,4 @@
-"""NLNL: learn what an image is not, then from the samples this has made believable."""
+"""NLNL: negative learning, then positive learning from the samples it has made confident."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing_extensions import Unpack
 
 from seg_anl.records.ranges import Count, Fraction, WholeNumber
 
-from .base import RobustLoss, positive, weighted
+from .base import RobustLoss, positive_or_one, weighted
+from .chunked import chunked_sums
 from .declarations import Common, loss
-from .in_parts import sums
 from .inputs import LOWEST_LOG_PROB, LabeledLogits
 
 
@@ -26,8 +26,8 @@ class NLNLLoss(RobustLoss):
     2. SelNL: the same, for elements with p_y above ``selnl_threshold`` (None: 1 / C).
     3. SelPL: cross entropy, for elements with p_y above ``selpl_threshold``; lasts until training ends.
 
-    Elements that a stage leaves out do not count. Complementary classes come from torch's generator of the device. So
-    do labels where the target is soft: one is drawn for each element, anew in every call.
+    A stage ignores all other elements. Complementary classes come from torch's generator of the device; so do labels
+    of soft targets, drawn for each element in every call.
 
     Args:
         nl_epochs, selnl_epochs: lengths of the first two stages; the paper has 720 epochs for each.
@@ -62,37 +62,37 @@ class NLNLLoss(RobustLoss):
         self.stage.fill_(1 + (epoch >= self.nl_epochs) + (epoch >= self.nl_epochs + self.selnl_epochs))
 
     def evaluate(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | None]:
-        """The stage's values; which elements count depends on the stage's threshold."""
+        """The stage's values and weights; elements below its threshold are ignored."""
         batch = _with_hard_labels(batch)
         return self._values(batch, *self._drawn_complements(batch))
 
     def reduced(self, batch: LabeledLogits) -> Tensor:
-        """The value of a batch; of a large one from sums of its parts."""
+        """The reduced loss; of a large batch from sums over chunks."""
         if self.reduction == "none":
             return super().reduced(batch)
         batch = _with_hard_labels(batch)
-        total, counts = sums(batch, self._values_and_counts, *self._drawn_complements(batch)).sum(dim=0)
-        return total / positive(counts) if self.reduction == "mean" else total
+        total, weight = chunked_sums(batch, self._values_and_weights, *self._drawn_complements(batch)).sum(dim=0)
+        return total / positive_or_one(weight) if self.reduction == "mean" else total
 
-    def _values_and_counts(self, batch: LabeledLogits, *complements: Tensor) -> Tensor:
-        values, counted = self._values(batch, *complements)
-        return torch.stack([weighted(batch, values, counted)[0], counted.to(values.dtype)], dim=1)
+    def _values_and_weights(self, batch: LabeledLogits, *complements: Tensor) -> Tensor:
+        values, weight = self._values(batch, *complements)
+        return torch.stack([weighted(batch, values, weight)[0], weight.to(values.dtype)], dim=1)
 
     def _values(self, batch: LabeledLogits, *complements: Tensor) -> tuple[Tensor, Tensor]:
-        # All stages are evaluated and one is chosen, so that a compiled step is the same in every epoch.
+        # All stages are evaluated and one is selected, so that a compiled step stays valid in every epoch.
         positively = self.stage == 3
         target_log_prob, negative = _positive_and_negative(batch, complements)
         values = torch.where(positively, -target_log_prob, negative)
         selnl = 1 / batch.logits.shape[1] if self.selnl_threshold is None else self.selnl_threshold
         threshold = torch.where(positively, self.selpl_threshold, selnl)
-        counted = (self.stage == 1) | (target_log_prob.detach().exp() > threshold)
-        return values, counted if batch.counted is None else counted * batch.counted
+        weight = (self.stage == 1) | (target_log_prob.detach().exp() > threshold)
+        return values, weight if batch.weight is None else weight * batch.weight
 
     def _drawn_complements(self, batch: LabeledLogits) -> list[Tensor]:
         """Random complementary classes, ``complements`` times ``(B, *E)``."""
         assert batch.labels is not None
         labels, classes = batch.labels, 2 if batch.sigmoid else batch.scores.shape[1]
-        if classes == 2:  # no choice
+        if classes == 2:  # there is only one
             return []
         shifts = (torch.randint(1, classes, labels.shape, device=labels.device) for _ in range(self.complements))
         return [((labels + shift) % classes).int() for shift in shifts]
@@ -109,7 +109,7 @@ def _positive_and_negative(batch: LabeledLogits, complements: Sequence[Tensor]) 
     if not complements:  # two classes: what is not the complementary class is the label
         target_log_prob = batch.log_probs().target_log_prob
         return target_log_prob, -target_log_prob
-    # A shift of all logits changes nothing; without it, r would keep few of the digits of the smaller ones.
+    # Shifting all logits changes nothing, but keeps the precision of the smaller ones in r.
     logits = (logits - logits.detach().amax(dim=1, keepdim=True)).clamp(min=LOWEST_LOG_PROB)
     classes = torch.arange(logits.shape[1], device=logits.device).view(-1, *(1,) * (labels.ndim - 1))
     target_logit = logits.gather(1, labels.unsqueeze(1)).squeeze(1)
@@ -123,8 +123,8 @@ def _positive_and_negative(batch: LabeledLogits, complements: Sequence[Tensor]) 
 
 
 def _with_hard_labels(batch: LabeledLogits) -> LabeledLogits:
-    """The batch with hard labels: of soft ones, drawn."""
-    probabilities, counted = batch.probabilities, batch.counted
+    """The batch with hard labels, drawn at random from soft ones."""
+    probabilities, weight = batch.probabilities, batch.weight
     if probabilities is None:
         return batch
     if batch.sigmoid:
@@ -134,5 +134,5 @@ def _with_hard_labels(batch: LabeledLogits) -> LabeledLogits:
         labels = (probabilities[:, :-1].cumsum(dim=1) <= drawn).sum(dim=1)
     if batch.class_weights is not None:
         of_label = batch.class_weights[labels]
-        counted = of_label if counted is None else of_label * counted
-    return replace(batch, labels=labels, probabilities=None, counted=counted, class_weights=None)
+        weight = of_label if weight is None else of_label * weight
+    return replace(batch, labels=labels, probabilities=None, weight=weight, class_weights=None)

@@ -10,12 +10,12 @@ from typing_extensions import Unpack
 
 from seg_anl.records.ranges import Interval
 
-from .base import RobustLoss, positive
+from .base import RobustLoss, positive_or_one
+from .chunked import chunked_sums
 from .declarations import Common, loss
-from .in_parts import sums
-from .inputs import LabeledLogits, fitting_class_weights, labeled_logits
+from .inputs import LabeledLogits, labeled_logits, matching_class_weights
 
-SMALLEST_AREA = 1e-5  # pixels; a class that is neither there nor predicted costs nothing
+SMOOTH = 1e-5  # pixels, added to the areas: a class that is neither present nor predicted has loss 0
 
 
 @loss(
@@ -29,17 +29,17 @@ class NRDiceLoss(RobustLoss):
 
     Each class is summed over the whole batch; the loss is the mean over the classes.
     g is the one-hot label. ``gamma = 2`` with squared areas is the Dice loss, ``gamma = 1`` an absolute error relative
-    to the areas. ``reduction="none"`` gives each image's part of the error, ``(B,)``, scaled so that their mean is the
+    to the areas. ``reduction="none"`` gives each image's share of the error, ``(B,)``, scaled so that their mean is the
     loss. Sigmoid: the classes are the channels.
 
-    Soft labels take the place of g (this is no expectation over labels). Weights of samples and pixels are weights in
-    the sums; class weights are those of the mean over the classes.
+    Soft labels replace g (not an expectation over labels). Weights of samples and pixels apply in the sums, class
+    weights in the mean over the classes.
 
     Args:
         gamma: from 1, most robust, to 2, fastest.
         areas: ``"official"``, the sum of p + g as in the published code, or ``"squared"``, that of p^2 + g^2 as in the
             paper.
-        include_background: whether class 0 counts; without effect under sigmoid.
+        include_background: whether to include class 0; no effect under sigmoid.
 
     Reference: Wang et al., A Noise-Robust Framework for Automatic Segmentation of COVID-19 Pneumonia Lesions from CT
     Images, IEEE TMI 2020; the authors' PyMIC for areas over the batch and the mean over all classes.
@@ -59,7 +59,7 @@ class NRDiceLoss(RobustLoss):
         self.gamma, self.areas, self.include_background = gamma, areas, include_background
 
     def labeled(self, input: Tensor, target: Tensor, weight: Tensor | None = None) -> LabeledLogits:
-        """The batch; class weights wait for the mean over the classes."""
+        """The batch without class weights, which apply in the mean over the classes."""
         return labeled_logits(input, target, weight=weight, ignore_index=self.ignore_index, activation=self.activation)
 
     def evaluate(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | None]:
@@ -68,21 +68,21 @@ class NRDiceLoss(RobustLoss):
         classes = batch.scores.shape[1 + (batch.sigmoid and batch.normalized)]  # under sigmoid: channels
         every = [1] if pair else list(range(0 if self.include_background else 1, classes))
         errors = classes if batch.sigmoid else len(every)
-        found = sums(batch, lambda part: self._errors_and_areas(part, every, pair=pair))
+        found = chunked_sums(batch, lambda part: self._errors_and_areas(part, every, pair=pair))
         error, areas = found[:, :errors], found[:, errors:].sum(dim=0)
         order = [1, 0] if len(areas) > errors else every
-        there = None if batch.counted is None else (batch.counted > 0).reshape(len(error), -1).any(dim=1)
-        images = len(error) if there is None else there.sum()
-        parts = images * error / (areas + SMALLEST_AREA)
+        present = None if batch.weight is None else (batch.weight > 0).reshape(len(error), -1).any(dim=1)
+        images = len(error) if present is None else present.sum()
+        parts = images * error / (areas + SMOOTH)
         if self.class_weights is None:
-            return parts.mean(dim=1), there
-        weights = fitting_class_weights(self.class_weights, batch.scores)
+            return parts.mean(dim=1), present
+        weights = matching_class_weights(self.class_weights, batch.scores)
         weights = weights if batch.sigmoid else weights[order]
-        return (parts * weights).sum(dim=1) / positive(weights.sum()), there
+        return (parts * weights).sum(dim=1) / positive_or_one(weights.sum()), present
 
     def _errors_and_areas(self, batch: LabeledLogits, every: list[int], *, pair: bool) -> Tensor:
         """|p - g|^gamma of the classes, then their areas, ``(B, M, *E)``."""
-        squared, counted = self.areas == "squared", batch.counted
+        squared, weight = self.areas == "squared", batch.weight
         if batch.sigmoid:
             probs = torch.sigmoid(batch.scores[:, 1] - batch.scores[:, 0] if batch.normalized else batch.scores)
         elif pair:
@@ -92,18 +92,18 @@ class NRDiceLoss(RobustLoss):
         truth = _truth(batch, every)
         found = [_power((probs - truth.to(probs.dtype)).abs(), self.gamma), _area(probs, truth, squared=squared)]
         if pair and not batch.sigmoid and self.include_background:
-            # The background misses what the foreground has too much of: one error, two areas.
+            # The errors of background and foreground are equal; their areas are not.
             absent = ~truth if truth.dtype == torch.bool else 1 - truth
             found.append(_area(1 - probs, absent, squared=squared))
         values = torch.cat(found, dim=1)
-        if counted is None:
+        if weight is None:
             return values
-        counted = torch.cat([counted] * len(found), dim=1) if batch.sigmoid else counted.unsqueeze(1)
-        return values * counted if counted.is_floating_point() else torch.where(counted, values, 0)
+        weight = torch.cat([weight] * len(found), dim=1) if batch.sigmoid else weight.unsqueeze(1)
+        return values * weight if weight.is_floating_point() else torch.where(weight, values, 0)
 
 
 def _truth(batch: LabeledLogits, classes: list[int]) -> Tensor:
-    """Which pixels are of each class, ``(B, len(classes), *spatial)``; of soft labels how much of one."""
+    """One-hot or soft labels of some classes, ``(B, len(classes), *spatial)``."""
     if batch.labels is None:
         assert batch.probabilities is not None
         return batch.probabilities if batch.sigmoid else batch.probabilities[:, classes[0] :]
@@ -120,6 +120,6 @@ def _area(probs: Tensor, truth: Tensor, *, squared: bool) -> Tensor:
 
 
 def _power(values: Tensor, exponent: float) -> Tensor:
-    # At 0, which saturated probabilities reach, a power below 2 has no finite second derivative.
+    # A power below 2 has no finite second derivative at 0, which saturated probabilities reach.
     values = values.clamp(min=torch.finfo(values.dtype).tiny)
-    return values * values.sqrt() if exponent == 1.5 else values.pow(exponent)  # the former in a fraction of the time
+    return values * values.sqrt() if exponent == 1.5 else values.pow(exponent)  # sqrt is much faster than pow

@@ -1,4 +1,4 @@
-"""Normalized negative losses: an active loss flipped upside down, applied to the classes that are not labeled."""
+"""Normalized negative losses: a vertically flipped active loss of the classes other than the label."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ LOG_P_MAX = math.log1p(-1e-7)
 
 @loss("nnce", formula=r"1 - \frac{A + \log p_y}{\sum_k (A + \log p_k)}, \quad A = -\log p_{min}", symmetric=True)
 def nnce(pred: LabeledLogProbs, *, p_min: Floor = P_MIN, exact_official: bool = True) -> Tensor:
-    """Normalized negative cross entropy: pushes the other classes down, hardest where the label is already believed.
+    """Normalized negative cross entropy: lowers the other classes, most where the label is already confident.
 
     NNCE = 1 - (A + log p_y) / sum_k (A + log p_k) with A = -log p_min, in [0, 1]; symmetric.
 
-    Probabilities stop at ``p_min`` < 1 / C: by a clamp, which cuts the gradient, with ``exact_official``; otherwise
-    smoothly, by mixing p_min + (1 - p_min) p.
+    ``p_min`` < 1 / C is the smallest probability: with ``exact_official`` by a clamp, which cuts the gradient,
+    otherwise smoothly, as p_min + (1 - p_min) p.
 
     Reference: Ye et al., Active Negative Loss, Eq. 8.
     """
@@ -36,7 +36,7 @@ def nnce(pred: LabeledLogProbs, *, p_min: Floor = P_MIN, exact_official: bool = 
 
 
 def nnce_cut(pred: LabeledLogProbs, *, p_min: Floor = P_MIN, exact_official: bool = True) -> Tensor:
-    """NNCE as the published code of ANL-CE* has it: probabilities also stop at 1 - 1e-7, where the gradient is cut."""
+    """NNCE as in the published code of ANL-CE*, which also clamps probabilities at 1 - 1e-7."""
     if exact_official:
         log_probs, target_log_prob = (part.clamp(max=LOG_P_MAX) for part in (pred.log_probs, pred.target_log_prob))
         pred = LabeledLogProbs(log_probs, pred.labels, target_log_prob)
@@ -65,7 +65,7 @@ def nnfl(
         floored = floor_log_prob(log_prob, p_min, exact_official)
         if not exact_official:
             return modulation(-torch.expm1(floored), gamma, detach_modulation) * floored
-        # The same, from the modulation that NFL has computed already when the two are one loss and compiled.
+        # The same value, from the modulation that a compiled ANL-FL shares with its NFL.
         return modulation(miss, gamma, detach_modulation).clamp(max=highest_modulation) * floored
 
     known = pred.detach() if detach_modulation else pred
@@ -79,13 +79,13 @@ def flipped_share(target_reward: Tensor, rewards: Tensor, highest: float) -> Ten
 
 
 def check_floor(p_min: float, num_classes: int) -> None:
-    """Refuse a floor that a uniform prediction would fall below: the normalizer would be 0."""
+    """Raise ``ValueError`` unless ``p_min`` < 1 / C, which keeps the normalizer positive."""
     if p_min * num_classes >= 1:
         raise ValueError(f"p_min must be below 1 / C, got {p_min} for {num_classes} classes")
 
 
 def floor_log_prob(log_prob: Tensor, p_min: float, clamp: bool) -> Tensor:
-    """log p that does not fall below log p_min."""
+    """log p, at least log p_min."""
     if clamp:
         return log_prob.clamp(min=math.log(p_min))
     return torch.log(p_min + (1 - p_min) * log_prob.exp())

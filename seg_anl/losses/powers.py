@@ -1,4 +1,4 @@
-"""Elementary functions in the form that stays finite and that compilers turn into vector code."""
+"""Powers in a form that is fast on a CPU, eager and compiled."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 def positive_power(base: Tensor, exponent: float) -> Tensor:
-    """``base ** exponent`` for a positive base; where no gradient is wanted, it may be 0.
+    """``base ** exponent`` for a positive base, or 0 where no gradient is needed.
 
-    The general power of a CPU takes several times as long as a root or as exp and log, compiled or not.
+    On a CPU a general power takes several times as long as a square root, or as exp and log.
     """
     if exponent == 0.5:
         return torch.sqrt(base)

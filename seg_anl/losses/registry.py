@@ -1,4 +1,4 @@
-"""Every loss by its name: its class, and a module of it."""
+"""Looks up losses by name and makes their classes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def build_loss(
     activation: str = "softmax",
     **params: Any,
 ) -> RobustLoss:
-    """A loss module by its name.
+    """Build a loss by name.
 
     >>> import torch
     >>> loss = build_loss("anl_ce", alpha=5.0, beta=5.0)
@@ -37,9 +37,9 @@ def build_loss(
 
     Args:
         name: one of :func:`list_losses`.
-        class_weights: what elements of each class count, C numbers.
+        class_weights: C weights, for the elements of each class.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
-        ignore_index: label value of elements that do not count.
+        ignore_index: label value of ignored elements.
         activation: ``"softmax"`` or ``"sigmoid"``.
         params: the loss's own parameters, see :func:`loss_parameters`.
 
@@ -83,14 +83,14 @@ def known_declaration(name: str) -> Declaration:
 
 
 def pointwise_function(name: str) -> PointwiseFunction | None:
-    """The function of a loss that is one pure function of each element; None for any other loss."""
+    """The function of a loss that is one pure function of each element, else None."""
     made = loss_class(name) if name in declarations() else RobustLoss
     return made.function if issubclass(made, PointwiseLoss) and "function" in vars(made) else None
 
 
 @cache
 def _class(name: str, target: Any, base: type[RobustLoss]) -> type[RobustLoss]:
-    """``target`` itself, or a subclass of ``base`` around a function; both with documentation of all they take."""
+    """``target`` itself, or a subclass of ``base`` around a function, with complete documentation."""
     declaration = declarations()[name]
     made: type[RobustLoss] = target if isinstance(target, type) else _class_around(declaration, target, base)
     made.loss_name = name
@@ -107,13 +107,13 @@ def _class_around(declaration: Declaration, function: PointwiseFunction, base: t
     self = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
     own_first = sorted(parameters.values(), key=lambda parameter: parameter.name in COMMON)
     __init__.__signature__ = inspect.Signature([self, *own_first])  # type: ignore[attr-defined]
-    # As a member of this package, where pickle and readers of a traceback find it.
+    # Pickle and tracebacks find the class by its module.
     members = {"function": staticmethod(function), "__init__": __init__, "__module__": __package__}
     return type(declaration.class_name, (base,), members)
 
 
 def _documentation(declaration: Declaration) -> str:
-    """The docstring, the formula, every keyword with what it may be, shapes and source."""
+    """The docstring, completed with formula, keywords and their ranges, shapes and source."""
     text, _, _ = declaration.docstring.partition("\nReference: ")
     shared = inspect.getdoc(RobustLoss) or ""
     common, shape = shared.partition("\nArgs:\n")[2].split("\nShape:\n")

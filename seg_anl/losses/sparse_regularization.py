@@ -1,4 +1,4 @@
-"""Sparse regularization: any loss of sharpened outputs, plus an lp-norm that pulls predictions towards one-hot."""
+"""Sparse regularization: a loss of sharpened outputs plus an lp-norm that pulls predictions towards one-hot."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from .generalized_cross_entropy import LOG_CLAMP, BoxCoxExponent, gce
 from .inputs import LabeledLogits, LabeledLogProbs, class_log_probs
 from .transformed import Temperature, sharpened
 
-GREATEST = 1e30  # of a weight that grows with the epochs
+MAX_LAM = 1e30  # of a weight that grows exponentially with the epochs
 
 
 class SparseRegularizedLoss(FunctionLoss):
     """A pointwise loss of sharpened logits plus lambda * sum_k p_k^p.
 
     Logits are l2-normalized over the classes (unless ``normalize=False``) and divided by ``tau`` before both terms.
-    Under sigmoid a channel has one logit and nothing to normalize: it is only divided by ``tau``.
-    lambda is ``lam * rho ** (epoch // every)``, moved by :meth:`set_epoch`; ``exact_official`` clamps probabilities at
+    Under sigmoid there is one logit per channel, which is only divided by ``tau``.
+    lambda is ``lam * rho ** (epoch // every)``, set by :meth:`set_epoch`; ``exact_official`` clamps probabilities at
     1e-7 in the norm (and in GCE).
 
     Reference: Zhou et al., Learning with Noisy Labels via Sparse Regularization, ICCV 2021, Section 2.3, Eq. 7
@@ -53,21 +53,21 @@ class SparseRegularizedLoss(FunctionLoss):
         self.tau, self.p, self.rho, self.every, self.normalize = tau, p, rho, every, normalize
         self.exact_official = exact_official
         self.initial_lam = lam
-        self.register_buffer("lam", torch.tensor(float(lam), dtype=torch.float64))  # 30 steps in float64 agree to 1e-9
+        self.register_buffer("lam", torch.tensor(float(lam), dtype=torch.float64))  # float64, for training in float64
 
     def set_epoch(self, epoch: int) -> None:
-        """Move lambda to its value of ``epoch`` (from 0)."""
+        """Set lambda for ``epoch`` (from 0)."""
         steps = epoch // self.every
-        growth = self.rho**steps if steps * math.log(self.rho) < math.log(GREATEST) else GREATEST
-        self.lam.fill_(min(self.initial_lam * growth, GREATEST))
+        growth = self.rho**steps if steps * math.log(self.rho) < math.log(MAX_LAM) else MAX_LAM
+        self.lam.fill_(min(self.initial_lam * growth, MAX_LAM))
 
     def evaluate(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | None]:
-        """The sharpened loss plus the weighted norm of every element."""
+        """The loss of sharpened outputs plus their weighted norm, for each element."""
         logits = sharpened(batch.logits, temperature=self.tau, normalize=self.normalize and not batch.sigmoid)
         pred = batch.with_log_probs(class_log_probs(logits)).log_probs()
         log_probs = pred.log_probs.clamp(min=LOG_CLAMP) if self.exact_official else pred.log_probs
         norm = torch.exp(self.p * log_probs).sum(dim=1)
-        return self.values(pred) + self.lam.to(norm.dtype) * norm, batch.counted
+        return self.values(pred) + self.lam.to(norm.dtype) * norm, batch.weight
 
 
 @loss("ce_sr", formula=r"-\log \hat p_y + \lambda_t \sum_k \hat p_k^{\,p}", base=SparseRegularizedLoss)

@@ -1,7 +1,6 @@
-"""Writes ``__init__.pyi``, by which editors and type checkers know the class of every loss with its signature.
+"""Generates ``__init__.pyi``, which shows editors and type checkers the class and signature of every loss.
 
-The classes are made at run time and the package imports lazily, so neither can read them from the source.
-``python -m seg_anl.losses.stubs`` writes the file anew from the declarations.
+The classes are made at run time, so the source does not show them. Run ``python -m seg_anl.losses.stubs``.
 """
 
 from __future__ import annotations
@@ -30,14 +29,14 @@ _COMMON = (
 
 
 def stub_text() -> str:
-    """The stub of the package as it is."""
+    """The stub of the current package."""
     known = declarations().values()
     written = {declaration.class_name: declaration.module for declaration in known if not declaration.base}
     homes = {**_HOMES, **{name: module.rpartition(".")[2] for name, module in written.items()}}
     made = [declaration for declaration in known if declaration.base]
     imports = [f"from .{home} import {name} as {name}" for name, home in sorted(homes.items())]
     bases = {declaration.base: declaration.module for declaration in made if declaration.base not in homes}
-    imports += [f"from {module} import {base}" for base, module in bases.items()]  # not handed on
+    imports += [f"from {module} import {base}" for base, module in bases.items()]  # not re-exported
     return _HEAD + "\n".join([*imports, "", *map(_class_text, made)])
 
 
@@ -54,7 +53,7 @@ def _class_text(declaration: Declaration) -> str:
 
 
 def _type_text(annotation: Any) -> str:
-    """A type as it is written: a range is its kind of number."""
+    """The source of a type; a range is written as its type of number."""
     plain = getattr(annotation, "__origin__", annotation) if hasattr(annotation, "__metadata__") else annotation
     return plain.__name__ if isinstance(plain, type) else str(plain).replace("typing.", "")
 

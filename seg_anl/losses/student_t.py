@@ -11,26 +11,25 @@ from typing_extensions import Unpack
 
 from seg_anl.records.ranges import Interval
 
-from .base import RobustLoss, positive
+from .base import RobustLoss, positive_or_one
+from .chunked import chunked_sums
 from .declarations import Common, loss
-from .in_parts import sums
 from .inputs import LabeledLogits
 
-FARTHEST_LOG_NU = 60  # beyond, the likelihood is that of the normal distribution to the last digit, or of no use
-MANY_DEGREES = 1e5  # beyond, two log-gammas lose digits as they are subtracted
+MAX_LOG_NU = 60  # above, the likelihood is that of a normal distribution to machine precision; below -60, useless
+MANY_DEGREES = 1e5  # above, the difference of two log-gammas loses precision
 
 
 @loss("t_loss", title="T-Loss", formula=r"-\log \operatorname{St}_{\nu}(\delta), \quad \delta = p - g", order=16)
 class TLoss(RobustLoss):
     """T-Loss of each image; its only parameter, log nu, is trained along with the network.
 
-    Two classes: delta is foreground probability minus label, D the number of pixels that count. More classes: the
+    Two classes: delta is foreground probability minus label, D the number of pixels. More classes: the
     squared distance to the one-hot label is summed over classes, D stays. Sigmoid: squared deltas are summed over
-    channels, D is the number of pixels with a channel that counts. ``reduction="none"`` gives ``(B,)``.
+    channels, D is the number of pixels. Ignored pixels are left out of both. ``reduction="none"`` gives ``(B,)``.
 
-    Soft labels take the place of the one-hot label in the distance (this is no expectation over labels). Weights of
-    pixels and classes weigh the squared distances within an image, relative to their mean over the image's pixels that
-    count; the image itself counts that mean.
+    Soft labels replace the one-hot label in the distance (not an expectation over labels). Weights of pixels and
+    classes multiply the squared distances, relative to the image's mean weight, which is the weight of the image.
 
     Args:
         nu: the starting value of log nu (the published code calls it nu).
@@ -58,19 +57,19 @@ class TLoss(RobustLoss):
 
     def evaluate(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | None]:
         """One value per image, ``(B,)``."""
-        distance, counted = sums(batch, _weighted_squares)[:, 0], batch.element_counts()
-        if counted is None:
+        distance, weight = chunked_sums(batch, _weighted_squares)[:, 0], batch.full_weight()
+        if weight is None:
             dimensions = distance.new_full((len(distance),), float(batch.scores[:1, :1].numel()))
             images = None
         else:
-            there = counted > 0
+            there = weight > 0
             pixels = (there.any(dim=1) if batch.sigmoid else there).reshape(len(there), -1)
             dimensions = pixels.sum(dim=1).to(distance.dtype)
             images = dimensions > 0
-            if counted.is_floating_point():  # relative to their mean in the image, which is what the image counts
+            if weight.is_floating_point():  # relative to their mean, the weight of the image
                 each = there.reshape(len(there), -1).sum(dim=1)
-                images = counted.reshape(len(counted), -1).sum(dim=1) / positive(each)
-                distance = distance / positive(images)
+                images = weight.reshape(len(weight), -1).sum(dim=1) / positive_or_one(each)
+                distance = distance / positive_or_one(images)
         value = student_t_nll(distance, dimensions.clamp(min=1), self.log_nu, sigma=self.sigma)
         if self.per_pixel:
             value = value / dimensions.clamp(min=1)
@@ -78,10 +77,10 @@ class TLoss(RobustLoss):
 
 
 def _weighted_squares(batch: LabeledLogits) -> Tensor:
-    """|delta|^2 times what it counts, ``(B, 1, *E)``."""
-    squared, counted = _squared_differences(batch), batch.element_counts()
-    if counted is not None:
-        squared = squared * counted if counted.is_floating_point() else torch.where(counted, squared, 0)
+    """|delta|^2 times its weight, ``(B, 1, *E)``."""
+    squared, weight = _squared_differences(batch), batch.full_weight()
+    if weight is not None:
+        squared = squared * weight if weight.is_floating_point() else torch.where(weight, squared, 0)
     return squared.unsqueeze(1)
 
 
@@ -117,7 +116,7 @@ def student_t_nll(squared_distance: Tensor, dimensions: Tensor, log_nu: Tensor, 
     if squared_distance.device.type != "mps":
         squared_distance, dimensions, log_nu = squared_distance.double(), dimensions.double(), log_nu.double()
     log_precision = 1.0 if sigma == "official" else 0.0
-    log_nu = log_nu.clamp(-FARTHEST_LOG_NU, FARTHEST_LOG_NU)
+    log_nu = log_nu.clamp(-MAX_LOG_NU, MAX_LOG_NU)
     nu = log_nu.exp()
     half_degrees = (nu + dimensions) / 2
     tail = half_degrees * torch.log1p(math.exp(log_precision) * squared_distance / nu)

@@ -1,7 +1,7 @@
-"""What changes predictions before any loss: epsilon-softmax, clipped, biased and sharpened logits.
+"""Transforms of the predictions that wrap any loss: epsilon-softmax, clipped, biased and sharpened logits.
 
-Each is a pure function, and a loss around any other, ``build_loss("logit_clip", base="anl_ce", alpha=2.0)``. The
-changed predictions reach the base as log-probabilities.
+Each is a pure function and a wrapper, ``build_loss("logit_clip", base="anl_ce", alpha=2.0)``. The base loss receives
+the transformed predictions as log-probabilities.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .declarations import COMMON, loss
 from .inputs import LabeledLogits, class_log_probs
 from .registry import loss_class
 
-SHORTEST = 1e-3  # of logits that are scaled to unit length; published code: 1e-12, at which half precision overflows
+MIN_NORM = 1e-3  # of logits to normalize; published code has 1e-12, which overflows in half precision
 BUMP = 1e4
 Bump = Annotated[float, Interval(least=0, most=1e12)]
 Temperature = Annotated[float, Interval(least=1e-6, most=1e6)]
@@ -30,7 +30,7 @@ Temperature = Annotated[float, Interval(least=1e-6, most=1e6)]
 def epsilon_softmax(log_probs: Tensor, *, m: float, clamp: float) -> Tensor:
     """log q with q = (p + m [most probable class]) / (m + 1), not below ``clamp``; classes are dimension 1.
 
-    The bump is a constant: no gradient flows through the choice of the class.
+    No gradient flows through the choice of the class.
     """
     best = log_probs.argmax(dim=1, keepdim=True)
     raised = torch.log1p(torch.expm1(log_probs.gather(1, best)) / (m + 1))
@@ -39,11 +39,11 @@ def epsilon_softmax(log_probs: Tensor, *, m: float, clamp: float) -> Tensor:
 
 
 def clipped(logits: Tensor, *, max_norm: float, lp: float, official: bool) -> Tensor:
-    """Logits whose lp-norm over dimension 1 is above ``max_norm`` scaled down to it.
+    """Scale down logits whose lp-norm over dimension 1 exceeds ``max_norm``.
 
-    ``official``: as published code has it, the norm (plus 1e-7) is compared with 1 / ``max_norm`` instead.
+    ``official``: compare the norm (plus 1e-7) with 1 / ``max_norm`` instead, like the published code.
     """
-    size = logits.detach().abs().amax(dim=1, keepdim=True).clamp(min=1)  # whose square might overflow
+    size = logits.detach().abs().amax(dim=1, keepdim=True).clamp(min=1)  # the square of large logits overflows
     unit = logits / size
     tiny = torch.finfo(unit.dtype).tiny
     norm = torch.linalg.vector_norm(unit, lp, dim=1, keepdim=True).clamp(min=tiny**0.5)
@@ -54,27 +54,27 @@ def clipped(logits: Tensor, *, max_norm: float, lp: float, official: bool) -> Te
 
 
 def sharpened(logits: Tensor, *, temperature: float, normalize: bool) -> Tensor:
-    """Logits over ``temperature``, first scaled to unit length over dimension 1 where ``normalize``."""
+    """Logits divided by ``temperature``; ``normalize`` first scales them to unit length over dimension 1."""
     if normalize:
         logits = _unit_length(logits)
-    highest = torch.finfo(logits.dtype).max  # a small temperature sends large logits beyond what their type holds
+    highest = torch.finfo(logits.dtype).max  # large logits over a small temperature overflow
     return (logits / temperature).clamp(-highest, highest)
 
 
 def _unit_length(logits: Tensor) -> Tensor:
-    """Logits divided by their l2 norm over the classes; first by their size where their square would overflow.
+    """Logits divided by their l2 norm over the classes, without overflow.
 
-    The gradient grows as 1 / norm. It stops at 1 / SHORTEST, so that equal logits do not end in a step of 1e12.
+    The gradient grows as 1 / norm, up to 1 / MIN_NORM.
     """
     size = logits.detach().abs().amax(dim=1, keepdim=True).clamp(min=1)
-    return F.normalize(logits / size, dim=1, eps=SHORTEST)
+    return F.normalize(logits / size, dim=1, eps=MIN_NORM)
 
 
 class TransformedLoss(RobustLoss):
-    """A loss of predictions that were changed before; further keywords are those of the loss that is named ``base``.
+    """The loss ``base`` of transformed predictions; further keywords go to the base.
 
-    A keyword that both know is this loss's own. Schedules, learned parameters and definitions of soft labels and
-    weights are the base's.
+    A keyword of both is this wrapper's own. Schedules, learned parameters, and the treatment of soft labels and weights
+    are the base's.
     """
 
     def __init__(self, *, base: str, **keywords: Any) -> None:
@@ -90,19 +90,19 @@ class TransformedLoss(RobustLoss):
         self.elementwise = self.base.elementwise
 
     def transform(self, batch: LabeledLogits) -> LabeledLogits:
-        """The same batch with other predictions."""
-        raise TypeError(f"{type(self).__name__} does not say what it changes")
+        """The batch with transformed predictions."""
+        raise NotImplementedError(f"{type(self).__name__} must define transform()")
 
     def labeled(self, input: Tensor, target: Tensor, weight: Tensor | None = None) -> LabeledLogits:
-        """The batch as the base wants it."""
+        """The batch as the base prepares it."""
         return self.base.labeled(input, target, weight)
 
     def set_epoch(self, epoch: int) -> None:
-        """The base's epoch."""
+        """Start ``epoch`` (from 0) of the base."""
         self.base.set_epoch(epoch)
 
     def evaluate(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | None]:
-        """The base's values of the changed batch."""
+        """The base's values of the transformed batch."""
         return self.base.evaluate(self.transform(batch))
 
 
@@ -113,9 +113,9 @@ class TransformedLoss(RobustLoss):
     formula=r"L(q), \quad q = (p + m \, [k = \operatorname{argmax} p]) / (m + 1)",
 )
 class EpsilonSoftmaxLoss(TransformedLoss):
-    """Any loss of nearly one-hot predictions: the most probable class gets ``m`` more, and all are scaled down.
+    """Any loss of nearly one-hot predictions: ``m`` is added to the most probable class, then all are renormalized.
 
-    ``clamp`` is the least a probability becomes; below, there is no gradient.
+    ``clamp`` is the smallest probability; below it there is no gradient.
 
     Reference: Wang et al., ε-Softmax: Approximating One-Hot Vectors for Mitigating Label Noise, NeurIPS 2024.
     """
@@ -123,7 +123,7 @@ class EpsilonSoftmaxLoss(TransformedLoss):
     def __init__(self, *, base: str = "ce", m: Bump = BUMP, clamp: FractionBelowOne = 1e-8, **keywords: Any) -> None:
         super().__init__(base=base, **keywords)
         self.m, self.clamp = m, clamp
-        self.of_log_probs = self.base.of_log_probs
+        self.uses_log_probs_only = self.base.uses_log_probs_only
 
     def transform(self, batch: LabeledLogits) -> LabeledLogits:
         """Epsilon-softmax instead of softmax."""
@@ -137,10 +137,10 @@ class EpsilonSoftmaxLoss(TransformedLoss):
     formula=r"L\left(z \min(1, \tau / \lVert z \rVert)\right)",
 )
 class LogitClipLoss(TransformedLoss):
-    """Any loss of logits whose norm over the classes is at most ``max_norm``, the paper's tau.
+    """Any loss of logits clipped to a norm of ``max_norm``, the paper's tau, over the classes.
 
     Args:
-        lp: which norm.
+        lp: the order of the norm.
         threshold: ``"paper"`` clips norms above ``max_norm``; ``"official"`` those above 1 / ``max_norm``, as the
             published code does, whose parameter is 1 / ``max_norm`` (the two agree at 1).
 
@@ -167,9 +167,9 @@ class LogitClipLoss(TransformedLoss):
 
 @loss("sharpened", title="Sharpened", formula=r"L\left(z \,/\, (\tau \lVert z \rVert_2)\right)")
 class SharpenedLoss(TransformedLoss):
-    """Any loss of logits over their length and ``temperature``: sparse regularization without its norm.
+    """Any loss of logits divided by their l2 norm and ``temperature``: sparse regularization without its penalty.
 
-    Without ``normalize`` logits keep their length; under sigmoid a channel has one logit and nothing to normalize.
+    ``normalize=False`` keeps the norm. Under sigmoid there is one logit per channel, and nothing to normalize.
 
     Reference: Zhou et al., Learning with Noisy Labels via Sparse Regularization, ICCV 2021, Section 2.3, Eq. 7.
     """
@@ -189,10 +189,10 @@ class SharpenedLoss(TransformedLoss):
 
 @loss("logit_bias", title="Logit bias", class_name="LogitBiasLoss", formula=r"L(z + \epsilon \, [k = y])")
 class LogitBiasLoss(TransformedLoss):
-    """Any loss of logits whose labeled one is raised by ``bias``, the paper's epsilon, which depends on C alone.
+    """Any loss of logits with ``bias`` (the paper's epsilon, a function of C alone) added to the label's.
 
-    Around MAE this is the paper's MAE*: with many classes MAE alone learns nothing, for no label is believed at first.
-    Soft labels are an expectation here too, so the base has to be a loss of single elements for them.
+    With MAE it is the paper's MAE*: with many classes MAE alone does not learn, as its gradient vanishes while all
+    classes are equally probable. The loss of soft labels is an expectation, which needs an elementwise base.
 
     Reference: Staats, Thamm and Rosenow, Enhancing Noise-Robust Losses for Large-Scale Noisy Data Learning, AAAI 2025.
     """
@@ -202,10 +202,10 @@ class LogitBiasLoss(TransformedLoss):
     ) -> None:
         super().__init__(base=base, **keywords)
         self.bias = bias
-        self.of_log_probs = self.base.of_log_probs
+        self.uses_log_probs_only = self.base.uses_log_probs_only
 
     def evaluate(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | None]:
-        """The base's values; of soft labels those of every class as the label, each with its own logits."""
+        """The base's values; for soft labels with each class as the label, and biased logits of its own."""
         if batch.labels is not None:
             return self.base.evaluate(self._biased(batch, batch.labels))
         if not self.elementwise:
@@ -215,9 +215,9 @@ class LogitBiasLoss(TransformedLoss):
         every = torch.arange(classes, device=logits.device).view(-1, *(1,) * dims)
         labels = every.expand(classes, *logits[:, 0].shape).flatten(0, 1)
         repeated = logits.expand(classes, *logits.shape).flatten(0, 1)
-        alone = replace(batch, labels=labels, probabilities=None, counted=None, class_weights=None)
+        alone = replace(batch, labels=labels, probabilities=None, weight=None, class_weights=None)
         values, _ = self.base.evaluate(self._biased(alone.with_log_probs(repeated), labels))
-        return values.unflatten(0, (classes, samples)), batch.counted
+        return values.unflatten(0, (classes, samples)), batch.weight
 
     def _biased(self, batch: LabeledLogits, labels: Tensor) -> LabeledLogits:
         logits = batch.logits

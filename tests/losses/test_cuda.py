@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from seg_anl.losses import list_losses
-from seg_anl.losses.inputs import chosen_in_a_sum
+from seg_anl.losses.inputs import gather_by_sum
 
 
 def batch() -> tuple[Tensor, Tensor]:
@@ -69,7 +69,7 @@ def test_a_batch_that_is_reduced_in_parts(name: str, make_loss: Any, evaluate: A
 def test_what_the_compiler_gets_in_place_of_a_gather(shape: tuple[int, ...]) -> None:
     log_probs = torch.randn(shape).log_softmax(1).requires_grad_()
     index = torch.randint(shape[1], (shape[0], 1, *shape[2:]))
-    gathered, found = log_probs.gather(1, index).squeeze(1), chosen_in_a_sum(log_probs, index)
+    gathered, found = log_probs.gather(1, index).squeeze(1), gather_by_sum(log_probs, index)
     assert torch.equal(found, gathered)
     ones = torch.ones_like(found)
     assert torch.equal(*(torch.autograd.grad(one, log_probs, ones)[0] for one in (found, gathered)))

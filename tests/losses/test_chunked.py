@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from seg_anl.losses import RobustLoss, build_loss, in_parts, labeled_log_probs, list_losses, loss_class
+from seg_anl.losses import RobustLoss, build_loss, chunked, labeled_log_probs, list_losses, loss_class
 from seg_anl.losses.active_negative import anl_ce
 
 PARAMETERS = [{}, {"alpha": 0.0}, {"beta": 0.0}, {"alpha": 10.0, "beta": 1.0}, {"p_min": 1e-2}, {"p_min": 0.05}]
@@ -63,8 +63,8 @@ def test_a_batch_in_several_parts(
         for target in (hard, soft):
             found = []
             for at_once in (10**9, 13, 70, 130):
-                monkeypatch.setattr(in_parts, "AT_ONCE", at_once)
-                monkeypatch.setattr(in_parts, "MOST_PARTS", 1000)
+                monkeypatch.setattr(chunked, "CHUNK_SIZE", at_once)
+                monkeypatch.setattr(chunked, "MAX_CHUNKS", 1000)
                 torch.manual_seed(1)
                 found.append(evaluate(lambda z, t, w=weight: loss(z, t, w), logits, target))
                 torch.manual_seed(1)
@@ -87,7 +87,7 @@ def test_large_batches_leave_little_memory_behind() -> None:
 
 
 def test_learned_weights_and_labels_get_their_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(in_parts, "AT_ONCE", 4)
+    monkeypatch.setattr(chunked, "CHUNK_SIZE", 4)
     logits, soft = torch.randn(6, 3, requires_grad=True), torch.full((6, 3), 1 / 3, requires_grad=True)
     weight = torch.rand(6, requires_grad=True)
     each = build_loss("anl_ce", reduction="none")(logits, torch.zeros(6))
@@ -111,7 +111,7 @@ def test_second_derivatives() -> None:
 
 @pytest.mark.parametrize("name", ["t_loss", "nr_dice", "anl_ce_er"])
 def test_second_derivatives_of_sums_in_parts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(in_parts, "AT_ONCE", 4)
+    monkeypatch.setattr(chunked, "CHUNK_SIZE", 4)
     loss = build_loss(name).double()
     logits, labels = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True), torch.randint(3, (2, 4))
     torch.autograd.gradgradcheck(lambda logits: loss(logits, labels), logits)
