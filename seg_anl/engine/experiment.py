@@ -13,10 +13,12 @@ from torch import nn
 
 from seg_anl.losses import ScheduledLoss
 from seg_anl.records import MetricRow, UserError
+from seg_anl.records.files import file_sha256
 
 from .distribution import Process, is_main_process, started
 from .loop import Task, check_penalties, fit
 from .method import Method
+from .paths import configured_path
 from .randomness import seed_everything
 from .run_directory import RunDirectory
 from .settings import OptimSettings, RunSettings
@@ -148,7 +150,7 @@ def _begin(one: Experiment[Any, Any], data: Any, process: Process, locks: ExitSt
     noisy = None
     if process.is_main:
         locks.enter_context(one.run.locked())
-        inputs = one.fingerprints(data)
+        inputs = {**one.fingerprints(data), **_file_fingerprints(one.config)}
         one.run.check_inputs(inputs)
         noisy = one.noisy(data)
         one.run.create(one.config, inputs)
@@ -158,6 +160,16 @@ def _begin(one: Experiment[Any, Any], data: Any, process: Process, locks: ExitSt
         state = "resumes" if one.run.last.exists() else "begins"
         print(*filter(None, [remark]), f"{one.run.path} {state}", sep="\n")
     return Training(model, criterion, task, one.run)
+
+
+def _file_fingerprints(config: DictConfig) -> dict[str, str]:
+    """Digests of the files that settings such as ``data.weights_file`` name."""
+    files = {f"{group}.{name}": config[group][name] for group in ("data", "method") for name in config[group]}
+    return {
+        setting: file_sha256(configured_path(value, setting))
+        for setting, value in files.items()
+        if setting.endswith("_file") and value is not None
+    }
 
 
 def _fitted(

@@ -160,11 +160,12 @@ class RunDirectory:
         before = self.inputs
         if before is None:
             return
-        changed = [name for name, digest in fingerprints.items() if before.get(name) != digest]
+        # A run of an older version may not have all digests.
+        changed = [name for name, digest in fingerprints.items() if before.get(name, digest) != digest]
         if changed:
             raise UserError(
-                f"{self.path}: the {' and the '.join(changed)} are not those that this run began with; "
-                "bring them back, or delete the run's folder to begin anew"
+                f"{self.path}: changed since this run began: {', '.join(changed)}; "
+                "restore them, or delete the run's folder to start over"
             )
 
     def create(self, config: DictConfig, fingerprints: dict[str, str] | None = None) -> None:

@@ -359,11 +359,11 @@ def test_inputs_exchanged_while_a_run_stood_still(tmp_path: Path, monkeypatch: p
     original = {path: path.read_bytes() for path in (file, softmax)}
     with np.load(file) as content:
         arrays(file, x_test=content["x_test"][::-1])
-    with pytest.raises(UserError, match="the test images are not those that this run began with"):
+    with pytest.raises(UserError, match="changed since this run began: test images"):
         trained(tmp_path, *settings)
     file.write_bytes(original[file])
     np.save(softmax, np.eye(3, dtype=np.float32)[np.arange(120) % 3])
-    with pytest.raises(UserError, match=r"the noise\.softmax are not those"):
+    with pytest.raises(UserError, match=r"changed since this run began: noise\.softmax"):
         trained(tmp_path, *settings)
     assert {path: path.read_bytes() for path in run.rglob("*.*") if path.is_file()} == before
     softmax.write_bytes(original[softmax])

@@ -324,6 +324,11 @@ def test_a_run_that_was_cut_ends_as_if_undisturbed(
     predict_masks(tmp_path / "cut", root / "images", tmp_path / "out", overlay=False, checkpoint="last",
                   device="cpu", overwrite=False, trust=False)  # fmt: skip
     assert np.asarray(Image.open(tmp_path / "out/a03.png")).shape == (43, 48)
+    if settings[0] == "method=dast":
+        (tmp_path / "cut/summary.json").unlink()
+        (tmp_path / "trusted.txt").write_text("a01\na02\na03\n")
+        with pytest.raises(UserError, match=r"changed since this run began: method.trusted_file"):
+            train(compose("segmentation", [*config, f"run_dir={tmp_path / 'cut'}"]))
 
 
 @pytest.mark.parametrize(
