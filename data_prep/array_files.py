@@ -20,9 +20,6 @@ def read_array(path: Path, *names: str) -> tuple[NDArray[Any], str]:
 
     Returns:
         The array, and the name it had in an ``.npz`` file (empty for ``.npy``).
-
-    Raises:
-        UserError: no such file, no such array, a damaged file, or one of Python objects, which are not unpickled.
     """
     suffix = path.suffix.lower()
     if suffix not in (".npy", ".npz"):
@@ -61,11 +58,7 @@ def has_array(path: Path, name: str) -> bool:
 
 
 def read_matrix(path: Path) -> NDArray[Any]:
-    """A matrix from ``.npy``, ``.npz`` (one array) or text (``.csv``, ``.txt``: a row a line, commas or blanks).
-
-    Raises:
-        UserError: a file that is no such thing.
-    """
+    """A matrix from ``.npy``, ``.npz`` (one array) or text (``.csv``, ``.txt``: a row a line, commas or blanks)."""
     if path.suffix.lower() not in (".csv", ".txt"):
         return read_array(path)[0]
     lines = read_text(path).removeprefix("\ufeff").replace(",", " ").splitlines()  # Excel puts a mark first

@@ -26,9 +26,6 @@ def write_preview(
     """Write ``picture`` (PNG): one row for each kind, from the weakest to the strongest realized noise.
 
     The masks are those of ``source`` whose names fit ``pattern``, and those in ``target``; ``records`` are of the run.
-
-    Raises:
-        UserError: when nothing changed, or a mask cannot be read.
     """
     from matplotlib.figure import Figure  # no display, no global state
     from matplotlib.lines import Line2D

@@ -80,11 +80,7 @@ def add_arguments(sub_commands: Any) -> None:
 
 
 def run(arguments: Namespace) -> None:
-    """Do what the command line asks for.
-
-    Raises:
-        UserError: for anything wrong with the input.
-    """
+    """Do what the command line asks for."""
     try:
         kind = label_kind(arguments.kind)
     except ValueError as error:

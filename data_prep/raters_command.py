@@ -62,11 +62,7 @@ def add_arguments(sub_commands: Any) -> None:
 
 
 def run(arguments: Namespace) -> None:
-    """Do what the command line asks for.
-
-    Raises:
-        UserError: for anything wrong with the input.
-    """
+    """Do what the command line asks for."""
     sources, target, by = arguments.sources, arguments.target, arguments.by
     if len({source.resolve() for source in sources}) < max(2, len(sources)):
         raise UserError("raters: expected two or more different folders of masks, and OUT after them")

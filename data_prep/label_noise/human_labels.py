@@ -51,9 +51,6 @@ def read_human_labels(path: Path, which: str, clean: NDArray[Any], num_classes: 
 
     Returns:
         (N,) labels.
-
-    Raises:
-        UserError: a file that cannot be read, lacks these labels, or is about other samples or another order.
     """
     if which not in HUMAN_LABELS:
         raise UserError(f"no human labels {which!r}; {nearest_names(which, HUMAN_LABELS)}")

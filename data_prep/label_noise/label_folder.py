@@ -58,11 +58,7 @@ class NoisyLabels:
         }
 
     def write(self, folder: Path, *, overwrite: bool = False) -> None:
-        """Write everything into ``folder``: a new or empty one, or one of a run of the same settings.
-
-        Raises:
-            UserError: when the folder is another run's, unless ``overwrite``, or cannot be written.
-        """
+        """Write everything into ``folder``: a new or empty one, or one of a run of the same settings."""
         stored = io.BytesIO()
         np.save(stored, self.labels, allow_pickle=False)
         with locked(folder):  # asked only now: another run may have ended here a moment ago
@@ -91,9 +87,6 @@ def make_label_noise(
 
     ``source`` is the file or words that the labels came from, for manifest and error messages; ``other_sources`` are
     those of ``inputs``, for messages.
-
-    Raises:
-        UserError: for input that does not fit, naming the sources.
     """
     inputs = inputs or LabelNoiseInputs()
     try:
@@ -111,11 +104,7 @@ def has_label_noise(folder: Path) -> bool:
 
 
 def read_label_noise(folder: Path) -> NDArray[np.int64]:
-    """The labels ``(N,)`` that :meth:`NoisyLabels.write` left in ``folder``.
-
-    Raises:
-        UserError: when they are missing, damaged, or not those of their manifest.
-    """
+    """The labels ``(N,)`` that :meth:`NoisyLabels.write` left in ``folder``."""
     labels, _ = read_array(folder / LABELS)
     try:
         expected = read_json(folder / MANIFEST)["result_sha256"]

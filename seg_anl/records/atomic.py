@@ -93,11 +93,7 @@ def written_aside(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def folder_aside(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside ``path``; on success it is renamed to ``path``, on any error removed.
-
-    Raises:
-        UserError: when no folder can be made there.
-    """
+    """Yield an empty folder beside ``path``; on success it is renamed to ``path``, on any error removed."""
     make_directory(path.parent)
     aside = Path(tempfile.mkdtemp(prefix=PARTIAL_PREFIX, dir=path.parent))
     descriptor = os.open(aside, os.O_RDONLY) if fcntl else None
@@ -160,11 +156,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 ``text`` to ``path``, whole or not at all.
-
-    Raises:
-        UserError: for a name in it that is no UTF-8, as file systems take it; also as :func:`written_aside`.
-    """
+    """Write UTF-8 ``text`` to ``path``, whole or not at all."""
     try:
         data = text.encode("utf-8")
     except UnicodeEncodeError as error:

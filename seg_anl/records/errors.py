@@ -2,6 +2,8 @@
 
 Every command of the project raises :class:`UserError` for bad input and runs under :func:`run_command`, which turns it
 into one line on the standard error and exit status 2. A traceback therefore always means a defect of the program.
+It names the file or setting, what was found and what was expected. Whatever reads what a person wrote may raise it;
+docstrings say so only where there is more to say.
 """
 
 from __future__ import annotations

@@ -79,11 +79,7 @@ class Recipe:
         return tuple(self._section(data).losses)
 
     def settings(self, data: str, noise: str | None = None, loss: str | None = None) -> dict[str, Any]:
-        """The preset's settings, merged: data set, noise on it, loss on it, loss under the noise; the later prevails.
-
-        Raises:
-            UserError: when the preset has no settings for the data set.
-        """
+        """The preset's settings, merged: data set, noise on it, loss on it, loss under the noise; the later prevails."""
         found: dict[str, Any] = {}
         for layer in self._layers(data, noise, loss):
             found = merged(found, layer.settings)
@@ -119,11 +115,7 @@ def recipe_names() -> list[str]:
 
 
 def load_recipe(name: str) -> Recipe:
-    """The preset called ``name``.
-
-    Raises:
-        UserError: for an unknown name, with the nearest known ones, or a file that cannot be read.
-    """
+    """The preset called ``name``."""
     recipes = _shipped()
     if name not in recipes:
         raise UserError(f"unknown preset {name!r}; {nearest_names(name, recipes)}")
@@ -142,11 +134,7 @@ def _shipped() -> dict[str, Recipe]:
 
 
 def read_recipes(folder: Path) -> dict[str, Recipe]:
-    """The presets of all files in ``folder``, by name.
-
-    Raises:
-        UserError: naming the file, the entry and what was expected there.
-    """
+    """The presets of all files in ``folder``, by name."""
     written: dict[str, _Written] = {}
     for path in sorted(folder.glob("*.yaml")):
         document = _document(path)

@@ -32,11 +32,7 @@ SUM_TOLERANCE = 2e-3  # of the losses: what half precision leaves of 1
 
 
 def with_rater_labels(images: ImageSet, pairs: Sequence[Pair], data: DataSettings, workers: int) -> ImageSet:
-    """``images`` with what ``data.soft`` or ``data.raters`` names, read in ``workers`` threads.
-
-    Raises:
-        UserError: naming the setting and the file that is missing, damaged or does not fit.
-    """
+    """``images`` with what ``data.soft`` or ``data.raters`` names, read in ``workers`` threads."""
     if data.soft is not None:
         return replace(images, soft=_read(data.soft, "data.soft", _soft, pairs, data, workers).half())
     if data.raters:
