@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_anl.records import UserError, make_directory, write_json, written_aside
+from seg_anl.records.errors import cannot_write
 from seg_anl.records.foreign_files import check_regular, read_json
 from seg_anl.records.lock import LOCK_FILE
 
@@ -90,7 +91,7 @@ def place(source: Path, target: Path, *, copy: bool) -> None:
             target.symlink_to(source.resolve())
             return
     except OSError as error:
-        raise UserError(f"cannot write {target}: {error.strerror or error}") from error
+        raise cannot_write(target, error) from error
     check_regular(source)
     with written_aside(target) as aside:
         shutil.copyfile(source, aside)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from seg_anl.records import UserError
+from seg_anl.records.errors import reason_of
 from seg_anl.records.foreign_files import check_regular
 
 Picture = NDArray[np.uint8]
@@ -154,5 +155,4 @@ def opened(
     except UnidentifiedImageError as error:
         raise UserError(f"{name}: cannot be read: not an image ({', '.join(formats)}), or a damaged one") from error
     except Exception as error:  # decoders of damaged files fail in any way
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"{name}: cannot be read: {reason}") from error
+        raise UserError(f"{name}: cannot be read: {reason_of(error)}") from error

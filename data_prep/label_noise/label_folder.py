@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_anl.records import UserError, array_digest, write_bytes, write_json, write_text, written_aside
+from seg_anl.records import UserError, array_digest, write_bytes, write_json, write_text
 from seg_anl.records.atomic import remove_partial
 from seg_anl.records.foreign_files import read_bytes, read_json
 from seg_anl.records.lock import locked
 
 from ..array_files import read_array
+from ..drawing import save_picture
 from .label_kind import LabelNoiseInputs, LabelNoiseSettings, apply_label_noise
 from .label_report import LabelReport
 
@@ -105,7 +106,7 @@ def has_label_noise(folder: Path) -> bool:
 
 def read_label_noise(folder: Path) -> NDArray[np.int64]:
     """The labels ``(N,)`` that :meth:`NoisyLabels.write` left in ``folder``."""
-    labels, _ = read_array(folder / LABELS)
+    labels = read_array(folder / LABELS)
     try:
         expected = read_json(folder / MANIFEST)["result_sha256"]
     except (UserError, KeyError, TypeError) as error:
@@ -150,8 +151,7 @@ def draw_confusion(report: LabelReport, picture: Path) -> None:
             color = "black" if shares[row, column] > 0.6 else "white"
             text = f"{shares[row, column]:.2f}".lstrip("0")
             axis.text(column, row, text, ha="center", va="center", color=color, fontsize=8 if number <= 10 else 5)
-    with written_aside(picture) as aside:
-        figure.savefig(aside, dpi=110, metadata={"Software": None})
+    save_picture(figure, picture)
 
 
 def _check_target(target: Path, identity: dict[str, Any], labels: bytes, *, overwrite: bool) -> None:

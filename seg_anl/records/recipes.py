@@ -69,17 +69,8 @@ class Recipe:
     common: Layer
     data: Mapping[str, Layer]
 
-    @property
-    def data_sets(self) -> tuple[str, ...]:
-        """Names of the data sets it has settings for, in the order of the file."""
-        return tuple(self.data)
-
-    def losses(self, data: str) -> tuple[str, ...]:
-        """Names of the losses with settings of their own on a data set."""
-        return tuple(self._section(data).losses)
-
     def settings(self, data: str, noise: str | None = None, loss: str | None = None) -> dict[str, Any]:
-        """The preset's settings, merged: data set, noise on it, loss on it, loss under the noise; the later prevails."""
+        """The preset's settings, merged: data set, noise on it, loss on it, loss under the noise; the last prevails."""
         found: dict[str, Any] = {}
         for layer in self._layers(data, noise, loss):
             found = merged(found, layer.settings)
