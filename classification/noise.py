@@ -114,7 +114,7 @@ def _inputs(noise: DictConfig, data: Dataset) -> LabelNoiseInputs:
         return LabelNoiseInputs(images=data.train.images.movedim(1, -1).numpy())
     if needs == "softmax":
         path = configured_path(noise.softmax, "noise.softmax")
-        softmax = read_array(path, "softmax")[0]
+        softmax = read_array(path, "softmax")
         total = softmax.shape[-2] if softmax.ndim > 1 else 0
         if total == len(data.train):
             _check_recorded_on(path, data)

@@ -13,16 +13,10 @@ from seg_anl.records import UserError
 from seg_anl.records.foreign_files import check_regular, read_text
 
 
-def read_array(path: Path, *names: str) -> tuple[NDArray[Any], str]:
+def read_array(path: Path, *names: str) -> NDArray[Any]:
     """An array out of an ``.npy`` file, or out of an ``.npz`` file under the first of ``names`` that it has.
 
-    Without names a file with one array gives that.
-
-    Returns:
-        The array, and the name it had in an ``.npz`` file (empty for ``.npy``).
-
-    Raises:
-        UserError: no such file, no such array, a damaged file, or one of Python objects, which are not unpickled.
+    Without names a file with one array gives that. An array of Python objects is refused.
     """
     suffix = path.suffix.lower()
     if suffix not in (".npy", ".npz"):
@@ -31,14 +25,13 @@ def read_array(path: Path, *names: str) -> tuple[NDArray[Any], str]:
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
-            return _numbers(path, loaded), ""
+            return _numbers(path, loaded)
         with loaded:
             known = [name for name in names if name in loaded.files]
             if not known and (names or len(loaded.files) != 1):
                 wanted = f"no array {' or '.join(names)}" if names else "more than one array"
                 raise UserError(f"{path}: {wanted}; it holds {', '.join(loaded.files) or 'nothing'}")
-            name = known[0] if known else loaded.files[0]
-            return _numbers(path, loaded[name]), name
+            return _numbers(path, loaded[known[0] if known else loaded.files[0]])
     except UserError:
         raise
     except Exception as error:  # NumPy parses headers as Python: damaged ones raise errors of any type
@@ -61,13 +54,9 @@ def has_array(path: Path, name: str) -> bool:
 
 
 def read_matrix(path: Path) -> NDArray[Any]:
-    """A matrix from ``.npy``, ``.npz`` (one array) or text (``.csv``, ``.txt``: a row a line, commas or blanks).
-
-    Raises:
-        UserError: a file that is no such thing.
-    """
+    """A matrix from ``.npy``, ``.npz`` (one array) or text (``.csv``, ``.txt``: a row a line, commas or blanks)."""
     if path.suffix.lower() not in (".csv", ".txt"):
-        return read_array(path)[0]
+        return read_array(path)
     lines = read_text(path).removeprefix("\ufeff").replace(",", " ").splitlines()  # Excel puts a mark first
     try:
         return np.array([[float(cell) for cell in line.split()] for line in lines if line.strip()], dtype=np.float64)

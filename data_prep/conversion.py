@@ -32,9 +32,6 @@ def read_pair(pair: Pair, size: int | None, *, color: bool) -> tuple[Picture, Pi
 
     Returns the image, (H, W, 3) RGB or (H, W) gray, squashed to a square of ``size`` pixels (None: as in the file); the
     mask (H, W) of 0 and 1; and width and height in the file.
-
-    Raises:
-        UserError: naming the file that is damaged, has another size than its partner, or is no two-valued mask.
     """
     image, _ = read_image(pair.image.open(), pair.image.name, "RGB" if color else "L")
     labels = read_labels(pair.mask.open(), pair.mask.name)

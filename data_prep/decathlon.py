@@ -42,11 +42,7 @@ class Datalist(NamedTuple):
 
 
 def read_datalist(root: Path) -> Datalist:
-    """The list in the file ``root``, or in dataset.json in the folder ``root``; paths are relative to the file.
-
-    Raises:
-        UserError: naming the file, when it is damaged or no such list.
-    """
+    """The list in the file ``root``, or in dataset.json in the folder ``root``; paths are relative to the file."""
     place = root / DESCRIPTION if root.is_dir() else root
     content = read_json(place)
     found = {split: content[split] for split in SPLITS if split in content} if isinstance(content, dict) else {}
@@ -62,11 +58,7 @@ def read_datalist(root: Path) -> Datalist:
 
 
 def items_of(files: Sequence[Path], place: Path) -> list[str]:
-    """The id of each file: its path below the folder that all of them lie in.
-
-    Raises:
-        UserError: naming one that ``place`` lists twice.
-    """
+    """The id of each file: its path below the folder that all of them lie in."""
     if not files:
         return []
     folder = Path(os.path.commonpath([file.parent for file in files]))

@@ -83,9 +83,6 @@ def usual_folders(root: Path) -> dict[str, _Folders]:
 def find_dataset(source: Path) -> Found:
     """The pairs of a folder with split.csv (as ``seg-anl-prep isic2017`` writes it), of the official ISIC-2017 folders,
     or of a folder in one of the usual layouts.
-
-    Raises:
-        UserError: when the table cannot be read, or there is no pair.
     """
     if os.path.lexists(source / "split.csv"):
         return _find_listed(source)
@@ -97,9 +94,6 @@ def find_isic2017(root: Path) -> Found:
     """The pairs of every split of ISIC-2017 that lies below ``root``, in order of split and name.
 
     Superpixel files beside the images are left out and counted in a remark.
-
-    Raises:
-        UserError: when ``root`` holds none of the splits.
     """
     found = Found([], [], [])
     for split, (_, published) in ISIC2017_SPLITS.items():
@@ -171,9 +165,6 @@ def find_pairs(
         images, masks, test_images, test_masks: sub-folders of ``root``, where ``folder`` has none of the usual layouts.
         test_share: what ``folder`` holds out, in (0, 1), where there is no test folder.
         exclude, limit: training items to leave out; how many to use.
-
-    Raises:
-        UserError: for a folder that is missing or empty, an image without a mask, or a setting out of range.
     """
     if name not in ("embedded", "isic2017", "folder"):
         raise UserError(f"data.name={name}: {nearest_names(name, ('embedded', 'folder', 'isic2017'))}")
@@ -190,11 +181,7 @@ def find_pairs(
 
 
 def chosen_training_items(items: Sequence[str], exclude: Sequence[str], limit: int | None, seed: int) -> set[str]:
-    """The training items but those to ``exclude``, of which ``seed`` draws ``limit``.
-
-    Raises:
-        UserError: for an unknown item, or a limit out of range.
-    """
+    """The training items but those to ``exclude``, of which ``seed`` draws ``limit``."""
     for item in exclude:
         if item not in items:
             raise UserError(f"data.exclude: no training image {item!r}; {nearest_names(item, items)[:200]}")
@@ -207,11 +194,7 @@ def chosen_training_items(items: Sequence[str], exclude: Sequence[str], limit: i
 
 
 def held_out_items(items: Sequence[str], test_share: float, seed: int) -> set[str]:
-    """The items to test on where there is no test folder.
-
-    Raises:
-        UserError: for a share out of range, or one that leaves nothing to train or to test on.
-    """
+    """The items to test on where there is no test folder."""
     if wrong := complaint("data.test_share", OpenFraction, test_share):
         raise UserError(wrong)
     held_out = chosen_items(items, test_share, seed, "test")

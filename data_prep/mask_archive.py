@@ -35,9 +35,6 @@ def read_noisy_masks(folder: Path, sources: Mapping[str, str]) -> tuple[NDArray[
     Args:
         folder: of the run's noise.
         sources: digests (:func:`seg_anl.records.array_digest`) of the clean masks by item, sorted by item.
-
-    Raises:
-        UserError: for files that are damaged, do not fit each other, or were made from other masks.
     """
     try:
         check_regular(folder / MASKS_FILE)

@@ -50,7 +50,8 @@ def _of_one_label(clean: BoolArray, noisy: BoolArray, steps: NDArray[np.float64]
     if not noisy.any() or clean.ndim < 2:
         return {"dice": dice}
     box = widened(bounding_box(clean | noisy), 1, clean.shape)
-    rims = [np.argwhere(_rim(mask[box])) * steps for mask in (noisy, clean)]
+    # The elements with a neighbor outside; what lies outside the array counts as such.
+    rims = [np.argwhere(mask[box] ^ scipy.ndimage.binary_erosion(mask[box])) * steps for mask in (noisy, clean)]
     there, back = (
         scipy.spatial.KDTree(target, leafsize=32).query(points)[0].astype(np.float32)
         for points, target in (rims, rims[::-1])
@@ -60,8 +61,3 @@ def _of_one_label(clean: BoolArray, noisy: BoolArray, steps: NDArray[np.float64]
 
     assd = float(torch.from_numpy(np.concatenate([there, back])).mean())
     return {"dice": dice, "assd": round(assd, 6), "hd95": round(hd95, 6)}
-
-
-def _rim(mask: BoolArray) -> BoolArray:
-    """The elements with a neighbor outside; what lies outside the array counts as such."""
-    return mask ^ scipy.ndimage.binary_erosion(mask)

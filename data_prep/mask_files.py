@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 
 from seg_anl.records import UserError, item_id, written_aside
+from seg_anl.records.errors import reason_of
 from seg_anl.records.files import check_folder, files_below
 from seg_anl.records.foreign_files import check_regular
 
@@ -94,8 +95,7 @@ def reading(path: Path, kind: str) -> Iterator[None]:
     except MemoryError as error:
         raise UserError(f"{path}: too large for this machine's memory") from error
     except Exception as error:  # every library has its own errors for a damaged file
-        reason = (str(error).strip() or type(error).__name__).splitlines()[-1][:200]
-        raise UserError(f"{path}: cannot be read as {kind.strip('.')}: {reason}") from error
+        raise UserError(f"{path}: cannot be read as {kind.strip('.')}: {reason_of(error, -1)}") from error
 
 
 def load_nifti(path: Path) -> Any:
@@ -157,7 +157,7 @@ def _read_npy(path: Path) -> LoadedMask:
         with open(target, "wb") as file:  # by name, numpy would add a second suffix to odd names
             np.save(file, changed, allow_pickle=False)
 
-    return LoadedMask(read_array(path)[0], None, save)
+    return LoadedMask(read_array(path), None, save)
 
 
 def _read_nifti(path: Path) -> LoadedMask:

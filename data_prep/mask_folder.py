@@ -19,8 +19,7 @@ from seg_anl import __version__
 from seg_anl.records import NoiseRecord, UserError, array_digest, item_id, make_directory, write_manifest, written_aside
 from seg_anl.records.atomic import remove_partial
 from seg_anl.records.command_line import refuse_overlap
-from seg_anl.records.foreign_files import read_json
-from seg_anl.records.journal import Row, finish_items, read_journal
+from seg_anl.records.journal import Row, earlier_run, finish_items
 from seg_anl.records.lock import LOCK_FILE, locked
 
 from .mask_distances import distances
@@ -59,14 +58,6 @@ class _Task(NamedTuple):
     settings: MaskFolderSettings
 
 
-class _Run(NamedTuple):
-    target: Path
-    journal: Path
-    manifest: Path
-    tasks: list[_Task]
-    identity: dict[str, Any]
-
-
 def run_mask_noise(
     source: Path,
     target: Path,
@@ -103,23 +94,24 @@ def run_mask_noise(
     tasks = [_Task(p, target / p.relative_to(source), item, settings) for p, item in zip(paths, plan, strict=True)]
     for place in {target, folder}:
         remove_partial(place)
-    run = _Run(target, folder / JOURNAL, folder / MANIFEST, tasks, _identity(settings, ids))
-    finished = _finished(run, overwrite=overwrite)
-    if len(finished) == len(ids) and run.manifest.is_file() and not run.journal.exists():
+    identity = _identity(settings, ids)
+    finished = _finished(folder, target, tasks, identity, overwrite=overwrite)
+    if len(finished) == len(ids) and (folder / MANIFEST).is_file() and not (folder / JOURNAL).exists():
         return [finished[item] for item in sorted(ids)]
     with locked(folder):
-        finished = _finished(run, overwrite=overwrite)  # until now another process may have been at work here
+        # Once more: until now another process may have been at work here.
+        finished = _finished(folder, target, tasks, identity, overwrite=overwrite)
         if overwrite:
             for name in (JOURNAL, MANIFEST, "manifest.csv", PREVIEW):
                 (folder / name).unlink(missing_ok=True)
-        tasks = [task for task in run.tasks if task.plan.item not in finished]
-        for place in {task.target.parent for task in tasks}:
+        waiting = [task for task in tasks if task.plan.item not in finished]
+        for place in {task.target.parent for task in waiting}:
             make_directory(place)
         done = {item: asdict(record) for item, record in finished.items()}
-        rows = finish_items(run.journal, run.identity, done, _one_mask, tasks, unit="mask", workers=workers)
+        rows = finish_items(folder / JOURNAL, identity, done, _one_mask, waiting, unit="mask", workers=workers)
         records = [NoiseRecord(**rows[item]) for item in sorted(ids)]
-        write_manifest(folder, run.identity, records)
-        run.journal.unlink()
+        write_manifest(folder, identity, records)
+        (folder / JOURNAL).unlink()
     return records
 
 
@@ -130,23 +122,22 @@ def _identity(settings: MaskFolderSettings, ids: Sequence[str]) -> dict[str, Any
     return {"command": "masks", "version": __version__, **plain, "items": len(ids), "items_sha256": digest}
 
 
-def _finished(run: _Run, *, overwrite: bool) -> dict[str, NoiseRecord]:
+def _finished(
+    folder: Path, target: Path, tasks: Sequence[_Task], identity: dict[str, Any], *, overwrite: bool
+) -> dict[str, NoiseRecord]:
     """The records by item of what an earlier, equal run has finished; an error when something else is there."""
-    folder, identity = run.manifest.parent, run.identity
     if os.path.lexists(folder) and not folder.is_dir():
         raise UserError(f"{folder} is a file; expected a folder")
     if not os.path.exists(folder) or not {path.name for path in folder.iterdir()} - {LOCK_FILE}:
         return {}
-    settings, records = _earlier_run(run)
     if overwrite:
-        own = {task.target for task in run.tasks}
-        for path in sorted(run.target.rglob("*")):
+        own = {task.target for task in tasks}
+        for path in sorted(target.rglob("*")):
             if mask_suffix(path) and path.is_file() and path.name != PREVIEW and path not in own:
-                raise UserError(
-                    f"{run.target} holds {path.relative_to(run.target)}, which this run would not replace; choose "
-                    "another folder"
-                )
+                found = path.relative_to(target)
+                raise UserError(f"{target} holds {found}, which this run would not replace; choose another folder")
         return {}
+    settings, records = _earlier_records(folder)
     if settings is None:
         raise UserError(f"{folder} is not empty and holds no noise of this command; choose another or --overwrite")
     changed = [
@@ -155,9 +146,10 @@ def _finished(run: _Run, *, overwrite: bool) -> dict[str, NoiseRecord]:
     if changed:
         was = ", ".join(changed[:3])
         raise UserError(f"{folder} holds masks of other settings: {was}; choose another folder or --overwrite")
-    kept_at = (run.journal if run.journal.is_file() else run.manifest).stat().st_mtime_ns
+    journal, manifest = folder / JOURNAL, folder / MANIFEST
+    kept_at = (journal if journal.is_file() else manifest).stat().st_mtime_ns
     finished = {}
-    for task in run.tasks:
+    for task in tasks:
         record = records.get(task.plan.item)
         if record is not None and _is_newer(task.target, task.source):
             if task.target.stat().st_ctime_ns > kept_at:  # put there, or touched, since the record was written
@@ -190,18 +182,12 @@ def _check_result(target: Path, record: NoiseRecord) -> None:
         )
 
 
-def _earlier_run(run: _Run) -> tuple[dict[str, Any] | None, dict[str, NoiseRecord]]:
-    """Settings and records that an earlier run left as a journal (if it was cut short) or as a manifest."""
+def _earlier_records(folder: Path) -> tuple[dict[str, Any] | None, dict[str, NoiseRecord]]:
+    """Settings and records by item of an earlier run; without one that can be read, None and none."""
     try:
-        found = read_journal(run.journal)
-        if found is None and run.manifest.is_file():
-            content = read_json(run.manifest)
-            found = dict(content["settings"]), {row["item"]: row for row in content["items"]}
-        if found is None:
-            return None, {}
-        settings, rows = found
+        settings, rows = earlier_run(folder / JOURNAL, folder / MANIFEST) or (None, {})
         return settings, {item: NoiseRecord(**row) for item, row in rows.items()}
-    except (KeyError, TypeError, ValueError, UserError):
+    except (TypeError, UserError):
         return None, {}
 
 

@@ -134,7 +134,6 @@ def noisy_dataset(
     Raises:
         ValueError: a setting out of range, ids that repeat, or not one id per mask.
     """
-    check_fraction("beta", beta)
     if len(masks) != len(ids):
         raise ValueError(f"{len(masks)} masks but {len(ids)} ids")
     plan = plan_noise(ids, alpha=alpha, kinds=kinds, seed=seed, mode=mode)

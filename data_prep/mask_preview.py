@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_anl.records import NoiseRecord, UserError, item_id, written_aside
+from seg_anl.records import NoiseRecord, UserError, item_id
 
+from .drawing import fullest_slice, panels, save_picture
 from .mask_files import load_mask, mask_paths
 from .regions import bounding_box, widened, without_flat_axes
 
@@ -26,11 +27,7 @@ def write_preview(
     """Write ``picture`` (PNG): one row for each kind, from the weakest to the strongest realized noise.
 
     The masks are those of ``source`` whose names fit ``pattern``, and those in ``target``; ``records`` are of the run.
-
-    Raises:
-        UserError: when nothing changed, or a mask cannot be read.
     """
-    from matplotlib.figure import Figure  # no display, no global state
     from matplotlib.lines import Line2D
 
     paths = {item_id(path, source): path for path in mask_paths(source, pattern)}
@@ -38,10 +35,7 @@ def write_preview(
     rows = {kind: _spread([r for r in changed if r.kind == kind]) for kind in sorted({r.kind for r in changed})}
     if not rows:
         raise UserError("nothing to preview: no mask was changed")
-    figure = Figure(figsize=(2.1 * COLUMNS, 2.4 * len(rows) + 0.5), layout="constrained")
-    axes = figure.subplots(len(rows), COLUMNS, squeeze=False)
-    for axis in axes.flat:
-        axis.set_axis_off()
+    figure, axes = panels(len(rows), COLUMNS, 2.1 * COLUMNS, 2.4 * len(rows) + 0.5)
     for line, (kind, chosen) in zip(axes, rows.items(), strict=True):
         for axis, record in zip(line, chosen, strict=False):
             clean = load_mask(paths[record.item]).array
@@ -50,8 +44,7 @@ def write_preview(
             axis.set_title(f"{kind} {record.realised:.2f}\n{record.item[-_NAME_SHOWN:]}", fontsize=7)
     handles = [Line2D([], [], color=CLEAN_COLOR), Line2D([], [], color=NOISY_COLOR)]
     figure.legend(handles, ["clean", "noisy"], loc="outside lower center", ncols=2, fontsize=8, frameon=False)
-    with written_aside(picture) as aside:
-        figure.savefig(aside, dpi=110, metadata={"Software": None})
+    save_picture(figure, picture)
 
 
 def _spread(records: Sequence[NoiseRecord]) -> Sequence[NoiseRecord]:
@@ -61,7 +54,10 @@ def _spread(records: Sequence[NoiseRecord]) -> Sequence[NoiseRecord]:
 
 
 def _outlines(axis: Any, clean: NDArray[Any], noisy: NDArray[Any]) -> None:
-    clean, noisy = _most_changed_slice(without_flat_axes(clean)[0], without_flat_axes(noisy)[0])
+    clean, noisy = without_flat_axes(clean)[0], without_flat_axes(noisy)[0]
+    clean, noisy = fullest_slice(clean != noisy, clean, noisy)
+    box = widened(bounding_box((clean != 0) | (noisy != 0)), max(clean.shape) // 12 + 2, clean.shape)
+    clean, noisy = clean[box], noisy[box]
     axis.imshow(clean != 0, cmap="gray", vmin=-2, vmax=3, interpolation="nearest")
     for mask, color in ((clean, CLEAN_COLOR), (noisy, NOISY_COLOR)):
         for value in np.unique(mask)[:12]:
@@ -69,13 +65,3 @@ def _outlines(axis: Any, clean: NDArray[Any], noisy: NDArray[Any]) -> None:
                 inside = np.pad(mask == value, 1)  # so that a mask that touches the edge has an outline there
                 rows, columns = (np.arange(length) - 1 for length in inside.shape)
                 axis.contour(columns, rows, inside, levels=[0.5], colors=color, linewidths=1.0)
-
-
-def _most_changed_slice(clean: NDArray[Any], noisy: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The picture itself, or of a volume the slice (along its shortest axis) with most changes; cut to the masks."""
-    if clean.ndim == 3:
-        shortest = int(np.argmin(clean.shape))
-        changes = np.moveaxis(clean != noisy, shortest, 0).sum(axis=(1, 2))
-        clean, noisy = (np.moveaxis(mask, shortest, 0)[int(changes.argmax())] for mask in (clean, noisy))
-    box = widened(bounding_box((clean != 0) | (noisy != 0)), max(clean.shape) // 12 + 2, clean.shape)
-    return clean[box], noisy[box]

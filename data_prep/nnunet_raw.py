@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_anl.records import UserError, make_directory, write_json, written_aside
+from seg_anl.records.errors import cannot_write
 from seg_anl.records.foreign_files import check_regular, read_json
 from seg_anl.records.lock import LOCK_FILE
 
@@ -25,11 +26,7 @@ def is_nnunet_dataset(folder: Path) -> bool:
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """The dataset.json of a raw dataset.
-
-    Raises:
-        UserError: when it is damaged or lacks what nnU-Net needs, or its labels lie elsewhere.
-    """
+    """The dataset.json of a raw dataset."""
     path = folder / DESCRIPTION
     description = read_json(path)
     for key, kind in (("labels", dict), ("file_ending", str)):
@@ -55,11 +52,7 @@ def _label_values(value: Any) -> set[int]:
 
 
 def noise_labels(source: Path, settings: MaskFolderSettings) -> MaskFolderSettings:
-    """The settings with every label of the dataset but background and nnU-Net's ignore label, unless they name some.
-
-    Raises:
-        UserError: when they name the ignore label.
-    """
+    """The settings with every label of the dataset but background and nnU-Net's ignore label, unless they name some."""
     labels = read_description(source)["labels"]
     if "ignore" not in labels:
         return settings
@@ -73,11 +66,7 @@ def noise_labels(source: Path, settings: MaskFolderSettings) -> MaskFolderSettin
 
 
 def complete_noisy_dataset(source: Path, target: Path, settings: MaskFolderSettings, *, copy: bool) -> None:
-    """Add to the noisy labels in ``target`` all that makes it a dataset: images, other files and dataset.json.
-
-    Raises:
-        UserError: when something cannot be linked, copied or written.
-    """
+    """Add to the noisy labels in ``target`` all that makes it a dataset: images, other files and dataset.json."""
     for folder, _, names in os.walk(source, followlinks=True):
         here = Path(folder).relative_to(source)
         if here.parts[:1] == (LABELS,):
@@ -102,7 +91,7 @@ def place(source: Path, target: Path, *, copy: bool) -> None:
             target.symlink_to(source.resolve())
             return
     except OSError as error:
-        raise UserError(f"cannot write {target}: {error.strerror or error}") from error
+        raise cannot_write(target, error) from error
     check_regular(source)
     with written_aside(target) as aside:
         shutil.copyfile(source, aside)

@@ -80,18 +80,14 @@ def add_arguments(sub_commands: Any) -> None:
 
 
 def run(arguments: Namespace) -> None:
-    """Do what the command line asks for.
-
-    Raises:
-        UserError: for anything wrong with the input.
-    """
+    """Do what the command line asks for."""
     try:
         kind = label_kind(arguments.kind)
     except ValueError as error:
         raise UserError(str(error)) from error
     _check_options(arguments, kind)
     source, target = arguments.source, arguments.target
-    labels, _ = read_array(source, "y_train")
+    labels = read_array(source, "y_train")
     settings = _settings(arguments, kind, labels)
     _check_labels(source, labels, settings.num_classes, counted=arguments.classes is not None)
     files = [path for path in map(vars(arguments).get, _FILES) if path is not None]
@@ -146,9 +142,9 @@ def _inputs(arguments: Namespace, needs: str | None, labels: NDArray[Any], num_c
     if needs == "images":
         if not has_array(arguments.source, "x_train"):
             raise UserError(f"{arguments.source}: --kind {arguments.kind} needs an .npz with x_train beside y_train")
-        return LabelNoiseInputs(images=read_array(arguments.source, "x_train")[0])
+        return LabelNoiseInputs(images=read_array(arguments.source, "x_train"))
     if needs == "softmax":
-        return LabelNoiseInputs(softmax=read_array(arguments.softmax, "softmax")[0])
+        return LabelNoiseInputs(softmax=read_array(arguments.softmax, "softmax"))
     if needs == "matrix":
         return LabelNoiseInputs(matrix=read_matrix(arguments.matrix))
     if needs == "human":

@@ -66,11 +66,7 @@ def add_arguments(sub_commands: Any) -> None:
 
 
 def run(arguments: Namespace) -> None:
-    """Do what the command line asks for.
-
-    Raises:
-        UserError: for anything wrong with the input.
-    """
+    """Do what the command line asks for."""
     source, target = arguments.source, arguments.target
     check_folder(source)
     settings = _settings(arguments)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from seg_anl.records import UserError
+from seg_anl.records.errors import reason_of
 from seg_anl.records.foreign_files import check_regular
 
 Picture = NDArray[np.uint8]
@@ -39,11 +40,7 @@ def read_image(source: Path | BinaryIO, name: str, mode: Literal["RGB", "L"] = "
 
 
 def refuse_depth(stored: str, name: str) -> None:
-    """Refuse modes of more than 8 bits per channel: Pillow cuts their values at 255 where it makes RGB of them.
-
-    Raises:
-        UserError: naming the file.
-    """
+    """Refuse modes of more than 8 bits per channel: Pillow cuts their values at 255 where it makes RGB of them."""
     if stored in ("I", "F") or stored.startswith("I;"):
         raise UserError(
             f"{name}: an image with more than 8 bits per channel (mode {stored}); convert it to 8-bit RGB, or "
@@ -103,11 +100,7 @@ def _class_indices(labels: NDArray[Any], name: str, classes: int, threshold: flo
 
 
 def two_valued(labels: NDArray[Any], name: str) -> Picture:
-    """A mask of 0 and one other value (0/1, 0/255, ...) as 0 and 1.
-
-    Raises:
-        UserError: naming the file, when it has more values than that.
-    """
+    """A mask of 0 and one other value (0/1, 0/255, ...) as 0 and 1."""
     found = _values(labels)
     if np.count_nonzero(found) > 1:
         raise UserError(
@@ -162,5 +155,4 @@ def opened(
     except UnidentifiedImageError as error:
         raise UserError(f"{name}: cannot be read: not an image ({', '.join(formats)}), or a damaged one") from error
     except Exception as error:  # decoders of damaged files fail in any way
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"{name}: cannot be read: {reason}") from error
+        raise UserError(f"{name}: cannot be read: {reason_of(error)}") from error

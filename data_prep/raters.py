@@ -23,11 +23,7 @@ Labels = NDArray[np.int16]
 
 
 def load_raters(paths: Sequence[Path], classes: int, ignore: int | None) -> tuple[list[LoadedMask], Labels]:
-    """The masks of one item and their class indices ``(R, *spatial)``.
-
-    Raises:
-        UserError: naming the file that cannot be read, has other values, another size or another geometry.
-    """
+    """The masks of one item and their class indices ``(R, *spatial)``."""
     masks = [load_mask(path) for path in paths]
     first = masks[0]
     for path, mask in zip(paths, masks, strict=True):
@@ -61,9 +57,6 @@ def mean(labels: Labels, classes: int) -> NDArray[np.float16]:
 def staple(labels: Labels, classes: int) -> Labels:
     """SimpleITK's STAPLE: of two classes the binary filter, foreground where its probability is above 0.5; of more, its
     MultiLabelSTAPLE, with the vote where that is undecided.
-
-    Raises:
-        UserError: without SimpleITK.
 
     Reference: Warfield et al., 2004; Rohlfing et al., Performance-Based Classifier Combination, 2004.
     """

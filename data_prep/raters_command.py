@@ -12,16 +12,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seg_anl import __version__
-from seg_anl.records import UserError, item_id, make_directory, write_csv, write_json, written_aside
+from seg_anl.records import UserError, item_id, make_directory, write_csv, write_json
 from seg_anl.records.atomic import remove_partial
 from seg_anl.records.command_line import positive_int, refuse_overlap, worker_count
 from seg_anl.records.files import file_sha256
-from seg_anl.records.foreign_files import read_json
-from seg_anl.records.journal import Row, finish_items, read_journal
+from seg_anl.records.journal import Row, earlier_run, finish_items
 from seg_anl.records.lock import locked
 from seg_anl.records.predictions import write_arrays
 
 from . import raters
+from .drawing import fullest_slice, panels, save_picture
 from .mask_files import mask_paths, save_mask
 
 MASKS, SOFT = "masks", "soft"  # folders below OUT
@@ -62,11 +62,7 @@ def add_arguments(sub_commands: Any) -> None:
 
 
 def run(arguments: Namespace) -> None:
-    """Do what the command line asks for.
-
-    Raises:
-        UserError: for anything wrong with the input.
-    """
+    """Do what the command line asks for."""
     sources, target, by = arguments.sources, arguments.target, arguments.by
     if len({source.resolve() for source in sources}) < max(2, len(sources)):
         raise UserError("raters: expected two or more different folders of masks, and OUT after them")
@@ -82,7 +78,10 @@ def run(arguments: Namespace) -> None:
     with locked(make_directory(target)):
         remove_partial(target)
         rows = _fused(target, tasks, identity, arguments.workers)
-        table = _agreement(names, rows)
+        table = [
+            {"first": first, "second": second, **raters.agreement([row["overlaps"][number] for row in rows])}
+            for number, (first, second) in enumerate(combinations([*names, CONSENSUS], 2))
+        ]
         write_csv(target / TABLE, list(table[0]), table)
         _picture(target / PICTURE, tasks, rows)
         write_json(target / MANIFEST, {"schema": 1, "settings": identity, "items": rows})
@@ -121,13 +120,7 @@ def _fused(target: Path, tasks: Sequence[_Task], identity: Row, workers: int) ->
 
 def _earlier(target: Path, identity: Row) -> dict[str, Row]:
     """The rows of an earlier, equal command in ``target``, by item; an error where that holds something else."""
-    found = read_journal(target / JOURNAL)
-    if found is None and (target / MANIFEST).is_file():
-        try:
-            content = read_json(target / MANIFEST)
-            found = content["settings"], {row["item"]: row for row in content["items"]}
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{target / MANIFEST}: not written by this command; choose another folder") from error
+    found = earlier_run(target / JOURNAL, target / MANIFEST)
     if found is None:
         if any(not path.name.startswith(".") for path in target.iterdir()):
             raise UserError(f"{target} is not empty and holds no masks of this command; choose another folder")
@@ -173,41 +166,22 @@ def _one(task: _Task) -> Row | str:
     }
 
 
-def _agreement(names: Sequence[str], rows: Sequence[Row]) -> list[Row]:
-    pairs = enumerate(combinations([*names, CONSENSUS], 2))
-    return [
-        {"first": first, "second": second, **raters.agreement([row["overlaps"][number] for row in rows])}
-        for number, (first, second) in pairs
-    ]
-
-
 def _picture(path: Path, tasks: Sequence[_Task], rows: Sequence[Row]) -> None:
     """Write the maps of the items that the raters disagree on most; of a volume the slice with most of it."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # no display, no global state
-    from matplotlib.figure import Figure
-
     order = sorted(zip(rows, tasks, strict=True), key=lambda pair: (-pair[0]["disagreement"], pair[0]["item"]))[:_SHOWN]
     lines = -(-len(order) // _COLUMNS)
-    figure = Figure(figsize=(2.4 * _COLUMNS, 2.5 * lines + 0.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(lines, _COLUMNS, squeeze=False)
-    for axis in axes.flat:
-        axis.set_axis_off()
+    figure, axes = panels(lines, _COLUMNS, 2.4 * _COLUMNS, 2.5 * lines + 0.4)
     for axis, (row, task) in zip(axes.flat, order, strict=False):
         classes = task.settings["classes"]
         _, labels = raters.load_raters(task.paths, classes, task.settings["ignore"])
-        heat, outline = raters.disagreement(labels, classes), raters.vote(labels, classes) > 0
-        while heat.ndim > 2:
-            shortest = int(np.argmin(heat.shape))
-            most = int(np.moveaxis(heat, shortest, 0).reshape(heat.shape[shortest], -1).sum(axis=1).argmax())
-            heat, outline = (np.moveaxis(each, shortest, 0)[most] for each in (heat, outline))
+        heat = raters.disagreement(labels, classes)
+        heat, outline = fullest_slice(heat, heat, raters.vote(labels, classes) > 0)
         shown = axis.imshow(heat, cmap="magma", vmin=0, vmax=0.5, interpolation="nearest")
         if outline.any() and not outline.all():
             axis.contour(outline, levels=[0.5], colors="white", linewidths=0.8)
         axis.set_title(f"{row['item'][-26:]}\n{row['disagreement']:.3f}", fontsize=7)
     figure.colorbar(shown, ax=axes, shrink=0.6, label="share of raters with another class than most")
-    with written_aside(path) as aside:
-        figure.savefig(aside, dpi=110, metadata={"Software": None})
+    save_picture(figure, path)
 
 
 def _classes(text: str) -> int:

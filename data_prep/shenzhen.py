@@ -26,9 +26,6 @@ def find_shenzhen(root: Path, seed: int = 0) -> Found:
 
     30 % of the masks, drawn by ``random.Random(seed).sample`` over the sorted names, are ``test`` (in the script
     validation, with seed 0). Images without a mask are not part of the published set; a remark counts them.
-
-    Raises:
-        UserError: when images or masks are not found.
     """
     images = _folder(root, _IMAGE_FOLDERS, "*.png", "images")
     masks = _folder(root, _MASK_FOLDERS, "*_mask.png", "masks")

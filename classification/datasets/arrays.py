@@ -36,7 +36,7 @@ def arrays(*, file: Path) -> Dataset:
 def _split(path: Path, split: str) -> Split:
     from data_prep.array_files import read_array
 
-    images, labels = read_array(path, f"x_{split}")[0], read_array(path, f"y_{split}")[0]
+    images, labels = read_array(path, f"x_{split}"), read_array(path, f"y_{split}")
     what = f"{path}: x_{split}"
     if images.dtype != np.uint8:
         raise UserError(f"{what}: images of type {images.dtype}; expected uint8 (0 to 255)")

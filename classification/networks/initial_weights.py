@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from seg_anl.records import UserError
+from seg_anl.records.errors import reason_of
 
 from .head import head_of
 
@@ -43,7 +44,7 @@ def load_weights(model: nn.Module, name: str, weights: str) -> None:
     try:
         result = model.load_state_dict(state, strict=False)
     except RuntimeError as error:  # a shape; its message has one line for each tensor
-        raise UserError(f"model.weights={path}: {_last_line(error)}; is it a file of {name}?") from error
+        raise UserError(f"model.weights={path}: {reason_of(error, -1)}; is it a file of {name}?") from error
     strangers = [*(key for key in result.missing_keys if key not in other_classes), *result.unexpected_keys]
     if strangers:
         raise UserError(
@@ -66,7 +67,7 @@ def _imagenet_file(name: str) -> Path:
             torch.hub.download_url_to_file(url, str(path), hash_prefix=digest, progress=False)
         except (OSError, RuntimeError) as error:  # no network, no space; another digest
             raise UserError(
-                f"model.weights={IMAGENET}: {url} cannot be fetched to {path} ({_last_line(error)}); "
+                f"model.weights={IMAGENET}: {url} cannot be fetched to {path} ({reason_of(error, -1)}); "
                 "fetch it elsewhere and give model.weights=FILE"
             ) from error
     return path
@@ -82,7 +83,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
             f"model.weights={path} is damaged or holds more than tensors, and is not read: save its state_dict() alone"
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise UserError(f"model.weights={path} cannot be read: {_last_line(error)}") from error
+        raise UserError(f"model.weights={path} cannot be read: {reason_of(error, -1)}") from error
     return _state_dict(content, path)
 
 
@@ -97,8 +98,3 @@ def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
         raise UserError(f"model.weights={path}: {wrong!r} is no tensor; save the network's state_dict() alone")
     # DataParallel and DistributedDataParallel put this before every name.
     return {str(key).removeprefix("module."): value for key, value in content.items()}
-
-
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:200] if lines else type(error).__name__

@@ -51,28 +51,25 @@ def read_human_labels(path: Path, which: str, clean: NDArray[Any], num_classes: 
 
     Returns:
         (N,) labels.
-
-    Raises:
-        UserError: a file that cannot be read, lacks these labels, or is about other samples or another order.
     """
     if which not in HUMAN_LABELS:
         raise UserError(f"no human labels {which!r}; {nearest_names(which, HUMAN_LABELS)}")
     key = HUMAN_LABELS[which]
     if path.suffix.lower() == ".npz":
-        theirs, clean_key = read_array(path, *_CLEAN)
-        chosen, _ = read_array(path, key)
+        theirs = read_array(path, *_CLEAN)
+        chosen = read_array(path, key)
     else:
-        arrays, clean_key = _read_pt(path), _CLEAN[0]
-        for name in (clean_key, key):
+        arrays = _read_pt(path)
+        for name in (_CLEAN[0], key):
             if name not in arrays:
                 raise UserError(f"{path}: no labels {name}; it holds {', '.join(arrays) or 'nothing'}")
-        theirs, chosen = arrays[clean_key], arrays[key]
+        theirs, chosen = arrays[_CLEAN[0]], arrays[key]
     try:
         checked_labels(chosen, num_classes, f"{path}: {key}")
     except ValueError as error:
         raise UserError(str(error)) from error
     if theirs.shape != clean.shape or chosen.shape != clean.shape:
-        shapes = f"{clean_key} of shape {theirs.shape} and {key} of shape {chosen.shape}"
+        shapes = f"clean labels of shape {theirs.shape} and {key} of shape {chosen.shape}"
         raise UserError(f"{path}: holds {shapes}, the source's labels have {clean.shape}")
     different = int(np.count_nonzero(theirs != clean))
     if different:
@@ -91,16 +88,13 @@ def _read_pt(path: Path) -> dict[str, NDArray[Any]]:
         with torch.serialization.safe_globals(_numpy_types()):
             loaded = torch.load(path, map_location="cpu", weights_only=True)
         if isinstance(loaded, dict):
-            return {str(name): np.asarray(value) for name, value in loaded.items() if _is_array(value)}
+            arrays = (np.ndarray, list, torch.Tensor)
+            return {str(name): np.asarray(value) for name, value in loaded.items() if isinstance(value, arrays)}
     except Exception as error:  # the unpickler fails on damaged bytes with errors of any type
         found = str(error).rpartition("WeightsUnpickler error: ")[2]  # torch's own advice comes before it
         reason = next(iter(found.strip().splitlines()), "")[:160]
         raise UserError(f"{path}: not a whole file of integer arrays: {type(error).__name__}: {reason}") from error
     raise UserError(f"{path}: expected a dictionary of labels, found {type(loaded).__name__}")
-
-
-def _is_array(value: Any) -> bool:
-    return isinstance(value, np.ndarray | list) or type(value).__name__ == "Tensor"
 
 
 def _numpy_types() -> list[Any]:

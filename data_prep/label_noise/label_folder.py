@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_anl.records import UserError, array_digest, write_bytes, write_json, write_text, written_aside
+from seg_anl.records import UserError, array_digest, write_bytes, write_json, write_text
 from seg_anl.records.atomic import remove_partial
 from seg_anl.records.foreign_files import read_bytes, read_json
 from seg_anl.records.lock import locked
 
 from ..array_files import read_array
+from ..drawing import save_picture
 from .label_kind import LabelNoiseInputs, LabelNoiseSettings, apply_label_noise
 from .label_report import LabelReport
 
@@ -58,11 +59,7 @@ class NoisyLabels:
         }
 
     def write(self, folder: Path, *, overwrite: bool = False) -> None:
-        """Write everything into ``folder``: a new or empty one, or one of a run of the same settings.
-
-        Raises:
-            UserError: when the folder is another run's, unless ``overwrite``, or cannot be written.
-        """
+        """Write everything into ``folder``: a new or empty one, or one of a run of the same settings."""
         stored = io.BytesIO()
         np.save(stored, self.labels, allow_pickle=False)
         with locked(folder):  # asked only now: another run may have ended here a moment ago
@@ -91,9 +88,6 @@ def make_label_noise(
 
     ``source`` is the file or words that the labels came from, for manifest and error messages; ``other_sources`` are
     those of ``inputs``, for messages.
-
-    Raises:
-        UserError: for input that does not fit, naming the sources.
     """
     inputs = inputs or LabelNoiseInputs()
     try:
@@ -111,12 +105,8 @@ def has_label_noise(folder: Path) -> bool:
 
 
 def read_label_noise(folder: Path) -> NDArray[np.int64]:
-    """The labels ``(N,)`` that :meth:`NoisyLabels.write` left in ``folder``.
-
-    Raises:
-        UserError: when they are missing, damaged, or not those of their manifest.
-    """
-    labels, _ = read_array(folder / LABELS)
+    """The labels ``(N,)`` that :meth:`NoisyLabels.write` left in ``folder``."""
+    labels = read_array(folder / LABELS)
     try:
         expected = read_json(folder / MANIFEST)["result_sha256"]
     except (UserError, KeyError, TypeError) as error:
@@ -161,8 +151,7 @@ def draw_confusion(report: LabelReport, picture: Path) -> None:
             color = "black" if shares[row, column] > 0.6 else "white"
             text = f"{shares[row, column]:.2f}".lstrip("0")
             axis.text(column, row, text, ha="center", va="center", color=color, fontsize=8 if number <= 10 else 5)
-    with written_aside(picture) as aside:
-        figure.savefig(aside, dpi=110, metadata={"Software": None})
+    save_picture(figure, picture)
 
 
 def _check_target(target: Path, identity: dict[str, Any], labels: bytes, *, overwrite: bool) -> None:

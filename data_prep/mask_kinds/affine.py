@@ -21,22 +21,18 @@ from numpy.typing import NDArray
 from ..regions import BoolArray, bounding_box
 from .mask_kind import Outcome, Structure, mask_noise
 
-MAX_ANGLE = 30.0
+MAX_ANGLE = 30.0  # degrees
 PUBLISHED_MAX_STEP = 100
 PUBLISHED_DIRECTIONS = ((1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, 1), (0, -1), (1, -1))
 _ANGLE_HALVINGS = 12
 
 
 def displaced(
-    inside: BoolArray,
-    ratio: float,
-    generator: np.random.Generator,
-    spacing: tuple[float, ...] | None = None,
-    max_angle: float = MAX_ANGLE,
+    inside: BoolArray, ratio: float, generator: np.random.Generator, spacing: tuple[float, ...] | None = None
 ) -> tuple[BoolArray, dict[str, Any]]:
     """Rotate a mask about its centroid and shift it so that about ``ratio`` of its area disagrees.
 
-    The angle is uniform in +-``max_angle`` (3-D: about a random axis), the direction one of the 8 (26) neighbors. When
+    The angle is uniform in +-30 degrees (3-D: about a random axis), the direction one of the 8 (26) neighbors. When
     the rotation alone disagrees by more than ``ratio``, its angle is halved until it does not. Disagreement is the
     exclusive or of old and new over the old area; of the two shifts around the wanted value the nearer is taken.
 
@@ -45,13 +41,12 @@ def displaced(
         ratio: wanted disagreement, in [0, 1].
         generator: source of angle and direction; the number of draws does not depend on ``inside`` or ``ratio``.
         spacing: mm per element along each axis, so that the rotation is one in space. None: cubic elements.
-        max_angle: in degrees.
 
     Returns:
         The mask, never empty when ``inside`` is not, with what was drawn (degrees, direction) and found (shift in
         elements).
     """
-    angle = float(generator.uniform(-max_angle, max_angle))
+    angle = float(generator.uniform(-MAX_ANGLE, MAX_ANGLE))
     axis = _random_axis(inside.ndim, generator)
     directions = [step for step in itertools.product((-1, 0, 1), repeat=inside.ndim) if any(step)]
     direction = directions[int(generator.integers(len(directions)))]

@@ -8,7 +8,7 @@ import numpy as np
 import scipy  # loads scipy.ndimage when it is first used
 from numpy.typing import NDArray
 
-from ..regions import bounding_box, pasted
+from ..regions import BoolArray, bounding_box, pasted
 from ..spline_field import smooth_field
 from .mask_kind import Outcome, Structure, mask_noise
 from .morphology import eroded_once
@@ -30,12 +30,11 @@ def with_holes(structure: Structure, ratio: float, generator: np.random.Generato
     part = inside[box]
     field = smooth_field(part.shape, HOLE_SPANS, generator)
     interior = eroded_once(part)
-    removable = np.sort(field[interior], axis=None)[::-1]
-    taken = min(wanted, removable.size)
-    if taken == 0:
+    removable = int(np.count_nonzero(interior))
+    if min(wanted, removable) == 0:
         return Outcome(inside.copy(), {"holes": 0})
-    holes = interior & (field >= removable[taken - 1])
-    note = f"less than asked: only {removable.size} elements lie inside the rim" if taken < wanted else ""
+    holes = _highest(field, interior, min(wanted, removable))
+    note = f"less than asked: only {removable} elements lie inside the rim" if removable < wanted else ""
     count = int(scipy.ndimage.label(holes)[1])
     return Outcome(pasted(inside.shape, box, part & ~holes), {"holes": count}, note)
 
@@ -121,11 +120,15 @@ def exchanged(mask: NDArray[Any], values: list[int], ratio: float, generator: np
     pair = (mask == one) | (mask == other)
     box = bounding_box(pair)
     field = smooth_field(pair[box].shape, SWAP_SPANS, generator)
-    heights = np.sort(field[pair[box]], axis=None)[::-1]
-    taken = int(heights.size * ratio)
+    taken = int(np.count_nonzero(pair) * ratio)
     noisy = mask.copy()
     if taken:
-        region = pasted(mask.shape, box, pair[box] & (field >= heights[taken - 1]))
+        region = pasted(mask.shape, box, _highest(field, pair[box], taken))
         noisy[region & (mask == one)] = other
         noisy[region & (mask == other)] = one
     return Outcome(noisy, {"exchanged": [one, other]})
+
+
+def _highest(field: NDArray[np.float64], among: BoolArray, count: int) -> BoolArray:
+    """The ``count`` elements ``among`` which the field is highest."""
+    return among & (field >= np.sort(field[among])[-count])

@@ -39,15 +39,15 @@ def eroded(
     1
     """
     area = int(np.count_nonzero(inside))
-    if int(area * ratio) == 0:
+    wanted = int(area * ratio)
+    if wanted == 0:
         return inside.copy(), {"steps": 0}
     box = bounding_box(inside)
-    if spacing is not None:
-        return _eroded_by_ball(inside, area - int(area * ratio), spacing)
-    depth = _depth(inside[box])
-    areas = depth.size - np.cumsum(np.bincount(depth.ravel()))  # the background of the box has depth 0
-    steps = _nearer_step(areas, area - int(area * ratio), forbidden=0)
-    return pasted(inside.shape, box, depth > steps), {"steps": steps}
+    depth = _depth(inside[box], spacing)
+    distances, counts = _histogram(depth[depth > 0])
+    kept = _nearer_step(area - np.cumsum(np.append(0, counts)), area - wanted, forbidden=0)
+    reached = np.append(0, distances)[kept]
+    return pasted(inside.shape, box, depth > reached), _parameters(reached, spacing)
 
 
 def dilated(
@@ -68,23 +68,20 @@ def dilated(
     growth = int(area * ratio)
     if growth == 0 or area == inside.size:
         return inside.copy(), {"steps": 0}
-    if spacing is not None:
-        return _dilated_by_ball(inside, growth, spacing, free)
-    box = bounding_box(inside)
-    margin = _expected_steps(inside, growth)
+    steps = (1.0,) * inside.ndim if spacing is None else spacing
+    reach = _expected_reach(inside, growth, spacing)
     while True:
-        # Distances up to the margin are exact within the widened box, and beyond it nothing is nearer.
-        wide = widened(box, margin, inside.shape)
-        distance = _city_block(~inside[wide])
-        too_far = sum(distance.shape)  # more steps than any way across
-        if free is not None:
-            distance[~(free[wide] | inside[wide])] = too_far
-        areas = np.cumsum(np.bincount(distance.ravel())[:too_far])
-        if distance.shape == inside.shape or areas[: margin + 1][-1] >= area + growth:
+        # Distances within reach are exact in the widened box, and beyond it nothing is nearer.
+        wide = widened(bounding_box(inside), tuple(int(reach / step) + 1 for step in steps), inside.shape)
+        distance = _distance(~inside[wide], spacing)
+        within = distance.ravel() if free is None else distance[free[wide] | inside[wide]]
+        if distance.shape == inside.shape or np.count_nonzero(within <= reach) >= area + growth:
             break
-        margin *= 3
-    steps = _nearer_step(areas, area + growth, forbidden=inside.size)
-    return pasted(inside.shape, wide, distance <= steps), {"steps": steps}
+        reach *= 3
+    distances, counts = _histogram(within)
+    reached = distances[_nearer_step(np.cumsum(counts), area + growth, forbidden=inside.size)]
+    grown = pasted(inside.shape, wide, distance <= reached)
+    return grown if free is None else grown & (free | inside), _parameters(reached, spacing)
 
 
 @mask_noise("erode", beta="share of the area (volume) taken away all round")
@@ -97,10 +94,24 @@ def _dilate(structure: Structure, ratio: float, generator: np.random.Generator) 
     return Outcome(*dilated(structure.inside, ratio, structure.spacing, structure.free))
 
 
-def _expected_steps(inside: BoolArray, growth: int) -> int:
-    """Enough steps for most shapes, guessed from the surface of the mask's box; the guess decides the time alone."""
-    sides = [side.stop - side.start for side in bounding_box(inside)]
+def _expected_reach(inside: BoolArray, growth: int, spacing: tuple[float, ...] | None) -> float:
+    """Far enough for most shapes; the guess decides the time alone."""
+    if spacing is not None:  # a ball of this radius around one element alone would hold the growth, were there no edges
+        return 2.0 * float(np.prod(spacing) * growth) ** (1 / inside.ndim)
+    sides = [side.stop - side.start for side in bounding_box(inside)]  # the surface of the mask's box
     return 3 + growth // sum(math.prod(sides) // side for side in sides)
+
+
+def _histogram(distances: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The distances that occur, rising, and how often; of steps also those between that do not."""
+    if distances.dtype.kind == "f":
+        return np.unique(distances, return_counts=True)
+    counts = np.bincount(distances)
+    return np.arange(len(counts)), counts
+
+
+def _parameters(reached: Any, spacing: tuple[float, ...] | None) -> dict[str, Any]:
+    return {"steps": int(reached)} if spacing is None else {"radius_mm": round(float(reached), 6)}
 
 
 def eroded_once(inside: BoolArray) -> BoolArray:
@@ -119,44 +130,15 @@ def _nearer_step(areas: NDArray[Any], target: int, forbidden: int) -> int:
 
 def _depth(inside: BoolArray, spacing: tuple[float, ...] | None = None) -> NDArray[Any]:
     """The distance of every element to the background, which also lies all round the array."""
-    padded = np.pad(inside, 1)
-    far = _city_block(padded) if spacing is None else scipy.ndimage.distance_transform_edt(padded, sampling=spacing)
-    return far[(slice(1, -1),) * inside.ndim]
+    return _distance(np.pad(inside, 1), spacing)[(slice(1, -1),) * inside.ndim]
 
 
-def _city_block(elements: BoolArray) -> NDArray[np.int32]:
-    """Steps from every element to the nearest one that is False (0 there)."""
+def _distance(elements: BoolArray, spacing: tuple[float, ...] | None) -> NDArray[Any]:
+    """Of every element to the nearest one that is False: in steps of the cross, or in mm."""
+    if spacing is not None:
+        return scipy.ndimage.distance_transform_edt(elements, sampling=spacing)
     if elements.ndim == 2:
         # In 32 bits: the 8-bit transform stops at 255, which a 256 x 256 mask already exceeds.
         distance = cv2.distanceTransform(np.ascontiguousarray(elements).view(np.uint8), cv2.DIST_L1, 3)
         return distance.astype(np.int32)
     return np.asarray(scipy.ndimage.distance_transform_cdt(elements, metric="taxicab"), dtype=np.int32)
-
-
-def _eroded_by_ball(inside: BoolArray, target: int, spacing: tuple[float, ...]) -> tuple[BoolArray, dict[str, Any]]:
-    box = bounding_box(inside)
-    depth = _depth(inside[box], spacing)
-    radii, counts = np.unique(depth, return_counts=True)  # from 0.0, if there is background in the box
-    radii, counts = np.append(0.0, radii[radii > 0]), counts[radii > 0]
-    kept = _nearer_step(counts.sum() - np.cumsum(np.append(0, counts)), target, forbidden=0)
-    radius = float(radii[kept])
-    return pasted(inside.shape, box, depth > radius), {"radius_mm": round(radius, 6)}
-
-
-def _dilated_by_ball(
-    inside: BoolArray, growth: int, spacing: tuple[float, ...], free: BoolArray | None
-) -> tuple[BoolArray, dict[str, Any]]:
-    target = int(np.count_nonzero(inside)) + growth
-    box = bounding_box(inside)
-    # A ball of this radius around the outermost element alone holds `growth` elements, were there no edges.
-    reach = 2.0 * float(np.prod(spacing) * growth) ** (1 / inside.ndim)
-    for margins in (tuple(int(reach / step) + 1 for step in spacing), inside.shape):
-        wide = widened(box, margins, inside.shape)
-        distance = scipy.ndimage.distance_transform_edt(~inside[wide], sampling=spacing)
-        if free is not None:
-            distance[~(free[wide] | inside[wide])] = np.inf
-        if np.count_nonzero(distance <= reach) >= target:  # within reach, distances are exact
-            break
-    radii, counts = np.unique(distance[np.isfinite(distance)], return_counts=True)
-    radius = float(radii[_nearer_step(np.cumsum(counts), target, forbidden=inside.size)])
-    return pasted(inside.shape, wide, distance <= radius), {"radius_mm": round(radius, 6)}

@@ -173,7 +173,7 @@ def load_case(files: CaseFiles, labels: Labels) -> Case:
 
 @lru_cache(maxsize=1)
 def _archive(path: Path) -> NDArray[Any]:
-    return read_array(path, "masks")[0]
+    return read_array(path, "masks")
 
 
 def _annotation(files: CaseFiles) -> tuple[NDArray[Any], tuple[float, ...] | None, NDArray[np.float64] | None]:
@@ -203,7 +203,7 @@ def _prediction(files: CaseFiles, shape: tuple[int, ...], affine: NDArray[np.flo
     """The prediction in the annotation's axes: labels, or probabilities with the classes first."""
     path = files.prediction
     if path.suffix in (".npz", ".npy"):
-        array, _ = read_array(path, *[name for name in ("probabilities", "softmax") if has_array(path, name)][:1])
+        array = read_array(path, *[name for name in ("probabilities", "softmax") if has_array(path, name)][:1])
     else:
         array = np.asarray(load_mask(path).array)
         _check_affine(path, files.mask, affine)

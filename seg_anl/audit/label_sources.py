@@ -93,12 +93,12 @@ def open_labels(source: Path) -> LabelSource:
 
 
 def _of_arrays(source: Path) -> LabelSource:
-    probabilities, labels = (read_array(source / name)[0] for name in ARRAYS)
+    probabilities, labels = (read_array(source / name) for name in ARRAYS)
     _check(source, probabilities, labels)
     images = source / "images.npy"
     pictures: list[tuple[Pictures, int]] = []
     if images.is_file():
-        array = read_array(images)[0]
+        array = read_array(images)
         if array.dtype != np.uint8 or array.ndim not in (3, 4) or len(array) != len(labels):
             raise UserError(f"{images}: expected uint8 images (N, H, W) or (N, H, W, C) of {len(labels)} samples")
         whole = Pictures(array[:, None] if array.ndim == 3 else np.moveaxis(array, -1, 1))
@@ -157,13 +157,13 @@ def _part(run: Path, header: dict[str, Any]) -> dict[str, Any]:
     path = run / FOLDER / "predictions.npz"
     if not path.is_file():
         raise UserError(f"{path} is missing; a run of seg-anl-classify has it (masks: seg-anl-audit masks)")
-    part: dict[str, Any] = {name: read_array(path, name)[0] for name in ("probabilities", "labels", "index")}
+    part: dict[str, Any] = {name: read_array(path, name) for name in ("probabilities", "labels", "index")}
     _check(path, part["probabilities"], part["labels"])
     if part["index"].shape != part["labels"].shape or [str(each) for each in part["index"]] != header["items"]:
         raise UserError(f"{path}: its samples are not those of {HEADER_FILE}")
     images = run / FOLDER / "images.npz"
     part["pictures"] = Pictures(
-        read_array(images, "images")[0] if images.is_file() else None, tuple(map(Path, header.get("files", ())))
+        read_array(images, "images") if images.is_file() else None, tuple(map(Path, header.get("files", ())))
     )
     return part
 
@@ -172,7 +172,7 @@ def _fit(run: Path, index: NDArray[np.int64]) -> NDArray[np.float64] | None:
     """The mean over epochs of exp(-loss), where a run records its dynamics."""
     total, paths = np.zeros(len(index)), sorted((run / "records" / "dynamics").glob("epoch_*.npz"))
     for path in paths:
-        loss, of = read_array(path, "loss")[0], read_array(path, "index")[0]
+        loss, of = read_array(path, "loss"), read_array(path, "index")
         if not np.array_equal(of, index) or loss.shape != of.shape:
             raise UserError(f"{path}: not of the samples that the run predicts")
         total += np.exp(-loss.astype(np.float64))

@@ -81,7 +81,7 @@ class LabelSet:
         folder = self.places[0]
         arrays = {"labels": labels[kept], "index": kept}
         if (folder / "images.npy").is_file():
-            arrays["images"] = read_array(folder / "images.npy")[0][kept]
+            arrays["images"] = read_array(folder / "images.npy")[kept]
         for name, array in arrays.items():
             with written_aside(target / f"{name}.npy") as aside, open(aside, "wb") as file:
                 np.save(file, array, allow_pickle=False)
@@ -90,8 +90,8 @@ class LabelSet:
     def _write_archive(self, target: Path, kept: NDArray[np.int64], labels: NDArray[np.int64]) -> list[str]:
         assert self.archive is not None
         index = np.array([int(self.source.items[position]) for position in kept])
-        images = read_array(self.archive, "x_train")[0]
-        tests = {name: read_array(self.archive, name)[0] for name in ("x_test", "y_test")}
+        images = read_array(self.archive, "x_train")
+        tests = {name: read_array(self.archive, name) for name in ("x_test", "y_test")}
         write_arrays(target / "dataset.npz", x_train=images[index], y_train=labels[kept], **tests)
         return self._unaudited(len(images))
 

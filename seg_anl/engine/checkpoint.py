@@ -37,11 +37,7 @@ def save_checkpoint(path: Path, *, epoch: int, rows: list[MetricRow], parts: Map
 
 
 def load_checkpoint(path: Path, *, device: torch.device, parts: Mapping[str, Any]) -> tuple[int, list[MetricRow]]:
-    """Restore ``parts`` and the generators; returns the number of finished epochs and their rows.
-
-    Raises:
-        UserError: when the file is damaged or belongs to another network.
-    """
+    """Restore ``parts`` and the generators; returns the number of finished epochs and their rows."""
     state = read_checkpoint(path, device)
     try:
         epoch, rows = state["epoch"], [MetricRow(**row) for row in state["rows"]]
@@ -70,11 +66,7 @@ def load_model(path: Path, model: nn.Module, device: torch.device) -> None:
 
 
 def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
-    """The raw state; tensors only, nothing in the file is executed.
-
-    Raises:
-        UserError: when it cannot be read or is not a checkpoint of this project.
-    """
+    """The raw state; tensors only, nothing in the file is executed."""
     if not os.path.lexists(path):
         raise UserError(f"{path}: no such checkpoint")
     _check_sums(path)
@@ -100,11 +92,7 @@ def is_finite(*modules: nn.Module) -> bool:
 
 
 def _check_sums(path: Path) -> None:
-    """Compare every part of the archive with its checksum, which torch writes and does not look at.
-
-    Raises:
-        UserError: for a damaged file, and for one that would unfold to more than it is.
-    """
+    """Compare every part of the archive with its checksum, which torch writes and does not look at."""
     check_regular(path)
     try:
         with zipfile.ZipFile(path) as archive:

@@ -125,9 +125,6 @@ def started(device: str) -> Iterator[Process]:
 
     Args:
         device: ``"auto"`` (CUDA, else Apple's MPS, else the CPU), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
-
-    Raises:
-        UserError: when the device is not there, or its memory is full.
     """
     try:
         with _joined(_device(device)) as process:

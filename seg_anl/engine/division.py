@@ -75,9 +75,6 @@ def divided(
         process: of one alone where there are weights.
         known: ids that files may name though they are not in use; none: ``items`` alone.
         drawn_as: names under which ``items`` are drawn for tuning, where they are others.
-
-    Raises:
-        UserError: for a file that cannot be read or names an unknown item, and settings that do not go together.
     """
     if data.tuning and run.folds:
         raise UserError("data.tuning and folds do not go together: what is held out for tuning would be in no fold")

@@ -167,11 +167,7 @@ CLASSES: dict[str, Callable[[RunDirectory, int], Logger]] = {
 
 
 def open_loggers(names: tuple[str, ...], run: RunDirectory, first_epoch: int) -> list[Logger]:
-    """The services of the setting ``logger``.
-
-    Raises:
-        UserError: for one that does not answer.
-    """
+    """The services of the setting ``logger``."""
     loggers = []
     for name in names:
         try:

@@ -36,11 +36,7 @@ Known = TypeVar("Known", bound=MethodSettings)
 
 
 def method_settings(given: Mapping[str, Any], loss: str, known: Mapping[str, type[Known]]) -> Known:
-    """The checked ``method`` group, to be used with the loss of this name.
-
-    Raises:
-        UserError: for an unknown method or setting, a value out of range, or another loss than the method's only one.
-    """
+    """The checked ``method`` group, to be used with the loss of this name."""
     name = str(given.get("name"))
     if name not in known:
         raise UserError(f"method.name={name}: {nearest_names(name, known)}")

@@ -27,9 +27,6 @@ def loss_from_config(config: DictConfig, *others: str) -> RobustLoss:
     """The loss of a ``loss`` configuration; ``others`` are settings in it that are not the loss's.
 
     A ``transition`` may be a file: a row a line, numbers with commas between, as ``seg-anl-audit labels`` writes it.
-
-    Raises:
-        UserError: for an unknown loss or parameter (with the nearest names) or a value out of range.
     """
     parameters = plain(config, omit=("name", *others))
     if isinstance(parameters.get("transition"), str):
@@ -43,11 +40,7 @@ def loss_from_config(config: DictConfig, *others: str) -> RobustLoss:
 
 
 def check_loss(loss: RobustLoss, classes: int) -> None:
-    """Evaluate a copy of the loss once, on two samples, before anything is written.
-
-    Raises:
-        UserError: when it does not fit the number of classes or the loop, which wants one number to go down.
-    """
+    """Evaluate a copy of the loss once, on two samples, before anything is written."""
     target = torch.zeros(1, 2, dtype=torch.long)
     try:
         with torch.random.fork_rng(devices=[]):  # some losses draw

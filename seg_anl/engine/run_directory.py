@@ -81,11 +81,7 @@ class RunDirectory:
         return content
 
     def config(self) -> DictConfig:
-        """The resolved configuration the run was started with: data, in which nothing refers to anything else.
-
-        Raises:
-            UserError: when the folder holds no run, or the file is damaged.
-        """
+        """The resolved configuration the run was started with: data, in which nothing refers to anything else."""
         path = self.path / CONFIG_FILE
         if not os.path.lexists(path):
             raise UserError(f"{self.path}: not a run directory (no {CONFIG_FILE} in it)")
@@ -120,11 +116,7 @@ class RunDirectory:
         return True
 
     def check(self, config: DictConfig) -> None:
-        """Check that what the folder holds, if anything, was made with the same settings.
-
-        Raises:
-            UserError: when it was not; the message names the settings that differ.
-        """
+        """Check that what the folder holds, if anything, was made with the same settings."""
         if not (self.path / CONFIG_FILE).exists():
             return
         before, now = flat_settings(self.config()), flat_settings(config)
@@ -141,11 +133,7 @@ class RunDirectory:
 
     @property
     def inputs(self) -> dict[str, Any] | None:
-        """Digests of what the run was made from, by name; None where nothing is recorded.
-
-        Raises:
-            UserError: when the record is damaged.
-        """
+        """Digests of what the run was made from, by name; None where nothing is recorded."""
         return _named_values(self.path / INPUTS_FILE, "delete the run's folder to begin anew")
 
     def check_inputs(self, fingerprints: dict[str, str]) -> None:
@@ -153,9 +141,6 @@ class RunDirectory:
 
         Args:
             fingerprints: digests by name, such as "training images".
-
-        Raises:
-            UserError: naming what has changed.
         """
         before = self.inputs
         if before is None:

@@ -162,11 +162,7 @@ def top_level(config: DictConfig) -> dict[str, Any]:
 
 
 def of_each_run(config: DictConfig) -> list[DictConfig]:
-    """The configuration of each of its runs: ``seed`` is a number or a list, and ``folds`` without ``fold`` is all.
-
-    Raises:
-        UserError: for a list that is empty or names a seed twice, and for several runs in one ``run_dir``.
-    """
+    """The configuration of each of its runs: ``seed`` is a number or a list, and ``folds`` without ``fold`` is all."""
     if config.get("fold") is not None or complaint("folds", Folds, config.get("folds")):
         return _of_each_seed(config)
     if config.run_dir is not None:
@@ -199,11 +195,7 @@ def listed(value: Any) -> tuple[str, ...]:
 
 
 def checked_records(value: Any, known: Collection[str], *, fold: int | None = None) -> frozenset[str]:
-    """The records that the setting ``record`` asks for: a name, or a list of names.
-
-    Raises:
-        UserError: for a name that is not ``known``, and for predictions in a run of a ``fold``.
-    """
+    """The records that the setting ``record`` asks for: a name, or a list of names."""
     if fold is not None and "predictions" in listed(value):
         raise UserError("record=predictions is for runs without a fold, which predicts the items it has not seen")
     for name in listed(value):

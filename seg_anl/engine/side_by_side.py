@@ -49,9 +49,6 @@ def fit_together(
 
     Returns:
         For each training its metric rows, or why it was left out.
-
-    Raises:
-        UserError: settings that do not go together.
     """
     if process.world_size > 1:
         raise UserError("runs_per_device works in one process: use runs_per_device=1 with torchrun")

@@ -101,7 +101,7 @@ class SoftLabels:
             UserError: naming the file.
         """
         if path.suffix in (".npz", ".npy"):
-            array, _ = read_array(path, *[name for name in ARRAYS if has_array(path, name)][:1])
+            array = read_array(path, *[name for name in ARRAYS if has_array(path, name)][:1])
             array = array[:, None] if array.ndim == 3 else array
         else:
             array = self._read_image(path)

@@ -19,7 +19,7 @@ from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 
-from .errors import UserError, refusal
+from .errors import UserError, cannot_write
 
 try:
     import fcntl
@@ -68,7 +68,7 @@ def written_aside(path: Path) -> Iterator[Path]:
     except ValueError as error:  # a NUL in the name
         raise UserError(f"cannot write {path}: {error}") from error
     except OSError as error:
-        raise UserError(f"cannot write {refusal(OSError(error.errno, error.strerror, str(path)))}") from error
+        raise cannot_write(path, error) from error
     aside = Path(name)
     try:
         _hold(descriptor)
@@ -81,11 +81,9 @@ def written_aside(path: Path) -> Iterator[Path]:
         with suppress(OSError):
             aside.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename in (None, name):
-            raise UserError(
-                f"cannot write {refusal(OSError(error.errno, error.strerror or str(error), str(path)))}"
-            ) from error
+            raise cannot_write(path, error) from error
         if isinstance(error, RuntimeError) and any(words in str(error) for words in _TORCH_CANNOT_WRITE):
-            raise UserError(f"cannot write {refusal(OSError(ENOSPC, os.strerror(ENOSPC), str(path)))}") from error
+            raise cannot_write(path, OSError(ENOSPC, os.strerror(ENOSPC))) from error
         raise
     finally:
         os.close(descriptor)
@@ -93,11 +91,7 @@ def written_aside(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def folder_aside(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside ``path``; on success it is renamed to ``path``, on any error removed.
-
-    Raises:
-        UserError: when no folder can be made there.
-    """
+    """Yield an empty folder beside ``path``; on success it is renamed to ``path``, on any error removed."""
     make_directory(path.parent)
     aside = Path(tempfile.mkdtemp(prefix=PARTIAL_PREFIX, dir=path.parent))
     descriptor = os.open(aside, os.O_RDONLY) if fcntl else None
@@ -160,11 +154,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 ``text`` to ``path``, whole or not at all.
-
-    Raises:
-        UserError: for a name in it that is no UTF-8, as file systems take it; also as :func:`written_aside`.
-    """
+    """Write UTF-8 ``text`` to ``path``, whole or not at all."""
     try:
         data = text.encode("utf-8")
     except UnicodeEncodeError as error:

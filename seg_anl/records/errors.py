@@ -2,6 +2,8 @@
 
 Every command of the project raises :class:`UserError` for bad input and runs under :func:`run_command`, which turns it
 into one line on the standard error and exit status 2. A traceback therefore always means a defect of the program.
+It names the file or setting, what was found and what was expected. Whatever reads what a person wrote may raise it;
+docstrings say so only where there is more to say.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import NoReturn
 
 from seg_anl.interrupt import EXIT_INTERRUPTED, INTERRUPTED
@@ -28,12 +31,12 @@ class UserError(Exception):
     """Bad input: the message names the file or setting, what was found and what was expected, in one line."""
 
 
-def nearest_names(name: str, known: Iterable[str], count: int = 3) -> str:
-    """Say which known names stand nearest to ``name``, for the end of an error message: first those it begins.
+def nearest_names(name: str, known: Iterable[str]) -> str:
+    """Say which three known names stand nearest to ``name``, for the end of an error message: first those it begins.
 
     >>> nearest_names("anl_c", ["anl_ce", "gce", "mae"])
     "did you mean 'anl_ce'?"
-    >>> nearest_names("anl", ["anl_ce", "anl_fl", "nfl"], count=2)
+    >>> nearest_names("anl", ["anl_ce", "anl_fl", "mae"])
     "did you mean 'anl_ce' or 'anl_fl'?"
     >>> nearest_names("ANL-C", ["ANL-CE", "GCE"])
     "did you mean 'ANL-CE'?"
@@ -45,11 +48,21 @@ def nearest_names(name: str, known: Iterable[str], count: int = 3) -> str:
     names, lower = sorted(known), name.lower()
     begun = [match for match in names if lower and match.lower().startswith(lower)]
     of_lower = {match.lower(): match for match in names}
-    similar = [of_lower[match] for match in difflib.get_close_matches(lower, of_lower, n=count, cutoff=0.6)]
-    close = list(dict.fromkeys([*begun, *similar]))[:count]
+    similar = [of_lower[match] for match in difflib.get_close_matches(lower, of_lower, n=3, cutoff=0.6)]
+    close = list(dict.fromkeys([*begun, *similar]))[:3]
     if close:
         return f"did you mean {' or '.join(repr(match) for match in close)}?"
     return f"known: {', '.join(names)}"
+
+
+def reason_of(error: BaseException, line: int = 0) -> str:
+    """What an exception of a library says, in one ``line`` of its words: the first, or the last (-1).
+
+    >>> reason_of(ValueError("bad header\\n  at byte 3")), reason_of(KeyError())
+    ('bad header', 'KeyError')
+    """
+    lines = [text.strip() for text in str(error).splitlines() if text.strip()]
+    return lines[line][:300] if lines else type(error).__name__
 
 
 def exit_with_error(program: str, message: object) -> NoReturn:
@@ -58,7 +71,7 @@ def exit_with_error(program: str, message: object) -> NoReturn:
     raise SystemExit(EXIT_USER_ERROR)
 
 
-def run_command(program: str, main: Callable[[], None]) -> None:
+def run_command(program: str, main: Callable[[], object]) -> None:
     """Run a command's body; a :class:`UserError` becomes one line and status 2, Ctrl-C status 130.
 
     A name that the terminal cannot show is written with escapes. Where the output is read no further (``| head``), the
@@ -106,6 +119,11 @@ def refusal(error: OSError) -> str:
         with contextlib.suppress(OSError):
             reason += f" ({shutil.disk_usage(os.path.dirname(place) or '.').free >> 10} KiB free)"
     return f"{place}: {reason}" if place else reason
+
+
+def cannot_write(path: Path, error: OSError) -> UserError:
+    """What the system refused while ``path`` was written, perhaps under another name."""
+    return UserError(f"cannot write {refusal(OSError(error.errno, error.strerror or str(error), str(path)))}")
 
 
 def _forget_unwritten_output() -> None:

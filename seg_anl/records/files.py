@@ -28,11 +28,7 @@ def file_sha256(path: Path) -> str:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Every file below ``folder``, sorted, without hidden ones and what systems leave behind; links are followed.
-
-    Raises:
-        UserError: a folder that cannot be listed or is linked into itself, or a name that is not UTF-8.
-    """
+    """Every file below ``folder``, sorted, without hidden ones and what systems leave behind; links are followed."""
     found = sorted(walked(folder))
     for path in found:
         if any("\ud800" <= letter <= "\udfff" for letter in str(path)):  # tables and manifests need text

@@ -29,11 +29,7 @@ _OPEN = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 def check_regular(path: Path) -> None:
-    """Refuse what is no regular file, before a library opens it: a FIFO would wait for ever, a device never end.
-
-    Raises:
-        UserError: naming the path; also where nothing is there, or it may not be looked at.
-    """
+    """Refuse what is no regular file, before a library opens it: a FIFO would wait for ever, a device never end."""
     try:
         regular = stat.S_ISREG(os.stat(path).st_mode)
     except (OSError, ValueError) as error:
@@ -43,11 +39,7 @@ def check_regular(path: Path) -> None:
 
 
 def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
-    """The content of a regular file of at most ``most`` bytes.
-
-    Raises:
-        UserError: naming the file.
-    """
+    """The content of a regular file of at most ``most`` bytes."""
     try:
         descriptor = os.open(path, _OPEN)
     except (OSError, ValueError) as error:
@@ -67,11 +59,7 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
 
 
 def read_text(path: Path, most: int = MOST_BYTES) -> str:
-    """The content of a UTF-8 text file.
-
-    Raises:
-        UserError: naming the file.
-    """
+    """The content of a UTF-8 text file."""
     try:
         return read_bytes(path, most).decode("utf-8")
     except UnicodeDecodeError as error:
@@ -84,9 +72,6 @@ def read_table(path: Path, *columns: str) -> list[dict[str, str]]:
     Args:
         path: of UTF-8 text, with the mark that Windows puts first or without.
         columns: that it must have.
-
-    Raises:
-        UserError: naming the file, when it cannot be read or lacks one of the columns.
     """
     text = read_text(path).removeprefix("\ufeff")
     try:
@@ -102,20 +87,12 @@ def read_table(path: Path, *columns: str) -> list[dict[str, str]]:
 
 
 def read_json(path: Path) -> Any:
-    """The value that a JSON file holds.
-
-    Raises:
-        UserError: naming the file, when it cannot be read, is damaged, too large or too deep.
-    """
+    """The value that a JSON file holds."""
     return parse_json(read_text(path), path)
 
 
 def parse_json(text: str, place: object) -> Any:
-    """The value of JSON ``text`` that came from ``place``.
-
-    Raises:
-        UserError: naming the place.
-    """
+    """The value of JSON ``text`` that came from ``place``."""
     try:
         value = json.loads(text)
     except RecursionError as error:
@@ -126,20 +103,12 @@ def parse_json(text: str, place: object) -> Any:
 
 
 def read_yaml(path: Path) -> Any:
-    """The value that a YAML file holds: plain numbers, texts, lists and groups.
-
-    Raises:
-        UserError: naming the file, when it cannot be read, is damaged, too large or too deep, or has aliases.
-    """
+    """The value that a YAML file holds: plain numbers, texts, lists and groups."""
     return parse_yaml(read_text(path, MOST_YAML_BYTES), path)
 
 
 def parse_yaml(text: str, place: object) -> Any:
-    """The value of YAML ``text`` that came from ``place``.
-
-    Raises:
-        UserError: naming the place.
-    """
+    """The value of YAML ``text`` that came from ``place``."""
     if len(text) > MOST_YAML_BYTES:
         raise UserError(f"{place}: larger than {MOST_YAML_BYTES >> 20} MiB")
     try:

@@ -11,11 +11,7 @@ from .foreign_files import read_table, read_text
 
 
 def read_items(path: Path, known: Collection[str]) -> set[str]:
-    """The items that a text file lists, one a line; empty lines and those that begin with # are passed over.
-
-    Raises:
-        UserError: when it cannot be read, or lists one that is not ``known``.
-    """
+    """The items that a text file lists, one a line; empty lines and those that begin with # are passed over."""
     lines = read_text(path).removeprefix("\ufeff").splitlines()
     found = {line.strip() for line in lines if line.strip() and not line.startswith("#")}
     refuse_unknown(found, known, path)
@@ -23,11 +19,7 @@ def read_items(path: Path, known: Collection[str]) -> set[str]:
 
 
 def read_weights(path: Path, known: Collection[str]) -> dict[str, float]:
-    """The weights of a CSV table with the columns item and weight.
-
-    Raises:
-        UserError: when it cannot be read, or holds an item that is not ``known`` or a weight that is negative.
-    """
+    """The weights of a CSV table with the columns item and weight."""
     try:
         weights = {row["item"]: float(row["weight"]) for row in read_table(path, "item", "weight")}
     except ValueError as error:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .atomic import written_aside
-from .errors import UserError
-from .foreign_files import parse_json, read_bytes
+from .errors import UserError, cannot_write
+from .foreign_files import parse_json, read_bytes, read_json
 from .progress import progress_bar
 from .workers import in_processes
 
@@ -22,11 +22,7 @@ ERRORS_SHOWN = 5
 
 
 def read_journal(path: Path) -> tuple[Row, dict[str, Row]] | None:
-    """Identity of the run that wrote ``path``, and its rows by ``item``; None without a journal or with a damaged one.
-
-    Raises:
-        UserError: for a file that cannot be read.
-    """
+    """Identity of the run that wrote ``path``, and its rows by ``item``; None without a journal, or a whole one."""
     if not path.is_file():
         return None
     lines = read_bytes(path).split(b"\n")[:-1]  # a kill may have cut off the last one
@@ -35,6 +31,18 @@ def read_journal(path: Path) -> tuple[Row, dict[str, Row]] | None:
         return dict(identity), {row["item"]: row for row in rows}
     except (KeyError, TypeError, ValueError, UserError):
         return None
+
+
+def earlier_run(journal: Path, manifest: Path) -> tuple[Row, dict[str, Row]] | None:
+    """The same of the run that filled a folder: by its journal if it was cut short, else by its manifest."""
+    found = read_journal(journal)
+    if found is None and manifest.is_file():
+        try:
+            content = read_json(manifest)
+            found = dict(content["settings"]), {row["item"]: row for row in content["items"]}
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{manifest}: not written by this command; choose another folder") from error
+    return found
 
 
 def finish_items(
@@ -78,7 +86,7 @@ def finish_items(
                 file.write(_line(result))
                 file.flush()
     except OSError as error:
-        raise UserError(f"cannot write {journal}: {error.strerror or error}") from error
+        raise cannot_write(journal, error) from error
     if errors:
         more = f"; and {len(errors) - ERRORS_SHOWN} more" if len(errors) > ERRORS_SHOWN else ""
         total = len(finished) + len(tasks)

@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from .atomic import make_directory
-from .errors import UserError
+from .errors import UserError, cannot_write
 
 LOCK_FILE = ".seg-anl.lock"
 
@@ -40,7 +40,7 @@ def locked(
     except Timeout as error:
         raise UserError(f"{folder}: {busy}") from error
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+        raise cannot_write(path, error) from error
     try:
         yield
     finally:

@@ -47,11 +47,7 @@ def write_predictions(
 
 
 def predicting_runs(source: Path) -> dict[Path, dict[str, Any]]:
-    """The run directories at or below ``source`` with predictions, and what their predictions.json says.
-
-    Raises:
-        UserError: for one that is damaged.
-    """
+    """The run directories at or below ``source`` with predictions, and what their predictions.json says."""
     whole = (source / FOLDER / HEADER_FILE).is_file()
     paths = [source / FOLDER / HEADER_FILE] if whole else sorted(source.rglob(f"{FOLDER}/{HEADER_FILE}"))
     headers = {path.parent.parent: read_json(path) for path in paths}

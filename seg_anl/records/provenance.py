@@ -52,11 +52,7 @@ def provenance(packages: Iterable[str], folder: Path) -> dict[str, Any]:
 
 
 def write_environment(path: Path, now: dict[str, Any], *, resumed_at: int = 0) -> None:
-    """Write environment.json; a run resumed at an epoch > 0 adds its environment to the list ``resumed`` of the first.
-
-    Raises:
-        UserError: when the file that is to be added to is damaged.
-    """
+    """Write environment.json; a run resumed at an epoch > 0 adds its own to the list ``resumed`` of the first."""
     if resumed_at and path.exists():
         first = read_json(path)
         if not isinstance(first, dict) or not isinstance(first.setdefault("resumed", []), list):

@@ -69,21 +69,8 @@ class Recipe:
     common: Layer
     data: Mapping[str, Layer]
 
-    @property
-    def data_sets(self) -> tuple[str, ...]:
-        """Names of the data sets it has settings for, in the order of the file."""
-        return tuple(self.data)
-
-    def losses(self, data: str) -> tuple[str, ...]:
-        """Names of the losses with settings of their own on a data set."""
-        return tuple(self._section(data).losses)
-
     def settings(self, data: str, noise: str | None = None, loss: str | None = None) -> dict[str, Any]:
-        """The preset's settings, merged: data set, noise on it, loss on it, loss under the noise; the later prevails.
-
-        Raises:
-            UserError: when the preset has no settings for the data set.
-        """
+        """The preset's settings, merged: data set, noise on it, loss on it, loss under the noise; the last prevails."""
         found: dict[str, Any] = {}
         for layer in self._layers(data, noise, loss):
             found = merged(found, layer.settings)
@@ -119,11 +106,7 @@ def recipe_names() -> list[str]:
 
 
 def load_recipe(name: str) -> Recipe:
-    """The preset called ``name``.
-
-    Raises:
-        UserError: for an unknown name, with the nearest known ones, or a file that cannot be read.
-    """
+    """The preset called ``name``."""
     recipes = _shipped()
     if name not in recipes:
         raise UserError(f"unknown preset {name!r}; {nearest_names(name, recipes)}")
@@ -142,11 +125,7 @@ def _shipped() -> dict[str, Recipe]:
 
 
 def read_recipes(folder: Path) -> dict[str, Recipe]:
-    """The presets of all files in ``folder``, by name.
-
-    Raises:
-        UserError: naming the file, the entry and what was expected there.
-    """
+    """The presets of all files in ``folder``, by name."""
     written: dict[str, _Written] = {}
     for path in sorted(folder.glob("*.yaml")):
         document = _document(path)

@@ -55,11 +55,7 @@ def read_metrics(path: Path) -> list[MetricRow]:
 
 
 def parse_metrics(text: str, path: object) -> list[MetricRow]:
-    """The rows of metrics.csv, whose text came from ``path``.
-
-    Raises:
-        UserError: naming file and line, when it is not such a table.
-    """
+    """The rows of metrics.csv, whose text came from ``path``."""
     rows = []
     reader = csv.DictReader(io.StringIO(text, newline=""))
     try:

@@ -74,7 +74,7 @@ def departures(
 
 def recipe_for(paper: str, data: str, *, imbalanced: bool = False) -> Recipe | None:
     """The recipe of a paper for a data set: of several, the one for classes as balanced or unequal as a run's."""
-    fitting = [recipe for recipe in recipes_of(paper) if data in recipe.data_sets]
+    fitting = [recipe for recipe in recipes_of(paper) if data in recipe.data]
     return min(fitting, key=lambda recipe: recipe.imbalanced != imbalanced, default=None)
 
 

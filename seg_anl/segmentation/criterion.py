@@ -65,10 +65,6 @@ class SegmentationCriterion(ScheduledLoss):
 
 
 def build_criterion(config: DictConfig, dice_weight: float, *, unlabeled: bool = False) -> SegmentationCriterion:
-    """The criterion of a ``loss`` configuration; where there are ``unlabeled`` pixels, it passes over them.
-
-    Raises:
-        UserError: for an unknown loss or parameter (with the nearest names) or a value out of range.
-    """
+    """The criterion of a ``loss`` configuration; where there are ``unlabeled`` pixels, it passes over them."""
     given = OmegaConf.create({**plain(config), "ignore_index": IGNORED}) if unlabeled else config
     return SegmentationCriterion(loss_from_config(given, "dice_weight"), float(dice_weight))

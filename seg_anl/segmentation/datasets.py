@@ -61,22 +61,14 @@ class ImageSet:
 
 
 def read_noise(folder: Path, clean: ImageSet) -> tuple[ImageSet, list[NoiseRecord]]:
-    """``clean`` under the noisy masks that a run keeps in ``folder``, and what was done to each mask.
-
-    Raises:
-        UserError: for files that are damaged or were made from other masks.
-    """
+    """``clean`` under the noisy masks that a run keeps in ``folder``, and what was done to each mask."""
     sources = {item: array_digest(mask) for item, mask in zip(clean.items, clean.masks.numpy(), strict=True)}
     masks, records = read_noisy_masks(folder, sources)
     return clean.with_masks(masks), records
 
 
 def load_images(pairs: Sequence[Pair], data: DataSettings, *, workers: int, progress: bool) -> ImageSet:
-    """Decode and resize all pairs (images bilinear, masks nearest) in ``workers`` threads.
-
-    Raises:
-        UserError: naming the first file that is damaged or does not fit.
-    """
+    """Decode and resize all pairs (images bilinear, masks nearest) in ``workers`` threads."""
     resize = Resized(keys=("image", "mask"), spatial_size=data.shape, mode=("bilinear", "nearest"))
     options: dict[str, Any] = {"classes": data.classes, "threshold": data.threshold, "ignore": data.ignore}
     # Made once and filled in place: samples collected in a list would be in memory twice when they are stacked.

@@ -95,11 +95,7 @@ def predict_masks(
 def predict_mask(
     model: nn.Module, image: NDArray[np.uint8], size: tuple[int, int], device: torch.device
 ) -> NDArray[np.uint8]:
-    """Class indices ``(H, W)`` of an RGB image ``(H, W, 3)``; logits are resized back before the class is chosen.
-
-    Raises:
-        UserError: when the network puts out what is no number.
-    """
+    """Class indices ``(H, W)`` of an RGB image ``(H, W, 3)``; logits are resized back before the class is chosen."""
     tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None].to(device)
     small = _resized(tensor.float(), size).round().clamp(0, 255).to(torch.uint8)
     output = model(normalized(small))

@@ -49,11 +49,7 @@ LARGEST_NUMBER = 8192  # of an argument: channels, features, pixels
 def build_monai_network(
     name: object, arguments: Mapping[str, Any], classes: int, *, dimensions: int = 2, channels: int = 3
 ) -> nn.Module:
-    """The network ``name`` for RGB images, or for others.
-
-    Raises:
-        UserError: for an unknown name or argument, a value that is not plain, or a network that cannot be built.
-    """
+    """The network ``name`` for RGB images, or for others."""
     network = NETWORKS.get(str(name))
     if network is None:
         raise UserError(f"model.network={name}: {nearest_names(str(name), NETWORKS)}; model=own for one of your own")
@@ -88,9 +84,6 @@ def planned_dynunet(
     """nnU-Net's U-Net, by kernels and strides along each axis, for each resolution.
 
     In training so many coarser resolutions as are ``supervised`` have an output of their own.
-
-    Raises:
-        UserError: for a network that would take too much memory.
     """
     dimensions = len(strides[0])
     heads = {"deep_supervision": True, "deep_supr_num": supervised} if supervised else {}
@@ -111,11 +104,7 @@ def planned_dynunet(
 
 
 def _of_bearable_size(build: Callable[[], nn.Module]) -> nn.Module:
-    """What ``build`` makes, first without memory for its weights: a network that takes too much of it is refused.
-
-    Raises:
-        UserError: naming the number of weights or layers; and whatever ``build`` raises.
-    """
+    """What ``build`` makes, first without memory for its weights: a network that takes too much of it is refused."""
     made = 0
 
     def count(module: nn.Module, name: str, child: nn.Module | None) -> None:

@@ -5,8 +5,7 @@ Both are resized as masks are, to the nearest pixel, which is linear: the mean o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from seg_anl.engine.paths import configured_path
 from seg_anl.engine.settings import listed
 from seg_anl.records import NoiseRecord, UserError, array_digest, item_hash
 from seg_anl.records.files import check_folder, files_below
+from seg_anl.records.workers import in_threads
 
 from .datasets import ImageSet
 from .settings import DataSettings
@@ -32,11 +32,7 @@ SUM_TOLERANCE = 2e-3  # of the losses: what half precision leaves of 1
 
 
 def with_rater_labels(images: ImageSet, pairs: Sequence[Pair], data: DataSettings, workers: int) -> ImageSet:
-    """``images`` with what ``data.soft`` or ``data.raters`` names, read in ``workers`` threads.
-
-    Raises:
-        UserError: naming the setting and the file that is missing, damaged or does not fit.
-    """
+    """``images`` with what ``data.soft`` or ``data.raters`` names, read in ``workers`` threads."""
     if data.soft is not None:
         return replace(images, soft=_read(data.soft, "data.soft", _soft, pairs, data, workers).half())
     if data.raters:
@@ -82,7 +78,9 @@ def _read(
     """Arrays ``(C, h, w)`` of all pairs from a folder, resized: ``(N, C, H, W)``."""
     folder = configured_path(value, setting)
     check_folder(folder, setting)
-    files = _files(folder, {pair.item for pair in pairs}, arrays=reader is _soft)
+    arrays = [path for path in files_below(folder) if path.suffix in (".npz", ".npy")]
+    items = {pair.item for pair in pairs}
+    files = {mask_item(path, folder, items): path for path in (arrays if reader is _soft else image_files(folder))}
     lacking = [pair.item for pair in pairs if pair.item not in files]
     if lacking:
         more = f" (and {len(lacking) - 1} more)" if len(lacking) > 1 else ""
@@ -96,17 +94,11 @@ def _read(
         resized: Any = resize(torch.from_numpy(array))
         return resized.as_tensor()  # type: ignore[no-any-return]
 
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        return torch.stack(list(pool.map(one, pairs)))
-
-
-def _files(folder: Path, items: set[str], *, arrays: bool) -> Mapping[str, Path]:
-    found = [path for path in files_below(folder) if path.suffix in (".npz", ".npy")] if arrays else image_files(folder)
-    return {mask_item(path, folder, items): path for path in found}
+    return torch.stack(list(in_threads(one, pairs, workers)))
 
 
 def _soft(path: Path, data: DataSettings) -> NDArray[np.float32]:
-    array = read_array(path, "probabilities")[0].astype(np.float32)
+    array = read_array(path, "probabilities").astype(np.float32)
     if array.ndim != 3 or array.shape[0] != data.classes:
         raise UserError(f"{path}: probabilities of shape {array.shape}, expected ({data.classes}, height, width)")
     if not ((array >= 0).all() and (np.abs(array.sum(axis=0) - 1) <= SUM_TOLERANCE).all()):

@@ -229,11 +229,7 @@ class Settings(Generic[Data, Augmentation, Evaluation]):
 
 
 def read_settings(config: DictConfig) -> Settings[DataSettings, AugmentationSettings, EvaluationSettings]:
-    """The checked settings of a configuration with one seed.
-
-    Raises:
-        UserError: naming the setting that is unknown or out of range.
-    """
+    """The checked settings of a configuration with one seed."""
     settings = settings_of(config, DataSettings, AugmentationSettings, EvaluationSettings, RECORDS, METHODS)
     if settings.data.ignore is not None and (settings.noise.alpha or settings.criterion.dice_weight):
         raise UserError("data.ignore needs noise.alpha=0 and loss.dice_weight=0: neither knows unlabeled pixels")
@@ -269,11 +265,7 @@ def settings_of(
 
 
 def saved_method(config: DictConfig, known: Mapping[str, type[MethodSettings]] = METHODS) -> MethodSettings:
-    """The checked ``method`` group; runs of earlier versions have none.
-
-    Raises:
-        UserError: for an unknown method or setting, or a value out of range.
-    """
+    """The checked ``method`` group; runs of earlier versions have none."""
     if "method" not in config:
         return Plain()
     return method_settings(plain(config.method), str(config.loss.name), known)
@@ -316,11 +308,7 @@ def _check_method(
 
 
 def data_settings(config: DictConfig) -> DataSettings:
-    """The checked ``data`` group.
-
-    Raises:
-        UserError: naming the setting that is unknown or out of range.
-    """
+    """The checked ``data`` group."""
     return checked(DataSettings, plain(config.data), "data")
 
 

@@ -44,14 +44,14 @@ def read(group: str, name: str) -> dict[str, Any]:
 def places(preset: str) -> list[tuple[str, str, str]]:
     """Data set, noise and loss of every combination that the recipe says something of, and of one that it does not."""
     recipe = load_recipe(preset)
-    return [place for data in recipe.data_sets for place in product([data], NOISES, ["mae", *recipe.losses(data)])]
+    return [place for data in recipe.data for place in product([data], NOISES, ["mae", *recipe.data[data].losses])]
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_recipe_sets_only_settings_that_there_are(preset: str) -> None:
     """A mistyped key would be a new setting that nothing reads; a mark of an assumption has to mark something."""
     recipe = load_recipe(preset)
-    for data in recipe.data_sets:
+    for data in recipe.data:
         config = composed(preset, data)
         assert config.model.name in MODELS
         checked(OptimSettings, plain(config.optim), "optim")
@@ -126,8 +126,9 @@ def test_no_loss_of_a_published_table_falls_back_to_a_default_unseen(preset: str
     """A loss with parameters stands in the recipe with their values, or with the mark that they are assumed."""
     for (name, data), losses in published_losses().items():
         if name == preset:
+            known = load_recipe(preset).data[data].losses
             for loss, networks in losses.items():
-                assert loss in load_recipe(preset).losses(data) or not declarations()[loss].parameters, (data, loss)
+                assert loss in known or not declarations()[loss].parameters, (data, loss)
                 assert not networks or composed(preset, data).model.name in networks
 
 
@@ -158,9 +159,9 @@ def test_a_loss_with_values_on_one_data_set_has_them_on_the_others() -> None:
     """A gap would be filled by the loss's defaults, in silence."""
     for preset in PRESETS:
         recipe = load_recipe(preset)
-        every = {loss for data in recipe.data_sets for loss in recipe.losses(data)}
-        for data in recipe.data_sets:
-            gaps = every - set(recipe.losses(data))
+        every = {loss for data in recipe.data for loss in recipe.data[data].losses}
+        for data in recipe.data:
+            gaps = every - set(recipe.data[data].losses)
             assert gaps == set(DEFAULTS.get((preset, data), "").split()), (preset, data)
     values = {data: load_recipe("apl2020").settings(data, loss="ngce")["loss"] for data in ("mnist", "cifar10")}
     assert values == {"mnist": {"q": 0.1}, "cifar10": {"q": 0.1}}

@@ -31,7 +31,7 @@ def test_a_run_of_the_papers_preset_is_the_published_one(paper: str) -> None:
     for table in list_tables():
         if (table.paper, table.task, table.kind) == (paper, "classification", "results"):
             losses = sorted(
-                {cell.loss for cell in read_table(table.id)} & set(load_recipe(paper).losses(table.dataset))
+                {cell.loss for cell in read_table(table.id)} & set(load_recipe(paper).data[table.dataset].losses)
             )
             imbalance = ["preset=sr2021_imbalance", "noise=none", "data.imbalance=step"] if "SR-5" in table.id else []
             noises = {"symmetric", "asymmetric"} & {cell.noise for cell in read_table(table.id)}

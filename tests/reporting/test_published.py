@@ -93,7 +93,7 @@ def test_cells_are_well_formed() -> None:
     known = set(list_losses())
     for table in ALL_TABLES:
         cells = read_table(table)
-        assert load_recipe(find_table(table).paper).data_sets
+        assert load_recipe(find_table(table).paper).data
         places = [(c.model, c.method, c.noise, c.rate, c.alpha, c.beta, c.split, c.metric) for c in cells]
         assert len(set(places)) == len(places)
         assert {(c.paper, c.table) for c in cells} == {(find_table(table).paper, find_table(table).table)}

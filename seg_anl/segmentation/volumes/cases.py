@@ -59,12 +59,7 @@ Found = tuple[list[Case], list[Case], Labels, int | None]
 
 
 def find_cases(data: VolumeDataSettings, seed: int) -> Cases:
-    """The cases to train and to test on; ``seed`` draws what is held out and the limited part.
-
-    Raises:
-        UserError: for a folder that is missing or empty, a channel, mask or image that is missing, or labels that are
-            none.
-    """
+    """The cases to train and to test on; ``seed`` draws what is held out and the limited part."""
     root = configured_path(data.root, "data.root")
     if data.name != "decathlon":  # which may be a file
         check_folder(root, "data.root")
@@ -87,9 +82,6 @@ def image_cases(folder: Path, cases: Collection[str] = (), *, suffixed: bool = T
         folder: of images.
         cases: items that are known: a name among them is no channel's, however it ends.
         suffixed: whether names end with the number of a channel at all.
-
-    Raises:
-        UserError: for a folder that is missing or holds none, and channels that are not numbered from 0 on.
     """
     check_folder(folder)
     found: dict[str, list[Path]] = {}
@@ -148,11 +140,7 @@ def _pairs(images: Path, masks: Path) -> list[Case]:
 
 
 def listed_images(place: Path) -> list[Case]:
-    """The images to predict of a list: those of its ``test``, or of its ``validation`` where it has none.
-
-    Raises:
-        UserError: naming the list, when it is damaged or has neither.
-    """
+    """The images to predict of a list: those of its ``test``, or of its ``validation`` where it has none."""
     found = read_datalist(place).splits
     entries = found.get("test") or found.get("validation")
     if not entries:

@@ -37,11 +37,7 @@ def suffix_of(path: Path) -> str | None:
 
 
 def read_volume(path: Path) -> tuple[NDArray[Any], Affine]:
-    """Values ``(C, X, Y, Z)`` as stored, of pictures ``(C, H, W, 1)``, and the affine (4, 4).
-
-    Raises:
-        UserError: naming the file, when it is missing, damaged, of an unknown kind, or holds what is no number.
-    """
+    """Values ``(C, X, Y, Z)`` as stored, of pictures ``(C, H, W, 1)``, and the affine (4, 4)."""
     suffix = suffix_of(path)
     if suffix != "dicom":
         check_regular(path)
@@ -60,11 +56,7 @@ def read_volume(path: Path) -> tuple[NDArray[Any], Affine]:
 
 
 def read_geometry(path: Path) -> tuple[tuple[int, ...], Affine]:
-    """Shape ``(X, Y, Z)`` and affine; of NIfTI from the header alone.
-
-    Raises:
-        UserError: as :func:`read_volume`.
-    """
+    """Shape ``(X, Y, Z)`` and affine; of NIfTI from the header alone."""
     if suffix_of(path) not in NIFTI:
         values, affine = read_volume(path)
         return values.shape[1:], affine
@@ -75,11 +67,7 @@ def read_geometry(path: Path) -> tuple[tuple[int, ...], Affine]:
 
 
 def write_labels(source: Path, labels: NDArray[Any], target: Path) -> None:
-    """Write a label map ``(X, Y, Z)``, shaped as ``source``, in its format and geometry; a DICOM series' as NIfTI.
-
-    Raises:
-        UserError: when it cannot be written.
-    """
+    """Write a label map ``(X, Y, Z)``, shaped as ``source``, in its format and geometry; a DICOM series' as NIfTI."""
     suffix, ending = str(suffix_of(source)), str(suffix_of(target))
     labels = labels.astype(np.uint8 if labels.max(initial=0) < 256 else np.uint16)
     make_directory(target.parent)

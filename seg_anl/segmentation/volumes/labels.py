@@ -48,11 +48,7 @@ class Labels:
 
     @classmethod
     def of_description(cls, description: Mapping[str, Any], place: object) -> Labels:
-        """Those of an nnU-Net dataset.json.
-
-        Raises:
-            UserError: for labels that are none.
-        """
+        """Those of an nnU-Net dataset.json."""
         given = dict(description["labels"])
         ignore = given.pop("ignore", None)
         sets = {
@@ -81,11 +77,7 @@ class Labels:
         return len(self.values) if self.order is None else len(self.order)
 
     def indices(self, mask: NDArray[Any], name: object) -> NDArray[np.uint8]:
-        """A mask's class indices.
-
-        Raises:
-            UserError: naming the file, for values that are not listed.
-        """
+        """A mask's class indices."""
         known = np.array([*self.values, *([] if self.ignore is None else [self.ignore])])
         found = np.unique(mask)
         if not np.isin(found, known).all():

@@ -37,9 +37,6 @@ def noisy_volumes(
     """Training volumes under noisy masks: made and written into ``folder``, or read where an earlier start left them.
 
     Erosion, dilation and rotation go by mm; unlabeled voxels (255) stay as they are and nothing grows into them.
-
-    Raises:
-        UserError: for files that are damaged or were made from other masks.
     """
     if not (folder / MANIFEST).exists():
         _make(folder, clean, noise, settings, classes)

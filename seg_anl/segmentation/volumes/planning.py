@@ -65,9 +65,6 @@ def planned_patch(
     than the median of the training images' ``shapes``.
 
     It must be ``divisible`` by the strides of the planned network, where that is the one.
-
-    Raises:
-        UserError: for one that does not fit the images or the network.
     """
     dimensions, longest = len(spacing), np.max(shapes, axis=0)
     if asked is None:
@@ -93,11 +90,7 @@ def planned_patch(
 def build_volume_model(
     model: DictConfig, *, channels: int, heads: int, spacing: Sequence[float], patch: Sequence[int]
 ) -> nn.Module:
-    """The network of a ``model`` configuration.
-
-    Raises:
-        UserError: for an unknown name or argument, or a network that cannot take such patches.
-    """
+    """The network of a ``model`` configuration."""
     settings = plain(model)
     name = settings.pop("name", None)
     if name == "nnunet":
@@ -159,11 +152,7 @@ class Plan:
 
     @classmethod
     def read(cls, path: Path) -> Plan:
-        """What :meth:`write` wrote.
-
-        Raises:
-            UserError: when it is missing or damaged.
-        """
+        """What :meth:`write` wrote."""
         content = read_json(path)
         if not isinstance(content, dict) or not all(
             isinstance(content.get(part), dict) for part in ("frame", "labels")

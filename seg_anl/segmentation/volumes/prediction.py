@@ -49,9 +49,6 @@ def predict_volumes(
 
     Returns:
         Whether there is a mask for every case.
-
-    Raises:
-        UserError: for a folder that is no run, or masks that would be replaced or cannot be written.
     """
     plan = Plan.read(run.path / PLAN_FILE)
     cases = _cases(images, plan.suffixed)
@@ -97,11 +94,7 @@ def print_failures(failures: Iterable[str]) -> None:
 def predicted_values(
     model: nn.Module, case: Case, preparation: Preparation, plan: Plan, device: torch.device
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-    """The label values ``(X, Y, Z)`` of a case's files; probabilities are resampled back before one is chosen.
-
-    Raises:
-        UserError: naming the file that is damaged or does not fit; when the network puts out what is no number.
-    """
+    """The label values ``(X, Y, Z)`` of a case's files; probabilities are resampled back before one is chosen."""
     if not np.allclose(own := preparation.spacing(case), plan.spacing, rtol=SAME):
         raise UserError(
             f"{case.images[0]}: voxels of {by_axes(own)} mm, but the run was trained on {by_axes(plan.spacing)} mm "

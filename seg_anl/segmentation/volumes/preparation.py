@@ -89,12 +89,7 @@ def scaled(image: Tensor, intensity: str, window: tuple[float, float] | None) ->
 
 
 def find_frame(cases: Sequence[Case], spacing: Sequence[float] | str | None) -> Frame:
-    """The frame of a training set, from its files' headers.
-
-    Raises:
-        UserError: for images of two and of three dimensions together, spacings that differ where none is asked for, or
-            one that does not fit.
-    """
+    """The frame of a training set, from its files' headers."""
     shapes, steps = zip(*map(_ras_geometry, cases), strict=True)
     extended = [tuple(axis for axis in range(3) if shape[axis] > 1) for shape in shapes]
     axes = extended[0] if len(extended[0]) >= 2 else (0, 1, 2)
@@ -155,11 +150,7 @@ class Preparation:
     window: tuple[float, float] | None
 
     def volume(self, case: Case) -> Volume:
-        """A case with its mask, prepared.
-
-        Raises:
-            UserError: naming the file that is damaged or does not fit.
-        """
+        """A case with its mask, prepared."""
         assert case.mask is not None
         values, affine = read_image(case)
         mask, mask_affine = read_volume(case.mask)
@@ -182,11 +173,7 @@ class Preparation:
         return tuple(own[axis] for axis in self.frame.axes)
 
     def image(self, case: Case) -> Prepared:
-        """A case without its mask, prepared, with the way back.
-
-        Raises:
-            UserError: naming the file that is damaged or does not fit.
-        """
+        """A case without its mask, prepared, with the way back."""
         image, steps = self._image(case, *read_image(case))
 
         def restored(channels: Tensor) -> Tensor:

@@ -131,11 +131,7 @@ def is_of_volumes(config: DictConfig) -> bool:
 
 
 def read_volume_settings(config: DictConfig) -> VolumeSettings:
-    """The checked settings of a configuration with one seed.
-
-    Raises:
-        UserError: naming the setting that is unknown or out of range.
-    """
+    """The checked settings of a configuration with one seed."""
     if "size" in config.data:
         raise UserError("data.size is for data of images, as is preset=small; of volumes take data.patch")
     if config.channels_last:

@@ -60,11 +60,7 @@ class Shelf:
 def load_volumes(
     cases: Sequence[Case], preparation: Preparation, shelf: Shelf, *, workers: int, progress: bool
 ) -> list[Volume]:
-    """All cases prepared, in their order, by ``workers`` threads, which change nothing but the time.
-
-    Raises:
-        UserError: naming the first file that is damaged or does not fit, and how many more there are.
-    """
+    """All cases prepared, in their order, by ``workers`` threads, which change nothing but the time."""
 
     def prepared(case: Case) -> Volume:
         stored = shelf.stored(*_keys(case, preparation))
