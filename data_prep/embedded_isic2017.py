@@ -43,7 +43,7 @@ def make_embedded(root: Path, out: Path) -> None:
                 )
             if split == "train":
                 items = chosen_items(items, TRAINING_PAIRS / len(items), SEED)
-            for item in tqdm(sorted(items), desc=split, unit="pair"):
+            for item in tqdm(sorted(items), desc=split, unit="pair", disable=None):
                 image, gray = (
                     Image.open(file.name).convert(mode).resize((SIZE, SIZE), Image.Resampling.BOX)
                     for file, mode in ((pairs[item].image, "RGB"), (pairs[item].mask, "L"))

@@ -96,6 +96,7 @@ def load_images(pairs: Sequence[Pair], data: DataSettings, *, workers: int, prog
         return mode
 
     loading = in_threads(load, range(len(pairs)), workers)
-    modes = list(tqdm(loading, total=len(pairs), unit="image", leave=False, disable=not progress))
+    hidden = None if progress else True  # None: hidden off a terminal
+    modes = list(tqdm(loading, total=len(pairs), unit="image", leave=False, disable=hidden))
     conversions = Counter(sorted(mode for mode in modes if mode != "RGB"))
     return ImageSet([pair.item for pair in pairs], images, masks, dict(conversions))
