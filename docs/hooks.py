@@ -141,7 +141,9 @@ def _loss_docstring(app: Any, what: str, name: str, made: Any, options: Any, lin
 
 def _visit_math(writer: Any, node: nodes.Element) -> None:
     display = isinstance(node, nodes.math_block)
-    writer.body.append(formula(node.astext().strip(), display=display))
+    made = formula(node.astext().strip(), display=display)
+    # A formula of its own scrolls where the screen is narrow, so the keyboard has to reach it.
+    writer.body.append(made.replace("<math ", '<math tabindex="0" ', 1) if display else made)
     raise nodes.SkipNode
 
 

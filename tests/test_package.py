@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -55,6 +56,12 @@ def test_an_index_would_take_them(built: Path) -> None:
     assert sorted(path.suffix for path in built.iterdir()) == [".gz", ".whl"]
     said = run(sys.executable, "-m", "twine", "check", "--strict", *built.iterdir(), cwd=built)
     assert said.count("PASSED") == 2
+    (wheel,) = built.glob("*.whl")
+    (metadata,) = (name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".dist-info/METADATA"))
+    links = re.findall(r"^Project-URL: (.*), (.*)$", zipfile.ZipFile(wheel).read(metadata).decode(), re.MULTILINE)
+    assert links
+    # PyPI's own limit, which twine leaves to the upload.
+    assert [label for label, address in links if len(label) > 32 or not address.startswith("https://")] == []
 
 
 def test_the_wheel_holds_every_file_of_the_packages(built: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import torch
@@ -71,7 +72,7 @@ def _newton_step(below: Tensor, shift: Tensor, t: float) -> Tensor:
 
 def _log_t(value: float, t: float) -> float:
     """log_t of a number."""
-    return _log_t_of_exp(torch.tensor(value, dtype=torch.float64).log(), t).item()
+    return math.log(value) if t == 1 else math.expm1((1 - t) * math.log(value)) / (1 - t)
 
 
 def _log_t_of_exp(log_value: Tensor, t: float) -> Tensor:

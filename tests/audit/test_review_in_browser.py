@@ -19,6 +19,7 @@ pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no Chromium w
 __all__ = ["driver"]  # the fixture
 
 KINDS = ("shifted", "eroded", "part added")
+DOWN, UP = "\ue015", "\ue013"
 STRANGE = "</script><b>&\"' folder/ä"
 
 
@@ -76,6 +77,12 @@ def test_keys_decide_and_go_on_and_a_reload_forgets_nothing(page):
     press(browser, "wru")
     assert shown(browser) == "case0003"
     press(browser, "np")
+    assert shown(browser) == "case0003"
+    browser.press("#list", DOWN)
+    assert shown(browser) == "case0004"
+    active = "document.getElementById('list').getAttribute('aria-activedescendant')"
+    assert browser.run(f"return document.getElementById({active}).ariaSelected") == "true"
+    browser.press("#list", UP)
     assert shown(browser) == "case0003"
     wanted = {STRANGE: "wrong", "case0001": "right", "case0002": "unsure"}
     assert decisions(browser) == wanted

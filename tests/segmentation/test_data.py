@@ -61,6 +61,12 @@ def test_embedded_masks_cover_the_lesions() -> None:
     assert data.masks.unique().tolist() == [0, 1]
 
 
+def test_loading_draws_no_bar_into_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    pairs = find_pairs("embedded", 0, limit=4).train
+    load_images(pairs, settings("data.size=32"), workers=1, progress=True)
+    assert capsys.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("foreground", [1, 255])
 def test_masks_of_0_1_and_0_255_are_the_same(make_folder: MakeFolder, foreground: int) -> None:
     train, test = loaded(folder_config(make_folder(foreground=foreground)))
