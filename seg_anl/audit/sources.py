@@ -158,10 +158,13 @@ def _fold_runs(headers: Mapping[Path, dict[str, Any]], masks: Path | None) -> So
     used, remarks = unseen_if_any(headers)
     cases: dict[str, CaseFiles] = {}
     expected: set[str] = set()
+    masks = masks or _masks_of_volumes(used[0])
     given = {} if masks is None else _masks_in(masks)
+    raw = masks if masks is not None and is_nnunet_dataset(masks) else None
+    labels = Labels() if raw is None else _described_labels(read_description(raw))
     for run in used:
         own = {} if masks else _noisy_masks(run)
-        images = _images_of_run(run)
+        images = _images_of_run(run) if raw is None else _images_in(raw / "imagesTr")
         expected |= set(own) or set(given)
         for item in map(str, headers[run]["items"]):
             if item in cases:
@@ -180,7 +183,30 @@ def _fold_runs(headers: Mapping[Path, dict[str, Any]], masks: Path | None) -> So
     missing = sorted(expected - set(cases))
     kind = "one run" if len(used) == 1 else "fold runs"
     losses = _training_losses(used[0]) if in_sample else {}
-    return Source(list(cases.values()), Labels(), kind, in_sample, missing, remarks, losses)
+    return Source(list(cases.values()), labels, kind, in_sample, missing, remarks, losses)
+
+
+def _masks_of_volumes(run: Path) -> Path | None:
+    """The raw data set that a run on volumes was trained on; None of a run on pictures, which keeps their masks.
+
+    Raises:
+        UserError: for a run on other volumes, or one that made its masks noisy.
+    """
+    if (run / "noise" / MASKS_FILE).is_file():
+        return None
+    config = read_yaml(run / CONFIG_FILE)
+    try:
+        name, root, alpha = config["data"]["name"], config["data"]["root"], config["noise"]["alpha"]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{run / CONFIG_FILE}: damaged: {error!r}") from error
+    if alpha:
+        raise UserError(
+            f"{run}: keeps its noisy masks on the grid of training alone; train on masks that seg-anl-noise masks "
+            "has written, or give --masks DIR"
+        )
+    if name != "nnunet":
+        raise UserError(f"{run}: give --masks DIR, the masks it was trained on")
+    return Path(str(root)).expanduser()
 
 
 def _training_losses(run: Path) -> dict[str, float]:

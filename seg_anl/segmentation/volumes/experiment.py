@@ -30,6 +30,7 @@ from ..criterion import SegmentationCriterion
 from ..settings import noise_name
 from .augmentation import VolumeAugmentation
 from .cases import find_cases
+from .files import ITK, suffix_of
 from .labels import IGNORED, Labels
 from .noise import noisy_volumes
 from .patches import PatchBatches
@@ -83,6 +84,7 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
         cache = root / "cache" if root else configured_path(data.cache, "data.cache")
         remove_partial(cache, below=False)
         shelf, preparation = Shelf(data.budget, cache), Preparation(frame, found.labels, data.intensity, data.window)
+        self.cases, self.preparation = {case.item: case for case in found.train}, preparation
         train, test = (
             load_volumes(cases, preparation, shelf, workers=self.settings.workers, progress=self.settings.progress)
             for cases in (found.train, found.test)
@@ -193,9 +195,19 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
         return [process.gathered(torch.stack(scores), len(volumes)) for scores in found]
 
     def _probabilities(self, model: nn.Module, device: torch.device) -> Iterator[tuple[str, NDArray[np.float16]]]:
+        """Of each case, ``(heads, X, Y, Z)`` as its files lie: where the audit lays them over the mask."""
+        labels = self.plan.labels
         for volume in self.predicted:
-            logits = predicted_logits(model, torch.from_numpy(np.array(volume.image)), self.plan.patch, device)
-            yield volume.item, self.plan.labels.probabilities(logits).half().cpu().numpy()
+            case = self.cases[volume.item]
+            prepared = self.preparation.image(case)
+            logits = predicted_logits(model, prepared.image, self.plan.patch, device)
+            found = prepared.restored(labels.probabilities(logits).cpu())
+            if labels.order is None:
+                found[0] = 1 - found[1:].sum(dim=0)  # outside of the crop all is background
+            assert case.mask is not None
+            # SimpleITK, through which the audit reads these masks, has the last axis first.
+            order = (0, 3, 2, 1) if suffix_of(case.mask) in ITK else (0, 1, 2, 3)
+            yield volume.item, found.permute(order).half().numpy()
 
     def _criterion(self, labels: Labels) -> SegmentationCriterion:
         """The loss, which passes over unlabeled voxels and takes regions as problems of their own."""
