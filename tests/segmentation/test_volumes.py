@@ -150,12 +150,11 @@ def test_sixteen_bit_pictures_of_another_label_and_folds(tmp_path: Path) -> None
         "loss=ce",
         "optim.lr=0.01",
         "folds=2",
-        "fold=1",
         "loss.dice_weight=1",
         "data.patches=8",
-        f"run_dir={tmp_path / 'run'}",
+        f"run_root={tmp_path / 'runs'}",
     ]
-    run = trained(*settings)
+    run = train(compose("segmentation", [*QUICK, *settings]))[1].path
     assert json.loads((run / "summary.json").read_text())["metrics"]["test/dice"]["best"] > 0.8
     items = json.loads((run / "predictions/predictions.json").read_text())["items"]
     with np.load(run / f"predictions/{items[0]}.npz") as archive:
@@ -163,6 +162,9 @@ def test_sixteen_bit_pictures_of_another_label_and_folds(tmp_path: Path) -> None
     predict_masks(run, tmp_path / "images", tmp_path / "out", **PREDICT)
     mask = cv2.imread(str(tmp_path / "out/röntgen 3.png"), cv2.IMREAD_UNCHANGED)
     assert set(np.unique(mask)) == {0, 200}
+    for fold in run.parent.iterdir():
+        predict_masks(fold, tmp_path / "images", tmp_path / "out", **{**PREDICT, "overwrite": True})
+        check_audited_as_predicted(fold, tmp_path / "out", tmp_path / "masks")
     with pytest.raises(UserError, match=r"röntgen 0.png is an image to predict and would be replaced"):
         predict_masks(run, tmp_path / "images", tmp_path / "images", **{**PREDICT, "overwrite": True})
 

@@ -29,7 +29,7 @@ from seg_anl.records.predictions import write_predictions
 from ..criterion import SegmentationCriterion
 from ..settings import noise_name
 from .augmentation import VolumeAugmentation
-from .cases import find_cases
+from .cases import Case, find_cases
 from .files import ITK, suffix_of
 from .labels import IGNORED, Labels
 from .noise import noisy_volumes
@@ -46,12 +46,16 @@ CASES_FILE = "cases.csv"
 
 @dataclass(frozen=True)
 class VolumeSet:
-    """Training and test volumes under their clean masks, the plan made from them, and where they are kept."""
+    """Training and test volumes under their clean masks, the plan made from them, and where they are kept; the files of
+    the training volumes, and how they were prepared.
+    """
 
     train: list[Volume]
     test: list[Volume]
     plan: Plan
     shelf: Shelf
+    cases: list[Case]
+    preparation: Preparation
 
 
 NoisyVolumes = tuple[list[Volume], list[NoiseRecord]]
@@ -84,7 +88,6 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
         cache = root / "cache" if root else configured_path(data.cache, "data.cache")
         remove_partial(cache, below=False)
         shelf, preparation = Shelf(data.budget, cache), Preparation(frame, found.labels, data.intensity, data.window)
-        self.cases, self.preparation = {case.item: case for case in found.train}, preparation
         train, test = (
             load_volumes(cases, preparation, shelf, workers=self.settings.workers, progress=self.settings.progress)
             for cases in (found.train, found.test)
@@ -95,7 +98,7 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
         plan = Plan(frame, spacing, patch, found.labels, found.suffixed)
         size = by_axes(np.median(shapes, axis=0))
         grid = f"voxels of {by_axes(spacing)} mm, {size} of them (median), patches of {by_axes(patch)}"
-        return VolumeSet(train, test, plan, shelf), [found.remark, grid]
+        return VolumeSet(train, test, plan, shelf, found.train, preparation), [found.remark, grid]
 
     def network(self, data: VolumeSet, process: Process) -> nn.Module:
         """The network of the ``model`` group."""
@@ -126,7 +129,8 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
         given, self.noise_records = noisy
         division = self._division(data, process)
         self.clean, self.given = ([volumes[i] for i in division.trained] for volumes in (data.train, given))
-        self.test, self.plan = data.test, data.plan
+        self.test, self.plan, self.preparation = data.test, data.plan, data.preparation
+        self.cases = {case.item: case for case in data.cases}
         self.tuning = [given[i] for i in division.tuning]
         self.predicted = self.given if self.settings.fold is None else [given[i] for i in division.unseen]
         if process.is_main:
