@@ -72,7 +72,7 @@ def predict_masks(
         model, config = _trained(directory, weights, process.device, trust)
         size = data_settings(config).shape
         failures = []
-        for job in tqdm(jobs, unit="image", dynamic_ncols=True):
+        for job in tqdm(jobs, unit="image", dynamic_ncols=True, disable=None):
             try:
                 image, _ = read_image(job.source, str(job.source))
                 mask, orientation = predict_mask(model, image, size, process.device), _orientation(job.source)

@@ -68,7 +68,7 @@ def predict_volumes(
         model = plan.model(config.get("model") or OmegaConf.create())
         load_model(weights, model, process.device)
         model.to(process.device).eval()
-        for case in tqdm(cases, unit="case", dynamic_ncols=True):
+        for case in tqdm(cases, unit="case", dynamic_ncols=True, disable=None):
             try:
                 stored = predicted_values(model, case, preparation, plan, process.device)
             except UserError as error:

@@ -75,7 +75,9 @@ def load_volumes(
 
     volumes = []
     made = in_threads(prepared, cases, workers)
-    shown = tqdm(made, total=len(cases), unit="case", leave=False, disable=not progress, dynamic_ncols=True)
+    shown = tqdm(
+        made, total=len(cases), unit="case", leave=False, disable=None if progress else True, dynamic_ncols=True
+    )
     for case, found in zip(cases, shown, strict=True):
         pairs = zip((found.image, found.mask), _keys(case, preparation), strict=True)
         image, mask = (shelf.kept(each, key) for each, key in pairs)
