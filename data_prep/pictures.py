@@ -67,7 +67,8 @@ def read_mask(
 ) -> Picture:
     """A mask as class indices ``(H, W)`` uint8, under the settings of the trainer.
 
-    Two classes: a mask has at most one value beside 0 (0/1, 0/255, ...), or ``threshold`` says where foreground begins.
+    Two classes: a mask has at most one value beside 0 (0/1, 0/255, ...), or ``threshold`` says where foreground begins;
+    a mask of 0 and one value at or below it is refused.
     More classes: its values are the indices. Pixels of the value ``ignore`` become :data:`IGNORED`.
 
     Raises:
@@ -83,6 +84,12 @@ def read_mask(
 
 def _class_indices(labels: NDArray[Any], name: str, classes: int, threshold: float | None) -> Picture:
     if classes == 2 and threshold is not None:
+        found = _values(labels)
+        if np.count_nonzero(found) == 1 and found[-1] <= threshold:  # of a mask among others of 0 and 255
+            raise UserError(
+                f"{name}: a mask of 0 and {found[-1]:g}, all of it background by data.threshold={threshold:g}; "
+                "save it as 0 and 255"
+            )
         return (labels > threshold).astype(np.uint8)
     if classes == 2:
         try:

@@ -183,7 +183,8 @@ def write_report(
     )
     legend = "Orange: annotation. Blue: prediction. Right: where they disagree, by the network's probability."
     title = f"Audit of {len(found.cases)} masks"
-    write_review(out, items, title, f"{legend} {found.summary.splitlines()[1].capitalize()}.")
+    caveats = [f"{line[0].upper()}{line[1:]}." for line in found.summary.splitlines()[1:] if line[0] != " "]
+    write_review(out, items, title, " ".join([legend, *caveats]))
     write_json(
         out / "audit.json",
         {

@@ -10,8 +10,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.layouts import TRAINING, TrainingPairs
 from data_prep.mask_files import LoadedMask, load_mask, mask_paths, mask_suffix, save_mask
 from data_prep.nnunet_raw import DESCRIPTION, LABELS, place, read_description
+from data_prep.pairing import Pair
+from data_prep.pictures import read_labels
 from seg_anl.records import UserError, array_digest, item_id, make_directory, write_json
 
 from .cases import Case, CaseFiles, Labels, load_case
@@ -41,7 +44,8 @@ class MaskSet:
         if gone:
             raise UserError(f"{options['source']}: {gone[0]} is no longer there: audit it again")
         first = self.source.cases[0]
-        self.raw = self.source.raw
+        self.raw, self.tested, self.ignored = self.source.raw, list[Pair](), self.source.labels.ignore
+        self.threshold = None
         if self.raw is not None:
             ending = read_description(self.raw)["file_ending"]
             self.mask_of = {path.name[: -len(ending)]: path for path in mask_paths(self.raw / LABELS, f"*{ending}")}
@@ -52,7 +56,10 @@ class MaskSet:
             pictures = {case.item: case.image for case in self.source.cases if case.image is not None}
             self.image_of = {item: Path(picture.name) for item, picture in pictures.items() if picture.content is None}
         else:
-            self.mask_of, self.image_of = _files_of_run(first.mask.parents[1])
+            pairs, data = _files_of_run(first.mask.parents[1])
+            self.mask_of = {pair.item: Path(pair.mask.name) for pair in pairs.train}
+            self.image_of = {pair.item: Path(pair.image.name) for pair in pairs.train}
+            self.tested, self.ignored, self.threshold = pairs.test, data.get("ignore"), data.get("threshold")
         files = {path.parent for path in (*self.mask_of.values(), *self.image_of.values())}
         self.places = [path for path in (*options.values(), self.raw, *sorted(files)) if path is not None]
 
@@ -66,17 +73,22 @@ class MaskSet:
 
         if action == "drop" and wrong >= set(self.mask_of):
             raise UserError("no case would be left")
+        if action != "drop" and self.threshold is not None:
+            raise UserError(
+                f"the masks are gray (data.threshold={self.threshold}), and gray values are no labels: save them as 0 "
+                "and 255 and train without a threshold, or use --drop"
+            )
         ignore = self._ignore_label() if action == "ignore" else None
         changes = []
         for item in sorted(wrong):
             source = self.mask_of.get(item)
             if source is None:
                 raise UserError(f"{item}: its mask is no longer there: audit it again")
+            if action == "drop":
+                changes.append(Change(item, action, None, array_digest(_stored(source))))
+                continue
             mask = load_mask(source)
             before = array_digest(mask.array)
-            if action == "drop":
-                changes.append(Change(item, action, None, before))
-                continue
             changed = self._mended(mask, self.case_of[item], source, ignore)
             path = self._place_of(item, source, target)
             make_directory(path.parent)
@@ -91,10 +103,15 @@ class MaskSet:
     def _place_of(self, item: str, source: Path, target: Path) -> Path:
         if self.raw is not None:
             return target / source.relative_to(self.raw)
-        return target / "masks" / f"{item}{mask_suffix(source)}"
+        return self._places(target, "masks") / f"{item}{mask_suffix(source) or source.suffix}"
+
+    def _places(self, target: Path, kind: str, split: str = TRAINING) -> Path:
+        return target / kind / split if self.tested else target / kind
 
     def _mended(self, mask: LoadedMask, files: CaseFiles, path: Path, ignore: int | None) -> NDArray[Any]:
         """The prediction as a mask of the same kind; with ``ignore`` the mask with that where they disagree."""
+        if files.row is not None and not np.array_equal(read_labels(path, str(path)), mask.array):
+            raise UserError(f"{path}: stored turned (EXIF orientation), its prediction is not; save it upright")
         case = load_case(files, self.source.labels)
         predicted = self._predicted(case, mask.array)
         if ignore is None:
@@ -102,8 +119,8 @@ class MaskSet:
         if not np.can_cast(np.min_scalar_type(ignore), mask.array.dtype):
             raise UserError(f"{path}: its numbers are {mask.array.dtype}, which cannot hold the ignore label {ignore}")
         keep = predicted == mask.array
-        if self.source.labels.ignore is not None:
-            keep |= mask.array == self.source.labels.ignore
+        if self.ignored is not None:
+            keep |= mask.array == self.ignored
         return np.where(keep, mask.array, np.array(ignore, dtype=mask.array.dtype))
 
     def _predicted(self, case: Case, given: NDArray[Any]) -> NDArray[Any]:
@@ -114,18 +131,18 @@ class MaskSet:
         elif case.labels.shape != shape:
             labels = cv2.resize(labels.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST)
         if len(case.structures) == 1:  # its value in the file may be another: 255
-            inside = given[(given != 0) & (given != (self.source.labels.ignore or 0))]
-            value = inside.max() if inside.size else self._foreground
+            inside = given[(given != 0) & (given != (self.ignored or 0))]
+            value = inside.max() if inside.size else self._foreground()
             labels = np.where(labels != 0, value, 0)
         return labels.reshape(given.shape).astype(given.dtype)
 
-    @property
     def _foreground(self) -> int:
         """What an empty mask would have called its structure: what the first mask that is not empty does."""
         for path in self.mask_of.values():
-            found = load_mask(path).array
-            if found.any():
-                return int(found.max())
+            found = _stored(path)
+            inside = found[(found != 0) & (found != (self.ignored or 0))]
+            if inside.size:
+                return int(inside.max())
         return 1
 
     def _order(self) -> list[int]:
@@ -138,9 +155,9 @@ class MaskSet:
                 return int(labels["ignore"])
             flat = (each for value in labels.values() for each in (value if isinstance(value, list) else [value]))
             return int(max(map(int, flat))) + 1
-        if self.source.labels.ignore is not None:
-            return self.source.labels.ignore
-        used = {int(value) for path in self.mask_of.values() for value in np.unique(load_mask(path).array)}
+        if self.ignored is not None:
+            return self.ignored
+        used = {int(value) for path in self.mask_of.values() for value in np.unique(_stored(path))}
         return next(value for value in (*_IGNORED, max(used) + 1) if value not in used)
 
     def _complete_raw(self, target: Path, dropped: set[str], ignore: int | None, *, copy: bool) -> None:
@@ -179,11 +196,21 @@ class MaskSet:
             if image is None:
                 without.append(item)
                 continue
-            image_path = target / "images" / f"{item}{mask_suffix(image) or image.suffix}"
+            image_path = self._places(target, "images") / f"{item}{mask_suffix(image) or image.suffix}"
             make_directory(image_path.parent)
             place(image, image_path, copy=copy)
+        for pair in self.tested:  # as they were: what is trained before and after is tested on the same images
+            for kind, file in (("images", pair.image), ("masks", pair.mask)):
+                path = self._places(target, kind, "test") / f"{pair.item}{Path(file.name).suffix}"
+                make_directory(path.parent)
+                place(Path(file.name), path, copy=copy)
         remarks = [f"no image known of {len(without)} masks: audit with --images"] if without else []
         return [*remarks, *([f"the ignore label is {ignore}"] if ignore is not None else [])]
+
+
+def _stored(path: Path) -> NDArray[Any]:
+    """A mask's values, in one of the trainer's formats, too, that are read and never written: JPEG and the like."""
+    return load_mask(path).array if mask_suffix(path) else read_labels(path, str(path))
 
 
 def _most_probable(case: Case, labels: Labels, order: list[int], shape: tuple[int, ...]) -> NDArray[Any]:
@@ -202,8 +229,8 @@ def _most_probable(case: Case, labels: Labels, order: list[int], shape: tuple[in
     return found
 
 
-def _files_of_run(run: Path) -> tuple[dict[str, Path], dict[str, Path]]:
-    """The files of masks and images that a run was trained on.
+def _files_of_run(run: Path) -> tuple[TrainingPairs, dict[str, Any]]:
+    """The files of images and masks that a run was trained and tested on, and its ``data`` group.
 
     Raises:
         UserError: where its masks were made noisy in memory, or lie in no folder.
@@ -213,4 +240,4 @@ def _files_of_run(run: Path) -> tuple[dict[str, Path], dict[str, Path]]:
     if noisy or config["data"]["name"] == "embedded":
         what = "its masks were made noisy in memory" if noisy else "its images lie in no folder"
         raise UserError(f"{run}: {what}: use data.exclude_file, or write noisy masks with seg-anl-noise masks")
-    return {pair.item: Path(pair.mask.name) for pair in pairs}, {pair.item: Path(pair.image.name) for pair in pairs}
+    return pairs, config["data"]

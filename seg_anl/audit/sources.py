@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.layouts import find_pairs
+from data_prep.layouts import TrainingPairs, find_pairs
 from data_prep.mask_archive import MANIFEST_FILE, MASKS_FILE
 from data_prep.mask_files import mask_paths, mask_suffix
 from data_prep.nnunet_raw import DESCRIPTION, LABELS, is_nnunet_dataset, read_description
-from data_prep.pairing import Pair, PictureFile
+from data_prep.pairing import PictureFile
+from data_prep.pictures import IGNORED
 from seg_anl.records import UserError, item_id
 from seg_anl.records.files import files_below
 from seg_anl.records.foreign_files import check_regular, read_json, read_yaml
@@ -79,7 +80,9 @@ def open_source(source: Path, masks: Path | None, images: Path | None, ignore: i
         found = _folder(source, masks)
     if not found.cases:
         raise UserError(f"{source}: no prediction has the name of an annotation; {'; '.join(found.remarks)}")
-    labels = found.labels if ignore is None else replace(found.labels, ignore=ignore)
+    # A run's own archive knows what nobody has labeled, whatever its value in the files.
+    archived = found.cases[0].row is not None
+    labels = found.labels if ignore is None or archived else replace(found.labels, ignore=ignore)
     cases = sorted(found.cases, key=lambda case: case.item)
     if images is not None:
         by_item = _images_in(images)
@@ -87,6 +90,8 @@ def open_source(source: Path, masks: Path | None, images: Path | None, ignore: i
     blind = [case.item for case in cases if case.image is None]
     if 0 < len(blind) < len(cases):
         found.remarks.append(f"no image of {_some(blind)}: all are ranked without images")
+    elif blind:
+        found.remarks.append("no images: ranked without them, which tells less; name them by --images DIR")
     if found.missing:
         found.remarks.append(f"no prediction for {_some(found.missing)}: left out")
     return replace(found, cases=cases, labels=labels)
@@ -158,10 +163,14 @@ def _fold_runs(headers: Mapping[Path, dict[str, Any]], masks: Path | None) -> So
     used, remarks = unseen_if_any(headers)
     cases: dict[str, CaseFiles] = {}
     expected: set[str] = set()
+    masks = masks or _masks_of_volumes(used[0])
     given = {} if masks is None else _masks_in(masks)
+    raw = masks if masks is not None and is_nnunet_dataset(masks) else None
+    labels = Labels(ignore=None if masks else IGNORED) if raw is None else _described_labels(read_description(raw))
     for run in used:
         own = {} if masks else _noisy_masks(run)
-        images = _images_of_run(run)
+        images, gone = (_images_in(raw / "imagesTr"), "") if raw else _images_of_run(run)
+        remarks += [gone] if gone and gone not in remarks else []
         expected |= set(own) or set(given)
         for item in map(str, headers[run]["items"]):
             if item in cases:
@@ -180,7 +189,30 @@ def _fold_runs(headers: Mapping[Path, dict[str, Any]], masks: Path | None) -> So
     missing = sorted(expected - set(cases))
     kind = "one run" if len(used) == 1 else "fold runs"
     losses = _training_losses(used[0]) if in_sample else {}
-    return Source(list(cases.values()), Labels(), kind, in_sample, missing, remarks, losses)
+    return Source(list(cases.values()), labels, kind, in_sample, missing, remarks, losses)
+
+
+def _masks_of_volumes(run: Path) -> Path | None:
+    """The raw data set that a run on volumes was trained on; None of a run on pictures, which keeps their masks.
+
+    Raises:
+        UserError: for a run on other volumes, or one that made its masks noisy.
+    """
+    if (run / "noise" / MASKS_FILE).is_file():
+        return None
+    config = read_yaml(run / CONFIG_FILE)
+    try:
+        name, root, alpha = config["data"]["name"], config["data"]["root"], config["noise"]["alpha"]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{run / CONFIG_FILE}: damaged: {error!r}") from error
+    if alpha:
+        raise UserError(
+            f"{run}: keeps its noisy masks on the grid of training alone; train on masks that seg-anl-noise masks "
+            "has written, or give --masks DIR"
+        )
+    if name != "nnunet":
+        raise UserError(f"{run}: give --masks DIR, the masks it was trained on")
+    return Path(str(root)).expanduser()
 
 
 def _training_losses(run: Path) -> dict[str, float]:
@@ -210,16 +242,16 @@ def _noisy_masks(run: Path) -> dict[str, int]:
         raise UserError(f"{path}: names no items; it is not the manifest of a run's noise") from error
 
 
-def _images_of_run(run: Path) -> dict[str, PictureFile]:
-    """The images a run was trained on, as far as they are still where its settings say."""
+def _images_of_run(run: Path) -> tuple[dict[str, PictureFile], str]:
+    """The images a run was trained on, where its settings say; if they are not there, nothing and why."""
     try:
-        return {pair.item: pair.image for pair in pairs_of_run(run)[0]}
-    except UserError:  # pictures are a convenience
-        return {}
+        return {pair.item: pair.image for pair in pairs_of_run(run)[0].train}, ""
+    except UserError as error:
+        return {}, f"the run's images are not found: {error}"
 
 
-def pairs_of_run(run: Path) -> tuple[list[Pair], Any]:
-    """The training images and masks of a run of seg-anl-train, where its settings say; and its configuration.
+def pairs_of_run(run: Path) -> tuple[TrainingPairs, Any]:
+    """The images and masks of a run of seg-anl-train, where its settings say; and its configuration.
 
     Raises:
         UserError: for a configuration that is damaged, or files that are gone.
@@ -229,12 +261,14 @@ def pairs_of_run(run: Path) -> tuple[list[Pair], Any]:
     names = ("name", "root", "images", "masks", "test_images", "test_masks", "test_share", "exclude", "limit")
     try:
         settings = {name: config["data"][name] for name in names if config["data"].get(name) is not None}
-        return find_pairs(seed=config["noise"].get("seed", 0), **settings).train, config
+        return find_pairs(seed=config["noise"].get("seed", 0), **settings), config
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: damaged: {error}") from error
 
 
 def _folder(source: Path, masks: Path | None) -> Source:
+    if masks is None and any(source.rglob(CONFIG_FILE)):
+        raise UserError(f"{source}: no finished run with predictions; train with folds=5 or record=[predictions]")
     if masks is None:
         raise UserError(f"{source}: a folder of predictions needs the annotations: --masks DIR")
     annotations = _masks_in(masks)

@@ -33,7 +33,7 @@ def in_threads(function: Callable[[Task], Result], tasks: Sequence[Task], worker
         elif not errors:
             yield outcome
     if errors:
-        raise UserError(f"{errors[0]}" + (f" (and {len(errors) - 1} more files with errors)" if errors[1:] else ""))
+        raise UserError(f"{errors[0]}" + (f" (and {len(errors) - 1} more at fault)" if errors[1:] else ""))
 
 
 def tried_in_threads(

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from data_prep.mask_archive import read_noisy_masks
 from data_prep.pairing import Pair
-from data_prep.pictures import check_size, read_image, read_mask
-from seg_anl.records import NoiseRecord, array_digest
+from data_prep.pictures import IGNORED, check_size, read_image, read_mask
+from seg_anl.records import NoiseRecord, UserError, array_digest
 from seg_anl.records.progress import progress_bar
 from seg_anl.records.workers import in_threads
 
@@ -65,6 +65,40 @@ def read_noise(folder: Path, clean: ImageSet) -> tuple[ImageSet, list[NoiseRecor
     sources = {item: array_digest(mask) for item, mask in zip(clean.items, clean.masks.numpy(), strict=True)}
     masks, records = read_noisy_masks(folder, sources)
     return clean.with_masks(masks), records
+
+
+def remarks_on(train: ImageSet, test: ImageSet, classes: int) -> list[str]:
+    """What a person should know of masks without foreground, classes in no mask, and copies across the split.
+
+    Raises:
+        UserError: where the training masks hold one class alone.
+    """
+    known = {array_digest(image.numpy()): item for image, item in zip(train.images, train.items, strict=True)}
+    copied = [known[digest] for image in test.images if (digest := array_digest(image.numpy())) in known]
+    remarks = []
+    if copied:
+        remarks.append(f"{len(copied)} test images are training images, too: exclude {_named(copied)} (data.exclude)")
+    if train.soft is not None or train.raters is not None:  # learned from in place of the masks
+        return remarks
+    counts = torch.stack([torch.bincount(mask.flatten(), minlength=IGNORED + 1) for mask in train.masks])[:, :classes]
+    absent = [label for label, count in enumerate(counts.sum(dim=0).tolist()) if not count]
+    if len(absent) >= classes - 1:
+        held = (
+            "nothing labeled" if len(absent) == classes else "foreground alone" if 0 in absent else "background alone"
+        )
+        raise UserError(
+            f"the {len(train)} training masks hold {held}; look at data.masks, data.threshold, data.classes"
+        )
+    remarks += [f"class {label} is in no training mask (data.classes={classes})" for label in absent]
+    empty = (counts[:, 1:].sum(dim=1) == 0).nonzero().flatten().tolist()
+    if empty:
+        names = _named([train.items[position] for position in empty])
+        remarks.append(f"{len(empty)} of {len(train)} training masks hold no foreground at this size: {names}")
+    return remarks
+
+
+def _named(items: Sequence[str]) -> str:
+    return ", ".join(items[:3]) + (", ..." if len(items) > 3 else "")
 
 
 def load_images(pairs: Sequence[Pair], data: DataSettings, *, workers: int, progress: bool) -> ImageSet:

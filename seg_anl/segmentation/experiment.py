@@ -34,7 +34,7 @@ from seg_anl.records.predictions import write_predictions
 
 from .augmentation import Augmentation, normalized
 from .criterion import build_criterion
-from .datasets import ImageSet, load_images, read_noise
+from .datasets import ImageSet, load_images, read_noise, remarks_on
 from .dice import dice_scores
 from .masks_record import record_losses, record_masks
 from .methods import build_method
@@ -108,7 +108,8 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
                 for mode, count in images.conversions.items()
             ]
             loaded.append(images)
-        return (with_rater_labels(loaded[0], pairs.train, self.data, self.settings.workers), loaded[1]), remarks
+        train = with_rater_labels(loaded[0], pairs.train, self.data, self.settings.workers)
+        return (train, loaded[1]), remarks + remarks_on(train, loaded[1], self.data.classes)
 
     def network(self, data: Splits, process: Process) -> nn.Module:
         """The network of the ``model`` group, as the method has it."""

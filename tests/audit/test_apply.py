@@ -208,6 +208,7 @@ def test_a_run_on_files_is_mended_at_their_own_size(tmp_path: Path) -> None:
             Image.fromarray(np.stack([mask] * 3, axis=-1)).save(data / f"images/{split}/{i}.png")
             mask[:] *= i != 3  # the fourth has been overlooked
             Image.fromarray(mask).save(data / f"masks/{split}/{i}.png")
+    (data / "masks/train/4.png").rename(data / "masks/train/4.webp")  # a format that is read, never written
     settings = ["data=folder", f"data.root={data}", "data.size=32", "batch_size=3", "model.base_filters=4", "epochs=1"]
     settings += ["progress=false", "device=cpu", "noise.alpha=0", "record=predictions", f"run_root={tmp_path}/runs"]
     (run,) = train(compose("segmentation", settings))
@@ -216,11 +217,27 @@ def test_a_run_on_files_is_mended_at_their_own_size(tmp_path: Path) -> None:
     foreground[8:24, 8:24] = 1
     np.savez(run.path / "predictions/3.npz", probabilities=np.stack([1 - foreground, foreground]))
     apply(audit, tmp_path / "new", "--replace")
-    mended = np.asarray(Image.open(tmp_path / "new/masks/3.png"))
+    mended = np.asarray(Image.open(tmp_path / "new/masks/train/3.png"))
     np.testing.assert_array_equal(mended, np.asarray(Image.open(data / "masks/train/2.png")))
     # The new folder is one that the trainer reads.
     pairs = find_pairs(name="folder", root=tmp_path / "new", test_share=0.2, seed=0)
-    assert len(pairs.train) + len(pairs.test) == 6
+    assert [pair.item for pair in pairs.train] == list("012345")
+    assert [pair.item for pair in pairs.test] == ["0", "1"]
+    for pair in pairs.test:
+        assert Path(pair.mask.name).read_bytes() == (data / f"masks/test/{pair.item}.png").read_bytes()
+    # Unlabeled pixels stay so: 255 in the run's archive, 77 in the files.
+    told = apply(audit, tmp_path / "ignored", "--ignore")
+    assert told["remarks"] == ["the ignore label is 254"]
+    again = [f"data.root={tmp_path / 'ignored'}", "data.ignore=254", f"run_dir={tmp_path / 'again'}"]
+    train(compose("segmentation", [*settings, *again]))
+    np.savez(tmp_path / "again/predictions/3.npz", probabilities=np.stack([foreground, 1 - foreground]))
+    second = tmp_path / "second"
+    assert call("audit", "masks", tmp_path / "again", second, cwd=tmp_path)[0] == 0
+    decisions = tmp_path / "decisions.json"
+    decisions.write_text('{"3": "wrong", "2": "wrong"}')
+    apply(second, tmp_path / "twice", "--ignore", "--decisions", decisions)
+    once, twice = (np.asarray(Image.open(tmp_path / f"{name}/masks/train/3.png")) for name in ("ignored", "twice"))
+    assert (twice[once == 254] == 254).all()
     settings_file = run.path / "config.yaml"
     settings_file.write_text(settings_file.read_text().replace("alpha: 0", "alpha: 0.5"))
     with pytest.raises(UserError, match="made noisy in memory: use data"):

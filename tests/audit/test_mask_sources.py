@@ -133,6 +133,8 @@ def test_fold_runs_bring_the_masks_they_were_trained_on(tmp_path):
         write_json(run / "predictions" / "predictions.json", header)
     source = open_source(tmp_path / "sweep", None, None, None)
     assert (source.kind, source.in_sample, source.missing) == ("fold runs", False, ["i3"])
+    assert [remark for remark in source.remarks if "images" in remark][-1].startswith("no images: ranked without them")
+    assert any(remark.startswith("the run's images are not found: ") for remark in source.remarks)
     for files in source.cases:
         case = load_case(files, source.labels)
         np.testing.assert_array_equal(case.labels, masks[int(files.item[1])])
@@ -222,6 +224,10 @@ def test_a_source_without_annotations_says_what_is_needed(tmp_path):
     (tmp_path / "predicted").mkdir()
     with pytest.raises(UserError, match="--masks"):
         open_source(tmp_path / "predicted", None, None, None)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("task: segmentation")
+    with pytest.raises(UserError, match=r"run: no finished run with predictions; train with folds=5 or record="):
+        open_source(tmp_path / "run", None, None, None)
     (tmp_path / "Dataset9" / "t__p__2d" / "fold_0" / "validation").mkdir(parents=True)
     with pytest.raises(UserError, match="raw data set Dataset9 was not found"):
         open_source(tmp_path / "Dataset9" / "t__p__2d", None, None, None)

@@ -18,7 +18,7 @@ from data_prep.pictures import read_image, read_mask
 from seg_anl.engine.command import compose
 from seg_anl.records import UserError
 from seg_anl.segmentation.augmentation import Augmentation, normalized
-from seg_anl.segmentation.datasets import ImageSet, load_images
+from seg_anl.segmentation.datasets import ImageSet, load_images, remarks_on
 from seg_anl.segmentation.settings import AugmentationSettings, DataSettings, data_settings
 
 MakeFolder = Callable[..., Path]
@@ -194,8 +194,31 @@ def test_several_bad_files_are_counted(make_folder: MakeFolder) -> None:
     for i in range(4):
         (root / f"images/a{i:02d}.png").write_text("no")
     config = folder_config(root, test_share=0.01 + 1 / 12)
-    with pytest.raises(UserError, match=r"\(and [23] more files with errors\)"):
+    with pytest.raises(UserError, match=r"\(and [23] more at fault\)"):
         loaded(config)
+
+
+@pytest.mark.parametrize(
+    ("masks", "message"),
+    [
+        ([0, 0, 0], "the 3 training masks hold background alone"),
+        ([1, 1, 1], "the 3 training masks hold foreground alone"),
+        ([0, 2, 2], r"class 1 is in no training mask \(data.classes=3\)"),
+        ([0, 12, 12], "1 of 3 training masks hold no foreground at this size: a$"),
+        ([12, 12, 12], "1 test images are training images, too: exclude b "),
+    ],
+)
+def test_what_would_be_learned_or_measured_wrongly_is_said(masks: list[int], message: str) -> None:
+    images = torch.arange(3, dtype=torch.uint8).view(3, 1, 1, 1).expand(3, 3, 1, 2)
+    both = torch.tensor([[divmod(value, 10)] for value in masks], dtype=torch.uint8)  # 12: pixels of class 1 and 2
+    uniform = both if max(masks) > 9 else torch.tensor(masks, dtype=torch.uint8).view(3, 1, 1).expand(3, 1, 2)
+    train = ImageSet(["a", "b", "c"], images, uniform, {})
+    test = ImageSet(["x"], images[1:2] if masks == [12, 12, 12] else images[:1] + 9, uniform[:1], {})
+    try:
+        said = "\n".join(remarks_on(train, test, 3 if 2 in masks or 12 in masks else 2))
+    except UserError as error:
+        said = str(error)
+    assert re.search(message, said, re.MULTILINE)
 
 
 def test_a_gray_mask_is_cut_at_the_threshold(tmp_path: Path) -> None:
@@ -204,6 +227,9 @@ def test_a_gray_mask_is_cut_at_the_threshold(tmp_path: Path) -> None:
     assert read_mask(tmp_path / "m.png", "m", threshold=127).tolist() == [[0, 0, 0], [1, 1, 1]]
     with pytest.raises(UserError, match="6 values"):
         read_mask(tmp_path / "m.png", "m")
+    Image.fromarray(np.eye(3, dtype=np.uint8)).save(tmp_path / "m.png")  # one of 0 and 1 among masks of 0 and 255
+    with pytest.raises(UserError, match=r"m: a mask of 0 and 1, all of it background by data\.threshold=127; save"):
+        read_mask(tmp_path / "m.png", "m", threshold=127)
 
 
 def test_masks_of_several_classes_keep_their_values(tmp_path: Path) -> None:

@@ -11,6 +11,9 @@ import nibabel
 import numpy as np
 import pytest
 
+from data_prep.mask_files import load_mask
+from seg_anl.audit.cases import load_case
+from seg_anl.audit.sources import open_source
 from seg_anl.engine.command import compose
 from seg_anl.records import UserError
 from seg_anl.segmentation.experiment import train
@@ -26,6 +29,19 @@ PREDICT = {"overlay": False, "checkpoint": "last", "device": "cpu", "overwrite":
 def trained(*settings: str) -> Path:
     (run,) = train(compose("segmentation", [*QUICK, *settings]))
     return run.path
+
+
+def check_audited_as_predicted(run: Path, predicted: Path, masks: Path | None = None) -> None:
+    """What the audit lays over the masks are the predictions that seg-anl-predict writes in the files' geometry."""
+    source = open_source(run, masks, None, None)
+    for files in source.cases:
+        case = load_case(files, source.labels)
+        assert case.soft
+        written = load_mask(predicted / files.mask.name).array
+        for structure in case.structures:
+            inside = case.predicted[structure.channel] > 0.5
+            assert np.mean(inside == np.isin(written, structure.values)) > 0.995
+    assert len(source.cases) > 1
 
 
 def test_killed_resumed_mapped_and_with_more_workers_all_the_same(
@@ -102,11 +118,14 @@ def test_regions_with_an_ignore_label_are_learned(tmp_path: Path) -> None:
         f"run_dir={tmp_path / 'run'}",
         "augmentation=light",
         "data.patches=2",
+        "record=[predictions]",
     )
     metrics = json.loads((run / "summary.json").read_text())["metrics"]
     assert metrics["test/dice_both"]["best"] > 0.6
     predict_masks(run, root / "imagesTr/case 1_0000.nii.gz", tmp_path / "out", **PREDICT)
     assert set(np.unique(nibabel.load(tmp_path / "out/case 1.nii.gz").get_fdata())) <= {0, 1, 2}
+    predict_masks(run, root / "imagesTr", tmp_path / "out", **{**PREDICT, "overwrite": True})
+    check_audited_as_predicted(run, tmp_path / "out")
 
 
 def test_sixteen_bit_pictures_of_another_label_and_folds(tmp_path: Path) -> None:
@@ -131,19 +150,21 @@ def test_sixteen_bit_pictures_of_another_label_and_folds(tmp_path: Path) -> None
         "loss=ce",
         "optim.lr=0.01",
         "folds=2",
-        "fold=1",
         "loss.dice_weight=1",
         "data.patches=8",
-        f"run_dir={tmp_path / 'run'}",
+        f"run_root={tmp_path / 'runs'}",
     ]
-    run = trained(*settings)
+    run = train(compose("segmentation", [*QUICK, *settings]))[1].path
     assert json.loads((run / "summary.json").read_text())["metrics"]["test/dice"]["best"] > 0.8
     items = json.loads((run / "predictions/predictions.json").read_text())["items"]
     with np.load(run / f"predictions/{items[0]}.npz") as archive:
-        assert archive["probabilities"].shape == (2, 40, 36)
+        assert archive["probabilities"].shape == (2, 40, 36, 1)
     predict_masks(run, tmp_path / "images", tmp_path / "out", **PREDICT)
     mask = cv2.imread(str(tmp_path / "out/röntgen 3.png"), cv2.IMREAD_UNCHANGED)
     assert set(np.unique(mask)) == {0, 200}
+    for fold in run.parent.iterdir():
+        predict_masks(fold, tmp_path / "images", tmp_path / "out", **{**PREDICT, "overwrite": True})
+        check_audited_as_predicted(fold, tmp_path / "out", tmp_path / "masks")
     with pytest.raises(UserError, match=r"röntgen 0.png is an image to predict and would be replaced"):
         predict_masks(run, tmp_path / "images", tmp_path / "images", **{**PREDICT, "overwrite": True})
 
@@ -153,13 +174,14 @@ def test_monai_networks_learn_from_a_list_of_files(tmp_path: Path) -> None:
     affine, names = affine_of((1.2, 1, 0.8), "PLS", angle=20), [f"{number}.nii.gz" for number in range(4)]
     for number, name in enumerate(names):
         image, mask = balls((25, 32, 38), affine, number)
+        image[:4] = 0  # a rim to crop
         save(tmp_path / "images" / name, np.stack([image, -image], -1), affine)
         save(tmp_path / "labels" / name, (mask > 0).astype(np.uint8), affine)
     pairs = [{"image": f"images/{name}", "label": f"labels/{name}"} for name in names]
     content = {"training": pairs[:2], "validation": pairs[2:3], "test": [f"images/{names[3]}"]}
     (tmp_path / "dataset.json").write_text(json.dumps(content))
     quick = ["data=decathlon", f"data.root={tmp_path}", "model=monai", "data.spacing=[1,1,1]", "loss=ce", "device=cpu"]
-    quick += ["augmentation=light", "evaluation.train_every=5", "progress=false"]
+    quick += ["augmentation=light", "evaluation.train_every=5", "progress=false", "record=[predictions]"]
 
     def predicted(name: str, *settings: str) -> np.ndarray:
         run = tmp_path / name
@@ -185,3 +207,7 @@ def test_monai_networks_learn_from_a_list_of_files(tmp_path: Path) -> None:
     ]
     found = predicted("SegResNet", *learned)
     assert 2 * (found * truth).sum() / (found.sum() + truth.sum()) > 0.5
+    with pytest.raises(UserError, match=r"SegResNet: give --masks DIR"):
+        open_source(tmp_path / "SegResNet", None, None, None)
+    predict_masks(tmp_path / "SegResNet", tmp_path / "images", tmp_path / "all", **PREDICT)
+    check_audited_as_predicted(tmp_path / "SegResNet", tmp_path / "all", tmp_path / "labels")

@@ -29,7 +29,8 @@ from seg_anl.records.predictions import write_predictions
 from ..criterion import SegmentationCriterion
 from ..settings import noise_name
 from .augmentation import VolumeAugmentation
-from .cases import find_cases
+from .cases import Case, find_cases
+from .files import ITK, suffix_of
 from .labels import IGNORED, Labels
 from .noise import noisy_volumes
 from .patches import PatchBatches
@@ -45,12 +46,16 @@ CASES_FILE = "cases.csv"
 
 @dataclass(frozen=True)
 class VolumeSet:
-    """Training and test volumes under their clean masks, the plan made from them, and where they are kept."""
+    """Training and test volumes under their clean masks, the plan made from them, and where they are kept; the files of
+    the training volumes, and how they were prepared.
+    """
 
     train: list[Volume]
     test: list[Volume]
     plan: Plan
     shelf: Shelf
+    cases: list[Case]
+    preparation: Preparation
 
 
 NoisyVolumes = tuple[list[Volume], list[NoiseRecord]]
@@ -93,7 +98,7 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
         plan = Plan(frame, spacing, patch, found.labels, found.suffixed)
         size = by_axes(np.median(shapes, axis=0))
         grid = f"voxels of {by_axes(spacing)} mm, {size} of them (median), patches of {by_axes(patch)}"
-        return VolumeSet(train, test, plan, shelf), [found.remark, grid]
+        return VolumeSet(train, test, plan, shelf, found.train, preparation), [found.remark, grid]
 
     def network(self, data: VolumeSet, process: Process) -> nn.Module:
         """The network of the ``model`` group."""
@@ -124,7 +129,8 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
         given, self.noise_records = noisy
         division = self._division(data, process)
         self.clean, self.given = ([volumes[i] for i in division.trained] for volumes in (data.train, given))
-        self.test, self.plan = data.test, data.plan
+        self.test, self.plan, self.preparation = data.test, data.plan, data.preparation
+        self.cases = {case.item: case for case in data.cases}
         self.tuning = [given[i] for i in division.tuning]
         self.predicted = self.given if self.settings.fold is None else [given[i] for i in division.unseen]
         if process.is_main:
@@ -193,9 +199,19 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
         return [process.gathered(torch.stack(scores), len(volumes)) for scores in found]
 
     def _probabilities(self, model: nn.Module, device: torch.device) -> Iterator[tuple[str, NDArray[np.float16]]]:
+        """Of each case, ``(heads, X, Y, Z)`` as its files lie: where the audit lays them over the mask."""
+        labels = self.plan.labels
         for volume in self.predicted:
-            logits = predicted_logits(model, torch.from_numpy(np.array(volume.image)), self.plan.patch, device)
-            yield volume.item, self.plan.labels.probabilities(logits).half().cpu().numpy()
+            case = self.cases[volume.item]
+            prepared = self.preparation.image(case)
+            logits = predicted_logits(model, prepared.image, self.plan.patch, device)
+            found = prepared.restored(labels.probabilities(logits).cpu())
+            if labels.order is None:
+                found[0] = 1 - found[1:].sum(dim=0)  # outside of the crop all is background
+            assert case.mask is not None
+            # SimpleITK, through which the audit reads these masks, has the last axis first.
+            order = (0, 3, 2, 1) if suffix_of(case.mask) in ITK else (0, 1, 2, 3)
+            yield volume.item, found.permute(order).half().numpy()
 
     def _criterion(self, labels: Labels) -> SegmentationCriterion:
         """The loss, which passes over unlabeled voxels and takes regions as problems of their own."""
