@@ -37,7 +37,7 @@ from data_prep.layouts import find_pairs
 from data_prep.mask_noise import noisy_dataset
 from data_prep.pairing import Pair
 from data_prep.pictures import read_image, read_mask
-from seg_anl.audit.masks_report import Audit, audited
+from seg_anl.audit.masks_report import Audit, summarize
 from seg_anl.audit.sources import open_source
 from seg_anl.audit.streaming import JOURNAL, score_cases
 from seg_anl.records import item_hash, write_manifest
@@ -166,7 +166,7 @@ def score(options: argparse.Namespace) -> None:
         for name, masks, records, out in sets:
             source = open_source(predictions, masks, folder / "images", None)
             out.mkdir(exist_ok=True)
-            found = audited(score_cases(source, out, None, 1), source, None)
+            found = summarize(score_cases(source, out, None, 1), source, None)
             quality = cleanlab_quality([row["item"] for row in found.cases], predictions, masks)
             cells = compared(found, {record["item"]: record for record in records}, quality, confusion)
             print(f"| {name} | {network.name} | {' | '.join(cells)} |", flush=True)

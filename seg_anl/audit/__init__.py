@@ -1,1 +1,1 @@
-"""Which annotations are wrong, and how: scores, diagnoses, and a page on which a person decides."""
+"""Find wrong annotations: scores, diagnoses, and a review page on which a person decides."""

@@ -1,4 +1,4 @@
-"""``seg-anl-audit apply``: a new data set in which what is wrong is left out, ignored or replaced."""
+"""``seg-anl-audit apply``: write a new data set with wrong annotations dropped, ignored or replaced."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from seg_anl.records.command_line import refuse_overlap
 from seg_anl.records.foreign_files import read_bytes, read_json, read_table
 from seg_anl.records.item_files import refuse_unknown
 
-HELP = "a new data set without the wrong annotations"
+HELP = "write a data set without the wrong annotations"
 DESCRIPTION = """\
-Write a new data set from an audit: cases left out (--drop), what annotation and prediction disagree on set to the
-ignore label (--ignore, masks alone), or annotations replaced by the prediction (--replace). What is wrong is what the
-audit suspects or, with --decisions, what a person called wrong in review.html. nnU-Net raw data sets stay such; masks
-in folders become NEW_DATASET/images and masks; labels become a folder for each class, or arrays.
+Write a new data set from an audit: drop wrong cases (--drop), set elements on which annotation and prediction disagree
+to the ignore label (--ignore, masks only), or replace wrong annotations with the prediction (--replace). Wrong are the
+annotations suspected by the audit or, with --decisions, those marked wrong in review.html. nnU-Net raw data sets keep
+their format; masks in folders become NEW_DATASET/images and masks; labels become class folders or arrays.
 
-The source is not touched. Images are linked, or copied with --copy. manifest.json says what was done to which case."""
+The source is not modified. Images are linked, or copied with --copy. manifest.json lists the changes."""
 EXAMPLE = """\
 examples:
   seg-anl-audit apply audit nnUNet_raw/Dataset502_Mended --ignore
@@ -34,13 +34,13 @@ DECISIONS = ("wrong", "right", "unsure")
 
 @dataclass(frozen=True)
 class Change:
-    """What happened to one case: ``array_digest`` of its annotation before and, where there is one, after.
+    """The change to one case.
 
     Attributes:
         item: the case.
         action: ``drop``, ``ignore`` or ``replace``.
-        elements: of the annotation that changed; None for a case left out.
-        source_sha256, result_sha256: digests.
+        elements: number of changed elements; None for a dropped case.
+        source_sha256, result_sha256: ``array_digest`` of the annotation before and after; None after dropping it.
     """
 
     item: str
@@ -52,12 +52,12 @@ class Change:
 
 @dataclass(frozen=True)
 class Audit:
-    """An audit as it was written.
+    """An audit read from its files.
 
     Attributes:
-        folder: where it lies.
+        folder: the audit's folder.
         content: audit.json.
-        rows: audit.csv by item, worst first.
+        rows: rows of audit.csv by item, worst first.
     """
 
     folder: Path
@@ -67,28 +67,34 @@ class Audit:
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of this sub-command."""
-    parser.add_argument("audit", type=Path, metavar="OUT", help="what seg-anl-audit masks or labels has written")
+    parser.add_argument("audit", type=Path, metavar="OUT", help="output of seg-anl-audit masks or labels")
     parser.add_argument("target", type=Path, metavar="NEW_DATASET", help="new folder")
     add = parser.add_mutually_exclusive_group(required=True).add_argument
-    add("--drop", dest="action", action="store_const", const="drop", help="leave the cases out")
-    add("--ignore", dest="action", action="store_const", const="ignore", help="set what differs to the ignore label")
-    add("--replace", dest="action", action="store_const", const="replace", help="take the prediction")
-    parser.add_argument("--decisions", type=Path, metavar="FILE", help="JSON of review.html: wrong, right, unsure")
+    add("--drop", dest="action", action="store_const", const="drop", help="drop wrong cases")
+    add(
+        "--ignore",
+        dest="action",
+        action="store_const",
+        const="ignore",
+        help="set differing elements to the ignore label",
+    )
+    add("--replace", dest="action", action="store_const", const="replace", help="use the prediction instead")
+    parser.add_argument("--decisions", type=Path, metavar="FILE", help="decisions saved by review.html")
     parser.add_argument("--copy", action="store_true", help="copy images instead of linking them")
 
 
 def run(arguments: Namespace) -> int:
-    """Do what the command line asks for; returns the exit status.
+    """Run the sub-command; returns the exit status.
 
     Raises:
-        UserError: for anything wrong with the input; then nothing is written.
+        UserError: for bad input; nothing is written then.
     """
     from .mended_labels import LabelSet
     from .mended_masks import MaskSet
 
     audit = read_audit(arguments.audit)
     target: Path = arguments.target
-    asked = {
+    request = {
         "audit": str(audit.folder.resolve()),
         "audit_sha256": _digest(audit.folder / "audit.csv"),
         "source": str(audit.content["source"]),
@@ -97,20 +103,20 @@ def run(arguments: Namespace) -> int:
         "decided_sha256": None if arguments.decisions is None else _digest(arguments.decisions),
     }
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        if not _is_made_by(asked, target / MANIFEST):
-            raise UserError(f"{target} exists already: name a new folder")
-        print(f"{target}: made by this command already; {target / MANIFEST} lists the changes")
+        if not _is_result_of(request, target / MANIFEST):
+            raise UserError(f"{target} already exists; choose a new folder")
+        print(f"{target}: already written by this command; {target / MANIFEST} lists the changes")
         return 0
     wrong = wrong_items(audit, arguments.decisions)
     dataset: LabelSet | MaskSet = (LabelSet if audit.content["kind"] == "labels" else MaskSet)(audit)
-    for place in (audit.folder, *dataset.places):
-        refuse_overlap(place, target)
+    for folder in (audit.folder, *dataset.folders):
+        refuse_overlap(folder, target)
     remove_partial(make_directory(target.parent), below=False)
     with folder_aside(target) as aside:
         changes, remarks = dataset.write(aside, arguments.action, wrong, copy=arguments.copy)
-        write_json(aside / MANIFEST, {**asked, "remarks": remarks, "changes": [vars(change) for change in changes]})
+        write_json(aside / MANIFEST, {**request, "remarks": remarks, "changes": [vars(change) for change in changes]})
     print(*remarks, sep="\n", end="\n" if remarks else "")
-    done = {"drop": "left out", "ignore": "set to the ignore label in part", "replace": "replaced"}[arguments.action]
+    done = {"drop": "dropped", "ignore": "partly set to the ignore label", "replace": "replaced"}[arguments.action]
     print(f"{target}: {len(changes)} of {len(audit.rows)} annotations {done}; {target / MANIFEST} lists them")
     return 0
 
@@ -119,19 +125,19 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(read_bytes(path)).hexdigest()
 
 
-def _is_made_by(asked: dict[str, str | None], manifest: Path) -> bool:
-    """Whether a data set was made of the same audit in the same way: a process may be killed after its last file."""
+def _is_result_of(request: dict[str, str | None], manifest: Path) -> bool:
+    """Whether a data set was written from the same audit in the same way, by a process killed after its last file."""
     if not manifest.is_file():
         return False
-    made = read_json(manifest)
-    return isinstance(made, dict) and all(made.get(name) == value for name, value in asked.items())
+    content = read_json(manifest)
+    return isinstance(content, dict) and all(content.get(name) == value for name, value in request.items())
 
 
 def read_audit(folder: Path) -> Audit:
-    """Read what ``seg-anl-audit masks`` or ``labels`` has written.
+    """Read the output of ``seg-anl-audit masks`` or ``labels``.
 
     Raises:
-        UserError: when it is no such thing, or damaged.
+        UserError: if the folder is not an audit, or is damaged.
     """
     try:
         content = read_json(folder / "audit.json")
@@ -139,37 +145,37 @@ def read_audit(folder: Path) -> Audit:
         if content["kind"] not in ("masks", "labels") or not isinstance(content["source"], str):
             raise ValueError("audit.json names no kind and source")
     except (UserError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{folder}: no audit of seg-anl-audit, or a damaged one: {error}") from error
+        raise UserError(f"{folder}: not an audit of seg-anl-audit, or damaged: {error}") from error
     return Audit(folder, content, rows)
 
 
 def wrong_items(audit: Audit, decisions: Path | None) -> set[str]:
-    """The items to change: those decided to be wrong or, without decisions, those that the audit suspects.
+    """The items to change: those decided to be wrong or, without decisions, those the audit suspects.
 
     Raises:
-        UserError: for decisions that cannot be read, or about items that the audit does not know.
+        UserError: for an unreadable file of decisions, or decisions about items not in the audit.
     """
     if decisions is None:
-        found = {item for item, row in audit.rows.items() if row.get("suspected") == "1"}
+        wrong = {item for item, row in audit.rows.items() if row.get("suspected") == "1"}
     else:
-        decided = read_decisions(decisions, audit.rows)
-        found = {item for item, decision in decided.items() if decision == "wrong"}
-    if not found:
-        raise UserError(f"{decisions or audit.folder}: nothing is wrong: nothing to apply")
-    return found
+        decision_of = read_decisions(decisions, audit.rows)
+        wrong = {item for item, decision in decision_of.items() if decision == "wrong"}
+    if not wrong:
+        raise UserError(f"{decisions or audit.folder}: no annotation is wrong; nothing to apply")
+    return wrong
 
 
 def read_decisions(path: Path, known: Collection[str]) -> dict[str, str]:
     """Decisions by item.
 
     Raises:
-        UserError: for a file that cannot be read, an unknown item or decision.
+        UserError: for an unreadable file, an unknown item or an unknown decision.
     """
-    decided = read_json(path)
-    if not isinstance(decided, dict):
-        raise UserError(f'{path}: expected {{"ITEM": "wrong"}} and so on')
-    refuse_unknown(decided, known, path)
-    for item, decision in decided.items():
+    decisions = read_json(path)
+    if not isinstance(decisions, dict):
+        raise UserError(f'{path}: expected a JSON object such as {{"ITEM": "wrong"}}')
+    refuse_unknown(decisions, known, path)
+    for item, decision in decisions.items():
         if decision not in DECISIONS:
             raise UserError(f"{path}: {item} is {decision!r}; expected {', '.join(DECISIONS)}")
-    return decided
+    return decisions

@@ -1,4 +1,4 @@
-"""One case: an annotation beside what a network says of it, read from files and checked."""
+"""One case: an annotation and its prediction, read from files and validated."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from data_prep.regions import BoolArray, Box
 from seg_anl.records import UserError
 
 NIFTI = (".nii", ".nii.gz")
-_SUM_TOLERANCE, _RANGE_TOLERANCE = 0.02, 1e-3  # float16 has three digits; a sum over many classes loses some
+_SUM_TOLERANCE, _RANGE_TOLERANCE = 0.02, 1e-3  # float16 has three digits, and sums over many classes lose some
 _AFFINE_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
 class Structure:
-    """One thing that is outlined.
+    """A label or region.
 
     Attributes:
         name: of the label or region.
-        values: of the mask, that belong to it.
-        channel: of the probabilities.
+        values: the mask values that belong to it.
+        channel: its channel in the probabilities.
     """
 
     name: str
@@ -39,12 +39,12 @@ class Structure:
 
 @dataclass(frozen=True)
 class Labels:
-    """What the values of a data set's masks mean.
+    """The meaning of mask values in a data set.
 
     Attributes:
-        structures: None: every value but 0 is one, by its number.
-        ignore: the value of elements that carry no annotation.
-        regions: structures overlap, and the probability of each stands for itself.
+        structures: None if every nonzero value is a structure of its own.
+        ignore: value of elements without an annotation.
+        regions: whether structures overlap, each with an independent (sigmoid) probability.
     """
 
     structures: tuple[Structure, ...] | None = None
@@ -54,17 +54,17 @@ class Labels:
 
 @dataclass(frozen=True)
 class CaseFiles:
-    """Where one case lies.
+    """The files of one case.
 
     Attributes:
-        item: its id.
+        item: item id.
         mask: file of the annotation, or a run's archive of masks.
         prediction: probabilities or a predicted mask.
-        image: what was annotated, where it was found.
-        row: of the mask in an archive.
-        fold: which network predicted it, for people.
-        axes: of probabilities, where the annotation is a NIfTI file: ``"reversed"`` as nnU-Net exports them,
-            ``"canonical"`` as its ``NibabelIOWithReorient`` does; empty: as the shapes fit.
+        image: the image, if found.
+        row: row of the mask in an archive.
+        fold: the fold that predicted it, for display.
+        axes: axis order of the probabilities if the annotation is a NIfTI file: ``"reversed"`` as nnU-Net exports
+            them, ``"canonical"`` for its ``NibabelIOWithReorient``, or empty to infer it from the shapes.
     """
 
     item: str
@@ -81,9 +81,9 @@ class Prediction:
     """A structure's annotation and the network's probability of it.
 
     Attributes:
-        structure: which.
+        structure: the structure.
         annotated: ``(*spatial)``.
-        probability: ``(*spatial)`` float32; 0 and 1 where there was only a predicted mask.
+        probability: ``(*spatial)`` float32; 0 or 1 if only a predicted mask is available.
     """
 
     structure: Structure
@@ -96,14 +96,14 @@ class Case:
     """One case in memory, without axes of length one.
 
     Attributes:
-        item: its id.
-        labels: the annotation's values ``(*spatial)``.
+        item: item id.
+        labels: the annotation ``(*spatial)``.
         predicted: probabilities ``(C, *spatial)``, or predicted labels ``(*spatial)``.
-        structures: that it may show.
-        counted: where there is an annotation; None: everywhere.
-        spacing: of an element along each axis, in ``unit``.
-        unit: ``"mm"``, or ``"px"`` where the file knows no size.
-        affine: from elements to the patient's space (4, 4), for NIfTI files of three dimensions.
+        structures: the structures it may contain.
+        counted: mask of elements that are not ignored; None if all count.
+        spacing: element size along each axis, in ``unit``.
+        unit: ``"mm"``, or ``"px"`` if the file has no spacing.
+        affine: voxel-to-patient affine (4, 4), for three-dimensional NIfTI files.
     """
 
     item: str
@@ -117,11 +117,11 @@ class Case:
 
     @property
     def soft(self) -> bool:
-        """Whether there are probabilities."""
+        """Whether the prediction is probabilities rather than labels."""
         return self.predicted.ndim == self.labels.ndim + 1
 
     def of(self, structure: Structure, box: Box = ()) -> Prediction:
-        """The structure's annotation and probability in a box; both 0 where the annotation is to be ignored."""
+        """A structure's annotation and probability within a box; both are 0 where the annotation is ignored."""
         annotated = np.isin(self.labels[box], structure.values)
         if self.soft:
             probability = self.predicted[structure.channel][box].astype(np.float32)
@@ -134,37 +134,36 @@ class Case:
 
 
 def load_case(files: CaseFiles, labels: Labels) -> Case:
-    """Read one case.
+    """Read and validate one case.
 
     Raises:
-        UserError: naming the file: damaged, of another size or affine than the annotation, or no probabilities.
+        UserError: naming the file, if it is damaged, differs from the annotation in size or affine, or holds invalid
+            probabilities.
     """
-    annotation, spacing, affine = _annotation(files)
+    annotation, spacing, affine = _read_annotation(files)
     kept = [axis for axis, length in enumerate(annotation.shape) if length != 1]
     if len(kept) not in (2, 3):
-        raise UserError(
-            f"{files.mask}: {files.item} has the shape {annotation.shape}; expected two or three dimensions"
-        )
-    predicted = _prediction(files, annotation.shape, affine)
+        raise UserError(f"{files.mask}: {files.item} has shape {annotation.shape}; expected two or three dimensions")
+    predicted = _read_prediction(files, annotation.shape, affine)
     soft = predicted.ndim > annotation.ndim
     ignored = None if labels.ignore is None else annotation == labels.ignore
     if not soft and not labels.structures:
-        annotation, predicted = _zero_and_one(annotation, predicted, labels.ignore)
+        annotation, predicted = _binarize(annotation, predicted, labels.ignore)
     if labels.structures:
         _check_values(files.mask, annotation, labels)
-    structures = labels.structures or _structures(files, annotation, predicted, ignored)
+    structures = labels.structures or _infer_structures(files, annotation, predicted, ignored)
     if soft:
         _check_probabilities(files.prediction, predicted, structures, labels)
         if files.axes:
             _check_against_mask(files, predicted, affine, labels.regions)
-    lead = (len(predicted),) if soft else ()
-    flat = tuple(annotation.shape[axis] for axis in kept)
+    channels = (len(predicted),) if soft else ()
+    squeezed = tuple(annotation.shape[axis] for axis in kept)
     return Case(
         item=files.item,
-        labels=annotation.reshape(flat),
-        predicted=predicted.reshape(lead + flat),
+        labels=annotation.reshape(squeezed),
+        predicted=predicted.reshape(channels + squeezed),
         structures=structures,
-        counted=None if ignored is None or not ignored.any() else ~ignored.reshape(flat),
+        counted=None if ignored is None or not ignored.any() else ~ignored.reshape(squeezed),
         spacing=(1.0,) * len(kept) if spacing is None else tuple(spacing[axis] for axis in kept),
         unit="px" if spacing is None else "mm",
         affine=affine if len(kept) == 3 and annotation.ndim == 3 else None,
@@ -172,26 +171,27 @@ def load_case(files: CaseFiles, labels: Labels) -> Case:
 
 
 @lru_cache(maxsize=1)
-def _archive(path: Path) -> NDArray[Any]:
+def _read_archive(path: Path) -> NDArray[Any]:
     return read_array(path, "masks")
 
 
-def _annotation(files: CaseFiles) -> tuple[NDArray[Any], tuple[float, ...] | None, NDArray[np.float64] | None]:
+def _read_annotation(files: CaseFiles) -> tuple[NDArray[Any], tuple[float, ...] | None, NDArray[np.float64] | None]:
+    """Labels, spacing and affine."""
     if files.row is not None:
-        masks = _archive(files.mask)
+        masks = _read_archive(files.mask)
         if files.row >= len(masks):
-            raise UserError(f"{files.mask}: {len(masks)} masks, fewer than its manifest names")
+            raise UserError(f"{files.mask}: holds {len(masks)} masks, fewer than its manifest lists")
         return masks[files.row], None, None
     mask = load_mask(files.mask)
-    whole = np.asarray(mask.array)
-    if whole.dtype.kind not in "bui":
-        if not np.array_equal(whole, np.rint(whole)):
-            raise UserError(f"{files.mask}: holds fractions or NaN; labels are whole numbers")
-        whole = whole.astype(np.int64)
-    return whole.astype(np.uint8) if whole.dtype == np.bool_ else whole, mask.spacing, _affine(files.mask)
+    labels = np.asarray(mask.array)
+    if labels.dtype.kind not in "bui":
+        if not np.array_equal(labels, np.rint(labels)):
+            raise UserError(f"{files.mask}: holds fractions or NaN; labels must be integers")
+        labels = labels.astype(np.int64)
+    return labels.astype(np.uint8) if labels.dtype == np.bool_ else labels, mask.spacing, _read_affine(files.mask)
 
 
-def _affine(path: Path) -> NDArray[np.float64] | None:
+def _read_affine(path: Path) -> NDArray[np.float64] | None:
     if mask_suffix(path) not in NIFTI:
         return None
     import nibabel
@@ -199,8 +199,8 @@ def _affine(path: Path) -> NDArray[np.float64] | None:
     return np.asarray(nibabel.load(path).affine, dtype=np.float64)  # type: ignore[attr-defined]
 
 
-def _prediction(files: CaseFiles, shape: tuple[int, ...], affine: NDArray[np.float64] | None) -> NDArray[Any]:
-    """The prediction in the annotation's axes: labels, or probabilities with the classes first."""
+def _read_prediction(files: CaseFiles, shape: tuple[int, ...], affine: NDArray[np.float64] | None) -> NDArray[Any]:
+    """The prediction in the annotation's axis order: labels, or channel-first probabilities."""
     path = files.prediction
     if path.suffix in (".npz", ".npy"):
         array = read_array(path, *[name for name in ("probabilities", "softmax") if has_array(path, name)][:1])
@@ -208,90 +208,90 @@ def _prediction(files: CaseFiles, shape: tuple[int, ...], affine: NDArray[np.flo
         array = np.asarray(load_mask(path).array)
         _check_affine(path, files.mask, affine)
     if array.dtype.kind not in "buif":
-        raise UserError(f"{path}: holds {array.dtype}, no numbers")
+        raise UserError(f"{path}: holds {array.dtype}; expected numbers")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise UserError(f"{path}: holds NaN or infinite values")
     if array.dtype == np.bool_:
         array = array.astype(np.uint8)
-    wanted, own = _long(shape), _long(array.shape)
-    if own == wanted:
-        # Fractions in place of labels are the probability of the only structure.
+    expected = _squeeze(shape)
+    if _squeeze(array.shape) == expected:
+        # Fractions instead of labels are the probability of the only structure.
         soft = array.dtype.kind == "f" and not np.array_equal(array, np.rint(array))
         return array.reshape((1, *shape) if soft else shape)
-    spatial = _long(array.shape[1:])
-    if affine is not None and path.suffix == ".npz" and (files.axes or spatial != wanted):
+    spatial = _squeeze(array.shape[1:])
+    if affine is not None and path.suffix == ".npz" and (files.axes or spatial != expected):
         array = array.transpose(0, *range(array.ndim - 1, 0, -1))
         if files.axes == "canonical":
-            array = _from_canonical(array, affine)
-        spatial = _long(array.shape[1:])
-    if spatial != wanted:
-        raise UserError(f"{path}: {array.shape} does not fit the mask {files.mask} of {shape}")
+            array = _undo_canonical_axes(array, affine)
+        spatial = _squeeze(array.shape[1:])
+    if spatial != expected:
+        raise UserError(f"{path}: shape {array.shape} does not match the mask {files.mask} of shape {shape}")
     return array.reshape(-1, *shape)
 
 
-def _long(shape: Iterable[int]) -> tuple[int, ...]:
+def _squeeze(shape: Iterable[int]) -> tuple[int, ...]:
     return tuple(length for length in shape if length != 1)
 
 
-def _from_canonical(array: NDArray[Any], affine: NDArray[np.float64]) -> NDArray[Any]:
-    """Axes of the patient's space (nnU-Net's ``NibabelIOWithReorient``) to those of the file."""
+def _undo_canonical_axes(array: NDArray[Any], affine: NDArray[np.float64]) -> NDArray[Any]:
+    """From RAS axes (nnU-Net's ``NibabelIOWithReorient``) to the file's axes."""
     from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
 
-    turn = ornt_transform(axcodes2ornt("RAS"), io_orientation(affine))
-    return np.moveaxis(apply_orientation(np.moveaxis(array, 0, -1), turn), -1, 0)
+    transform = ornt_transform(axcodes2ornt("RAS"), io_orientation(affine))
+    return np.moveaxis(apply_orientation(np.moveaxis(array, 0, -1), transform), -1, 0)
 
 
 def _check_affine(path: Path, mask: Path, affine: NDArray[np.float64] | None) -> None:
-    other = _affine(path)
+    other = _read_affine(path)
     if affine is not None and other is not None and not np.allclose(affine, other, atol=_AFFINE_TOLERANCE):
-        raise UserError(f"{path}: its affine is not that of {mask}; resample one of them")
+        raise UserError(f"{path}: its affine differs from that of {mask}; resample one of them")
 
 
 def _check_values(path: Path, annotation: NDArray[Any], labels: Labels) -> None:
-    named = {0, labels.ignore, *(value for structure in labels.structures or () for value in structure.values)}
-    strange = set(np.unique(annotation).tolist()) - named
-    if strange:
-        raise UserError(f"{path}: holds the label {min(strange)}, which the data set does not name")
+    known = {0, labels.ignore, *(value for structure in labels.structures or () for value in structure.values)}
+    unknown = set(np.unique(annotation).tolist()) - known
+    if unknown:
+        raise UserError(f"{path}: holds the label {min(unknown)}, which dataset.json does not list")
 
 
 def _check_against_mask(
     files: CaseFiles, predicted: NDArray[Any], affine: NDArray[np.float64] | None, regions: bool
 ) -> None:
-    """Where nnU-Net's predicted mask lies beside its probabilities, both must agree: else the axes are others."""
+    """If nnU-Net's predicted mask is next to its probabilities, both must agree; otherwise the axis order is wrong."""
     name = files.prediction.name.removesuffix(".npz")
-    beside = next((p for p in files.prediction.parent.glob(f"{name}.*") if mask_suffix(p) in NIFTI), None)
-    if beside is None:
+    mask = next((p for p in files.prediction.parent.glob(f"{name}.*") if mask_suffix(p) in NIFTI), None)
+    if mask is None:
         return
-    _check_affine(beside, files.mask, affine)
-    labels = np.asarray(load_mask(beside).array).reshape(predicted.shape[1:])
-    inside = (predicted > 0.5).any(axis=0) if regions else predicted.argmax(axis=0) > 0
-    if np.mean(inside == (labels > 0)) < 0.99:
-        raise UserError(f"{files.prediction}: not the probabilities of {beside.name}; the order of axes is not known")
+    _check_affine(mask, files.mask, affine)
+    labels = np.asarray(load_mask(mask).array).reshape(predicted.shape[1:])
+    foreground = (predicted > 0.5).any(axis=0) if regions else predicted.argmax(axis=0) > 0
+    if np.mean(foreground == (labels > 0)) < 0.99:
+        raise UserError(f"{files.prediction}: does not match {mask.name}; unknown axis order")
 
 
-def _zero_and_one(
+def _binarize(
     annotation: NDArray[Any], predicted: NDArray[Any], ignore: int | None
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Masks of 0 and 255 (on either side) as masks of 0 and 1."""
+    """Convert masks of 0 and 255 to 0 and 1, in either array."""
     values = [set(np.unique(array).tolist()) - {0, ignore} for array in (annotation, predicted)]
-    if all(found <= {1, 255} for found in values) and any(255 in found for found in values):
+    if all(each <= {1, 255} for each in values) and any(255 in each for each in values):
         return tuple(np.where(array == 255, 1, array) if ignore != 255 else array for array in (annotation, predicted))  # type: ignore[return-value]
     return annotation, predicted
 
 
-def _structures(
+def _infer_structures(
     files: CaseFiles, annotation: NDArray[Any], predicted: NDArray[Any], ignored: BoolArray | None
 ) -> tuple[Structure, ...]:
-    """What the values of a mask stand for where no description says it."""
-    inside = annotation if ignored is None else annotation[~ignored]
-    values = [int(value) for value in np.unique(inside) if value]
+    """The structures of a data set without a description of its labels."""
+    counted = annotation if ignored is None else annotation[~ignored]
+    values = [int(value) for value in np.unique(counted) if value]
     if predicted.ndim == annotation.ndim:
-        found = sorted({*values, *(int(value) for value in np.unique(predicted) if value)})
-        return tuple(Structure(str(value), (value,), value) for value in found)
+        all_values = sorted({*values, *(int(value) for value in np.unique(predicted) if value)})
+        return tuple(Structure(str(value), (value,), value) for value in all_values)
     if len(predicted) <= 2:
         if len(values) > 1:
             some = ", ".join(map(str, values[:6]))
-            raise UserError(f"{files.mask}: holds the labels {some}, but {files.prediction} tells of one structure")
+            raise UserError(f"{files.mask}: holds the labels {some}, but {files.prediction} has one foreground class")
         return (Structure("1", tuple(values) or (1,), len(predicted) - 1),)
     if values and values[-1] >= len(predicted):
         raise UserError(
@@ -304,12 +304,12 @@ def _check_probabilities(path: Path, predicted: NDArray[Any], structures: Sequen
     last = max((structure.channel for structure in structures), default=0)
     if last != len(predicted) - 1:
         raise UserError(f"{path}: {len(predicted)} channels, but the labels of the data set need {last + 1}")
-    least, most = float(predicted.min()), float(predicted.max())
-    if least < -_RANGE_TOLERANCE or most > 1 + _RANGE_TOLERANCE:
-        raise UserError(f"{path}: values from {least:.4g} to {most:.4g}, no probabilities; apply softmax first")
+    low, high = float(predicted.min()), float(predicted.max())
+    if low < -_RANGE_TOLERANCE or high > 1 + _RANGE_TOLERANCE:
+        raise UserError(f"{path}: values from {low:.4g} to {high:.4g} are not probabilities; apply softmax first")
     if labels.regions or len(predicted) == 1:
         return
     total = predicted.sum(axis=0, dtype=np.float32)
     worst = float(total.flat[np.argmax(np.abs(total - 1))])
     if abs(worst - 1) > _SUM_TOLERANCE:
-        raise UserError(f"{path}: the classes of an element sum to {worst:.3f}, not to 1; they are no probabilities")
+        raise UserError(f"{path}: the class probabilities of an element sum to {worst:.3f}, not to 1")

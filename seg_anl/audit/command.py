@@ -1,4 +1,4 @@
-"""The command ``seg-anl-audit``: which annotations are wrong, and a data set without them."""
+"""The command ``seg-anl-audit``: find wrong annotations and write a mended data set."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from seg_anl.records import run_command
 from seg_anl.records.command_line import OneLineParser
 
 PROGRAM = "seg-anl-audit"
-# Modules with HELP, DESCRIPTION and EXAMPLE, add_arguments(parser) and run(arguments) -> exit status.
+# Each module has HELP, DESCRIPTION, EXAMPLE, add_arguments(parser) and run(arguments) -> exit status.
 _SUB_COMMANDS = {"masks": "masks_command", "labels": "labels_command", "apply": "apply_command"}
 
 
 def main() -> None:
-    """Parse the command line and run the sub-command it names; the others are not imported."""
+    """Entry point of ``seg-anl-audit``."""
     parser = OneLineParser(
         prog=PROGRAM,
-        description="Find wrong annotations, say what is wrong with them, and mend the data set.",
+        description="Find wrong annotations, diagnose what is wrong with them, and mend the data set.",
         epilog=f"example:\n  {PROGRAM} masks nnUNet_results/Dataset501_X/nnUNetTrainer__nnUNetPlans__2d audit",
     )
     sub_commands = parser.add_subparsers(dest="sub_command", required=True, metavar="|".join(_SUB_COMMANDS))

@@ -1,4 +1,4 @@
-"""The image of a case, and pictures of a case for people: outlines over it, and the heat of disagreement."""
+"""Read the image of a case, and draw its outlines and a heat map of disagreement."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from .cases import NIFTI, BoolArray, Case, CaseFiles, Prediction
 from .scores import THRESHOLD
 
 ANNOTATED, PREDICTED = (213, 94, 0), (0, 114, 178)  # orange and blue of Okabe & Ito
-SIDE = 300  # pixels of a panel's longer side
-_QUALITY = 82
+SIDE = 300  # pixels along a panel's longer side
+_JPEG_QUALITY = 82
 Panel = NDArray[np.uint8]
 
 
 def read_case_image(files: CaseFiles, case: Case) -> NDArray[np.float32] | None:
-    """The image as ``(channels, *spatial)`` on the case's grid; None where there is none.
+    """The image as ``(channels, *spatial)`` on the case's grid; None if the case has no image.
 
     Raises:
-        UserError: for a volume of another size, or a file that cannot be read.
+        UserError: for a volume of another size, or an unreadable file.
     """
     if files.image is None:
         return None
     source, shape, path = files.image.open(), case.labels.shape, Path(files.image.name)
     picture = None
     if len(shape) == 2 and path.suffix.lower() in IMAGE_SUFFIXES:
-        with suppress(UserError):  # more than 8 bits per channel: read as numbers below
+        with suppress(UserError):  # images with more than 8 bits per channel are read below
             picture = read_image(source, files.image.name)[0]
     if picture is not None:
-        if picture.shape[:2] != shape:  # the trainers work on smaller copies
+        if picture.shape[:2] != shape:  # the trainers downsample
             picture = np.asarray(cv2.resize(picture, shape[::-1], interpolation=cv2.INTER_AREA), dtype=np.uint8)
         return np.ascontiguousarray(np.moveaxis(picture, -1, 0), dtype=np.float32)
     if mask_suffix(path) in NIFTI:
@@ -49,66 +49,68 @@ def read_case_image(files: CaseFiles, case: Case) -> NDArray[np.float32] | None:
 
         try:
             array = np.asarray(nibabel.load(path).dataobj, dtype=np.float32)  # type: ignore[attr-defined]
-        except Exception as error:  # every damaged file has errors of its own
+        except Exception as error:  # damaged files raise errors of any type
             raise UserError(f"{files.image}: cannot be read: {error}") from error
     else:
         array = np.asarray(load_mask(path).array, dtype=np.float32)
-    flat = tuple(length for length in array.shape if length != 1)
-    if flat != shape:
-        raise UserError(f"{files.image}: {array.shape} does not fit the mask {files.mask} of {shape}")
+    if tuple(length for length in array.shape if length != 1) != shape:
+        raise UserError(f"{files.image}: shape {array.shape} does not match the mask {files.mask} of shape {shape}")
     return np.nan_to_num(array.reshape(1, *shape))
 
 
-def case_pictures(case: Case, prediction: Prediction, image: NDArray[np.float32] | None) -> list[bytes]:
-    """JPEG pictures of a structure: outlines over the image, and the heat of disagreement; of a volume in three planes.
+def draw_case(case: Case, prediction: Prediction, image: NDArray[np.float32] | None) -> list[bytes]:
+    """JPEG pictures of a structure: outlines over the image next to a heat map of disagreement.
 
-    In a plane the slice is shown in which annotation and probability differ most, cut to where the structure is.
+    Volumes are shown in three planes, each at the slice with the largest disagreement, cropped to the structure.
     """
     heat = np.abs(prediction.annotated - prediction.probability)
     predicted = prediction.probability >= THRESHOLD
     gray = np.zeros((1, *heat.shape), np.float32) if image is None else image
     if heat.ndim == 2:
-        return [_jpeg(_pair(gray, prediction.annotated, predicted, heat, (1.0, 1.0)))]
+        return [_encode_jpeg(_draw_panels(gray, prediction.annotated, predicted, heat, (1.0, 1.0)))]
     pictures = []
     for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        index = int(heat.sum(axis=others).argmax())
-        drawn, seen, warm = (np.take(array, index, axis=axis) for array in (prediction.annotated, predicted, heat))
-        spacing = tuple(case.spacing[other] for other in others)
-        pictures.append(_jpeg(_pair(np.take(gray, index, axis=axis + 1), drawn, seen, warm, spacing)))
+        plane = tuple(other for other in range(3) if other != axis)
+        index = int(heat.sum(axis=plane).argmax())
+        image_slice = np.take(gray, index, axis=axis + 1)
+        a, h, difference = (np.take(array, index, axis=axis) for array in (prediction.annotated, predicted, heat))
+        spacing = tuple(case.spacing[other] for other in plane)
+        pictures.append(_encode_jpeg(_draw_panels(image_slice, a, h, difference, spacing)))
     return pictures
 
 
-def _pair(
+def _draw_panels(
     image: NDArray[np.float32], annotated: BoolArray, predicted: BoolArray, heat: NDArray[Any], spacing: tuple[Any, ...]
 ) -> Panel:
-    """Two panels side by side, cut to the structure with room around it."""
-    either = np.ascontiguousarray(annotated | predicted)
-    if either.any():
-        box = bounding_box(either)
+    """Outlines and heat map side by side, cropped to the structure with a margin."""
+    union = np.ascontiguousarray(annotated | predicted)
+    if union.any():
+        box = bounding_box(union)
         margin = max(8, max(side.stop - side.start for side in box) // 2)
-        box = widened(box, margin, either.shape)
-        in_image = (slice(None), *box)
-        image, annotated, predicted, heat = image[in_image], annotated[box], predicted[box], heat[box]
+        box = widened(box, margin, union.shape)
+        image_box = (slice(None), *box)
+        image, annotated, predicted, heat = image[image_box], annotated[box], predicted[box], heat[box]
     height, width = (length * step for length, step in zip(heat.shape, spacing, strict=True))
     size = (max(1, round(SIDE * width / max(height, width))), max(1, round(SIDE * height / max(height, width))))
-    base = cv2.resize(_rgb(image), size, interpolation=cv2.INTER_NEAREST if max(heat.shape) < SIDE else cv2.INTER_AREA)
+    base = cv2.resize(
+        _to_rgb(image), size, interpolation=cv2.INTER_NEAREST if max(heat.shape) < SIDE else cv2.INTER_AREA
+    )
     outlined = base.copy()
     for mask, color in ((predicted, PREDICTED), (annotated, ANNOTATED)):
-        large = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-        lines, _ = cv2.findContours(large, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(outlined, lines, -1, (255, 255, 255), 3)
-        cv2.drawContours(outlined, lines, -1, color, 2)
+        resized = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+        contours, _ = cv2.findContours(resized, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(outlined, contours, -1, (255, 255, 255), 3)
+        cv2.drawContours(outlined, contours, -1, color, 2)
     strength = cv2.resize(heat.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)[..., None]
     gray = base.mean(axis=2, keepdims=True) * 0.6
     warm = np.concatenate([np.full_like(strength, 255), 220 * (1 - strength), np.zeros_like(strength)], axis=2)
-    heated = (gray * (1 - strength) + warm * strength).astype(np.uint8)
+    heat_map = (gray * (1 - strength) + warm * strength).astype(np.uint8)
     gap = np.full((size[1], 6, 3), 255, np.uint8)
-    return np.concatenate([outlined, gap, heated], axis=1)
+    return np.concatenate([outlined, gap, heat_map], axis=1)
 
 
-def _rgb(image: NDArray[np.float32]) -> Panel:
-    """Channels first to a picture: colors as they are, one channel between its 1st and 99th percentile."""
+def _to_rgb(image: NDArray[np.float32]) -> Panel:
+    """Channel-first image to RGB. Colors are unchanged; a single channel is scaled to its 1st and 99th percentile."""
     if len(image) == 3:
         return np.ascontiguousarray(np.moveaxis(image, 0, -1).clip(0, 255).astype(np.uint8))
     low, high = np.percentile(image[0], [1, 99])
@@ -116,7 +118,7 @@ def _rgb(image: NDArray[np.float32]) -> Panel:
     return np.ascontiguousarray(np.repeat(scaled.astype(np.uint8)[..., None], 3, axis=2))
 
 
-def _jpeg(panel: Panel) -> bytes:
+def _encode_jpeg(panel: Panel) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(panel).save(buffer, format="JPEG", quality=_QUALITY)
+    Image.fromarray(panel).save(buffer, format="JPEG", quality=_JPEG_QUALITY)
     return buffer.getvalue()

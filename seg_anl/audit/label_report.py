@@ -1,4 +1,4 @@
-"""What ``seg-anl-audit labels`` writes: tables, the transition matrix, pictures of each pair of classes, the review."""
+"""Write the files of ``seg-anl-audit labels``: tables, transition matrix, sample images per pair of classes, review."""
 
 from __future__ import annotations
 
@@ -21,37 +21,37 @@ from .review import ReviewItem, write_review
 
 SCHEMA = 1
 PAIRS = "pairs"
-MOST_PAIRS, MOST_OF_A_PAIR, MOST_REVIEWED = 30, 48, 2000
-_REVIEWED_SIDE = 224
-_COLUMNS, _SIDE, _TITLE = 8, 96, 18  # of a grid: pictures in a row, their pixels, and those of the line above
+MAX_PAIRS, MAX_PER_PAIR, MAX_REVIEWED = 30, 48, 2000
+_REVIEW_SIDE = 224
+_COLUMNS, _SIDE, _TITLE_HEIGHT = 8, 96, 18  # of a grid: images per row, their size and the title's height in pixels
 
 
-def write_report(out: Path, source: LabelSource, found: LabelAudit, origin: Path) -> None:
-    """Write everything into the folder ``out``; audit.json comes last.
+def write_report(out: Path, source: LabelSource, audit: LabelAudit, origin: Path) -> None:
+    """Write all files of the audit into ``out``, audit.json last.
 
     Args:
-        out: holds nothing, or an earlier audit of labels.
-        source: what was audited.
-        found: what is known of it.
-        origin: where the source lies.
+        out: the output folder, empty or with an earlier audit of labels.
+        source: the audited labels.
+        audit: the results.
+        origin: path of the source.
     """
     make_directory(out)
     (out / "audit.json").unlink(missing_ok=True)
-    shutil.rmtree(out / PAIRS, ignore_errors=True)  # of an earlier audit
+    shutil.rmtree(out / PAIRS, ignore_errors=True)  # from an earlier audit
     write_csv(
         out / "audit.csv",
-        ["item", "score", "given", "suggested", "suspected", *found.scores],
-        _rows(source, found),
+        ["item", "score", "given", "suggested", "suspected", *audit.scores],
+        _table_rows(source, audit),
     )
-    suspected = [source.items[place] for place in found.ranking if found.suspected[place]]
+    suspected = [source.items[position] for position in audit.ranking if audit.suspected[position]]
     write_text(out / "exclude.txt", "".join(f"{item}\n" for item in suspected))
     write_text(
         out / "transition.csv",
-        "".join(",".join(f"{cell:.6f}" for cell in _rounded(row)) + "\n" for row in found.transition),
+        "".join(",".join(f"{cell:.6f}" for cell in _round_row(row)) + "\n" for row in audit.transition),
     )
-    pairs = write_pairs(out / PAIRS, source, found)
-    note = f"Estimated wrong: {found.noise_rate:.1%}. Ranked by {found.score}: {SCORES[found.score]}."
-    write_review(out, _reviewed(source, found), f"Audit of {len(source.items)} labels", note)
+    pairs = write_pairs(out / PAIRS, source, audit)
+    note = f"Estimated wrong: {audit.noise_rate:.1%}. Ranked by {audit.score}: {SCORES[audit.score]}."
+    write_review(out, _review_items(source, audit), f"Audit of {len(source.items)} labels", note)
     write_json(
         out / "audit.json",
         {
@@ -62,62 +62,62 @@ def write_report(out: Path, source: LabelSource, found: LabelAudit, origin: Path
             "in_sample": source.in_sample,
             "items": len(source.items),
             "classes": source.classes,
-            "score": found.score,
-            "scores": {name: SCORES[name] for name in found.scores},
-            "noise_rate": round(found.noise_rate, 6),
+            "score": audit.score,
+            "scores": {name: SCORES[name] for name in audit.scores},
+            "noise_rate": round(audit.noise_rate, 6),
             "suspected": len(suspected),
-            "class_noise_rates": [round(1 - float(rate), 6) for rate in np.diag(found.transition)],
+            "class_noise_rates": [round(1 - float(rate), 6) for rate in np.diag(audit.transition)],
             "pairs": pairs,
             "remarks": source.remarks,
         },
     )
 
 
-def _rows(source: LabelSource, found: LabelAudit) -> list[dict[str, Any]]:
+def _table_rows(source: LabelSource, audit: LabelAudit) -> list[dict[str, Any]]:
     names = source.classes
     return [
         {
-            "item": source.items[place],
-            "given": names[source.labels[place]],
-            "suggested": names[found.suggested[place]],
-            "suspected": int(found.suspected[place]),
-            "score": f"{found.scores[found.score][place]:.6f}",
-            **{name: f"{values[place]:.6f}" for name, values in found.scores.items()},
+            "item": source.items[position],
+            "given": names[source.labels[position]],
+            "suggested": names[audit.suggested[position]],
+            "suspected": int(audit.suspected[position]),
+            "score": f"{audit.scores[audit.score][position]:.6f}",
+            **{name: f"{values[position]:.6f}" for name, values in audit.scores.items()},
         }
-        for place in found.ranking
+        for position in audit.ranking
     ]
 
 
-def _reviewed(source: LabelSource, found: LabelAudit) -> Iterator[ReviewItem]:
-    for place in found.ranking[:MOST_REVIEWED]:
-        given, other, picture = source.labels[place], found.suggested[place], source.picture(place)
-        told = (f"{source.classes[label]} ({source.probabilities[place, label]:.2f})" for label in (given, other))
+def _review_items(source: LabelSource, audit: LabelAudit) -> Iterator[ReviewItem]:
+    for position in audit.ranking[:MAX_REVIEWED]:
+        given, other, picture = source.labels[position], audit.suggested[position], source.picture(position)
+        texts = (f"{source.classes[label]} ({source.probabilities[position, label]:.2f})" for label in (given, other))
         yield ReviewItem(
-            source.items[place],
-            found.scores[found.score][place],
-            f"rather {source.classes[other]}" if found.suspected[place] else PLAUSIBLE,
+            source.items[position],
+            audit.scores[audit.score][position],
+            f"probably {source.classes[other]}" if audit.suspected[position] else PLAUSIBLE,
             f"given {source.classes[given]}",
-            [] if picture is None else [np.asarray(thumbnail(picture, _REVIEWED_SIDE))],
-            "given {}, suggested {}".format(*told),
-            bool(found.suspected[place]),
+            [] if picture is None else [np.asarray(thumbnail(picture, _REVIEW_SIDE))],
+            "given {}, suggested {}".format(*texts),
+            bool(audit.suspected[position]),
         )
 
 
-def _rounded(row: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Six digits that still sum to 1: what rounding leaves goes to the largest."""
+def _round_row(row: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Round to six digits; the largest entry absorbs the rounding error so that the row sums to 1."""
     digits = row.round(6)
     digits[digits.argmax()] += 1 - digits.sum()
     return digits
 
 
-def write_pairs(folder: Path, source: LabelSource, found: LabelAudit) -> list[dict[str, Any]]:
-    """A picture for each of the most frequent pairs of given and suggested class, the most suspicious samples first."""
-    suspects = [int(place) for place in found.ranking if found.suspected[place]]
-    pair_of = {place: (int(source.labels[place]), int(found.suggested[place])) for place in suspects}
-    listed = []
-    for (given, other), count in Counter(pair_of.values()).most_common(MOST_PAIRS):
-        chosen = [place for place in suspects if pair_of[place] == (given, other)][:MOST_OF_A_PAIR]
-        pictures = [picture for place in chosen if (picture := source.picture(place)) is not None]
+def write_pairs(folder: Path, source: LabelSource, audit: LabelAudit) -> list[dict[str, Any]]:
+    """Write an image grid for each of the most frequent pairs of given and suggested class, most suspicious first."""
+    suspects = [int(position) for position in audit.ranking if audit.suspected[position]]
+    pair_of = {position: (int(source.labels[position]), int(audit.suggested[position])) for position in suspects}
+    entries = []
+    for (given, other), count in Counter(pair_of.values()).most_common(MAX_PAIRS):
+        chosen = [position for position in suspects if pair_of[position] == (given, other)][:MAX_PER_PAIR]
+        pictures = [picture for position in chosen if (picture := source.picture(position)) is not None]
         names = source.classes[given], source.classes[other]
         entry = {"given": names[0], "suggested": names[1], "count": count}
         if pictures:
@@ -126,23 +126,23 @@ def write_pairs(folder: Path, source: LabelSource, found: LabelAudit) -> list[di
             with written_aside(folder / name) as aside:
                 grid(pictures, f"given {names[0]}, suggested {names[1]}: {count}").save(aside)
             entry["picture"] = f"{PAIRS}/{name}"
-        listed.append(entry)
-    return listed
+        entries.append(entry)
+    return entries
 
 
 def grid(pictures: list[NDArray[np.uint8]], title: str) -> Image.Image:
-    """RGB pictures in rows of eight under a line of text."""
+    """RGB images in rows of eight below a title."""
     rows = -(-len(pictures) // _COLUMNS)
-    sheet = Image.new("RGB", (_COLUMNS * (_SIDE + 2), _TITLE + rows * (_SIDE + 2)), "white")
+    sheet = Image.new("RGB", (_COLUMNS * (_SIDE + 2), _TITLE_HEIGHT + rows * (_SIDE + 2)), "white")
     ImageDraw.Draw(sheet).text((3, 3), title.encode("ascii", "replace").decode(), fill="black")
     for number, picture in enumerate(pictures):
         row, column = divmod(number, _COLUMNS)
-        sheet.paste(thumbnail(picture), (column * (_SIDE + 2), _TITLE + row * (_SIDE + 2)))
+        sheet.paste(thumbnail(picture), (column * (_SIDE + 2), _TITLE_HEIGHT + row * (_SIDE + 2)))
     return sheet
 
 
 def thumbnail(picture: NDArray[np.uint8], side: int = _SIDE) -> Image.Image:
-    """A picture within so many pixels; small ones are enlarged, each pixel a square."""
+    """Resize an image to the given longer side; small images are enlarged with nearest-neighbor interpolation."""
     image = Image.fromarray(picture)
     scale = side / max(image.size)
     width, height = (max(1, round(side * scale)) for side in image.size)

@@ -1,7 +1,7 @@
-"""How likely each label is wrong, and how often each class is mistaken for each other one.
+"""Score how likely each label is wrong, and estimate the transition matrix between classes.
 
 Confident learning and the label-quality scores are cleanlab's; Northcutt et al., Confident Learning: Estimating
-Uncertainty in Dataset Labels, JAIR 2021. The fit of a robust network in the course of its training is ours.
+Uncertainty in Dataset Labels, JAIR 2021. The ``fit`` of a robust network during training is our own score.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from seg_anl.records import UserError
 from .label_sources import LabelSource
 
 SCORES = {
-    "self_confidence": "1 - p(given); of cleanlab",
-    "normalized_margin": "(1 + max over other classes of p - p(given)) / 2; of cleanlab",
+    "self_confidence": "1 - p(given), from cleanlab",
+    "normalized_margin": "(1 + max over other classes of p - p(given)) / 2, from cleanlab",
     "confidence_weighted_entropy": "1 - the entropy of p over -log p(given), scaled by cleanlab to [0, 1]",
     "fit": "1 - mean over the epochs of p(given) on the training sample itself; needs record=dynamics",
 }
-OUT_OF_SAMPLE_SCORE, IN_SAMPLE_SCORE = "self_confidence", "fit"  # the best in docs/audit_labels.md
+OUT_OF_SAMPLE_SCORE, IN_SAMPLE_SCORE = "self_confidence", "fit"  # the best scores in docs/audit_labels.md
 
 
 @dataclass(frozen=True, eq=False)
 class LabelAudit:
-    """What is found out about N labels of K classes.
+    """Results of an audit of N labels of K classes.
 
     Attributes:
-        scores: ``(N,)`` by name of :data:`SCORES`, as far as they are known; higher: more likely wrong.
-        score: the name of the one that items are ranked by.
-        suggested: ``(N,)`` most probable class.
-        suspected: ``(N,)`` what confident learning takes to be wrong: another class is suggested.
+        scores: the available scores of :data:`SCORES` by name, each ``(N,)``; higher is more likely wrong.
+        score: name of the score used for ranking.
+        suggested: most probable class ``(N,)``.
+        suspected: labels that confident learning flags as wrong ``(N,)``.
         transition: ``(K, K)``, P(given label j | true class i); rows sum to 1.
         noise_rate: estimated share of wrong labels.
     """
@@ -49,7 +49,7 @@ class LabelAudit:
 
     @property
     def ranking(self) -> NDArray[np.int64]:
-        """Positions, the most suspicious first; equal scores in the order of the data set."""
+        """Positions, most suspicious first; ties keep the order of the data set."""
         return np.argsort(-self.scores[self.score], kind="stable")
 
 
@@ -57,18 +57,18 @@ def audit_labels(source: LabelSource) -> LabelAudit:
     """Score all labels of a source.
 
     Raises:
-        UserError: where cleanlab is not installed.
+        UserError: if cleanlab is not installed.
     """
-    find, quality, counting = _cleanlab()
+    find_issues, quality_scores, count = _import_cleanlab()
     labels, probabilities = source.labels, source.probabilities
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of classes with few samples; the counts are in the report
-        joint = counting.compute_confident_joint(labels, probabilities)
-        _, noise, _ = counting.estimate_latent(joint, labels)
-        shares = counting.estimate_joint(labels, probabilities, confident_joint=joint)
-        suspected = np.asarray(find(labels, probabilities, confident_joint=joint, n_jobs=1))
+        warnings.simplefilter("ignore")  # about classes with few samples
+        confident_joint = count.compute_confident_joint(labels, probabilities)
+        _, noise_matrix, _ = count.estimate_latent(confident_joint, labels)
+        joint = count.estimate_joint(labels, probabilities, confident_joint=confident_joint)
+        suspected = np.asarray(find_issues(labels, probabilities, confident_joint=confident_joint, n_jobs=1))
         scores = {
-            name: 1.0 - np.asarray(quality(labels, probabilities, method=name), dtype=np.float64)
+            name: 1.0 - np.asarray(quality_scores(labels, probabilities, method=name), dtype=np.float64)
             for name in SCORES
             if name != "fit"
         }
@@ -76,11 +76,12 @@ def audit_labels(source: LabelSource) -> LabelAudit:
         scores["fit"] = 1.0 - source.fit
     score = IN_SAMPLE_SCORE if IN_SAMPLE_SCORE in scores else OUT_OF_SAMPLE_SCORE
     suggested = probabilities.argmax(axis=1)
-    return LabelAudit(scores, score, suggested, suspected, _rows(noise.T), float(1.0 - np.trace(shares)))
+    transition = _normalize_rows(noise_matrix.T)
+    return LabelAudit(scores, score, suggested, suspected, transition, float(1.0 - np.trace(joint)))
 
 
-def _rows(transition: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rows that sum to 1 exactly enough; the identity for a class that no sample is of."""
+def _normalize_rows(transition: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rows that sum to 1; identity rows for classes without samples."""
     clean = np.nan_to_num(np.asarray(transition, dtype=np.float64)).clip(min=0)
     empty = clean.sum(axis=1) == 0
     clean[empty] = np.eye(len(clean))[empty]
@@ -88,7 +89,7 @@ def _rows(transition: NDArray[np.float64]) -> NDArray[np.float64]:
     return rows
 
 
-def _cleanlab() -> tuple[Callable[..., Any], Callable[..., Any], Any]:
+def _import_cleanlab() -> tuple[Callable[..., Any], Callable[..., Any], Any]:
     try:
         from cleanlab import count
         from cleanlab.filter import find_label_issues

@@ -1,4 +1,4 @@
-"""``seg-anl-audit labels``: which class labels are wrong, and what they should be."""
+"""``seg-anl-audit labels``: find wrong class labels and suggest better ones."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from seg_anl.records import UserError
 from seg_anl.records.atomic import remove_partial
 from seg_anl.records.command_line import refuse_overlap
 
-HELP = "which class labels are wrong"
+HELP = "find wrong class labels"
 DESCRIPTION = """\
-Rank labels by how likely they are wrong. SOURCE is a folder: fold runs of seg-anl-classify (folds=5), one run
-(record=[predictions,dynamics]: the network has seen the labels, which is said), or any two arrays probabilities.npy
-(N, K) and labels.npy (N,), perhaps with images.npy.
+Rank labels by how likely they are wrong. SOURCE is a folder of
+  fold runs of seg-anl-classify (folds=5), or a single run (record=[predictions,dynamics]; reported as in-sample);
+  or two arrays, probabilities.npy (N, K) and labels.npy (N,), optionally with images.npy.
 
-OUT gets audit.csv (worst first), audit.json, transition.csv (for loss=forward loss.transition=FILE), exclude.txt (for
-data.exclude_file=FILE), pairs/ (pictures for each pair of given and suggested class) and review.html."""
+Written to OUT: audit.csv (worst first), audit.json, transition.csv (for loss=forward loss.transition=FILE), exclude.txt
+(for data.exclude_file=FILE), pairs/ (sample images per pair of given and suggested class) and review.html."""
 EXAMPLE = """\
 examples:
   seg-anl-classify data=cifar10 noise=none loss=ce folds=5
@@ -27,15 +27,15 @@ examples:
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of this sub-command."""
-    parser.add_argument("source", type=Path, metavar="SOURCE", help="a run, a folder of fold runs, or of two arrays")
-    parser.add_argument("out", type=Path, metavar="OUT", help="folder for the results")
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="a run, or a folder of fold runs or of two arrays")
+    parser.add_argument("out", type=Path, metavar="OUT", help="output folder")
 
 
 def run(arguments: Namespace) -> int:
-    """Do what the command line asks for; returns the exit status.
+    """Run the sub-command; returns the exit status.
 
     Raises:
-        UserError: for anything wrong with the input.
+        UserError: for bad input.
     """
     from .label_report import write_report
     from .label_scores import audit_labels
@@ -44,26 +44,26 @@ def run(arguments: Namespace) -> int:
     source = open_labels(arguments.source)
     remove_partial(arguments.out)
     _check_out(arguments.source, arguments.out)
-    found = audit_labels(source)
-    write_report(arguments.out, source, found, arguments.source)
+    audit = audit_labels(source)
+    write_report(arguments.out, source, audit, arguments.source)
     seen = "seen in training" if source.in_sample else "not seen in training"
     print(f"{len(source.items)} labels of {len(source.classes)} classes, {seen} ({source.kind})")
     for remark in source.remarks:
         print(remark)
-    print(f"estimated wrong: {found.noise_rate:.1%}; ranked by {found.score}; {int(found.suspected.sum())} suspected")
+    print(f"estimated wrong: {audit.noise_rate:.1%}; ranked by {audit.score}; {int(audit.suspected.sum())} suspected")
     print(f"look at   {arguments.out / 'review.html'}")
     print(f"train     data.exclude_file={arguments.out / 'exclude.txt'}")
     print(f"or        loss=forward loss.transition={arguments.out / 'transition.csv'}")
-    print(f"or        loss=el loss.epsilon={found.noise_rate:.3f}")
+    print(f"or        loss=el loss.epsilon={audit.noise_rate:.3f}")
     return 0
 
 
 def _check_out(source: Path, out: Path) -> None:
-    """Refuse a folder inside the source, and one that holds something else than an audit of labels."""
+    """Refuse an output folder that overlaps the source or holds anything but an audit of labels."""
     refuse_overlap(source, out)
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file")
     known = {"audit.csv", "audit.json", "exclude.txt", "transition.csv", "pairs", "pictures", "review.html"}
     foreign = sorted(path.name for path in out.iterdir() if path.name not in known) if out.exists() else []
     if foreign:
-        raise UserError(f"{out} holds {foreign[0]}, which is no audit's: name a new folder")
+        raise UserError(f"{out} holds {foreign[0]}, which is not part of an audit; choose a new folder")

@@ -1,4 +1,4 @@
-"""``seg-anl-audit masks``: which segmentation masks are wrong, and how."""
+"""``seg-anl-audit masks``: find wrong segmentation masks."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from seg_anl.records.atomic import remove_partial
 from seg_anl.records.command_line import positive_int, refuse_overlap, worker_count
 from seg_anl.records.lock import LOCK_FILE, locked
 
-HELP = "which segmentation masks are wrong"
+HELP = "find wrong segmentation masks"
 DESCRIPTION = """\
-Compare masks with what networks that have not seen them predict, and say which masks are wrong, and how. SOURCE is
-  an nnU-Net result folder (.../nnUNetTrainer__nnUNetPlans__2d) with its folds' validation predictions;
-  a folder of fold runs of seg-anl-train, or one run (in-sample, which is said);
+Compare masks with predictions of networks that have not seen them, and report which masks are wrong and how. SOURCE is
+  an nnU-Net result folder (.../nnUNetTrainer__nnUNetPlans__2d) with validation predictions of its folds;
+  a folder of fold runs of seg-anl-train, or a single run (reported as in-sample);
   any folder of class probabilities (.npz, .npy) or predicted masks named like the masks.
 
-OUT gets audit.csv (worst first), structures.csv, components.csv, audit.json, overview.png and review.html, the page on
-which a person decides. A second run does only what has changed; a killed one carries on."""
+Written to OUT: audit.csv (worst first), structures.csv, components.csv, audit.json, overview.png and the review page
+review.html. Running it again processes only what has changed, and resumes after a kill."""
 EXAMPLE = """\
 examples:
   nnUNetv2_train 501 2d FOLD --npz          for the folds 0 to 4, then
@@ -30,23 +30,23 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of this sub-command."""
     add = parser.add_argument
     add("source", type=Path, metavar="SOURCE", help="predictions, in one of the layouts above")
-    add("out", type=Path, metavar="OUT", help="folder for the results")
+    add("out", type=Path, metavar="OUT", help="output folder")
     add("--masks", type=Path, metavar="DIR", help="the annotations: a folder, or an nnU-Net raw data set")
-    add("--images", type=Path, metavar="DIR", help="the images, where SOURCE and masks do not lead to them")
-    add("--ignore", type=int, metavar="N", help="value of the masks that is no annotation")
-    add("--tolerance", type=float, metavar="X", help="mm (or pixels) that nobody minds (default: two elements)")
-    add("--by", nargs=2, metavar=("CSV", "COLUMN"), help="table with a column item: shares for each annotator or site")
+    add("--images", type=Path, metavar="DIR", help="the images, if SOURCE and the masks do not lead to them")
+    add("--ignore", type=int, metavar="N", help="mask value to ignore")
+    add("--tolerance", type=float, metavar="X", help="tolerated distance in mm (or pixels; default: two elements)")
+    add("--by", nargs=2, metavar=("CSV", "COLUMN"), help="table with a column item: shares per annotator or site")
     add("--show", type=positive_int, default=500, metavar="N", help="cases on the page (default: the 500 worst)")
-    add("--workers", type=worker_count, default=1, metavar="N", help="processes; changes nothing but the time")
+    add("--workers", type=worker_count, default=1, metavar="N", help="processes; does not affect the result")
 
 
 def run(arguments: Namespace) -> int:
-    """Do what the command line asks for; returns the exit status.
+    """Run the sub-command; returns the exit status.
 
     Raises:
-        UserError: for anything wrong with the input.
+        UserError: for bad input.
     """
-    from .masks_report import audited, read_groups, write_report
+    from .masks_report import read_groups, summarize, write_report
     from .sources import open_source
     from .streaming import JOURNAL, score_cases
 
@@ -57,7 +57,7 @@ def run(arguments: Namespace) -> int:
         if folder is not None:
             refuse_overlap(folder, out)
     if out.is_dir() and not (out / JOURNAL).exists() and {path.name for path in out.iterdir()} - {LOCK_FILE}:
-        raise UserError(f"{out} is not empty and holds no audit of masks; name a new folder")
+        raise UserError(f"{out} is not empty and is not an audit of masks; choose a new folder")
     groups = read_groups(Path(arguments.by[0]), arguments.by[1]) if arguments.by else None
     source = open_source(arguments.source, arguments.masks, arguments.images, arguments.ignore)
     refuse_overlap(source.raw or source.cases[0].mask.parent, out)
@@ -68,11 +68,11 @@ def run(arguments: Namespace) -> int:
     with locked(out):
         remove_partial(out)
         rows = score_cases(source, out, arguments.tolerance, arguments.workers)
-        found = audited(rows, source, groups)
+        audit = summarize(rows, source, groups)
         names = ("source", "masks", "images")
-        places = {name: None if (path := getattr(arguments, name)) is None else str(path.resolve()) for name in names}
-        settings = {**places, "ignore": source.labels.ignore, "tolerance": arguments.tolerance}
-        write_report(out, found, source, settings, show=arguments.show, workers=arguments.workers)
-    print(found.summary)
+        paths = {name: None if (path := getattr(arguments, name)) is None else str(path.resolve()) for name in names}
+        settings = {**paths, "ignore": source.labels.ignore, "tolerance": arguments.tolerance}
+        write_report(out, audit, source, settings, show=arguments.show, workers=arguments.workers)
+    print(audit.summary)
     print(f"look at   {out / 'review.html'}")
     return 0

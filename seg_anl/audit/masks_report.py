@@ -1,4 +1,4 @@
-"""From the cases' rows to the audit: ranking, suspects, shares, and the files that tell of them."""
+"""Summarize the rows of all cases (ranking, suspects, shares) and write the report files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from seg_anl.records.workers import in_processes
 
 from .cases import CaseFiles, Labels, load_case
 from .diagnosis import KINDS, PLAUSIBLE
-from .images import case_pictures, read_case_image
+from .images import draw_case, read_case_image
 from .overview import write_overview
 from .review import ReviewItem, write_review
 from .scores import SCORES
@@ -26,30 +26,30 @@ from .share import Share, share_of, suspected_by_image, suspected_by_mixture
 from .sources import Source
 
 SCHEMA = 1
-_FEW_PICTURES = 100  # drawn sooner than processes are started
-_LEARNED = 0.5  # Dice with most masks that a network should reach before it is believed
+_FEW_PICTURES = 100  # drawn faster in this process than by starting workers
+_LEARNED = 0.5  # below this median Dice the network is not to be trusted
 _MEASURES = ("offset", "shift", "shift_length", "size", "share", "with")
 _COLUMNS = (
     "item", "score", "suspected", "diagnosis", "structure", "evidence", "group", "fold", *SCORES, "contrast_ratio",
     "signed_distance", "unit", "training_loss", "dice_before", "dice_after", *_MEASURES,
 )  # fmt: skip
-_OF_STRUCTURES = tuple(name for name in _COLUMNS if name not in ("suspected", "group", "training_loss"))
-_OF_COMPONENTS = ("item", "structure", "kind", "score", "elements", "size", "overlap", "center")
+_STRUCTURE_COLUMNS = tuple(name for name in _COLUMNS if name not in ("suspected", "group", "training_loss"))
+_COMPONENT_COLUMNS = ("item", "structure", "kind", "score", "elements", "size", "overlap", "center")
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit found.
+    """Results of an audit of masks.
 
     Attributes:
-        cases: a row for each case, worst first.
-        structures: a row for each structure of a case, worst first.
-        components: a row for each connected piece, worst first.
-        score: the name of the score that ranks.
+        cases: one row per case, worst first.
+        structures: one row per structure of a case, worst first.
+        components: one row per connected component, worst first.
+        score: name of the score used for ranking.
         share: estimated share of wrong annotations.
-        kinds: the same by diagnosis.
-        groups: the same by annotator or site.
-        summary: for the terminal.
+        kinds: estimated share by diagnosis.
+        groups: estimated share by annotator or site.
+        summary: text for the terminal.
     """
 
     cases: list[dict[str, Any]]
@@ -62,22 +62,22 @@ class Audit:
     summary: str
 
 
-def audited(rows: Sequence[Mapping[str, Any]], source: Source, groups: Mapping[str, str] | None) -> Audit:
-    """Rank the cases and estimate shares; a case is as wrong as its worst structure.
+def summarize(rows: Sequence[Mapping[str, Any]], source: Source, groups: Mapping[str, str] | None) -> Audit:
+    """Rank the cases by their worst structure and estimate shares.
 
     Raises:
-        UserError: when ``groups`` knows none of the cases.
+        UserError: if ``groups`` contains none of the cases.
     """
     by_image = all(row["image"] for row in rows)
     score = "contradiction" if by_image else "displacement"
     structures, components, cases = [], [], []
     for row in rows:
-        own = [_structure_row(row, structure, score) for structure in row["structures"]]
-        structures += own
+        structure_rows = [_structure_row(row, structure, score) for structure in row["structures"]]
+        structures += structure_rows
         for structure in row["structures"]:
             names = {"item": row["item"], "structure": structure["structure"]}
             components += [{**names, **component} for component in structure["components"]]
-        worst = max(own, key=lambda one: one["score"], default=_nothing(row))
+        worst = max(structure_rows, key=lambda one: one["score"], default=_empty_row(row))
         group = "" if groups is None else groups.get(row["item"], "")
         loss = source.losses.get(row["item"], "")
         cases.append({**worst, "group": group, "self_confidence": row["self_confidence"], "training_loss": loss})
@@ -88,57 +88,55 @@ def audited(rows: Sequence[Mapping[str, Any]], source: Source, groups: Mapping[s
         case["suspected"] = int(flag)
         case["diagnosis"] = case["diagnosis"] if flag else PLAUSIBLE
     shares = {kind: share_of(np.array([case["diagnosis"] == kind for case in cases])) for kind in KINDS}
-    named = sorted({case["group"] for case in cases} - {""})
-    if groups is not None and not named:
-        raise UserError(f"--by: none of its items is a case; cases are called {cases[0]['item']} and so on")
-    by_group = {name: share_of(suspected[[case["group"] == name for case in cases]]) for name in named}
+    group_names = sorted({case["group"] for case in cases} - {""})
+    if groups is not None and not group_names:
+        raise UserError(f"--by: none of its items is a case; an example of a case is {cases[0]['item']}")
+    by_group = {name: share_of(suspected[[case["group"] == name for case in cases]]) for name in group_names}
     for table in (cases, structures, components):
         table.sort(key=lambda row: (-row["score"], row["item"], str(row["structure"])))
-    return Audit(cases, structures, components, score, share, shares, by_group, _summary(cases, score, share, by_group))
+    summary = _summary_text(cases, score, share, by_group)
+    return Audit(cases, structures, components, score, share, shares, by_group, summary)
 
 
 def _structure_row(row: Mapping[str, Any], structure: Mapping[str, Any], score: str) -> dict[str, Any]:
     measures = {name: structure["measures"].get(name, "") for name in _MEASURES}
     if measures["shift"]:
         measures["shift"] = " ".join(f"{step:g}" for step in measures["shift"])
-    taken = ("structure", "diagnosis", "evidence", "dice_before", "dice_after")
-    about = {name: row[name] for name in ("item", "fold", "unit")}
+    copied = ("structure", "diagnosis", "evidence", "dice_before", "dice_after")
+    case_fields = {name: row[name] for name in ("item", "fold", "unit")}
     scores = structure["scores"]
-    return {**about, **{name: structure[name] for name in taken}, **scores, **measures, "score": scores[score]}
+    return {**case_fields, **{name: structure[name] for name in copied}, **scores, **measures, "score": scores[score]}
 
 
-def _nothing(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The row of a case in which neither annotation nor prediction shows anything."""
-    about = {name: row[name] for name in ("item", "fold", "unit")}
-    empty = dict.fromkeys((*SCORES, "contrast_ratio", "signed_distance"), 0.0)
-    told = {"structure": "", "diagnosis": PLAUSIBLE, "evidence": "nothing annotated and nothing predicted"}
-    return {**about, **empty, **told, "score": 0.0}
+def _empty_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row of a case with no structure in the annotation or the prediction."""
+    case_fields = {name: row[name] for name in ("item", "fold", "unit")}
+    scores = dict.fromkeys((*SCORES, "contrast_ratio", "signed_distance"), 0.0)
+    texts = {"structure": "", "diagnosis": PLAUSIBLE, "evidence": "nothing annotated and nothing predicted"}
+    return {**case_fields, **scores, **texts, "score": 0.0}
 
 
-def _summary(cases: Sequence[Mapping[str, Any]], score: str, share: Share, groups: Mapping[str, Share]) -> str:
+def _summary_text(cases: Sequence[Mapping[str, Any]], score: str, share: Share, groups: Mapping[str, Share]) -> str:
     counts = Counter(case["diagnosis"] for case in cases if case["suspected"])
-    told = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
+    kinds = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
     lines = [
-        f"ranked by {score}; {sum(counts.values())} of {len(cases)} suspected" + (f": {told}" if told else ""),
+        f"ranked by {score}; {sum(counts.values())} of {len(cases)} suspected" + (f": {kinds}" if kinds else ""),
         f"estimated wrong: {share.value:.0%} ({share.low:.0%} to {share.high:.0%})",
     ]
     lines += [f"  {name}: {part.value:.0%} ({part.low:.0%} to {part.high:.0%})" for name, part in groups.items()]
     dice = 1 - float(np.median([case["hard_dice"] for case in cases]))
     if dice < _LEARNED:
-        lines.append(f"the median Dice of predictions and masks is {dice:.2f}: such networks know too little to accuse")
+        lines.append(f"the median Dice of predictions and masks is {dice:.2f}: too low for a reliable audit")
     return "\n".join(lines)
 
 
 def read_groups(path: Path, column: str) -> dict[str, str]:
-    """The annotator, site or the like of each item, from a CSV file.
+    """The annotator, site or other group of each item, from a CSV file.
 
     Raises:
-        UserError: for a file that cannot be read or lacks the columns.
+        UserError: for an unreadable file or missing columns.
     """
     return {row["item"]: row[column] for row in read_table(path, "item", column)}
-
-
-# Writing
 
 
 @dataclass(frozen=True)
@@ -149,41 +147,39 @@ class _PictureTask:
 
 
 def write_report(
-    out: Path, found: Audit, source: Source, settings: Mapping[str, Any], *, show: int, workers: int
+    out: Path, audit: Audit, source: Source, settings: Mapping[str, Any], *, show: int, workers: int
 ) -> None:
-    """Write every file of the audit into ``out``; audit.json comes last.
+    """Write all files of the audit into ``out``, audit.json last.
 
     Args:
-        out: the folder.
-        found: what to tell.
-        source: where the pictures come from.
+        out: the output folder.
+        audit: the results.
+        source: the audited cases, for the pictures.
         settings: for audit.json.
-        show: cases on the page.
-        workers: processes that draw.
+        show: number of cases on the page.
+        workers: number of processes that draw pictures.
     """
-    write_csv(out / "audit.csv", _COLUMNS, [_cells(row, _COLUMNS) for row in found.cases])
-    write_csv(out / "structures.csv", _OF_STRUCTURES, [_cells(row, _OF_STRUCTURES) for row in found.structures])
-    write_csv(out / "components.csv", _OF_COMPONENTS, found.components)
-    write_overview(out / "overview.png", found.cases, found.score, found.share, found.kinds)
+    write_csv(out / "audit.csv", _COLUMNS, [_cells(row, _COLUMNS) for row in audit.cases])
+    write_csv(out / "structures.csv", _STRUCTURE_COLUMNS, [_cells(row, _STRUCTURE_COLUMNS) for row in audit.structures])
+    write_csv(out / "components.csv", _COMPONENT_COLUMNS, audit.components)
+    write_overview(out / "overview.png", audit.cases, audit.score, audit.share, audit.kinds)
     files = {case.item: case for case in source.cases}
-    shown = found.cases[:show]
+    shown = audit.cases[:show]
     tasks = [_PictureTask(files[row["item"]], source.labels, row["structure"]) for row in shown]
     workers = workers if len(tasks) > _FEW_PICTURES else 1
-    drawing = in_processes(_pictures, tasks, workers)
-    pictures = progress_bar(drawing, "case", total=len(tasks), title="pictures")
-    told = ("item", "score", "diagnosis", "structure")
+    pictures = progress_bar(in_processes(_draw_case, tasks, workers), "case", total=len(tasks), title="pictures")
     items = (
         ReviewItem(
-            **{name: row[name] for name in told},
-            pictures=drawn,
+            **{name: row[name] for name in ("item", "score", "diagnosis", "structure")},
+            pictures=case_pictures,
             caption=row["evidence"],
             suspected=bool(row["suspected"]),
         )
-        for row, drawn in zip(shown, pictures, strict=True)
+        for row, case_pictures in zip(shown, pictures, strict=True)
     )
-    legend = "Orange: annotation. Blue: prediction. Right: where they disagree, by the network's probability."
-    title = f"Audit of {len(found.cases)} masks"
-    caveats = [f"{line[0].upper()}{line[1:]}." for line in found.summary.splitlines()[1:] if line[0] != " "]
+    legend = "Orange: annotation. Blue: prediction. Right: disagreement, weighted by the predicted probability."
+    title = f"Audit of {len(audit.cases)} masks"
+    caveats = [f"{line[0].upper()}{line[1:]}." for line in audit.summary.splitlines()[1:] if line[0] != " "]
     write_review(out, items, title, " ".join([legend, *caveats]))
     write_json(
         out / "audit.json",
@@ -194,13 +190,13 @@ def write_report(
             **settings,
             "layout": source.kind,
             "in_sample": source.in_sample,
-            "cases": len(found.cases),
-            "suspected": sum(row["suspected"] for row in found.cases),
-            "score": found.score,
-            "formula": SCORES[found.score],
-            "wrong": found.share.as_dict(),
-            "wrong_by_kind": {kind: share.as_dict() for kind, share in found.kinds.items()},
-            "wrong_by_group": {name: share.as_dict() for name, share in found.groups.items()},
+            "cases": len(audit.cases),
+            "suspected": sum(row["suspected"] for row in audit.cases),
+            "score": audit.score,
+            "formula": SCORES[audit.score],
+            "wrong": audit.share.as_dict(),
+            "wrong_by_kind": {kind: share.as_dict() for kind, share in audit.kinds.items()},
+            "wrong_by_group": {name: share.as_dict() for name, share in audit.groups.items()},
             "missing": source.missing,
             "remarks": source.remarks,
         },
@@ -211,9 +207,9 @@ def _cells(row: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
     return {name: round(value, 6) if isinstance(value := row.get(name, ""), float) else value for name in columns}
 
 
-def _pictures(task: _PictureTask) -> list[bytes]:
+def _draw_case(task: _PictureTask) -> list[bytes]:
     case = load_case(task.files, task.labels)
     structure = next((one for one in case.structures if one.name == task.structure), None)
     if structure is None:
         return []
-    return case_pictures(case, case.of(structure), read_case_image(task.files, case))
+    return draw_case(case, case.of(structure), read_case_image(task.files, case))

@@ -1,4 +1,4 @@
-"""A data set of masks, mended: an nnU-Net raw data set stays one, anything else becomes images and masks."""
+"""Write a mended data set of masks: nnU-Net raw data sets keep their format, others become images and masks."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from .sources import Source, open_source, pairs_of_run
 if TYPE_CHECKING:
     from .apply_command import Audit, Change
 
-_IGNORED = (255, 254)  # the ignore label of masks that nothing describes: the first that means nothing else
+_IGNORE_LABELS = (255, 254)  # for masks without a description: the first that is unused
 
 
 class MaskSet:
     """The audited masks with their images.
 
     Attributes:
-        places: folders that it is read from.
+        folders: all folders it is read from.
     """
 
     def __init__(self, audit: Audit) -> None:
-        given = {name: audit.content.get(name) for name in ("source", "masks", "images")}
-        options = {name: None if path is None else Path(str(path)) for name, path in given.items()}
+        recorded = {name: audit.content.get(name) for name in ("source", "masks", "images")}
+        options = {name: None if path is None else Path(str(path)) for name, path in recorded.items()}
         assert options["source"] is not None
         ignore = audit.content.get("ignore")
         self.source: Source = open_source(options["source"], options["masks"], options["images"], ignore)
         self.case_of = {case.item: case for case in self.source.cases}
-        gone = sorted(set(audit.rows) - set(self.case_of))
-        if gone:
-            raise UserError(f"{options['source']}: {gone[0]} is no longer there: audit it again")
+        missing = sorted(set(audit.rows) - set(self.case_of))
+        if missing:
+            raise UserError(f"{options['source']}: {missing[0]} is no longer there; run the audit again")
         first = self.source.cases[0]
         self.raw, self.tested, self.ignored = self.source.raw, list[Pair](), self.source.labels.ignore
         self.threshold = None
@@ -61,13 +61,13 @@ class MaskSet:
             self.image_of = {pair.item: Path(pair.image.name) for pair in pairs.train}
             self.tested, self.ignored, self.threshold = pairs.test, data.get("ignore"), data.get("threshold")
         files = {path.parent for path in (*self.mask_of.values(), *self.image_of.values())}
-        self.places = [path for path in (*options.values(), self.raw, *sorted(files)) if path is not None]
+        self.folders = [path for path in (*options.values(), self.raw, *sorted(files)) if path is not None]
 
     def write(self, target: Path, action: str, wrong: set[str], *, copy: bool) -> tuple[list[Change], list[str]]:
-        """Write it with what is ``wrong`` left out, ignored or replaced.
+        """Write the data set with the ``wrong`` items dropped, partly ignored or replaced.
 
         Raises:
-            UserError: naming the file that does not allow it.
+            UserError: naming the file for which this is not possible.
         """
         from .apply_command import Change
 
@@ -83,14 +83,14 @@ class MaskSet:
         for item in sorted(wrong):
             source = self.mask_of.get(item)
             if source is None:
-                raise UserError(f"{item}: its mask is no longer there: audit it again")
+                raise UserError(f"{item}: its mask is no longer there; run the audit again")
             if action == "drop":
-                changes.append(Change(item, action, None, array_digest(_stored(source))))
+                changes.append(Change(item, action, None, array_digest(_read_stored(source))))
                 continue
             mask = load_mask(source)
             before = array_digest(mask.array)
-            changed = self._mended(mask, self.case_of[item], source, ignore)
-            path = self._place_of(item, source, target)
+            changed = self._mend(mask, self.case_of[item], source, ignore)
+            path = self._target_path(item, source, target)
             make_directory(path.parent)
             save_mask(mask, changed, path)
             elements = int(np.count_nonzero(changed != mask.array))
@@ -100,7 +100,7 @@ class MaskSet:
         self._complete_raw(target, wrong if action == "drop" else set(), ignore, copy=copy)
         return changes, []
 
-    def _place_of(self, item: str, source: Path, target: Path) -> Path:
+    def _target_path(self, item: str, source: Path, target: Path) -> Path:
         if self.raw is not None:
             return target / source.relative_to(self.raw)
         return self._places(target, "masks") / f"{item}{mask_suffix(source) or source.suffix}"
@@ -108,44 +108,46 @@ class MaskSet:
     def _places(self, target: Path, kind: str, split: str = TRAINING) -> Path:
         return target / kind / split if self.tested else target / kind
 
-    def _mended(self, mask: LoadedMask, files: CaseFiles, path: Path, ignore: int | None) -> NDArray[Any]:
-        """The prediction as a mask of the same kind; with ``ignore`` the mask with that where they disagree."""
+    def _mend(self, mask: LoadedMask, files: CaseFiles, path: Path, ignore: int | None) -> NDArray[Any]:
+        """The predicted mask, or with ``ignore`` the original mask ignored where they disagree."""
         if files.row is not None and not np.array_equal(read_labels(path, str(path)), mask.array):
-            raise UserError(f"{path}: stored turned (EXIF orientation), its prediction is not; save it upright")
+            raise UserError(f"{path}: rotated by its EXIF orientation, unlike its prediction; save it upright")
         case = load_case(files, self.source.labels)
-        predicted = self._predicted(case, mask.array)
+        predicted = self._predicted_mask(case, mask.array)
         if ignore is None:
             return predicted
         if not np.can_cast(np.min_scalar_type(ignore), mask.array.dtype):
-            raise UserError(f"{path}: its numbers are {mask.array.dtype}, which cannot hold the ignore label {ignore}")
+            raise UserError(f"{path}: its dtype {mask.array.dtype} cannot hold the ignore label {ignore}")
         keep = predicted == mask.array
         if self.ignored is not None:
             keep |= mask.array == self.ignored
         return np.where(keep, mask.array, np.array(ignore, dtype=mask.array.dtype))
 
-    def _predicted(self, case: Case, given: NDArray[Any]) -> NDArray[Any]:
-        shape = tuple(length for length in given.shape if length != 1)
+    def _predicted_mask(self, case: Case, original: NDArray[Any]) -> NDArray[Any]:
+        """The prediction with the shape, dtype and foreground value of the original mask."""
+        shape = tuple(length for length in original.shape if length != 1)
         labels = case.predicted
         if case.soft:
-            labels = _most_probable(case, self.source.labels, self._order(), shape)
+            labels = _most_probable_labels(case, self.source.labels, self._region_order(), shape)
         elif case.labels.shape != shape:
             labels = cv2.resize(labels.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST)
-        if len(case.structures) == 1:  # its value in the file may be another: 255
-            inside = given[(given != 0) & (given != (self.ignored or 0))]
-            value = inside.max() if inside.size else self._foreground()
+        if len(case.structures) == 1:  # the file may use another foreground value, such as 255
+            foreground = original[(original != 0) & (original != (self.ignored or 0))]
+            value = foreground.max() if foreground.size else self._foreground_value
             labels = np.where(labels != 0, value, 0)
-        return labels.reshape(given.shape).astype(given.dtype)
+        return labels.reshape(original.shape).astype(original.dtype)
 
-    def _foreground(self) -> int:
-        """What an empty mask would have called its structure: what the first mask that is not empty does."""
+    @property
+    def _foreground_value(self) -> int:
+        """The foreground value for empty masks: that of the first nonempty mask."""
         for path in self.mask_of.values():
-            found = _stored(path)
-            inside = found[(found != 0) & (found != (self.ignored or 0))]
-            if inside.size:
-                return int(inside.max())
+            labels = _read_stored(path)
+            foreground = labels[(labels != 0) & (labels != (self.ignored or 0))]
+            if foreground.size:
+                return int(foreground.max())
         return 1
 
-    def _order(self) -> list[int]:
+    def _region_order(self) -> list[int]:
         return [] if self.raw is None else read_description(self.raw).get("regions_class_order", [])
 
     def _ignore_label(self) -> int:
@@ -157,25 +159,25 @@ class MaskSet:
             return int(max(map(int, flat))) + 1
         if self.ignored is not None:
             return self.ignored
-        used = {int(value) for path in self.mask_of.values() for value in np.unique(_stored(path))}
-        return next(value for value in (*_IGNORED, max(used) + 1) if value not in used)
+        used = {int(value) for path in self.mask_of.values() for value in np.unique(_read_stored(path))}
+        return next(value for value in (*_IGNORE_LABELS, max(used) + 1) if value not in used)
 
     def _complete_raw(self, target: Path, dropped: set[str], ignore: int | None, *, copy: bool) -> None:
         assert self.raw is not None
         description = read_description(self.raw)
         ending = description["file_ending"]
         for folder, _, names in os.walk(self.raw, followlinks=True):
-            here = Path(folder).relative_to(self.raw)
+            relative = Path(folder).relative_to(self.raw)
             for name in sorted(names):
                 case = name.removesuffix(ending)
-                if here.parts[:1] == ("imagesTr",):
+                if relative.parts[:1] == ("imagesTr",):
                     case = case[: -len("_0000")]
-                of_training = here.parts[:1] in ((LABELS,), ("imagesTr",))
-                if (here, name) == (Path("."), DESCRIPTION) or (of_training and case in dropped):
+                is_training = relative.parts[:1] in ((LABELS,), ("imagesTr",))
+                if (relative, name) == (Path("."), DESCRIPTION) or (is_training and case in dropped):
                     continue
-                make_directory(target / here)
-                if not (target / here / name).exists():
-                    place(Path(folder) / name, target / here / name, copy=copy)
+                make_directory(target / relative)
+                if not (target / relative / name).exists():
+                    place(Path(folder) / name, target / relative / name, copy=copy)
         if "dataset" in description:
             description["dataset"] = {key: one for key, one in description["dataset"].items() if key not in dropped}
         if ignore is not None:
@@ -184,60 +186,60 @@ class MaskSet:
         write_json(target / DESCRIPTION, description)
 
     def _complete_folder(self, target: Path, dropped: set[str], ignore: int | None, *, copy: bool) -> list[str]:
-        without = []
+        without_image = []
         for item, source in self.mask_of.items():
             if item in dropped:
                 continue
-            path = self._place_of(item, source, target)
+            path = self._target_path(item, source, target)
             make_directory(path.parent)
             if not path.exists():
                 place(source, path, copy=copy)
             image = self.image_of.get(item)
             if image is None:
-                without.append(item)
+                without_image.append(item)
                 continue
             image_path = self._places(target, "images") / f"{item}{mask_suffix(image) or image.suffix}"
             make_directory(image_path.parent)
             place(image, image_path, copy=copy)
-        for pair in self.tested:  # as they were: what is trained before and after is tested on the same images
+        for pair in self.tested:  # unchanged, so that runs before and after are tested on the same images
             for kind, file in (("images", pair.image), ("masks", pair.mask)):
                 path = self._places(target, kind, "test") / f"{pair.item}{Path(file.name).suffix}"
                 make_directory(path.parent)
                 place(Path(file.name), path, copy=copy)
-        remarks = [f"no image known of {len(without)} masks: audit with --images"] if without else []
+        remarks = [f"no image found for {len(without_image)} masks; audit with --images"] if without_image else []
         return [*remarks, *([f"the ignore label is {ignore}"] if ignore is not None else [])]
 
 
-def _stored(path: Path) -> NDArray[Any]:
-    """A mask's values, in one of the trainer's formats, too, that are read and never written: JPEG and the like."""
+def _read_stored(path: Path) -> NDArray[Any]:
+    """The values of a mask, also in formats that are only read, such as JPEG."""
     return load_mask(path).array if mask_suffix(path) else read_labels(path, str(path))
 
 
-def _most_probable(case: Case, labels: Labels, order: list[int], shape: tuple[int, ...]) -> NDArray[Any]:
-    """The labels that the probabilities stand for, resized where a run has trained on smaller images."""
+def _most_probable_labels(case: Case, labels: Labels, order: list[int], shape: tuple[int, ...]) -> NDArray[Any]:
+    """The most probable labels, resized to ``shape`` if the run was trained on smaller images."""
     predicted = case.predicted.astype(np.float32)
     if predicted.shape[1:] != shape:
         predicted = np.stack([cv2.resize(channel, shape[::-1]) for channel in predicted])
-    found = np.zeros(shape, dtype=np.int64)
+    result = np.zeros(shape, dtype=np.int64)
     if labels.regions:
         for structure, value in zip(case.structures, order, strict=True):
-            found[predicted[structure.channel] > 0.5] = value
-        return found
+            result[predicted[structure.channel] > 0.5] = value
+        return result
     best = predicted.argmax(axis=0) if len(predicted) > 1 else predicted[0] >= 0.5
     for structure in case.structures:
-        found[best == (structure.channel if len(predicted) > 1 else 1)] = structure.values[0]
-    return found
+        result[best == (structure.channel if len(predicted) > 1 else 1)] = structure.values[0]
+    return result
 
 
 def _files_of_run(run: Path) -> tuple[TrainingPairs, dict[str, Any]]:
-    """The files of images and masks that a run was trained and tested on, and its ``data`` group.
+    """The training and test files of a run, and its ``data`` settings.
 
     Raises:
-        UserError: where its masks were made noisy in memory, or lie in no folder.
+        UserError: if its masks were made noisy in memory, or its data is not in a folder.
     """
     pairs, config = pairs_of_run(run)
     noisy = config["noise"].get("alpha")
     if noisy or config["data"]["name"] == "embedded":
-        what = "its masks were made noisy in memory" if noisy else "its images lie in no folder"
-        raise UserError(f"{run}: {what}: use data.exclude_file, or write noisy masks with seg-anl-noise masks")
+        reason = "its masks were made noisy in memory" if noisy else "its images are not in a folder"
+        raise UserError(f"{run}: {reason}: use data.exclude_file, or write noisy masks with seg-anl-noise masks")
     return pairs, config["data"]

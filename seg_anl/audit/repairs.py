@@ -1,7 +1,6 @@
-"""Mistakes of an annotation undone, one function for each kind: what remains between it and the prediction then.
+"""Undo mistakes of an annotation, one function per kind, and measure how well the result fits the prediction.
 
-How well an annotation fits is its soft Dice with the probabilities. A repair works on :class:`Compared`; sizes are in
-the unit of its spacing.
+Fit is the soft Dice with the probabilities. Sizes are in the unit of the spacing.
 """
 
 from __future__ import annotations
@@ -12,28 +11,29 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy  # loads scipy.ndimage and scipy.signal when they are first used
+import scipy  # scipy.ndimage and scipy.signal are loaded lazily
 from numpy.typing import NDArray
 
 from .cases import BoolArray
 from .scores import Compared, equivalent_radius, signed_distance
 
 Other = tuple[str, BoolArray, BoolArray]
-"""Name, annotation and prediction of another label, cut to the same box."""
+"""Name, annotation and prediction of another label, cropped to the same box."""
 
-_COMPACT = {2: 4.0, 3: 8.0}  # size of a part over that of the largest disk (ball) in it; rims and crescents have more
-_PARTS = 5  # pieces of a part
+# By dimension: maximum size of a piece relative to its largest inscribed disk (ball). Rims and crescents exceed it.
+_COMPACT = {2: 4.0, 3: 8.0}
+_MAX_PIECES = 5
 
 
 @dataclass(frozen=True)
 class Repair:
-    """A mistake undone.
+    """A mistake and the fit after undoing it.
 
     Attributes:
-        kind: of the mistake.
-        after: soft Dice with the prediction.
-        measures: the mistake's size, for tables.
-        text: the same for people.
+        kind: kind of mistake.
+        after: soft Dice with the prediction after undoing it.
+        measures: the size of the mistake, for tables.
+        text: the size of the mistake in words.
     """
 
     kind: str
@@ -51,20 +51,20 @@ class Fit:
 
     def of(self, mask: BoolArray) -> float:
         """Soft Dice of a mask."""
-        common = float(self.probability[mask].sum())
-        return 2 * common / (int(np.count_nonzero(mask)) + self.mass) if mask.any() else 0.0
+        overlap = float(self.probability[mask].sum())
+        return 2 * overlap / (int(np.count_nonzero(mask)) + self.mass) if mask.any() else 0.0
 
     def best(self) -> float:
-        """The highest of any mask: that of a level set."""
-        return float(self.growing(np.sort(self.probability, axis=None)[::-1]).max())
+        """The highest soft Dice of any mask; it is reached by a level set."""
+        return float(self.cumulative(np.sort(self.probability, axis=None)[::-1]).max())
 
-    def growing(self, ordered: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Of the mask of the first, the first two, ... of all elements in an order, whose probabilities are given."""
+    def cumulative(self, ordered: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Soft Dice of the masks of the first 1, 2, ... elements, given all probabilities in that order."""
         return 2 * np.cumsum(ordered) / (np.arange(1, ordered.size + 1) + self.mass)
 
 
 def repairs(compared: Compared, fit: Fit, unit: str, others: Sequence[Other]) -> Iterator[Repair]:
-    """Every mistake that could be undone."""
+    """All mistakes that can be undone."""
     yield from offsets(compared, fit, unit)
     yield from parts(compared, fit, unit)
     yield from swaps(compared, fit, others)
@@ -72,115 +72,117 @@ def repairs(compared: Compared, fit: Fit, unit: str, others: Sequence[Other]) ->
 
 
 def whole(compared: Compared, best: float) -> Repair:
-    """The structure is annotated and not predicted at all, or the other way round."""
+    """The whole structure is annotated but not predicted, or the reverse."""
     size = float(np.count_nonzero(compared.annotated | compared.predicted) * math.prod(compared.spacing))
     measures = {"size": size, "share": 1.0, "enclosed": 0.0}
     if compared.annotated.any():
-        return Repair("part added", 1.0, measures, "annotated where the network sees none of it")
-    return Repair("part missing", best, measures, "not annotated at all, but predicted")
+        return Repair("part added", 1.0, measures, "annotated but not predicted at all")
+    return Repair("part missing", best, measures, "predicted but not annotated at all")
 
 
 def offsets(compared: Compared, fit: Fit, unit: str) -> Iterator[Repair]:
-    """Eroded, dilated: the best of the level sets of the annotation's own signed distance, outside and inside of it.
+    """Eroded or dilated: the best level set of the annotation's signed distance, outside or inside the annotation.
 
-    Of two outlines one of which lies within the other: most of the inner structure is common to both.
+    Requires that the annotation and the prediction share at least half of the inner structure.
     """
-    common = np.count_nonzero(compared.annotated & compared.predicted)
+    overlap = np.count_nonzero(compared.annotated & compared.predicted)
     distance = signed_distance(compared.annotated, compared.spacing).ravel()
     order = np.argsort(distance, kind="stable")
-    dice = fit.growing(fit.probability.ravel()[order])
-    last = np.append(np.diff(distance[order]) > 1e-9, True)  # a level set takes all elements of one distance
-    own = int(np.count_nonzero(compared.annotated)) - 1
-    # The boundary lies half way to the next level.
-    for kind, word, chosen, half, inner in (
-        ("eroded", "inside", slice(own + 1, None), 0.5, compared.annotated),
-        ("dilated", "outside", slice(0, own), -0.5, compared.predicted),
+    dice = fit.cumulative(fit.probability.ravel()[order])
+    is_level_end = np.append(np.diff(distance[order]) > 1e-9, True)  # a level set includes all elements at one distance
+    last_annotated = int(np.count_nonzero(compared.annotated)) - 1
+    # The boundary lies half an element from the level.
+    for kind, side, levels, half, inner in (
+        ("eroded", "inside", slice(last_annotated + 1, None), 0.5, compared.annotated),
+        ("dilated", "outside", slice(0, last_annotated), -0.5, compared.predicted),
     ):
-        values = np.where(last, dice, -1.0)[chosen]
-        if values.size and values.max() > 0 and 2 * common >= np.count_nonzero(inner):
-            level = abs(float(distance[order][chosen][values.argmax()]))
+        values = np.where(is_level_end, dice, -1.0)[levels]
+        if values.size and values.max() > 0 and 2 * overlap >= np.count_nonzero(inner):
+            level = abs(float(distance[order][levels][values.argmax()]))
             offset = max(level + half * min(compared.spacing), 0.0)
-            text = f"{kind}: the outline lies {offset:.1f} {unit} {word} of the predicted one"
+            text = f"{kind}: the outline is {offset:.1f} {unit} {side} the predicted one"
             yield Repair(kind, float(values.max()), {"offset": offset}, text)
 
 
 def shifts(compared: Compared, fit: Fit, unit: str) -> Iterator[Repair]:
-    """Shifted: the translation after which annotation and probability overlap most."""
+    """Shifted: the translation that maximizes the overlap of annotation and probability."""
     annotated = compared.annotated.astype(np.float64)
     mirrored = annotated[tuple(slice(None, None, -1) for _ in annotated.shape)]
     overlap = scipy.signal.fftconvolve(fit.probability, mirrored)
-    # Of equal overlaps the one nearest to no shift.
-    places = np.argwhere(overlap >= overlap.max() - 1e-6) - (np.array(annotated.shape) - 1)
-    back = min(places.tolist(), key=lambda step: (sum(one * one for one in step), step))
+    # Ties go to the smallest translation.
+    translations = np.argwhere(overlap >= overlap.max() - 1e-6) - (np.array(annotated.shape) - 1)
+    back = min(translations.tolist(), key=lambda steps: (sum(step * step for step in steps), steps))
     if any(back):
-        shift = -np.array(back) * np.array(compared.spacing)  # from where it should be to where it is
+        shift = -np.array(back) * np.array(compared.spacing)  # from the prediction to the annotation
         length = float(np.linalg.norm(shift))
         measures = {"shift": [round(float(step), 3) for step in shift], "shift_length": length}
         after = 2 * float(overlap.max()) / (float(annotated.sum()) + fit.mass)
-        yield Repair("shifted", after, measures, f"shifted by {length:.1f} {unit} ({direction(shift, unit)})")
+        yield Repair("shifted", after, measures, f"shifted by {length:.1f} {unit} ({describe_shift(shift, unit)})")
 
 
-def direction(shift: NDArray[np.float64], unit: str) -> str:
-    """A displacement along the array's axes in words; of pictures down and right."""
+def describe_shift(shift: NDArray[np.float64], unit: str) -> str:
+    """A shift in words: up, down, left or right in images, signed axes otherwise."""
     if len(shift) == 2 and unit == "px":
-        return in_words(shift, (("up", "down"), ("left", "right")), least=1e-9)
+        return describe_steps(shift, (("up", "down"), ("left", "right")), minimum=1e-9)
     return ", ".join(f"{step:+.1f} along axis {axis}" for axis, step in enumerate(shift) if abs(step) > 0)
 
 
-def in_words(steps: Iterable[float], names: Sequence[tuple[str, str]], unit: str = "", least: float = 0.05) -> str:
-    """Steps along axes by the names of both directions, but for those smaller than ``least``."""
+def describe_steps(
+    steps: Iterable[float], names: Sequence[tuple[str, str]], unit: str = "", minimum: float = 0.05
+) -> str:
+    """Steps of at least ``minimum`` in words, given the names of the negative and positive direction of each axis."""
     pairs = zip(steps, names, strict=True)
-    return ", ".join(f"{abs(step):.1f} {unit}{pair[int(step > 0)]}" for step, pair in pairs if abs(step) >= least)
+    return ", ".join(f"{abs(step):.1f} {unit}{pair[int(step > 0)]}" for step, pair in pairs if abs(step) >= minimum)
 
 
 def parts(compared: Compared, fit: Fit, unit: str) -> Iterator[Repair]:
-    """Part missing, part added: a compact part, or a hole, that only the prediction or only the annotation has."""
+    """Part missing or added: a compact part, or a hole, present only in the prediction or only in the annotation."""
     annotated, predicted = compared.annotated, compared.predicted
     filled = scipy.ndimage.binary_fill_holes(annotated)
     for kind, region in (("part missing", predicted & ~annotated), ("part added", annotated & ~predicted)):
         enclosed = filled & region & ~annotated
-        part = _compact(region, compared.spacing) | enclosed
+        part = _compact_pieces(region, compared.spacing) | enclosed
         if not part.any():
             continue
         mended = annotated | part if kind == "part missing" else annotated & ~part
         size = float(np.count_nonzero(part) * math.prod(compared.spacing))
         share = float(np.count_nonzero(part) / np.count_nonzero(predicted))
-        square = f"{unit}{'²' if len(compared.spacing) == 2 else '³'}"
-        text = f"{kind}: {size:.0f} {square}, {100 * share:.0f} % of the predicted size"
-        inside = float(np.count_nonzero(enclosed) / np.count_nonzero(region))
-        yield Repair(kind, fit.of(mended), {"size": size, "share": share, "enclosed": inside}, text)
+        size_unit = f"{unit}{'²' if len(compared.spacing) == 2 else '³'}"
+        text = f"{kind}: {size:.0f} {size_unit}, {100 * share:.0f} % of the predicted size"
+        enclosed_share = float(np.count_nonzero(enclosed) / np.count_nonzero(region))
+        yield Repair(kind, fit.of(mended), {"size": size, "share": share, "enclosed": enclosed_share}, text)
 
 
-def _compact(region: BoolArray, spacing: tuple[float, ...]) -> BoolArray:
-    """The compact pieces of a region: around its deepest places, and no larger than a few disks of that depth."""
+def _compact_pieces(region: BoolArray, spacing: tuple[float, ...]) -> BoolArray:
+    """The compact pieces of a region: around its deepest points, at most a few times the size of the inscribed disk."""
     part = np.zeros_like(region)
-    # Beyond the array nothing is known; where it ends a piece goes on.
+    # The transform treats a piece as continuing past the array's edge.
     depth = scipy.ndimage.distance_transform_edt(region, sampling=spacing)
     labeled, count = scipy.ndimage.label(region)
     if not count:
         return part
     boxes = scipy.ndimage.find_objects(labeled)
     deepest = np.atleast_1d(scipy.ndimage.maximum(depth, labeled, np.arange(1, count + 1)))
-    for index in np.argsort(-deepest, kind="stable")[:_PARTS]:
+    for index in np.argsort(-deepest, kind="stable")[:_MAX_PIECES]:
         if deepest[index] < 1.5 * min(spacing) or deepest[index] < 0.25 * deepest.max():
             break
         box, reach = boxes[index], 0.5 * deepest[index]
         inside = labeled[box] == index + 1
         core = inside & (depth[box] >= reach)
         piece = inside & (scipy.ndimage.distance_transform_edt(~core, sampling=spacing) <= reach + min(spacing))
-        disk = equivalent_radius(int(np.count_nonzero(piece)), spacing) / deepest[index]
-        if disk**region.ndim <= _COMPACT[region.ndim]:
+        radius_ratio = equivalent_radius(int(np.count_nonzero(piece)), spacing) / deepest[index]
+        if radius_ratio**region.ndim <= _COMPACT[region.ndim]:
             part[box] |= piece
     return part
 
 
 def swaps(compared: Compared, fit: Fit, others: Sequence[Other]) -> Iterator[Repair]:
-    """Swapped: parts that are annotated as this label and predicted as another, or the reverse."""
+    """Swapped: elements annotated as this label and predicted as another, or the reverse."""
     for name, annotated, predicted in others:
-        given, taken = compared.annotated & predicted, annotated & compared.predicted
-        if given.any() or taken.any():
-            mended = (compared.annotated & ~given) | taken
-            either = np.count_nonzero(compared.annotated | compared.predicted)
-            share = float(np.count_nonzero(given | taken) / either)
+        extra, missing = compared.annotated & predicted, annotated & compared.predicted
+        if extra.any() or missing.any():
+            mended = (compared.annotated & ~extra) | missing
+            union = np.count_nonzero(compared.annotated | compared.predicted)
+            share = float(np.count_nonzero(extra | missing) / union)
             text = f"swapped with {name} on {100 * share:.0f} % of the structure"
             yield Repair("swapped", fit.of(mended), {"with": name, "share": share}, text)

@@ -1,7 +1,7 @@
-"""review.html: one page on which a person looks at the suspects, worst first, and decides.
+"""review.html: a page on which a person reviews the cases, worst first, and decides.
 
-The page needs nothing else: pictures are in it, unless it would grow beyond :data:`LARGEST`; then they lie in
-``pictures`` beside it. Decisions are saved to and loaded from a JSON file ``{"ITEM": "wrong" | "right" | "unsure"}``.
+Images are embedded unless the page would exceed :data:`MAX_EMBEDDED_BYTES`; then they are in the folder ``pictures``
+next to the page. Decisions are saved to and loaded from a JSON file ``{"ITEM": "wrong" | "right" | "unsure"}``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from PIL import Image
 from seg_anl.records import make_directory, write_bytes, write_text
 
 PAGE, PICTURES = "review.html", "pictures"
-LARGEST = 50_000_000  # bytes of a page with its pictures in it
+MAX_EMBEDDED_BYTES = 50_000_000
 _TEMPLATE = Path(__file__).parent / "review_page.html"
 
 
@@ -32,13 +32,13 @@ class ReviewItem:
     """One case on the page.
 
     Attributes:
-        item: its id.
+        item: item id.
         score: higher is more likely wrong.
-        diagnosis: what is wrong; the page filters by it.
-        structure: which structure or class; the page filters by it.
-        pictures: PNG or JPEG files in memory, or arrays ``(H, W[, 3])`` uint8.
+        diagnosis: what is wrong; a filter of the page.
+        structure: structure or class; a filter of the page.
+        pictures: encoded PNG or JPEG bytes, or uint8 arrays ``(H, W[, 3])``.
         caption: the evidence.
-        suspected: whether the audit takes it for wrong.
+        suspected: whether the audit suspects it.
     """
 
     item: str
@@ -54,36 +54,39 @@ def write_review(out: Path, items: Iterable[ReviewItem], title: str, note: str) 
     """Write the page into the folder ``out`` and return its path.
 
     Args:
-        out: the folder.
-        items: in the order of the page.
+        out: the output folder.
+        items: in page order.
         title: of the page.
-        note: what stands under the title.
+        note: text below the title.
     """
-    listed = [(item, [_encoded(picture) for picture in item.pictures]) for item in items]
-    beside = sum(len(picture) * 4 // 3 for _, pictures in listed for picture in pictures) > LARGEST
+    encoded_items = [(item, [_encode(picture) for picture in item.pictures]) for item in items]
+    base64_size = sum(len(picture) * 4 // 3 for _, pictures in encoded_items for picture in pictures)
+    embedded = base64_size <= MAX_EMBEDDED_BYTES
     shutil.rmtree(out / PICTURES, ignore_errors=True)
-    if beside:
+    if not embedded:
         make_directory(out / PICTURES)
     data: list[dict[str, Any]] = []
-    for place, (item, pictures) in enumerate(listed):
+    for index, (item, pictures) in enumerate(encoded_items):
         sources = []
         for number, picture in enumerate(pictures):
             kind = "png" if picture.startswith(b"\x89PNG") else "jpeg"
-            name = f"{PICTURES}/{place:05d}-{number}.{kind}"
-            if beside:
+            if embedded:
+                sources.append(f"data:image/{kind};base64,{base64.b64encode(picture).decode('ascii')}")
+            else:
+                name = f"{PICTURES}/{index:05d}-{number}.{kind}"
                 write_bytes(out / name, picture)
-            sources.append(name if beside else f"data:image/{kind};base64,{base64.b64encode(picture).decode('ascii')}")
+                sources.append(name)
         entry = {name: getattr(item, name) for name in ("item", "diagnosis", "structure", "caption", "suspected")}
         data.append({**entry, "score": round(float(item.score), 4), "pictures": sources})
-    text = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")  # no item's name ends the script
+    text = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")  # an item id cannot close the script element
     page = _TEMPLATE.read_text(encoding="utf-8")
-    for mark, value in (("@TITLE@", html.escape(title)), ("@NOTE@", html.escape(note)), ("@DATA@", text)):
-        page = page.replace(mark, value)
+    for placeholder, value in (("@TITLE@", html.escape(title)), ("@NOTE@", html.escape(note)), ("@DATA@", text)):
+        page = page.replace(placeholder, value)
     write_text(out / PAGE, page)
     return out / PAGE
 
 
-def _encoded(picture: bytes | NDArray[np.uint8]) -> bytes:
+def _encode(picture: bytes | NDArray[np.uint8]) -> bytes:
     if isinstance(picture, bytes):
         return picture
     buffer = io.BytesIO()

@@ -1,8 +1,8 @@
-"""How far an annotation is from what a network makes of the image: one number per question, all documented.
+"""Scores of how far an annotation is from a network's prediction.
 
-Below, ``a`` is the annotated structure (0 or 1 for every element), ``p`` the network's probability of it, ``h`` where
+Notation: ``a`` is the annotation (0 or 1 per element), ``p`` the predicted probability, ``h`` the predicted mask
 ``p >= 0.5``, ``d`` an element's distance to the boundary of ``h``, and ``r`` the radius of the disk (ball) as large as
-``a`` and ``h`` together. Higher always means more likely wrong. Only ``contradiction`` looks at the image.
+the union of ``a`` and ``h``. Higher scores mean more likely wrong. Only ``contradiction`` uses the image.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy  # loads scipy.ndimage when it is first used
+import scipy  # scipy.ndimage is loaded lazily
 from numpy.typing import NDArray
 
 from data_prep.regions import Box, bounding_box, widened
 
 from .cases import BoolArray, Case, Prediction
 
-TEMPERATURE = 0.1  # cleanlab's, of its softmin
+TEMPERATURE = 0.1  # of the softmin, as in cleanlab
 THRESHOLD = 0.5
-MOST_COMPONENTS = 50  # of a structure in components.csv, largest first
+MAX_COMPONENTS = 50  # per structure in components.csv, largest first
 SCORES = {
     "contradiction": "(displacement + 0.002) q^2, q = (contrast across the outline of h + 0.1) / (that of a + 0.1)",
     "displacement": "sum over a != h of |log(p / (1 - p))| d, over ln 999 |a or h| r; p cut to [0.001, 0.999]",
@@ -32,22 +32,22 @@ SCORES = {
     "beyond_tolerance": "sum over a != h with d above the tolerance of |a - p|, over |a or h|",
     "self_confidence": "1 - softmin of the probability of the annotated class (cleanlab's), temperature 0.1",
 }
-_SURE = 0.999  # float16 tells no more
-_LEAST_DISPLACEMENT, _LEAST_CONTRAST = 0.002, 0.1
-_BAND, _LEAST_BAND = 0.2, 2.0  # width of the bands beside an outline: share of the radius, and elements
+_MAX_PROBABILITY = 0.999  # the precision of float16
+_DISPLACEMENT_OFFSET, _CONTRAST_OFFSET = 0.002, 0.1
+_BAND, _MIN_BAND = 0.2, 2.0  # width of the bands along an outline: share of the radius, and elements
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A structure's annotation and prediction, cut to the box that holds both.
+    """A structure's annotation and prediction, cropped to a box around both.
 
     Attributes:
         annotated, predicted: ``a`` and ``h``.
         probability: ``p``.
-        depth: signed distance to the boundary of ``h``, positive outside of it, in the unit of ``spacing``.
+        depth: signed distance to the boundary of ``h``, positive outside, in the unit of ``spacing``.
         radius: ``r``.
-        box: where the cut lies in the case.
-        spacing: of an element along each axis.
+        box: position of the crop in the case.
+        spacing: element size along each axis.
     """
 
     annotated: BoolArray
@@ -65,16 +65,16 @@ class Compared:
 
 
 def compare(prediction: Prediction, spacing: tuple[float, ...]) -> Compared | None:
-    """Cut a structure out of its case and measure distances; None where neither annotation nor prediction has it."""
+    """Crop a structure and compute distances; None if it is neither annotated nor predicted."""
     predicted = prediction.probability >= THRESHOLD
-    either = np.ascontiguousarray(prediction.annotated | predicted)
-    if not either.any():
+    union = np.ascontiguousarray(prediction.annotated | predicted)
+    if not union.any():
         return None
-    radius = equivalent_radius(int(np.count_nonzero(either)), spacing)
+    radius = equivalent_radius(int(np.count_nonzero(union)), spacing)
     margins = [int(band_width(radius, spacing) / step) + 1 for step in spacing]
     box = tuple(
         widened((side,), margin, (length,))[0]
-        for side, margin, length in zip(bounding_box(either), margins, either.shape, strict=True)
+        for side, margin, length in zip(bounding_box(union), margins, union.shape, strict=True)
     )
     annotated, predicted = prediction.annotated[box], predicted[box]
     depth = np.full(annotated.shape, radius) if not predicted.any() else signed_distance(predicted, spacing)
@@ -82,51 +82,55 @@ def compare(prediction: Prediction, spacing: tuple[float, ...]) -> Compared | No
 
 
 def structure_scores(compared: Compared, tolerance: float) -> dict[str, float]:
-    """The scores of one structure by name, as :data:`SCORES` describes them, and the signed distance in its unit."""
+    """The scores of one structure by name (see :data:`SCORES`), and the signed distance in the unit of the spacing."""
     annotated, predicted, probability = compared.annotated, compared.predicted, compared.probability
     disagreement = compared.disagreement
     depth = np.abs(compared.depth)
-    either = float(np.count_nonzero(annotated | predicted))
-    sure = np.clip(probability[disagreement].astype(np.float64), 1 - _SURE, _SURE)
-    odds = np.abs(np.log(sure / (1 - sure))) / math.log(_SURE / (1 - _SURE))
-    wrong = np.where(annotated, 1 - probability, probability).astype(np.float64)
+    union = float(np.count_nonzero(annotated | predicted))
+    clipped = np.clip(probability[disagreement].astype(np.float64), 1 - _MAX_PROBABILITY, _MAX_PROBABILITY)
+    log_odds = np.abs(np.log(clipped / (1 - clipped))) / math.log(_MAX_PROBABILITY / (1 - _MAX_PROBABILITY))
+    error = np.where(annotated, 1 - probability, probability).astype(np.float64)
     rim = compared.depth[rim_of(annotated)]
     size, mass = float(np.count_nonzero(annotated)), float(probability.sum(dtype=np.float64))
-    common = float(probability[annotated].sum(dtype=np.float64))
-    hard = float(np.count_nonzero(annotated & predicted))
+    soft_overlap = float(probability[annotated].sum(dtype=np.float64))
+    hard_overlap = float(np.count_nonzero(annotated & predicted))
     return {
-        "displacement": float(odds @ depth[disagreement]) / (either * compared.radius),
-        "confident_disagreement": float(((2 * sure - 1) ** 4).sum()) / either,
-        "soft_dice": 1 - 2 * common / (size + mass),
-        "hard_dice": 1 - 2 * hard / (size + np.count_nonzero(predicted)),
+        "displacement": float(log_odds @ depth[disagreement]) / (union * compared.radius),
+        "confident_disagreement": float(((2 * clipped - 1) ** 4).sum()) / union,
+        "soft_dice": 1 - 2 * soft_overlap / (size + mass),
+        "hard_dice": 1 - 2 * hard_overlap / (size + np.count_nonzero(predicted)),
         "boundary": float(np.abs(rim).mean()) / compared.radius if rim.size else 1.0,
-        "beyond_tolerance": float(wrong[disagreement & (depth > tolerance)].sum()) / either,
-        "self_confidence": 1 - softmin(1 - wrong),
+        "beyond_tolerance": float(error[disagreement & (depth > tolerance)].sum()) / union,
+        "self_confidence": 1 - softmin(1 - error),
         "signed_distance": float(rim.mean()) if rim.size else 0.0,
     }
 
 
 def contradiction(compared: Compared, image: NDArray[np.float32], displacement: float) -> tuple[float, float]:
-    """The score that asks the image too, and the ratio ``q`` in it: above 1 the predicted outline is better seen.
+    """The score that uses the image, and its contrast ratio ``q``.
 
-    The contrast across an outline is the Mahalanobis distance between the mean intensities of the bands inside and
-    outside of it, a fifth of the radius wide.
+    A ratio above 1 means that the predicted outline has more contrast in the image than the annotated one. The contrast
+    across an outline is the Mahalanobis distance between the mean intensities of the bands inside and outside it, each
+    a fifth of the radius wide.
 
     Args:
         compared: annotation and prediction.
-        image: ``(channels, *spatial)``, cut to the same box.
+        image: ``(channels, *spatial)``, cropped to the same box.
         displacement: the score of that name.
     """
     width = band_width(compared.radius, compared.spacing)
-    seen = _contrast(image, compared.depth, width) if compared.predicted.any() else 0.0
-    drawn = signed_distance(compared.annotated, compared.spacing) if compared.annotated.any() else None
-    ratio = (seen + _LEAST_CONTRAST) / ((0.0 if drawn is None else _contrast(image, drawn, width)) + _LEAST_CONTRAST)
-    return (displacement + _LEAST_DISPLACEMENT) * ratio**2, ratio
+    predicted_contrast = annotated_contrast = 0.0
+    if compared.predicted.any():
+        predicted_contrast = _contrast(image, compared.depth, width)
+    if compared.annotated.any():
+        annotated_contrast = _contrast(image, signed_distance(compared.annotated, compared.spacing), width)
+    ratio = (predicted_contrast + _CONTRAST_OFFSET) / (annotated_contrast + _CONTRAST_OFFSET)
+    return (displacement + _DISPLACEMENT_OFFSET) * ratio**2, ratio
 
 
 def band_width(radius: float, spacing: tuple[float, ...]) -> float:
-    """Width of the bands on both sides of an outline."""
-    return max(_LEAST_BAND * min(spacing), _BAND * radius)
+    """Width of the bands inside and outside an outline."""
+    return max(_MIN_BAND * min(spacing), _BAND * radius)
 
 
 def _contrast(image: NDArray[np.float32], distance: NDArray[np.float64], width: float) -> float:
@@ -134,30 +138,30 @@ def _contrast(image: NDArray[np.float32], distance: NDArray[np.float64], width: 
     if min(inside.shape[1], outside.shape[1]) < 4:
         return 0.0
     channels = len(image)
-    spread = sum(np.cov(band).reshape(channels, channels) * band.shape[1] for band in (inside, outside))
-    spread = spread / (inside.shape[1] + outside.shape[1])
-    spread += np.diag(0.01 * image.reshape(channels, -1).var(axis=1) + 1e-6)
-    step = inside.mean(axis=1) - outside.mean(axis=1)
-    return float(np.sqrt(step @ np.linalg.solve(spread, step)))
+    covariance = sum(np.cov(band).reshape(channels, channels) * band.shape[1] for band in (inside, outside))
+    covariance = covariance / (inside.shape[1] + outside.shape[1])
+    covariance += np.diag(0.01 * image.reshape(channels, -1).var(axis=1) + 1e-6)
+    difference = inside.mean(axis=1) - outside.mean(axis=1)
+    return float(np.sqrt(difference @ np.linalg.solve(covariance, difference)))
 
 
 def case_self_confidence(case: Case) -> float:
-    """One minus cleanlab's label quality of the whole case: all classes, background too, every counted element.
+    """One minus cleanlab's label quality of a case, over all classes including background and all counted elements.
 
-    For probabilities of classes, not of regions.
+    For class probabilities, not for regions.
 
     Reference: Lad and Mueller, Estimating label quality and errors in semantic segmentation data via any model, 2023.
     """
     background = 1 - sum(case.of(structure).probability for structure in case.structures)
     confidence = np.asarray(np.clip(background, 0, 1))
     for structure in case.structures:
-        one = case.of(structure)
-        confidence[one.annotated] = one.probability[one.annotated]
+        prediction = case.of(structure)
+        confidence[prediction.annotated] = prediction.probability[prediction.annotated]
     return 1 - softmin(confidence if case.counted is None else confidence[case.counted])
 
 
 def softmin(confidence: NDArray[Any]) -> float:
-    """Mean confidence, weighted by ``exp((1 - confidence) / 0.1)``: the least confident elements count most."""
+    """Mean confidence weighted by ``exp((1 - confidence) / 0.1)``, dominated by the least confident elements."""
     confidence = confidence.astype(np.float64).ravel()
     if confidence.size == 0:
         return 1.0
@@ -166,9 +170,9 @@ def softmin(confidence: NDArray[Any]) -> float:
 
 
 def components(compared: Compared) -> list[dict[str, Any]]:
-    """One row per connected piece of the annotation, and per predicted piece that the annotation does not touch.
+    """One row per connected component of the annotation, and per predicted component that it does not touch.
 
-    Its score is one minus the mean probability of an annotated piece, and the mean probability of a predicted one.
+    The score is one minus the mean probability of an annotated component, or the mean probability of a predicted one.
     """
     neighbors = np.ones((3,) * compared.annotated.ndim)
     rows = []
@@ -181,25 +185,28 @@ def components(compared: Compared) -> list[dict[str, Any]]:
         means = np.atleast_1d(scipy.ndimage.mean(compared.probability, labeled, np.arange(1, count + 1)))
         overlaps = np.bincount(labeled[other], minlength=count + 1)[1:] / sizes
         centers = scipy.ndimage.center_of_mass(own, labeled, np.arange(1, count + 1))
-        for index in np.argsort(-sizes, kind="stable")[:MOST_COMPONENTS]:
+        for index in np.argsort(-sizes, kind="stable")[:MAX_COMPONENTS]:
             if kind == "annotated" or overlaps[index] == 0:
                 mean = float(means[index])
-                center = [middle + side.start for middle, side in zip(centers[index], compared.box, strict=True)]
+                center = [local + side.start for local, side in zip(centers[index], compared.box, strict=True)]
                 row = {"kind": kind, "score": 1 - mean if kind == "annotated" else mean}
                 row |= {"elements": int(sizes[index]), "size": float(sizes[index] * math.prod(compared.spacing))}
-                row |= {"overlap": float(overlaps[index]), "center": " ".join(f"{place:.1f}" for place in center)}
+                row |= {
+                    "overlap": float(overlaps[index]),
+                    "center": " ".join(f"{coordinate:.1f}" for coordinate in center),
+                }
                 rows.append(row)
     return rows
 
 
 def equivalent_radius(elements: int, spacing: tuple[float, ...]) -> float:
-    """Radius of the disk or ball of that many elements."""
+    """Radius of a disk or ball with that many elements."""
     size = elements * math.prod(spacing)
     return math.sqrt(size / math.pi) if len(spacing) == 2 else (3 * size / (4 * math.pi)) ** (1 / 3)
 
 
 def signed_distance(inside: BoolArray, spacing: tuple[float, ...]) -> NDArray[np.float64]:
-    """Distance of every element's center to the boundary, negative inside; the array's edge is no boundary."""
+    """Distance of each element's center to the boundary, negative inside. The array's edge is not a boundary."""
     half = min(spacing) / 2
     edt = scipy.ndimage.distance_transform_edt
     if inside.all():
@@ -208,5 +215,5 @@ def signed_distance(inside: BoolArray, spacing: tuple[float, ...]) -> NDArray[np
 
 
 def rim_of(mask: BoolArray) -> BoolArray:
-    """Elements with a neighbor outside the mask; the edge of the picture is no outside."""
+    """Elements of the mask with a neighbor outside it. The array's edge does not count as outside."""
     return mask & ~scipy.ndimage.binary_erosion(mask, border_value=1)

@@ -1,4 +1,4 @@
-"""How many annotations are wrong: an estimate with an interval, of all, of each kind, of each annotator or site."""
+"""Estimate the share of wrong annotations, with an interval: overall, per kind, per annotator or site."""
 
 from __future__ import annotations
 
@@ -9,82 +9,82 @@ import numpy as np
 from numpy.typing import NDArray
 
 SUSPECTED_RATIO = 1.25  # contrast across the predicted outline over that across the annotated one
-_RATIOS = (1.15, 1.35)  # between which nobody knows where to draw the line; part of the interval
-LEAST_DISPLACEMENT = 0.005  # what is less off than this nobody would call wrong
-SURE_CONTRADICTION = 0.1  # so far off that it is enough for the image not to side with the annotation
+_RATIO_RANGE = (1.15, 1.35)  # laxer and stricter thresholds; the interval covers both
+MIN_DISPLACEMENT = 0.005  # smaller displacements are never suspected
+SURE_CONTRADICTION = 0.1  # above this, a ratio over 1 is enough
 _DRAWS, _LEVEL = 200, 0.95
-_ROUNDS = 100
-_SMALLEST = 1e-3
+_ITERATIONS = 100
+_LOG_OFFSET = 1e-3
 
 
 @dataclass(frozen=True)
 class Share:
-    """Estimated share of wrong annotations, with the limits of its 95 % interval."""
+    """Estimated share of wrong annotations, with its 95% interval."""
 
     value: float
     low: float
     high: float
 
     def as_dict(self) -> dict[str, float]:
-        """For JSON, in four digits."""
+        """The fields rounded to four digits, for JSON."""
         return {name: round(value, 4) for name, value in vars(self).items()}
 
 
 def suspected_by_image(
     ratios: NDArray[np.float64], displacements: NDArray[np.float64], contradictions: NDArray[np.float64]
 ) -> tuple[NDArray[np.bool_], Share]:
-    """Suspected is an annotation that is off, and whose outline shows in the image less than the predicted one does.
+    """Suspect annotations that are displaced and whose outline has less contrast in the image than the predicted one.
 
-    One that is far off is suspected wherever the image does not side with it.
-
-    The interval is the bootstrap's, widened to the shares at the stricter and the laxer line.
+    A strong contradiction is suspected whenever the predicted outline has more contrast. The interval is a bootstrap
+    interval, extended to the shares at the laxer and stricter thresholds.
 
     Args:
         ratios: ``(N,)`` contrast across the predicted outline over that across the annotated one.
         displacements, contradictions: ``(N,)`` the scores of these names.
     """
-    off, far = displacements > LEAST_DISPLACEMENT, (contradictions > SURE_CONTRADICTION) & (ratios > 1)
-    suspected, *limits = ((off & (ratios > line)) | far for line in (SUSPECTED_RATIO, *_RATIOS))
-    (_, high), (low, _) = (_interval(flags.astype(float)) for flags in limits)
+    displaced, sure = displacements > MIN_DISPLACEMENT, (contradictions > SURE_CONTRADICTION) & (ratios > 1)
+    thresholds = (SUSPECTED_RATIO, *_RATIO_RANGE)
+    suspected, *limits = ((displaced & (ratios > threshold)) | sure for threshold in thresholds)
+    (_, high), (low, _) = (_bootstrap_interval(flags.astype(float)) for flags in limits)
     return suspected, Share(float(suspected.mean()), low, high)
 
 
 def suspected_by_mixture(scores: NDArray[np.float64]) -> tuple[NDArray[np.bool_], Share]:
-    """Two normal distributions of the scores' logarithm: suspected is what belongs to the upper one.
+    """Fit two normal distributions to the log scores and suspect the cases of the upper one.
 
-    Overstates small shares: the network's own mistakes are in the upper one too.
+    Overestimates small shares, because the network's own mistakes are in the upper component too.
 
     Args:
         scores: ``(N,)`` confident disagreement.
     """
-    logs = np.log(scores + _SMALLEST)
+    logs = np.log(scores + _LOG_OFFSET)
     if len(logs) < 4 or logs.std() < 1e-6:
         return np.zeros(len(logs), bool), Share(0.0, 0.0, 1.0)
-    weight, posterior = _mixture(logs[None])
+    weight, posterior = _fit_mixture(logs[None])
     generator = np.random.default_rng(0)
-    drawn, _ = _mixture(logs[generator.integers(len(logs), size=(_DRAWS, len(logs)))])
+    drawn, _ = _fit_mixture(logs[generator.integers(len(logs), size=(_DRAWS, len(logs)))])
     low, high = np.quantile(drawn, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
     return posterior[0] > 0.5, Share(float(weight[0]), float(low), float(high))
 
 
 def share_of(flags: NDArray[np.bool_]) -> Share:
-    """The share of suspected cases in a group, with its bootstrap interval."""
-    return Share(float(flags.mean()), *_interval(flags.astype(float)))
+    """The share of suspected cases in a group, with a bootstrap interval."""
+    return Share(float(flags.mean()), *_bootstrap_interval(flags.astype(float)))
 
 
-def _interval(values: NDArray[Any]) -> tuple[float, float]:
+def _bootstrap_interval(values: NDArray[Any]) -> tuple[float, float]:
     generator = np.random.default_rng(0)
     means = generator.binomial(len(values), float(values.mean()), size=10 * _DRAWS) / len(values)
     low, high = np.quantile(means, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
     return float(low), float(high)
 
 
-def _mixture(samples: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Expectation-maximization of two normals in every row ``(R, N)``: weight of the upper one, and its posteriors."""
+def _fit_mixture(samples: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Fit two normals to each row ``(R, N)`` by EM; returns weight ``(R,)`` and posterior ``(R, N)`` of the upper."""
     mean = np.quantile(samples, [0.35, 0.9], axis=1)[..., None]
     spread = np.broadcast_to(samples.std(axis=1)[:, None] / 2, mean.shape)
     weight = np.array([0.7, 0.3])[:, None, None] * np.ones_like(mean)
-    for _ in range(_ROUNDS):
+    for _ in range(_ITERATIONS):
         density = weight * np.exp(-0.5 * ((samples - mean) / spread) ** 2) / spread + 1e-300
         share = density / density.sum(axis=0)
         total = share.sum(axis=2, keepdims=True)

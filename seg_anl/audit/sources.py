@@ -1,4 +1,4 @@
-"""What is audited: annotations beside predictions of them, found in every layout that holds both."""
+"""Find annotations and their predictions in all supported layouts."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from seg_anl.records.runs import CONFIG_FILE
 
 from .cases import CaseFiles, Labels, Structure
 
-_FOLDS, _RAW = 5, "nnUNet_raw"  # nnU-Net's: folds, and its variable and folder of raw data
-_NAMED = 4  # items that a remark names
+_FOLDS, _RAW = 5, "nnUNet_raw"  # nnU-Net's number of folds; its variable and folder name for raw data
+_MAX_NAMES = 4  # items listed in a remark
 
 
 @dataclass(frozen=True)
 class Source:
-    """Everything to audit: its cases (sorted by item), its labels, and what a person should know of it.
+    """The cases to audit.
 
     Attributes:
-        cases: one for each annotation with a prediction.
-        labels: of the masks.
-        kind: what SOURCE was taken for.
-        in_sample: the predictions are of networks that were trained on these very annotations.
+        cases: annotations with a prediction, sorted by item.
+        labels: the meaning of the mask values.
+        kind: the detected layout.
+        in_sample: whether the networks were trained on these annotations.
         missing: annotations without a prediction.
-        remarks: one line each.
-        losses: mean training loss by item over the epochs, of one run with ``record=dynamics``.
+        remarks: notes for the user, one line each.
+        losses: mean training loss over the epochs by item, from a run with ``record=dynamics``.
     """
 
     cases: list[CaseFiles]
@@ -52,148 +52,150 @@ class Source:
 
     @property
     def raw(self) -> Path | None:
-        """The nnU-Net raw data set that the annotations are those of, if they are."""
+        """The nnU-Net raw data set of the annotations, if any."""
         above = self.cases[0].mask.parents[1]
         return above if self.cases[0].row is None and is_nnunet_dataset(above) else None
 
 
 def open_source(source: Path, masks: Path | None, images: Path | None, ignore: int | None) -> Source:
-    """Find the cases of SOURCE, whichever layout it has.
+    """Find the cases of SOURCE.
 
     Args:
         source: an nnU-Net result folder with folds, a run, a folder of fold runs, or a folder of predictions.
-        masks: folder of the annotations or nnU-Net raw data set; may be None where SOURCE leads to them.
-        images: folder of the images; None: looked for.
-        ignore: value of the masks that is no annotation; None: as the data set says, or none.
+        masks: folder of the annotations, or nnU-Net raw data set; may be None if SOURCE leads to them.
+        images: folder of the images; None to look for them.
+        ignore: mask value to ignore; None for the data set's own, if any.
 
     Raises:
-        UserError: for a layout that is not known, or nothing to audit in it.
+        UserError: for an unknown layout, or if there is nothing to audit.
     """
     if not source.is_dir():
         raise UserError(f"{source} is not a folder")
     folds = sorted(path.parent for path in source.glob("fold_*/validation") if path.is_dir())
     if folds:
-        found = _nnunet_result(source, folds, masks)
+        opened = _open_nnunet_results(source, folds, masks)
     elif runs := predicting_runs(source):
-        found = _fold_runs(runs, masks)
+        opened = _open_runs(runs, masks)
     else:
-        found = _folder(source, masks)
-    if not found.cases:
-        raise UserError(f"{source}: no prediction has the name of an annotation; {'; '.join(found.remarks)}")
-    # A run's own archive knows what nobody has labeled, whatever its value in the files.
-    archived = found.cases[0].row is not None
-    labels = found.labels if ignore is None or archived else replace(found.labels, ignore=ignore)
-    cases = sorted(found.cases, key=lambda case: case.item)
+        opened = _open_folder(source, masks)
+    if not opened.cases:
+        raise UserError(f"{source}: no prediction has the name of an annotation; {'; '.join(opened.remarks)}")
+    # The archive of a run marks unlabeled pixels itself, whatever their value in the files.
+    archived = opened.cases[0].row is not None
+    labels = opened.labels if ignore is None or archived else replace(opened.labels, ignore=ignore)
+    cases = sorted(opened.cases, key=lambda case: case.item)
     if images is not None:
-        by_item = _images_in(images)
+        by_item = _find_images(images)
         cases = [replace(case, image=by_item.get(case.item, case.image)) for case in cases]
-    blind = [case.item for case in cases if case.image is None]
-    if 0 < len(blind) < len(cases):
-        found.remarks.append(f"no image of {_some(blind)}: all are ranked without images")
-    elif blind:
-        found.remarks.append("no images: ranked without them, which tells less; name them by --images DIR")
-    if found.missing:
-        found.remarks.append(f"no prediction for {_some(found.missing)}: left out")
-    return replace(found, cases=cases, labels=labels)
+    without_image = [case.item for case in cases if case.image is None]
+    if 0 < len(without_image) < len(cases):
+        opened.remarks.append(f"no image for {_list_items(without_image)}: all cases are ranked without images")
+    elif without_image:
+        opened.remarks.append("no images: ranked without them, which is less accurate; pass --images DIR")
+    if opened.missing:
+        opened.remarks.append(f"no prediction for {_list_items(opened.missing)}: left out")
+    return replace(opened, cases=cases, labels=labels)
 
 
-def _nnunet_result(source: Path, folds: Sequence[Path], masks: Path | None) -> Source:
-    raw = masks or _raw_dataset(source)
+def _open_nnunet_results(source: Path, folds: Sequence[Path], masks: Path | None) -> Source:
+    raw = masks or _find_raw_dataset(source)
     if raw is None:
-        raise UserError(f"{source}: its raw data set {source.parent.name} was not found; name it by --masks")
+        raise UserError(f"{source}: its raw data set {source.parent.name} was not found; name it with --masks")
     description = read_description(source if (source / DESCRIPTION).is_file() else raw)
-    annotations = _masks_in(raw)
-    images = _images_in(raw / "imagesTr") if is_nnunet_dataset(raw) else {}
-    axes = "canonical" if _reader(source, description) == "NibabelIOWithReorient" else "reversed"
+    annotations = _find_masks(raw)
+    images = _find_images(raw / "imagesTr") if is_nnunet_dataset(raw) else {}
+    axes = "canonical" if _reader_name(source, description) == "NibabelIOWithReorient" else "reversed"
     cases: dict[str, CaseFiles] = {}
-    remarks, strangers = [], []
+    remarks, unmatched = [], []
     for fold in folds:
-        files = _predictions_in(fold / "validation")
+        files = _find_predictions(fold / "validation")
         if not files:
             remarks.append(f"{fold.name} holds no validation predictions")
         for item, path in files.items():
             if item not in annotations:
-                strangers.append(item)
+                unmatched.append(item)
             elif item not in cases:
                 cases[item] = CaseFiles(item, annotations[item], path, images.get(item), fold=fold.name, axes=axes)
-    numbers = {fold.name.removeprefix("fold_") for fold in folds}
-    absent = [number for number in map(str, range(_FOLDS)) if number not in numbers]
-    if "all" not in numbers and absent:
+    names = {fold.name.removeprefix("fold_") for fold in folds}
+    absent = [fold for fold in map(str, range(_FOLDS)) if fold not in names]
+    if "all" not in names and absent:
         remarks.append(f"of nnU-Net's five folds, {', '.join(absent)} {'is' if len(absent) == 1 else 'are'} missing")
-    remarks += _without_mask(strangers, raw)
+    remarks += _unmatched_remark(unmatched, raw)
     if cases and not any(case.prediction.suffix == ".npz" for case in cases.values()):
-        remarks.append("only predicted masks: validate with --npz for probabilities, which tell more")
+        remarks.append(
+            "only predicted masks found: validate with --npz to save probabilities, which are more informative"
+        )
     missing = sorted(annotations.keys() - cases.keys())
-    in_sample = numbers == {"all"}
-    return Source(list(cases.values()), _described_labels(description), "nnU-Net folds", in_sample, missing, remarks)
+    in_sample = names == {"all"}
+    return Source(list(cases.values()), _parse_labels(description), "nnU-Net folds", in_sample, missing, remarks)
 
 
-def _raw_dataset(result: Path) -> Path | None:
-    """nnU-Net's raw data set of a result folder: in ``nnUNet_raw``, or in a folder of that name beside the results."""
+def _find_raw_dataset(results: Path) -> Path | None:
+    """The raw data set of an nnU-Net result folder: in ``$nnUNet_raw``, or in a folder ``nnUNet_raw`` above it."""
     roots = [Path(os.environ[_RAW])] if os.environ.get(_RAW) else []
-    roots += [above / _RAW for above in result.resolve().parents[:3]]
-    return next((root / result.parent.name for root in roots if is_nnunet_dataset(root / result.parent.name)), None)
+    roots += [parent / _RAW for parent in results.resolve().parents[:3]]
+    return next((root / results.parent.name for root in roots if is_nnunet_dataset(root / results.parent.name)), None)
 
 
-def _reader(result: Path, description: dict[str, Any]) -> str:
-    """The name of nnU-Net's reader: it decides the order of the axes."""
-    path = result / "plans.json"
+def _reader_name(results: Path, description: dict[str, Any]) -> str:
+    """The name of nnU-Net's image reader, which determines the axis order."""
+    path = results / "plans.json"
     plans = read_json(path) if path.is_file() else None
-    named = plans.get("image_reader_writer") if isinstance(plans, dict) else None
-    return str(named or description.get("overwrite_image_reader_writer"))
+    name = plans.get("image_reader_writer") if isinstance(plans, dict) else None
+    return str(name or description.get("overwrite_image_reader_writer"))
 
 
-def _described_labels(description: dict[str, Any]) -> Labels:
-    """The labels of a dataset.json: nnU-Net's channels are the labels in order, or the regions without background."""
-    named = {
+def _parse_labels(description: dict[str, Any]) -> Labels:
+    """The labels of a dataset.json. Channels are the label values, or the regions in order without background."""
+    values_of = {
         name: tuple(value) if isinstance(value, list) else (int(value),)
         for name, value in description["labels"].items()
     }
-    ignore = named.pop("ignore", (None,))[0]
-    regions = any(len(values) > 1 for values in named.values())
-    inside = {name: values for name, values in named.items() if set(values) != {0}}
+    ignore = values_of.pop("ignore", (None,))[0]
+    regions = any(len(values) > 1 for values in values_of.values())
+    foreground = {name: values for name, values in values_of.items() if set(values) != {0}}
     structures = [
         Structure(name, values, channel if regions else values[0])
-        for channel, (name, values) in enumerate(inside.items())
+        for channel, (name, values) in enumerate(foreground.items())
     ]
     return Labels(tuple(structures), ignore, regions)
 
 
-def _fold_runs(headers: Mapping[Path, dict[str, Any]], masks: Path | None) -> Source:
-    used, remarks = unseen_if_any(headers)
+def _open_runs(headers: Mapping[Path, dict[str, Any]], masks: Path | None) -> Source:
+    runs, remarks = unseen_if_any(headers)
     cases: dict[str, CaseFiles] = {}
     expected: set[str] = set()
-    masks = masks or _masks_of_volumes(used[0])
-    given = {} if masks is None else _masks_in(masks)
+    masks = masks or _masks_of_volumes(runs[0])
+    given_masks = {} if masks is None else _find_masks(masks)
     raw = masks if masks is not None and is_nnunet_dataset(masks) else None
-    labels = Labels(ignore=None if masks else IGNORED) if raw is None else _described_labels(read_description(raw))
-    for run in used:
-        own = {} if masks else _noisy_masks(run)
-        images, gone = (_images_in(raw / "imagesTr"), "") if raw else _images_of_run(run)
-        remarks += [gone] if gone and gone not in remarks else []
-        expected |= set(own) or set(given)
+    labels = Labels(ignore=None if masks else IGNORED) if raw is None else _parse_labels(read_description(raw))
+    for run in runs:
+        rows = {} if masks else _training_mask_rows(run)
+        images, problem = (_find_images(raw / "imagesTr"), "") if raw else _images_of_run(run)
+        remarks += [problem] if problem and problem not in remarks else []
+        expected |= set(rows) or set(given_masks)
         for item in map(str, headers[run]["items"]):
             if item in cases:
                 other = cases[item].prediction.parents[1]
-                raise UserError(f"{item} is predicted by {other} and by {run}: name one run, or one sweep of folds")
+                raise UserError(f"{item} is predicted by both {other} and {run}: name one run, or one sweep of folds")
             prediction = run / FOLDER / f"{item}.npz"
             if not prediction.is_file():
-                raise UserError(f"{prediction}: named in {HEADER_FILE} but not there")
-            mask, row = (run / "noise" / MASKS_FILE, own[item]) if item in own else (given.get(item), None)
+                raise UserError(f"{prediction}: listed in {HEADER_FILE} but missing")
+            mask, row = (run / "noise" / MASKS_FILE, rows[item]) if item in rows else (given_masks.get(item), None)
             if mask is None:
-                remarks.append(f"{item}: predicted by {run}, which has no mask of it")
+                remarks.append(f"{item}: predicted by {run}, but has no mask")
                 continue
             fold = "" if headers[run].get("fold") is None else str(headers[run]["fold"])
             cases[item] = CaseFiles(item, mask, prediction, images.get(item), row, fold)
-    in_sample = not headers[used[0]]["out_of_sample"]
+    in_sample = not headers[runs[0]]["out_of_sample"]
     missing = sorted(expected - set(cases))
-    kind = "one run" if len(used) == 1 else "fold runs"
-    losses = _training_losses(used[0]) if in_sample else {}
+    kind = "one run" if len(runs) == 1 else "fold runs"
+    losses = _mean_training_losses(runs[0]) if in_sample else {}
     return Source(list(cases.values()), labels, kind, in_sample, missing, remarks, losses)
 
 
 def _masks_of_volumes(run: Path) -> Path | None:
-    """The raw data set that a run on volumes was trained on; None of a run on pictures, which keeps their masks.
+    """The raw data set that a run on volumes was trained on; None for a run on pictures, which keeps their masks.
 
     Raises:
         UserError: for a run on other volumes, or one that made its masks noisy.
@@ -207,16 +209,16 @@ def _masks_of_volumes(run: Path) -> Path | None:
         raise UserError(f"{run / CONFIG_FILE}: damaged: {error!r}") from error
     if alpha:
         raise UserError(
-            f"{run}: keeps its noisy masks on the grid of training alone; train on masks that seg-anl-noise masks "
-            "has written, or give --masks DIR"
+            f"{run}: its noisy masks exist on the training grid only; train on masks written by seg-anl-noise masks, "
+            "or pass --masks DIR"
         )
     if name != "nnunet":
-        raise UserError(f"{run}: give --masks DIR, the masks it was trained on")
+        raise UserError(f"{run}: pass --masks DIR, the masks it was trained on")
     return Path(str(root)).expanduser()
 
 
-def _training_losses(run: Path) -> dict[str, float]:
-    """The mean over the epochs of every item's training loss, where a run records its dynamics."""
+def _mean_training_losses(run: Path) -> dict[str, float]:
+    """The training loss of each item averaged over epochs, if the run recorded its dynamics."""
     sums: dict[str, float] = {}
     paths = sorted((run / "records" / "dynamics").glob("epoch_*.npz"))
     for path in paths:
@@ -231,19 +233,19 @@ def _training_losses(run: Path) -> dict[str, float]:
     return sums
 
 
-def _noisy_masks(run: Path) -> dict[str, int]:
-    """Items of a run's archive of masks with their rows."""
+def _training_mask_rows(run: Path) -> dict[str, int]:
+    """The row of each item in the archive of masks that a run was trained on."""
     path = run / "noise" / MANIFEST_FILE
     if not path.is_file():
-        raise UserError(f"{run}: no {path.relative_to(run)}, which names the masks trained on; give --masks")
+        raise UserError(f"{run}: no {path.relative_to(run)}, which lists the training masks; give --masks")
     try:
         return {str(record["item"]): row for row, record in enumerate(read_json(path)["items"])}
     except (KeyError, TypeError) as error:
-        raise UserError(f"{path}: names no items; it is not the manifest of a run's noise") from error
+        raise UserError(f"{path}: lists no items; expected the noise manifest of a run") from error
 
 
 def _images_of_run(run: Path) -> tuple[dict[str, PictureFile], str]:
-    """The images a run was trained on, where its settings say; if they are not there, nothing and why."""
+    """The training images of a run; if they are missing, none, and why."""
     try:
         return {pair.item: pair.image for pair in pairs_of_run(run)[0].train}, ""
     except UserError as error:
@@ -251,10 +253,10 @@ def _images_of_run(run: Path) -> tuple[dict[str, PictureFile], str]:
 
 
 def pairs_of_run(run: Path) -> tuple[TrainingPairs, Any]:
-    """The images and masks of a run of seg-anl-train, where its settings say; and its configuration.
+    """The images and masks of a run of seg-anl-train, and its configuration.
 
     Raises:
-        UserError: for a configuration that is damaged, or files that are gone.
+        UserError: for a damaged configuration or missing files.
     """
     path = run / CONFIG_FILE
     config = read_yaml(path)
@@ -266,51 +268,51 @@ def pairs_of_run(run: Path) -> tuple[TrainingPairs, Any]:
         raise UserError(f"{path}: damaged: {error}") from error
 
 
-def _folder(source: Path, masks: Path | None) -> Source:
+def _open_folder(source: Path, masks: Path | None) -> Source:
     if masks is None and any(source.rglob(CONFIG_FILE)):
         raise UserError(f"{source}: no finished run with predictions; train with folds=5 or record=[predictions]")
     if masks is None:
         raise UserError(f"{source}: a folder of predictions needs the annotations: --masks DIR")
-    annotations = _masks_in(masks)
+    annotations = _find_masks(masks)
     description = read_description(masks) if is_nnunet_dataset(masks) else None
-    images = _images_in(masks / "imagesTr") if description else {}
-    predictions = _predictions_in(source)
-    remarks = _without_mask(sorted(predictions.keys() - annotations.keys()), masks)
+    images = _find_images(masks / "imagesTr") if description else {}
+    predictions = _find_predictions(source)
+    remarks = _unmatched_remark(sorted(predictions.keys() - annotations.keys()), masks)
     cases = []
     for item in sorted(predictions.keys() & annotations.keys()):
         path = predictions[item]
-        axes = "reversed" if path.with_suffix(".pkl").exists() else ""  # nnU-Net's, which writes one
+        axes = "reversed" if path.with_suffix(".pkl").exists() else ""  # nnU-Net writes a .pkl file
         cases.append(CaseFiles(item, annotations[item], path, images.get(item), axes=axes))
     missing = sorted(annotations.keys() - predictions.keys())
-    labels = _described_labels(description) if description else Labels()
+    labels = _parse_labels(description) if description else Labels()
     return Source(cases, labels, "folder of predictions", False, missing, remarks)
 
 
-def _predictions_in(folder: Path) -> dict[str, Path]:
-    """Predictions by item: probabilities where there are some, else masks."""
-    found = [path for path in files_below(folder) if path.suffix == ".npz" or mask_suffix(path)]
-    return {item_id(path, folder): path for path in sorted(found, key=lambda path: path.suffix == ".npz")}
+def _find_predictions(folder: Path) -> dict[str, Path]:
+    """Predictions by item; probabilities take precedence over masks."""
+    paths = [path for path in files_below(folder) if path.suffix == ".npz" or mask_suffix(path)]
+    return {item_id(path, folder): path for path in sorted(paths, key=lambda path: path.suffix == ".npz")}
 
 
-def _masks_in(masks: Path) -> dict[str, Path]:
+def _find_masks(masks: Path) -> dict[str, Path]:
     if is_nnunet_dataset(masks):
         ending = read_description(masks)["file_ending"]
         return {item_id(path, masks / LABELS): path for path in mask_paths(masks / LABELS, f"*{ending}")}
     return {item_id(path, masks): path for path in mask_paths(masks)}
 
 
-def _images_in(folder: Path) -> dict[str, PictureFile]:
-    """Images by item; of nnU-Net's channels the first."""
+def _find_images(folder: Path) -> dict[str, PictureFile]:
+    """Images by item; the first channel of nnU-Net images."""
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder")
     items = ((item_id(path, folder), path) for path in reversed(files_below(folder)))
     return {item.removesuffix("_0000"): PictureFile(str(path)) for item, path in items}
 
 
-def _without_mask(items: Sequence[str], masks: Path) -> list[str]:
-    return [f"no annotation in {masks} for {_some(items)}: left out"] if items else []
+def _unmatched_remark(items: Sequence[str], masks: Path) -> list[str]:
+    return [f"no annotation in {masks} for {_list_items(items)}: left out"] if items else []
 
 
-def _some(items: Sequence[str]) -> str:
-    more = f" and {len(items) - _NAMED} more" if len(items) > _NAMED else ""
-    return f"{', '.join(items[:_NAMED])}{more} ({len(items)} in all)" if len(items) > 1 else items[0]
+def _list_items(items: Sequence[str]) -> str:
+    more = f" and {len(items) - _MAX_NAMES} more" if len(items) > _MAX_NAMES else ""
+    return f"{', '.join(items[:_MAX_NAMES])}{more} ({len(items)} in all)" if len(items) > 1 else items[0]

@@ -1,4 +1,4 @@
-"""Case after case through the scores, in one or many processes, with a journal that a killed run carries on from."""
+"""Score cases in one or more processes, with a journal from which a killed run resumes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from seg_anl.records.journal import finish_items, read_journal
 from .cases import Case, CaseFiles, Labels, Structure, load_case
 from .diagnosis import diagnose
 from .images import read_case_image
-from .repairs import Other, in_words
+from .repairs import Other, describe_steps
 from .scores import THRESHOLD, Compared, case_self_confidence, compare, components, contradiction, structure_scores
 from .sources import Source
 
 JOURNAL = ".cases.jsonl"
-_ROWS = 4  # schema of the journal's rows
+_ROW_SCHEMA = 4  # version of the journal's rows
 
 
 @dataclass(frozen=True)
@@ -35,22 +35,23 @@ class CaseTask:
 
 
 def score_cases(source: Source, out: Path, tolerance: float | None, workers: int) -> list[dict[str, Any]]:
-    """The rows of all cases, sorted by item: those that the journal in ``out`` knows are not made again.
+    """The rows of all cases, sorted by item.
 
-    A case whose files have changed since is. The rows do not depend on the number of workers.
+    Cases in the journal of ``out`` are reused unless their files have changed. The rows do not depend on the number
+    of workers.
 
     Raises:
-        UserError: naming the cases that cannot be used; the others are done by then, and kept.
+        UserError: naming the cases that cannot be scored; all others are in the journal by then.
     """
     journal = out / JOURNAL
-    identity = {"version": __version__, "rows": _ROWS, "labels": repr(source.labels), "tolerance": tolerance}
-    written_by, known = read_journal(journal) or (None, {})
-    if written_by != identity:
-        known = {}
+    identity = {"version": __version__, "rows": _ROW_SCHEMA, "labels": repr(source.labels), "tolerance": tolerance}
+    journal_identity, journal_rows = read_journal(journal) or (None, {})
+    if journal_identity != identity:
+        journal_rows = {}
     finished = {
-        files.item: known[files.item]
+        files.item: journal_rows[files.item]
         for files in source.cases
-        if known.get(files.item, {}).get("files", ()) == file_states(files)
+        if journal_rows.get(files.item, {}).get("files", ()) == file_states(files)
     }
     tasks = [CaseTask(files, source.labels, tolerance) for files in source.cases if files.item not in finished]
     rows = finish_items(journal, identity, finished, score_case, tasks, unit="case", workers=workers)
@@ -58,7 +59,7 @@ def score_cases(source: Source, out: Path, tolerance: float | None, workers: int
 
 
 def score_case(task: CaseTask) -> dict[str, Any] | str:
-    """Everything about one case in plain numbers; what is wrong with its files as text."""
+    """The row of one case as JSON values, or an error message if its files cannot be used."""
     try:
         case = load_case(task.files, task.labels)
         image = read_case_image(task.files, case)
@@ -71,7 +72,7 @@ def score_case(task: CaseTask) -> dict[str, Any] | str:
     except UserError as error:
         return str(error)
     except MemoryError:
-        return f"{task.files.mask}: too large for this machine's memory"
+        return f"{task.files.mask}: not enough memory"
     return {
         "item": task.files.item,
         "fold": task.files.fold,
@@ -89,17 +90,17 @@ def _structure_row(
     tolerance = 2 * min(case.spacing) if task.tolerance is None else task.tolerance
     scores = structure_scores(compared, tolerance)
     if image is not None:
-        box = (slice(None), *compared.box)
-        seen = image[box]
-        scores["contradiction"], scores["contrast_ratio"] = contradiction(compared, seen, scores["displacement"])
-    others = [] if task.labels.regions else _others(case, structure, compared.box)  # regions hold each other
+        image_box = (slice(None), *compared.box)
+        cropped = image[image_box]
+        scores["contradiction"], scores["contrast_ratio"] = contradiction(compared, cropped, scores["displacement"])
+    others = [] if task.labels.regions else _other_labels(case, structure, compared.box)  # regions overlap anyway
     diagnosis = diagnose(compared, case.unit, others)
     repair = diagnosis.repair
     measures = repair.measures if repair else {}
     return {
         "scores": {name: round(value, 9) for name, value in scores.items()},
         "diagnosis": diagnosis.kind,
-        "evidence": diagnosis.text + _in_the_body(measures.get("shift"), case),
+        "evidence": diagnosis.text + _anatomical_direction(measures.get("shift"), case),
         "measures": measures,
         "dice_before": diagnosis.before,
         "dice_after": repair.after if repair else diagnosis.best,
@@ -107,23 +108,24 @@ def _structure_row(
     }
 
 
-def _others(case: Case, structure: Structure, box: Box) -> list[Other]:
-    """Every other label in a structure's box, for which it may have been mistaken."""
-    found = [case.of(other, box) for other in case.structures if other != structure]
-    return [(one.structure.name, one.annotated, one.probability >= THRESHOLD) for one in found]
+def _other_labels(case: Case, structure: Structure, box: Box) -> list[Other]:
+    """Every other label within a structure's box, for swaps."""
+    others = [case.of(other, box) for other in case.structures if other != structure]
+    return [(one.structure.name, one.annotated, one.probability >= THRESHOLD) for one in others]
 
 
-def _in_the_body(shift: list[float] | None, case: Case) -> str:
-    """The direction of a shift in the patient's space, for files that know it."""
+def _anatomical_direction(shift: list[float] | None, case: Case) -> str:
+    """The direction of a shift in patient space, for files with an affine."""
     if shift is None or case.affine is None:
         return ""
-    space = case.affine[:3, :3] @ (np.array(shift) / np.array(case.spacing))
-    words = in_words(space, (("left", "right"), ("posterior", "anterior"), ("inferior", "superior")), "mm ")
-    return f" ({words})" if words else ""
+    patient_shift = case.affine[:3, :3] @ (np.array(shift) / np.array(case.spacing))
+    names = (("left", "right"), ("posterior", "anterior"), ("inferior", "superior"))
+    text = describe_steps(patient_shift, names, "mm ")
+    return f" ({text})" if text else ""
 
 
 def file_states(files: CaseFiles) -> list[Any]:
-    """What tells that a case's files are still those that were read."""
+    """Path, size and modification time of each file, to notice changes."""
     states: list[Any] = [files.row]
     for path in (files.mask, files.prediction, Path(files.image.name) if files.image else None):
         state = path.stat() if path is not None and path.exists() else None

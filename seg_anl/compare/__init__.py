@@ -1,1 +1,1 @@
-"""Will a robust loss help on these data? A few short runs, one sentence, and how many annotations look wrong."""
+"""Will a robust loss help on this data? Short runs, a one-sentence verdict and an audit of the annotations."""

@@ -1,4 +1,4 @@
-"""compare.html: the sentence, the table, a line for each seed; one file that needs no other."""
+"""compare.html: the verdict, a table and a chart in one self-contained page."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ import matplotlib.pyplot as plt
 _TEMPLATE = Path(__file__).with_name("page.html")
 
 
-def write_page(path: Path, plan: Plan, found: Mapping[str, Any], differences: Mapping[str, Difference]) -> None:
-    """Write the page of what was ``found``, as compare.json has it."""
-    rows = [(method, found["scores"][method.name], differences[method.name]) for method in plan.methods]
+def write_page(path: Path, plan: Plan, results: Mapping[str, Any], differences: Mapping[str, Difference]) -> None:
+    """Write the page for ``results``, the content of compare.json."""
+    rows = [(method, results["scores"][method.name], differences[method.name]) for method in plan.methods]
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters |= {"mean": statistics.fmean, "deviation": statistics.stdev}
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
-    chart = Markup(_chart(found["scores"], found["metric"]))
-    data = {**found, "rows": rows, "seeds": plan.seeds, "data": plan.data, "chart": chart, "version": __version__}
+    chart = Markup(_draw_chart(results["scores"], results["metric"]))
+    data = {**results, "rows": rows, "seeds": plan.seeds, "data": plan.data, "chart": chart, "version": __version__}
     write_text(path, template.render(data))
 
 
-def _chart(scores: Mapping[str, list[float]], metric: str) -> str:
-    """One gray line for each seed across the losses, and the means, as SVG without a prologue."""
+def _draw_chart(scores: Mapping[str, list[float]], metric: str) -> str:
+    """One gray line per seed across the losses, and the means, as an ``<svg>`` element."""
     with matplotlib.rc_context({"svg.hashsalt": "compare", "svg.fonttype": "none"}):
         figure, axes = plt.subplots(figsize=(1.6 + 1.2 * len(scores), 3.2), layout="constrained")
-        for each in zip(*scores.values(), strict=True):
-            axes.plot(list(scores), each, color="0.6", marker=".", linewidth=1)
-        axes.plot(
-            list(scores), [statistics.fmean(each) for each in scores.values()], "_", markersize=24, color="#D55E00"
-        )
+        for of_seed in zip(*scores.values(), strict=True):
+            axes.plot(list(scores), of_seed, color="0.6", marker=".", linewidth=1)
+        means = [statistics.fmean(of_loss) for of_loss in scores.values()]
+        axes.plot(list(scores), means, "_", markersize=24, color="#D55E00")
         axes.set_ylabel(metric)
         axes.margins(x=0.15)
-        text = io.StringIO()
-        figure.savefig(text, format="svg", metadata={"Date": None})
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
         plt.close(figure)
-    return text.getvalue()[text.getvalue().index("<svg") :]
+    svg = buffer.getvalue()
+    return svg[svg.index("<svg") :]

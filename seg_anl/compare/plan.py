@@ -1,4 +1,4 @@
-"""What is run on a folder of data: which trainer, with which settings, and what its test images are worth."""
+"""The plan of a comparison: the kind of data, the trainer with its settings, and the test images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from data_prep.nnunet_raw import is_nnunet_dataset
 from seg_anl.records import UserError
 from seg_anl.records.files import check_folder
 
-_HELD_OUT = "a fifth of the training images, held out: their annotations may be wrong, too"
+_HELD_OUT = "a held-out fifth of the training images, whose annotations may be wrong too"
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,10 @@ class Kind:
     """A kind of data.
 
     Attributes:
-        data: name of the trainer's ``data`` group.
-        short: settings that make a run short; those given by a person come after.
-        losses: compared by default, the reference first.
-        program, module: of the trainer.
+        data: the trainer's ``data`` setting.
+        short: settings that make a run short; the user's settings override them.
+        losses: default losses, the reference first.
+        program, module: the trainer's console command and module.
         audit: ``"masks"`` or ``"labels"``.
     """
 
@@ -35,24 +35,29 @@ class Kind:
 
 
 NNUNET, FOLDER = Kind("nnunet", ("epochs=20",)), Kind("folder", ("preset=small",))
-_OF_CLASSES = ("ce", "anl_ce optim.l1=5e-5 optim.weight_decay=0", "gce", "nce_rce")  # ANL as in docs/choosing.md
-_CLASSIFY = ("seg-anl-classify", "classification.train")
-CLASSES = Kind("imagefolder", ("model=resnet18", "epochs=15"), _OF_CLASSES, *_CLASSIFY, "labels")
+CLASSES = Kind(
+    data="imagefolder",
+    short=("model=resnet18", "epochs=15"),
+    losses=("ce", "anl_ce optim.l1=5e-5 optim.weight_decay=0", "gce", "nce_rce"),  # ANL as in docs/choosing.md
+    program="seg-anl-classify",
+    module="classification.train",
+    audit="labels",
+)
 
 
 @dataclass(frozen=True)
 class Method:
-    """A loss by name, and the settings of the trainer that choose it."""
+    """A loss and the trainer settings that select it."""
 
     name: str
-    words: tuple[str, ...]
+    settings: tuple[str, ...]
 
     @classmethod
-    def parsed(cls, text: str) -> Method:
-        """Of ``"anl_ce optim.l1=5e-5"``.
+    def parse(cls, text: str) -> Method:
+        """Parse text such as ``"anl_ce optim.l1=5e-5"``.
 
         Raises:
-            UserError: when it does not begin with a loss.
+            UserError: if the text does not start with a loss, or anything after it is not a setting.
         """
         loss, *settings = text.split() or [""]
         if not loss or "=" in loss or not all("=" in word for word in settings):
@@ -62,9 +67,15 @@ class Method:
 
 @dataclass(frozen=True)
 class Plan:
-    """A comparison: the first method is the reference, the second the one that the verdict is about.
+    """A comparison.
 
-    ``tested`` says what the test images are; ``settings`` are a person's, of all runs.
+    Attributes:
+        kind: of the data.
+        data: the data folder.
+        tested: a description of the test images.
+        methods: the reference, the method the verdict is about, then any others.
+        seeds: one run of each method per seed.
+        settings: the user's settings for all runs.
     """
 
     kind: Kind
@@ -76,39 +87,43 @@ class Plan:
 
     @property
     def runs(self) -> dict[str, list[str]]:
-        """The settings of each run, all but its place, by name; the first seed keeps what an audit needs."""
-        record = {"masks": "record=[predictions]", "labels": "record=[predictions,dynamics]"}[self.kind.audit]
-        keeps = [] if self.kind == NNUNET else [record]  # of volumes seg-anl-predict makes it
+        """The settings of each run by name, except ``run_dir``. Runs of seed 1 also record what an audit needs."""
+        records = {"masks": ["record=[predictions]"], "labels": ["record=[predictions,dynamics]"]}[self.kind.audit]
+        if self.kind == NNUNET:
+            records = []  # for volumes, seg-anl-predict writes the predictions
         return {
-            f"{method.name}-seed{seed}": [*self.common, *method.words, f"seed={seed}", *(keeps if seed == 1 else [])]
+            f"{method.name}-seed{seed}": [
+                *self.common, *method.settings, f"seed={seed}", *(records if seed == 1 else [])
+            ]
             for seed in self.seeds
             for method in self.methods
-        }
+        }  # fmt: skip
 
     @property
     def common(self) -> list[str]:
-        """The settings of all runs."""
+        """Settings shared by all runs."""
         clean = "noise=none" if self.kind == CLASSES else "noise.alpha=0"
         return [f"data={self.kind.data}", f"data.root={self.data.resolve()}", *self.kind.short, clean, *self.settings]
 
 
-def planned(data: Path, losses: Sequence[str], seeds: int, settings: Sequence[str]) -> Plan:
-    """The comparison for the data in a folder; without ``losses`` those of its kind.
+def make_plan(data: Path, losses: Sequence[str], seeds: int, settings: Sequence[str]) -> Plan:
+    """Plan the comparison on a data folder; the default losses depend on the kind of data.
 
     Raises:
-        UserError: for a folder in none of the known layouts, or fewer than two losses.
+        UserError: for an unknown folder layout, fewer than two different losses, or an invalid setting.
     """
-    kind, tested = _recognized(data)
-    methods = tuple(Method.parsed(text) for text in losses or kind.losses)
+    kind, tested = _detect_kind(data)
+    methods = tuple(Method.parse(text) for text in losses or kind.losses)
     if len({method.name for method in methods}) < max(2, len(methods)):
-        raise UserError(f"--losses: expected two or more that differ, got {', '.join(m.name for m in methods)}")
-    strange = [word for word in settings if "=" not in word or word.startswith(("seed=", "run_dir=", "loss="))]
-    if strange:
-        raise UserError(f"{strange[0]!r}: expected SETTING=VALUE of the trainer, but not the loss, seed or run_dir")
+        raise UserError(f"--losses: expected two or more different losses, got {', '.join(m.name for m in methods)}")
+    invalid = [word for word in settings if "=" not in word or word.startswith(("seed=", "run_dir=", "loss="))]
+    if invalid:
+        raise UserError(f"{invalid[0]!r}: expected SETTING=VALUE of the trainer, but not the loss, seed or run_dir")
     return Plan(kind, data, tested, methods, tuple(range(1, seeds + 1)), tuple(settings))
 
 
-def _recognized(data: Path) -> tuple[Kind, str]:
+def _detect_kind(data: Path) -> tuple[Kind, str]:
+    """The kind of data in a folder, and a description of its test images."""
     check_folder(data, "DATA")
     if is_nnunet_dataset(data):
         return NNUNET, f"{data / 'imagesTs'}" if (data / "labelsTs").is_dir() else _HELD_OUT

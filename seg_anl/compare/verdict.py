@@ -1,4 +1,4 @@
-"""From the scores of seeds to a sentence: paired differences with Student's interval."""
+"""The verdict of a comparison: paired differences over seeds with a Student's t interval."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Difference:
-    """The mean of the differences of each seed, and half of its 95 % interval (NaN with one seed).
+    """Mean paired difference over seeds, and the half-width of its 95% interval (NaN with one seed).
 
-    Seeds are pairs: both runs of a seed have the same training and test images, first weights and order of batches as
-    far as they go. The interval is that of Student's t with one degree of freedom less than there are pairs.
+    Runs of the same seed are paired: they share the split and, as far as possible, initial weights and batch order.
+    The interval is Student's t with ``seeds - 1`` degrees of freedom.
     """
 
     mean: float
@@ -26,25 +26,25 @@ class Difference:
 
     @classmethod
     def paired(cls, ours: Sequence[float], reference: Sequence[float]) -> Difference:
-        """Of the scores of the same seeds.
+        """Compute the difference from the scores of the same seeds, in the same order.
 
         >>> print(Difference.paired([0.8, 0.9], [0.7, 0.7]))  # 12.71 standard errors on either side
         +0.1500 ± 0.6353
         """
-        each = [own - other for own, other in zip(ours, reference, strict=True)]
-        count, half = len(each), math.nan
+        differences = [our - other for our, other in zip(ours, reference, strict=True)]
+        count, half = len(differences), math.nan
         if count > 1:
-            wide = float(scipy.stats.t.ppf((1 + _LEVEL) / 2, count - 1))
-            half = wide * statistics.stdev(each) / math.sqrt(count)
-        return cls(statistics.fmean(each), half, count)
+            quantile = float(scipy.stats.t.ppf((1 + _LEVEL) / 2, count - 1))
+            half = quantile * statistics.stdev(differences) / math.sqrt(count)
+        return cls(statistics.fmean(differences), half, count)
 
     @property
     def clear(self) -> bool:
-        """Whether the interval leaves zero out."""
+        """Whether the interval excludes zero."""
         return abs(self.mean) > self.half  # False for NaN
 
     def as_dict(self) -> dict[str, float | None]:
-        """For JSON, which knows no NaN."""
+        """The fields, with None instead of NaN, which JSON lacks."""
         return {"mean": self.mean, "half": None if math.isnan(self.half) else self.half, "seeds": self.seeds}
 
     def __str__(self) -> str:
@@ -52,7 +52,7 @@ class Difference:
 
 
 def sentence(ours: str, reference: str, difference: Difference, metric: str) -> str:
-    """What came out, in one sentence."""
+    """The verdict in one sentence."""
     about = f"mean and 95 % interval of the paired differences of {difference.seeds} seeds, Student's t"
     if difference.seeds == 1:
         return f"{ours} differs from {reference} by {difference} in {metric} with one seed, which says little."

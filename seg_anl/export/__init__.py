@@ -1,1 +1,1 @@
-"""Trained runs in forms that need nothing of this project: MONAI bundles, ONNX, TorchScript."""
+"""Export trained runs as MONAI bundles, ONNX or TorchScript, which run without this package."""

@@ -1,6 +1,6 @@
-"""A MONAI bundle around a TorchScript network: metadata, inference on a folder of images, model card.
+"""A MONAI bundle around a TorchScript network: metadata, inference on a folder of images, and a model card.
 
-Format: https://docs.monai.io/en/stable/mb_specification.html. Running it needs MONAI and ``fire``, not this project.
+Format: https://docs.monai.io/en/stable/mb_specification.html. Running it needs MONAI and ``fire``, not this package.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/downlo
 
 
 def write_bundle(model: Deployable, folder: Path) -> None:
-    """Everything but ``models/model.ts``, whose folder is made."""
+    """Write everything except ``models/model.ts``, and create its folder."""
     for name in ("configs", "docs", "models"):
         make_directory(folder / name)
     write_json(folder / "configs" / "metadata.json", metadata(model))
@@ -32,7 +32,7 @@ def write_bundle(model: Deployable, folder: Path) -> None:
 
 
 def metadata(model: Deployable) -> dict[str, Any]:
-    """metadata.json."""
+    """The content of metadata.json."""
     config, (channels, height, width) = model.config, model.shape
     shape = {"spatial_shape": [height, width], "dtype": "float32", "is_patch_data": False}
     image = {"type": "image", "format": "RGB", "modality": "n/a", "num_channels": channels, "value_range": [0, 255]}
@@ -48,8 +48,8 @@ def metadata(model: Deployable) -> dict[str, Any]:
         "supported_apps": {},
         "name": f"{config.data.name}, {config.loss.name}",
         "task": "Segmentation of images",
-        "description": f"Trained with {config.loss.name} through wrong masks by seg_anl {seg_anl.__version__}.",
-        "authors": "whoever trained it",
+        "description": f"Trained with {config.loss.name} on noisy masks by seg_anl {seg_anl.__version__}.",
+        "authors": "the person who trained it",
         "copyright": "see docs/README.md",
         "intended_use": "Research; not a medical device",
         "network_data_format": {
@@ -60,7 +60,7 @@ def metadata(model: Deployable) -> dict[str, Any]:
 
 
 def inference(model: Deployable) -> dict[str, Any]:
-    """inference.json: each image is resized, its logits are resized back, and the class of each pixel is saved."""
+    """The content of inference.json: resize each image, resize its logits back, and save the class of each pixel."""
     _, height, width = model.shape
     return {
         "imports": ["$import glob", "$import os", "$import numpy", "$import torch"],
@@ -88,7 +88,7 @@ def inference(model: Deployable) -> dict[str, Any]:
                     "converter": "$lambda image: image.convert('RGB')",
                     "ensure_channel_first": True,
                 },
-                # MONAI reads pictures with the horizontal axis first.
+                # MONAI's PILReader puts the horizontal axis first.
                 {"_target_": "Transposed", "keys": "image", "indices": [0, 2, 1]},
                 {"_target_": "Resized", "keys": "image", "spatial_size": [height, width], "mode": "bilinear"},
                 {"_target_": "Lambdad", "keys": "image", "func": "$lambda image: image.round().clamp(0, 255)"},

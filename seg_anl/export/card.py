@@ -1,4 +1,4 @@
-"""The model card: what a network was trained on, through which noise, by which loss, and how good it is."""
+"""The model card: data, annotation noise, loss, training settings and metrics of a network."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .deployable import Deployable
 
 CARD = "README.md"
 
-# Of the data sets whose terms are known.
+# Licenses of the data sets that this package names.
 TERMS = {
     "embedded": "ISIC-2017 challenge (Codella et al., 2017), CC0 1.0",
     "isic2017": "ISIC-2017 challenge (Codella et al., 2017), CC0 1.0",
@@ -30,18 +30,18 @@ def model_card(model: Deployable) -> str:
         if "/marginal_" not in name
     ]
     counts = ", ".join(f"{name.replace('_', ' ')}: {count}" for name, count in summary["counts"].items())
-    terms = TERMS.get(str(config.data.name), "not known to this program: those of the data hold for the weights, too")
+    terms = TERMS.get(str(config.data.name), "unknown to this program; the terms of the data also apply to the weights")
     return "\n".join(
         [
             f"# {config.task} by {config.loss.name}",
             "",
-            f"Trained by seg_anl {seg_anl.__version__} through annotations some of which are wrong. Research use;",
+            f"Trained by seg_anl {seg_anl.__version__} on annotations that may be wrong. For research use;",
             "not a medical device.",
             "",
             "## Input and output",
             "",
             f"float32 images (N, {channels}, {height}, {width}), {'RGB' if channels == 3 else 'gray'},",
-            "with values from 0 to 255, resized bilinearly. Logits of the classes " + ", ".join(model.classes) + ".",
+            "with values from 0 to 255, resized bilinearly. Output: logits of " + ", ".join(model.classes) + ".",
             "",
             "## Data",
             "",
@@ -64,11 +64,11 @@ def model_card(model: Deployable) -> str:
             "|---|---|---|",
             *rows,
             "",
-            f"Judged by {summary['headline']}. Test annotations are taken as right.",
+            f"Headline metric: {summary['headline']}. Test annotations are assumed to be correct.",
             "",
             "## License",
             "",
-            f"Data: {terms}. Program and configuration: Apache-2.0.",
+            f"Data: {terms}. Code and configuration: Apache-2.0.",
             "",
         ]
     )

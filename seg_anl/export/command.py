@@ -1,4 +1,4 @@
-"""The command ``seg-anl-export``: a trained run as a MONAI bundle, an ONNX file or a TorchScript file."""
+"""The command ``seg-anl-export``: export a trained run as a MONAI bundle, an ONNX file or a TorchScript file."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ example:
   python -m monai.bundle run --config_file lesions/configs/inference.json --bundle_root lesions \\
     --dataset_dir IMAGES --output_dir MASKS
 
-The network in each of them takes float32 images (N, C, H, W) with values from 0 to 255, in the size it was trained on,
-and returns logits. Before anything is written its output is compared with the run's own.
+The exported network takes float32 images (N, C, H, W) with values from 0 to 255, at the training size, and returns
+logits. The file is kept only if its output matches the run's network.
 """
 
 
@@ -25,13 +25,13 @@ def main() -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="run directory of seg-anl-train or seg-anl-classify")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder (bundle) or file to write")
     parser.add_argument("--format", choices=FORMATS, required=True, help="a bundle needs a run of seg-anl-train")
-    parser.add_argument("--checkpoint", choices=("last", "best"), default="last", help="default: the last epoch's")
-    options = vars(parser.parse_args())
+    parser.add_argument("--checkpoint", choices=("last", "best"), default="last", help="default: %(default)s")
+    arguments = parser.parse_args()
 
     def export() -> None:
         from .formats import export_run  # torch and MONAI take seconds to import
 
-        export_run(options["run"], options["out"], options["format"], checkpoint=options["checkpoint"])
+        export_run(arguments.run, arguments.out, arguments.format, checkpoint=arguments.checkpoint)
 
     run_command("seg-anl-export", export)
 

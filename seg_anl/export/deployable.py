@@ -1,4 +1,4 @@
-"""A run's network as others use it: from images with values from 0 to 255 to logits."""
+"""A run's network with its normalization built in: from images with values from 0 to 255 to logits."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from seg_anl.segmentation.settings import data_settings
 
 @dataclass(frozen=True)
 class Deployable:
-    """What is exported.
+    """A network to export.
 
     Attributes:
         network: in eval mode, on the CPU.
-        shape: ``(C, H, W)`` of an image.
-        classes: their names, in the order of the logits.
-        weights: the checkpoint.
-        config, summary: of the run.
+        shape: ``(C, H, W)`` of an input image.
+        classes: class names, in the order of the logits.
+        weights: path of the checkpoint.
+        config, summary: the run's configuration and summary.json.
     """
 
     network: nn.Module
@@ -40,12 +40,12 @@ class Deployable:
     summary: dict[str, Any]
 
     def examples(self) -> Tensor:
-        """Two images of noise, to trace and to compare with."""
+        """Two random images for tracing and for comparing outputs."""
         return torch.rand(2, *self.shape, generator=torch.Generator().manual_seed(0)) * 255
 
 
-class OnBytes(nn.Module):
-    """A network behind its normalization: float32 images ``(N, C, H, W)`` from 0 to 255 to logits."""
+class NormalizedInput(nn.Module):
+    """A network preceded by its normalization. Takes float32 images ``(N, C, H, W)`` with values from 0 to 255."""
 
     scale: Tensor
     shift: Tensor
@@ -63,42 +63,42 @@ class OnBytes(nn.Module):
         return logits
 
 
-def deployable(run: Path, checkpoint: str) -> Deployable:
-    """The network of a finished run.
+def load_deployable(run: Path, checkpoint: str) -> Deployable:
+    """Load the network of a finished run.
 
     Raises:
-        UserError: for a folder that is no finished run, and for a run of several networks.
+        UserError: if the folder is not a finished run, or the run has several networks.
     """
     directory = RunDirectory(run)
     config, summary = directory.config(), directory.summary
     if summary is None:
-        raise UserError(f"{run}: not finished; the same command that began it goes on with it")
+        raise UserError(f"{run}: not finished; run its training command again to resume it")
     weights = directory.last if checkpoint == "last" else directory.best
-    read = {"segmentation": _segmentation, "classification": _classification}.get(str(config.get("task")))
-    if read is None:
-        raise UserError(f"{run}: a run of the task {config.get('task')!r}; expected segmentation or classification")
-    return read(directory, weights, config, summary)
+    load = {"segmentation": _load_segmentation, "classification": _load_classification}.get(str(config.get("task")))
+    if load is None:
+        raise UserError(f"{run}: task is {config.get('task')!r}; expected segmentation or classification")
+    return load(directory, weights, config, summary)
 
 
-def _segmentation(run: RunDirectory, weights: Path, config: DictConfig, summary: dict[str, Any]) -> Deployable:
+def _load_segmentation(run: RunDirectory, weights: Path, config: DictConfig, summary: dict[str, Any]) -> Deployable:
     model, _ = load_run_model(run, weights, torch.device("cpu"))
     data = data_settings(config)
     names = ["background", "foreground"] if data.classes == 2 else [f"class {k}" for k in range(data.classes)]
-    half = [0.5] * 3  # bytes to [-1, 1], as in training
-    return Deployable(OnBytes(model, half, half).eval(), (3, *data.shape), names, weights, config, summary)
+    half = [0.5] * 3  # scales 0..255 to [-1, 1], as in training
+    return Deployable(NormalizedInput(model, half, half).eval(), (3, *data.shape), names, weights, config, summary)
 
 
-def _classification(run: RunDirectory, weights: Path, config: DictConfig, summary: dict[str, Any]) -> Deployable:
-    placed = config.copy()
-    placed.run_root, placed.run_dir = ".", str(run.path)
-    experiment = ClassificationExperiment(placed)
-    data, _ = experiment.load()  # classes, mean and deviation are the training set's
+def _load_classification(run: RunDirectory, weights: Path, config: DictConfig, summary: dict[str, Any]) -> Deployable:
+    located = config.copy()
+    located.run_root, located.run_dir = ".", str(run.path)
+    experiment = ClassificationExperiment(located)
+    data, _ = experiment.load()  # for the classes, mean and std of the training set
     with started("cpu") as process:
         model = experiment.network(data, process)
         load_model(weights, model, process.device)
-    network = OnBytes(model, data.mean, data.std).eval()
-    deployed = Deployable(network, experiment.image_shape(data), data.classes, weights, config, summary)
+    network = NormalizedInput(model, data.mean, data.std).eval()
+    model_to_export = Deployable(network, experiment.image_shape(data), data.classes, weights, config, summary)
     with torch.inference_mode():
-        if network(deployed.examples()).ndim != 2:
-            raise UserError(f"{run.path}: method={config.method.name} has two networks; a run of one can be exported")
-    return deployed
+        if network(model_to_export.examples()).ndim != 2:
+            raise UserError(f"{run.path}: method={config.method.name} has two networks; only one can be exported")
+    return model_to_export

@@ -1,4 +1,4 @@
-"""A mended data set: nnU-Net accepts it, the trainers read it, the source stays as it was, every change is listed."""
+"""Mended data sets: nnU-Net accepts them, the trainers read them, the source is unchanged, all changes are listed."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ from tests.processes import call
 
 
 def apply(*arguments: Any) -> dict[str, Any]:
+    """Run the command and return its manifest."""
     parser = ArgumentParser()
     apply_command.add_arguments(parser)
-    given = parser.parse_args(list(map(str, arguments)))
-    assert apply_command.run(given) == 0
-    return json.loads((given.target / "manifest.json").read_text())
+    options = parser.parse_args(list(map(str, arguments)))
+    assert apply_command.run(options) == 0
+    return json.loads((options.target / "manifest.json").read_text())
 
 
-def content(folder: Path) -> dict[str, str]:
+def file_digests(folder: Path) -> dict[str, str]:
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
@@ -39,10 +40,10 @@ def content(folder: Path) -> dict[str, str]:
     }
 
 
-def written_audit(folder: Path, items: Sequence[str], suspected: Sequence[str], **more: Any) -> Path:
-    """What seg-anl-audit masks leaves, as far as apply reads it."""
+def write_audit(folder: Path, items: Sequence[str], suspected: Sequence[str], **paths: Any) -> Path:
+    """The part of the output of seg-anl-audit masks that apply reads."""
     folder.mkdir()
-    (folder / "audit.json").write_text(json.dumps({"kind": "masks", **{k: v and str(v) for k, v in more.items()}}))
+    (folder / "audit.json").write_text(json.dumps({"kind": "masks", **{k: v and str(v) for k, v in paths.items()}}))
     with open(folder / "audit.csv", "w", newline="") as file:
         table = csv.writer(file)
         table.writerows([["item", "score", "suspected"], *([item, 0.5, int(item in suspected)] for item in items)])
@@ -66,12 +67,12 @@ def nnunet(tmp_path: Path) -> tuple[Path, Path]:
         probabilities = np.stack([labels == label for label in range(3)]).astype(np.float16) * 0.9 + 0.1 / 3
         probabilities /= probabilities.sum(axis=0)
         if number == 1:
-            labels[3:6] = 0  # the annotation lacks most of label 1
+            labels[3:6] = 0  # most of label 1 is missing from the annotation
         image = generator.normal(0, 1, labels.shape).astype(np.float32)
         nibabel.save(nibabel.Nifti1Image(image, AFFINE), raw / f"imagesTr/c{number}_0000.nii.gz")
         nibabel.save(nibabel.Nifti1Image(labels, AFFINE), raw / f"labelsTr/c{number}.nii.gz")
         np.savez(predictions / f"c{number}.npz", probabilities=probabilities.transpose(0, 3, 2, 1))
-        (predictions / f"c{number}.pkl").write_bytes(b"")  # beside it, as nnU-Net leaves it; never opened
+        (predictions / f"c{number}.pkl").write_bytes(b"")  # nnU-Net writes one; it is never opened
     nibabel.save(nibabel.Nifti1Image(image, AFFINE), raw / "imagesTs/t_0000.nii.gz")
     description = {"channel_names": {"0": "MR"}, "labels": {"background": 0, "one": 1, "two": 2}}
     (raw / "dataset.json").write_text(json.dumps({**description, "numTraining": 4, "file_ending": ".nii.gz"}))
@@ -79,26 +80,27 @@ def nnunet(tmp_path: Path) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize("action", ["drop", "ignore", "replace"])
-def test_a_raw_data_set_stays_one(
+def test_mended_raw_dataset_is_valid_for_nnunet(
     nnunet: tuple[Path, Path], tmp_path: Path, action: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nnunetv2.experiment_planning import verify_dataset_integrity as nnunets
+    from nnunetv2.experiment_planning import verify_dataset_integrity
 
-    # Threads in place of processes, each of which would import torch.
-    monkeypatch.setattr(nnunets, "multiprocessing", SimpleNamespace(get_context=lambda _: multiprocessing.dummy))
+    # Threads instead of processes, each of which would import torch.
+    threads = SimpleNamespace(get_context=lambda _: multiprocessing.dummy)
+    monkeypatch.setattr(verify_dataset_integrity, "multiprocessing", threads)
     raw, predictions = nnunet
-    before = content(raw)
+    before = file_digests(raw)
     items = ["c1", "c0", "c2", "c3"]
-    audit = written_audit(tmp_path / "audit", items, ["c1"], source=predictions, masks=raw, images=None)
+    audit = write_audit(tmp_path / "audit", items, ["c1"], source=predictions, masks=raw, images=None)
     new = tmp_path / "Dataset008_Mended"
-    told = apply(audit, new, f"--{action}")
-    nnunets.verify_dataset_integrity(str(new), num_processes=1)
-    assert content(raw) == before
+    manifest = apply(audit, new, f"--{action}")
+    verify_dataset_integrity.verify_dataset_integrity(str(new), num_processes=1)
+    assert file_digests(raw) == before
     description = json.loads((new / "dataset.json").read_text())
     assert description["numTraining"] == (3 if action == "drop" else 4)
     assert ("ignore" in description["labels"]) == (action == "ignore")
     assert (new / "imagesTs/t_0000.nii.gz").resolve() == (raw / "imagesTs/t_0000.nii.gz").resolve()
-    (change,) = told["changes"]
+    (change,) = manifest["changes"]
     old = np.asarray(nibabel.load(raw / "labelsTr/c1.nii.gz").dataobj)
     assert (change["item"], change["source_sha256"]) == ("c1", array_digest(old))
     if action == "drop":
@@ -108,30 +110,30 @@ def test_a_raw_data_set_stays_one(
     np.testing.assert_allclose(mended.affine, AFFINE, atol=1e-6)
     values = np.asarray(mended.dataobj)
     assert (change["elements"], change["result_sha256"]) == (3 * 6 * 3, array_digest(values))
-    whole = np.asarray(nibabel.load(raw / "labelsTr/c0.nii.gz").dataobj)  # whose annotation is right
-    expected = whole if action == "replace" else np.where(whole == old, old, 3)
+    truth = np.asarray(nibabel.load(raw / "labelsTr/c0.nii.gz").dataobj)  # c0 is annotated correctly
+    expected = truth if action == "replace" else np.where(truth == old, old, 3)
     np.testing.assert_array_equal(values, expected)
     assert values.dtype == np.uint8
 
 
-def test_decisions_are_followed(nnunet: tuple[Path, Path], tmp_path: Path) -> None:
+def test_decisions_override_the_suspects(nnunet: tuple[Path, Path], tmp_path: Path) -> None:
     raw, predictions = nnunet
     items = ["c1", "c0", "c2", "c3"]
-    audit = written_audit(tmp_path / "audit", items, ["c1"], source=predictions, masks=raw, images=None)
+    audit = write_audit(tmp_path / "audit", items, ["c1"], source=predictions, masks=raw, images=None)
     decisions = tmp_path / "decisions.json"
     decisions.write_text(json.dumps({"c1": "right", "c3": "wrong", "c0": "unsure"}))
-    (tmp_path / ".partial-abcd1234").mkdir()  # of one that was killed
+    (tmp_path / ".partial-abcd1234").mkdir()  # left by a killed process
     (tmp_path / ".partial-abcd1234/half").touch()
-    told = apply(audit, tmp_path / "new", "--drop", "--decisions", decisions, "--copy")
+    manifest = apply(audit, tmp_path / "new", "--drop", "--decisions", decisions, "--copy")
     assert not list(tmp_path.rglob("half"))
-    assert [change["item"] for change in told["changes"]] == ["c3"]
+    assert [change["item"] for change in manifest["changes"]] == ["c3"]
     assert not (tmp_path / "new/imagesTr/c1_0000.nii.gz").is_symlink()
     for text, message in (
         ('{"c9": "wrong"}', "no training item 'c9'"),
         ('{"c1": "maybe"}', "c1 is 'maybe'; expected wrong, right, unsure"),
         ('["c1"]', "expected"),
         ('{"c1"', "damaged"),
-        ('{"c1": "right"}', "nothing is wrong"),
+        ('{"c1": "right"}', "no annotation is wrong"),
     ):
         decisions.write_text(text)
         with pytest.raises(UserError, match=message):
@@ -139,28 +141,28 @@ def test_decisions_are_followed(nnunet: tuple[Path, Path], tmp_path: Path) -> No
         assert not (tmp_path / "other").exists()
 
 
-def test_folders_that_cannot_be(nnunet: tuple[Path, Path], tmp_path: Path) -> None:
+def test_invalid_folders_are_refused(nnunet: tuple[Path, Path], tmp_path: Path) -> None:
     raw, predictions = nnunet
     items = ["c0", "c1", "c2", "c3"]
-    audit = written_audit(tmp_path / "audit", items, items, source=predictions, masks=raw, images=None)
+    audit = write_audit(tmp_path / "audit", items, items, source=predictions, masks=raw, images=None)
     for target, message in (
         (raw / "new", "lie in each other"),
         (audit / "new", "lie in each other"),
-        (raw, "exists already"),
+        (raw, "already exists"),
         (tmp_path / "new", "no case would be left"),
     ):
         with pytest.raises(UserError, match=message):
             apply(audit, target, "--drop")
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".partial")]
-    with pytest.raises(UserError, match="no audit of seg-anl-audit"):
+    with pytest.raises(UserError, match="not an audit of seg-anl-audit"):
         apply(tmp_path, tmp_path / "new", "--drop")
     (raw / "labelsTr/c2.nii.gz").unlink()
     with pytest.raises(UserError, match="c2 is no longer there"):
         apply(audit, tmp_path / "new", "--drop")
 
 
-def test_pictures_keep_their_values(tmp_path: Path) -> None:
-    """Masks of 0 and 255 beside photographs; the prediction is an array of probabilities."""
+def test_mended_masks_keep_foreground_255(tmp_path: Path) -> None:
+    """Masks of 0 and 255 with photographs; the prediction is an array of probabilities."""
     data, predictions = tmp_path / "data", tmp_path / "predictions"
     truth = np.zeros((20, 24), bool)
     truth[5:15, 6:18] = True
@@ -176,25 +178,25 @@ def test_pictures_keep_their_values(tmp_path: Path) -> None:
     decisions.write_text('{"b": "wrong"}')
     apply(audit, tmp_path / "new", "--replace", "--decisions", decisions)
     for item in "abc":
-        found = np.asarray(Image.open(tmp_path / f"new/masks/{item}.png"))
-        np.testing.assert_array_equal(found, truth * 255)
+        mask = np.asarray(Image.open(tmp_path / f"new/masks/{item}.png"))
+        np.testing.assert_array_equal(mask, truth * 255)
     assert (tmp_path / "new/images/b.jpg").resolve() == (data / "images/b.jpg").resolve()
-    told = apply(audit, tmp_path / "ignored", "--ignore", "--decisions", decisions)
-    found = np.asarray(Image.open(tmp_path / "ignored/masks/b.png"))
-    np.testing.assert_array_equal(found, truth * 254)
-    assert told["remarks"] == ["the ignore label is 254"]
+    manifest = apply(audit, tmp_path / "ignored", "--ignore", "--decisions", decisions)
+    mask = np.asarray(Image.open(tmp_path / "ignored/masks/b.png"))
+    np.testing.assert_array_equal(mask, truth * 254)
+    assert manifest["remarks"] == ["the ignore label is 254"]
     again = ["apply", audit, tmp_path / "new", "--replace", "--decisions", decisions]
-    status, said, _ = call("audit", *again, cwd=tmp_path)  # as after a kill at the very end
-    assert (status, "made by this command already" in said) == (0, True)
+    status, output, _ = call("audit", *again, cwd=tmp_path)  # as after a kill at the very end
+    assert (status, "already written by this command" in output) == (0, True)
     decisions.write_text('{"a": "wrong"}')
     assert call("audit", *again, cwd=tmp_path)[0] == 2
     status, _, errors = call("audit", "apply", audit, tmp_path / "new", "--drop", cwd=tmp_path)
     assert (status, errors.count("\n")) == (2, 1)
-    assert "exists already" in errors
+    assert "already exists" in errors
 
 
-def test_a_run_on_files_is_mended_at_their_own_size(tmp_path: Path) -> None:
-    """Predictions are of the size trained on, the new masks of the files' own."""
+def test_masks_of_a_run_are_mended_at_full_size(tmp_path: Path) -> None:
+    """Predictions have the training size; the new masks have the size of the files."""
     from seg_anl.engine.command import compose
     from seg_anl.segmentation.experiment import train
 
@@ -206,20 +208,20 @@ def test_a_run_on_files_is_mended_at_their_own_size(tmp_path: Path) -> None:
             mask = np.zeros((64, 80), np.uint8)
             mask[16:48, 20:60] = 255
             Image.fromarray(np.stack([mask] * 3, axis=-1)).save(data / f"images/{split}/{i}.png")
-            mask[:] *= i != 3  # the fourth has been overlooked
+            mask[:] *= i != 3  # the annotator missed the fourth
             Image.fromarray(mask).save(data / f"masks/{split}/{i}.png")
     (data / "masks/train/4.png").rename(data / "masks/train/4.webp")  # a format that is read, never written
     settings = ["data=folder", f"data.root={data}", "data.size=32", "batch_size=3", "model.base_filters=4", "epochs=1"]
     settings += ["progress=false", "device=cpu", "noise.alpha=0", "record=predictions", f"run_root={tmp_path}/runs"]
     (run,) = train(compose("segmentation", settings))
-    audit = written_audit(tmp_path / "audit", list("012345"), ["3"], source=run.path, masks=None, images=None)
-    foreground = np.zeros((32, 32), np.float16)  # as a better network has it
+    audit = write_audit(tmp_path / "audit", list("012345"), ["3"], source=run.path, masks=None, images=None)
+    foreground = np.zeros((32, 32), np.float16)  # the prediction of a well-trained network
     foreground[8:24, 8:24] = 1
     np.savez(run.path / "predictions/3.npz", probabilities=np.stack([1 - foreground, foreground]))
     apply(audit, tmp_path / "new", "--replace")
     mended = np.asarray(Image.open(tmp_path / "new/masks/train/3.png"))
     np.testing.assert_array_equal(mended, np.asarray(Image.open(data / "masks/train/2.png")))
-    # The new folder is one that the trainer reads.
+    # The trainer can read the new folder.
     pairs = find_pairs(name="folder", root=tmp_path / "new", test_share=0.2, seed=0)
     assert [pair.item for pair in pairs.train] == list("012345")
     assert [pair.item for pair in pairs.test] == ["0", "1"]
@@ -244,15 +246,16 @@ def test_a_run_on_files_is_mended_at_their_own_size(tmp_path: Path) -> None:
         apply(audit, tmp_path / "other", "--drop")
 
 
-def audited_labels(source: Path, out: Path) -> list[str]:
+def audit_labels(source: Path, out: Path) -> list[str]:
+    """Audit labels and return the excluded items."""
     parser = ArgumentParser()
     labels_command.add_arguments(parser)
     labels_command.run(parser.parse_args([str(source), str(out)]))
     return (out / "exclude.txt").read_text().split()
 
 
-def predictions_of_run(run: Path, probabilities: np.ndarray, labels: np.ndarray, **header: Any) -> None:
-    """What a run in a fold leaves."""
+def write_predictions(run: Path, probabilities: np.ndarray, labels: np.ndarray, **header: Any) -> None:
+    """The predictions of a fold run."""
     (run / "predictions").mkdir(parents=True)
     index = np.arange(len(labels))
     np.savez(run / "predictions/predictions.npz", probabilities=probabilities, index=index, labels=labels)
@@ -260,33 +263,33 @@ def predictions_of_run(run: Path, probabilities: np.ndarray, labels: np.ndarray,
     (run / "predictions/predictions.json").write_text(json.dumps(items))
 
 
-def sure(labels: Sequence[int], classes: int) -> np.ndarray:
+def confident(labels: Sequence[int], classes: int) -> np.ndarray:
     return (np.eye(classes)[list(labels)] * 0.9 + 0.1 / classes).astype(np.float16)
 
 
-def test_labels_in_an_archive_and_in_folders(tmp_path: Path) -> None:
+def test_labels_in_an_archive_and_in_folders_are_mended(tmp_path: Path) -> None:
     true = np.arange(60) % 3
     given = true.copy()
-    given[[0, 7]] = [2, 0]  # 0 is a "0", 7 a "1"
+    given[[0, 7]] = [2, 0]  # true labels: 0 and 1
     images = np.arange(60, dtype=np.uint8)[:, None, None] + np.zeros((60, 6, 6), np.uint8)
     archive = tmp_path / "all.npz"
     np.savez(archive, x_train=images, y_train=true, x_test=images[:9], y_test=true[:9])
     run = tmp_path / "run"
-    predictions_of_run(run, sure(true, 3), given)
+    write_predictions(run, confident(true, 3), given)
     (run / "config.yaml").write_text(f"data: {{name: arrays, file: {archive}}}\n")
-    assert sorted(audited_labels(run, tmp_path / "audit")) == ["0", "7"]
-    told = apply(tmp_path / "audit", tmp_path / "dropped", "--drop")
-    with np.load(tmp_path / "dropped/dataset.npz") as found:
-        np.testing.assert_array_equal(found["x_train"], np.delete(images, [0, 7], axis=0))
-        np.testing.assert_array_equal(found["y_train"], np.delete(true, [0, 7]))
-        np.testing.assert_array_equal(found["x_test"], images[:9])
-    assert [change["result_sha256"] for change in told["changes"]] == [None, None]
+    assert sorted(audit_labels(run, tmp_path / "audit")) == ["0", "7"]
+    manifest = apply(tmp_path / "audit", tmp_path / "dropped", "--drop")
+    with np.load(tmp_path / "dropped/dataset.npz") as arrays:
+        np.testing.assert_array_equal(arrays["x_train"], np.delete(images, [0, 7], axis=0))
+        np.testing.assert_array_equal(arrays["y_train"], np.delete(true, [0, 7]))
+        np.testing.assert_array_equal(arrays["x_test"], images[:9])
+    assert [change["result_sha256"] for change in manifest["changes"]] == [None, None]
     apply(tmp_path / "audit", tmp_path / "replaced", "--replace")
-    with np.load(tmp_path / "replaced/dataset.npz") as found:
-        np.testing.assert_array_equal(found["y_train"], true)
+    with np.load(tmp_path / "replaced/dataset.npz") as arrays:
+        np.testing.assert_array_equal(arrays["y_train"], true)
     with pytest.raises(UserError, match="--ignore is for masks"):
         apply(tmp_path / "audit", tmp_path / "ignored", "--ignore")
-    # Pictures in a folder for each class: a picture moves to another class, beside its namesake.
+    # Class folders: an image moves to a class that already has an image of that name.
     root = tmp_path / "pictures"
     files = []
     for i in range(12):
@@ -298,15 +301,15 @@ def test_labels_in_an_archive_and_in_folders(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((6, 6, 3), np.uint8)).save(root / "test/a/0.png")
     run = tmp_path / "second"
     labels = np.array([0, 0, 0, 1, 0, 0, 1, 1, 1, 1, 1, 1])
-    predictions_of_run(run, sure([0] * 5 + [1] * 7, 2), labels, classes=["a", "b"], files=files)
+    write_predictions(run, confident([0] * 5 + [1] * 7, 2), labels, classes=["a", "b"], files=files)
     (run / "config.yaml").write_text(f"data: {{name: imagefolder, root: {root}}}\n")
-    assert sorted(audited_labels(run, tmp_path / "second_audit")) == ["3", "5"]
-    before = content(root)
+    assert sorted(audit_labels(run, tmp_path / "second_audit")) == ["3", "5"]
+    before = file_digests(root)
     apply(tmp_path / "second_audit", tmp_path / "folders", "--replace")
     placed = sorted(path.relative_to(tmp_path / "folders").as_posix() for path in (tmp_path / "folders").rglob("*.png"))
     in_a, in_b = ["0", "1", "2", "4", "other"], ["0", "1", "2", "3", "4", "5", "a-5"]
     expected = ["test/a/0.png", *(f"train/a/{n}.png" for n in in_a), *(f"train/b/{n}.png" for n in in_b)]
     assert placed == sorted(expected)
-    assert content(root) == before
+    assert file_digests(root) == before
     for path in (tmp_path / "folders").rglob("*.png"):
         assert path.is_symlink()

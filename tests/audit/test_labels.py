@@ -1,4 +1,4 @@
-"""Audit of labels: a simulation whose truth is known, cleanlab's definitions, runs, and bad input."""
+"""Audit of labels: a simulation with known truth, the definitions of the scores, runs, and bad input."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def rows(out: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def simulated(folder: Path, count: int = 900, separation: float = 6.0) -> np.ndarray:
-    """Samples of three classes whose labels went through TRANSITION; returns which are wrong."""
+def simulate(folder: Path, count: int = 900, separation: float = 6.0) -> np.ndarray:
+    """Write samples of three classes with labels corrupted by TRANSITION; returns which labels are wrong."""
     folder.mkdir()
     generator = np.random.default_rng(0)
     true = generator.integers(0, 3, count)
@@ -48,21 +48,21 @@ def simulated(folder: Path, count: int = 900, separation: float = 6.0) -> np.nda
     return given != true
 
 
-def test_wrong_labels_come_first_and_the_transition_is_found(tmp_path: Path) -> None:
-    wrong = simulated(tmp_path / "source")
-    told = audit(tmp_path / "source", tmp_path / "out")
+def test_wrong_labels_rank_first_and_the_transition_is_recovered(tmp_path: Path) -> None:
+    wrong = simulate(tmp_path / "source")
+    result = audit(tmp_path / "source", tmp_path / "out")
     ranked = rows(tmp_path / "out")
     assert len(ranked) == 900
     scores = [float(row["score"]) for row in ranked]
     assert scores == sorted(scores, reverse=True)
     first = [wrong[int(row["item"])] for row in ranked[: wrong.sum()]]
     assert np.mean(first) > 0.97
-    assert told["noise_rate"] == pytest.approx(wrong.mean(), abs=0.02)
-    assert told["suspected"] == len((tmp_path / "out/exclude.txt").read_text().split())
+    assert result["noise_rate"] == pytest.approx(wrong.mean(), abs=0.02)
+    assert result["suspected"] == len((tmp_path / "out/exclude.txt").read_text().split())
     transition = np.loadtxt(tmp_path / "out/transition.csv", delimiter=",")
     np.testing.assert_allclose(transition, TRANSITION, atol=0.05)
     np.testing.assert_allclose(transition.sum(axis=1), 1, atol=1e-9)
-    # The definitions, from the arrays.
+    # Scores recomputed from their definitions.
     given = np.load(tmp_path / "source/labels.npy")
     probabilities = np.load(tmp_path / "source/probabilities.npy")
     for row in ranked[:20]:
@@ -72,18 +72,18 @@ def test_wrong_labels_come_first_and_the_transition_is_found(tmp_path: Path) -> 
             (1 + np.delete(p, label).max() - p[label]) / 2, abs=1e-5
         )
         assert (int(row["suggested"]), label) == (p.argmax(), given[int(row["item"])])
-    pair = told["pairs"][0]
+    pair = result["pairs"][0]
     assert (pair["given"], pair["suggested"]) == ("1", "0")
     assert Image.open(tmp_path / "out" / pair["picture"]).mode == "RGB"
     page = (tmp_path / "out/review.html").read_text()
     shown = json.loads(re.search(r"(\[\{\"item\".*\}\])", page)[1])
     assert [one["item"] for one in shown] == [row["item"] for row in ranked]
-    assert sum(one["suspected"] for one in shown) == told["suspected"]
+    assert sum(one["suspected"] for one in shown) == result["suspected"]
     assert all(one["pictures"][0].startswith("data:image/png") for one in shown)
 
 
-def test_the_same_bytes_again_and_nothing_of_an_earlier_audit_stays(tmp_path: Path) -> None:
-    simulated(tmp_path / "source", 200)
+def test_repeated_audit_writes_the_same_bytes_and_removes_old_files(tmp_path: Path) -> None:
+    simulate(tmp_path / "source", 200)
     audit(tmp_path / "source", tmp_path / "out")
     before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
     (tmp_path / "out/pairs/099-098.png").write_bytes(b"")
@@ -95,36 +95,36 @@ QUICK = ["data.limit=200", "data.test_limit=20", "batch_size=20", "progress=fals
 QUICK += ["noise.rate=0.3", "noise.counts=iid", "optim.lr=0.1"]
 
 
-def test_runs_are_audited_and_their_results_are_trained_on(tmp_path: Path) -> None:
+def test_runs_are_audited_and_the_output_can_be_trained_on(tmp_path: Path) -> None:
     config = [*QUICK, "epochs=6", f"run_root={tmp_path}/runs"]
     folds = [run.path for run in train(compose("classification", [*config, "folds=2"]))]
-    told = audit(folds[0].parent, tmp_path / "folds")
-    assert (told["layout"], told["in_sample"], told["items"]) == ("fold runs", False, 200)
+    result = audit(folds[0].parent, tmp_path / "folds")
+    assert (result["layout"], result["in_sample"], result["items"]) == ("fold runs", False, 200)
     labels = np.load(folds[0] / "noise/labels.npy")
     with np.load(folds[0] / "predictions/predictions.npz") as archive:
         index = archive["index"]
     clean = np.loadtxt(folds[0] / "noise/manifest.csv", delimiter=",", skiprows=1, dtype=int)[:, 1]
     assert len(set(index)) == 100
     ranked = rows(tmp_path / "folds")
-    # Digits are easy: after six epochs far better than chance (0.3).
-    kept = dict(zip(sorted(int(row["item"]) for row in ranked), range(200), strict=True))
-    wrong = [labels[kept[int(row["item"])]] != clean[kept[int(row["item"])]] for row in ranked[:50]]
-    assert np.mean(wrong) > 0.6
-    # One run, with dynamics: in-sample, and ranked by them.
+    # Digits are easy: after six epochs the ranking is far better than chance (0.3).
+    position_of = dict(zip(sorted(int(row["item"]) for row in ranked), range(200), strict=True))
+    first = [position_of[int(row["item"])] for row in ranked[:50]]
+    assert np.mean(labels[first] != clean[first]) > 0.6
+    # A single run with dynamics is in-sample and ranked by fit.
     (one,) = (run.path for run in train(compose("classification", [*config, "record=[predictions,dynamics]"])))
-    told = audit(one, tmp_path / "one")
-    assert (told["in_sample"], told["score"]) == (True, "fit")
-    # What the audit writes is what training takes.
+    result = audit(one, tmp_path / "one")
+    assert (result["in_sample"], result["score"]) == (True, "fit")
+    # Training accepts the files the audit writes.
     again = [*config, "epochs=1", f"data.exclude_file={tmp_path}/folds/exclude.txt"]
     again += ["loss=forward", f"loss.transition={tmp_path}/folds/transition.csv"]
     (run,) = train(compose("classification", again))
     assert run.summary is not None
     assert run.summary["counts"]["train"] == 200 - len((tmp_path / "folds/exclude.txt").read_text().split())
-    # Half of the folds: said. A second sweep beside the first: refused.
+    # A missing fold is reported; a second sweep in the same folder is refused.
     (folds[1] / "predictions/predictions.json").unlink()
-    told = audit(folds[0].parent, tmp_path / "half")
-    assert told["items"] == 100
-    assert told["remarks"] == ["1 in-sample run(s) left out", "of 2 folds, 1 not there: its items are not judged"]
+    result = audit(folds[0].parent, tmp_path / "half")
+    assert result["items"] == 100
+    assert result["remarks"] == ["1 in-sample run(s) left out", "of 2 folds, 1 is missing and not audited"]
     train(compose("classification", [*config, "folds=2", "fold=0", "seed=2"]))
     with pytest.raises(UserError, match="both predict fold 0"):
         audit(folds[0].parent, tmp_path / "both")
@@ -133,16 +133,16 @@ def test_runs_are_audited_and_their_results_are_trained_on(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("name", "array", "message"),
     [
-        ("probabilities", np.full((4, 3), 0.5), "the classes of sample 0 sum to 1.500"),
+        ("probabilities", np.full((4, 3), 0.5), "the probabilities of sample 0 sum to 1.500"),
         ("probabilities", np.full((4, 3), np.nan), "hold NaN"),
         ("probabilities", np.full((5, 3), 1 / 3), "labels of shape (4,)"),
-        ("probabilities", np.ones((4, 1)), "fractions (N, K) of K > 1"),
+        ("probabilities", np.ones((4, 1)), "floats (N, K) of K > 1"),
         ("labels", np.array([0, 1, 2, 3]), "label 3, but there are 3 classes"),
-        ("labels", np.array([0.0, 1, 2, 1]), "expected whole numbers"),
+        ("labels", np.array([0.0, 1, 2, 1]), "expected integers"),
         ("labels", np.array([{}], dtype=object), "holds Python objects"),
     ],
 )
-def test_arrays_that_do_not_fit(tmp_path: Path, name: str, array: np.ndarray, message: str) -> None:
+def test_invalid_arrays_are_refused(tmp_path: Path, name: str, array: np.ndarray, message: str) -> None:
     source = tmp_path / "source"
     source.mkdir()
     np.save(source / "probabilities.npy", np.full((4, 3), 1 / 3))
@@ -154,8 +154,8 @@ def test_arrays_that_do_not_fit(tmp_path: Path, name: str, array: np.ndarray, me
     assert not (tmp_path / "out").exists()
 
 
-def test_folders_that_cannot_be(tmp_path: Path) -> None:
-    simulated(tmp_path / "source", 60)
+def test_invalid_folders_are_refused(tmp_path: Path) -> None:
+    simulate(tmp_path / "source", 60)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("")
     for source, out, message in (

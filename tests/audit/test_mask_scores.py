@@ -27,55 +27,55 @@ def disk(radius: float, center: tuple[float, float] = (40, 40), size: int = 80) 
     return (rows - center[0]) ** 2 + (columns - center[1]) ** 2 <= radius**2
 
 
-def pair(annotated: np.ndarray, predicted: np.ndarray, sure: float = 1.0, spacing=(1.0, 1.0)):
-    probability = np.where(predicted, 0.5 + sure / 2, 0.5 - sure / 2).astype(np.float32)
-    found = compare(Prediction(ONE, annotated, probability), spacing)
-    assert found is not None
-    return found
+def pair(annotated: np.ndarray, predicted: np.ndarray, confidence: float = 1.0, spacing=(1.0, 1.0)):
+    probability = np.where(predicted, 0.5 + confidence / 2, 0.5 - confidence / 2).astype(np.float32)
+    compared = compare(Prediction(ONE, annotated, probability), spacing)
+    assert compared is not None
+    return compared
 
 
-def test_equal_masks_score_nothing():
+def test_equal_masks_score_zero():
     scores = structure_scores(pair(disk(15), disk(15)), tolerance=2)
     for name in ("displacement", "confident_disagreement", "hard_dice", "beyond_tolerance"):
         assert scores[name] == 0
 
 
-def test_displacement_of_concentric_disks_is_that_of_the_ring():
-    # Over the ring from r to R: integral of (s - r) 2 pi s ds, over pi R^2 R.
+def test_displacement_of_concentric_disks_matches_the_integral_over_the_ring():
+    # Integral of (s - r) 2 pi s ds from r to R, divided by pi R^2 R.
     small, large = 10.0, 20.0
     scores = structure_scores(pair(disk(large), disk(small)), tolerance=2)
     integral = 2 * math.pi * ((large**3 - small**3) / 3 - small * (large**2 - small**2) / 2)
-    assert scores["displacement"] == pytest.approx(integral / (math.pi * large**3), rel=0.06)  # of a grid
+    assert scores["displacement"] == pytest.approx(integral / (math.pi * large**3), rel=0.06)  # discretization
     assert scores["hard_dice"] == pytest.approx(1 - 2 * small**2 / (small**2 + large**2), rel=0.03)
-    # Drawn outside of what is predicted; the rim's centers lie half an element inside the outline.
+    # The annotation is outside the prediction; rim centers are half an element inside the outline.
     assert scores["signed_distance"] == pytest.approx(large - small - 0.5, abs=0.4)
     assert structure_scores(pair(disk(small), disk(large)), tolerance=2)["signed_distance"] < 0
 
 
-def test_beyond_the_tolerance_only_what_is_further_off_counts():
-    found = pair(disk(20), disk(16))
-    shares = [structure_scores(found, tolerance=tolerance)["beyond_tolerance"] for tolerance in (0, 2, 4.5)]
+def test_beyond_tolerance_counts_only_larger_distances():
+    compared = pair(disk(20), disk(16))
+    shares = [structure_scores(compared, tolerance=tolerance)["beyond_tolerance"] for tolerance in (0, 2, 4.5)]
     ring = 1 - 16**2 / 20**2
     assert shares[0] == pytest.approx(ring, rel=0.05)
     assert shares[1] == pytest.approx((20**2 - 18**2) / 20**2, rel=0.1)
     assert shares[2] == 0
 
 
-def test_an_unsure_network_accuses_less():
-    sure, unsure = (structure_scores(pair(disk(20), disk(12), sure), 2)["displacement"] for sure in (0.9, 0.1))
-    assert unsure < 0.2 * sure
+def test_low_confidence_lowers_the_displacement():
+    confident, unsure = (structure_scores(pair(disk(20), disk(12), c), 2)["displacement"] for c in (0.9, 0.1))
+    assert unsure < 0.2 * confident
 
 
-def test_relative_scores_do_not_know_the_unit():
+def test_relative_scores_do_not_depend_on_the_unit():
     annotated, predicted = disk(18, (40, 44)), disk(15)
-    one, other = (structure_scores(pair(annotated, predicted, 0.8, (s, s)), 2 * s) for s in (1.0, 0.4))
+    coarse, fine = (structure_scores(pair(annotated, predicted, 0.8, (s, s)), 2 * s) for s in (1.0, 0.4))
     for name in ("displacement", "boundary", "beyond_tolerance", "soft_dice"):
-        assert one[name] == pytest.approx(other[name])
-    assert one["signed_distance"] * 0.4 == pytest.approx(other["signed_distance"])
+        assert coarse[name] == pytest.approx(fine[name])
+    assert coarse["signed_distance"] * 0.4 == pytest.approx(fine["signed_distance"])
 
 
 def test_distances_are_in_mm_on_anisotropic_grids():
-    # A box of 4 x 20 elements of 5 mm x 1 mm: the middle of it is 2 elements, 10 mm, from the long sides.
+    # A box of 4 x 20 elements of 5 mm x 1 mm: its middle is 2 elements, 10 mm, from the long sides.
     inside = np.zeros((12, 40), bool)
     inside[4:8, 10:30] = True
     distance = signed_distance(inside, (5.0, 1.0))
@@ -85,13 +85,13 @@ def test_distances_are_in_mm_on_anisotropic_grids():
     assert equivalent_radius(80, (5.0, 1.0)) == pytest.approx(math.sqrt(400 / math.pi))
 
 
-def test_softmin_weighs_the_least_confident_elements_most():
+def test_softmin_matches_its_definition():
     confidence = np.array([0.9, 0.2, 0.6])
     weight = np.exp((1 - confidence) / 0.1)
     assert softmin(confidence) == pytest.approx(float((confidence * weight).sum() / weight.sum()))
 
 
-def test_the_self_confidence_of_a_case_is_what_cleanlab_computes():
+def test_case_self_confidence_matches_cleanlab():
     rank = pytest.importorskip("cleanlab.segmentation.rank")
     generator = np.random.default_rng(0)
     probabilities = generator.dirichlet((1, 1, 1), (20, 30)).transpose(2, 0, 1).astype(np.float32)
@@ -102,34 +102,34 @@ def test_the_self_confidence_of_a_case_is_what_cleanlab_computes():
     assert 1 - case_self_confidence(case) == pytest.approx(theirs, abs=1e-6)
 
 
-def test_the_image_decides_between_two_outlines():
-    seen, unseen = disk(18), disk(18, (40, 52))
+def test_contradiction_favors_the_outline_on_the_image_edge():
+    true, shifted = disk(18), disk(18, (40, 52))
     noise = np.random.default_rng(0).normal(0, 5, (80, 80))
-    image = (100 * seen + noise).astype(np.float32)[None]
+    image = (100 * true + noise).astype(np.float32)[None]
     ratios = []
-    for annotated, predicted in ((unseen, seen), (seen, unseen)):
-        found = pair(annotated, predicted)
-        cut = image[(slice(None), *found.box)]
-        ratios.append(contradiction(found, cut, structure_scores(found, 2)["displacement"])[1])
-    assert ratios[0] > 2  # the prediction is on the edge in the image: the annotation is wrong
-    assert ratios[1] < 0.5  # the annotation is
+    for annotated, predicted in ((shifted, true), (true, shifted)):
+        compared = pair(annotated, predicted)
+        cropped = image[(slice(None), *compared.box)]
+        ratios.append(contradiction(compared, cropped, structure_scores(compared, 2)["displacement"])[1])
+    assert ratios[0] > 2  # the prediction follows the edge, so the annotation is wrong
+    assert ratios[1] < 0.5  # the annotation follows the edge
 
 
-def test_nothing_and_one_sided_cases():
-    nothing = np.zeros((80, 80), bool)
-    assert compare(Prediction(ONE, nothing, np.zeros((80, 80), np.float32)), (1.0, 1.0)) is None
-    for annotated, predicted in ((disk(10), nothing), (nothing, disk(10))):
+def test_empty_annotation_or_prediction():
+    empty = np.zeros((80, 80), bool)
+    assert compare(Prediction(ONE, empty, np.zeros((80, 80), np.float32)), (1.0, 1.0)) is None
+    for annotated, predicted in ((disk(10), empty), (empty, disk(10))):
         scores = structure_scores(pair(annotated, predicted), 2)
         assert scores["hard_dice"] == 1
         assert all(math.isfinite(value) for value in scores.values())
 
 
-def test_components_name_what_is_extra_and_what_is_missed():
+def test_components_list_extra_and_missed_pieces():
     annotated = disk(8, (20, 20)) | disk(6, (60, 60))
     predicted = disk(8, (20, 20)) | disk(5, (20, 60))
     rows = components(pair(annotated, predicted, 0.9))
-    told = {(row["kind"], row["center"]): row["score"] for row in rows}
-    assert set(told) == {("annotated", "20.0 20.0"), ("annotated", "60.0 60.0"), ("predicted only", "20.0 60.0")}
-    assert told["annotated", "20.0 20.0"] == pytest.approx(0.05, abs=1e-6)
-    assert told["annotated", "60.0 60.0"] == pytest.approx(0.95, abs=1e-6)
-    assert told["predicted only", "20.0 60.0"] == pytest.approx(0.95, abs=1e-6)
+    scores = {(row["kind"], row["center"]): row["score"] for row in rows}
+    assert set(scores) == {("annotated", "20.0 20.0"), ("annotated", "60.0 60.0"), ("predicted only", "20.0 60.0")}
+    assert scores["annotated", "20.0 20.0"] == pytest.approx(0.05, abs=1e-6)
+    assert scores["annotated", "60.0 60.0"] == pytest.approx(0.95, abs=1e-6)
+    assert scores["predicted only", "20.0 60.0"] == pytest.approx(0.95, abs=1e-6)

@@ -1,4 +1,4 @@
-"""Every layout of annotations beside predictions, with real headers, and what is said of input that does not fit."""
+"""All layouts of annotations and predictions, with real headers, and errors for input that does not match."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from seg_anl.audit.sources import open_source
 from seg_anl.records import NoiseRecord, UserError, array_digest, write_json
 
 SHAPE = (12, 10, 8)
-# Turned about all axes, 1 x 1 x 3 mm.
-TURN = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
+# Rotated about all axes, 1 x 1 x 3 mm.
+ROTATION = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
 OBLIQUE = np.eye(4)
-OBLIQUE[:3, :3], OBLIQUE[:3, 3] = TURN @ np.diag([1.0, 1.0, 3.0]), (10, -20, 30)
+OBLIQUE[:3, :3], OBLIQUE[:3, 3] = ROTATION @ np.diag([1.0, 1.0, 3.0]), (10, -20, 30)
 
 
 def labels(seed: int = 0) -> np.ndarray:
-    made = np.zeros(SHAPE, np.uint8)
-    made[2:7, 3:8, 2:6], made[8:11, 2:5, 1:4] = 1, 2
-    made[seed, 0, 0] = 1  # tells cases and axes apart
-    return made
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[2:7, 3:8, 2:6], mask[8:11, 2:5, 1:4] = 1, 2
+    mask[seed, 0, 0] = 1  # distinguishes cases and axes
+    return mask
 
 
-def probabilities(of: np.ndarray, classes: int = 3) -> np.ndarray:
-    one_hot = np.stack([of == k for k in range(classes)]).astype(np.float32)
+def probabilities(mask: np.ndarray, classes: int = 3) -> np.ndarray:
+    one_hot = np.stack([mask == k for k in range(classes)]).astype(np.float32)
     return (one_hot * 0.9 + 0.1 / classes).astype(np.float16)
 
 
@@ -39,25 +39,26 @@ def save_nifti(path: Path, array: np.ndarray, affine=OBLIQUE) -> None:
     nibabel.save(nibabel.Nifti1Image(array, affine), path)
 
 
-def raw_dataset(folder: Path, described: dict, cases=("a", "b", "c", "d")) -> Path:
-    for place, case in enumerate(cases):
-        save_nifti(folder / "labelsTr" / f"{case}.nii.gz", labels(place))
-        save_nifti(folder / "imagesTr" / f"{case}_0000.nii.gz", labels(place).astype(np.float32))
-    write_json(folder / "dataset.json", {"labels": described, "file_ending": ".nii.gz", "channel_names": {"0": "MRI"}})
+def raw_dataset(folder: Path, label_values: dict, cases=("a", "b", "c", "d")) -> Path:
+    for seed, case in enumerate(cases):
+        save_nifti(folder / "labelsTr" / f"{case}.nii.gz", labels(seed))
+        save_nifti(folder / "imagesTr" / f"{case}_0000.nii.gz", labels(seed).astype(np.float32))
+    content = {"labels": label_values, "file_ending": ".nii.gz", "channel_names": {"0": "MRI"}}
+    write_json(folder / "dataset.json", content)
     return folder
 
 
 def nnunet_results(folder: Path, raw: Path, reader: str, in_file_axes) -> Path:
-    """Validation predictions of two folds as nnU-Net's export writes them; ``in_file_axes`` orders an array's axes."""
+    """Validation predictions of two folds as written by nnU-Net; ``in_file_axes`` reorders the axes of an array."""
     results = folder / "nnUNet_results" / raw.name / "nnUNetTrainer__nnUNetPlans__3d_fullres"
     for fold, cases in enumerate((("a", "b"), ("c",))):
         validation = results / f"fold_{fold}" / "validation"
         validation.mkdir(parents=True)
         for case in cases:
-            place = "abcd".index(case)
-            array = np.stack([in_file_axes(channel) for channel in probabilities(labels(place))])
+            mask = labels("abcd".index(case))
+            array = np.stack([in_file_axes(channel) for channel in probabilities(mask)])
             np.savez_compressed(validation / f"{case}.npz", probabilities=array)
-            save_nifti(validation / f"{case}.nii.gz", labels(place))
+            save_nifti(validation / f"{case}.nii.gz", mask)
             (validation / f"{case}.pkl").write_bytes(b"")
         (validation / "summary.json").write_text("{}")
     write_json(results / "dataset.json", json.loads((raw / "dataset.json").read_text()))
@@ -74,53 +75,53 @@ def reoriented(array: np.ndarray) -> np.ndarray:
     ("reader", "in_file_axes"),
     [("SimpleITKIO", lambda array: array.transpose(2, 1, 0)), ("NibabelIOWithReorient", reoriented)],
 )
-def test_nnunet_folds_beside_their_raw_data(tmp_path, reader, in_file_axes):
+def test_nnunet_folds_find_their_raw_data(tmp_path, reader, in_file_axes):
     raw = raw_dataset(tmp_path / "nnUNet_raw" / "Dataset007_X", {"background": 0, "head": 1, "tail": 2})
     source = open_source(nnunet_results(tmp_path, raw, reader, in_file_axes), None, None, None)
     assert [case.item for case in source.cases] == ["a", "b", "c"]
     assert not source.in_sample
     assert source.missing == ["d"]
     assert any("2, 3, 4 are missing" in remark for remark in source.remarks)
-    for place, files in enumerate(source.cases):
+    for seed, files in enumerate(source.cases):
         case = load_case(files, source.labels)
         assert [structure.name for structure in case.structures] == ["head", "tail"]
         assert case.spacing == pytest.approx((1, 1, 3), rel=1e-4)
         for structure in case.structures:
-            found = case.of(structure)
-            np.testing.assert_array_equal(found.annotated, labels(place) == structure.values[0])
-            np.testing.assert_array_equal(found.annotated, found.probability > 0.5)
+            prediction = case.of(structure)
+            np.testing.assert_array_equal(prediction.annotated, labels(seed) == structure.values[0])
+            np.testing.assert_array_equal(prediction.annotated, prediction.probability > 0.5)
 
 
-def test_axes_that_do_not_fit_the_predicted_mask_are_noticed(tmp_path):
+def test_wrong_axis_order_is_detected_from_the_predicted_mask(tmp_path):
     raw = raw_dataset(tmp_path / "nnUNet_raw" / "Dataset007_X", {"background": 0, "head": 1, "tail": 2})
     flipped = nnunet_results(tmp_path, raw, "SimpleITKIO", lambda array: array.transpose(2, 1, 0)[::-1, ::-1, ::-1])
     source = open_source(flipped, None, None, None)
-    with pytest.raises(UserError, match=r"a\.npz.*order of axes"):
+    with pytest.raises(UserError, match=r"a\.npz.*axis order"):
         load_case(source.cases[0], source.labels)
 
 
 def test_regions_overlap_and_ignored_elements_do_not_count(tmp_path):
-    described = {"background": 0, "whole": [1, 2], "core": [2], "ignore": 3}
-    raw = raw_dataset(tmp_path / "raw", described, cases=("a",))
-    given = labels()
-    given[9:, :, :] = 3
-    save_nifti(raw / "labelsTr" / "a.nii.gz", given)
+    label_values = {"background": 0, "whole": [1, 2], "core": [2], "ignore": 3}
+    raw = raw_dataset(tmp_path / "raw", label_values, cases=("a",))
+    annotation = labels()
+    annotation[9:, :, :] = 3
+    save_nifti(raw / "labelsTr" / "a.nii.gz", annotation)
     (tmp_path / "predicted").mkdir()
     sigmoid = np.stack([(labels() > 0).T, (labels() == 2).T]).astype(np.float16)
     np.savez(tmp_path / "predicted" / "a.npz", probabilities=sigmoid)
-    (tmp_path / "predicted" / "a.pkl").touch()  # as nnU-Net leaves them: beside the predicted mask, axes reversed
+    (tmp_path / "predicted" / "a.pkl").touch()  # as nnU-Net writes them: next to the predicted mask, axes reversed
     save_nifti(tmp_path / "predicted" / "a.nii.gz", labels())
     source = open_source(tmp_path / "predicted", raw, None, None)
     case = load_case(source.cases[0], source.labels)
     whole, core = (case.of(structure) for structure in case.structures)
-    assert np.count_nonzero(whole.annotated) == np.count_nonzero((given == 1) | (given == 2))
+    assert np.count_nonzero(whole.annotated) == np.count_nonzero((annotation == 1) | (annotation == 2))
     assert core.annotated[8].any()
     assert not core.annotated[9:].any()
     assert not core.probability[9:].any()
     np.testing.assert_array_equal(whole.annotated, whole.probability > 0.5)
 
 
-def test_fold_runs_bring_the_masks_they_were_trained_on(tmp_path):
+def test_fold_runs_use_their_training_masks(tmp_path):
     masks = [np.roll(np.eye(16, dtype=np.uint8), step, 0) for step in range(4)]
     records = [NoiseRecord(f"i{n}", "none", 0, 0, "", {}, *(array_digest(m),) * 2) for n, m in enumerate(masks)]
     for fold, rows in enumerate(((0, 2), (1,))):
@@ -138,8 +139,8 @@ def test_fold_runs_bring_the_masks_they_were_trained_on(tmp_path):
     for files in source.cases:
         case = load_case(files, source.labels)
         np.testing.assert_array_equal(case.labels, masks[int(files.item[1])])
-        found = case.of(case.structures[0])
-        np.testing.assert_array_equal(found.annotated, found.probability > 0.5)
+        prediction = case.of(case.structures[0])
+        np.testing.assert_array_equal(prediction.annotated, prediction.probability > 0.5)
     assert not open_source(tmp_path / "sweep" / "fold0", None, None, None).in_sample
 
 
@@ -150,47 +151,47 @@ def test_predicted_masks_of_255_and_1_are_the_same_structure(tmp_path):
     source = open_source(tmp_path / "predicted", tmp_path / "masks", None, None)
     case = load_case(source.cases[0], source.labels)
     assert [structure.values for structure in case.structures] == [(1,)]
-    found = case.of(case.structures[0])
-    np.testing.assert_array_equal(found.annotated, found.probability > 0.5)
+    prediction = case.of(case.structures[0])
+    np.testing.assert_array_equal(prediction.annotated, prediction.probability > 0.5)
 
 
 BAD = {
-    "size": (lambda p: p[:, :-1], r"a\.npz: \(2, 15, 16\) does not fit the mask .*a\.npy"),
+    "size": (lambda p: p[:, :-1], r"a\.npz: shape \(2, 15, 16\) does not match the mask .*a\.npy"),
     "sum": (lambda p: p * np.float16(0.5), "sum to 0.5"),
-    "logits": (lambda p: p * 7 - 3, "no probabilities"),
+    "logits": (lambda p: p * 7 - 3, "are not probabilities"),
     "nan": (lambda p: np.where(np.arange(16) == 3, np.nan, p), "NaN"),
-    "classes": (lambda p: p[:1].repeat(2, 0)[:, :, :, None].repeat(2, 3), "does not fit"),
+    "classes": (lambda p: p[:1].repeat(2, 0)[:, :, :, None].repeat(2, 3), "does not match"),
 }
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_predictions_that_cannot_be_used_are_named(tmp_path, kind):
-    change, words = BAD[kind]
+def test_error_names_an_invalid_prediction(tmp_path, kind):
+    corrupt, message = BAD[kind]
     for folder in ("masks", "predicted"):
         (tmp_path / folder).mkdir()
     np.save(tmp_path / "masks" / "a.npy", np.eye(16, dtype=np.uint8))
-    np.savez(tmp_path / "predicted" / "a.npz", probabilities=change(probabilities(np.eye(16), 2)))
+    np.savez(tmp_path / "predicted" / "a.npz", probabilities=corrupt(probabilities(np.eye(16), 2)))
     source = open_source(tmp_path / "predicted", tmp_path / "masks", None, None)
-    with pytest.raises(UserError, match=words):
+    with pytest.raises(UserError, match=message):
         load_case(source.cases[0], source.labels)
 
 
-def test_another_affine_and_a_corrupt_archive_are_named(tmp_path):
+def test_error_names_a_wrong_affine_or_damaged_archive(tmp_path):
     save_nifti(tmp_path / "masks" / "a.nii.gz", labels())
     save_nifti(tmp_path / "masks" / "b.nii.gz", labels())
     moved = OBLIQUE.copy()
     moved[0, 3] += 5
     save_nifti(tmp_path / "predicted" / "a.nii.gz", labels(), moved)
-    whole = tmp_path / "predicted" / "b.npz"
-    np.savez_compressed(whole, probabilities=probabilities(labels()))
-    whole.write_bytes(whole.read_bytes()[:-200])
+    damaged = tmp_path / "predicted" / "b.npz"
+    np.savez_compressed(damaged, probabilities=probabilities(labels()))
+    damaged.write_bytes(damaged.read_bytes()[:-200])
     source = open_source(tmp_path / "predicted", tmp_path / "masks", None, None)
-    for files, words in zip(source.cases, (r"a\.nii\.gz: its affine is not that of", r"b\.npz"), strict=True):
-        with pytest.raises(UserError, match=words):
+    for files, message in zip(source.cases, (r"a\.nii\.gz: its affine differs from that of", r"b\.npz"), strict=True):
+        with pytest.raises(UserError, match=message):
             load_case(files, source.labels)
 
 
-def test_what_does_not_fit_the_raw_data_set_is_named(tmp_path):
+def test_error_names_files_that_do_not_match_the_raw_dataset(tmp_path):
     raw = raw_dataset(tmp_path / "nnUNet_raw" / "Dataset007_X", {"background": 0, "head": 1, "tail": 2})
     results = nnunet_results(tmp_path, raw, "SimpleITKIO", lambda array: array.transpose(2, 1, 0))
     moved = OBLIQUE + np.outer([5, 0, 0, 0], [0, 0, 0, 1])
@@ -201,14 +202,14 @@ def test_what_does_not_fit_the_raw_data_set_is_named(tmp_path):
     unnamed[0, 0, 0] = 7
     save_nifti(raw / "labelsTr" / "c.nii.gz", unnamed)
     source = open_source(results, None, None, None)
-    messages = (r"a\.nii\.gz: its affine is not", r"b\.npz: 4 channels, .* need 3", r"c\.nii\.gz: holds the label 7")
-    for files, words in zip(source.cases, messages, strict=True):
-        with pytest.raises(UserError, match=words):
+    messages = (r"a\.nii\.gz: its affine differs", r"b\.npz: 4 channels, .* need 3", r"c\.nii\.gz: holds the label 7")
+    for files, message in zip(source.cases, messages, strict=True):
+        with pytest.raises(UserError, match=message):
             load_case(files, source.labels)
 
 
 @pytest.mark.parametrize("name", ["predictions/predictions.json", "noise/manifest.json"])
-def test_damaged_records_of_a_run_are_named(tmp_path, name):
+def test_error_names_damaged_files_of_a_run(tmp_path, name):
     write_noisy_masks(tmp_path / "noise", np.eye(8, dtype=np.uint8)[None], [NoiseRecord("a", "none", 0, 0)], {})
     (tmp_path / "predictions").mkdir()
     header = {"out_of_sample": False, "fold": None, "items": ["a"]}
@@ -220,7 +221,7 @@ def test_damaged_records_of_a_run_are_named(tmp_path, name):
         open_source(tmp_path, None, None, None)
 
 
-def test_a_source_without_annotations_says_what_is_needed(tmp_path):
+def test_error_says_how_to_give_missing_annotations(tmp_path):
     (tmp_path / "predicted").mkdir()
     with pytest.raises(UserError, match="--masks"):
         open_source(tmp_path / "predicted", None, None, None)

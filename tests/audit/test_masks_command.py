@@ -1,4 +1,4 @@
-"""``seg-anl-audit masks`` from the command line: what it finds, the same bytes in every way, and what it refuses."""
+"""``seg-anl-audit masks`` from the command line: ranking, reproducible output, resumption, and bad input."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OUTPUTS = ("audit.csv", "structures.csv", "components.csv", "audit.json", "overv
 
 
 def lesions(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Dark ellipses on a noisy ground: masks ``(N, S, S)`` and images ``(N, S, S, 3)``."""
+    """Dark ellipses on a noisy background: masks ``(N, S, S)`` and images ``(N, S, S, 3)``."""
     generator = np.random.default_rng(3)
     rows, columns = np.ogrid[:SIDE, :SIDE]
     masks, images = [], []
@@ -39,7 +39,7 @@ def lesions(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    """Masks of which a third is wrong, images, and probabilities of a network that is a little off everywhere."""
+    """Masks of which a third are wrong, images, and probabilities with small errors everywhere."""
     root = tmp_path_factory.mktemp("data")
     masks, images = lesions(CASES)
     items = [f"case{n:02d}" for n in range(CASES)]
@@ -61,17 +61,17 @@ def data(tmp_path_factory) -> Path:
 
 
 def audit(data: Path, out: Path, *more: str, images: bool = True) -> None:
-    words = ["masks", data / "predicted", out, "--masks", data / "masks", *more]
-    words += ["--images", data / "images"] if images else []
+    arguments = ["masks", data / "predicted", out, "--masks", data / "masks", *more]
+    arguments += ["--images", data / "images"] if images else []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["seg-anl-audit", *map(str, words)])
-        with pytest.raises(SystemExit) as left:
+        patch.setattr(sys, "argv", ["seg-anl-audit", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_info:
             command.main()
-    if left.value.code:
-        raise UserError(f"status {left.value.code}")
+    if exit_info.value.code:
+        raise UserError(f"status {exit_info.value.code}")
 
 
-def contents(out: Path) -> dict[str, bytes]:
+def read_outputs(out: Path) -> dict[str, bytes]:
     return {name: (out / name).read_bytes() for name in OUTPUTS}
 
 
@@ -82,7 +82,7 @@ def once(data, tmp_path_factory) -> Path:
     return out
 
 
-def test_wrong_masks_come_first_and_are_suspected(data, once):
+def test_wrong_masks_rank_first_and_are_suspected(data, once):
     with open(once / "audit.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     wrong = set(json.loads((data / "wrong.json").read_text()))
@@ -93,28 +93,28 @@ def test_wrong_masks_come_first_and_are_suspected(data, once):
     assert len(first & wrong) >= 0.9 * len(wrong)
     assert {row["item"] for row in rows if row["suspected"] == "1"} <= wrong
     assert all(row["diagnosis"] == "plausible" for row in rows if row["suspected"] == "0")
-    told = json.loads((once / "audit.json").read_text())
-    assert (told["kind"], told["score"], told["in_sample"]) == ("masks", "contradiction", False)
-    assert told["wrong"]["low"] <= 1 / 3 <= told["wrong"]["high"]
-    assert set(told["wrong_by_group"]) == {"A", "B"}
+    result = json.loads((once / "audit.json").read_text())
+    assert (result["kind"], result["score"], result["in_sample"]) == ("masks", "contradiction", False)
+    assert result["wrong"]["low"] <= 1 / 3 <= result["wrong"]["high"]
+    assert set(result["wrong_by_group"]) == {"A", "B"}
 
 
-def test_any_number_of_workers_and_a_second_run_give_the_same_bytes(data, once, tmp_path):
+def test_output_does_not_depend_on_workers_or_repetition(data, once, tmp_path):
     audit(data, tmp_path / "three", "--workers", "3", "--by", str(data / "table.csv"), "annotator")
-    assert contents(tmp_path / "three") == contents(once)
+    assert read_outputs(tmp_path / "three") == read_outputs(once)
     journal = (once / ".cases.jsonl").read_bytes()
     audit(data, once, "--by", str(data / "table.csv"), "annotator")
-    assert contents(tmp_path / "three") == contents(once)
+    assert read_outputs(tmp_path / "three") == read_outputs(once)
     assert (once / ".cases.jsonl").read_bytes() == journal
 
 
-def test_a_killed_run_carries_on(data, once, tmp_path):
+def test_killed_run_resumes(data, once, tmp_path):
     out = tmp_path / "killed"
-    words = ["masks", data / "predicted", out, "--masks", data / "masks", "--images", data / "images"]
+    arguments = ["masks", data / "predicted", out, "--masks", data / "masks", "--images", data / "images"]
     slow = "import time, seg_anl.audit.streaming as s; f = s.score_case\n"
     slow += "s.score_case = lambda task: (time.sleep(0.2), f(task))[1]\n"
     code = slow + "from seg_anl.audit.command import main; main()"
-    process = subprocess.Popen([sys.executable, "-c", code, *map(str, words)], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.DEVNULL)
     journal = out / ".cases.jsonl"
     for _ in range(600):
         if journal.is_file() and journal.read_bytes().count(b"\n") >= 4:
@@ -122,16 +122,16 @@ def test_a_killed_run_carries_on(data, once, tmp_path):
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    done = journal.read_bytes()
-    assert 4 <= done.count(b"\n") < CASES
+    finished = journal.read_bytes()
+    assert 4 <= finished.count(b"\n") < CASES
     assert not (out / "audit.json").exists()
-    journal.write_bytes(done + b'{"item": "case')  # cut off in the middle of a line
+    journal.write_bytes(finished + b'{"item": "case')  # a truncated line
     audit(data, out, "--by", str(data / "table.csv"), "annotator")
-    assert contents(out) == contents(once)
-    assert journal.read_bytes().startswith(done)
+    assert read_outputs(out) == read_outputs(once)
+    assert journal.read_bytes().startswith(finished)
 
 
-def test_without_images_and_without_probabilities_the_order_is_still_good(data, tmp_path):
+def test_ranking_without_images_and_probabilities(data, tmp_path):
     (tmp_path / "labels").mkdir()
     for path in (data / "predicted").iterdir():
         label = np.load(path)["probabilities"].argmax(0).astype(np.uint8)
@@ -143,8 +143,8 @@ def test_without_images_and_without_probabilities_the_order_is_still_good(data, 
     with pytest.raises(UserError, match="status 2"):
         audit(tmp_path, tmp_path / "full", images=False)
     audit(tmp_path, tmp_path / "out", images=False)
-    told = json.loads((tmp_path / "out" / "audit.json").read_text())
-    assert told["score"] == "displacement"
+    result = json.loads((tmp_path / "out" / "audit.json").read_text())
+    assert result["score"] == "displacement"
     with open(tmp_path / "out" / "audit.csv", newline="") as file:
         first = [row["item"] for row in csv.DictReader(file)][: CASES // 3]
     wrong = set(json.loads((data / "wrong.json").read_text()))
@@ -167,36 +167,36 @@ def test_bad_input_is_one_line_and_writes_nothing(data, tmp_path, capsys, monkey
     raw.mkdir()
     (raw / "labelsTr").symlink_to(data / "masks")
     (raw / "dataset.json").write_text('{"labels": {"background": 0, "lesion": 1}, "file_ending": ".png"}')
-    given = [word.format(data=data, tmp=tmp_path, raw=raw) for word in words]
-    monkeypatch.setattr(sys, "argv", ["seg-anl-audit", *given])
-    with pytest.raises(SystemExit) as left:
+    arguments = [word.format(data=data, tmp=tmp_path, raw=raw) for word in words]
+    monkeypatch.setattr(sys, "argv", ["seg-anl-audit", *arguments])
+    with pytest.raises(SystemExit) as exit_info:
         command.main()
-    said = capsys.readouterr().err
-    assert left.value.code == 2
-    assert message in said
-    assert said.count("\n") == 1
-    assert not Path(given[2]).exists()
+    error = capsys.readouterr().err
+    assert exit_info.value.code == 2
+    assert message in error
+    assert error.count("\n") == 1
+    assert not Path(arguments[2]).exists()
 
 
-def test_cases_that_fail_are_named_and_the_others_kept(data, tmp_path, capsys):
+def test_failed_cases_are_named_and_the_others_kept(data, tmp_path, capsys):
     (tmp_path / "masks").symlink_to(data / "masks")
     (tmp_path / "predicted").mkdir()
     for path in (data / "predicted").iterdir():
         (tmp_path / "predicted" / path.name).write_bytes(path.read_bytes())
     broken = tmp_path / "predicted" / "case07.npz"
-    whole = broken.read_bytes()
-    broken.write_bytes(b"no archive")
+    original = broken.read_bytes()
+    broken.write_bytes(b"not an archive")
     with pytest.raises(UserError, match="status 2"):
         audit(tmp_path, tmp_path / "out", images=False)
     assert "case07.npz" in capsys.readouterr().err
     assert not (tmp_path / "out" / "audit.csv").exists()
-    assert (tmp_path / "out" / ".cases.jsonl").read_bytes().count(b"\n") == CASES  # and a line of settings
-    broken.write_bytes(whole)
+    assert (tmp_path / "out" / ".cases.jsonl").read_bytes().count(b"\n") == CASES  # including a line of settings
+    broken.write_bytes(original)
     audit(tmp_path, tmp_path / "out", images=False)
     assert (tmp_path / "out" / "audit.csv").exists()
 
 
-def test_images_of_16_bits_serve_as_well(data, once, tmp_path):
+def test_16_bit_images(data, once, tmp_path):
     (tmp_path / "images").mkdir()
     for path in (data / "images").iterdir():
         gray = np.asarray(Image.open(path).convert("L")).astype(np.uint16) * 257

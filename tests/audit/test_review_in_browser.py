@@ -1,4 +1,4 @@
-"""review.html in a real browser: decisions by key, filters, saving and loading, and nothing asked for from outside."""
+"""review.html in a real browser: decisions by key, filters, saving and loading, and no external requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from seg_anl.audit import review
 from seg_anl.audit.review import ReviewItem, write_review
 from tests.reporting.test_page_in_browser import CHROMIUM, DRIVER, Browser, driver
 
-pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no Chromium with its driver here")
+pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs Chromium and its driver")
 __all__ = ["driver"]  # the fixture
 
 KINDS = ("shifted", "eroded", "part added")
@@ -57,7 +57,7 @@ def press(browser: Browser, keys: str) -> None:
 
 
 def choose(browser: Browser, select: str, value: str) -> int:
-    """Set a filter and say how many cases it leaves."""
+    """Set a filter and return the number of cases left in the list."""
     return browser.run(
         "const s = document.getElementById(arguments[0]); s.value = arguments[1]; s.dispatchEvent(new Event('change'));"
         "return document.querySelectorAll('#list li').length",
@@ -69,7 +69,7 @@ def decisions(browser: Browser) -> dict[str, Any]:
     return browser.run("return decisions")
 
 
-def test_keys_decide_and_go_on_and_a_reload_forgets_nothing(page):
+def test_keys_decide_and_advance_and_decisions_survive_a_reload(page):
     browser, _ = page
     assert shown(browser) == STRANGE
     loaded = "return [...document.querySelectorAll('#pictures img')].map((one) => one.naturalWidth)"
@@ -84,15 +84,15 @@ def test_keys_decide_and_go_on_and_a_reload_forgets_nothing(page):
     assert browser.run(f"return document.getElementById({active}).ariaSelected") == "true"
     browser.press("#list", UP)
     assert shown(browser) == "case0003"
-    wanted = {STRANGE: "wrong", "case0001": "right", "case0002": "unsure"}
-    assert decisions(browser) == wanted
+    expected = {STRANGE: "wrong", "case0001": "right", "case0002": "unsure"}
+    assert decisions(browser) == expected
     browser.ask("POST", "/refresh")
-    assert decisions(browser) == wanted
+    assert decisions(browser) == expected
     assert browser.run("return document.getElementById('count').textContent").startswith("3 of 2000 decided: 1 wrong")
-    press(browser, "w")  # taken back by the same key
-    assert decisions(browser) == {name: word for name, word in wanted.items() if name != STRANGE}
+    press(browser, "w")  # the same key undoes the decision
+    assert decisions(browser) == {name: word for name, word in expected.items() if name != STRANGE}
     press(browser, "w")
-    assert decisions(browser) == wanted
+    assert decisions(browser) == expected
 
 
 def test_filters(page):
@@ -103,14 +103,14 @@ def test_filters(page):
     assert choose(browser, "diagnosis", "") == 2000
     assert choose(browser, "decision", "undecided") == 1997
     before = shown(browser)
-    press(browser, "r")  # decided, it leaves the list
+    press(browser, "r")  # a decided case leaves the list
     assert shown(browser) != before
     assert len(browser.run("return [...document.querySelectorAll('#list li')]")) == 1996
     assert choose(browser, "decision", "wrong") == 1
     assert choose(browser, "decision", "") == 2000
 
 
-def test_decisions_are_saved_and_loaded(page):
+def test_decisions_can_be_saved_and_loaded(page):
     browser, out = page
     before = decisions(browser)
     browser.click("#save")
@@ -128,28 +128,28 @@ def test_decisions_are_saved_and_loaded(page):
             break
         time.sleep(0.1)
     assert decisions(browser) == {**before, "case0009": "wrong", "case0001": "unsure"}
-    assert "1 decisions are about cases" in browser.run("return document.getElementById('message').textContent")
+    assert "1 decisions ignored" in browser.run("return document.getElementById('message').textContent")
     other.write_text('{"case0009": "bad"}', encoding="utf-8")
     browser.press("#load", str(other))
     for _ in range(50):
-        said = browser.run("return document.getElementById('message').textContent")
-        if "expected wrong" in said:
+        message = browser.run("return document.getElementById('message').textContent")
+        if "expected wrong" in message:
             break
         time.sleep(0.1)
-    assert "expected wrong, right or unsure" in said
+    assert "expected wrong, right or unsure" in message
     assert decisions(browser)["case0009"] == "wrong"
 
 
-def test_no_complaints_and_no_requests(page):
+def test_page_logs_no_errors_and_makes_no_external_requests(page):
     browser, _ = page
     assert [entry["message"] for entry in browser.log("browser")] == []
     events = [json.loads(entry["message"])["message"] for entry in browser.log("performance")]
-    asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
-    assert {url.split(":")[0] for url in asked} <= {"file", "data", "blob"}
+    urls = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    assert {url.split(":")[0] for url in urls} <= {"file", "data", "blob"}
 
 
-def test_a_page_that_would_be_too_large_has_its_pictures_beside_it(driver, tmp_path, monkeypatch):
-    monkeypatch.setattr(review, "LARGEST", 20_000)
+def test_large_page_stores_its_pictures_in_a_folder(driver, tmp_path, monkeypatch):
+    monkeypatch.setattr(review, "MAX_EMBEDDED_BYTES", 20_000)
     write_review(tmp_path, items(30), "Large", "note")
     assert (tmp_path / "review.html").stat().st_size < 40_000
     assert len(list((tmp_path / "pictures").iterdir())) == 60

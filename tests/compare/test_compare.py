@@ -1,4 +1,4 @@
-"""seg-anl-compare: what it recognizes, what it says, and one small comparison by real processes."""
+"""seg-anl-compare: layouts, verdicts, and one small comparison with real processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 import scipy.stats
 
 from seg_anl.compare import command
-from seg_anl.compare.plan import CLASSES, FOLDER, NNUNET, planned
+from seg_anl.compare.plan import CLASSES, FOLDER, NNUNET, make_plan
 from seg_anl.compare.verdict import Difference, sentence
 from seg_anl.records import UserError
 from tests.processes import Process, call, module
@@ -33,15 +33,15 @@ def lesions(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def test_interval_is_that_of_the_paired_t_test() -> None:
+def test_interval_matches_the_paired_t_test() -> None:
     ours, reference = [0.81, 0.84, 0.79, 0.83], [0.78, 0.83, 0.78, 0.80]
-    found = Difference.paired(ours, reference)
+    difference = Difference.paired(ours, reference)
     low, high = scipy.stats.ttest_rel(ours, reference).confidence_interval(0.95)
-    assert (found.mean - found.half, found.mean + found.half) == pytest.approx((low, high))
-    assert found.clear == (scipy.stats.ttest_rel(ours, reference).pvalue < 0.05)
+    assert (difference.mean - difference.half, difference.mean + difference.half) == pytest.approx((low, high))
+    assert difference.clear == (scipy.stats.ttest_rel(ours, reference).pvalue < 0.05)
 
 
-def test_sentence_says_no_more_than_the_seeds_do() -> None:
+def test_verdict_claims_no_more_than_the_seeds_show() -> None:
     ahead = Difference.paired([0.81, 0.82, 0.83], [0.70, 0.71, 0.72001])
     assert sentence("anl_ce", "ce", ahead, "test/dice").startswith("anl_ce is ahead of ce by 0.1100 ± 0.0000")
     assert "behind" in sentence("ce", "anl_ce", Difference.paired([0.70, 0.71, 0.72001], [0.81, 0.82, 0.83]), "x")
@@ -50,57 +50,55 @@ def test_sentence_says_no_more_than_the_seeds_do() -> None:
     assert "one seed, which says little" in sentence("a", "b", Difference.paired([0.9], [0.1]), "x")
 
 
-def test_data_of_each_kind_are_recognized(lesions: Path, tmp_path: Path) -> None:
-    plan = planned(lesions, ["ce", "gce loss.q=0.5"], 2, ["data.size=64"])
+def test_each_kind_of_data_is_detected(lesions: Path, tmp_path: Path) -> None:
+    plan = make_plan(lesions, ["ce", "gce loss.q=0.5"], 2, ["data.size=64"])
     assert plan.kind is FOLDER
     assert plan.tested.startswith("the test images")
     assert plan.runs["gce-seed2"][-4:] == ["data.size=64", "loss=gce", "loss.q=0.5", "seed=2"]
     (tmp_path / "flat").mkdir()
     for part in ("images", "masks"):
         (tmp_path / "flat" / part).symlink_to(lesions / part / "train")
-    assert "held out" in planned(tmp_path / "flat", [], 1, []).tested
+    assert "held-out" in make_plan(tmp_path / "flat", [], 1, []).tested
     (tmp_path / "classes/train/cat").mkdir(parents=True)
-    assert planned(tmp_path / "classes", [], 1, []).kind is CLASSES
+    assert make_plan(tmp_path / "classes", [], 1, []).kind is CLASSES
     (tmp_path / "raw/labelsTr").mkdir(parents=True)
     (tmp_path / "raw/dataset.json").write_text("{}")
-    assert planned(tmp_path / "raw", [], 1, []).kind is NNUNET
+    assert make_plan(tmp_path / "raw", [], 1, []).kind is NNUNET
     (tmp_path / "empty").mkdir()
     for folder, losses, settings, message in (
         (tmp_path / "empty", [], [], "expected an nnU-Net raw data set, images and masks, or train/CLASS"),
-        (lesions, ["ce"], [], "two or more that differ"),
+        (lesions, ["ce"], [], "two or more different losses"),
         (lesions, ["ce", "q=0.5"], [], "expected a loss, then settings"),
         (lesions, [], ["seed=3"], "not the loss, seed or run_dir"),
     ):
         with pytest.raises(UserError, match=message):
-            planned(folder, losses, 1, settings)
+            make_plan(folder, losses, 1, settings)
 
 
 @pytest.mark.slow
-def test_a_comparison_ends_with_a_page_and_carries_on(
-    lesions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def forked(words: list[str], **_: object) -> SimpleNamespace:  # as [python, -m, MODULE, ...] anew
-        return SimpleNamespace(returncode=Process(module(*words[2:])).wait())
+def test_comparison_writes_a_page_and_resumes(lesions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_forked(arguments: list[str], **_: object) -> SimpleNamespace:  # in place of [python, -m, MODULE, ...]
+        return SimpleNamespace(returncode=Process(module(*arguments[2:])).wait())
 
-    monkeypatch.setattr(command, "subprocess", SimpleNamespace(run=forked, DEVNULL=None))
+    monkeypatch.setattr(command, "subprocess", SimpleNamespace(run=run_forked, DEVNULL=None))
     out = tmp_path / "out"
-    asked = [lesions, *TINY, "--losses", "ce", "anl_ce", "--out", out]
-    status, said, _ = call("compare", *asked, "--dry-run", cwd=tmp_path)
-    assert (status, said.count("seg-anl-train data=folder"), out.exists()) == (0, 6, False)
-    status, _, errors = call("compare", *asked, "--seeds", 1, cwd=tmp_path)
+    arguments = [lesions, *TINY, "--losses", "ce", "anl_ce", "--out", out]
+    status, output, _ = call("compare", *arguments, "--dry-run", cwd=tmp_path)
+    assert (status, output.count("seg-anl-train data=folder"), out.exists()) == (0, 6, False)
+    status, _, errors = call("compare", *arguments, "--seeds", 1, cwd=tmp_path)
     assert status == 0, errors
     before = {path: path.read_bytes() for path in out.glob("runs/*/metrics.csv")}
-    _, said, _ = call("compare", *asked, "--seeds", 2, cwd=tmp_path)
-    assert said.count("training\n") == 2  # seed 1 is taken as it is
+    _, output, _ = call("compare", *arguments, "--seeds", 2, cwd=tmp_path)
+    assert output.count("training\n") == 2  # seed 1 is not trained again
     assert {path: path.read_bytes() for path in before} == before
-    found, page = json.loads((out / "compare.json").read_text()), (out / "compare.html").read_text()
-    dice = [[np.mean(found["scores"][name][seed]) for seed in range(2)] for name in ("ce", "anl_ce")]
-    assert found["differences"]["anl_ce"]["mean"] == pytest.approx(np.mean(dice[1]) - np.mean(dice[0]))
-    assert found["verdict"] in said
+    results, page = json.loads((out / "compare.json").read_text()), (out / "compare.html").read_text()
+    dice = [[np.mean(results["scores"][name][seed]) for seed in range(2)] for name in ("ce", "anl_ce")]
+    assert results["differences"]["anl_ce"]["mean"] == pytest.approx(np.mean(dice[1]) - np.mean(dice[0]))
+    assert results["verdict"] in output
     assert all(text in page for text in ("<svg", f"{dice[1][0]:.4f}", "Estimated wrong masks"))
     assert "src=" not in page
     assert 'href="http' not in page
-    settings = [lesions, *TINY, "data.classes=2", *asked[len(TINY) + 1 :]]
+    settings = [lesions, *TINY, "data.classes=2", *arguments[len(TINY) + 1 :]]
     status, _, errors = call("compare", *settings, "--seeds", 1, cwd=tmp_path)
     assert (status, errors.count("\n")) == (2, 1)
     assert "with other settings" in errors

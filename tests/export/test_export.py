@@ -1,4 +1,4 @@
-"""Exported networks say on real images what the run's own say, without anything of this project."""
+"""Exported networks match the run's network on real images, without this package."""
 
 from __future__ import annotations
 
@@ -25,39 +25,39 @@ from seg_anl.segmentation.mask_prediction import predict_masks
 
 EMBEDDED = Path(__file__).parents[2] / "seg_anl/segmentation/embedded/isic2017_96.zip"
 QUICK = ["progress=false", "device=cpu", "evaluation.last_k=1"]
-FEW = 1e-3  # share of pixels at a boundary that may fall on its other side
+MAX_MISMATCH = 1e-3  # share of pixels whose class may differ, at boundaries
 
-# What MONAI's meta_schema_20240725.json requires, by its copy in github.com/Project-MONAI/project-monai.github.io
-# (public/schema), and what the specification of bundles asks for besides. The file itself is on the net.
-OF_A_BUNDLE = (
+# Required by MONAI's meta_schema_20240725.json (copy: github.com/Project-MONAI/project-monai.github.io, public/schema)
+# or by the bundle specification. The schema file itself has to be downloaded.
+REQUIRED = (
     *("schema", "version", "monai_version", "pytorch_version", "numpy_version", "required_packages_version"),
     *("task", "description", "authors", "copyright", "network_data_format"),
 )
-BESIDES = ("changelog", "intended_use", "supported_apps", "name")
-OF_A_TENSOR = ("type", "format", "num_channels", "spatial_shape", "dtype", "value_range")
-WORDS = {"type": "object", "additionalProperties": {"type": "string"}}
+ALSO_REQUIRED = ("changelog", "intended_use", "supported_apps", "name")
+TENSOR_FIELDS = ("type", "format", "num_channels", "spatial_shape", "dtype", "value_range")
+STRINGS = {"type": "object", "additionalProperties": {"type": "string"}}
 TENSOR = {
     "type": "object",
-    "required": [*OF_A_TENSOR, "is_patch_data", "channel_def"],
+    "required": [*TENSOR_FIELDS, "is_patch_data", "channel_def"],
     "properties": {
         **{name: {"type": "string"} for name in ("type", "format", "dtype")},
         "num_channels": {"type": "integer"},
         "spatial_shape": {"type": "array", "items": {"type": ["string", "integer"]}},
         "value_range": {"type": "array", "items": {"type": "number"}},
         "is_patch_data": {"type": "boolean"},
-        "channel_def": WORDS,
+        "channel_def": STRINGS,
     },
 }
 TENSORS = {"type": "object", "minProperties": 1, "additionalProperties": TENSOR}
 SCHEMA = {
     "type": "object",
-    "required": [*OF_A_BUNDLE, *BESIDES],
+    "required": [*REQUIRED, *ALSO_REQUIRED],
     "properties": {
-        **{name: {"type": "string"} for name in OF_A_BUNDLE if not name.endswith(("packages_version", "format"))},
+        **{name: {"type": "string"} for name in REQUIRED if not name.endswith(("packages_version", "format"))},
         "version": {"type": "string", "pattern": r"^\d+\.\d+\.\d+$"},
         "supported_apps": {"type": "object"},
-        "changelog": WORDS,
-        "required_packages_version": WORDS,
+        "changelog": STRINGS,
+        "required_packages_version": STRINGS,
         "network_data_format": {"required": ["inputs", "outputs"], "additionalProperties": TENSORS},
     },
 }
@@ -68,25 +68,25 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short training on the embedded skin lesions."""
     small = ["preset=small", "data.limit=48", "epochs=3", "batch_size=8", "noise.alpha=0.5", "loss=gce"]
     root = tmp_path_factory.mktemp("runs")
-    (made,) = train(compose("segmentation", [*small, *QUICK, f"run_root={root}"]))
-    return made.path
+    (directory,) = train(compose("segmentation", [*small, *QUICK, f"run_root={root}"]))
+    return directory.path
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Real images at other sizes than the network's, two of them not square, one gray."""
+    """Real images: two of the network's size, two of other sizes and not square; one of them gray."""
     folder = tmp_path_factory.mktemp("photos")
     with zipfile.ZipFile(EMBEDDED) as archive:
         names = sorted(name for name in archive.namelist() if name.startswith("images/validation/"))[:4]
         for name, size in zip(names, [(96, 96), (150, 100), (80, 117), (96, 96)], strict=True):
-            picture = Image.open(io.BytesIO(archive.read(name))).resize(size)
-            picture.save(folder / f"{Path(name).stem}.png")
+            image = Image.open(io.BytesIO(archive.read(name))).resize(size)
+            image.save(folder / f"{Path(name).stem}.png")
     Image.open(folder / f"{Path(names[3]).stem}.png").convert("L").save(folder / f"{Path(names[3]).stem}.png")
     return folder
 
 
-def logits_of(file: Path, images: np.ndarray) -> np.ndarray:
-    """What an exported file says of uint8 images."""
+def compute_logits(file: Path, images: np.ndarray) -> np.ndarray:
+    """Logits of an exported network on uint8 images."""
     floats = images.astype(np.float32)
     if file.suffix == ".onnx":
         onnxruntime = pytest.importorskip("onnxruntime")
@@ -96,47 +96,47 @@ def logits_of(file: Path, images: np.ndarray) -> np.ndarray:
         return torch.jit.load(str(file))(torch.from_numpy(floats)).numpy()
 
 
-def exported_twice(run: Path, out: Path, form: str) -> None:
-    """As a command that was killed after its last byte, and is given again."""
+def export_twice(run: Path, out: Path, form: str) -> None:
+    """Export and repeat, as after a kill at the very end; the export is not rewritten."""
     export_run(run, out, form)
-    written = out.stat().st_mtime_ns
+    modified = out.stat().st_mtime_ns
     export_run(run, out, form)
-    assert out.stat().st_mtime_ns == written
+    assert out.stat().st_mtime_ns == modified
 
 
 @pytest.mark.parametrize("form", ["onnx", "torchscript"])
-def test_the_file_has_the_dice_that_training_measured(run: Path, tmp_path: Path, form: str) -> None:
+def test_exported_file_has_the_dice_measured_in_training(run: Path, tmp_path: Path, form: str) -> None:
     pytest.importorskip("onnxscript")
     file = tmp_path / f"model.{form}"
-    exported_twice(run, file, form)
+    export_twice(run, file, form)
     config = compose("segmentation", ["preset=small", "data.limit=48", "device=cpu", "progress=false"])
     (_, test), _ = SegmentationExperiment(config).load()
-    predicted = logits_of(file, test.images.numpy()).argmax(axis=1)
+    predicted = compute_logits(file, test.images.numpy()).argmax(axis=1)
     truth = test.masks.numpy()
-    both, either = (predicted & truth).sum(axis=(1, 2)), predicted.sum(axis=(1, 2)) + truth.sum(axis=(1, 2))
+    overlap, total = (predicted & truth).sum(axis=(1, 2)), predicted.sum(axis=(1, 2)) + truth.sum(axis=(1, 2))
     measured = json.loads((run / "summary.json").read_text())["metrics"]["test/dice"]["last"]
     assert 0.2 < measured < 1
-    assert np.where(either > 0, 2 * both / np.maximum(either, 1), 1).mean() == pytest.approx(measured, abs=2e-4)
+    assert np.where(total > 0, 2 * overlap / np.maximum(total, 1), 1).mean() == pytest.approx(measured, abs=2e-4)
 
 
 @pytest.mark.parametrize("form", ["onnx", "torchscript"])
-def test_a_classifier_has_the_accuracy_that_training_measured(tmp_path: Path, form: str) -> None:
+def test_exported_classifier_has_the_accuracy_measured_in_training(tmp_path: Path, form: str) -> None:
     pytest.importorskip("onnxscript")
     config = compose("classification", ["epochs=2", "loss=gce", *QUICK, f"run_root={tmp_path}"])
-    (made,) = classify(config)
-    export_run(made.path, tmp_path / f"model.{form}", form)
+    (directory,) = classify(config)
+    export_run(directory.path, tmp_path / f"model.{form}", form)
     test = load_dataset(config.data).tests["test"]
-    found = logits_of(tmp_path / f"model.{form}", test.images.numpy()).argmax(axis=1)
-    measured = json.loads((made.path / "summary.json").read_text())["metrics"]["test/accuracy"]["last"]
-    assert (found == test.labels).mean() == pytest.approx(measured, abs=1 / len(test))
+    predicted = compute_logits(tmp_path / f"model.{form}", test.images.numpy()).argmax(axis=1)
+    measured = json.loads((directory.path / "summary.json").read_text())["metrics"]["test/accuracy"]["last"]
+    assert (predicted == test.labels).mean() == pytest.approx(measured, abs=1 / len(test))
     with pytest.raises(UserError, match="a bundle predicts masks"):
-        export_run(made.path, tmp_path / "bundle", "bundle")
+        export_run(directory.path, tmp_path / "bundle", "bundle")
 
 
 def test_monai_runs_and_verifies_the_bundle(run: Path, photos: Path, tmp_path: Path) -> None:
     pytest.importorskip("fire")
     bundle = tmp_path / "lesions"
-    exported_twice(run, bundle, "bundle")
+    export_twice(run, bundle, "bundle")
     assert "seg_anl" not in (bundle / "configs/inference.json").read_text()
     arguments = {"config_file": str(bundle / "configs/inference.json"), "bundle_root": str(bundle)}
     folders = {"dataset_dir": str(photos), "output_dir": str(tmp_path / "theirs")}
@@ -154,25 +154,25 @@ def test_monai_runs_and_verifies_the_bundle(run: Path, photos: Path, tmp_path: P
         mask, other = np.asarray(Image.open(file)), np.asarray(Image.open(theirs[name]))
         assert mask.shape == other.shape
         assert set(np.unique(other)) <= {0, 255}
-        assert (mask != other).mean() <= FEW, name
+        assert (mask != other).mean() <= MAX_MISMATCH, name
     assert any(np.asarray(Image.open(file)).std() > 0 for file in ours.values())
 
     (tmp_path / "schema.json").write_text(json.dumps(SCHEMA))
     metadata = str(bundle / "configs/metadata.json")
-    schema = str(tmp_path / "schema.json")  # there already: nothing is downloaded
+    schema = str(tmp_path / "schema.json")  # exists, so nothing is downloaded
     verify_metadata(meta_file=metadata, filepath=schema)
     verify_net_in_out("network_def", meta_file=metadata, device="cpu", **arguments)
     card = (bundle / "docs/README.md").read_text()
-    for words in ("CC0", "name=gce", "alpha=0.5", "test/dice", "train: 48"):
-        assert words in card
+    for text in ("CC0", "name=gce", "alpha=0.5", "test/dice", "train: 48"):
+        assert text in card
 
 
-def test_what_cannot_be_exported_is_one_line_and_leaves_nothing(run: Path, tmp_path: Path) -> None:
+def test_failed_export_raises_one_line_and_leaves_nothing(run: Path, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match="already exists"):
         export_run(run, tmp_path / "there", "bundle")
     (tmp_path / "file").write_text("another's")
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match="already exists"):
         export_run(run, tmp_path / "file", "torchscript")
     with pytest.raises(UserError, match="not a run directory"):
         export_run(tmp_path, tmp_path / "new", "torchscript")

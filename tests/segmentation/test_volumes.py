@@ -207,7 +207,7 @@ def test_monai_networks_learn_from_a_list_of_files(tmp_path: Path) -> None:
     ]
     found = predicted("SegResNet", *learned)
     assert 2 * (found * truth).sum() / (found.sum() + truth.sum()) > 0.5
-    with pytest.raises(UserError, match=r"SegResNet: give --masks DIR"):
+    with pytest.raises(UserError, match=r"SegResNet: pass --masks DIR"):
         open_source(tmp_path / "SegResNet", None, None, None)
     predict_masks(tmp_path / "SegResNet", tmp_path / "images", tmp_path / "all", **PREDICT)
     check_audited_as_predicted(tmp_path / "SegResNet", tmp_path / "all", tmp_path / "labels")
