@@ -26,6 +26,11 @@ from .nodes import register_nodes
 from .sweep import SweepTask, run_with_hydra
 
 _PLAIN = re.compile(r"[\w.+/~-]*", re.ASCII)  # what Hydra reads as it stands
+# Hydra's own options, which it also takes by their beginnings.
+_OPTIONS = (
+    *("--hydra-help", "--cfg", "--resolve", "--package", "--run", "--multirun", "--shell-completion"),
+    *("--config-path", "--config-name", "--config-dir", "--experimental-rerun", "--info"),
+)
 _EXAMPLE = "expected SETTING=VALUE, for instance loss=gce or optim.lr=0.01"
 
 
@@ -59,6 +64,7 @@ def hydra_command(program: str, config_name: str, help_text: str, task: SweepTas
         return task(config)
 
     def swept() -> None:
+        _refuse_settings_with_dashes(arguments)
         register_nodes()
         run_with_hydra(program, config_folder(), config_name, list(map(_with_path_quoted, arguments)), checked)
 
@@ -86,6 +92,16 @@ def compose(config_name: str, overrides: list[str]) -> DictConfig:
             raise UserError(_explained(error, config_name, overrides)) from error
     _refuse_incomplete(config, config_name)
     return config
+
+
+def _refuse_settings_with_dashes(arguments: list[str]) -> None:
+    """Say of ``--epochs 5``, as most programs have it, how it is written here."""
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        option, _, value = argument.partition("=")
+        if option.startswith("--") and not any(known.startswith(option) for known in _OPTIONS):
+            name = option.removeprefix("--").replace("-", "_")
+            value = value or ("VALUE" if not following or following[0] == "-" or "=" in following else following)
+            raise UserError(f"{option}: settings are written without dashes; write {name}={value}")
 
 
 def _with_path_quoted(argument: str) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from seg_anl.engine.command import compose
+from seg_anl.engine.command import compose, hydra_command
 from seg_anl.records import UserError
 
 
@@ -32,6 +32,26 @@ def test_a_mistake_is_one_line(given: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         compose("classification", given.split("|"))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ("--epochs 5", "epochs=5"),
+        ("loss=gce --batch-size=8 -m", "batch_size=8"),
+        ("-m --optim.lr loss=ce,gce", "optim.lr=VALUE"),
+    ],
+)
+def test_a_setting_with_dashes_is_told_how_it_is_written(
+    given: str, wanted: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["seg-anl-classify", *given.split()])
+    with pytest.raises(SystemExit) as ended:
+        hydra_command("seg-anl-classify", "classification", "", pytest.fail)
+    assert ended.value.code == 2
+    option = wanted.split("=")[0].replace("_", "-")
+    said = f"seg-anl-classify: error: --{option}: settings are written without dashes; write {wanted}\n"
+    assert capsys.readouterr().err == said
 
 
 @pytest.mark.parametrize("name", ["my images (2), übung", 'a"b', "a'b=c", "x[1]{2}", "no"])
