@@ -84,11 +84,6 @@ class RunSettings(LoopSettings):
             expected = "needs folds beside it" if self.folds is None else f"must be from 0 to {self.folds - 1}"
             raise UserError(f"fold={self.fold} {expected}, the number of parts of the training set")
 
-    @property
-    def loop(self) -> LoopSettings:
-        """The part that the loop needs."""
-        return LoopSettings(**{name: getattr(self, name) for name in LoopSettings.__dataclass_fields__})
-
     def batch_sizes(self, count: int, world_size: int) -> list[int]:
         """The samples of each step of an epoch over ``count`` images, all processes together.
 
@@ -105,6 +100,21 @@ class RunSettings(LoopSettings):
                 what = f"batch_size={size}" if each == size else f"the last batch, of {rest} images (see drop_last),"
                 raise UserError(f"{what} cannot be shared by {world_size} processes")
         return sizes
+
+
+@dataclass(frozen=True, kw_only=True)
+class DivisionSettings:
+    """What the ``data`` group of either trainer says of which items are learned from, see :mod:`.division`.
+
+    Attributes:
+        tuning: share of the (noisy) training set held out for tuning.
+        exclude_file: lists training items that are left out after noise has been made, one a line.
+        weights_file: CSV table of training items and their weights in the loss; the others weigh 1.
+    """
+
+    tuning: FractionBelowOne = 0.0
+    exclude_file: Any = None
+    weights_file: Any = None
 
 
 @dataclass(frozen=True)
