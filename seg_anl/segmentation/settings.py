@@ -41,13 +41,7 @@ Pixels = Annotated[int, Interval(least=8, most=8192, whole=True)]
 
 @dataclass(frozen=True, kw_only=True)
 class ItemSettings(DivisionSettings):
-    """What the ``data`` group says of which images are trained on, whatever their dimensions.
-
-    Attributes:
-        test_share: of a folder without test images, held out for testing.
-        exclude: training images to leave out, by item.
-        limit: number of training images to use, or None for all.
-    """
+    """What the ``data`` group says of which images are trained on, whatever their dimensions."""
 
     test_share: OpenFraction = 0.2
     exclude: Any = ()
@@ -56,17 +50,7 @@ class ItemSettings(DivisionSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class DataSettings(ItemSettings):
-    """The ``data`` group.
-
-    Attributes:
-        root, images, masks, test_images, test_masks: folders.
-        size: ``(height, width)`` in pixels that images are resized to; one number for both.
-        classes: background among them.
-        threshold: gray value above which a pixel of a mask is foreground, or None.
-        soft: folder of class probabilities, ITEM.npz or .npy, to learn from in place of the training masks.
-        raters: folders of masks, one for each rater; every epoch draws for each image whose mask is learned from.
-        ignore: value of the masks that is no annotation: such pixels count in no loss and no score.
-    """
+    """The ``data`` group; ``configs/data/folder.yaml`` says what each setting does."""
 
     name: Literal["embedded", "folder", "isic2017"]
     size: Pixels | tuple[Pixels, Pixels]
@@ -103,13 +87,7 @@ class DataSettings(ItemSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class DynUNetSettings:
-    """The ``model`` group of an nnU-Net-like network.
-
-    Attributes:
-        base_filters, max_filters: of the first stage, doubled from stage to stage up to the latter; None: as nnU-Net.
-        stages: resolutions, or None: as many as the image or patch can be halved to.
-        deep_supervision: heads at several resolutions.
-    """
+    """The ``model`` group of an nnU-Net-like network; ``configs/model`` says what each setting does."""
 
     name: str
     base_filters: Count = 32
@@ -125,12 +103,7 @@ class DynUNetSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentationSettings:
-    """Random mirroring along both axes and random gamma.
-
-    Attributes:
-        flip: probability of mirroring, for each axis by itself.
-        gamma: range of the exponent; drawn below and above 1 with equal probability where the range holds 1.
-        gamma_probability: probability that an image is changed by it.
+    """Random mirroring along both axes and random gamma; see ``configs/augmentation/pictures.yaml``.
 
     Reference: Ye et al., Active Negative Loss, Section VI-B; gamma acts on intensities in [0, 1].
     """
