@@ -138,11 +138,7 @@ class RunDirectory:
         return _named_values(self.path / INPUTS_FILE, "delete the run's folder to begin anew")
 
     def check_inputs(self, fingerprints: dict[str, str]) -> None:
-        """Check that a run that resumes is made from what it began with.
-
-        Args:
-            fingerprints: digests by name, such as "training images".
-        """
+        """Check by ``fingerprints``, digests by name, that a run that resumes is made from what it began with."""
         before = self.inputs
         if before is None:
             return

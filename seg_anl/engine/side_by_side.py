@@ -32,10 +32,7 @@ def fit_together(
 
     Only the passes through the networks are one; losses, penalties, clipping, optimizers and checkpoints are each
     network's own. A run that its last checkpoint left behind the others catches up first; one whose loss is no longer
-    finite is left out from then on.
-
-    Returns:
-        For each training its metric rows, or why it was left out.
+    finite is left out from then on. Returns for each training its metric rows, or why it was left out.
     """
     if process.world_size > 1:
         raise UserError("runs_per_device works in one process: use runs_per_device=1 with torchrun")

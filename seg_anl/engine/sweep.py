@@ -41,16 +41,10 @@ SweepTask = Callable[[DictConfig], float | None]
 
 
 def run_with_hydra(program: str, folder: Path, config_name: str, arguments: list[str], task: SweepTask) -> None:
-    """Let Hydra run ``task`` on the configuration, or on each configuration of a sweep.
+    """Let Hydra run ``task`` on the configuration, or on each configuration of a sweep, as ``arguments`` want it.
 
-    Args:
-        program: the command's name, for messages.
-        folder: of the YAML files.
-        arguments: the command line, Hydra's own options among them.
-        task: what to do with a configuration; must be found by import where a launcher sends it elsewhere.
-
-    Raises:
-        UserError: when runs of a sweep failed, naming each.
+    ``task`` must be found by import where a launcher sends it elsewhere. In the end a UserError names the runs that
+    failed.
     """
     sweep = bool(SWEEP_FLAGS & set(arguments))
     _check_plugins(arguments)

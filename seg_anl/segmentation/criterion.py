@@ -18,12 +18,8 @@ class SegmentationCriterion(AroundLoss):
     """``loss`` plus ``dice_weight`` times MONAI's Dice loss (softmax, foreground only).
 
     Takes logits ``(B, C, *S)``, or of all heads ``(B, heads, C, *S)`` with the full resolution first; heads are
-    weighted 1, 1/2, 1/4, ..., normalized to a sum of 1.
-
-    Args:
-        loss: the robust loss.
-        dice_weight: of the Dice loss.
-        multi_hot: ``(256, C)`` of overlapping regions: a class index to what each channel's target is.
+    weighted 1, 1/2, 1/4, ..., normalized to a sum of 1. Of overlapping regions, ``multi_hot`` ``(256, C)`` takes a
+    class index to what each channel's target is.
     """
 
     multi_hot: Tensor | None

@@ -75,10 +75,7 @@ def find_cases(data: VolumeDataSettings, seed: int) -> Cases:
 def image_cases(folder: Path, cases: Collection[str] = (), *, suffixed: bool = True) -> dict[str, list[Path]]:
     """The image files below a folder by item, ``CASE_0000`` and so on together, each sorted.
 
-    Args:
-        folder: of images.
-        cases: items that are known: a name among them is no channel's, however it ends.
-        suffixed: whether names end with the number of a channel at all.
+    A name among the ``cases`` that are known is no channel's, however it ends; without ``suffixed`` no name is.
     """
     check_folder(folder)
     found: dict[str, list[Path]] = {}

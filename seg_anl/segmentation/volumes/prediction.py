@@ -43,12 +43,9 @@ def predicted_logits(model: nn.Module, image: Tensor, patch: Sequence[int], devi
 def predict_volumes(
     run: RunDirectory, config: DictConfig, images: Path, out: Path, *, weights: Path, device: str, overwrite: bool
 ) -> bool:
-    """Predict every case of ``images``: a folder, a list, or a file with its channels.
+    """Predict every case of ``images``: a folder, a list, or a file with its channels; returns whether each has a mask.
 
     One that cannot be read is left out.
-
-    Returns:
-        Whether there is a mask for every case.
     """
     plan = Plan.read(run.path / PLAN_FILE)
     cases = _cases(images, plan.suffixed)
