@@ -29,10 +29,10 @@ from data_prep.layouts import find_pairs
 from seg_anl.engine.batches import Batch, ResidentBatches, moved
 from seg_anl.engine.command import compose
 from seg_anl.engine.distribution import Process
-from seg_anl.engine.loop import PRECISIONS, Task, fit
+from seg_anl.engine.loop import PRECISIONS, Task, Training, fit
 from seg_anl.engine.run_directory import RunDirectory
 from seg_anl.engine.settings import LoopSettings, OptimSettings, plain
-from seg_anl.engine.side_by_side import Training, fit_together
+from seg_anl.engine.side_by_side import fit_together
 from seg_anl.losses import ScheduledLoss, build_loss
 from seg_anl.records import UserError
 from seg_anl.records.ranges import checked
@@ -257,7 +257,7 @@ class Bench:
         process = Process(torch.device(self.device))
         if runs == 1:
             (one,) = trainings
-            fit(one.model, one.loss, one.task, settings, self.subject.optim, one.run, process)
+            fit(one, settings, self.subject.optim, process)
         else:
             outcomes = fit_together(trainings, settings, self.subject.optim, process)
             for failure in (outcome for outcome in outcomes if isinstance(outcome, UserError)):

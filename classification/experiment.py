@@ -12,21 +12,14 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from seg_anl.engine.checkpoint import load_model
-from seg_anl.engine.distribution import Process, is_main_process
+from seg_anl.engine.distribution import Process
 from seg_anl.engine.division import Division, divided
-from seg_anl.engine.experiment import (
-    Experiment,
-    print_result,
-    run_experiments,
-    train_first_networks,
-    tuning_metric,
-)
+from seg_anl.engine.experiment import Experiment, print_result, run_configuration, tuning_metric
 from seg_anl.engine.ledger import Metrics
 from seg_anl.engine.loop import Task
 from seg_anl.engine.optimization import check_loss, loss_from_config
 from seg_anl.engine.randomness import epoch_generator
 from seg_anl.engine.run_directory import RunDirectory, run_path
-from seg_anl.engine.settings import of_each_run
 from seg_anl.losses import ScheduledLoss
 from seg_anl.records import MetricRow, UserError
 from seg_anl.records.predictions import write_predictions
@@ -49,17 +42,14 @@ def train(config: DictConfig) -> list[RunDirectory]:
     Raises:
         UserError: for bad settings or files, before anything is written; for runs that diverged, after all have ended.
     """
-    experiments = [ClassificationExperiment(one) for one in of_each_run(config)]
-    train_first_networks(experiments, config, train)
-    return run_experiments(experiments, at_once=experiments[0].settings.runs_per_device)
+    return run_configuration(config, ClassificationExperiment)
 
 
 def train_and_print(config: DictConfig) -> float:
     """Train, then print each run's result table; returns the mean of their tuning metrics."""
     runs = train(config)
     for run in runs:
-        if is_main_process():
-            print_result(run, f"tables    seg-anl-report {run.path}")
+        print_result(run, f"tables    seg-anl-report {run.path}")
     return tuning_metric(runs)
 
 
@@ -71,6 +61,7 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
     def __init__(self, config: DictConfig) -> None:
         self.given = read_settings(config)
         self.config, self.settings, self.optim = config, self.given.run, self.given.optim
+        self.at_once = self.settings.runs_per_device
         self.loss = loss_from_config(config.loss)
         self.method = build_method(self.given.method)
         self.run = RunDirectory(run_path(config, noise_name(config.noise), noise_follows_seed=True))

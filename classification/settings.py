@@ -26,13 +26,7 @@ Percentile = Annotated[float, Interval(above=0, most=100)]
 
 @dataclass(frozen=True, kw_only=True)
 class ClassificationRunSettings(RunSettings):
-    """The top level of the configuration.
-
-    Attributes:
-        published_model: the network of ``model=published``.
-        record_every: epochs between records; the last epoch is always recorded.
-        runs_per_device: seeds trained side by side in one process.
-    """
+    """The top level of the configuration; ``configs/classification.yaml`` says what each setting does."""
 
     published_model: Any = None
     record_every: Count = 10
@@ -52,19 +46,11 @@ class EvaluationSettings:
 class Augmentation:
     """The ``augmentation`` group: what is drawn for a training image, and how images in files are cut.
 
+    ``configs/classification.yaml`` says what each setting does.
+
     Images in memory: random crop, flip, rotation. Images in files: ``resize``, random (or central) crop of ``crop``
     pixels after ``crop_padding``; or, with ``crop_scale``, a random resized crop of the whole image instead of these.
     Then flip, rotation and color jitter.
-
-    Attributes:
-        crop_padding: black pixels put around an image before the random crop.
-        flip: probability of mirroring left and right.
-        rotation: within plus and minus so many degrees, uniform; nearest neighbor, black where nothing was.
-        resize: the shorter side, or (height, width), before cropping; None: unchanged.
-        crop: side of the crop (random in training, central in evaluation); None: none.
-        random_crop: False: the central crop in training too.
-        crop_scale: lowest and highest share of the area; None: no random resized crop.
-        jitter: brightness, contrast, saturation, hue, as torchvision's ColorJitter takes them.
     """
 
     crop_padding: WholeNumber = 0

@@ -32,9 +32,7 @@ def has_noisy_masks(folder: Path) -> bool:
 def read_noisy_masks(folder: Path, sources: Mapping[str, str]) -> tuple[NDArray[Any], list[NoiseRecord]]:
     """The masks ``(N, ...)`` and records that :func:`write_noisy_masks` wrote; each mask is hashed once, to compare it.
 
-    Args:
-        folder: of the run's noise.
-        sources: digests (:func:`seg_anl.records.array_digest`) of the clean masks by item, sorted by item.
+    ``sources`` are digests (:func:`seg_anl.records.array_digest`) of the clean masks by item, sorted by item.
     """
     try:
         check_regular(folder / MASKS_FILE)

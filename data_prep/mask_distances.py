@@ -19,18 +19,11 @@ def distances(
     spacing: tuple[float, ...] | None = None,
     labels: Collection[int] | None = None,
 ) -> dict[str, Any]:
-    """Dice, symmetric average surface distance and 95 % Hausdorff distance of two label masks.
+    """``dice``, ``assd``, ``hd95`` (None where they have no value) of two label masks, and their ``unit``, mm or px.
 
-    Each is the mean over the labels present in ``clean``; a label that has vanished from ``noisy`` counts with Dice 0
-    and has no distance. The distances are those of MONAI's metrics, to the last digit.
-
-    Args:
-        clean, noisy: of one shape, (H, W) or (D, H, W), or with axes of length one.
-        spacing: mm per element along each axis; None: distances in elements.
-        labels: count these values only; None: all.
-
-    Returns:
-        ``dice``, ``assd``, ``hd95`` (None where they have no value) and their ``unit``, ``"mm"`` or ``"px"``.
+    The mean over the ``labels`` present in ``clean`` (None: all); one that has vanished from ``noisy`` counts with Dice
+    0 and has no distance. The distances are those of MONAI's metrics, to the last digit. Masks are (H, W) or (D, H, W),
+    or have axes of length one; ``spacing`` is mm per element along each axis.
     """
     steps = [1.0] * clean.ndim if spacing is None else spacing
     long = np.array([step for step, length in zip(steps, clean.shape, strict=True) if length != 1])

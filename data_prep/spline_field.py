@@ -9,12 +9,9 @@ _LEAST_CONTROLS = 4  # a cubic spline needs four
 
 
 def smooth_field(shape: tuple[int, ...], spans: int, generator: np.random.Generator) -> NDArray[np.float64]:
-    """A smooth field over ``shape`` whose control values are standard normal.
+    """A smooth field over ``shape``, of two or three dimensions, whose control values are standard normal.
 
-    Args:
-        shape: of the field, two or three dimensions.
-        spans: pieces of the spline along the longest axis; the others get as many as keep the pieces about cubic.
-        generator: draws the control values.
+    ``spans`` are pieces of the spline along the longest axis; the others get as many as keep the pieces about cubic.
     """
     longest = max(shape)
     counts = [max(1, round(spans * length / longest)) + _LEAST_CONTROLS - 1 for length in shape]

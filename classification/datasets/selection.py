@@ -8,20 +8,23 @@ lie within those of a larger one, or of a weaker one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_anl.engine.settings import DivisionSettings
 from seg_anl.records import UserError, item_generator
-from seg_anl.records.ranges import Count, Fraction, FractionBelowOne, Interval, PositiveFraction
+from seg_anl.records.ranges import Count, Fraction, Interval, PositiveFraction
 
 from .dataset import Split
 
 
-@dataclass(frozen=True)
-class DataSelection:
+@dataclass(frozen=True, kw_only=True)
+class DataSelection(DivisionSettings):
     """What every data set lets one set: which of its images are used, and how they are normalized.
+
+    Files name images by their position in the whole training set.
 
     Attributes:
         mean, std: per channel, on a scale where white is 1; None: of the training images in use.
@@ -29,12 +32,8 @@ class DataSelection:
         limit: training images in use, as evenly over the classes as they allow; None: all.
         test_limit: the same for each evaluation split.
         subset_seed: draws what ``limit``, ``test_limit`` and ``imbalance`` keep.
-        tuning: share of the noisy training set held out for tuning.
         imbalance: thins out the training set after ``limit``.
         imbalance_ratio: smallest class over largest.
-        exclude_file: lists training samples that are left out after noise has been made, one a line, by their position
-            in the whole training set.
-        weights_file: CSV table of such samples and their weights in the loss; the others weigh 1.
     """
 
     mean: tuple[Fraction, ...] | None = None
@@ -43,11 +42,8 @@ class DataSelection:
     limit: Count | None = None
     test_limit: Count | None = None
     subset_seed: Annotated[int, Interval(whole=True)] = 0
-    tuning: FractionBelowOne = 0.0
     imbalance: Literal["long_tailed", "step"] | None = None
     imbalance_ratio: PositiveFraction = 0.1
-    exclude_file: Any = None
-    weights_file: Any = None
 
     def __post_init__(self) -> None:
         if (self.mean is None) != (self.std is None):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from seg_anl.engine.distribution import Process
-from seg_anl.engine.method import Method
+from seg_anl.engine.method import AroundLoss, Method
 from seg_anl.losses import RobustLoss, ScheduledLoss
 
 from .. import settings
@@ -14,7 +14,7 @@ from .. import settings
 LEAST = 1e-4  # probabilities are kept this far from 0 and 1, as in the published code
 
 
-class RememberedPredictions(ScheduledLoss):
+class RememberedPredictions(AroundLoss):
     """``loss`` + lambda * mean log(1 - <p, t>), where t remembers the predictions for each sample.
 
     t <- beta t + (1 - beta) p at every visit, without gradient, from t = 0. The term falls as p nears t: a wrong label
@@ -38,13 +38,9 @@ class RememberedPredictions(ScheduledLoss):
     def __init__(
         self, loss: RobustLoss, its: settings.EarlyLearning, samples: int, classes: int, process: Process
     ) -> None:
-        super().__init__()
-        self.loss, self.its, self.process, self.draws = loss, its, process, loss.draws
+        super().__init__(loss)
+        self.its, self.process = its, process
         self.register_buffer("memory", torch.zeros(samples, classes))
-
-    def set_epoch(self, epoch: int) -> None:
-        """Pass the epoch on to the loss."""
-        self.loss.set_epoch(epoch)
 
     def forward(self, output: Tensor, target: Tensor, index: Tensor) -> Tensor:
         """The scalar criterion; remembers the predictions."""

@@ -40,7 +40,7 @@ def human(labels: NDArray[Any], human_labels: NDArray[Any], num_classes: int) ->
 
 
 def read_human_labels(path: Path, which: str, clean: NDArray[Any], num_classes: int) -> NDArray[Any]:
-    """Read one set of human labels and check, by the clean labels in the same file, that it is about these samples.
+    """Read one set of human labels (N,), and check by the clean labels in the same file that it is about these samples.
 
     Args:
         path: ``CIFAR-10_human.pt`` or ``CIFAR-100_human.pt`` (needs torch, which unpickles nothing but NumPy arrays),
@@ -48,9 +48,6 @@ def read_human_labels(path: Path, which: str, clean: NDArray[Any], num_classes: 
         which: a name of :data:`HUMAN_LABELS`; ``"noisy"`` is CIFAR-100N's.
         clean: (N,) clean labels of the samples to be labeled, in their order.
         num_classes: K.
-
-    Returns:
-        (N,) labels.
     """
     if which not in HUMAN_LABELS:
         raise UserError(f"no human labels {which!r}; {nearest_names(which, HUMAN_LABELS)}")

@@ -34,17 +34,11 @@ def displaced(
 
     The angle is uniform in +-30 degrees (3-D: about a random axis), the direction one of the 8 (26) neighbors. When
     the rotation alone disagrees by more than ``ratio``, its angle is halved until it does not. Disagreement is the
-    exclusive or of old and new over the old area; of the two shifts around the wanted value the nearer is taken.
+    exclusive or of old and new over the old area; of the two shifts around the wanted value the nearer is taken. With
+    ``spacing``, mm per element along each axis, the rotation is one in space.
 
-    Args:
-        inside: (H, W) or (D, H, W).
-        ratio: wanted disagreement, in [0, 1].
-        generator: source of angle and direction; the number of draws does not depend on ``inside`` or ``ratio``.
-        spacing: mm per element along each axis, so that the rotation is one in space. None: cubic elements.
-
-    Returns:
-        The mask, never empty when ``inside`` is not, with what was drawn (degrees, direction) and found (shift in
-        elements).
+    Returns the mask, never empty when ``inside`` is not, with what was drawn (degrees, direction) and found (shift in
+    elements). The number of draws depends on neither ``inside`` nor ``ratio``.
     """
     angle = float(generator.uniform(-MAX_ANGLE, MAX_ANGLE))
     axis = _random_axis(inside.ndim, generator)

@@ -75,10 +75,9 @@ class ResidentBatches:
         self.augmentation, self.sizes, self.seed, self.indexed = augmentation, sizes, seed, indexed
         self.device, self.of_batch = process.device, process.of_batch
         resident = _fits(images, self.device)
-        place = self.device if resident else torch.device("cpu")
-        self.images, self.targets = images.to(place), targets.to(place)
-        if not resident:
-            self.images, self.targets = self.images.pin_memory(), self.targets.pin_memory()
+        self.images, self.targets = (
+            each.to(self.device) if resident else each.cpu().pin_memory() for each in (images, targets)
+        )
         self.weights = None if weights is None else weights.to(self.targets.device)
 
     def __len__(self) -> int:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from seg_anl.records import MetricRow, UserError, is_whole_number, written_aside
+from seg_anl.records.errors import reason_of
 from seg_anl.records.foreign_files import check_regular
 
 from .randomness import random_states, restore_random_states
@@ -46,7 +47,7 @@ def load_checkpoint(path: Path, *, device: torch.device, parts: Mapping[str, Any
             part.load_state_dict(state[name])
         restore_random_states(state["random"])
     except Exception as error:  # what a file holds in place of a state fails in any way, and is about this file
-        raise UserError(f"{path}: does not fit this configuration: {_first_line(error)}") from error
+        raise UserError(f"{path}: does not fit this configuration: {reason_of(error)}") from error
     return epoch, rows
 
 
@@ -60,7 +61,7 @@ def load_model(path: Path, model: nn.Module, device: torch.device) -> None:
     try:
         model.load_state_dict(state["model"])
     except Exception as error:  # as above
-        raise UserError(f"{path}: does not fit this network: {_first_line(error)}") from error
+        raise UserError(f"{path}: does not fit this network: {reason_of(error)}") from error
     if not is_finite(model):
         raise UserError(f"{path}: its weights are not finite: the run diverged, or the file is damaged")
 
@@ -77,7 +78,7 @@ def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
             f"{path}: not a readable checkpoint: damaged, or holds more than tensors and numbers"
         ) from error
     except Exception as error:  # damaged pickles fail in any way
-        raise UserError(f"{path}: not a readable checkpoint: {_first_line(error)}") from error
+        raise UserError(f"{path}: not a readable checkpoint: {reason_of(error)}") from error
     schema = state.get("schema") if isinstance(state, dict) else None
     if type(schema) is not int or schema != CHECKPOINT_SCHEMA:
         raise UserError(f"{path}: not a checkpoint of this project (schema {CHECKPOINT_SCHEMA} expected)")
@@ -103,7 +104,7 @@ def _check_sums(path: Path) -> None:
                 raise ValueError("its parts are not as torch writes them")
             damaged = archive.testzip()
     except Exception as error:  # damaged archives fail in any way
-        raise UserError(f"{path}: not a readable checkpoint: {_first_line(error)}") from error
+        raise UserError(f"{path}: not a readable checkpoint: {reason_of(error)}") from error
     if damaged is not None:
         raise UserError(f"{path}: damaged: the checksum of {damaged} is another; delete it to go on without it")
 
@@ -126,8 +127,3 @@ def _on_host(state: Any) -> Any:
     if isinstance(state, Mapping):
         return {key: _on_host(value) for key, value in state.items()}
     return state
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:200] if lines else type(error).__name__

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from seg_anl.losses import RobustLoss, ScheduledLoss
 
 from .distribution import Process
-from .method import Method
+from .method import AroundLoss, Method
 from .method_settings import CoTeaching as Settings
 
 NAMES = ("first", "second", "third")
@@ -29,7 +29,7 @@ class Networks(nn.Module):
         return torch.stack([network(images) for network in self.children()], dim=1)
 
 
-class CrossedSmallLoss(ScheduledLoss):
+class CrossedSmallLoss(AroundLoss):
     """The sum of the networks' mean loss over the units whose loss is among the smallest of every *other* network.
 
     Units are samples, or pixels of all masks of the batch. The share that a network calls hard rises from 0 to
@@ -48,14 +48,14 @@ class CrossedSmallLoss(ScheduledLoss):
     """
 
     def __init__(self, loss: RobustLoss, its: Settings, process: Process) -> None:
-        super().__init__()
+        super().__init__(loss)
         loss.reduction = "none"
-        self.loss, self.its, self.process, self.draws = loss, its, process, loss.draws
+        self.its, self.process = its, process
         self.kept = 1.0
 
     def set_epoch(self, epoch: int) -> None:
         """Set the share of samples that are learned from in ``epoch``."""
-        self.loss.set_epoch(epoch)
+        super().set_epoch(epoch)
         self.kept = 1 - self.its.forget_rate * min(1.0, epoch / max(self.its.gradual_epochs - 1, 1))
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,25 +17,9 @@ from seg_anl.records.item_files import read_items, read_weights
 
 from .distribution import Process
 from .paths import configured_path
-from .settings import RunSettings
+from .settings import DivisionSettings, RunSettings
 
 T = TypeVar("T")
-
-
-class DivisionSettings(Protocol):
-    """What the ``data`` group of either trainer says of it."""
-
-    @property
-    def tuning(self) -> float:
-        """Share held out for tuning."""
-
-    @property
-    def exclude_file(self) -> object:
-        """A file of items that are left out."""
-
-    @property
-    def weights_file(self) -> object:
-        """A table of items and their weights in the loss."""
 
 
 @dataclass(frozen=True, eq=False)

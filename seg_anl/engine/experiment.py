@@ -16,13 +16,13 @@ from seg_anl.records import MetricRow, UserError
 from seg_anl.records.files import file_sha256
 
 from .distribution import Process, is_main_process, started
-from .loop import Task, check_penalties, fit
+from .loop import Task, Training, check_penalties, fit
 from .method import Method
 from .paths import configured_path
 from .randomness import seed_everything
 from .run_directory import RunDirectory
-from .settings import OptimSettings, RunSettings
-from .side_by_side import Training, fit_together
+from .settings import OptimSettings, RunSettings, of_each_run
+from .side_by_side import fit_together
 
 Data = TypeVar("Data")
 Noisy = TypeVar("Noisy")
@@ -38,6 +38,7 @@ class Experiment(ABC, Generic[Data, Noisy]):
         settings, optim: its top level and its ``optim`` group.
         run: the run directory.
         headline: ``split/metric`` that the summary is headed by.
+        at_once: how many networks are trained side by side.
         method: what changes the training.
         first_run: of the network that the method learns from, where it needs one.
     """
@@ -47,6 +48,7 @@ class Experiment(ABC, Generic[Data, Noisy]):
     optim: OptimSettings
     run: RunDirectory
     headline: str
+    at_once: int = 1
     method: Method = Method()
     first_run: RunDirectory | None = None
 
@@ -75,57 +77,64 @@ class Experiment(ABC, Generic[Data, Noisy]):
         """Write pictures and records of the trained network; returns the counts for the summary."""
 
 
-def train_first_networks(
-    experiments: Sequence[Experiment[Any, Any]], config: DictConfig, train: Callable[[DictConfig], list[RunDirectory]]
-) -> None:
-    """Train the networks that the method of ``experiments`` learns from, if it does: plain runs, those that the same
-    command with ``method=plain`` and the method's first loss would make."""
-    method, waiting = experiments[0].method, [one for one in experiments if not one.run.finished]
-    if method.first_loss is None or not waiting:
-        return
-    first = config.copy()
-    first.loss = {"name": method.first_loss, **{key: config.loss[key] for key in config.loss if key == "dice_weight"}}
-    first.method = {"name": "plain"}
-    first.run_dir = None if config.run_dir is None else str(waiting[0].run.path / "first_network")
-    for fold in dict.fromkeys(one.settings.fold for one in waiting):
-        of_fold = [one for one in waiting if one.settings.fold == fold]
-        first.seed, first.fold = [one.settings.seed for one in of_fold], fold
-        for one, run in zip(of_fold, train(first), strict=True):
-            one.first_run = run
+Experiments = Sequence[Experiment[Any, Any]]
+Build = Callable[[DictConfig], Experiment[Any, Any]]
+"""A configuration with one seed to its experiment."""
 
 
-def run_experiments(experiments: Sequence[Experiment[Any, Any]], *, at_once: int = 1) -> list[RunDirectory]:
-    """Bring the runs of several seeds or folds to their end, or find that they have been; they share their data.
-
-    Args:
-        experiments: of configurations that differ in seed and fold alone.
-        at_once: how many networks are trained side by side.
+def run_configuration(config: DictConfig, build: Build) -> list[RunDirectory]:
+    """Bring the runs of a configuration, one for each seed and fold, to their end, or find that they have been.
 
     Raises:
         UserError: for files that do not fit, before anything is written; for runs that diverged, after all have ended.
     """
+    experiments = [build(one) for one in of_each_run(config)]
+    if experiments[0].method.first_loss is not None:
+        _train_first_networks(experiments, config, build)
     say = print if is_main_process() else _silent
     for one in experiments:
         one.run.check(one.config)
         if one.run.finished:
             say(f"{one.run.path}: finished already, left alone")
     waiting = [one for one in experiments if not one.run.finished]
+    if waiting:
+        _train_all(waiting, say)
+    return [one.run for one in experiments]
+
+
+def _train_first_networks(experiments: Experiments, config: DictConfig, build: Build) -> None:
+    """Train the networks that the method of ``experiments`` learns from: plain runs, those that the same command with
+    ``method=plain`` and the method's first loss would make."""
+    waiting = [one for one in experiments if not one.run.finished]
     if not waiting:
-        return [one.run for one in experiments]
+        return
+    first, loss = config.copy(), config.loss
+    first.loss = {"name": experiments[0].method.first_loss, **{key: loss[key] for key in loss if key == "dice_weight"}}
+    first.method = {"name": "plain"}
+    first.run_dir = None if config.run_dir is None else str(waiting[0].run.path / "first_network")
+    for fold in dict.fromkeys(one.settings.fold for one in waiting):
+        of_fold = [one for one in waiting if one.settings.fold == fold]
+        first.seed, first.fold = [one.settings.seed for one in of_fold], fold
+        for one, run in zip(of_fold, run_configuration(first, build), strict=True):
+            one.first_run = run
+
+
+def _train_all(waiting: Experiments, say: Callable[[str], None]) -> None:
+    """Train runs that share their data, in groups of as many as are trained side by side."""
     failures: list[UserError] = []
     with started(str(waiting[0].settings.device)) as process:
         check_penalties(waiting[0].settings, waiting[0].optim, process)
         data, remarks = waiting[0].load()
         for remark in remarks:
             say(remark)
+        at_once = waiting[0].at_once
         for start in range(0, len(waiting), at_once):
             failures += _train(waiting[start : start + at_once], data, process)
     if failures:
         raise UserError("; ".join(map(str, failures)))
-    return [one.run for one in experiments]
 
 
-def _train(group: Sequence[Experiment[Any, Any]], data: Any, process: Process) -> list[UserError]:
+def _train(group: Experiments, data: Any, process: Process) -> list[UserError]:
     """Train a group of runs to their ends; returns why those that diverged did not reach it."""
     failures: list[UserError] = []
     with ExitStack() as locks:
@@ -175,12 +184,10 @@ def _file_fingerprints(config: DictConfig) -> dict[str, str]:
 def _fitted(
     first: Experiment[Any, Any], trainings: Sequence[Training], process: Process
 ) -> list[list[MetricRow] | UserError]:
-    loop, optim = first.settings.loop, first.optim
     if len(trainings) > 1:
-        return fit_together(trainings, loop, optim, process)
-    (one,) = trainings
+        return fit_together(trainings, first.settings, first.optim, process)
     try:
-        return [fit(one.model, one.loss, one.task, loop, optim, one.run, process)]
+        return [fit(trainings[0], first.settings, first.optim, process)]
     except UserError as error:
         return [error]
 
@@ -200,7 +207,7 @@ def tuning_metric(runs: Sequence[RunDirectory]) -> float:
 
 def print_result(run: RunDirectory, *hints: str) -> None:
     """The table at the end of a run, and what to do with it next."""
-    summary = run.summary
+    summary = run.summary if is_main_process() else None
     if summary is None:
         return
     k = min(summary["k"], summary["epochs"])

@@ -19,7 +19,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from seg_anl.records import UserError, make_directory
-from seg_anl.records.errors import refusal
+from seg_anl.records.errors import cannot_write, reason_of
 
 from .run_directory import RunDirectory, flat_settings
 
@@ -76,7 +76,7 @@ class TensorBoard:
         try:
             yield
         except OSError as error:
-            raise UserError(f"cannot write {refusal(OSError(error.errno, error.strerror, str(self.path)))}") from error
+            raise cannot_write(self.path, error) from error
 
 
 class WeightsAndBiases:
@@ -175,7 +175,7 @@ def open_loggers(names: tuple[str, ...], run: RunDirectory, first_epoch: int) ->
         except UserError:
             raise
         except Exception as error:  # a foreign package's, about its own log-in or server
-            raise UserError(f"logger={name}: {(str(error).strip() or type(error).__name__).splitlines()[0]}") from error
+            raise UserError(f"logger={name}: {reason_of(error)}") from error
     return loggers
 
 

@@ -54,23 +54,25 @@ class Task:
     state: Mapping[str, Any] = field(default_factory=dict)
 
 
-def fit(
-    model: nn.Module,
-    loss: ScheduledLoss,
-    task: Task,
-    settings: LoopSettings,
-    optim: OptimSettings,
-    run: RunDirectory,
-    process: Process,
-) -> list[MetricRow]:
-    """Train ``model`` to the end, from the beginning or from the run's last checkpoint; returns all metric rows.
+@dataclass(frozen=True, eq=False)
+class Training:
+    """A network to be trained on a loss, with what feeds it and where it is written down."""
+
+    model: nn.Module
+    loss: ScheduledLoss
+    task: Task
+    run: RunDirectory
+
+
+def fit(training: Training, settings: LoopSettings, optim: OptimSettings, process: Process) -> list[MetricRow]:
+    """Train a network to the end, from the beginning or from the run's last checkpoint; returns all metric rows.
 
     Raises:
         UserError: settings that do not go together; a loss, weights or outputs that are no longer finite
             (the last checkpoint stays).
     """
     check_penalties(settings, optim, process)
-    learner = Learner(model, loss, task, settings, optim, run, process)
+    learner, task = Learner(training, settings, optim, process), training.task
     objective = _objective(learner)
 
     def step(inputs: Tensor, *targets: Tensor) -> None:
@@ -100,32 +102,23 @@ def fit(
 class Learner:
     """A network in training, with its optimizer, its checkpoints and, once it diverges, the reason."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        loss: ScheduledLoss,
-        task: Task,
-        settings: LoopSettings,
-        optim: OptimSettings,
-        run: RunDirectory,
-        process: Process,
-    ) -> None:
-        self.model, self.loss, self.task, self.run = model, loss, task, run
+    def __init__(self, training: Training, settings: LoopSettings, optim: OptimSettings, process: Process) -> None:
+        self.model, self.loss, self.task, self.run = training.model, training.loss, training.task, training.run
         self.settings, self.optim, self.process = settings, optim, process
         device, self.dtype = process.device, PRECISIONS[settings.precision]
         self.memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
-        model.to(device).to(memory_format=self.memory_format)
-        loss.to(device)
-        self.optimizer = build_optimizer(optim, model, loss)
+        self.model.to(device).to(memory_format=self.memory_format)
+        self.loss.to(device)
+        self.optimizer = build_optimizer(optim, self.model, self.loss)
         self.schedule = build_schedule(optim, self.optimizer, settings.epochs)
         # Only half precision can underflow; bfloat16 has float32's range.
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype is torch.float16)
         self.total = torch.zeros((), device=device)
-        self.shown = {"loss": math.nan, " ".join(task.headline): math.nan}
+        self.shown = {"loss": math.nan, " ".join(self.task.headline): math.nan}
         self.failure: UserError | None = None
-        parts = {"model": model, "loss": loss, "optimiser": self.optimizer, "schedule": self.schedule}
-        parts = {**parts, "scaler": self.scaler, **task.state}
-        self.ledger = Ledger(run, task.headline, parts, process, listed(settings.logger))
+        parts = {"model": self.model, "loss": self.loss, "optimiser": self.optimizer, "schedule": self.schedule}
+        parts = {**parts, "scaler": self.scaler, **self.task.state}
+        self.ledger = Ledger(self.run, self.task.headline, parts, process, listed(settings.logger))
 
     def autocast(self) -> torch.autocast:
         """Forward passes in the run's precision."""

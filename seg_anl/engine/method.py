@@ -18,6 +18,18 @@ Samples = Callable[..., Iterator[Tensor]]
 the epoch. Segmentation: () -> this process's share of all, in order."""
 
 
+class AroundLoss(ScheduledLoss):
+    """A criterion around a loss, whose schedule and random numbers are the loss's."""
+
+    def __init__(self, loss: RobustLoss) -> None:
+        super().__init__()
+        self.loss, self.draws = loss, loss.draws
+
+    def set_epoch(self, epoch: int) -> None:
+        """Pass the epoch on to the loss."""
+        self.loss.set_epoch(epoch)
+
+
 class Batches(Protocol):
     """What training batches are cut from: ``targets`` ``(N, ...)`` of the training set, which a method may change."""
 

@@ -21,7 +21,7 @@ from omegaconf import MISSING
 
 from seg_anl.losses.declarations import Declaration, declarations
 from seg_anl.records import config_folder
-from seg_anl.records.recipes import Recipe, load_recipe, recipe_names
+from seg_anl.records.recipes import load_recipe, recipe_names
 
 
 def register_nodes() -> None:
@@ -59,24 +59,21 @@ def _leave_to_our_files() -> None:
 
 @cache
 def _register_recipes() -> None:
-    for name in recipe_names():
-        _register_recipe(load_recipe(name))
-
-
-def _register_recipe(recipe: Recipe) -> None:
     def store(group: str, name: str, settings: Mapping[str, Any]) -> None:
         if settings:
             ConfigStore.instance().store(group=group, name=name, node=dict(settings), package="_global_")
 
-    store("preset", recipe.name, {"preset": recipe.name, **recipe.common.settings})
-    for data, section in recipe.data.items():
-        store(f"recipe/{recipe.name}", data, section.settings)
-        for noise, layer in section.noise.items():
-            store(f"recipe_noise/{recipe.name}", f"{data}-{noise}", layer.settings)
-        for loss, layer in section.losses.items():
-            store(f"recipe_loss/{recipe.name}/{data}", loss, layer.settings)
-            for noise, under in layer.noise.items():
-                store(f"recipe_loss_noise/{recipe.name}/{data}", f"{loss}-{noise}", under.settings)
+    for preset in recipe_names():
+        recipe = load_recipe(preset)
+        store("preset", preset, {"preset": preset, **recipe.common.settings})
+        for data, section in recipe.data.items():
+            store(f"recipe/{preset}", data, section.settings)
+            for noise, layer in section.noise.items():
+                store(f"recipe_noise/{preset}", f"{data}-{noise}", layer.settings)
+            for loss, layer in section.losses.items():
+                store(f"recipe_loss/{preset}/{data}", loss, layer.settings)
+                for noise, under in layer.noise.items():
+                    store(f"recipe_loss_noise/{preset}/{data}", f"{loss}-{noise}", under.settings)
 
 
 def _defaults(declaration: Declaration) -> dict[str, Any]:

@@ -13,14 +13,7 @@ from .settings import LoopSettings
 
 
 class Progress:
-    """The progress of one training, or of several side by side, on standard error.
-
-    Args:
-        settings: of the loop; ``progress=false`` shows nothing.
-        first_epoch: where it begins, from 0.
-        steps: of an epoch.
-        visible: whether this process is the one that shows it.
-    """
+    """The progress of one training, or of several side by side, on standard error, where ``visible``."""
 
     def __init__(self, settings: LoopSettings, *, first_epoch: int, steps: int, visible: bool) -> None:
         self.epochs, self.first_epoch, self.steps = settings.epochs, first_epoch, steps

@@ -18,11 +18,9 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def epoch_generator(seed: int, epoch: int, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
+def epoch_generator(seed: int, epoch: int, purpose: str) -> torch.Generator:
     """A generator that is a function of its arguments: an epoch can be repeated without replaying those before it."""
-    generator = torch.Generator(device=device)
-    generator.manual_seed(item_hash(seed, str(epoch), purpose) % 2**63)
-    return generator
+    return torch.Generator().manual_seed(item_hash(seed, str(epoch), purpose) % 2**63)
 
 
 def random_states() -> dict[str, Any]:

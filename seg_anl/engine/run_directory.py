@@ -28,6 +28,7 @@ from seg_anl.records.atomic import remove_partial
 from seg_anl.records.foreign_files import read_json, read_yaml
 from seg_anl.records.lock import locked
 from seg_anl.records.provenance import provenance, write_environment
+from seg_anl.records.recipes import flat
 from seg_anl.records.runs import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, SUMMARY_FILE, finished_summary
 
 from .settings import plain
@@ -137,11 +138,7 @@ class RunDirectory:
         return _named_values(self.path / INPUTS_FILE, "delete the run's folder to begin anew")
 
     def check_inputs(self, fingerprints: dict[str, str]) -> None:
-        """Check that a run that resumes is made from what it began with.
-
-        Args:
-            fingerprints: digests by name, such as "training images".
-        """
+        """Check by ``fingerprints``, digests by name, that a run that resumes is made from what it began with."""
         before = self.inputs
         if before is None:
             return
@@ -237,12 +234,11 @@ def run_path(config: DictConfig, noise: str, *, noise_follows_seed: bool = False
         noise: the noise in a word, ``symmetric0.4``.
         noise_follows_seed: whether the noise has the run's seed unless it is given one.
     """
-    for setting in ("run_root", "run_dir"):
-        if not str(config[setting]).strip():  # a shell variable that is not set; the path would be the current folder
-            raise UserError(f"{setting} is empty: name a folder")
     if config.run_root is None:
         raise UserError("run_root must name a folder, got null")
     for setting in ("run_root", "run_dir"):
+        if not str(config[setting]).strip():  # a shell variable that is not set; the path would be the current folder
+            raise UserError(f"{setting} is empty: name a folder")
         if OmegaConf.is_config(config[setting]):
             raise UserError(f"{setting} must name a folder, got {config[setting]!r}")
     if config.run_dir is not None:
@@ -280,18 +276,14 @@ def _whole(value: Any) -> Any:
 
 def flat_settings(config: DictConfig) -> dict[str, Any]:
     """Dotted names of the settings that say what a run is, with their resolved values; lists stay whole."""
-
-    def walk(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
-        if isinstance(value, dict):
-            for key, inner in value.items():
-                yield from walk(f"{prefix}.{key}" if prefix else str(key), inner)
-        else:
-            yield prefix, value
-
-    settings = [(name, value) for name, value in walk("", plain(config)) if name not in PLACE_SETTINGS]
+    settings = flat(plain(config))
     later = dict(LATER_SETTINGS)
     if config.get("task") == "segmentation":  # which had no methods, and unlabeled elements in volumes alone
         later["method.name"] = "plain"
         if config.data.get("name") == "folder":
             later["data.ignore"] = None
-    return {name: value for name, value in settings if name not in later or value != later[name]}
+    return {
+        name: value
+        for name, value in settings.items()
+        if name not in PLACE_SETTINGS and (name not in later or value != later[name])
+    }

@@ -30,18 +30,7 @@ Workers = Annotated[int, Interval(least=0, most=512, whole=True)]
 
 @dataclass(frozen=True, kw_only=True)
 class LoopSettings:
-    """How long and how to run the loop.
-
-    Attributes:
-        epochs: number of passes over the training data.
-        precision: ``fp32``, ``bf16`` or ``fp16`` (autocast; the loss is computed in float32 in any case).
-        channels_last: memory format of network and images.
-        compile: hand network and loss to ``torch.compile``.
-        graph: on a GPU, start a step as one CUDA graph; on other devices it changes nothing.
-        checkpoint_every: epochs between checkpoints; a killed run repeats at most that many.
-        progress: show a progress bar.
-        logger: where the curves go beside metrics.csv: one of :data:`LOGGERS`, a list of them, or None.
-    """
+    """How long and how to run the loop; ``configs/segmentation.yaml`` says what each setting does."""
 
     epochs: Count
     precision: Precision = "fp32"
@@ -55,11 +44,7 @@ class LoopSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings(LoopSettings):
-    """The settings at the top level of a trainer's configuration; ``record`` is checked by :func:`checked_records`.
-
-    ``drop_last`` leaves out an epoch's last batch where it is smaller than ``batch_size``. With ``folds``, the training
-    set is divided into so many parts; the run leaves out part ``fold`` (from 0) and predicts it at its end.
-    """
+    """The settings at the top level of a trainer's configuration; ``record`` is checked by :func:`checked_records`."""
 
     task: str
     preset: str
@@ -84,11 +69,6 @@ class RunSettings(LoopSettings):
             expected = "needs folds beside it" if self.folds is None else f"must be from 0 to {self.folds - 1}"
             raise UserError(f"fold={self.fold} {expected}, the number of parts of the training set")
 
-    @property
-    def loop(self) -> LoopSettings:
-        """The part that the loop needs."""
-        return LoopSettings(**{name: getattr(self, name) for name in LoopSettings.__dataclass_fields__})
-
     def batch_sizes(self, count: int, world_size: int) -> list[int]:
         """The samples of each step of an epoch over ``count`` images, all processes together.
 
@@ -107,22 +87,18 @@ class RunSettings(LoopSettings):
         return sizes
 
 
+@dataclass(frozen=True, kw_only=True)
+class DivisionSettings:
+    """What the ``data`` group of either trainer says of which items are learned from, see :mod:`.division`."""
+
+    tuning: FractionBelowOne = 0.0
+    exclude_file: Any = None
+    weights_file: Any = None
+
+
 @dataclass(frozen=True)
 class OptimSettings:
-    """The ``optim`` group of the configuration.
-
-    Attributes:
-        name: ``adam``, ``adamw`` or ``sgd``.
-        lr, weight_decay: of the network's parameters.
-        momentum, nesterov: of SGD.
-        schedule: per epoch: ``constant``; ``exponential`` (times ``gamma``); ``cosine`` (to ``eta_min`` over all
-            epochs); ``step`` (times ``gamma`` every ``step_size`` epochs); ``milestones`` (times ``gamma`` from each
-            of the epochs in ``milestones`` on).
-        clip_norm: largest gradient norm of the network, the L1 sub-gradient included; None: no clipping.
-        l1: delta, the weight of the L1 norm of all network parameters.
-        jacobian: weight of the squared Jacobian norm, see :mod:`seg_anl.engine.jacobian`; half of it counts.
-        loss_lr: learning rate of parameters that belong to the loss (T-Loss's log nu); they have no weight decay.
-    """
+    """The ``optim`` group of the configuration; ``configs/optim/adam.yaml`` says what each setting does."""
 
     name: Literal["adam", "adamw", "sgd"]
     lr: Positive

@@ -9,33 +9,20 @@ import copy
 import functools
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from seg_anl.losses import ScheduledLoss
 from seg_anl.records import MetricRow, UserError
 
 from .distribution import Process
-from .loop import Learner, Task, compiled
+from .loop import Learner, Training, compiled
 from .progress import Progress
-from .run_directory import RunDirectory
 from .settings import LoopSettings, OptimSettings
 
 ALONE = "use runs_per_device=1"
 ROUNDING = 0.02  # share of an output's norm; networks that mix differ by about all of it
-
-
-@dataclass(frozen=True, eq=False)
-class Training:
-    """A network to be trained on a loss, with what feeds it and where it is written down."""
-
-    model: nn.Module
-    loss: ScheduledLoss
-    task: Task
-    run: RunDirectory
 
 
 def fit_together(
@@ -45,10 +32,7 @@ def fit_together(
 
     Only the passes through the networks are one; losses, penalties, clipping, optimizers and checkpoints are each
     network's own. A run that its last checkpoint left behind the others catches up first; one whose loss is no longer
-    finite is left out from then on.
-
-    Returns:
-        For each training its metric rows, or why it was left out.
+    finite is left out from then on. Returns for each training its metric rows, or why it was left out.
     """
     if process.world_size > 1:
         raise UserError("runs_per_device works in one process: use runs_per_device=1 with torchrun")
@@ -59,7 +43,7 @@ def fit_together(
         raise UserError(
             f"a loss or penalty that draws random numbers (nlnl, optim.jacobian) needs a process of its own: {ALONE}"
         )
-    learners = [Learner(one.model, one.loss, one.task, settings, optim, one.run, process) for one in trainings]
+    learners = [Learner(training, settings, optim, process) for training in trainings]
     present: list[Learner] = []
     with ExitStack() as books:
         for learner in learners:
@@ -67,7 +51,8 @@ def fit_together(
         first, steps = min(learner.ledger.first_epoch for learner in learners), learners[0].task.steps_per_epoch
         progress = books.enter_context(Progress(settings, first_epoch=first, steps=steps, visible=True))
         for epoch in range(first, settings.epochs):
-            before, present = present, [one for one in learners if _learns_in(one, epoch)]
+            before = present
+            present = [one for one in learners if one.ledger.first_epoch <= epoch and one.failure is None]
             if not present:
                 continue
             if present != before:
@@ -88,10 +73,6 @@ def fit_together(
                 learner.finish(epoch)
             progress.epoch(epoch + 1, [learner.shown for learner in present])
     return [learner.ledger.rows if learner.failure is None else learner.failure for learner in learners]
-
-
-def _learns_in(learner: Learner, epoch: int) -> bool:
-    return learner.ledger.first_epoch <= epoch and learner.failure is None
 
 
 def _objective(

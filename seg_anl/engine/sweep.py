@@ -20,7 +20,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from seg_anl.records import UserError, exit_with_error, make_directory, write_text
+from seg_anl.records import UserError, make_directory, run_command, write_text
 from seg_anl.records.errors import refusal
 
 # Hydra's own records of a run; run directories hold ours.
@@ -41,16 +41,10 @@ SweepTask = Callable[[DictConfig], float | None]
 
 
 def run_with_hydra(program: str, folder: Path, config_name: str, arguments: list[str], task: SweepTask) -> None:
-    """Let Hydra run ``task`` on the configuration, or on each configuration of a sweep.
+    """Let Hydra run ``task`` on the configuration, or on each configuration of a sweep, as ``arguments`` want it.
 
-    Args:
-        program: the command's name, for messages.
-        folder: of the YAML files.
-        arguments: the command line, Hydra's own options among them.
-        task: what to do with a configuration; must be found by import where a launcher sends it elsewhere.
-
-    Raises:
-        UserError: when runs of a sweep failed, naming each.
+    ``task`` must be found by import where a launcher sends it elsewhere. In the end a UserError names the runs that
+    failed.
     """
     sweep = bool(SWEEP_FLAGS & set(arguments))
     _check_plugins(arguments)
@@ -103,36 +97,36 @@ def _job(program: str, task: SweepTask, outcomes: Path | None, run_root: Path | 
 
     def job(config: DictConfig) -> float | None:
         if outcomes is None:
-            try:
-                return task(config)
-            except UserError as error:  # Hydra would print a traceback of what leaves here
-                exit_with_error(program, error)
-            except OSError as error:
-                exit_with_error(program, refusal(error))
+            run_command(program, lambda: task(config))  # Hydra would print a traceback of what leaves here
+            return None
         if os.getpid() != process:
             with contextlib.suppress(FileNotFoundError):  # paths that are not relative work without it
                 os.chdir(here)
             config.progress = False  # bars of many processes would overwrite each other
         config.run_root = str(run_root)
         number = HydraConfig.get().job.num
-        message, metric = "", None
-        try:
-            metric = task(config)
-        except UserError as error:
-            message = str(error)
-        except OSError as error:
-            message = refusal(error)
-        except Exception as error:
-            traceback.print_exc()
-            message = f"{type(error).__name__}: {error}"
-        if message:
-            print(f"{program}: error: {message}", file=sys.stderr)
+        metric, fault = _tried(program, task, config)
         overrides = " ".join(HydraConfig.get().overrides.task)
         if outcomes.is_dir():  # else whoever began the sweep has left, and the run counts all the same
-            write_text(outcomes / f"{number:05d}.{'failed' if message else 'done'}", f"{overrides}: {message}")
+            write_text(outcomes / f"{number:05d}.{'failed' if fault else 'done'}", f"{overrides}: {fault}")
         return metric
 
     return job
+
+
+def _tried(program: str, task: SweepTask, config: DictConfig) -> tuple[float | None, str]:
+    """The metric of a run, or what broke it, which is said at once."""
+    try:
+        return task(config), ""
+    except UserError as error:
+        fault = str(error)
+    except OSError as error:
+        fault = refusal(error)
+    except Exception as error:
+        traceback.print_exc()
+        fault = f"{type(error).__name__}: {error}"
+    print(f"{program}: error: {fault}", file=sys.stderr)
+    return None, fault
 
 
 def seeds_together(settings: list[str]) -> list[str]:

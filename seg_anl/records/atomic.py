@@ -111,11 +111,9 @@ def folder_aside(path: Path) -> Iterator[Path]:
 
 
 def remove_partial(folder: Path, *, below: bool = True) -> None:
-    """Delete what killed processes left half-written in ``folder``, and name it; other processes may write there.
+    """Delete what killed processes left half-written in ``folder`` and, with ``below``, in its folders, and name it.
 
-    Args:
-        folder: need not be there.
-        below: look into its folders, too.
+    Other processes may write there.
     """
     found = folder.rglob(f"{PARTIAL_PREFIX}*") if below else folder.glob(f"{PARTIAL_PREFIX}*")
     for path in sorted(path for path in found if _PARTIAL.fullmatch(path.name) and not path.is_symlink()):

@@ -67,11 +67,9 @@ def read_text(path: Path, most: int = MOST_BYTES) -> str:
 
 
 def read_table(path: Path, *columns: str) -> list[dict[str, str]]:
-    """The rows of a CSV file by the names in its first line; a missing cell is empty.
+    """The rows of a CSV file, by the names in its first line, among which must be ``columns``; a missing cell is empty.
 
-    Args:
-        path: of UTF-8 text, with the mark that Windows puts first or without.
-        columns: that it must have.
+    It is UTF-8 text, with the mark that Windows puts first or without.
     """
     text = read_text(path).removeprefix("\ufeff")
     try:

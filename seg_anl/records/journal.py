@@ -55,7 +55,7 @@ def finish_items(
     unit: str,
     workers: int,
 ) -> dict[str, Row]:
-    """Do ``tasks``, and write the row of each into ``journal`` as soon as there is one.
+    """Do ``tasks``, writing the row of each into ``journal`` as soon as there is one; returns all rows by item.
 
     Args:
         journal: replaced by one of ``finished`` before the first task.
@@ -65,9 +65,6 @@ def finish_items(
         tasks: of the items that are left.
         unit: what an item is called on the terminal.
         workers: processes; the rows do not depend on them.
-
-    Returns:
-        The rows of all items, by item.
 
     Raises:
         UserError: naming the first tasks at fault; the others are done by then, and in the journal.

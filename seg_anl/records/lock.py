@@ -23,15 +23,8 @@ def locked(
 ) -> Iterator[None]:
     """Hold ``folder``, made where it is missing, against other processes; the lock of a killed process is free again.
 
-    No lock file stays behind, and neither does a folder into which nothing was written.
-
-    Args:
-        folder: to hold.
-        busy: what to say when another process holds it.
-        name: of the lock file in it.
-
-    Raises:
-        UserError: when another process holds the folder, or no file can be made there.
+    No lock file stays behind, and neither does a folder into which nothing was written. Where another process holds it,
+    ``busy`` is the error.
     """
     path = make_directory(folder) / name
     lock = FileLock(path, timeout=0)

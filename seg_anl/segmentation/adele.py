@@ -14,7 +14,7 @@ from scipy.optimize import least_squares
 from torch import Tensor, nn
 
 from seg_anl.engine.distribution import Process
-from seg_anl.engine.method import Batches, Method, Samples
+from seg_anl.engine.method import AroundLoss, Batches, Method, Samples
 from seg_anl.losses import RobustLoss, ScheduledLoss
 
 from .settings import Adele
@@ -52,7 +52,7 @@ class MultiScale(nn.Module):
         return torch.stack(found, dim=1)
 
 
-class ScaleConsistency(ScheduledLoss):
+class ScaleConsistency(AroundLoss):
     """The mean over the scales of ``loss`` + lambda KL(p_s || q), where q is the mean of the scales' predictions p_s.
 
     Images whose q is below ``certain`` everywhere have no second term. Unlike the published script for SegTHOR this
@@ -66,12 +66,8 @@ class ScaleConsistency(ScheduledLoss):
     """
 
     def __init__(self, loss: RobustLoss, its: Adele) -> None:
-        super().__init__()
-        self.loss, self.its, self.draws = loss, its, loss.draws
-
-    def set_epoch(self, epoch: int) -> None:
-        """Pass the epoch on to the loss."""
-        self.loss.set_epoch(epoch)
+        super().__init__(loss)
+        self.its = its
 
     def forward(self, output: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The scalar criterion."""

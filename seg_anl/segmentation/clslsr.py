@@ -5,23 +5,19 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from seg_anl.engine.distribution import Process
-from seg_anl.engine.method import Batches, Method, Samples
+from seg_anl.engine.method import AroundLoss, Batches, Method, Samples
 from seg_anl.losses import RobustLoss, ScheduledLoss
 
 from .confident_learning import suspected_labels
 from .settings import ConfidentSmoothing
 
 
-class SmoothedWhereSuspected(ScheduledLoss):
+class SmoothedWhereSuspected(AroundLoss):
     """``slsr`` on masks that hold label + C where the label is suspected.
 
     Shape:
         - output: logits ``(B, C, *S)``; target: ``(B, *S)``; weight: as of the loss.
     """
-
-    def __init__(self, loss: RobustLoss) -> None:
-        super().__init__()
-        self.loss, self.draws = loss, loss.draws
 
     def forward(self, output: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The scalar criterion."""

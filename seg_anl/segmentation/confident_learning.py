@@ -7,18 +7,11 @@ from torch import Tensor
 
 
 def suspected_labels(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """Which ``labels`` are likely to be wrong ("prune both").
+    """Which ``labels`` are likely to be wrong ("prune both"): ``(N, *S)`` bool.
 
     The confident joint C says how many elements of label i are truly of class j. Of label i, the sum over j of C_ij
     elements of the smallest p_i may be wrong, and of each pair C_ij elements of the largest p_j - p_i: suspected is
-    who is among both, unless the network predicts the label.
-
-    Args:
-        probabilities: ``(N, K, *S)``, on the CPU.
-        labels: ``(N, *S)`` integers below K.
-
-    Returns:
-        ``(N, *S)`` bool.
+    who is among both, unless the network predicts the label. Probabilities are ``(N, K, *S)``, on the CPU.
 
     Reference: Northcutt et al., Confident Learning: Estimating Uncertainty in Dataset Labels, JAIR 2021, Sections 3.1
     and 3.2; elements that are predicted as labeled are kept as in its authors' cleanlab.

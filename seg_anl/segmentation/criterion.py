@@ -2,42 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from monai.losses import DiceLoss
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from data_prep.pictures import IGNORED
+from seg_anl.engine.method import AroundLoss
 from seg_anl.engine.optimization import loss_from_config
 from seg_anl.engine.settings import plain
-from seg_anl.losses import RobustLoss, ScheduledLoss
+from seg_anl.losses import RobustLoss
 
 
-class SegmentationCriterion(ScheduledLoss):
+class SegmentationCriterion(AroundLoss):
     """``loss`` plus ``dice_weight`` times MONAI's Dice loss (softmax, foreground only).
 
     Takes logits ``(B, C, *S)``, or of all heads ``(B, heads, C, *S)`` with the full resolution first; heads are
-    weighted 1, 1/2, 1/4, ..., normalized to a sum of 1.
-
-    Args:
-        loss: the robust loss.
-        dice_weight: of the Dice loss.
-        multi_hot: ``(256, C)`` of overlapping regions: a class index to what each channel's target is.
+    weighted 1, 1/2, 1/4, ..., normalized to a sum of 1. Of overlapping regions, ``multi_hot`` ``(256, C)`` takes a
+    class index to what each channel's target is.
     """
 
     multi_hot: Tensor | None
 
     def __init__(self, loss: RobustLoss, dice_weight: float = 0.0, multi_hot: Tensor | None = None) -> None:
-        super().__init__()
-        self.loss = loss
+        super().__init__(loss)
         self.dice_weight = dice_weight
         regions = multi_hot is not None
         kind = {"sigmoid": True} if regions else {"softmax": True, "to_onehot_y": True, "include_background": False}
         self.dice = DiceLoss(**kind) if dice_weight else None
         self.register_buffer("multi_hot", multi_hot, persistent=False)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Pass the epoch on to the robust loss."""
-        self.loss.set_epoch(epoch)
 
     def numbers(self) -> dict[str, float]:
         """Those of the robust loss."""
@@ -64,7 +57,9 @@ class SegmentationCriterion(ScheduledLoss):
         return value
 
 
-def build_criterion(config: DictConfig, dice_weight: float, *, unlabeled: bool = False) -> SegmentationCriterion:
-    """The criterion of a ``loss`` configuration; where there are ``unlabeled`` pixels, it passes over them."""
-    given = OmegaConf.create({**plain(config), "ignore_index": IGNORED}) if unlabeled else config
-    return SegmentationCriterion(loss_from_config(given, "dice_weight"), float(dice_weight))
+def build_criterion(
+    config: DictConfig, dice_weight: float, multi_hot: Tensor | None = None, **decided: Any
+) -> SegmentationCriterion:
+    """The criterion of a ``loss`` configuration; ``decided`` are keywords of the loss that follow from the data."""
+    loss = loss_from_config(OmegaConf.create({**plain(config), **decided}), "dice_weight")
+    return SegmentationCriterion(loss, float(dice_weight), multi_hot)

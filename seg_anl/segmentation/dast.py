@@ -11,7 +11,7 @@ from monai.networks.nets import DynUNet
 from torch import Tensor, nn
 
 from seg_anl.engine.distribution import Process
-from seg_anl.engine.method import Method, Samples
+from seg_anl.engine.method import AroundLoss, Method, Samples
 from seg_anl.engine.paths import configured_path
 from seg_anl.losses import RobustLoss, ScheduledLoss
 from seg_anl.records import UserError
@@ -49,7 +49,7 @@ class TwoBranches(nn.Module):
         return both if self.training else together(both)
 
 
-class SelectiveLoss(ScheduledLoss):
+class SelectiveLoss(AroundLoss):
     """``loss`` of each branch on its masks, and two terms for masks that the branches' divergence singles out.
 
     With e_1 and e_2 the cross entropy of the trusted and the other branch with a mask, the mean over pixels weighted
@@ -70,15 +70,14 @@ class SelectiveLoss(ScheduledLoss):
     counts: Tensor
 
     def __init__(self, loss: RobustLoss, its: Dast) -> None:
-        super().__init__()
-        self.loss, self.its, self.draws = loss, its, loss.draws
-        self.ramp = 0.0
+        super().__init__(loss)
+        self.its, self.ramp = its, 0.0
         self.register_buffer("recent", torch.full((2, its.recent), EMPTY))
         self.register_buffer("counts", torch.zeros(3))  # in this epoch: masks, the very wrong, the almost right
 
     def set_epoch(self, epoch: int) -> None:
         """Set how much the two terms weigh in ``epoch``."""
-        self.loss.set_epoch(epoch)
+        super().set_epoch(epoch)
         self.counts.zero_()
         self.ramp = math.exp(-5 * (1 - min(1.0, epoch / self.its.gradual_epochs)) ** 2)
 

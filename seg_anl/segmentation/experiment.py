@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,22 +13,17 @@ from torch import Tensor, nn
 from data_prep.layouts import find_pairs
 from data_prep.mask_archive import has_noisy_masks, write_noisy_masks
 from data_prep.mask_noise import noisy_dataset
+from data_prep.pictures import IGNORED
 from seg_anl.engine.batches import Batch, ResidentBatches
 from seg_anl.engine.checkpoint import load_model
-from seg_anl.engine.distribution import Process, is_main_process
+from seg_anl.engine.distribution import Process
 from seg_anl.engine.division import Division, divided
-from seg_anl.engine.experiment import (
-    Experiment,
-    print_result,
-    run_experiments,
-    train_first_networks,
-    tuning_metric,
-)
+from seg_anl.engine.experiment import Experiment, print_result, run_configuration, tuning_metric
 from seg_anl.engine.ledger import Metrics
 from seg_anl.engine.loop import Task
 from seg_anl.engine.optimization import check_loss
 from seg_anl.engine.run_directory import RunDirectory, run_path
-from seg_anl.engine.settings import of_each_run, plain
+from seg_anl.engine.settings import plain
 from seg_anl.losses import ScheduledLoss
 from seg_anl.records import MetricRow, NoiseRecord, UserError, array_digest
 from seg_anl.records.predictions import write_predictions
@@ -58,22 +54,18 @@ def train(config: DictConfig) -> list[RunDirectory]:
     Raises:
         UserError: for bad settings or files; nothing is written before the settings have been checked.
     """
-    kind = VolumeExperiment if is_of_volumes(config) else SegmentationExperiment
-    experiments = [kind(one) for one in of_each_run(config)]
-    train_first_networks(experiments, config, train)
-    return run_experiments(experiments)
+    return run_configuration(config, VolumeExperiment if is_of_volumes(config) else SegmentationExperiment)
 
 
 def train_and_print(config: DictConfig) -> float:
     """Train, then print each run's result table; returns the mean of their tuning metrics."""
     runs = train(config)
     for run in runs:
-        if is_main_process():
-            predict = f"predict   seg-anl-predict {run.path} IMAGES OUT"
-            if is_of_volumes(config):
-                print_result(run, f"cases     {run.path / CASES_FILE}", predict)
-            else:
-                print_result(run, f"picture   {run.path / 'report.png'}", f"{predict} --overlay")
+        predict = f"predict   seg-anl-predict {run.path} IMAGES OUT"
+        if is_of_volumes(config):
+            print_result(run, f"cases     {run.path / CASES_FILE}", predict)
+        else:
+            print_result(run, f"picture   {run.path / 'report.png'}", f"{predict} --overlay")
     return tuning_metric(runs)
 
 
@@ -88,8 +80,8 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
         self.data, self.noise = given.data, given.noise
         self.evaluation, self.records = given.evaluation, given.records
         self.augmentation = Augmentation(given.augmentation)
-        unlabeled = self.data.ignore is not None
-        self.criterion = build_criterion(config.loss, given.criterion.dice_weight, unlabeled=unlabeled)
+        decided: dict[str, Any] = {} if self.data.ignore is None else {"ignore_index": IGNORED}
+        self.criterion = build_criterion(config.loss, given.dice_weight, **decided)
         self.method = build_method(given.method)
         check_loss(self.criterion.loss, self.data.classes)
         self.run = RunDirectory(run_path(config, noise_name(config)))
@@ -153,9 +145,9 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
         (clean, test), (given, self.noise_records) = data, noisy
         division = self._division(clean, process)
         self.clean, self.test = clean.part(division.trained), test
-        self.given = self.clean.with_masks(given.masks.numpy()[division.trained])  # the images are there once
+        self.train = self.clean.with_masks(given.masks.numpy()[division.trained])  # the images are there once
         self.tuning = given.part(division.tuning) if len(division.tuning) else None
-        self.predicted = self.given if self.settings.fold is None else given.part(division.unseen)
+        self.predicted = self.train if self.settings.fold is None else given.part(division.unseen)
         if self.tuning is not None:
             process.share(len(self.tuning))
         if self.first_run is not None:
@@ -163,12 +155,12 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
         batches = self._batches(division, process)
 
         def samples() -> Iterator[Tensor]:
-            images = self.given.images[process.share(len(self.given))]
+            images = self.train.images[process.share(len(self.train))]
             return (normalized(batch.to(process.device)) for batch in images.split(PREDICTION_BATCH))
 
         def of_epoch(epoch: int) -> Iterator[Batch]:
-            if self.given.raters is not None:
-                batches.targets = drawn_masks(self.given, self.settings.seed, epoch).to(batches.targets.device)
+            if self.train.raters is not None:
+                batches.targets = drawn_masks(self.train, self.settings.seed, epoch).to(batches.targets.device)
             return batches.epoch(epoch)
 
         task = Task(
@@ -193,16 +185,16 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
         if self.tuning is not None:
             metrics["tuning"] = dice_scores(predicted(self.tuning), self.tuning.masks, classes)
         if (epoch + 1) % self.evaluation.train_every == 0 or epoch + 1 == self.settings.epochs:
-            labels = predicted(self.given)
+            labels = predicted(self.train)
             clean = dice_scores(labels, self.clean.masks, classes)
-            metrics["train"] = dice_scores(labels, self.given.masks, classes)
+            metrics["train"] = dice_scores(labels, self.train.masks, classes)
             metrics["train"] |= {f"{name}_clean": value for name, value in clean.items()}
         if "dynamics" in self.records:
-            share = process.share(len(self.given))
-            part = predict_losses(model, self.given.images[share], self.given.masks[share], process.device)
-            losses = process.gathered(part, len(self.given))
+            share = process.share(len(self.train))
+            part = predict_losses(model, self.train.images[share], self.train.masks[share], process.device)
+            losses = process.gathered(part, len(self.train))
             if process.is_main:
-                record_losses(self.run.path / "records", epoch, self.given.items, losses)
+                record_losses(self.run.path / "records", epoch, self.train.items, losses)
         return metrics
 
     @torch.inference_mode()
@@ -211,20 +203,20 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
         model.eval()
         classes, noise = self.data.classes, self.noise
         test = predict_labels(model, self.test.images, process.device)
-        train = predict_labels(model, self.given.images, process.device)
+        train = predict_labels(model, self.train.images, process.device)
         wrong = {record.item for record in self.noise_records if record.realised > 0}
         among = [i for i, item in enumerate(self.clean.items) if item in wrong]
         groups = [
-            worst_and_best("training", self.clean, self.given, train, classes, among),
+            worst_and_best("training", self.clean, self.train, train, classes, among),
             worst_and_best("test", self.test, None, test, classes),
         ]
         title = f"{self.config.loss.name}, {self.data.name}, alpha {noise.alpha}, beta {noise.beta}"
         save_report(self.run.path / "report.png", f"{title}, seed {self.settings.seed}", groups, rows)
         if "masks" in self.records:
-            record_masks(self.run.path / "records", self.clean, self.given, train, self.noise_records)
+            record_masks(self.run.path / "records", self.clean, self.train, train, self.noise_records)
         if self.settings.fold is not None or "predictions" in self.records:
             self._predict(model, process)
-        return {"train": len(self.given), "test": len(self.test), "wrong_masks": len(wrong)}
+        return {"train": len(self.train), "test": len(self.test), "wrong_masks": len(wrong)}
 
     def _predict(self, model: nn.Module, process: Process) -> None:
         """Write the class probabilities of the fold's images; of a run without a fold, of those it was trained on."""
@@ -235,10 +227,10 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
     def _batches(self, division: Division, process: Process) -> ResidentBatches:
         """Batches of what is learned from, as the method wants them."""
         batches = ResidentBatches(
-            self.given.images,
-            self.given.masks if self.given.soft is None else self.given.soft,
+            self.train.images,
+            self.train.masks if self.train.soft is None else self.train.soft,
             self.augmentation,
-            self.settings.batch_sizes(len(self.given), process.world_size),
+            self.settings.batch_sizes(len(self.train), process.world_size),
             self.settings.seed,
             process,
             division.weights,
@@ -254,10 +246,10 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
         model = build_model(self.config.model, self.data)
         load_model(first.last, model, process.device)
         model.to(process.device).eval()
-        return torch.stack([one.cpu() for one in predict_probabilities(model, self.given.images, process.device)])
+        return torch.stack([one.cpu() for one in predict_probabilities(model, self.train.images, process.device)])
 
     def _criterion(self, process: Process) -> ScheduledLoss:
-        loss, sizes = self.criterion.loss, {"samples": len(self.given), "classes": self.data.classes}
+        loss, sizes = self.criterion.loss, {"samples": len(self.train), "classes": self.data.classes}
         wanted = self.method.criterion(loss, epochs=self.settings.epochs, process=process, **sizes)
         return self.criterion if wanted is loss else wanted  # the loss with its Dice term and heads
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +26,7 @@ from seg_anl.records.progress import progress_bar
 from .augmentation import normalized
 from .networks import load_run_model
 from .settings import data_settings
-from .volumes.prediction import predict_volumes, print_failures, refuse_existing
+from .volumes.prediction import predict_volumes, print_failures, refuse_replaced
 from .volumes.settings import is_of_volumes
 
 ORIENTATION = 0x0112  # the EXIF tag
@@ -67,7 +66,8 @@ def predict_masks(
             raise UserError("--overlay is for photos; open a volume's mask over it in a viewer")
         return predict_volumes(directory, config, images, out, weights=weights, device=device, overwrite=overwrite)
     jobs, others = _jobs(images, out, overlay=overlay)
-    refuse_existing((path for job in jobs for path in job.outputs), overwrite=overwrite)
+    outputs = [path for job in jobs for path in job.outputs]
+    refuse_replaced(outputs, [job.source for job in jobs], overwrite=overwrite)
     with started(device) as process:
         model, config = _trained(directory, weights, process.device, trust)
         size = data_settings(config).shape
@@ -158,8 +158,8 @@ def _save(path: Path, array: NDArray[np.uint8], orientation: int | None) -> None
 
 
 def _jobs(images: Path, out: Path, *, overlay: bool) -> tuple[list[_Job], list[Path]]:
-    """What is to be predicted and where it goes, every file to a place of its own, none of them an image's; and what
-    other files there are."""
+    """What is to be predicted and where it goes, every file to a place of its own; and what other files
+    there are."""
     others: list[Path] = []
     if images.is_file():
         targets = {images: Path(images.stem + ".png")}
@@ -171,13 +171,10 @@ def _jobs(images: Path, out: Path, *, overlay: bool) -> tuple[list[_Job], list[P
     if not targets:
         raise UserError(f"{images}: no images in it ({', '.join(IMAGE_SUFFIXES)})")
     jobs = [_Job(file, out / target, out / "overlay" / target if overlay else None) for file, target in targets.items()]
-    sources = {os.path.realpath(file) for file in targets}  # a Path's own fails where links go round
     taken: dict[Path, Path] = {}
     for job in jobs:
         for path in job.outputs:
             other = taken.setdefault(path, job.source)
             if other != job.source:
                 raise UserError(f"{job.source} and {other} would both become {path}; rename one")
-            if os.path.realpath(path) in sources:
-                raise UserError(f"{path} is an image to predict and would be replaced; choose another folder")
     return jobs, others

@@ -22,11 +22,8 @@ def record_masks(
 ) -> None:
     """Write masks.npz: what the network predicts for images that it was trained on with a wrong mask.
 
-    Args:
-        folder: RUN/records.
-        clean, noisy: the training set under its true and its given masks.
-        predicted: the network's class indices ``(N, H, W)`` for it, not augmented.
-        records: what was done to each mask; the first six images of each kind are kept, by the order of their ids.
+    ``predicted`` holds class indices ``(N, H, W)`` of the training set, not augmented. The first six images of each
+    kind of noise are kept, by the order of their ids.
     """
     kinds = {record.item: record.kind for record in records if record.realised > 0}
     chosen: list[int] = []

@@ -19,6 +19,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from seg_anl.records import UserError, nearest_names
+from seg_anl.records.errors import reason_of
 
 from .settings import DynUNetSettings
 
@@ -128,7 +129,7 @@ def last_line(error: BaseException) -> str:
     """The last line of the innermost cause."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return (str(error).strip() or type(error).__name__).splitlines()[-1][:300]
+    return reason_of(error, -1)
 
 
 def _not_plain(value: Any, depth: int = 0) -> str | None:

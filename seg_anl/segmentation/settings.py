@@ -10,18 +10,26 @@ from omegaconf import DictConfig
 
 from data_prep.mask_noise import MaskNoiseSettings
 from seg_anl.engine.method_settings import CoTeaching, MethodSettings, Plain, method_settings
-from seg_anl.engine.settings import OptimSettings, RunSettings, checked_records, listed, plain, top_level
+from seg_anl.engine.settings import (
+    DivisionSettings,
+    OptimSettings,
+    RunSettings,
+    checked_records,
+    listed,
+    plain,
+    top_level,
+)
 from seg_anl.records import UserError
 from seg_anl.records.ranges import (
     Count,
     Fraction,
-    FractionBelowOne,
     Interval,
     NonNegative,
     Number,
     OpenFraction,
     Positive,
     checked,
+    complaint,
 )
 
 RECORDS = ("dynamics", "masks", "predictions")
@@ -32,39 +40,17 @@ Pixels = Annotated[int, Interval(least=8, most=8192, whole=True)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ItemSettings:
-    """What the ``data`` group says of which images are trained on, whatever their dimensions.
-
-    Attributes:
-        test_share: of a folder without test images, held out for testing.
-        exclude: training images to leave out, by item.
-        limit: number of training images to use, or None for all.
-        tuning: share of the (noisy) training set held out for tuning.
-        exclude_file: lists training items that are left out after noise has been made, one a line.
-        weights_file: CSV table of training items and their weights in the loss; the others weigh 1.
-    """
+class ItemSettings(DivisionSettings):
+    """What the ``data`` group says of which images are trained on, whatever their dimensions."""
 
     test_share: OpenFraction = 0.2
     exclude: Any = ()
     limit: Count | None = None
-    tuning: FractionBelowOne = 0.0
-    exclude_file: Any = None
-    weights_file: Any = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSettings(ItemSettings):
-    """The ``data`` group.
-
-    Attributes:
-        root, images, masks, test_images, test_masks: folders.
-        size: ``(height, width)`` in pixels that images are resized to; one number for both.
-        classes: background among them.
-        threshold: gray value above which a pixel of a mask is foreground, or None.
-        soft: folder of class probabilities, ITEM.npz or .npy, to learn from in place of the training masks.
-        raters: folders of masks, one for each rater; every epoch draws for each image whose mask is learned from.
-        ignore: value of the masks that is no annotation: such pixels count in no loss and no score.
-    """
+    """The ``data`` group; ``configs/data/folder.yaml`` says what each setting does."""
 
     name: Literal["embedded", "folder", "isic2017"]
     size: Pixels | tuple[Pixels, Pixels]
@@ -89,7 +75,7 @@ class DataSettings(ItemSettings):
 
     @property
     def pairing(self) -> dict[str, Any]:
-        """What :func:`data_prep.pairing.find_pairs` takes."""
+        """What :func:`data_prep.layouts.find_pairs` takes."""
         names = ("name", "root", "images", "masks", "test_images", "test_masks", "test_share", "limit")
         return {**{name: getattr(self, name) for name in names}, "exclude": listed(self.exclude)}
 
@@ -101,13 +87,7 @@ class DataSettings(ItemSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class DynUNetSettings:
-    """The ``model`` group of an nnU-Net-like network.
-
-    Attributes:
-        base_filters, max_filters: of the first stage, doubled from stage to stage up to the latter; None: as nnU-Net.
-        stages: resolutions, or None: as many as the image or patch can be halved to.
-        deep_supervision: heads at several resolutions.
-    """
+    """The ``model`` group of an nnU-Net-like network; ``configs/model`` says what each setting does."""
 
     name: str
     base_filters: Count = 32
@@ -123,12 +103,7 @@ class DynUNetSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentationSettings:
-    """Random mirroring along both axes and random gamma.
-
-    Attributes:
-        flip: probability of mirroring, for each axis by itself.
-        gamma: range of the exponent; drawn below and above 1 with equal probability where the range holds 1.
-        gamma_probability: probability that an image is changed by it.
+    """Random mirroring along both axes and random gamma; see ``configs/augmentation/pictures.yaml``.
 
     Reference: Ye et al., Active Negative Loss, Section VI-B; gamma acts on intensities in [0, 1].
     """
@@ -148,13 +123,6 @@ class EvaluationSettings:
 
     last_k: Count = 10
     train_every: Count = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class CriterionSettings:
-    """What the ``loss`` group holds beside the loss: the weight of MONAI's Dice loss."""
-
-    dice_weight: NonNegative = 0.0
 
 
 Data = TypeVar("Data", bound=ItemSettings)
@@ -215,7 +183,8 @@ METHODS: dict[str, type[MethodSettings]] = {
 
 @dataclass(frozen=True)
 class Settings(Generic[Data, Augmentation, Evaluation]):
-    """All groups but ``loss`` and ``model``, which are checked by those who build from them."""
+    """All groups but ``loss`` and ``model``, which are checked by those who build from them, and the weight of MONAI's
+    Dice loss beside the loss."""
 
     run: RunSettings
     optim: OptimSettings
@@ -223,15 +192,18 @@ class Settings(Generic[Data, Augmentation, Evaluation]):
     noise: MaskNoiseSettings
     augmentation: Augmentation
     evaluation: Evaluation
-    criterion: CriterionSettings
+    dice_weight: float
     records: frozenset[str]
     method: MethodSettings
 
 
-def read_settings(config: DictConfig) -> Settings[DataSettings, AugmentationSettings, EvaluationSettings]:
+ImageSettings = Settings[DataSettings, AugmentationSettings, EvaluationSettings]
+
+
+def read_settings(config: DictConfig) -> ImageSettings:
     """The checked settings of a configuration with one seed."""
     settings = settings_of(config, DataSettings, AugmentationSettings, EvaluationSettings, RECORDS, METHODS)
-    if settings.data.ignore is not None and (settings.noise.alpha or settings.criterion.dice_weight):
+    if settings.data.ignore is not None and (settings.noise.alpha or settings.dice_weight):
         raise UserError("data.ignore needs noise.alpha=0 and loss.dice_weight=0: neither knows unlabeled pixels")
     _check_replaced_masks(settings)
     _check_method(config, settings)
@@ -248,8 +220,10 @@ def settings_of(
 ) -> Settings[Data, Augmentation, Evaluation]:
     """The checked settings of images of one kind, whose groups are dataclasses; ``records`` are those it can write."""
     run, its = checked(RunSettings, top_level(config)), checked(data, plain(config.data), "data")
-    of_loss = {name: value for name, value in plain(config.loss).items() if name == "dice_weight"}
-    if its.weights_file is not None and of_loss.get("dice_weight"):
+    dice_weight = config.loss.get("dice_weight", 0.0)
+    if wrong := complaint("loss.dice_weight", NonNegative, dice_weight):
+        raise UserError(wrong)
+    if its.weights_file is not None and dice_weight:
         raise UserError("data.weights_file needs loss.dice_weight=0: the Dice term knows no weights")
     return Settings(
         run=run,
@@ -258,7 +232,7 @@ def settings_of(
         noise=checked(MaskNoiseSettings, plain(config.noise), "noise"),
         augmentation=checked(augmentation, plain(config.augmentation), "augmentation"),
         evaluation=checked(evaluation, plain(config.evaluation), "evaluation"),
-        criterion=checked(CriterionSettings, of_loss, "loss"),
+        dice_weight=dice_weight,
         records=checked_records(run.record, records, fold=run.fold),
         method=saved_method(config, methods),
     )
@@ -271,7 +245,7 @@ def saved_method(config: DictConfig, known: Mapping[str, type[MethodSettings]] =
     return method_settings(plain(config.method), str(config.loss.name), known)
 
 
-def _check_replaced_masks(settings: Settings[DataSettings, AugmentationSettings, EvaluationSettings]) -> None:
+def _check_replaced_masks(settings: ImageSettings) -> None:
     """Refuse what does not go with soft labels or raters in place of the masks."""
     data = settings.data
     if data.soft is None and data.raters is None:
@@ -279,19 +253,17 @@ def _check_replaced_masks(settings: Settings[DataSettings, AugmentationSettings,
     setting = "data.soft" if data.raters is None else "data.raters"
     if settings.noise.alpha:
         raise UserError(f"noise.alpha={settings.noise.alpha} does not go with {setting}, which replaces the masks")
-    if data.soft is not None and settings.criterion.dice_weight:
+    if data.soft is not None and settings.dice_weight:
         raise UserError("data.soft needs loss.dice_weight=0: the Dice term is of masks")
 
 
-def _check_method(
-    config: DictConfig, settings: Settings[DataSettings, AugmentationSettings, EvaluationSettings]
-) -> None:
+def _check_method(config: DictConfig, settings: ImageSettings) -> None:
     """Refuse what does not go with the method."""
     method, data = settings.method, settings.data
     if isinstance(method, Plain):
         return
     name = f"method={config.method.name}"
-    if settings.criterion.dice_weight:
+    if settings.dice_weight:
         raise UserError(f"{name} needs loss.dice_weight=0: it takes the loss of each pixel")
     if config.model.get("deep_supervision"):
         raise UserError(f"{name} needs model.deep_supervision=false: it has several outputs of its own")

@@ -24,10 +24,10 @@ from seg_anl.engine.batches import Batch, ResidentBatches
 from seg_anl.engine.checkpoint import read_checkpoint
 from seg_anl.engine.distribution import Process, started
 from seg_anl.engine.ledger import Metrics
-from seg_anl.engine.loop import Task, fit
+from seg_anl.engine.loop import Task, Training, fit
 from seg_anl.engine.run_directory import RunDirectory
 from seg_anl.engine.settings import LoopSettings, OptimSettings
-from seg_anl.engine.side_by_side import Training, fit_together
+from seg_anl.engine.side_by_side import fit_together
 from seg_anl.losses import build_loss
 
 ROOT = Path(__file__).parents[2]
@@ -79,7 +79,7 @@ def training(folder: Path, device: torch.device, seed: int = 1, *, watched: bool
 
 
 def fitted(one: Training, settings: LoopSettings, device: torch.device) -> list[float]:
-    rows = fit(one.model, one.loss, one.task, settings, OPTIM, one.run, Process(device))
+    rows = fit(one, settings, OPTIM, Process(device))
     return [row.values["loss"] for row in rows if row.split == "train"]
 
 

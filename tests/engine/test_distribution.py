@@ -16,7 +16,7 @@ import sys, torch
 from omegaconf import OmegaConf
 from pathlib import Path
 from seg_anl.engine.distribution import started
-from seg_anl.engine.loop import Task, fit
+from seg_anl.engine.loop import Task, Training, fit
 from seg_anl.engine.run_directory import RunDirectory
 from seg_anl.engine.settings import LoopSettings, OptimSettings
 from seg_anl.losses import build_loss
@@ -51,7 +51,7 @@ with started("cpu") as process:
     task = Task(batches, 4, lambda model, epoch: {"test": {"x": 0.0}}, ("test", "x"), after_epoch)
     optim = OptimSettings("adam", 1e-2, l1=1e-4, clip_norm=1.0)
     try:
-        fit(model, loss, task, LoopSettings(epochs=3, progress=False), optim, run, process)
+        fit(Training(model, loss, task, run), LoopSettings(epochs=3, progress=False), optim, process)
     except UserError as error:
         print(error)
 """

@@ -19,7 +19,7 @@ from classification.networks import build_model
 from classification.settings import Augmentation
 from seg_anl.engine.batches import BatchAugmentation, ResidentBatches
 from seg_anl.engine.distribution import Process
-from seg_anl.engine.loop import Learner, Task, fit
+from seg_anl.engine.loop import Learner, Task, Training, fit
 from seg_anl.engine.run_directory import RunDirectory
 from seg_anl.engine.settings import LoopSettings, OptimSettings
 from seg_anl.losses import build_loss
@@ -88,7 +88,7 @@ def trained(
     run.create(OmegaConf.create({}))
     settings = LoopSettings(epochs=1, progress=False, logger=None)
     with started:
-        fit(model, loss, task, settings, ANL2024, run, process)
+        fit(Training(model, loss, task, run), settings, ANL2024, process)
     assert started.step == STEPS
     return started
 

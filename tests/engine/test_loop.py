@@ -25,7 +25,7 @@ from seg_anl.engine import step_graph
 from seg_anl.engine.checkpoint import load_checkpoint, load_model, read_checkpoint, save_checkpoint
 from seg_anl.engine.distribution import Process
 from seg_anl.engine.loggers import TensorBoard
-from seg_anl.engine.loop import Task, fit
+from seg_anl.engine.loop import Task, Training, fit
 from seg_anl.engine.optimization import add_l1_subgradient, build_optimizer, build_schedule
 from seg_anl.engine.randomness import epoch_generator, random_states, restore_random_states, seed_everything
 from seg_anl.engine.run_directory import RunDirectory
@@ -71,7 +71,7 @@ def test_steps_are_those_written_out_by_hand(tmp_path: Path) -> None:
     )
     trained = network()
     settings = LoopSettings(epochs=3, progress=False)
-    rows = fit(trained, build_loss("anl_ce"), task(), settings, optim, opened(tmp_path), CPU)
+    rows = fit(Training(trained, build_loss("anl_ce"), task(), opened(tmp_path)), settings, optim, CPU)
 
     expected, velocity, losses = network(), {}, []
     for epoch in range(3):
@@ -117,7 +117,7 @@ def test_a_replayed_step_takes_each_batch_as_the_plain_step_does(monkeypatch: py
 def test_a_graph_of_steps_that_differ_is_refused(tmp_path: Path, changed: dict[str, Any]) -> None:
     settings = LoopSettings(epochs=1, progress=False, graph=True)
     with pytest.raises(UserError, match="graph=true works with optim=sgd"):
-        fit(network(), build_loss("ce"), task(), settings, replace(SGD, **changed), opened(tmp_path), CPU)
+        fit(Training(network(), build_loss("ce"), task(), opened(tmp_path)), settings, replace(SGD, **changed), CPU)
 
 
 def test_the_jacobian_penalty_pulls_a_linear_map_to_zero(tmp_path: Path) -> None:
@@ -131,17 +131,22 @@ def test_the_jacobian_penalty_pulls_a_linear_map_to_zero(tmp_path: Path) -> None
     start, value = model.weight.detach().clone(), loss(model(inputs), torch.tensor([0, 1, 0, 1])[:, None])
     brought = Task(batches, 1, task().evaluate, ("test", "accuracy"))
     settings, optim = LoopSettings(epochs=2, progress=False), OptimSettings("sgd", lr=0.5, momentum=0, jacobian=0.2)
-    rows = fit(model, loss, brought, settings, optim, opened(tmp_path), CPU)
+    rows = fit(Training(model, loss, brought, opened(tmp_path)), settings, optim, CPU)
     torch.testing.assert_close(model.weight.detach(), start * (1 - 0.5 * 0.2) ** 2)
     losses = [row.values["loss"] for row in rows if row.split == "train"]
     assert losses[0] == pytest.approx((value + 0.1 * start.square().sum()).item())
     with pytest.raises(UserError, match=r"optim\.jacobian works in one process without compilation"):
-        fit(model, loss, brought, replace(settings, compile=True), optim, opened(tmp_path), CPU)
+        fit(Training(model, loss, brought, opened(tmp_path)), replace(settings, compile=True), optim, CPU)
 
 
 def test_the_last_epoch_has_a_checkpoint_though_none_is_due(tmp_path: Path) -> None:
     run = opened(tmp_path)
-    fit(network(), build_loss("ce"), task(), LoopSettings(epochs=3, checkpoint_every=2, progress=False), SGD, run, CPU)
+    fit(
+        Training(network(), build_loss("ce"), task(), run),
+        LoopSettings(epochs=3, checkpoint_every=2, progress=False),
+        SGD,
+        CPU,
+    )
     assert read_checkpoint(run.last, CPU.device)["epoch"] == 3
 
 
@@ -156,7 +161,7 @@ def test_progress_is_a_bar_on_a_terminal_and_a_line_per_epoch_elsewhere(
 ) -> None:
     monkeypatch.setattr(sys, "stderr", stream())
     for epochs in (1, 3):  # the second resumes the first
-        fit(network(), build_loss("ce"), task(), LoopSettings(epochs=epochs), SGD, opened(tmp_path), CPU)
+        fit(Training(network(), build_loss("ce"), task(), opened(tmp_path)), LoopSettings(epochs=epochs), SGD, CPU)
     written = sys.stderr.getvalue()
     if stream is Terminal:
         assert re.search(r"epoch 3/3: 100%.* 9/9 .*loss=0\.\d{4}, test accuracy=2\.0000", written)
@@ -178,7 +183,7 @@ def test_resuming_equals_never_stopping(tmp_path: Path, stop: int, checkpoint_ev
         seed_everything(3)
         model = network()
         loss = build_loss("t_loss")
-        return fit(model, loss, brought, settings, optim, opened(folder), CPU)
+        return fit(Training(model, loss, brought, opened(folder)), settings, optim, CPU)
 
     class StopHereError(Exception):
         pass
@@ -205,12 +210,9 @@ def test_resuming_equals_never_stopping(tmp_path: Path, stop: int, checkpoint_ev
 def test_best_is_the_epoch_with_the_highest_headline(tmp_path: Path) -> None:
     run = opened(tmp_path)
     fit(
-        network(),
-        build_loss("ce"),
-        task([0.1, 0.9, 0.5]),
+        Training(network(), build_loss("ce"), task([0.1, 0.9, 0.5]), run),
         LoopSettings(epochs=3, progress=False),
         OptimSettings("sgd", 0.1),
-        run,
         CPU,
     )
     assert read_checkpoint(run.best, CPU.device)["epoch"] == 2
@@ -226,12 +228,9 @@ def test_a_diverged_run_says_so_and_keeps_the_epoch_before(tmp_path: Path) -> No
     brought = Task(exploding, 3, task().evaluate, ("test", "accuracy"))
     with pytest.raises(UserError, match=r"became nan in epoch 2; lower optim\.lr"):
         fit(
-            network(),
-            build_loss("ce"),
-            brought,
+            Training(network(), build_loss("ce"), brought, run),
             LoopSettings(epochs=3, progress=False),
             OptimSettings("sgd", 0.1),
-            run,
             CPU,
         )
     assert read_checkpoint(run.last, CPU.device)["epoch"] == 1
@@ -240,7 +239,9 @@ def test_a_diverged_run_says_so_and_keeps_the_epoch_before(tmp_path: Path) -> No
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_low_precision_learns(tmp_path: Path, precision: str) -> None:
     settings = LoopSettings(epochs=25, precision=precision, progress=False)
-    rows = fit(network(), build_loss("ce"), task(), settings, OptimSettings("adam", 3e-2), opened(tmp_path), CPU)
+    rows = fit(
+        Training(network(), build_loss("ce"), task(), opened(tmp_path)), settings, OptimSettings("adam", 3e-2), CPU
+    )
     losses = [row.values["loss"] for row in rows if row.split == "train"]
     assert losses[-1] < 0.5 * losses[0]
 
@@ -380,7 +381,7 @@ def test_a_run_that_diverges_in_its_last_step_is_not_finished(tmp_path: Path, wh
     run = opened(tmp_path)
     brought = Task(lambda epoch: list(data(epoch))[:1], 1, evaluate, ("test", "accuracy"))
     with pytest.raises(UserError, match=f"{what} are no longer finite numbers in epoch 1"):
-        fit(model, build_loss("mae"), brought, LoopSettings(epochs=1, progress=False), optim, run, CPU)
+        fit(Training(model, build_loss("mae"), brought, run), LoopSettings(epochs=1, progress=False), optim, CPU)
     assert not run.last.exists()
     assert not run.best.exists()
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from classification.networks import build_model
 from seg_anl.engine.distribution import Process
-from seg_anl.engine.loop import Task, fit
+from seg_anl.engine.loop import Task, Training, fit
 from seg_anl.engine.run_directory import RunDirectory
 from seg_anl.engine.settings import LoopSettings, OptimSettings
 from seg_anl.losses import build_loss
@@ -80,7 +80,7 @@ def test_thirty_steps(
     run.create(OmegaConf.create({}))
     trained, loss = network(), build_loss(name, **parameters)
     settings = LoopSettings(epochs=EPOCHS, progress=False, checkpoint_every=EPOCHS)
-    rows = fit(trained, loss, task, settings, optim, run, Process(torch.device("cpu")))
+    rows = fit(Training(trained, loss, task, run), settings, optim, Process(torch.device("cpu")))
 
     expected = network()
     velocity = [torch.zeros_like(p) for p in expected.parameters()]

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from seg_anl.engine.checkpoint import read_checkpoint
 from seg_anl.engine.distribution import Process
 from seg_anl.engine.ledger import Metrics
-from seg_anl.engine.loop import Task, fit
+from seg_anl.engine.loop import Task, Training, fit
 from seg_anl.engine.randomness import epoch_generator
 from seg_anl.engine.run_directory import RunDirectory
 from seg_anl.engine.settings import LoopSettings, OptimSettings
-from seg_anl.engine.side_by_side import LossStack, Stack, Training, fit_together
+from seg_anl.engine.side_by_side import LossStack, Stack, fit_together
 from seg_anl.losses import RobustLoss, build_loss
 from seg_anl.records import UserError, read_metrics
 
@@ -65,7 +65,7 @@ def training(folder: Path, seed: int, loss: RobustLoss | None = None) -> Trainin
 
 
 def alone(one: Training, settings: LoopSettings = SETTINGS, optim: OptimSettings = OPTIM) -> None:
-    fit(one.model, one.loss, one.task, settings, optim, one.run, CPU)
+    fit(one, settings, optim, CPU)
 
 
 def metrics(run: RunDirectory) -> dict[tuple[int, str, str], float]:

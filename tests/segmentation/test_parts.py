@@ -11,7 +11,7 @@ from monai.losses import DiceLoss
 from omegaconf import OmegaConf
 from PIL import Image
 
-from data_prep.pictures import read_mask
+from data_prep.pictures import IGNORED, read_mask
 from seg_anl.engine.command import compose
 from seg_anl.losses import build_loss, list_losses, loss_parameters
 from seg_anl.records import UserError, array_digest
@@ -51,7 +51,7 @@ def test_unlabeled_pixels_count_in_no_score_and_no_loss(tmp_path: Path) -> None:
     predicted, rest = logits.argmax(1), logits[:, :, :4]
     assert dice_scores(predicted, read, 2) == dice_scores(predicted[:, :4], labels, 2)
     config = compose("segmentation", ["data=folder", "data.root=x", "loss=anl_ce"]).loss
-    passing, plain = build_criterion(config, 0.0, unlabeled=True), build_criterion(config, 0.0)
+    passing, plain = build_criterion(config, 0.0, ignore_index=IGNORED), build_criterion(config, 0.0)
     assert passing(logits, read).item() == pytest.approx(plain(rest, labels).item(), rel=1e-6)
     images, cpu = torch.zeros(2, 3, 6, 5), torch.device("cpu")
     known = predict_losses(lambda _: logits, images, read, cpu)  # type: ignore[arg-type]

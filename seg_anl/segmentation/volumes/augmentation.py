@@ -26,9 +26,7 @@ _SEEDS = 2**62
 class VolumeAugmentation:
     """Random changes of patches, see :class:`VolumeAugmentationSettings`.
 
-    Args:
-        settings: ranges and probabilities.
-        spacing: mm along each axis: rotations are of the body, not of the grid.
+    ``spacing`` is mm along each axis: rotations are of the body, not of the grid.
     """
 
     def __init__(self, settings: VolumeAugmentationSettings, spacing: Sequence[float]) -> None:

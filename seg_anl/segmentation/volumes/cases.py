@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +37,15 @@ class Case:
 
 @dataclass(frozen=True)
 class Cases:
-    """Training and test cases, sorted by item; what their masks hold; what to say about where they come from; and how
-    many channels are described, if that is.
+    """Training and test cases, sorted by item; what their masks hold; how many channels are described, if that is; and
+    what to say about where they come from.
     """
 
     train: list[Case]
     test: list[Case]
     labels: Labels
-    remark: str
     channels: int | None = None
+    remark: str = ""
 
     @property
     def suffixed(self) -> bool:
@@ -54,16 +54,13 @@ class Cases:
         return first.images[0].name.startswith(f"{Path(first.item).name}_0000")
 
 
-Found = tuple[list[Case], list[Case], Labels, int | None]
-"""Training and test cases, labels, and how many channels are described."""
-
-
 def find_cases(data: VolumeDataSettings, seed: int) -> Cases:
     """The cases to train and to test on; ``seed`` draws what is held out and the limited part."""
     root = configured_path(data.root, "data.root")
     if data.name != "decathlon":  # which may be a file
         check_folder(root, "data.root")
-    train, test, labels, channels = _FINDERS[data.name](root, data)
+    found = _FINDERS[data.name](root, data)
+    train, test = found.train, found.test
     remark = f"{root}: tested on the {len(test)} test cases"
     if not test:
         held_out = held_out_items([case.item for case in train], data.test_share, seed)
@@ -72,16 +69,13 @@ def find_cases(data: VolumeDataSettings, seed: int) -> Cases:
         remark = f"{root}: no test masks, so tested on {len(test)} cases held out (data.test_share={data.test_share:g})"
     kept = chosen_training_items([case.item for case in train], listed(data.exclude), data.limit, seed)
     train = [case for case in train if case.item in kept]
-    return Cases(train, test, labels, f"{remark}; {len(train)} to train on", channels)
+    return replace(found, train=train, test=test, remark=f"{remark}; {len(train)} to train on")
 
 
 def image_cases(folder: Path, cases: Collection[str] = (), *, suffixed: bool = True) -> dict[str, list[Path]]:
     """The image files below a folder by item, ``CASE_0000`` and so on together, each sorted.
 
-    Args:
-        folder: of images.
-        cases: items that are known: a name among them is no channel's, however it ends.
-        suffixed: whether names end with the number of a channel at all.
+    A name among the ``cases`` that are known is no channel's, however it ends; without ``suffixed`` no name is.
     """
     check_folder(folder)
     found: dict[str, list[Path]] = {}
@@ -110,13 +104,13 @@ def _volumes(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def _folders(root: Path, data: VolumeDataSettings) -> Found:
+def _folders(root: Path, data: VolumeDataSettings) -> Cases:
     if is_nnunet_dataset(root):
         raise UserError(f"{root} has a {DESCRIPTION}: take data=nnunet or, for a list as MONAI's, data=decathlon")
     splits = usual_folders(root)
     train = _pairs(*splits[TRAINING])
     test = splits.get("test", splits.get("validation"))
-    return train, [] if test is None else _pairs(*test), _set_labels(data), None
+    return Cases(train, [] if test is None else _pairs(*test), _set_labels(data))
 
 
 def _set_labels(data: VolumeDataSettings) -> Labels:
@@ -149,7 +143,7 @@ def listed_images(place: Path) -> list[Case]:
     return [Case(item, entry.images) for item, entry in zip(items, entries, strict=True)]
 
 
-def _decathlon(root: Path, data: VolumeDataSettings) -> Found:
+def _decathlon(root: Path, data: VolumeDataSettings) -> Cases:
     given = read_datalist(root)
     entries = given.splits.get(decathlon.TRAINING)
     if not entries:
@@ -165,7 +159,7 @@ def _decathlon(root: Path, data: VolumeDataSettings) -> Found:
     tested = (given.splits.get(split, []) for split in ("test", "validation"))
     test = next((split for split in tested if split and all(entry.label for entry in split)), [])
     described = None if given.channels is None else len(given.channels)
-    return train, _listed(test, given.place, given.channels), labels, described
+    return Cases(train, _listed(test, given.place, given.channels), labels, described)
 
 
 def _listed(entries: Sequence[Entry], place: Path, channels: Sequence[str] | None) -> list[Case]:
@@ -179,7 +173,7 @@ def _listed(entries: Sequence[Entry], place: Path, channels: Sequence[str] | Non
     return _there(cases, names, place)
 
 
-def _nnunet(root: Path, data: VolumeDataSettings) -> Found:
+def _nnunet(root: Path, data: VolumeDataSettings) -> Cases:
     description = read_description(root)
     place = root / DESCRIPTION
     channels = description.get("channel_names", description.get("modality"))
@@ -188,7 +182,7 @@ def _nnunet(root: Path, data: VolumeDataSettings) -> Found:
     labels = Labels.of_description(description, place)
     train = _nnunet_split(root, "Tr", description, channels)
     test = _nnunet_split(root, "Ts", description, channels) if (root / "labelsTs").is_dir() else []
-    return train, test, labels, len(channels)
+    return Cases(train, test, labels, len(channels))
 
 
 def _nnunet_split(root: Path, split: str, description: Mapping[str, Any], channels: Mapping[str, str]) -> list[Case]:

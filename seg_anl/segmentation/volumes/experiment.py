@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from seg_anl.engine.distribution import Process
@@ -26,7 +27,7 @@ from seg_anl.records import MetricRow, NoiseRecord, UserError, array_digest
 from seg_anl.records.atomic import remove_partial
 from seg_anl.records.predictions import write_predictions
 
-from ..criterion import SegmentationCriterion
+from ..criterion import SegmentationCriterion, build_criterion
 from ..settings import noise_name
 from .augmentation import VolumeAugmentation
 from .cases import Case, find_cases
@@ -72,7 +73,7 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
         self.config, self.settings, self.optim = config, given.run, given.optim
         self.data, self.noise, self.augmentation = given.data, given.noise, given.augmentation
         self.evaluation, self.records = given.evaluation, given.records
-        self.dice_weight = given.criterion.dice_weight
+        self.dice_weight = given.dice_weight
         loss_from_config(config.loss, "dice_weight")  # refused now rather than after all files were read
         self.run = RunDirectory(run_path(config, noise_name(config)))
 
@@ -128,43 +129,40 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
         """Patches of the noisy training set, and evaluation on whole volumes of all splits."""
         given, self.noise_records = noisy
         division = self._division(data, process)
-        self.clean, self.given = ([volumes[i] for i in division.trained] for volumes in (data.train, given))
+        self.clean, self.train = ([volumes[i] for i in division.trained] for volumes in (data.train, given))
         self.test, self.plan, self.preparation = data.test, data.plan, data.preparation
         self.cases = {case.item: case for case in data.cases}
         self.tuning = [given[i] for i in division.tuning]
-        self.predicted = self.given if self.settings.fold is None else [given[i] for i in division.unseen]
+        self.predicted = self.train if self.settings.fold is None else [given[i] for i in division.unseen]
         if process.is_main:
             data.plan.write(self.run.path / PLAN_FILE)
         batches = PatchBatches(
-            self.given,
+            self.train,
             data.plan.patch,
             patches=self.data.patches,
             foreground=self.data.foreground,
             augmentation=VolumeAugmentation(self.augmentation, data.plan.spacing),
-            sizes=self._sizes(len(self.given), process),
+            sizes=self._sizes(len(self.train), process),
             seed=self.settings.seed,
             process=process,
             weights=division.weights,
         )
-
-        def evaluate(model: nn.Module, epoch: int) -> Metrics:
-            return self.evaluate(model, epoch, process)
-
-        return (
-            self._criterion(data.plan.labels),
-            Task(batches.epoch, len(batches), evaluate, headline=("test", "dice")),
-            "",
+        task = Task(
+            batches.epoch,
+            len(batches),
+            lambda model, epoch: self.evaluate(model, epoch, process),
+            headline=("test", "dice"),
         )
+        return self._criterion(data.plan.labels), task, ""
 
     def evaluate(self, model: nn.Module, epoch: int, process: Process) -> Metrics:
         """Dice on the test volumes and, where due, on the training volumes against their noisy and clean masks."""
         labels = self.plan.labels
-        self.test_scores = self._scores(model, self.test, [self.test], process)[0]
-        metrics = {"test": mean_scores(self.test_scores, labels)}
+        metrics = {"test": mean_scores(self._scores(model, self.test, [self.test], process)[0], labels)}
         if self.tuning:
             metrics["tuning"] = mean_scores(self._scores(model, self.tuning, [self.tuning], process)[0], labels)
         if (epoch + 1) % self.evaluation.train_every == 0 or epoch + 1 == self.settings.epochs:
-            noisy, clean = self._scores(model, self.given, [self.given, self.clean], process)
+            noisy, clean = self._scores(model, self.train, [self.train, self.clean], process)
             metrics["train"] = mean_scores(noisy, labels)
             metrics["train"] |= {f"{name}_clean": value for name, value in mean_scores(clean, labels).items()}
         return metrics
@@ -180,7 +178,7 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
             arrays = ((item, {"probabilities": each}) for item, each in self._probabilities(model, process.device))
             write_predictions(self.run.path, arrays, items, fold=self.settings.fold, folds=self.settings.folds)
         wrong = sum(record.realised > 0 for record in self.noise_records)
-        return {"train": len(self.given), "test": len(self.test), "wrong_masks": wrong}
+        return {"train": len(self.train), "test": len(self.test), "wrong_masks": wrong}
 
     def _scores(
         self, model: nn.Module, volumes: Sequence[Volume], truths: Sequence[Sequence[Volume]], process: Process
@@ -215,14 +213,10 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
 
     def _criterion(self, labels: Labels) -> SegmentationCriterion:
         """The loss, which passes over unlabeled voxels and takes regions as problems of their own."""
-        given = plain(self.config.loss)
-        if labels.ignore is not None:
-            given["ignore_index"] = IGNORED
-        if labels.order is not None:
-            given["activation"] = "sigmoid"
-        config = OmegaConf.create(given)
-        regions = None if labels.order is None else labels.multi_hot()
-        return SegmentationCriterion(loss_from_config(config, "dice_weight"), self.dice_weight, regions)
+        decided: dict[str, Any] = {} if labels.ignore is None else {"ignore_index": IGNORED}
+        if labels.order is None:
+            return build_criterion(self.config.loss, self.dice_weight, **decided)
+        return build_criterion(self.config.loss, self.dice_weight, labels.multi_hot(), activation="sigmoid", **decided)
 
     def _sizes(self, count: int, process: Process) -> list[int]:
         return self.settings.batch_sizes(count * self.data.patches, process.world_size)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from data_prep.mask_files import load_nifti, reading, simpleitk
 from seg_anl.records import UserError, make_directory, written_aside
+from seg_anl.records.errors import cannot_write
 from seg_anl.records.foreign_files import check_regular
 
 Affine = NDArray[np.float64]
@@ -81,7 +82,7 @@ def write_labels(source: Path, labels: NDArray[Any], target: Path) -> None:
             finally:
                 named.unlink(missing_ok=True)
     except OSError as error:
-        raise UserError(f"cannot write {target}: {error.strerror or error}") from error
+        raise cannot_write(target, error) from error
 
 
 def target_name(source: Path, name: str) -> str:

@@ -43,21 +43,14 @@ def predicted_logits(model: nn.Module, image: Tensor, patch: Sequence[int], devi
 def predict_volumes(
     run: RunDirectory, config: DictConfig, images: Path, out: Path, *, weights: Path, device: str, overwrite: bool
 ) -> bool:
-    """Predict every case of ``images``: a folder, a list, or a file with its channels.
+    """Predict every case of ``images``: a folder, a list, or a file with its channels; returns whether each has a mask.
 
     One that cannot be read is left out.
-
-    Returns:
-        Whether there is a mask for every case.
     """
     plan = Plan.read(run.path / PLAN_FILE)
     cases = _cases(images, plan.suffixed)
     targets = {case.item: out / target_name(case.images[0], case.item) for case in cases}
-    refuse_existing(targets.values(), overwrite=overwrite)
-    sources = {os.path.realpath(path) for case in cases for path in case.images}
-    for target in targets.values():
-        if os.path.realpath(target) in sources:
-            raise UserError(f"{target} is an image to predict and would be replaced; choose another folder")
+    refuse_replaced(targets.values(), (path for case in cases for path in case.images), overwrite=overwrite)
     data = checked(VolumeDataSettings, plain(config.data), "data")
     preparation = Preparation(plan.frame, plan.labels, data.intensity, data.window)
     failures = []
@@ -77,11 +70,14 @@ def predict_volumes(
     return not failures
 
 
-def refuse_existing(targets: Iterable[Path], *, overwrite: bool) -> None:
-    """Raise a UserError where a file to be written is there already, unless it may be replaced."""
-    existing = next((path for path in targets if path.exists()), None)
-    if existing is not None and not overwrite:
-        raise UserError(f"{existing} exists already; give --overwrite or another folder")
+def refuse_replaced(targets: Iterable[Path], sources: Iterable[Path], *, overwrite: bool) -> None:
+    """Raise a UserError where a file to be written is an image, or is there already and must not be replaced."""
+    images = {os.path.realpath(source) for source in sources}  # a Path's own fails where links go round
+    for target in targets:
+        if os.path.realpath(target) in images:
+            raise UserError(f"{target} is an image to predict and would be replaced; choose another folder")
+        if target.exists() and not overwrite:
+            raise UserError(f"{target} exists already; give --overwrite or another folder")
 
 
 def print_failures(failures: Iterable[str]) -> None:

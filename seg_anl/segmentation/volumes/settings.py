@@ -25,20 +25,7 @@ Angle = Annotated[float, Interval(least=0, most=180)]
 
 @dataclass(frozen=True, kw_only=True)
 class VolumeDataSettings(ItemSettings):
-    """The ``data`` group.
-
-    Attributes:
-        root: an nnU-Net raw dataset, a list of the Decathlon's kind or its folder, or a folder of images and masks.
-        labels: values in the masks, background first, where no dataset.json names them.
-        ignore: the value of unlabeled voxels, where no dataset.json of nnU-Net names it.
-        spacing: mm along the axes right, anterior, superior that everything is resampled to; ``median`` is that of the
-            training images, None keeps each as it is.
-        patch: voxels along the same axes; None: planned.
-        patches: from each training image in an epoch.
-        foreground: share of a batch's patches that hold a labeled voxel for certain.
-        intensity, window: how gray values become what the network gets, see :func:`.preparation.scaled`.
-        memory: how much of the prepared data is kept in memory, ``8GB``; the rest lies in files in ``cache``.
-    """
+    """The ``data`` group; ``configs/data/nnunet.yaml`` and ``volumes.yaml`` say what each setting does."""
 
     name: Literal["nnunet", "decathlon", "volumes"]
     root: Any
@@ -83,10 +70,7 @@ class PlannedSettings(DynUNetSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class VolumeAugmentationSettings:
-    """The ``augmentation`` group: each change with its range and the probability that it befalls a patch.
-
-    Those marked "per channel" befall each channel with one half besides. See :mod:`.augmentation`.
-    """
+    """The ``augmentation`` group, see ``configs/augmentation/nnunet.yaml``."""
 
     mirror: Fraction = 0.0
     rotation: Angle = 30.0
