@@ -32,7 +32,8 @@ def has_noisy_masks(folder: Path) -> bool:
 def read_noisy_masks(folder: Path, sources: Mapping[str, str]) -> tuple[NDArray[Any], list[NoiseRecord]]:
     """The masks ``(N, ...)`` and records that :func:`write_noisy_masks` wrote; each mask is hashed once, to compare it.
 
-    ``sources`` are digests (:func:`seg_anl.records.array_digest`) of the clean masks by item, sorted by item.
+    ``sources`` are digests (:func:`seg_anl.records.array_digest`) of the clean masks by item, sorted by item; noise of
+    other masks is refused.
     """
     try:
         check_regular(folder / MASKS_FILE)

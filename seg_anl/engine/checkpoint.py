@@ -93,7 +93,7 @@ def is_finite(*modules: nn.Module) -> bool:
 
 
 def _check_sums(path: Path) -> None:
-    """Compare every part of the archive with its checksum, which torch writes and does not look at."""
+    """Compare every part of the archive with its checksum, which torch ignores, and refuse what would unfold."""
     check_regular(path)
     try:
         with zipfile.ZipFile(path) as archive:

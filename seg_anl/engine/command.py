@@ -180,6 +180,11 @@ def _explained(error: Exception, config_name: str, overrides: list[str]) -> str:
             chosen.append(text)
         else:
             settings.append((text, override))
+    return _wrong_setting(settings, chosen, config_name) or str(error).splitlines()[0]
+
+
+def _wrong_setting(settings: list[tuple[str, Override]], chosen: list[str], config_name: str) -> str | None:
+    """What is wrong with the first of ``settings`` that the ``chosen`` groups do not have, if any."""
     known, written = set(_dotted_names("", hydra.compose(config_name, chosen))), _primary(config_name)
     for text, override in settings:
         key = override.key_or_group
@@ -187,7 +192,7 @@ def _explained(error: Exception, config_name: str, overrides: list[str]) -> str:
             return _no_group(key, written, None)
         if key not in known and not override.is_add() and not override.is_force_add():
             return f"{text}: unknown setting {key!r}; {_nearest_setting(key, known)}"
-    return str(error).splitlines()[0]
+    return None
 
 
 def _wrong_choice(text: str, override: Override) -> str | None:

@@ -121,7 +121,7 @@ def _environment(name: str, default: int) -> int:
 
 @contextmanager
 def started(device: str) -> Iterator[Process]:
-    """Choose the device and, under ``torchrun``, join the process group.
+    """Choose the device and, under ``torchrun``, join the process group; a memory that is full is one line, too.
 
     Args:
         device: ``"auto"`` (CUDA, else Apple's MPS, else the CPU), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.

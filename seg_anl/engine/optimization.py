@@ -40,7 +40,7 @@ def loss_from_config(config: DictConfig, *others: str) -> RobustLoss:
 
 
 def check_loss(loss: RobustLoss, classes: int) -> None:
-    """Evaluate a copy of the loss once, on two samples, before anything is written."""
+    """Refuse a loss that does not fit the number of classes or gives more than a number: a copy is tried out."""
     target = torch.zeros(1, 2, dtype=torch.long)
     try:
         with torch.random.fork_rng(devices=[]):  # some losses draw

@@ -171,7 +171,7 @@ def listed(value: Any) -> tuple[str, ...]:
 
 
 def checked_records(value: Any, known: Collection[str], *, fold: int | None = None) -> frozenset[str]:
-    """The records that the setting ``record`` asks for: a name, or a list of names."""
+    """The records that the setting ``record`` asks for, by name; predictions are for runs without a ``fold``."""
     if fold is not None and "predictions" in listed(value):
         raise UserError("record=predictions is for runs without a fold, which predicts the items it has not seen")
     for name in listed(value):

@@ -152,7 +152,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 ``text`` to ``path``, whole or not at all."""
+    """Write UTF-8 ``text`` to ``path``, whole or not at all; the name of a file in it that is no UTF-8 is refused."""
     try:
         data = text.encode("utf-8")
     except UnicodeEncodeError as error:

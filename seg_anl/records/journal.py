@@ -22,7 +22,7 @@ ERRORS_SHOWN = 5
 
 
 def read_journal(path: Path) -> tuple[Row, dict[str, Row]] | None:
-    """Identity of the run that wrote ``path``, and its rows by ``item``; None without a journal, or a whole one."""
+    """Identity of the run that wrote ``path``, and its rows by ``item``; None where there is none, or a damaged one."""
     if not path.is_file():
         return None
     lines = read_bytes(path).split(b"\n")[:-1]  # a kill may have cut off the last one

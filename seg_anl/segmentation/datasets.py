@@ -61,7 +61,7 @@ class ImageSet:
 
 
 def read_noise(folder: Path, clean: ImageSet) -> tuple[ImageSet, list[NoiseRecord]]:
-    """``clean`` under the noisy masks that a run keeps in ``folder``, and what was done to each mask."""
+    """``clean`` under the noisy masks that a run made from it and keeps in ``folder``, and what was done to each."""
     sources = {item: array_digest(mask) for item, mask in zip(clean.items, clean.masks.numpy(), strict=True)}
     masks, records = read_noisy_masks(folder, sources)
     return clean.with_masks(masks), records
