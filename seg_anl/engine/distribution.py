@@ -43,6 +43,15 @@ class Process:
         return {"device": name, "processes": self.world_size, "threads": torch.get_num_threads()}
 
     @property
+    def described(self) -> str:
+        """The device as a person is told of it: a GPU with its memory, a CPU with the threads in use."""
+        if self.device.type != "cuda":
+            threads = torch.get_num_threads()
+            return f"{self.device.type} ({threads} thread{'s' * (threads > 1)})"
+        properties = torch.cuda.get_device_properties(self.device)
+        return f"{properties.name} ({properties.total_memory / 2**30:.0f} GiB)"
+
+    @property
     def of_batch(self) -> slice:
         """This process's part of the samples of a batch: every ``world_size``-th."""
         return slice(self.rank, None, self.world_size)

@@ -167,7 +167,9 @@ def _begin(one: Experiment[Any, Any], data: Any, process: Process, locks: ExitSt
     criterion, task, remark = one.prepare(data, one.noisy(data) if noisy is None else noisy, process)
     if process.is_main:
         state = "resumes" if one.run.last.exists() else "begins"
-        print(*filter(None, [remark]), f"{one.run.path} {state}", sep="\n")
+        size = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+        machine = f"on {process.described}, a network of {size:.2f} million parameters"
+        print(*filter(None, [remark]), f"{one.run.path} {state} {machine}", sep="\n")
     return Training(model, criterion, task, one.run)
 
 

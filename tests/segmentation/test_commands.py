@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,7 @@ def test_train_predict_and_look(make_folder: Callable[..., Path], tmp_path: Path
     settings += ["model.deep_supervision=true", "loss.dice_weight=0.5", "run_dir=run", "record=[masks]"]
     code, out, err = call("train", *settings, cwd=tmp_path)
     assert (code, err) == (0, "")
+    assert re.search(r"run begins on .*\d+ (threads?|GiB)\), a network of 0\.\d\d million parameters\n", out)
     assert "test/dice" in out
     summary = json.loads((tmp_path / "run/summary.json").read_text())
     assert summary["status"] == "finished"
