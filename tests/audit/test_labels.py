@@ -82,6 +82,13 @@ def test_wrong_labels_come_first_and_the_transition_is_found(tmp_path: Path) -> 
     assert all(one["pictures"][0].startswith("data:image/png") for one in shown)
 
 
+def test_networks_that_know_too_little_are_said_to(tmp_path: Path) -> None:
+    for separation, too_little in ((6.0, False), (0.0, True)):
+        simulated(tmp_path / f"{separation}", separation=separation)
+        remarks = audit(tmp_path / f"{separation}", tmp_path / f"out{separation}")["remarks"]
+        assert any("know too little to accuse" in remark for remark in remarks) == too_little
+
+
 def test_the_same_bytes_again_and_nothing_of_an_earlier_audit_stays(tmp_path: Path) -> None:
     simulated(tmp_path / "source", 200)
     audit(tmp_path / "source", tmp_path / "out")
