@@ -168,6 +168,8 @@ def find_pairs(
     """
     if name not in ("embedded", "isic2017", "folder"):
         raise UserError(f"data.name={name}: {nearest_names(name, ('embedded', 'folder', 'isic2017'))}")
+    if name != "embedded" and root in (None, ""):  # as an unset variable of the shell leaves it
+        raise UserError(f"data.root must be a path, got {root!r}")
     path = Path(str(root)).expanduser()
     if name == "embedded":
         pairs = _embedded()

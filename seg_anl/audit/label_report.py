@@ -134,7 +134,7 @@ def grid(pictures: list[NDArray[np.uint8]], title: str) -> Image.Image:
     """RGB images in rows of eight below a title."""
     rows = -(-len(pictures) // _COLUMNS)
     sheet = Image.new("RGB", (_COLUMNS * (_SIDE + 2), _TITLE_HEIGHT + rows * (_SIDE + 2)), "white")
-    ImageDraw.Draw(sheet).text((3, 3), title.encode("ascii", "replace").decode(), fill="black")
+    ImageDraw.Draw(sheet).text((3, 3), title.encode("latin-1", "replace").decode("latin-1"), fill="black")
     for number, picture in enumerate(pictures):
         row, column = divmod(number, _COLUMNS)
         sheet.paste(thumbnail(picture), (column * (_SIDE + 2), _TITLE_HEIGHT + row * (_SIDE + 2)))

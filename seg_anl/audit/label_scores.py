@@ -24,6 +24,7 @@ SCORES = {
     "confidence_weighted_entropy": "1 - the entropy of p over -log p(given), scaled by cleanlab to [0, 1]",
     "fit": "1 - mean over the epochs of p(given) on the training sample itself; needs record=dynamics",
 }
+_MIN_LEAD = 0.1  # over the most frequent class's share: below it a network is not trusted
 OUT_OF_SAMPLE_SCORE, IN_SAMPLE_SCORE = "self_confidence", "fit"  # the best scores in docs/audit_labels.md
 
 
@@ -97,3 +98,15 @@ def _import_cleanlab() -> tuple[Callable[..., Any], Callable[..., Any], Any]:
     except ImportError as error:
         raise UserError("seg-anl-audit labels needs cleanlab: pip install 'seg-anl[audit]'") from error
     return find_label_issues, get_label_quality_scores, count
+
+
+def doubts(source: LabelSource) -> list[str]:
+    """A remark where networks are hardly ahead of one that always names the most frequent class."""
+    labels = source.labels
+    agreed, most = np.mean(source.probabilities.argmax(axis=1) == labels), np.bincount(labels).max() / len(labels)
+    if agreed >= most + _MIN_LEAD:
+        return []
+    return [
+        f"the predictions agree with {agreed:.0%} of the labels, the most frequent class alone with {most:.0%}: such "
+        "networks know too little to accuse"
+    ]

@@ -38,13 +38,14 @@ def run(arguments: Namespace) -> int:
         UserError: for bad input.
     """
     from .label_report import write_report
-    from .label_scores import audit_labels
+    from .label_scores import audit_labels, doubts
     from .label_sources import open_labels
 
     source = open_labels(arguments.source)
     remove_partial(arguments.out)
     _check_out(arguments.source, arguments.out)
     audit = audit_labels(source)
+    source.remarks.extend(doubts(source))
     write_report(arguments.out, source, audit, arguments.source)
     seen = "seen in training" if source.in_sample else "not seen in training"
     print(f"{len(source.items)} labels of {len(source.classes)} classes, {seen} ({source.kind})")

@@ -144,6 +144,9 @@ class RobustLoss(ScheduledLoss, _Loss):
 
     def forward(self, input: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The loss of ``input`` (logits) against ``target``; shapes as in the class."""
+        for name, given in (("input", input), ("target", target)):
+            if not isinstance(given, Tensor):
+                raise TypeError(f"{name} must be a tensor, got {type(given).__name__}")
         # Autocast would run a loss's matrix products in half precision.
         with torch.autocast(device_type=input.device.type, enabled=False):
             return self.reduced(self.labeled(input, target, weight))

@@ -73,11 +73,13 @@ def remarks_on(train: ImageSet, test: ImageSet, classes: int) -> list[str]:
     Raises:
         UserError: where the training masks hold one class alone.
     """
-    known = {array_digest(image.numpy()): item for image, item in zip(train.images, train.items, strict=True)}
-    copied = [known[digest] for image in test.images if (digest := array_digest(image.numpy())) in known]
+    tested = {array_digest(image.numpy()) for image in test.images}
+    copies = [
+        one for one, image in zip(train.items, train.images, strict=True) if array_digest(image.numpy()) in tested
+    ]
     remarks = []
-    if copied:
-        remarks.append(f"{len(copied)} test images are training images, too: exclude {_named(copied)} (data.exclude)")
+    if copies:
+        remarks.append(f"{len(copies)} training images are test images, too: exclude {_named(copies)} (data.exclude)")
     if train.soft is not None or train.raters is not None:  # learned from in place of the masks
         return remarks
     counts = torch.stack([torch.bincount(mask.flatten(), minlength=IGNORED + 1) for mask in train.masks])[:, :classes]

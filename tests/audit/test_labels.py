@@ -82,6 +82,13 @@ def test_wrong_labels_rank_first_and_the_transition_is_recovered(tmp_path: Path)
     assert all(one["pictures"][0].startswith("data:image/png") for one in shown)
 
 
+def test_networks_that_know_too_little_are_said_to(tmp_path: Path) -> None:
+    for separation, too_little in ((6.0, False), (0.0, True)):
+        simulate(tmp_path / f"{separation}", separation=separation)
+        remarks = audit(tmp_path / f"{separation}", tmp_path / f"out{separation}")["remarks"]
+        assert any("know too little to accuse" in remark for remark in remarks) == too_little
+
+
 def test_repeated_audit_writes_the_same_bytes_and_removes_old_files(tmp_path: Path) -> None:
     simulate(tmp_path / "source", 200)
     audit(tmp_path / "source", tmp_path / "out")

@@ -304,9 +304,11 @@ def test_sigmoid_labels_that_are_none() -> None:
         loss(torch.zeros(2, 3), torch.full((2, 3), 1.5))
 
 
-def test_integer_logits_are_refused() -> None:
+def test_integer_logits_and_lists_are_refused() -> None:
     with pytest.raises(ValueError, match="floating-point"):
         build_loss("ce")(torch.zeros(2, 3, dtype=torch.long), torch.tensor([0, 1]))
+    with pytest.raises(TypeError, match="target must be a tensor, got list"):
+        build_loss("ce")(torch.zeros(2, 3), [0, 1])
 
 
 @pytest.mark.parametrize("name", ["nnce", "nnfl", "anl_ce", "anl_fl_er"])

@@ -189,6 +189,11 @@ def test_a_bad_file_is_named_with_what_was_expected(make_folder: MakeFolder, how
         loaded(folder_config(root))
 
 
+def test_no_folder_is_not_this_one() -> None:
+    with pytest.raises(UserError, match=r"data\.root must be a path, got ''"):
+        find_pairs(name="folder", root="", seed=0)
+
+
 def test_several_bad_files_are_counted(make_folder: MakeFolder) -> None:
     root = make_folder()
     for i in range(4):
@@ -205,7 +210,7 @@ def test_several_bad_files_are_counted(make_folder: MakeFolder) -> None:
         ([1, 1, 1], "the 3 training masks hold foreground alone"),
         ([0, 2, 2], r"class 1 is in no training mask \(data.classes=3\)"),
         ([0, 12, 12], "1 of 3 training masks hold no foreground at this size: a$"),
-        ([12, 12, 12], "1 test images are training images, too: exclude b "),
+        ([12, 12, 12], "1 training images are test images, too: exclude b "),
     ],
 )
 def test_what_would_be_learned_or_measured_wrongly_is_said(masks: list[int], message: str) -> None:
