@@ -1,8 +1,8 @@
-"""How well wrong labels are found on pictures of CIFAR-10 whose human labels (CIFAR-10N) lie beside the right ones.
+"""How well ``seg-anl-audit labels`` finds wrong labels on CIFAR-10, with human (CIFAR-10N) or synthetic noise.
 
-Trains, for each kind of wrong labels and each loss, one network on everything (in-sample, with its dynamics) and one
-for each of five folds, audits them, and prints average precision, precision at the true count and the estimated share
-of wrong labels. A second call trains only what is missing.
+For each kind of noise and each loss, trains one network on everything (in-sample, with training dynamics) and one per
+fold of five, audits them, and prints average precision, precision at the true count and the estimated share of wrong
+labels. A second call trains only missing runs.
 
 Example:
     python benchmarks/audit_labels.py cifar10.npz RUNS --noise worst aggregate --losses ce anl_ce --epochs 20
@@ -31,7 +31,7 @@ SYNTHETIC = {"symmetric": ["noise=symmetric", "noise.rate=0.4"], "asymmetric": [
 
 
 class Row(NamedTuple):
-    """How well one score of an audit ranks: ``at_count`` is its precision at the true number of wrong labels."""
+    """Ranking quality of one score: ``at_count`` is its precision at the true number of wrong labels."""
 
     noise: str
     source: str
@@ -54,7 +54,7 @@ def main() -> None:
     )
     parser.add_argument("--losses", nargs="+", default=["ce", "anl_ce"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[1])
-    parser.add_argument("--limit", type=int, default=5000, help="pictures")
+    parser.add_argument("--limit", type=int, default=5000, help="training images")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--model", default="cnn4")
     parser.add_argument("--sources", nargs="+", default=["folds", "one"], choices=["folds", "one"])
@@ -64,49 +64,47 @@ def main() -> None:
         for noise in arguments.noise
         for loss in arguments.losses
         for seed in arguments.seeds
-        for row in audited(arguments, noise, loss, seed)
+        for row in audit_runs(arguments, noise, loss, seed)
     ]
     print(table(rows))
 
 
-def audited(arguments: argparse.Namespace, noise: str, loss: str, seed: int) -> Iterable[Row]:
-    """The scores of five folds, and of one network that has seen everything."""
+def audit_runs(arguments: argparse.Namespace, noise: str, loss: str, seed: int) -> Iterable[Row]:
+    """Train and audit every source of predictions; yields a row per score."""
     from seg_anl.audit.label_scores import audit_labels
     from seg_anl.audit.label_sources import open_labels
 
     clean = np.load(arguments.data)["y_train"]
     for kind in arguments.sources:
-        name, source = f"{SOURCES[kind]} {loss}", open_labels(trained(arguments, noise, loss, seed, kind))
+        name, source = f"{SOURCES[kind]} {loss}", open_labels(train_runs(arguments, noise, loss, seed, kind))
         wrong = clean[np.array(source.items, dtype=int)] != source.labels
-        found = audit_labels(source)
-        for score, values in found.scores.items():
+        audit = audit_labels(source)
+        for score, values in audit.scores.items():
             order = np.argsort(-values, kind="stable")
             at_count = float(wrong[order[: wrong.sum()]].mean())
             precision = average_precision(wrong[order])
-            yield Row(noise, name, score, precision, at_count, found.noise_rate, float(wrong.mean()))
+            yield Row(noise, name, score, precision, at_count, audit.noise_rate, float(wrong.mean()))
 
 
-def trained(arguments: argparse.Namespace, noise: str, loss: str, seed: int, kind: str) -> Path:
-    """The folder of the runs of one audit."""
+def train_runs(arguments: argparse.Namespace, noise: str, loss: str, seed: int, kind: str) -> Path:
+    """Train the runs of one audit; returns their folder."""
     from classification.experiment import train
     from seg_anl.engine.command import compose
 
-    of_noise = SYNTHETIC.get(noise, ["noise=human", f"noise.labels={noise}", f"noise.file={arguments.data}"])
+    noise_settings = SYNTHETIC.get(noise, ["noise=human", f"noise.labels={noise}", f"noise.file={arguments.data}"])
     root = arguments.runs / f"{noise}-{loss}-seed{seed}-{kind}"
-    more = "folds=5" if kind == "folds" else "record=[predictions,dynamics]"
-    own = [f"data.file={arguments.data}", f"data.limit={arguments.limit}", f"model={arguments.model}", f"loss={loss}"]
-    own += [
-        f"epochs={arguments.epochs}",
-        f"seed={seed}",
-        f"run_root={root}",
+    settings = [
+        *(f"data.file={arguments.data}", f"data.limit={arguments.limit}", f"model={arguments.model}", f"loss={loss}"),
+        *(f"epochs={arguments.epochs}", f"seed={seed}", f"run_root={root}"),
         *DECAY.get(loss, ["optim.weight_decay=1e-4"]),
+        "folds=5" if kind == "folds" else "record=[predictions,dynamics]",
     ]
-    train(compose("classification", [*SETTINGS, *of_noise, *own, more]))
+    train(compose("classification", [*SETTINGS, *noise_settings, *settings]))
     return root
 
 
 def average_precision(wrong: Any) -> float:
-    """Of items in the order of their scores, worst first: the mean precision at each one that is wrong.
+    """Mean precision at each wrong item, for items ranked by score, most suspicious first.
 
     >>> average_precision(np.array([True, False, True]))
     0.8333333333333333
@@ -116,19 +114,19 @@ def average_precision(wrong: Any) -> float:
 
 
 def table(rows: list[Row]) -> str:
-    """Means over seeds, with their spread where there are several."""
+    """Means over seeds, with standard deviations if there are several seeds."""
     lines = [
         "| labels | source | score | average precision | precision at the true count | estimated wrong | wrong |",
         "|---" * 7 + "|",
     ]
     for key in dict.fromkeys(row[:3] for row in rows):
         same = [row for row in rows if row[:3] == key]
-        cells = [_spread([float(row[place]) for row in same]) for place in range(3, 7)]
+        cells = [_format_mean([float(row[column]) for row in same]) for column in range(3, 7)]
         lines.append(f"| {' | '.join([*key, *cells])} |")
     return "\n".join(lines)
 
 
-def _spread(values: list[float]) -> str:
+def _format_mean(values: list[float]) -> str:
     spread = statistics.stdev(values) if len(values) > 1 else math.nan
     mean = statistics.fmean(values)
     return f"{mean:.3f}" if math.isnan(spread) else f"{mean:.3f} ± {spread:.3f}"

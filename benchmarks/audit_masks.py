@@ -1,19 +1,18 @@
-"""Wrong masks made on purpose, and how well ``seg-anl-audit masks`` finds them.
+"""How well ``seg-anl-audit masks`` finds synthetic mask errors.
 
     python benchmarks/audit_masks.py train ISIC RUNS --alpha 0.3 --beta 0.7 --loss anl_ce --folds 2
     python benchmarks/audit_masks.py score RUNS [--redraw SEED [--alone]]
     python benchmarks/audit_masks.py loop ISIC RUNS/NOISE/NETWORK --epochs 20
     python benchmarks/audit_masks.py volumes FOLDER --cases 1000 --workers 2
 
-``train`` takes images of a folder in a layout of ``seg-anl-prep``, makes a share of their masks wrong at the size
-trained on, trains networks on folds (``--folds 1``: one network on everything, in-sample) and writes class
-probabilities for every image. A second call does only what is missing. ``score`` audits all probabilities below RUNS
-and compares with the truth: average precision (AP), area under the ROC curve, precision at the true count, diagnoses,
-the estimated share, and the first three of cleanlab's segmentation ranking (extra ``audit``) and of plain Dice.
-``loop`` audits the masks of one such network by the commands, mends them, trains again on every set and prints test
-Dice on ISIC-2017's validation images; a second call does only what is missing. ``volumes`` makes volumes of
-96 x 96 x 64 with 4 classes in FOLDER (0.6 GB), audits them, says how fast and in how much memory, and deletes FOLDER;
-one that was killed carries on.
+``train`` resizes images of a folder in a layout of ``seg-anl-prep``, corrupts a share of their masks, trains networks
+on folds (``--folds 1``: one network on everything, in-sample) and writes class probabilities for every image. ``score``
+audits all probabilities below RUNS and compares the result with the truth: average precision (AP), area under the ROC
+curve, precision at the true count, diagnoses and the estimated share. It also ranks by cleanlab's segmentation score
+(extra ``audit``) and by plain Dice. ``loop`` audits the masks of one such network with the commands, corrects them,
+retrains on every set and prints test Dice on ISIC-2017's validation images. ``volumes`` writes volumes of 96 x 96 x 64
+with 4 classes to FOLDER (0.6 GB), audits them, prints speed and memory, and deletes FOLDER. A second call of ``train``
+or ``loop`` does only what is missing; ``volumes`` resumes after being killed.
 """
 
 from __future__ import annotations
@@ -61,12 +60,12 @@ def main() -> None:
     add("--loss", default="anl_ce")
     add("--folds", type=int, default=2)
     add("--epochs", type=int, default=40)
-    add("--seed", type=int, default=0, help="of the noise, the folds and the networks")
-    add("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of seg-anl-train, which name no folder")
+    add("--seed", type=int, default=0, help="seed of the noise, the folds and the networks")
+    add("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of seg-anl-train; not part of folder names")
     add = commands.add_parser("score").add_argument
     add("runs", type=Path)
-    add("--redraw", type=int, metavar="SEED", help="other wrong masks for the same predictions, at several strengths")
-    add("--alone", action="store_true", help="of --redraw: each kind alone, at alpha 0.3 and beta 0.7")
+    add("--redraw", type=int, metavar="SEED", help="audit other mask errors with the same predictions")
+    add("--alone", action="store_true", help="with --redraw: each kind alone, at alpha 0.3 and beta 0.7")
     add = commands.add_parser("loop").add_argument
     add("data", type=Path)
     add("network", type=Path, help="RUNS/NOISE/NETWORK of `train`")
@@ -74,14 +73,14 @@ def main() -> None:
     add("--losses", nargs="+", default=["ce", "anl_ce"])
     add("--seeds", nargs="+", type=int, default=[1, 2, 3])
     add("--epochs", type=int, default=20)
-    add("--filters", type=int, default=16, help="of the network's first stage")
-    add("--only-table", action="store_true", help="of the runs that are finished")
+    add("--filters", type=int, default=16, help="filters of the network's first stage")
+    add("--only-table", action="store_true", help="only print the table of finished runs")
     add = commands.add_parser("volumes").add_argument
     add("folder", type=Path)
-    add("--different", type=int, default=100, metavar="N", help="volumes; the others are the same files again")
+    add("--different", type=int, default=100, metavar="N", help="unique volumes; the others are hard links to them")
     add("--cases", type=int, default=1000)
     add("--workers", type=int, default=2)
-    add("--cleanlab", type=int, default=60, metavar="N", help="rank N of them by cleanlab's ranking as well")
+    add("--cleanlab", type=int, default=60, metavar="N", help="also rank N of them with cleanlab")
     arguments = parser.parse_args()
     {"train": train, "score": score, "loop": loop, "volumes": volumes}[arguments.command](arguments)
 
@@ -98,12 +97,13 @@ def train(options: argparse.Namespace) -> None:
     ranked = sorted(items, key=lambda item: item_hash(options.seed, item, "fold"))
     for fold in range(options.folds):
         held_out = ranked[fold :: options.folds]
-        trained = items if options.folds == 1 else sorted(set(items) - set(held_out))
+        train_items = items if options.folds == 1 else sorted(set(items) - set(held_out))
         if all((out / f"{item}.npz").exists() for item in held_out):
             continue
         data, run = out.parent / f"data{fold}", out.parent / f"run{fold}"
-        tested = held_out if options.folds > 1 else held_out[:16]  # seg-anl-train wants some; nothing is made of them
-        for split, names in (("train", trained), ("test", tested)):
+        # seg-anl-train needs test images, even if their scores are not used.
+        test_items = held_out if options.folds > 1 else held_out[:16]
+        for split, names in (("train", train_items), ("test", test_items)):
             for part in ("images", "masks"):
                 (data / split / part).mkdir(parents=True, exist_ok=True)
                 for item in names:
@@ -124,7 +124,7 @@ def make_data(folder: Path, options: argparse.Namespace) -> None:
     pairs = find_pairs("folder", options.seed, root=options.data, limit=options.images).train
     for part in ("images", "masks", "truth"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    truth = [shrunk(pair, options.size, folder / "images") for pair in pairs]
+    truth = [resize_pair(pair, options.size, folder / "images") for pair in pairs]
     settings = {"alpha": options.alpha, "beta": options.beta, "kinds": options.kinds, "seed": options.seed}
     noisy, records = noisy_dataset(truth, [pair.item for pair in pairs], **settings)
     for record, clean, wrong in zip(records, truth, noisy, strict=True):
@@ -133,8 +133,8 @@ def make_data(folder: Path, options: argparse.Namespace) -> None:
     write_manifest(folder, settings, records)
 
 
-def shrunk(pair: Pair, side: int, images: Path) -> NDArray[np.uint8]:
-    """Write the image at the size trained on; returns its mask."""
+def resize_pair(pair: Pair, side: int, images: Path) -> NDArray[np.uint8]:
+    """Write the resized image to ``images`` and return the resized mask."""
     image, _ = read_image(pair.image.open(), pair.image.name)
     small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
     cv2.imwrite(str(images / f"{pair.item}.png"), small[..., ::-1])
@@ -142,7 +142,7 @@ def shrunk(pair: Pair, side: int, images: Path) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(mask, (side, side), interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
 
 
-MEANT = {
+DIAGNOSES = {
     "erode": "eroded", "dilate": "dilated", "affine": "shifted", "holes": "part missing", "spurious": "part added",
     "boundary": "coarse outline", "polygon": "coarse outline",
 }  # fmt: skip
@@ -161,14 +161,14 @@ def score(options: argparse.Namespace) -> None:
         sets = [(folder.name, folder / "masks", truth, network / "audit")]
         if options.redraw is not None:
             draws = [((kind,), 0.3, 0.7) for kind in KINDS] if options.alone else [(KINDS, *d) for d in DRAWS]
-            draws = [] if "folds1" in network.name else draws  # a network in-sample has seen one draw
-            sets = [redrawn(folder, network, kinds, alpha, beta, options.redraw) for kinds, alpha, beta in draws]
+            draws = [] if "folds1" in network.name else draws  # an in-sample network was trained on one draw
+            sets = [redraw(folder, network, kinds, alpha, beta, options.redraw) for kinds, alpha, beta in draws]
         for name, masks, records, out in sets:
             source = open_source(predictions, masks, folder / "images", None)
             out.mkdir(exist_ok=True)
-            found = summarize(score_cases(source, out, None, 1), source, None)
-            quality = cleanlab_quality([row["item"] for row in found.cases], predictions, masks)
-            cells = compared(found, {record["item"]: record for record in records}, quality, confusion)
+            audit = summarize(score_cases(source, out, None, 1), source, None)
+            quality = cleanlab_quality([row["item"] for row in audit.cases], predictions, masks)
+            cells = compare(audit, {record["item"]: record for record in records}, quality, confusion)
             print(f"| {name} | {network.name} | {' | '.join(cells)} |", flush=True)
     kinds = sorted({kind for row in confusion.values() for kind in row})
     print(f"\n| true | {' | '.join(kinds)} |\n|" + "---|" * (len(kinds) + 1))
@@ -176,41 +176,41 @@ def score(options: argparse.Namespace) -> None:
         print(f"| {kind} | {' | '.join(str(row[name]) for name in kinds)} |")
 
 
-def redrawn(
+def redraw(
     folder: Path, network: Path, kinds: tuple[str, ...], alpha: float, beta: float, seed: int
 ) -> tuple[str, Path, list[Any], Path]:
-    """Other wrong masks for the same predictions: name, folder of masks, records, and where the audit goes."""
-    drawn = f"a{alpha:g}-b{beta:g}" + ("" if kinds == KINDS else f"-{'+'.join(kinds)}")
-    out = network / f"redrawn-{drawn}-seed{seed}"
+    """Write masks with other errors; returns a name, the folder of masks, the records and the audit's folder."""
+    name = f"a{alpha:g}-b{beta:g}" + ("" if kinds == KINDS else f"-{'+'.join(kinds)}")
+    out = network / f"redrawn-{name}-seed{seed}"
     (out / "masks").mkdir(parents=True, exist_ok=True)
     paths = sorted((folder / "truth").iterdir())
     truth = [read_mask(path, path.name) for path in paths]
     noisy, records = noisy_dataset(truth, [path.stem for path in paths], alpha=alpha, beta=beta, kinds=kinds, seed=seed)
     for path, mask in zip(paths, noisy, strict=True):
         cv2.imwrite(str(out / "masks" / path.name), mask * 255)
-    return f"{drawn} on {folder.name}", out / "masks", [vars(record) for record in records], out / "audit"
+    return f"{name} on {folder.name}", out / "masks", [vars(record) for record in records], out / "audit"
 
 
-def compared(
-    found: Audit, truth: dict[str, Any], quality: NDArray[Any], confusion: dict[str, Counter[str]]
+def compare(
+    audit: Audit, truth: dict[str, Any], quality: NDArray[Any], confusion: dict[str, Counter[str]]
 ) -> list[str]:
-    """The cells of one row; diagnoses of what is suspected and wrong are counted in ``confusion``."""
+    """The cells of one row; adds the diagnoses of true positives to ``confusion``."""
     from sklearn.metrics import average_precision_score, roc_auc_score
 
-    wrong = np.array([truth[row["item"]]["realised"] > 0 for row in found.cases])
-    ours, plain, dice = (np.array([row[key] for row in found.cases]) for key in ("score", "displacement", "hard_dice"))
-    right = Counter[bool]()
-    for row, is_wrong in zip(found.cases, wrong, strict=True):
+    wrong = np.array([truth[row["item"]]["realised"] > 0 for row in audit.cases])
+    ours, plain, dice = (np.array([row[key] for row in audit.cases]) for key in ("score", "displacement", "hard_dice"))
+    correct = Counter[bool]()
+    for row, is_wrong in zip(audit.cases, wrong, strict=True):
         if is_wrong and row["suspected"]:
             record = truth[row["item"]]
-            right[row["diagnosis"] == MEANT[record["kind"]]] += 1
+            correct[row["diagnosis"] == DIAGNOSES[record["kind"]]] += 1
             confusion.setdefault(f"b{record['asked']:g} {record['kind']}", Counter())[row["diagnosis"]] += 1
     aps = [average_precision_score(wrong, values) for values in (ours, plain, -quality, dice)]
     rocs = [roc_auc_score(wrong, values) for values in (ours, -quality)]
     hits = [wrong[np.argsort(-values, kind="stable")[: wrong.sum()]].mean() for values in (ours, -quality)]
-    share = f"{found.share.value:.2f} ({found.share.low:.2f} to {found.share.high:.2f})"
+    share = f"{audit.share.value:.2f} ({audit.share.low:.2f} to {audit.share.high:.2f})"
     numbers = [f"{value:.3f}" for value in (*aps, *rocs, *hits)]
-    return [f"{wrong.mean():.2f}", share, *numbers, f"{right[True]} of {right.total()}"]
+    return [f"{wrong.mean():.2f}", share, *numbers, f"{correct[True]} of {correct.total()}"]
 
 
 def cleanlab_quality(items: list[str], predictions: Path, masks: Path) -> NDArray[Any]:
@@ -224,72 +224,73 @@ def cleanlab_quality(items: list[str], predictions: Path, masks: Path) -> NDArra
 
 
 def loop(options: argparse.Namespace) -> None:
-    """Audit and mend by the commands, train on every set, and print test Dice."""
+    """Audit and correct masks with the commands, train on every set, and print test Dice."""
     noisy, out = options.network.parent, options.network / "loop"
     truth = {record["item"]: record for record in json.loads((noisy / "manifest.json").read_text())["items"]}
     if not options.only_table:
-        held_out_images(options.data, out / "test", read_mask(next((noisy / "truth").iterdir()), "mask").shape[0])
-        mend(noisy, options.network / "predictions", out)
+        write_test_images(options.data, out / "test", read_mask(next((noisy / "truth").iterdir()), "mask").shape[0])
+        correct_masks(noisy, options.network / "predictions", out)
         for name in options.sets:
             for loss in options.losses:
-                train_again(noisy, out, name, loss, options)
-    print("| masks | loss | images | wrong | test Dice | of each seed |\n|---|---|---|---|---|---|")
+                retrain(noisy, out, name, loss, options)
+    print("| masks | loss | images | wrong | test Dice | by seed |\n|---|---|---|---|---|---|")
     for name in options.sets:
-        items = [path.stem for path in masks_of(noisy, out, name).iterdir()]
-        suspected = {} if name in ("noisy", "clean") else changes(out / name)
+        items = [path.stem for path in mask_folder(noisy, out, name).iterdir()]
+        suspected = {} if name in ("noisy", "clean") else read_changes(out / name)
         wrong = 0 if name == "clean" else sum(truth[item]["realised"] > 0 for item in {*items} - {*suspected})
         for loss in options.losses:
-            found = (out / "runs" / f"{name}-{loss}").rglob("summary.json")  # of seeds 1, 2, ...
-            dice = [json.loads(path.read_text())["metrics"]["test/dice"]["last_k_mean"] for path in sorted(found)]
+            paths = sorted((out / "runs" / f"{name}-{loss}").rglob("summary.json"))  # one per seed
+            dice = [json.loads(path.read_text())["metrics"]["test/dice"]["last_k_mean"] for path in paths]
             if dice:
                 spread = f" ± {np.std(dice, ddof=1):.4f}" if len(dice) > 1 else ""
-                each = ", ".join(f"{value:.3f}" for value in dice)
-                print(f"| {name} | {loss} | {len(items)} | {wrong} | {np.mean(dice):.4f}{spread} | {each} |")
+                by_seed = ", ".join(f"{value:.3f}" for value in dice)
+                print(f"| {name} | {loss} | {len(items)} | {wrong} | {np.mean(dice):.4f}{spread} | {by_seed} |")
 
 
-def masks_of(noisy: Path, out: Path, name: str) -> Path:
+def mask_folder(noisy: Path, out: Path, name: str) -> Path:
     return {"noisy": noisy / "masks", "clean": noisy / "truth"}.get(name, out / name / "masks")
 
 
-def changes(mended: Path) -> dict[str, Any]:
-    listed = json.loads((mended / "manifest.json").read_text())["changes"]
-    return {change["item"]: change for change in listed}
+def read_changes(folder: Path) -> dict[str, Any]:
+    changes = json.loads((folder / "manifest.json").read_text())["changes"]
+    return {change["item"]: change for change in changes}
 
 
-def held_out_images(data: Path, folder: Path, side: int) -> None:
+def write_test_images(data: Path, folder: Path, side: int) -> None:
     if (folder / "masks").is_dir():
         return
     (folder / "images").mkdir(parents=True, exist_ok=True)
     pairs = find_pairs("isic2017", 0, root=data).test
-    masks = {pair.item: shrunk(pair, side, folder / "images") for pair in pairs}
+    masks = {pair.item: resize_pair(pair, side, folder / "images") for pair in pairs}
     (folder / "masks").mkdir()
     for item, mask in masks.items():
         cv2.imwrite(str(folder / "masks" / f"{item}.png"), mask * 255)
 
 
-def mend(noisy: Path, predictions: Path, out: Path) -> None:
+def correct_masks(noisy: Path, predictions: Path, out: Path) -> None:
     command = [sys.executable, "-m", "seg_anl.audit.command"]
-    where = ["--masks", str(noisy / "masks"), "--images", str(noisy / "images")]
-    subprocess.run([*command, "masks", str(predictions), str(out / "audit"), *where], check=True)
+    folders = ["--masks", str(noisy / "masks"), "--images", str(noisy / "images")]
+    subprocess.run([*command, "masks", str(predictions), str(out / "audit"), *folders], check=True)
     for name, action in (("dropped", "--drop"), ("ignored", "--ignore"), ("replaced", "--replace")):
         if not (out / name).is_dir():
             subprocess.run([*command, "apply", str(out / "audit"), str(out / name), action], check=True)
 
 
-def train_again(noisy: Path, out: Path, name: str, loss: str, options: argparse.Namespace) -> None:
-    count = len(list(masks_of(noisy, out, name).iterdir()))
-    steady = round(options.epochs * len(list((noisy / "masks").iterdir())) / count)  # as many steps on fewer images
+def retrain(noisy: Path, out: Path, name: str, loss: str, options: argparse.Namespace) -> None:
+    masks = mask_folder(noisy, out, name)
+    # The same number of steps on fewer images.
+    epochs = round(options.epochs * len(list((noisy / "masks").iterdir())) / len(list(masks.iterdir())))
     settings = {
-        "data": "folder", "data.root": out, "data.masks": masks_of(noisy, out, name), "data.images": noisy / "images",
+        "data": "folder", "data.root": out, "data.masks": masks, "data.images": noisy / "images",
         "data.test_images": "test/images", "data.test_masks": "test/masks", "preset": "small", "loss": loss,
-        "epochs": steady, "seed": options.seeds, "noise.alpha": 0, "run_root": out / "runs" / f"{name}-{loss}",
+        "epochs": epochs, "seed": options.seeds, "noise.alpha": 0, "run_root": out / "runs" / f"{name}-{loss}",
         "model.base_filters": options.filters, "model.max_filters": 8 * options.filters,
-        "workers": 1, "progress": "false", "evaluation.train_every": steady, "precision": "bf16",
+        "workers": 1, "progress": "false", "evaluation.train_every": epochs, "precision": "bf16",
     }  # fmt: skip
     if name not in ("noisy", "clean"):
         settings["data.images"] = out / name / "images"
     if name == "ignored":
-        settings["data.ignore"] = 254  # as apply says of masks of 0 and 255
+        settings["data.ignore"] = 254  # written by `seg-anl-audit apply --ignore` for masks of 0 and 255
     words = [f"{key}={value}" for key, value in settings.items()]
     subprocess.run([sys.executable, "-m", "seg_anl.segmentation.train", *words], check=True)
 
@@ -301,23 +302,23 @@ def volumes(options: argparse.Namespace) -> None:
     out.mkdir(exist_ok=True)
     source = open_source(predictions, masks, None, None)
     journal = out / JOURNAL
-    known = journal.read_bytes().count(b"\n") - 1 if journal.exists() else 0
-    start = used()
+    done = journal.read_bytes().count(b"\n") - 1 if journal.exists() else 0
+    start = clocks()
     score_cases(source, out, None, options.workers)
-    say_speed(f"{options.cases} volumes, {options.workers} workers", options.cases - known, start)
+    print_speed(f"{options.cases} volumes, {options.workers} workers", options.cases - done, start)
     from cleanlab.segmentation.rank import get_label_quality_scores
 
-    start, names = used(), [f"{case:04d}" for case in range(min(options.cleanlab, options.cases))]
+    start, names = clocks(), [f"{case:04d}" for case in range(min(options.cleanlab, options.cases))]
     soft = np.stack([np.load(predictions / f"{name}.npz")["probabilities"].astype(np.float32) for name in names])
     labels = np.stack([np.load(masks / f"{name}.npy").astype(np.int64) for name in names])
-    flat = soft.reshape(len(soft), soft.shape[1], 96 * 96, 64)  # it takes images alone
+    flat = soft.reshape(len(soft), soft.shape[1], 96 * 96, 64)  # cleanlab supports only 2-D images
     get_label_quality_scores(labels.reshape(len(labels), 96 * 96, 64), flat, verbose=False)
-    say_speed(f"{len(names)} volumes, cleanlab, all in memory", len(names), start)
+    print_speed(f"{len(names)} volumes, cleanlab, all in memory", len(names), start)
     shutil.rmtree(options.folder)
 
 
 def make_volumes(masks: Path, predictions: Path, count: int, different: int) -> None:
-    """Volumes with three balls, moved in the mask of every fifth; after the ``different`` ones the same files again."""
+    """Write volumes with three balls, moved in every fifth mask; those after ``different`` are hard links."""
     shape = (96, 96, 64)
     grid = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"))
     for folder in (masks, predictions):
@@ -340,21 +341,21 @@ def make_volumes(masks: Path, predictions: Path, count: int, different: int) -> 
         soft = np.exp(logits - logits.max(0))
         np.savez_compressed(prediction, probabilities=(soft / soft.sum(0)).astype(np.float16))
         labels = np.zeros(shape, np.uint8)
-        for label, (radius, far) in enumerate(zip(radii, distance[3:], strict=True), 1):
-            labels[far < radius] = label
+        for label, (radius, from_center) in enumerate(zip(radii, distance[3:], strict=True), 1):
+            labels[from_center < radius] = label
         np.save(mask, labels)
 
 
-def used() -> tuple[float, float]:
-    """Seconds on the clock, and of all processors by this process and its children."""
+def clocks() -> tuple[float, float]:
+    """Wall-clock seconds, and CPU seconds of this process and its children."""
     usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return time.perf_counter(), sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
-def say_speed(what: str, count: int, start: tuple[float, float]) -> None:
-    clock, busy = (count / (now - before) for now, before in zip(used(), start, strict=True))
+def print_speed(title: str, count: int, start: tuple[float, float]) -> None:
+    wall, cpu = (count / (now - before) for now, before in zip(clocks(), start, strict=True))
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
-    print(f"{what}: {clock:.2f} cases/s, {busy:.2f} a CPU second, at most {peak:.0f} MiB a process", flush=True)
+    print(f"{title}: {wall:.2f} cases/s, {cpu:.2f} per CPU second, at most {peak:.0f} MiB per process", flush=True)
 
 
 def predict(run: Path, images: Path, items: list[str], out: Path) -> None:

@@ -1,10 +1,10 @@
-"""The picture that the README begins with: what wrong annotations cost, and what helps, from the recorded runs.
+"""Draw the README's first picture: what wrong annotations cost and what helps, from recorded runs.
 
     python benchmarks/first_picture.py docs/images/first.webp
 
-Above, embedded ISIC-2017 images with masks made wrong. Below, MNIST at 80 % symmetric noise (mnist-published), the gain
-of ANL-CE over cross entropy in each setting of the mask study (mask-study), and cross entropy on masks as they were,
-audited and clean (audit-loop); all three archives are in docs/results.
+Top: embedded ISIC-2017 images with corrupted masks. Bottom: MNIST at 80 % symmetric noise (mnist-published), the gain
+of ANL-CE over cross entropy in each setting of the mask study (mask-study), and cross entropy on noisy, audited and
+clean masks (audit-loop). All three archives are in docs/results.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ TABLES = {
     "ce_sr": "MNIST-SR-1",
 }
 NAMES = {"ce": "cross entropy", "gce": "GCE", "nce_rce": "NCE+RCE", "anl_ce": "ANL-CE", "ce_sr": "CE+SR"}
-MASKS = {"noisy": "as they were,\n120 of 400 wrong", "ignored": "audited, suspicious\npixels ignored", "clean": "clean"}
-LESIONS = {"erode": "eroded", "dilate": "dilated", "affine": "shifted and turned"}
+MASKS = {"noisy": "noisy,\n120 of 400 wrong", "ignored": "audited, suspicious\npixels ignored", "clean": "clean"}
+LESIONS = {"erode": "eroded", "dilate": "dilated", "affine": "shifted and rotated"}
 
 
 def main() -> None:
@@ -48,31 +48,31 @@ def main() -> None:
     parser.add_argument("picture", type=Path)
     figure = plt.figure(figsize=(11, 5.6), layout="constrained")
     rows = figure.add_gridspec(2, 1, height_ratios=(2.2, 3))
-    above, below = figure.add_subfigure(rows[0]), figure.add_subfigure(rows[1])
-    above.suptitle("Wrong masks in orange, what is right in blue", fontsize=11)
-    draw_lesions(above.subplots(1, 6))
-    labels, gains, mended = below.subplots(1, 3, width_ratios=(1, 1, 0.9))
+    top, bottom = figure.add_subfigure(rows[0]), figure.add_subfigure(rows[1])
+    top.suptitle("Wrong masks in orange, true outlines in blue", fontsize=11)
+    draw_lesions(top.subplots(1, 6))
+    labels, gains, corrected = bottom.subplots(1, 3, width_ratios=(1, 1, 0.9))
     draw_labels(labels)
     draw_gains(gains)
-    draw_mended(mended)
+    draw_corrected(corrected)
     figure.savefig(parser.parse_args().picture, dpi=130, pil_kwargs={"quality": 88, "method": 6})
 
 
 def draw_lesions(panels: Any) -> None:
-    """Two large lesions for each kind of noise, in orange the wrong mask, in blue the outline of the right one."""
+    """Two large lesions per kind of noise: the wrong mask in orange, the outline of the true one in blue."""
     data = DataSettings(name="embedded", size=96)
     clean = load_images(find_pairs("embedded", 0, limit=60).train, data, workers=1, progress=False)
-    share = (clean.masks > 0).float().mean(dim=(1, 2))
-    large = [int(index) for index in torch.nonzero((share > 0.12) & (share < 0.4)).flatten()[: len(panels)]]
-    for place, (axes, index) in enumerate(zip(panels, large, strict=True)):
-        kind = [*LESIONS][place // 2]
+    area = (clean.masks > 0).float().mean(dim=(1, 2))
+    large = [int(index) for index in torch.nonzero((area > 0.12) & (area < 0.4)).flatten()[: len(panels)]]
+    for column, (axes, index) in enumerate(zip(panels, large, strict=True)):
+        kind = [*LESIONS][column // 2]
         mask, _ = add_mask_noise(clean.masks[index].numpy(), 0.7, [kind], item_id=clean.items[index])
         draw_panel(axes, clean.images[index], (torch.from_numpy(mask), NOISY_COLOR), clean.masks[index])
         axes.set_title(LESIONS[kind], fontsize=10)
 
 
 def draw_labels(axes: Axes) -> None:
-    """Test accuracy on MNIST, and the published one where the papers' table has it."""
+    """Test accuracy on MNIST, with the published values where available."""
     runs = [run for run in read_runs([RESULTS / "mnist-published.zip"]) if run.noise_name == "symmetric 0.8"]
     accuracy = {run.config["loss"]["name"]: 100 * run.headline.value for run in runs}
     for row, loss in enumerate(NAMES):
@@ -98,21 +98,21 @@ def draw_gains(axes: Axes) -> None:
     names = [LESIONS.get(kind, "all three").split(" and")[0] for kind, _ in kinds]
     axes.set_yticks(range(len(kinds)), names)
     axes.set(
-        title="30 or 70 % of the masks wrong:\nthe loss seldom helps",
+        title="30 or 70 % of the masks wrong:\nthe loss rarely helps",
         xlabel="ANL-CE ahead of cross entropy, points of Dice",
     )
     axes.invert_yaxis()
 
 
-def draw_mended(axes: Axes) -> None:
-    """Cross entropy on masks as they were, audited, and clean: three seeds, mean and standard deviation."""
+def draw_corrected(axes: Axes) -> None:
+    """Cross entropy on noisy, audited and clean masks: three seeds, mean and standard deviation."""
     scores = mask_study.read_scores(RESULTS / "audit-loop.zip")
     for row, (masks, color) in enumerate(zip(MASKS, (NOISY_COLOR, CLEAN_COLOR, "#009E73"), strict=True)):
         dice = mask_study.by_seed(scores, f"{masks}-ce")
         axes.errorbar(np.mean(dice), row, xerr=np.std(dice, ddof=1), fmt="o", capsize=3, markersize=7, color=color)
         axes.plot(dice, [row + 0.15] * len(dice), ".", color=color, alpha=0.6)
     axes.set_yticks(range(len(MASKS)), [*MASKS.values()])
-    axes.set(title="wrong masks found and\nmended: as good as clean", xlabel="Dice of cross entropy, %")
+    axes.set(title="wrong masks found and\ncorrected: as good as clean", xlabel="Dice of cross entropy, %")
     axes.set_ylim(len(MASKS) - 0.5, -0.5)
 
 

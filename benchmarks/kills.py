@@ -1,9 +1,9 @@
-"""Kill commands at random moments, start them again, and compare what they leave with an uninterrupted run's.
+"""Kill commands at random times, restart them, and compare their output with that of an uninterrupted run.
 
-Each kind of run is made twice without interruption: what differs between these two (times, versions of the machine) is
-not compared. Then it is started and killed (SIGKILL, with all its processes) at a moment drawn from how long it takes,
-in one case of three a second time while it carries on, and started until it ends. Every file has to be the same byte by
-byte; of archives every part, of checkpoints every value. What killed processes left half-written has to be gone.
+Each command first runs twice without interruption; files that differ between the two (timings, for example) are not
+compared. It is then killed at a random time (SIGKILL, with all its processes), in one case of three again after a
+restart, and restarted until it finishes. Every file must be identical byte for byte, in archives every member, in
+checkpoints every value. Partial files of killed processes must be gone.
 
 Example:
     python -m benchmarks.kills --kills 200 --table kills.md
@@ -33,7 +33,7 @@ from .hostile.case import Case
 from .hostile.counts import write_counts
 from .hostile.process import KILLED, import_commands, run
 
-FOLDER = "new"  # where every kind writes
+FOLDER = "new"  # output folder of every command
 CLASSIFY = [word for word in base.CLASSIFY_NEW if not word.startswith("epochs=")]
 MASKS = ["seg-anl-noise", "masks", "set/masks", FOLDER, "--alpha", "1", "--beta", "0.5", "--preview"]
 VOLUMES = ["seg-anl-train", "data=nnunet", "data.root=volumes", "data.patch=[16,16,8]", "data.test_share=0.3"]
@@ -64,35 +64,37 @@ OTHERS = {
     "export": ["seg-anl-export", "seg", f"{FOLDER}/seg.pt", "--format", "torchscript"],
 }
 KINDS = TRAININGS | OTHERS
-"""Words of the command by kind of run."""
+"""Command lines by kind of run."""
 HEADINGS = {
     "kills": "kills",
     "files": "files compared",
     "leftovers": "half-written files left by kills",
     "differences": "differences",
 }
-PATIENCE = 3600  # seconds for a run that nobody kills, on a machine that has other work
-OFTEN = 4  # times as many kills for a kind that costs little
+TIMEOUT = 3600  # seconds for an uninterrupted run on a busy machine
+CHEAP_WEIGHT = 4  # kills of a cheap kind of run per kill of a training
 
 
 class Outcome(NamedTuple):
-    """What became of one run that was killed."""
+    """Result of killing and restarting one run."""
 
     kills: int
     leftovers: int
-    faults: list[str]
+    differences: list[str]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=200, help="in all (default 200)")
-    parser.add_argument("--only", default="", help="kinds whose name has this in it")
-    parser.add_argument("--part", type=int, nargs=2, default=(0, 1), metavar=("I", "N"), help="every Nth kind from Ith")
-    parser.add_argument("--seed", type=int, default=1, help="of the moments (default 1)")
-    parser.add_argument("--table", type=Path, help="write a table for the documentation")
+    parser.add_argument("--kills", type=int, default=200, help="total number of kills (default 200)")
+    parser.add_argument("--only", default="", help="only kinds whose name contains this")
+    parser.add_argument(
+        "--part", type=int, nargs=2, default=(0, 1), metavar=("I", "N"), help="every Nth kind, starting at the Ith"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="seed of the kill times (default 1)")
+    parser.add_argument("--table", type=Path, help="write a Markdown table for the documentation")
     options = parser.parse_args()
     first, step = options.part
-    shares = kills_of(options.kills, [name for name in KINDS if options.only in name])
+    shares = distribute_kills(options.kills, [name for name in KINDS if options.only in name])
     torch.set_num_threads(1)
     import_commands()
     counts: dict[str, Counter[str]] = {}
@@ -101,15 +103,16 @@ def main() -> None:
         base.make_base(origin)
         make_volumes(origin / "volumes")
         for name, share in list(shares.items())[first::step]:
-            counts[name] = killed(name, origin, Path(scratch), share, random.Random(f"{options.seed} {name}"))
+            rng = random.Random(f"{options.seed} {name}")
+            counts[name] = kill_runs(name, origin, Path(scratch), share, rng)
             print(f"{name}: {dict(counts[name])}", flush=True)
     write_counts("kind of run", HEADINGS, counts, options.table)
     raise SystemExit(any(count["differences"] for count in counts.values()))
 
 
-def kills_of(total: int, kinds: Sequence[str]) -> dict[str, int]:
-    """How many of ``total`` kills each of the ``kinds`` of run gets."""
-    weights = {name: OFTEN if name in OTHERS else 1 for name in kinds}
+def distribute_kills(total: int, kinds: Sequence[str]) -> dict[str, int]:
+    """Distribute ``total`` kills over the ``kinds`` of run, by weight."""
+    weights = {name: CHEAP_WEIGHT if name in OTHERS else 1 for name in kinds}
     done, counts = 0, {}
     for number, name in enumerate(kinds):
         until = total * sum(list(weights.values())[: number + 1]) // sum(weights.values())
@@ -118,9 +121,9 @@ def kills_of(total: int, kinds: Sequence[str]) -> dict[str, int]:
 
 
 def make_volumes(folder: Path) -> None:
-    """An nnU-Net raw dataset of six cases: a bright box in noise, its mask, voxels of 1 x 1 x 2 mm."""
-    for place in ("imagesTr", "labelsTr"):
-        (folder / place).mkdir(parents=True)
+    """Write an nnU-Net raw dataset of six cases: a bright box in noise, voxels of 1 x 1 x 2 mm."""
+    for name in ("imagesTr", "labelsTr"):
+        (folder / name).mkdir(parents=True)
     generator = np.random.default_rng(0)
     for number in range(6):
         mask = np.zeros((20, 18, 12), np.uint8)
@@ -132,54 +135,54 @@ def make_volumes(folder: Path) -> None:
     (folder / "dataset.json").write_text(json.dumps(description))
 
 
-def killed(name: str, origin: Path, scratch: Path, count: int, chance: random.Random) -> Counter[str]:
-    """Kill a kind of run until ``count`` kills have struck."""
-    first, seconds = whole(name, origin, scratch / "whole")
-    second, _ = whole(name, origin, scratch / "again")
+def kill_runs(name: str, origin: Path, scratch: Path, count: int, rng: random.Random) -> Counter[str]:
+    """Kill and restart a kind of run until ``count`` kills have hit a running process."""
+    first, seconds = run_uninterrupted(name, origin, scratch / "whole")
+    second, _ = run_uninterrupted(name, origin, scratch / "again")
     same = {file: digest for file, digest in first.items() if second.get(file) == digest}
     print(f"{name}: {seconds:.1f} s; not compared: {', '.join(sorted(first.keys() - same.keys())) or 'nothing'}")
-    done: Counter[str] = Counter(files=len(same))
-    while done["kills"] < count:
-        one = killed_once(name, origin, scratch / "killed", same, seconds, chance)
-        done.update(kills=one.kills, leftovers=one.leftovers, differences=len(one.faults))
-        for fault in one.faults:
-            print(f"{name}: {fault}", flush=True)
-    return done
+    total: Counter[str] = Counter(files=len(same))
+    while total["kills"] < count:
+        outcome = kill_and_restart(name, origin, scratch / "killed", same, seconds, rng)
+        total.update(kills=outcome.kills, leftovers=outcome.leftovers, differences=len(outcome.differences))
+        for difference in outcome.differences:
+            print(f"{name}: {difference}", flush=True)
+    return total
 
 
-def whole(name: str, origin: Path, folder: Path) -> tuple[dict[str, str], float]:
-    """The digests of what an uninterrupted run writes, and its seconds."""
+def run_uninterrupted(name: str, origin: Path, folder: Path) -> tuple[dict[str, str], float]:
+    """Run to the end; returns the digests of the output files and the seconds."""
     shutil.copytree(origin, folder)
-    ended = run(Case("kills", name, KINDS[name]), folder, PATIENCE)
-    if ended.status != 0:
-        raise SystemExit(ended.output)
-    digests = written(folder / FOLDER)
+    result = run(Case("kills", name, KINDS[name]), folder, TIMEOUT)
+    if result.status != 0:
+        raise SystemExit(result.output)
+    digests = digest_files(folder / FOLDER)
     shutil.rmtree(folder)
-    return digests, ended.seconds
+    return digests, result.seconds
 
 
-def killed_once(
-    name: str, origin: Path, folder: Path, expected: dict[str, str], seconds: float, chance: random.Random
+def kill_and_restart(
+    name: str, origin: Path, folder: Path, expected: dict[str, str], seconds: float, rng: random.Random
 ) -> Outcome:
-    """Start, kill, start again until it ends."""
+    """Start, kill, restart until the command finishes, and compare."""
     shutil.copytree(origin, folder)
-    case, kills, leftovers, faults = Case("kills", name, KINDS[name]), 0, 0, []
-    for _ in range(chance.choice((1, 1, 2))):
-        ended = run(case, folder, kill_after=chance.random() * seconds)
-        kills += ended.status == KILLED
+    case, kills, leftovers, differences = Case("kills", name, KINDS[name]), 0, 0, []
+    for _ in range(rng.choice((1, 1, 2))):
+        result = run(case, folder, kill_after=rng.random() * seconds)
+        kills += result.status == KILLED
         leftovers += sum(1 for _ in folder.rglob(".partial-*"))
-    ended = run(case, folder, PATIENCE)
-    if ended.status != 0:
-        faults.append(f"status {ended.status}: {ended.output.strip().splitlines()[-1:]}")
-    found = written(folder / FOLDER)
-    faults += [f"{file} differs" for file, digest in expected.items() if found.get(file) != digest]
-    faults += [f"{path.name} is left" for path in folder.rglob(".partial-*")]
+    result = run(case, folder, TIMEOUT)
+    if result.status != 0:
+        differences.append(f"status {result.status}: {result.output.strip().splitlines()[-1:]}")
+    digests = digest_files(folder / FOLDER)
+    differences += [f"{file} differs" for file, digest in expected.items() if digests.get(file) != digest]
+    differences += [f"{path.name} was not removed" for path in folder.rglob(".partial-*")]
     shutil.rmtree(folder)
-    return Outcome(kills, leftovers, faults)
+    return Outcome(kills, leftovers, differences)
 
 
-def written(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file below ``folder``, by name; of an archive, of its parts."""
+def digest_files(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below ``folder``, by relative path; archives by their members."""
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(content(path)).hexdigest()
         for path in sorted(folder.rglob("*"))
@@ -188,13 +191,14 @@ def written(folder: Path) -> dict[str, str]:
 
 
 def content(path: Path) -> bytes:
-    """The bytes of a file; of an archive those of its parts, as torch names its folder by the file that is written.
+    """The bytes of a file that must not depend on interruptions.
 
-    Of a checkpoint its values, as a pickle says also which of them were one object. A run lists its resumptions in
-    environment.json, which are left out.
+    Archives are compared by member, since torch names their top folder after the file. Checkpoints are compared by
+    value, since a pickle also records which values were the same object. The list of resumptions in environment.json
+    is ignored.
     """
     if path.parent.name == "checkpoints":
-        return values(torch.load(path, weights_only=True))
+        return encode(torch.load(path, weights_only=True))
     if path.name == "environment.json":
         return json.dumps({**json.loads(path.read_text()), "resumed": None}).encode()
     if not zipfile.is_zipfile(path):
@@ -204,12 +208,12 @@ def content(path: Path) -> bytes:
     return b"".join(name.encode() + value for name, value in sorted(parts.items()))
 
 
-def values(state: Any) -> bytes:
-    """All numbers and texts of nested dicts and lists, with their kinds."""
+def encode(state: Any) -> bytes:
+    """Serialize the values and types of nested dicts and lists."""
     if isinstance(state, dict):
-        return b"{%b}" % b",".join(values(key) + values(state[key]) for key in state)
+        return b"{%b}" % b",".join(encode(key) + encode(state[key]) for key in state)
     if isinstance(state, (list, tuple)):
-        return b"[%b]" % b",".join(map(values, state))
+        return b"[%b]" % b",".join(map(encode, state))
     if isinstance(state, torch.Tensor):
         return (
             f"{state.dtype} {tuple(state.shape)}".encode()

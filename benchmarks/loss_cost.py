@@ -1,4 +1,4 @@
-"""Time and peak memory of one loss, as multiples of eager ``F.cross_entropy`` on the same tensors."""
+"""Time and peak memory of a loss relative to eager ``F.cross_entropy`` on the same tensors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Ratios:
-    """One loss at one shape, as multiples of eager cross entropy; None where it was not measured."""
+    """Cost of one loss at one shape relative to eager cross entropy; None if not measured."""
 
     name: str
     eager: float
@@ -36,7 +36,7 @@ class Ratios:
 
 @dataclass(frozen=True)
 class Conditions:
-    """What is measured, and how."""
+    """Settings of a measurement."""
 
     device: str
     rounds: int
@@ -46,40 +46,40 @@ class Conditions:
 
 
 class Batch:
-    """Seeded logits of ``shape`` that require a gradient, and labels or class probabilities."""
+    """Seeded logits of ``shape`` that require a gradient, with labels or class probabilities."""
 
-    def __init__(self, shape: Sequence[int], how: Conditions) -> None:
+    def __init__(self, shape: Sequence[int], conditions: Conditions) -> None:
         generator = torch.Generator().manual_seed(0)
-        self.logits = (3 * torch.randn(*shape, generator=generator)).to(how.device).requires_grad_()
-        if how.soft:
+        self.logits = (3 * torch.randn(*shape, generator=generator)).to(conditions.device).requires_grad_()
+        if conditions.soft:
             labels = torch.softmax(2 * torch.randn(*shape, generator=generator), dim=1)
         else:
             labels = torch.randint(shape[1], (shape[0], *shape[2:]), generator=generator)
-        self.labels, self.how = labels.to(how.device), how
+        self.labels, self.conditions = labels.to(conditions.device), conditions
 
     def step(self, loss: Loss) -> None:
-        """One forward and backward."""
+        """One forward and backward pass."""
         self.logits.grad = None
         loss(self.logits, self.labels).backward()
 
     def seconds(self, loss: Loss) -> float:
-        """Wall time of one step; on a GPU the device's own time, the mean of ten."""
+        """Time of one step: wall time on a CPU, mean device time of ten steps on a GPU."""
         if self.logits.is_cuda:
             return device_seconds(lambda: self.step(loss))
-        clock = time.process_time if self.how.cpu_time else time.perf_counter
+        clock = time.process_time if self.conditions.cpu_time else time.perf_counter
         start = clock()
         self.step(loss)
         return clock() - start
 
     def time_ratio(self, loss: Loss) -> float:
-        """The loss's time over that of eager cross entropy, the two taking turns."""
+        """Time relative to eager cross entropy, measured in alternation."""
         both = {"loss": lambda: self.seconds(loss), "reference": lambda: self.seconds(F.cross_entropy)}
         in_turns(both, WARM_UP)
-        times = in_turns(both, self.how.rounds)
+        times = in_turns(both, self.conditions.rounds)
         return median_ratio(times["loss"], times["reference"])
 
     def peak_memory(self, loss: Loss) -> int:
-        """Bytes that one step has allocated at its worst moment, beyond what was there before."""
+        """Peak bytes allocated by one step, beyond what was allocated before it."""
         self.step(loss)
         self.logits.grad = None
         if self.logits.is_cuda:
@@ -91,7 +91,7 @@ class Batch:
             return torch.cuda.max_memory_allocated() - before
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
             self.step(loss)
-        # The profiler's tables sum allocations per operator; the peak needs every allocation and release in its order.
+        # The profiler's tables sum allocations per operator; the peak needs every allocation and release in order.
         results = trace.profiler.kineto_results  # type: ignore[union-attr]
         events = sorted((e for e in results.events() if e.name() == "[memory]"), key=lambda e: e.start_ns())
         current = peak = 0
@@ -101,26 +101,26 @@ class Batch:
         return peak
 
 
-def measure(name: str, shape: Sequence[int], how: Conditions) -> Ratios:
+def measure(name: str, shape: Sequence[int], conditions: Conditions) -> Ratios:
     """Time and memory of one loss at one shape."""
-    batch = Batch(shape, how)
-    loss = build_loss(name, **PARAMETERS.get(name, lambda _: {})(shape[1])).to(how.device)
+    batch = Batch(shape, conditions)
+    loss = build_loss(name, **PARAMETERS.get(name, lambda _: {})(shape[1])).to(conditions.device)
     reference = batch.peak_memory(F.cross_entropy)
     eager, memory = batch.time_ratio(loss), batch.peak_memory(loss) / reference
-    if not how.compiled:
+    if not conditions.compiled:
         return Ratios(name, eager, None, memory, None)
     torch.compiler.reset()
-    fused = torch.compile(loss, fullgraph=True)
-    return Ratios(name, eager, batch.time_ratio(fused), memory, batch.peak_memory(fused) / reference)
+    compiled = torch.compile(loss, fullgraph=True)
+    return Ratios(name, eager, batch.time_ratio(compiled), memory, batch.peak_memory(compiled) / reference)
 
 
-def cross_entropy_line(shape: Sequence[int], how: Conditions) -> str:
-    """What the ratios are multiples of."""
-    batch = Batch(shape, how)
-    times = [batch.seconds(F.cross_entropy) for _ in range(WARM_UP + how.rounds)][WARM_UP:]
+def cross_entropy_line(shape: Sequence[int], conditions: Conditions) -> str:
+    """Absolute time and memory of the reference, cross entropy."""
+    batch = Batch(shape, conditions)
+    times = [batch.seconds(F.cross_entropy) for _ in range(WARM_UP + conditions.rounds)][WARM_UP:]
     mebibytes = batch.peak_memory(F.cross_entropy) / 2**20
     line = f"`F.cross_entropy` takes {1e3 * statistics.median(times):.2f} ms and {mebibytes:.1f} MiB"
-    if how.compiled:
+    if conditions.compiled:
         torch.compiler.reset()
         line += f"; compiled, {batch.time_ratio(torch.compile(F.cross_entropy)):.2f} times as long"
     return line

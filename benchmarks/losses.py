@@ -1,8 +1,8 @@
-"""Time and memory of every loss, forward and backward, against ``F.cross_entropy`` on the same tensors.
+"""Forward and backward time and memory of every loss, relative to ``F.cross_entropy`` on the same tensors.
 
-Cross entropy and the loss take turns inside one loop, so that a drift of the machine cancels in the ratio. A ratio is
-the median over rounds of (loss / cross entropy as PyTorch users call it: eager). Peak memory is what one forward and
-backward allocates at once beyond the logits and labels, which includes the gradient of the logits.
+Cross entropy and the loss alternate within one loop, so that drift of the machine cancels in the ratio. A ratio is the
+median over rounds of the loss divided by eager cross entropy. Peak memory is what one forward and backward pass
+allocates beyond the logits and labels, including the gradient of the logits.
 
 Example:
     python benchmarks/losses.py --losses anl_ce gce --rounds 30
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from loss_cost import Ratios
 
 SHAPES = ((16, 2, 256, 256), (2, 14, 256, 256), (2, 4, 96, 96, 96))
-# The design's limits: compiled time, eager time and peak memory over those of eager cross entropy.
+# Limits on compiled time, eager time and peak memory relative to eager cross entropy.
 LIMITS = {"anl_ce": (1.5, 2.5, 1.5)}
-OTHERS = (3.0, None, 1.5)
+DEFAULT_LIMITS = (3.0, None, 1.5)
 
 
 def main() -> None:
-    """Measure, and print a Markdown table for each shape."""
+    """Print a Markdown table for each shape."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--losses", nargs="+", metavar="NAME", help="default: all")
     parser.add_argument(
@@ -38,15 +38,13 @@ def main() -> None:
         metavar="BxCxHxW",
         help="shapes of the logits, default: 16x2x256x256 2x14x256x256 2x4x96x96x96",
     )
-    parser.add_argument("--rounds", type=int, default=30, help="turns that each of the two takes (default: 30)")
-    parser.add_argument("--device", help="default: cuda where there is a GPU, else cpu")
-    parser.add_argument("--soft", action="store_true", help="class probabilities as targets, of cross entropy too")
+    parser.add_argument("--rounds", type=int, default=30, help="measurements of each (default: 30)")
+    parser.add_argument("--device", help="default: cuda if available, else cpu")
     parser.add_argument(
-        "--cpu-time",
-        action="store_true",
-        help="CPU time, for a machine that has other work to do",
+        "--soft", action="store_true", help="use class probabilities as targets, also for cross entropy"
     )
-    parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
+    parser.add_argument("--cpu-time", action="store_true", help="measure CPU time, for a busy machine")
+    parser.add_argument("--no-compile", action="store_true", help="skip torch.compile")
     parser.add_argument("--output", type=Path, help="also write the tables to this file")
     arguments = parser.parse_args()
 
@@ -56,14 +54,14 @@ def main() -> None:
     from seg_anl.losses import list_losses
 
     device = arguments.device or default_device()
-    how = Conditions(device, arguments.rounds, not arguments.no_compile, arguments.soft, arguments.cpu_time)
+    conditions = Conditions(device, arguments.rounds, not arguments.no_compile, arguments.soft, arguments.cpu_time)
     report = [machine(device)]
     for shape in arguments.shapes:
         rows = []
         for name in arguments.losses or list_losses():
-            rows.append(measure(name, shape, how))
+            rows.append(measure(name, shape, conditions))
             print(f"{name}: {rows[-1]}", file=sys.stderr, flush=True)
-        report.append(f"`{shape}`: {cross_entropy_line(shape, how)}\n\n{table(rows)}")
+        report.append(f"`{shape}`: {cross_entropy_line(shape, conditions)}\n\n{table(rows)}")
     text = "\n\n".join(report) + "\n"
     print(text)
     if arguments.output:
@@ -71,7 +69,7 @@ def main() -> None:
 
 
 def table(rows: Sequence[Ratios]) -> str:
-    """A Markdown table of ratios."""
+    """Markdown table of ratios."""
     lines = [
         "| loss | compiled | eager | peak memory, eager | peak memory, compiled | over its limit |",
         "|---|---:|---:|---:|---:|---|",
@@ -84,10 +82,10 @@ def table(rows: Sequence[Ratios]) -> str:
 
 
 def over_limits(row: Ratios) -> list[str]:
-    """Which of the design's limits the loss exceeds."""
+    """The limits that the loss exceeds."""
     measured = {"compiled": row.compiled, "eager": row.eager, "memory": row.memory}
-    limits = zip(measured.items(), LIMITS.get(row.name, OTHERS), strict=True)
-    return [f"{what} > {limit}" for (what, ratio), limit in limits if limit is not None and ratio and ratio > limit]
+    limits = zip(measured.items(), LIMITS.get(row.name, DEFAULT_LIMITS), strict=True)
+    return [f"{name} > {limit}" for (name, ratio), limit in limits if limit is not None and ratio and ratio > limit]
 
 
 def _shape(text: str) -> tuple[int, ...]:

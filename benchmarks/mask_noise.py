@@ -1,10 +1,10 @@
-"""Masks per second of the noise kinds against what they replace, on one core, in one run.
+"""Masks per second of the noise kinds compared with straightforward implementations, on one core.
 
-    python benchmarks/mask_noise.py                      made-up lesions of 256 x 256 and a 128^3 volume
+    python benchmarks/mask_noise.py                      synthetic lesions of 256 x 256 and a 128^3 volume
     python benchmarks/mask_noise.py --masks FOLDER       the PNG masks of a folder instead of the lesions
 
-Erosion and dilation stand against the published rule iterated with scipy.ndimage (and must give the same output),
-affine against the published search (rotate, then pad, shift, crop and compare the whole picture at every probe).
+The baseline of erosion and dilation is the published rule, iterated with scipy.ndimage (its output must be the same);
+that of affine is the published search (rotate, then pad, shift, crop and compare the whole image at every step).
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ BoolArray = NDArray[np.bool_]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--masks", type=Path, help="a folder of PNG masks to use instead of made-up lesions")
-    parser.add_argument("--count", type=int, default=120, help="how many 2-D masks (default 120)")
+    parser.add_argument("--masks", type=Path, help="folder of PNG masks to use instead of synthetic lesions")
+    parser.add_argument("--count", type=int, default=120, help="number of 2-D masks (default 120)")
     parser.add_argument("--beta", type=float, default=0.7, help="strength (default 0.7)")
-    parser.add_argument("--repeats", type=int, default=3, help="rounds; the fastest counts for both sides (default 3)")
+    parser.add_argument("--repeats", type=int, default=3, help="rounds; the fastest counts (default 3)")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    flat = masks_of(arguments.masks, arguments.count) if arguments.masks else lesions(arguments.count)
+    flat = read_masks(arguments.masks, arguments.count) if arguments.masks else lesions(arguments.count)
     volume = [ellipsoid(128)]
     beta = arguments.beta
     print(
@@ -63,7 +63,7 @@ def main() -> None:
         "affine*", flat, lambda m: published_affine(m, beta, PublishedDraw.from_stream(stream))[0],
         lambda m: published_search(m, beta, stream), "-", arguments.repeats, "tested",
     )  # fmt: skip
-    print("\naffine* is mode 'official': the published search, its faults included, without its copies.")
+    print("\naffine* is mode 'official': the published search with its errors, but without its copies.")
 
 
 def report(
@@ -75,7 +75,7 @@ def report(
     repeats: int,
     same: str,
 ) -> None:
-    """Time both sides in turn and print one row."""
+    """Time both implementations in alternation and print one row."""
     best = {"ours": np.inf, "baseline": np.inf}
     for _ in range(repeats):
         for name, function in (("ours", ours), ("baseline", baseline)):
@@ -89,7 +89,7 @@ def report(
 
 
 def iterated(mask: BoolArray, ratio: float, sign: int) -> BoolArray:
-    """The published rule with scipy.ndimage, one step after the other."""
+    """The published rule, one scipy.ndimage step at a time."""
     area = int(mask.sum())
     target = area + sign * int(area * ratio)
     step = scipy.ndimage.binary_dilation if sign > 0 else scipy.ndimage.binary_erosion
@@ -104,7 +104,7 @@ def iterated(mask: BoolArray, ratio: float, sign: int) -> BoolArray:
 
 
 def published_search(mask: BoolArray, ratio: float, stream: random.Random) -> BoolArray:
-    """The published displacement as it works: whole pictures, padded, shifted, cropped and compared at every probe."""
+    """The published displacement: pads, shifts, crops and compares whole images at every step."""
     draw = PublishedDraw.from_stream(stream)
     label = mask.astype(np.uint8)
     rotated = skimage.transform.rotate(label.astype(float), draw.angle).astype(np.uint8)
@@ -125,30 +125,30 @@ def published_search(mask: BoolArray, ratio: float, stream: random.Random) -> Bo
 
 
 def lesions(count: int) -> list[BoolArray]:
-    """Ellipses of 500 to 20 000 pixels, the range of most ISIC-2017 lesions at 256 pixels."""
+    """Ellipses of 500 to 20,000 pixels, the range of most ISIC-2017 lesions at 256 x 256 pixels."""
     generator = np.random.default_rng(0)
     rows, columns = np.ogrid[:256, :256]
-    made = []
+    masks = []
     for _ in range(count):
         area = np.exp(generator.uniform(np.log(500), np.log(20000)))
         stretch = generator.uniform(0.7, 1.4)
         radius = np.sqrt(area / np.pi)
         center = generator.uniform(100, 156, 2)
         squares = ((rows - center[0]) / (radius * stretch)) ** 2 + ((columns - center[1]) / (radius / stretch)) ** 2
-        made.append(squares <= 1)
-    return made
+        masks.append(squares <= 1)
+    return masks
 
 
 def ellipsoid(size: int) -> BoolArray:
-    """A volume of ``size``^3 with one organ-sized ellipsoid."""
+    """A volume of ``size``^3 voxels with one organ-sized ellipsoid."""
     axes = np.ogrid[:size, :size, :size]
     radii = (0.35 * size, 0.25 * size, 0.3 * size)
     total = sum(((axis - (size - 1) / 2) / radius) ** 2 for axis, radius in zip(axes, radii, strict=True))
     return np.asarray(total <= 1)
 
 
-def masks_of(folder: Path, count: int) -> list[BoolArray]:
-    """The first PNG masks of a folder by name."""
+def read_masks(folder: Path, count: int) -> list[BoolArray]:
+    """The first PNG masks of a folder, sorted by name."""
     paths = sorted(folder.glob("*.png"))[:count]
     if not paths:
         raise SystemExit(f"no PNG files in {folder}")

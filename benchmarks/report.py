@@ -1,8 +1,8 @@
-"""Time of the whole report of 400 run directories of 120 epochs, made in a temporary folder.
+"""Time of a full report on 400 synthetic run directories of 120 epochs.
 
-The runs have the metrics of classification on ten classes: accuracy and marginals on the test set, and on the training
-set accuracies, marginals, loss and rate; values are drawn at random. The command runs in a process of its own, as a
-person would start it, so the time holds the start of Python, reading, averaging and every output.
+The runs have the metrics of classification with ten classes, with random values: accuracy and marginals on the test
+set; accuracies, marginals, loss and learning rate on the training set. The command runs in its own process, so the time
+includes the start of Python, reading, averaging and every output.
 
 Example:
     python benchmarks/report.py --runs 400 --rounds 3
@@ -51,7 +51,7 @@ def make_runs(root: Path, count: int, epochs: int) -> None:
         make_run(folder, {"loss": {"name": loss}, "noise": noise, "seed": seed, "epochs": epochs}, index)
 
 
-def make_run(folder: Path, given: dict[str, Any], seed: int) -> None:
+def make_run(folder: Path, settings: dict[str, Any], seed: int) -> None:
     config: dict[str, Any] = {
         "task": "classification",
         "batch_size": 128,
@@ -63,9 +63,9 @@ def make_run(folder: Path, given: dict[str, Any], seed: int) -> None:
         "optim": {"name": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 1e-4, "schedule": "cosine", "l1": 0.0},
         "augmentation": {"crop_padding": 4, "flip": 0.5, "rotation": 0.0},
         "preset": "anl2024",
-        **given,
+        **settings,
     }
-    rows = random_rows(given["epochs"], np.random.default_rng(seed))
+    rows = random_rows(settings["epochs"], np.random.default_rng(seed))
     write_text(folder / CONFIG_FILE, OmegaConf.to_yaml(OmegaConf.create(config)))
     write_metrics(folder / METRICS_FILE, rows)
     kept = ("task", "data", "model", "preset", "loss", "noise", "method", "optim", "seed", "epochs")
@@ -85,15 +85,15 @@ def random_rows(epochs: int, generator: np.random.Generator) -> list[MetricRow]:
     level = generator.uniform(0.4, 0.9)
     rows = []
     for epoch in range(epochs):
-        reached = level * (1 - 0.8 * 0.95**epoch)
+        mean = level * (1 - 0.8 * 0.95**epoch)
 
-        def around(center: float = reached) -> float:
-            return float(center + 0.02 * generator.standard_normal())
+        def sample(mean: float = mean) -> float:
+            return float(mean + 0.02 * generator.standard_normal())
 
         marginals = {f"marginal_{k}": float(generator.uniform(0.05, 0.15)) for k in range(CLASSES)}
         names = ("accuracy", "accuracy_clean", "accuracy_mislabelled", "accuracy_true", "loss", "lr")
-        rows.append(MetricRow(epoch, "test", {"accuracy": around(), **marginals}))
-        rows.append(MetricRow(epoch, "train", {**{name: around() for name in names}, **marginals}))
+        rows.append(MetricRow(epoch, "test", {"accuracy": sample(), **marginals}))
+        rows.append(MetricRow(epoch, "train", {**{name: sample() for name in names}, **marginals}))
     return rows
 
 
@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=400)
     parser.add_argument("--epochs", type=int, default=120)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--keep", type=Path, help="make the runs here and leave them there")
+    parser.add_argument("--keep", type=Path, help="write the runs to this folder and keep them")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         root = options.keep or Path(scratch) / "runs"
@@ -111,9 +111,9 @@ def main() -> None:
         command = [sys.executable, "-m", "seg_anl.reporting.command", str(root), "--out", str(out)]
         seconds = []
         for _ in range(options.rounds):
-            began = time.perf_counter()
+            start = time.perf_counter()
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-            seconds.append(time.perf_counter() - began)
+            seconds.append(time.perf_counter() - start)
         size = sum(path.stat().st_size for path in out.iterdir()) / 1e6
     print(f"python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     print(f"{options.runs} runs of {options.epochs} epochs: {', '.join(f'{s:.2f} s' for s in seconds)}; {size:.1f} MB")

@@ -1,4 +1,4 @@
-"""The loops that ``trainers.py`` times: bare steps, the project's loop, and the same loop fed by a DataLoader."""
+"""The loops timed by ``trainers.py``: bare steps, our training loop, and the same loop fed by a DataLoader."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ Batches = Callable[[int], Iterator[Batch]]
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """What is timed: a network, its training and two ways of feeding it; ``inputs`` and ``target`` are one batch."""
+    """A network, its training settings and two sources of batches; ``inputs`` and ``target`` are one batch."""
 
     title: str
     config: DictConfig
@@ -77,11 +77,11 @@ def segmentation(args: argparse.Namespace) -> Subject:
         f"compile={args.compile}",
     ]
     config = compose("segmentation", overrides)
-    given = read_settings(config)
-    pairs = find_pairs(seed=0, **given.data.pairing).train
-    data = load_images(pairs, given.data, workers=2, progress=False)
+    settings = read_settings(config)
+    pairs = find_pairs(seed=0, **settings.data.pairing).train
+    data = load_images(pairs, settings.data, workers=2, progress=False)
     data = data.part(np.arange(min(len(data), args.steps * batch)))
-    augmentation = Augmentation(given.augmentation)
+    augmentation = Augmentation(settings.augmentation)
     sizes = [batch] * (len(data) // batch)
     resident = ResidentBatches(data.images, data.masks, augmentation, sizes, 1, Process(device))
     transform = Compose(
@@ -106,7 +106,7 @@ def segmentation(args: argparse.Namespace) -> Subject:
         f"segmentation, {batch} x 3 x {args.size} x {args.size}, "
         f"DynUNet with {args.base_filters} to {args.max_filters} filters",
         config,
-        lambda: build_model(config.model, given.data),
+        lambda: build_model(config.model, settings.data),
         lambda: build_criterion(config.loss, 0.0),
         OptimSettings("adam", 1e-3),
         torch.randn(batch, 3, args.size, args.size),
@@ -117,7 +117,7 @@ def segmentation(args: argparse.Namespace) -> Subject:
 
 
 class PerSample(torch.utils.data.Dataset[tuple[Tensor, int]]):
-    """Images ``(N, H, W, 3)`` through a transform of Pillow images, one at a time, as torchvision's CIFAR10 does."""
+    """Images ``(N, H, W, 3)`` with a per-sample transform of Pillow images, as in torchvision's CIFAR10."""
 
     def __init__(
         self, images: NDArray[np.uint8], labels: NDArray[np.int64], transform: Callable[[Image.Image], Tensor]
@@ -132,7 +132,7 @@ class PerSample(torch.utils.data.Dataset[tuple[Tensor, int]]):
 
 
 def classification(args: argparse.Namespace) -> Subject:
-    """A network for CIFAR-10 on as many random images."""
+    """A network for CIFAR-10, on the same number of random images."""
     device = torch.device(args.device)
     batch = args.batch or 128
     overrides = [
@@ -150,10 +150,10 @@ def classification(args: argparse.Namespace) -> Subject:
         "optim.weight_decay=0.0",
     ]
     config = compose("classification", overrides)
-    given = classification_settings(config)
-    random = np.random.default_rng(0)
-    images = random.integers(0, 256, (CIFAR10_IMAGES, 32, 32, 3), dtype=np.uint8)
-    labels = random.integers(0, 10, CIFAR10_IMAGES)
+    settings = classification_settings(config)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (CIFAR10_IMAGES, 32, 32, 3), dtype=np.uint8)
+    labels = rng.integers(0, 10, CIFAR10_IMAGES)
     mean, std = tuple(config.data.mean), tuple(config.data.std)
     channels_first = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
     data = classification_data.Dataset(
@@ -167,7 +167,7 @@ def classification(args: argparse.Namespace) -> Subject:
         found_labels=labels,
         kept=np.arange(CIFAR10_IMAGES),
     )
-    resident = training_batches(data, given, Process(device))
+    resident = training_batches(data, settings, Process(device))
     transform = vision.Compose(
         [vision.RandomCrop(32, 4), vision.RandomHorizontalFlip(), vision.ToTensor(), vision.Normalize(mean, std)]
     )
@@ -189,7 +189,7 @@ def classification(args: argparse.Namespace) -> Subject:
         config,
         lambda: build_classifier(args.model, 10, 3, (32, 32)),
         lambda: build_loss(**plain(config.loss)),
-        given.optim,
+        settings.optim,
         torch.randn(batch, 3, 32, 32),
         torch.randint(0, 10, (batch,)),
         lambda _: _steps(resident.epoch, args.steps),
@@ -198,12 +198,12 @@ def classification(args: argparse.Namespace) -> Subject:
 
 
 def _steps(epoch: Batches, count: int) -> Iterator[Batch]:
-    """So many batches, out of as many epochs as it takes."""
+    """The first ``count`` batches of consecutive epochs."""
     return itertools.islice(itertools.chain.from_iterable(map(epoch, itertools.count())), count)
 
 
 class Bench:
-    """The loops over one subject, each with networks of its own; every loop returns images per second."""
+    """The loops over one subject, each with its own networks; every loop returns images per second."""
 
     def __init__(self, subject: Subject, steps: int, device: str, folder: Path) -> None:
         self.subject, self.steps, self.device, self.folder = subject, steps, device, folder
@@ -217,7 +217,7 @@ class Bench:
         self.runs = 0
 
     def bare(self) -> float:
-        """Forward and backward alone."""
+        """Forward and backward only."""
         model = self.bare_model.train()
         inputs = self.subject.inputs.to(self.device).contiguous(memory_format=self.memory_format)
         target = self.subject.target.to(self.device)
@@ -234,30 +234,30 @@ class Bench:
         return F.cross_entropy(output.float(), target)
 
     def ours(self, runs: int = 1) -> float:
-        """The project's loop, over so many networks at once."""
+        """Our training loop, for ``runs`` networks at once."""
         return self._fit(self.subject.ours, runs)
 
     def usual(self) -> float:
-        """The same loop fed by a DataLoader that transforms sample by sample."""
+        """The same loop fed by a DataLoader with per-sample transforms."""
         return self._fit(self.subject.usual)
 
     def _timed(self, batches: Iterator[AnyBatch], seconds: list[float]) -> Iterator[AnyBatch]:
-        """The batches; adds the time from the first request to the end of the last step to ``seconds``."""
+        """Yield the batches; appends the time from the first request to the end of the last step to ``seconds``."""
         started = now(self.device)
         yield from batches
         seconds.append(now(self.device) - started)
 
     def _fit(self, batches: Batches, runs: int = 1) -> float:
-        """One epoch of the real loop, the second where the first one compiles; the time is of its steps alone."""
+        """Train one epoch, or two if the first one compiles; times only the steps of the last epoch."""
         seconds: list[float] = []
         trainings = [self._training(batches, seconds if first else []) for first in [True] + [False] * (runs - 1)]
-        same = ("precision", "channels_last", "compile", "graph")
-        given = {name: self.subject.config[name] for name in same}
-        settings = checked(LoopSettings, {"epochs": 1 + self.compiled, "progress": False, "logger": None, **given})
+        names = ("precision", "channels_last", "compile", "graph")
+        shared = {name: self.subject.config[name] for name in names}
+        settings = checked(LoopSettings, {"epochs": 1 + self.compiled, "progress": False, "logger": None, **shared})
         process = Process(torch.device(self.device))
         if runs == 1:
-            (one,) = trainings
-            fit(one, settings, self.subject.optim, process)
+            (training,) = trainings
+            fit(training, settings, self.subject.optim, process)
         else:
             outcomes = fit_together(trainings, settings, self.subject.optim, process)
             for failure in (outcome for outcome in outcomes if isinstance(outcome, UserError)):

@@ -1,4 +1,4 @@
-"""What the benchmarks share: times of things that take turns, ratios inside a round, and what they were measured on."""
+"""Shared timing helpers: interleaved measurements, ratios within a round, and the hardware they ran on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def now(device: str) -> float:
-    """Seconds on a clock, once the device has done its work."""
+    """Wall-clock seconds, after synchronizing the device."""
     import torch
 
     if device.startswith("cuda"):
@@ -20,8 +20,8 @@ def now(device: str) -> float:
 
 
 def device_seconds(step: Callable[[], object], steps: int = 10) -> float:
-    """Seconds of a GPU for one of several calls, however long the host takes to start them: they queue up behind a
-    kernel that does nothing for some 30 ms, between two events."""
+    """GPU seconds per call, without the host's launch overhead: the calls queue up behind a 30 ms sleep kernel, between
+    two events."""
     import torch
 
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
@@ -35,8 +35,7 @@ def device_seconds(step: Callable[[], object], steps: int = 10) -> float:
 
 
 def in_turns(measures: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Every measure's value in each round. Who begins alternates: what one leaves in the caches helps or hurts the
-    next."""
+    """Values of every measure, one per round. The order alternates between rounds, since caches carry over."""
     values: dict[str, list[float]] = {name: [] for name in measures}
     for turn in range(rounds):
         for name in list(measures)[:: -1 if turn % 2 else 1]:
@@ -45,12 +44,12 @@ def in_turns(measures: Mapping[str, Callable[[], float]], rounds: int) -> dict[s
 
 
 def median_ratio(values: Sequence[float], reference: Sequence[float]) -> float:
-    """The median over rounds of ``values / reference``, in which a drift of the machine cancels."""
+    """Median over rounds of ``values / reference``, in which drift of the machine cancels."""
     return statistics.median(value / other for value, other in zip(values, reference, strict=True))
 
 
 def machine(device: str) -> str:
-    """Hardware, versions and commit."""
+    """Hardware, versions and commit, on one line."""
     import torch
 
     if device.startswith("cuda"):
@@ -64,7 +63,7 @@ def machine(device: str) -> str:
 
 
 def default_device() -> str:
-    """The GPU where there is one."""
+    """``cuda`` if available, else ``cpu``."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"

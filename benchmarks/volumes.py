@@ -1,7 +1,7 @@
-"""Volumes: predictions of turned and resampled copies, and what a memory budget costs.
+"""Volumes: predictions on reoriented and resampled copies, and the cost of a memory budget.
 
-python benchmarks/volumes.py copies RUN ROOT OUT    Dice of RUN's test cases (an nnU-Net raw dataset) and of copies
-python benchmarks/volumes.py memory OUT             made volumes: CPU of a batch and a step, memory, resident and mapped
+python benchmarks/volumes.py copies RUN ROOT OUT    Dice on RUN's test cases (nnU-Net raw dataset ROOT) and on copies
+python benchmarks/volumes.py memory OUT             synthetic volumes: CPU time of a batch and a step, memory use
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from seg_anl.segmentation.volumes.preparation import Preparation, find_frame
 from seg_anl.segmentation.volumes.settings import VolumeAugmentationSettings
 from seg_anl.segmentation.volumes.shelf import Shelf, load_volumes
 
-ANGLE = 25.0  # degrees, of the oblique headers
-COARSE = 2.0  # times the voxel along the second axis, of the anisotropic copies
+ANGLE = 25.0  # rotation of the oblique headers, degrees
+COARSE = 2.0  # factor on the voxel size along the second axis of the anisotropic copies
 
 
 def copies(run: Path, root: Path, out: Path, count: int) -> None:
-    """Print the mean Dice over cases and classes of each kind of copy, against the masks copied alike."""
+    """Print the mean Dice over cases and classes for each kind of copy; masks are copied the same way."""
     with open(run / "cases.csv", newline="", encoding="utf-8") as file:
         items = list(dict.fromkeys(row["item"] for row in csv.DictReader(file)))[:count]
     print(f"{len(items)} test cases")
@@ -52,24 +52,24 @@ def copies(run: Path, root: Path, out: Path, count: int) -> None:
         for item in items:
             for part, name, order in (("images", f"{item}_0000", 1), ("labels", item, 0)):
                 source: Any = nibabel.load(root / f"{part}Tr" / f"{name}.nii.gz")
-                values, affine = copied(np.asarray(source.dataobj), source.affine, kind, order)
+                values, affine = transform(np.asarray(source.dataobj), source.affine, kind, order)
                 nibabel.save(nibabel.Nifti1Image(values, affine), make_directory(folder / part) / f"{name}.nii.gz")
         predict_masks(
             run, folder / "images", folder / "predicted", overlay=False, checkpoint="last", device="auto",
             overwrite=True, trust=False,
         )  # fmt: skip
         for item in items:
-            truth, found = (values_of(folder / part / f"{item}.nii.gz") for part in ("labels", "predicted"))
+            truth, prediction = (read_nifti(folder / part / f"{item}.nii.gz") for part in ("labels", "predicted"))
             for label in np.unique(truth)[1:]:
-                p, t = found == label, truth == label
+                p, t = prediction == label, truth == label
                 dice.append(2 * np.count_nonzero(p & t) / (np.count_nonzero(p) + np.count_nonzero(t)))
         print(f"{kind:24}{np.mean(dice):.4f}")
 
 
-def copied(
+def transform(
     values: NDArray[Any], affine: NDArray[np.float64], kind: str, order: int
 ) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Axes exchanged and turned round, under an oblique header; perhaps coarser along one axis."""
+    """Permute and flip axes under an oblique header; for resampled copies also coarsen one axis."""
     if kind == "originals":
         return values, affine
     if kind == "turned and resampled":
@@ -82,24 +82,23 @@ def copied(
     return np.ascontiguousarray(values.transpose(2, 0, 1)[:, ::-1]), oblique @ affine @ stored
 
 
-def values_of(path: Path) -> NDArray[Any]:
-    """The values of a NIfTI file."""
+def read_nifti(path: Path) -> NDArray[Any]:
     image: Any = nibabel.load(path)
     return np.asarray(image.dataobj)
 
 
-def cpu(work: Callable[[], object]) -> float:
-    """CPU seconds of the process, which a busy machine does not lengthen; waiting for the disk is not in them."""
-    begun = time.process_time()
+def cpu_seconds(work: Callable[[], object]) -> float:
+    """CPU seconds of the process: independent of machine load, without waiting for the disk."""
+    start = time.process_time()
     work()
-    return time.process_time() - begun
+    return time.process_time() - start
 
 
 def memory(out: Path, cases: int, size: int, patch: int, budget: int, kind: str, rounds: int) -> None:
-    """Print what a batch and a step cost, and the memory that the process has taken."""
-    made, frame_of = list(volumes(out / "made", cases, size)), Labels.plain((0, 1))
-    preparation = Preparation(find_frame(made, None), frame_of, "zscore", None)
-    loaded = load_volumes(made, preparation, Shelf(budget, out / "cache"), workers=1, progress=True)
+    """Print the CPU time of a batch and a step, and the memory use of the process."""
+    volume_cases, labels = list(make_cases(out / "made", cases, size)), Labels.plain((0, 1))
+    preparation = Preparation(find_frame(volume_cases, None), labels, "zscore", None)
+    loaded = load_volumes(volume_cases, preparation, Shelf(budget, out / "cache"), workers=1, progress=True)
     settings = {"mirror": 0.5} if kind == "light" else {}
     augmentation = VolumeAugmentation(checked(VolumeAugmentationSettings, settings), (1, 1, 1))
     batches = PatchBatches(
@@ -118,23 +117,22 @@ def memory(out: Path, cases: int, size: int, patch: int, budget: int, kind: str,
     stream = itertools.chain.from_iterable(map(batches.epoch, itertools.count()))
     resident = next(stream)
     seconds = in_turns(
-        {"batch": lambda: cpu(lambda: next(stream)), "loop": lambda: cpu(lambda: step(*next(stream))),
-         "bare": lambda: cpu(lambda: step(*resident))}, rounds,
+        {"batch": lambda: cpu_seconds(lambda: next(stream)), "loop": lambda: cpu_seconds(lambda: step(*next(stream))),
+         "bare": lambda: cpu_seconds(lambda: step(*resident))}, rounds,
     )  # fmt: skip
     for name, values in seconds.items():
-        print(
-            f"{name:6}{statistics.median(values) * 1000:8.0f} ms of CPU for 2 patches of {patch}^3 (median of {rounds})"
-        )
-    print(f"loop over bare: {median_ratio(seconds['bare'], seconds['loop']):.3f} of its steps per second")
+        milliseconds = statistics.median(values) * 1000
+        print(f"{name:6}{milliseconds:8.0f} ms of CPU time for 2 patches of {patch}^3 (median of {rounds})")
+    print(f"steps per second, loop / bare: {median_ratio(seconds['bare'], seconds['loop']):.3f}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     anonymous = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
     data = sum(volume.image.nbytes + volume.mask.nbytes for volume in loaded) / 2**20
     print(f"data {data:.0f} MiB, budget {budget / 2**20:.0f} MiB, peak RSS {peak:.0f} MiB (mapped pages included)")
-    print(f"not mapped, at the end: {int(anonymous.split()[1]) / 1024:.0f} MiB")
+    print(f"anonymous memory at the end: {int(anonymous.split()[1]) / 1024:.0f} MiB")
 
 
-def volumes(folder: Path, cases: int, size: int) -> Iterator[Case]:
-    """Two channels of noise and a box, made where missing."""
+def make_cases(folder: Path, cases: int, size: int) -> Iterator[Case]:
+    """Cases of two channels of noise with a box; writes missing files."""
     generator = np.random.default_rng(0)
     for number in range(cases):
         paths = [make_directory(folder) / f"{number:04}_{part}.nii" for part in ("0000", "0001", "mask")]
@@ -151,21 +149,21 @@ def volumes(folder: Path, cases: int, size: int) -> Iterator[Case]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     tasks = parser.add_subparsers(required=True)
-    turned = tasks.add_parser("copies")
-    turned.add_argument("run", type=Path)
-    turned.add_argument("root", type=Path)
-    turned.add_argument("out", type=Path)
-    turned.add_argument("--count", type=int, default=40)
-    turned.set_defaults(task=copies)
-    budgeted = tasks.add_parser("memory")
-    budgeted.add_argument("out", type=Path)
-    budgeted.add_argument("--cases", type=int, default=24)
-    budgeted.add_argument("--size", type=int, default=128)
-    budgeted.add_argument("--patch", type=int, default=96)
-    budgeted.add_argument("--budget", type=int, default=0, help="bytes")
-    budgeted.add_argument("--kind", default="light", choices=("light", "none"))
-    budgeted.add_argument("--rounds", type=int, default=20)
-    budgeted.set_defaults(task=memory)
+    command = tasks.add_parser("copies")
+    command.add_argument("run", type=Path)
+    command.add_argument("root", type=Path)
+    command.add_argument("out", type=Path)
+    command.add_argument("--count", type=int, default=40)
+    command.set_defaults(task=copies)
+    command = tasks.add_parser("memory")
+    command.add_argument("out", type=Path)
+    command.add_argument("--cases", type=int, default=24)
+    command.add_argument("--size", type=int, default=128)
+    command.add_argument("--patch", type=int, default=96)
+    command.add_argument("--budget", type=int, default=0, help="bytes")
+    command.add_argument("--kind", default="light", choices=("light", "none"))
+    command.add_argument("--rounds", type=int, default=20)
+    command.set_defaults(task=memory)
     options = vars(parser.parse_args())
     options.pop("task")(**options)
 

@@ -1,4 +1,4 @@
-"""benchmarks/on_gpu.py without a GPU: that it goes on, stops and reports, and that its commands are understood."""
+"""benchmarks/on_gpu.py without a GPU: resuming, time limits, the report, and the validity of its commands."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from types import ModuleType
 
 import pytest
 
-from classification.settings import read_settings as of_classification
+from classification.settings import read_settings as read_classification
 from seg_anl.engine.command import compose
-from seg_anl.segmentation.settings import read_settings as of_segmentation
+from seg_anl.segmentation.settings import read_settings as read_segmentation
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "on_gpu.py"
 
@@ -30,7 +30,7 @@ def on_gpu(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-def test_what_fails_or_takes_too_long_does_not_stop_the_rest_and_is_tried_again(
+def test_failures_and_timeouts_do_not_stop_the_rest_and_are_retried(
     on_gpu: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, again = tmp_path / "work/runs/a/seed1", tmp_path / "again"
@@ -49,9 +49,9 @@ def test_what_fails_or_takes_too_long_does_not_stop_the_rest_and_is_tried_again(
         session.do(on_gpu.Part("second", {"without": ["-c", "1"]}, share=1, lacks="no data"))
         assert session.finish() == 1
     assert again.read_text() == "x"
-    report = {one["command"]: one for one in json.loads((tmp_path / "out/report.json").read_text())}
-    states = {name: one["state"] for name, one in report.items()}
-    assert states == {"good": "done", "bad": "failed", "slow": "stopped", "never": "stopped", "without": "passed over"}
+    report = {row["command"]: row for row in json.loads((tmp_path / "out/report.json").read_text())}
+    states = {name: row["state"] for name, row in report.items()}
+    assert states == {"good": "done", "bad": "failed", "slow": "stopped", "never": "stopped", "without": "skipped"}
     assert "no such kernel" in report["bad"]["note"]
     assert "failed: first: bad" in capsys.readouterr().out
     assert zipfile.ZipFile(tmp_path / "out/runs.zip").namelist() == ["a/seed1/metrics.csv"]
@@ -60,7 +60,7 @@ def test_what_fails_or_takes_too_long_does_not_stop_the_rest_and_is_tried_again(
 
 
 @pytest.mark.parametrize("dry", [True, False])
-def test_its_trainings_are_understood(on_gpu: ModuleType, tmp_path: Path, dry: bool) -> None:
+def test_settings_of_all_trainings_are_valid(on_gpu: ModuleType, tmp_path: Path, dry: bool) -> None:
     for folder in ("cifar-10-batches-py", "ISIC-2017_Training_Data"):
         (tmp_path / folder).mkdir()
     session = on_gpu.Session(tmp_path / "out", tmp_path / "work", minutes=1)
@@ -74,9 +74,9 @@ def test_its_trainings_are_understood(on_gpu: ModuleType, tmp_path: Path, dry: b
             continue
         classifies = module == "classification.train"
         config = compose("classification" if classifies else "segmentation", settings)
-        given = of_classification(config) if classifies else of_segmentation(config)
-        presets.add((given.run.preset, config.loss.name, config.noise.get("rate")))
-        assert given.run.epochs == (1 if dry else 120 if classifies else 100)
+        run = read_classification(config).run if classifies else read_segmentation(config).run
+        presets.add((run.preset, config.loss.name, config.noise.get("rate")))
+        assert run.epochs == (1 if dry else 120 if classifies else 100)
     assert presets >= {("anl2024", "anl_ce", 0.8), ("anl2024", "ce", 0.8), ("anl2024", "anl_ce_er", 0.4)}
     assert len(presets) == 7
     files = [command[0] for command in parts["benchmarks"].commands.values()]
@@ -85,7 +85,7 @@ def test_its_trainings_are_understood(on_gpu: ModuleType, tmp_path: Path, dry: b
     assert len(tests) >= 4
 
 
-def test_a_benchmark_and_a_training_run_tiny_on_a_cpu(on_gpu: ModuleType, tmp_path: Path) -> None:
+def test_tiny_benchmark_and_training_run_on_the_cpu(on_gpu: ModuleType, tmp_path: Path) -> None:
     session = on_gpu.Session(tmp_path / "out", tmp_path / "work", minutes=20)
     for part in on_gpu.parts(session, None, dry=True):
         if part.name in ("benchmarks", "CIFAR-10"):

@@ -1,1 +1,1 @@
-"""Hostile inputs to every command, each in a process with limits: what comes out must be a result or one clear line."""
+"""Hostile inputs to every command, in a process with limits: the outcome must be a result or one clear line."""

@@ -1,4 +1,4 @@
-"""The small finished runs, photos, masks and labels that the cases mutate, and the commands that use them."""
+"""Small finished runs, photos, masks and labels that the cases mutate, and the commands that read them."""
 
 from __future__ import annotations
 
@@ -30,31 +30,31 @@ APPLY = ["seg-anl-audit", "apply", "audit", "mended", "--drop", "--decisions", "
 EXPORT = ["seg-anl-export", "seg", "exported.pt", "--format", "torchscript"]
 
 SOUND = [TRAIN_ON_FOLDER, PREDICT, NOISE_MASKS, NOISE_LABELS, PREP, REPORT, AUDIT, APPLY, EXPORT]
-"""What has to succeed on inputs that nobody has touched; else its cases would be refused for another reason."""
-SUMMARY = "cls/summary.json"  # without it CLASSIFY resumes
+"""Commands that must succeed on unmodified inputs, so that cases are refused only for their mutation."""
+SUMMARY = "cls/summary.json"  # if it is missing, CLASSIFY resumes
 
 
 def make_base(folder: Path) -> None:
-    """Inputs, and finished runs and an audit for the commands that read them."""
+    """Write inputs, finished runs and an audit."""
     make_inputs(folder)
     for words in (TRAIN, CLASSIFY, AUDIT):
-        ended = run(Case("base", words[0], words), folder)
-        if ended.status != 0:
-            raise SystemExit(ended.output)
+        result = run(Case("base", words[0], words), folder)
+        if result.status != 0:
+            raise SystemExit(result.output)
 
 
 def make_inputs(folder: Path) -> None:
-    """Photos, a set of six images and masks, predictions for it, and 500 labels."""
+    """Write photos, a data set of six images and masks, predictions for it, and 500 labels."""
     generator = np.random.default_rng(0)
-    for place in ("photos", "set/images", "set/masks", "predictions"):
-        (folder / place).mkdir(parents=True)
+    for name in ("photos", "set/images", "set/masks", "predictions"):
+        (folder / name).mkdir(parents=True)
     noise = generator.integers(0, 255, (30, 40, 3), dtype=np.uint8)
     for name in ("a.png", "b.jpg", "c.tif"):
         Image.fromarray(noise).save(folder / "photos" / name)
     for number in range(6):
         disc = np.hypot(*(np.mgrid[:30, :40] - [[[15]], [[12 + number]]])) < 8
         Image.fromarray(noise).save(folder / f"set/images/m{number}.png")
-        for place in ("set/masks", "predictions"):
-            Image.fromarray(disc.astype(np.uint8) * 255).save(folder / f"{place}/m{number}.png")
+        for name in ("set/masks", "predictions"):
+            Image.fromarray(disc.astype(np.uint8) * 255).save(folder / f"{name}/m{number}.png")
     (folder / "decisions.json").write_text('{"m1": "wrong"}')
     np.save(folder / "labels.npy", generator.integers(0, 5, 500))

@@ -1,4 +1,4 @@
-"""Counts of several groups as a table for the documentation."""
+"""Counts by group as a Markdown table for the documentation."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 
 def write_counts(of: str, headings: Mapping[str, str], counts: Mapping[str, Counter[str]], path: Path | None) -> None:
-    """Print a Markdown table, a row for each group and one for all, and write it to ``path`` where there is one.
+    """Print a Markdown table with a row per group and one for the total.
 
     Args:
-        of: heading of the groups.
-        headings: of each key of the counts.
-        counts: of each group.
-        path: of the file.
+        of: heading of the column of groups.
+        headings: column heading of each key of the counts.
+        counts: counts by group.
+        path: file to write the table to as well, or None.
     """
     rows = [*counts.items(), ("all", sum(counts.values(), Counter()))]
     cells = [[name, *(str(count[key]) for key in headings)] for name, count in rows]

@@ -1,4 +1,4 @@
-"""A command in a process of its own with limits, and what is wrong with how it ended."""
+"""Run a command in a child process with limits and classify how it ended."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .case import MARK, Case
+from .case import MARKER, Case
 
-SECONDS = 60  # of processor time for a case; thrice as many on the clock, where the machine has other work
-GROWTH = 4 << 30  # bytes of memory beyond what the imports take
-KILLED = -signal.SIGALRM  # by us
+SECONDS = 60  # limit on CPU time; three times as much wall time, as the machine may be busy
+EXTRA_MEMORY = 4 << 30  # limit on memory beyond that of the imports, in bytes
+KILLED = -signal.SIGALRM  # status of a process that we killed
 FAULTS = ("traceback", "hang", "killed", "executed", "half-written", "status")
 COMMANDS = {
     "seg-anl-train": "seg_anl.segmentation.train",
@@ -30,44 +30,44 @@ COMMANDS = {
     "seg-anl-audit": "seg_anl.audit.command",
     "seg-anl-export": "seg_anl.export.command",
 }
-_THEIR_LATER_IMPORTS = ("seg_anl.segmentation.mask_prediction", "classification.experiment", "seg_anl.reporting.render")
+_LAZY_IMPORTS = ("seg_anl.segmentation.mask_prediction", "classification.experiment", "seg_anl.reporting.render")
 
 
 def import_commands() -> None:
-    """Import what the commands import, once for all cases: their processes are forked from this one."""
-    for module in (*_THEIR_LATER_IMPORTS, *COMMANDS.values()):
+    """Import the modules of all commands once, since the processes of the cases are forked from this one."""
+    for module in (*_LAZY_IMPORTS, *COMMANDS.values()):
         importlib.import_module(module)
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a command ended."""
+class Result:
+    """Exit status, wall time and output of a command."""
 
     status: int
     seconds: float
     output: str
 
 
-def run(case: Case, folder: Path, kill_after: float = 3 * SECONDS) -> Ended:
-    """The command in a child process with limits, in ``folder``; with all its processes it is killed in time."""
+def run(case: Case, folder: Path, kill_after: float = 3 * SECONDS) -> Result:
+    """Run the command in ``folder`` in a child process with limits; kill its process group after ``kill_after`` s."""
     log, start = folder / "output.txt", time.monotonic()
     with open(log, "wb") as file:
         child = os.fork()
         if child == 0:
             _in_child(case, folder, file.fileno())
-        with suppress(OSError):  # in the child as well: whoever is first
+        with suppress(OSError):  # the child does the same; either may be first
             os.setpgid(child, child)
         status = None
         while status is None and time.monotonic() - start < kill_after:
-            ended, code = os.waitpid(child, os.WNOHANG)
-            status = os.waitstatus_to_exitcode(code) if ended else None
+            finished, code = os.waitpid(child, os.WNOHANG)
+            status = os.waitstatus_to_exitcode(code) if finished else None
             time.sleep(0.001)
         if status is None:
             os.killpg(child, signal.SIGKILL)
             os.waitpid(child, 0)
             status = KILLED
-        time.sleep(0.05 if case.largest_file is None else 0.5)  # for the process that hands on what is printed
-    return Ended(status, time.monotonic() - start, log.read_text(errors="replace"))
+        time.sleep(0.05 if case.largest_file is None else 0.5)  # for the process that forwards the output
+    return Result(status, time.monotonic() - start, log.read_text(errors="replace"))
 
 
 def _in_child(case: Case, folder: Path, output: int) -> None:
@@ -80,21 +80,21 @@ def _in_child(case: Case, folder: Path, output: int) -> None:
         os.dup2(output, 1)
         os.dup2(output, 2)
         pages = int(Path("/proc/self/statm").read_text().split()[0])
-        limit = pages * os.sysconf("SC_PAGE_SIZE") + GROWTH
+        limit = pages * os.sysconf("SC_PAGE_SIZE") + EXTRA_MEMORY
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 5))
         os.environ.update(case.environment)
         sys.argv = case.words
         if case.largest_file is not None:
-            _output_without_limit(output)
+            _forward_output(output)
             resource.setrlimit(resource.RLIMIT_FSIZE, (case.largest_file, case.largest_file))
         if torch := sys.modules.get("torch"):
-            torch.set_num_threads(1)  # its threads stay behind at a fork; made anew here, before threads race for them
+            torch.set_num_threads(1)  # a fork loses torch's thread pool; recreate it before threads race for it
         try:
             importlib.import_module(COMMANDS[case.words[0]]).main()
             status = 0
-        except SystemExit as leaving:
-            status = leaving.code if isinstance(leaving.code, int) else 0 if leaving.code is None else 1
+        except SystemExit as error:
+            status = error.code if isinstance(error.code, int) else 0 if error.code is None else 1
         sys.stdout.flush()
         sys.stderr.flush()
     except BaseException:
@@ -104,8 +104,8 @@ def _in_child(case: Case, folder: Path, output: int) -> None:
         os._exit(status)
 
 
-def _output_without_limit(output: int) -> None:
-    """Hand what is printed to a process of its own: the file that it goes to is one of those with a limit."""
+def _forward_output(output: int) -> None:
+    """Write stdout and stderr from another process, which is not subject to the limit on file sizes."""
     read, write = os.pipe()
     if os.fork():
         os.close(read)
@@ -121,18 +121,18 @@ def _output_without_limit(output: int) -> None:
     os._exit(0)
 
 
-def fault(folder: Path, ended: Ended) -> str | None:
-    """What is wrong with how a case ended, in a word."""
-    if (folder / MARK).exists():
+def find_fault(folder: Path, result: Result) -> str | None:
+    """One of ``FAULTS``, or None."""
+    if (folder / MARKER).exists():
         return "executed"
-    if ended.status in (KILLED, -signal.SIGXCPU):
+    if result.status in (KILLED, -signal.SIGXCPU):
         return "hang"
-    if ended.status < 0:
+    if result.status < 0:
         return "killed"
-    if "Traceback (most recent call last)" in ended.output:
+    if "Traceback (most recent call last)" in result.output:
         return "traceback"
-    if ended.status not in (0, 1, 2) or (ended.status == 2 and "error: " not in ended.output):
+    if result.status not in (0, 1, 2) or (result.status == 2 and "error: " not in result.output):
         return "status"
-    if ended.status and any(folder.rglob(".partial-*")):
+    if result.status and any(folder.rglob(".partial-*")):
         return "half-written"
     return None

@@ -1,10 +1,9 @@
-"""Run the hostile inputs and count what was wrong.
+"""Run the commands on hostile inputs and count the faults.
 
-Real run directories, checkpoints, configurations, images, masks, labels and manifests are made, then mutated: bits
-flipped, files cut, values exchanged for others, files replaced by devices, disks filled, environments left behind. A
-case is a fault where the command prints a traceback, is not done in time, is killed for its memory, executes what an
-input names, or leaves a half-written file. The process is forked from one that has imported everything, so a case
-costs what the command costs.
+Creates real run directories, checkpoints, configurations, images, masks, labels and manifests and mutates them: flips
+bits, truncates files, replaces values, replaces files by devices, fills disks, sets stale environment variables. A case
+is a fault if the command prints a traceback, exceeds its time or memory limit, executes code from an input, or leaves a
+partial file. Processes are forked from one that has imported everything, so a case costs no more than its command.
 
 Example:
     python -m benchmarks.hostile.run --table hostile.md
@@ -26,33 +25,33 @@ import torch
 from . import base, groups
 from .case import Case
 from .counts import write_counts
-from .process import FAULTS, Ended, fault, import_commands, run
+from .process import FAULTS, Result, find_fault, import_commands, run
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help="cases whose group or name has this in it")
-    parser.add_argument("--without", default="nothing", help="a group that is left out")
-    parser.add_argument("--sample", type=int, help="so many cases, drawn at random")
-    parser.add_argument("--seed", type=int, default=1, help="of the mutations and the sample (default 1)")
+    parser.add_argument("--only", default="", help="only cases whose group or name contains this")
+    parser.add_argument("--without", default="nothing", help="group to skip")
+    parser.add_argument("--sample", type=int, help="number of cases, drawn at random")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the mutations and the sample (default 1)")
     parser.add_argument(
-        "--part", type=int, nargs=2, default=(0, 1), metavar=("I", "N"), help="every Nth case from the Ith"
+        "--part", type=int, nargs=2, default=(0, 1), metavar=("I", "N"), help="every Nth case, starting at the Ith"
     )
-    parser.add_argument("--table", type=Path, help="write a table for the documentation")
-    parser.add_argument("--keep", type=Path, help="folder for those that are faults")
+    parser.add_argument("--table", type=Path, help="write a Markdown table for the documentation")
+    parser.add_argument("--keep", type=Path, help="copy the folders of faults to this folder")
     options = parser.parse_args()
-    chosen = [case for case in groups.cases(options.seed) if options.only in f"{case.group} {case.name}"]
-    chosen = [case for case in chosen if case.group != options.without]
-    random.Random(options.seed).shuffle(chosen)  # what is stopped early has seen something of everything
+    cases = [case for case in groups.cases(options.seed) if options.only in f"{case.group} {case.name}"]
+    cases = [case for case in cases if case.group != options.without]
+    random.Random(options.seed).shuffle(cases)  # so that an interrupted run has covered all groups
     first, step = options.part
-    counts = run_all(chosen[first::step][: options.sample], options.keep)
+    counts = run_all(cases[first::step][: options.sample], options.keep)
     headings = {name: name for name in ("cases", "refused", *FAULTS)}
     write_counts("input", headings, dict(sorted(counts.items())), options.table)
     raise SystemExit(any(count[name] for count in counts.values() for name in FAULTS))
 
 
 def run_all(cases: list[Case], keep: Path | None) -> dict[str, Counter[str]]:
-    """Run each case in a fresh copy of the base folder; how many of each group ended how."""
+    """Run each case in a fresh copy of the base folder; returns counts of outcomes by group."""
     torch.set_num_threads(1)
     import_commands()
     counts: dict[str, Counter[str]] = {}
@@ -64,13 +63,13 @@ def run_all(cases: list[Case], keep: Path | None) -> dict[str, Counter[str]]:
             folder = Path(scratch) / f"{number}"
             shutil.copytree(origin, folder)
             case.prepare(folder)
-            ended = run(case, folder)
-            wrong = fault(folder, ended)
+            result = run(case, folder)
+            fault = find_fault(folder, result)
             counts.setdefault(case.group, Counter()).update(
-                ["cases", wrong or "right", *(["refused"] if ended.status else [])]
+                ["cases", *([fault] if fault else []), *(["refused"] if result.status else [])]
             )
-            if wrong:
-                _print_fault(wrong, case, ended)
+            if fault:
+                _print_fault(fault, case, result)
                 if keep:
                     shutil.copytree(folder, keep / f"{number}", symlinks=True, ignore=_irregular)
             if number % 50 == 49:
@@ -82,15 +81,15 @@ def run_all(cases: list[Case], keep: Path | None) -> dict[str, Counter[str]]:
 def _check_base(origin: Path, folder: Path) -> None:
     for words in base.SOUND:
         shutil.copytree(origin, folder)
-        ended = run(Case("base", words[0], words), folder)
-        if ended.status != 0:
-            raise SystemExit(f"{' '.join(words)}: {ended.output}")
+        result = run(Case("base", words[0], words), folder)
+        if result.status != 0:
+            raise SystemExit(f"{' '.join(words)}: {result.output}")
         shutil.rmtree(folder)
 
 
-def _print_fault(wrong: str, case: Case, ended: Ended) -> None:
-    print(f"{wrong}: {case.group}: {case.name}: {' '.join(case.words)}")
-    print("   ", "\n    ".join(ended.output.strip().splitlines()[-3:]), flush=True)
+def _print_fault(fault: str, case: Case, result: Result) -> None:
+    print(f"{fault}: {case.group}: {case.name}: {' '.join(case.words)}")
+    print("   ", "\n    ".join(result.output.strip().splitlines()[-3:]), flush=True)
 
 
 def _irregular(folder: str, names: list[str]) -> list[str]:

@@ -1,17 +1,17 @@
 """Trainer classes for nnU-Net v2 and the ``seg-anl-nnunet`` command.
 
-Importing this package imports nothing of nnU-Net; :mod:`.trainers` does. nnU-Net finds the trainers through the folder
-that :func:`trainer_folder` names, when the environment variable ``nnUNet_extTrainer`` holds it.
+Importing this package does not import nnU-Net; importing :mod:`.trainers` does. nnU-Net finds the trainers when the
+environment variable ``nnUNet_extTrainer`` is set to :func:`trainer_folder`.
 """
 
 from pathlib import Path
 
 __all__ = ["CHECKPOINT_NAMES", "TRAIN_VARIABLE", "trainer_folder"]
 
-CHECKPOINT_NAMES = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")  # nnU-Net's
+CHECKPOINT_NAMES = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")  # written by nnU-Net
 TRAIN_VARIABLE = "SEG_ANL_TRAIN"
 
 
 def trainer_folder() -> Path:
-    """The folder that nnU-Net scans: one module, without an ``__init__.py``, that hands on the trainer classes."""
+    """The folder for nnU-Net to scan: one module that re-exports the trainer classes, and no ``__init__.py``."""
     return Path(__file__).parent / "trainer_folder"

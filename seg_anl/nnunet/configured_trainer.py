@@ -1,4 +1,4 @@
-"""What the environment makes of a trainer: its loss, its length, its labels, and the folder named after them."""
+"""A trainer configured by environment variables: loss, training length, labels, and the name of the output folder."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from .environment_settings import (
 from .evaluation_set import EvaluationSet, find_cases
 from .training_cases import weights_of_cases
 
-ANNOTATIONS = "gt_segmentations"  # nnU-Net's copy of labelsTr among the preprocessed data
+ANNOTATIONS = "gt_segmentations"  # nnU-Net's copy of labelsTr in the preprocessed data
 NNUNET_ATTRIBUTES = {
     "epochs": "num_epochs",
     "iterations": "num_iterations_per_epoch",
@@ -42,7 +42,7 @@ NNUNET_ATTRIBUTES = {
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """End the process with one line for a :class:`UserError`: nnU-Net's commands would print a traceback."""
+    """Exit with a one-line message on a :class:`UserError`, where nnU-Net's commands would print a traceback."""
     try:
         yield
     except UserError as error:
@@ -50,13 +50,13 @@ def one_line_errors() -> Iterator[None]:
 
 
 class ConfiguredTrainer(nnUNetTrainer):
-    """nnU-Net's trainer with settings from the environment, all of them checked before anything is read or written.
+    """nnU-Net's trainer with settings from the environment, which are validated before anything is read or written.
 
     Attributes:
-        loss_choice, train_choice, label_choice: what the class and the environment say together.
-        variant: name of the model's folder, which prediction takes for the trainer's.
-        case_weights: of every case of the data set, or None.
-        test_set: of the folder that ``SEG_ANL_TEST`` names, or None.
+        loss_choice, train_choice, label_choice: the settings of the class combined with those of the environment.
+        variant: trainer part of the model folder's name; pass it as ``-tr`` to predict.
+        case_weights: weight of every case of the data set, or None.
+        test_set: the cases in the ``SEG_ANL_TEST`` folder, or None.
     """
 
     loss_name: str | None = None
@@ -64,7 +64,7 @@ class ConfiguredTrainer(nnUNetTrainer):
     dice_weight: float = 0.0
     preset: str = "nnunet"
 
-    # nnU-Net reads the arguments' names off the subclass: they must be exactly these.
+    # nnU-Net inspects the argument names of the subclass, so they must be exactly these.
     def __init__(
         self,
         plans: dict[str, Any],
@@ -75,8 +75,8 @@ class ConfiguredTrainer(nnUNetTrainer):
     ) -> None:
         with one_line_errors():
             self.loss_choice, self.train_choice, self.label_choice = self.choices(os.environ)
-            chosen = (self.loss_choice, self.train_choice, self.label_choice)
-            self.variant = type(self).__name__ + variant_suffix(self.own_loss(), *chosen)
+            choices = (self.loss_choice, self.train_choice, self.label_choice)
+            self.variant = type(self).__name__ + variant_suffix(self.own_loss(), *choices)
             self.case_weights = None
             if self.label_choice.weights is not None:
                 annotations = Path(nnUNet_preprocessed) / plans["dataset_name"] / ANNOTATIONS
@@ -87,8 +87,8 @@ class ConfiguredTrainer(nnUNetTrainer):
             cases = find_cases(Path(test_folder), dataset_json["file_ending"]) if test_folder else None
             if plans.get("continue_training") and nnUNet_results.is_set():
                 results = Path(nnUNet_results) / plans["dataset_name"]
-                place = f"__{plans['plans_name']}__{configuration}"
-                refuse_other_variant(results, type(self).__name__, self.variant, place, fold)
+                suffix = f"__{plans['plans_name']}__{configuration}"
+                refuse_other_variant(results, type(self).__name__, self.variant, suffix, fold)
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.set_defaults()
         for name, value in self.train_choice.given().items():
@@ -101,27 +101,27 @@ class ConfiguredTrainer(nnUNetTrainer):
 
     @classmethod
     def own_loss(cls) -> LossChoice | None:
-        """The loss that the class stands for; None when it takes any."""
+        """The loss of this trainer class; None if it takes any loss."""
         if cls.loss_name is None:
             return None
         return loss_choice(cls.loss_name, dice_weight=cls.dice_weight, **cls.loss_parameters)
 
     @classmethod
     def choices(cls, environ: Mapping[str, str]) -> tuple[LossChoice, TrainChoice, LabelChoice]:
-        """What the environment makes of the class.
+        """The settings of this class in the given environment.
 
         Raises:
-            UserError: for unknown names and values out of range.
+            UserError: for unknown names or values out of range.
         """
         loss = chosen_loss(environ.get(LOSS_VARIABLE), cls.__name__, cls.own_loss())
         return loss, chosen_training(environ.get(TRAIN_VARIABLE)), chosen_labels(environ)
 
     def set_defaults(self) -> None:
-        """Hook: set learning rate, number of epochs, ...; what ``SEG_ANL_TRAIN`` gives comes after and wins."""
+        """Hook to set the learning rate, number of epochs, ...; ``SEG_ANL_TRAIN`` overrides it."""
 
     @property
     def output_folder_base(self) -> str | None:
-        """The folder of all folds; a run with other than the trainer's own settings has one of its own."""
+        """The folder of all folds. A run with nondefault settings has its own."""
         return self._output_folder_base
 
     @output_folder_base.setter
@@ -132,7 +132,7 @@ class ConfiguredTrainer(nnUNetTrainer):
         self._output_folder_base = path
 
     def chosen_settings(self) -> dict[str, Any]:
-        """The choices by part, as a checkpoint keeps them."""
+        """The settings by part, as stored in a checkpoint."""
         return {
             "loss": self.loss_choice.settings(),
             "training": self.train_choice.given(),

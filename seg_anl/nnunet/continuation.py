@@ -1,4 +1,4 @@
-"""Whether a run may be continued: with ``--c`` under other settings nnU-Net would quietly begin a new one."""
+"""Check whether a run can be continued; ``--c`` with other settings would make nnU-Net silently start a new run."""
 
 from __future__ import annotations
 
@@ -15,71 +15,72 @@ from seg_anl.records.foreign_files import check_regular
 from . import CHECKPOINT_NAMES, TRAIN_VARIABLE
 from .environment_settings import LOSS_VARIABLE, SOFT_VARIABLE, WEIGHTS_VARIABLE
 
-AS_THEY_WERE = f"set {LOSS_VARIABLE}, {TRAIN_VARIABLE}, {SOFT_VARIABLE} and {WEIGHTS_VARIABLE} as"
+SET_VARIABLES = f"set {LOSS_VARIABLE}, {TRAIN_VARIABLE}, {SOFT_VARIABLE} and {WEIGHTS_VARIABLE}"
 
 
-def refuse_other_settings(found: Mapping[str, Any] | None, now: Mapping[str, Any], source: str) -> None:
-    """Compare the settings in the checkpoint ``source`` with those of ``now``, both by part.
+def refuse_other_settings(saved: Mapping[str, Any] | None, current: Mapping[str, Any], source: str) -> None:
+    """Compare the settings saved in the checkpoint ``source`` with the current ones, part by part.
 
     Raises:
-        UserError: naming what differs, or when the checkpoint has none.
+        UserError: naming what differs, or if the checkpoint has no settings.
     """
-    if found is None:
-        raise UserError(f"{source}: holds no record of its loss; it was not written by a seg_anl trainer")
+    if saved is None:
+        raise UserError(f"{source}: has no record of its loss; it was not written by a seg_anl trainer")
     different = [
-        f"{key}={found.get(part, {}).get(key)} there, {now[part].get(key)} now"
-        for part in now
-        for key in sorted({*found.get(part, {}), *now[part]})
-        if found.get(part, {}).get(key) != now[part].get(key)
+        f"{key}={saved.get(part, {}).get(key)} in the checkpoint, {current[part].get(key)} now"
+        for part in current
+        for key in sorted({*saved.get(part, {}), *current[part]})
+        if saved.get(part, {}).get(key) != current[part].get(key)
     ]
     if different:
         raise UserError(
-            f"{source} was trained under other settings ({'; '.join(different)}); "
-            f"{AS_THEY_WERE} they were, or begin anew without --c"
+            f"{source} was trained with other settings ({'; '.join(different)}); "
+            f"{SET_VARIABLES} as before, or start a new run without --c"
         )
 
 
-def refuse_other_variant(results: Path, trainer: str, variant: str, place: str, fold: int | str) -> None:
-    """Look for the run to continue among the models of a data set.
+def refuse_other_variant(results: Path, trainer: str, variant: str, suffix: str, fold: int | str) -> None:
+    """Check that the run to continue exists.
 
     Args:
-        results: nnU-Net's folder of the data set's models, whose names are a variant with ``place`` appended.
-        trainer: name of the class, with which the names of all its variants begin.
-        variant: the one to continue.
-        place: ``__PLANS__CONFIGURATION``.
+        results: nnU-Net's result folder of the data set; model folders are named ``variant + suffix``.
+        trainer: name of the trainer class, the prefix of all its variants.
+        variant: the variant to continue.
+        suffix: ``__PLANS__CONFIGURATION``.
         fold: the fold to continue.
 
     Raises:
-        UserError: when only runs of other settings have begun.
+        UserError: if only runs with other settings exist.
     """
 
-    def begun(model: Path) -> bool:
+    def has_checkpoint(model: Path) -> bool:
         return any((model / f"fold_{fold}" / checkpoint).is_file() for checkpoint in CHECKPOINT_NAMES)
 
-    if begun(results / (variant + place)):
+    if has_checkpoint(results / (variant + suffix)):
         return
-    others = sorted(filter(begun, (*results.glob(f"{trainer}{place}"), *results.glob(f"{trainer}-*{place}"))))
+    models = (*results.glob(f"{trainer}{suffix}"), *results.glob(f"{trainer}-*{suffix}"))
+    others = sorted(filter(has_checkpoint, models))
     if others:
         raise UserError(
-            f"nothing to continue in {results / (variant + place)}; the run there is "
-            f"{', '.join(path.name.removesuffix(place) for path in others)}: {AS_THEY_WERE} it has them, "
-            "or leave out --c to begin a new one"
+            f"nothing to continue in {results / (variant + suffix)}; found "
+            f"{', '.join(path.name.removesuffix(suffix) for path in others)}: {SET_VARIABLES} as for that run, "
+            "or leave out --c to start a new one"
         )
 
 
 def read_nnunet_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
-    """nnU-Net's checkpoint, of tensors, NumPy's numbers and plain values alone: nnU-Net itself would execute it.
+    """Load a checkpoint of tensors, NumPy numbers and plain values only; nnU-Net itself would unpickle anything.
 
     Raises:
-        UserError: for a file that is damaged or holds more.
+        UserError: for a file that is damaged or holds other objects.
     """
     check_regular(path)
-    number = np.float64(0).__reduce__()[0]
+    numpy_scalar = np.float64(0).__reduce__()[0]
     try:
-        with torch.serialization.safe_globals([number, np.dtype, type(np.dtype("f4")), type(np.dtype("f8"))]):
+        with torch.serialization.safe_globals([numpy_scalar, np.dtype, type(np.dtype("f4")), type(np.dtype("f8"))]):
             content = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # damaged files fail in any way
-        raise UserError(f"{path}: damaged, or more than a checkpoint of nnU-Net") from error
+    except Exception as error:  # damaged files raise errors of any type
+        raise UserError(f"{path}: damaged, or holds other objects than a checkpoint of nnU-Net") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: not a checkpoint of nnU-Net")
     return content

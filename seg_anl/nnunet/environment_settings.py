@@ -1,8 +1,8 @@
-"""Settings of a trainer that come from environment variables: read, checked once and written in one form.
+"""Trainer settings from environment variables.
 
-``SEG_ANL_LOSS`` holds ``NAME KEY=VALUE ...`` or names a YAML file; ``SEG_ANL_TRAIN`` length and seed; ``SEG_ANL_TEST``
-a folder to test on; ``SEG_ANL_SOFT`` one of probabilities to train on; ``SEG_ANL_WEIGHTS`` a table of what cases count.
-Nothing here knows nnU-Net.
+``SEG_ANL_LOSS`` is ``NAME KEY=VALUE ...`` or a YAML file, ``SEG_ANL_TRAIN`` sets length and seed, ``SEG_ANL_TEST`` is a
+folder to test on, ``SEG_ANL_SOFT`` a folder of probabilities to train on, and ``SEG_ANL_WEIGHTS`` a table of case
+weights. This module does not depend on nnU-Net.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ LOSS_VARIABLE = "SEG_ANL_LOSS"
 TEST_VARIABLE = "SEG_ANL_TEST"
 SOFT_VARIABLE = "SEG_ANL_SOFT"
 WEIGHTS_VARIABLE = "SEG_ANL_WEIGHTS"
-AUTO = "auto"  # class weights by inverse frequency, which only the data set tells
+AUTO = "auto"  # class weights by inverse frequency, computed from the data set
 
 ANY_LOSS_TRAINER = "nnUNetTrainerRobust"
 
 
 @dataclass(frozen=True)
 class LossChoice:
-    """A loss by name with all its parameters, and the weight of nnU-Net's own Dice loss added to it."""
+    """A loss with all its parameters, and the weight of nnU-Net's own Dice loss added to it."""
 
     name: str
     parameters: dict[str, Any]
     dice_weight: NonNegative = 0.0
 
     def settings(self) -> dict[str, Any]:
-        """One flat dictionary, the form of the project's loss configurations."""
+        """The settings as one flat dictionary, like the loss configurations."""
         return {"name": self.name, **self.parameters, "dice_weight": self.dice_weight}
 
     def __str__(self) -> str:
@@ -51,14 +51,14 @@ class LossChoice:
 
 @dataclass(frozen=True)
 class TrainChoice:
-    """Length, seed and penalties of a training; None leaves a value to the trainer.
+    """Length, seed and penalties of a training; None keeps the trainer's default.
 
     Attributes:
         epochs: number of epochs.
         iterations, validation_iterations: batches per epoch.
-        seed: of the weights (nnU-Net's batches stay random); it also distinguishes repeated runs.
-        l1: delta, the weight of the L1 norm of all network parameters, ANL's penalty.
-        weight_decay: of the network's parameters.
+        seed: seed of the initial weights (nnU-Net's batches stay random); it also distinguishes repeated runs.
+        l1: weight (delta) of the L1 norm of all network parameters, ANL's penalty.
+        weight_decay: weight decay of the network's parameters.
     """
 
     epochs: Count | None = None
@@ -69,18 +69,18 @@ class TrainChoice:
     weight_decay: NonNegative | None = None
 
     def given(self) -> dict[str, float]:
-        """The values that were chosen."""
+        """The values that are set."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
 class LabelChoice:
-    """What a training learns from besides nnU-Net's labels.
+    """Soft labels and case weights.
 
     Attributes:
-        soft: folder of probabilities in their place.
-        weights: table of what cases count; the others count 1.
-        weights_digest: eight digits of the table's hash.
+        soft: folder of probabilities that replace the labels.
+        weights: table of case weights; other cases have weight 1.
+        weights_digest: first eight digits of the table's hash.
     """
 
     soft: Path | None = None
@@ -88,7 +88,7 @@ class LabelChoice:
     weights_digest: str = ""
 
     def given(self) -> dict[str, str]:
-        """The choice in a form that tells runs apart."""
+        """The settings in a form that distinguishes runs."""
         soft = {} if self.soft is None else {"soft": self.soft.name}
         return soft if self.weights is None else {**soft, "weights": self.weights_digest}
 
@@ -97,7 +97,7 @@ def chosen_labels(environ: Mapping[str, str]) -> LabelChoice:
     """The values of ``SEG_ANL_SOFT`` and ``SEG_ANL_WEIGHTS``.
 
     Raises:
-        UserError: for what is no folder, or a table that cannot be read.
+        UserError: for a missing folder or an unreadable table.
     """
     soft, weights = environ.get(SOFT_VARIABLE), environ.get(WEIGHTS_VARIABLE)
     if soft:
@@ -107,50 +107,50 @@ def chosen_labels(environ: Mapping[str, str]) -> LabelChoice:
 
 
 def loss_choice(name: str, *, dice_weight: float = 0.0, **parameters: Any) -> LossChoice:
-    """A checked choice, with the defaults of parameters that are not given.
+    """Validate a loss and fill in its default parameters.
 
     Raises:
         UserError: for an unknown loss or parameter, or a value out of range.
     """
     for common in ("reduction", "ignore_index", "activation"):
         if common in parameters:
-            raise UserError(f"{common} follows from nnU-Net's dataset and is no parameter to choose")
-    numbers = {key: value for key, value in parameters.items() if (key, value) != ("class_weights", AUTO)}
+            raise UserError(f"{common} is determined by nnU-Net's dataset and cannot be set")
+    to_validate = {key: value for key, value in parameters.items() if (key, value) != ("class_weights", AUTO)}
     try:
-        build_loss(name, **numbers)
+        build_loss(name, **to_validate)
     except (ValueError, TypeError, RuntimeError) as error:
         raise UserError(str(error)) from error
     defaults = loss_parameters(name)
-    # 10 and 10.0 are one choice and must not name two folders.
+    # 10 and 10.0 are the same choice and must give the same folder name.
     given = {k: float(v) if isinstance(defaults.get(k), float) else v for k, v in parameters.items()}
     choice = checked(LossChoice, {"name": name, "parameters": {**defaults, **given}, "dice_weight": dice_weight})
     return LossChoice(choice.name, choice.parameters, float(choice.dice_weight))
 
 
 def chosen_loss(text: str | None, trainer: str, default: LossChoice | None) -> LossChoice:
-    """The loss that ``trainer`` is to train.
+    """The loss for ``trainer``.
 
     Args:
-        text: value of ``SEG_ANL_LOSS``, or None. The name may be left out where the trainer has a loss of its own.
+        text: value of ``SEG_ANL_LOSS``, or None. The name is optional if the trainer has a loss of its own.
         trainer: name of the trainer class, for messages.
-        default: the trainer's own choice; None for a trainer that takes any loss.
+        default: the trainer's own loss; None for a trainer that takes any loss.
 
     Raises:
-        UserError: for a loss that is unknown, not the trainer's own, or has a bad parameter.
+        UserError: for an unknown loss, a loss other than the trainer's own, or a bad parameter.
     """
     if text is None or not text.strip():
         if default is None:
-            raise UserError(f"{trainer} needs the environment variable {LOSS_VARIABLE}, for instance 'gce q=0.5'")
+            raise UserError(f"{trainer} needs the environment variable {LOSS_VARIABLE}, for example 'gce q=0.5'")
         return default
     try:
-        given = _from_yaml(Path(text)) if text.endswith((".yaml", ".yml")) else _from_words(text)
+        given = _parse_yaml(Path(text)) if text.endswith((".yaml", ".yml")) else _parse_words(text)
         settings = {**(default.settings() if default else {}), **given}
         if "name" not in settings:
-            raise UserError("the loss is not named; expected NAME KEY=VALUE ..., for instance 'gce q=0.5'")
+            raise UserError("the name of the loss is missing; expected NAME KEY=VALUE ..., for example 'gce q=0.5'")
         if default is not None and settings["name"] != default.name:
             raise UserError(
                 f"names {settings['name']!r}, but {trainer} trains {default.name!r}; use the trainer of that loss "
-                f"(seg-anl-nnunet list) or {ANY_LOSS_TRAINER}, which takes any"
+                f"(see seg-anl-nnunet list) or {ANY_LOSS_TRAINER}, which takes any loss"
             )
         return loss_choice(str(settings.pop("name")), **settings)
     except UserError as error:
@@ -158,14 +158,14 @@ def chosen_loss(text: str | None, trainer: str, default: LossChoice | None) -> L
 
 
 def chosen_training(text: str | None) -> TrainChoice:
-    """The value of ``SEG_ANL_TRAIN``: ``epochs=100 iterations=125 validation_iterations=10 seed=1 l1=5e-5
-    weight_decay=0``, any of them.
+    """The value of ``SEG_ANL_TRAIN``: any of ``epochs=100 iterations=125 validation_iterations=10 seed=1 l1=5e-5
+    weight_decay=0``.
 
     Raises:
         UserError: for an unknown name or a value out of range.
     """
     try:
-        return checked(TrainChoice, _from_words(text or ""))
+        return checked(TrainChoice, _parse_words(text or ""))
     except UserError as error:
         raise UserError(f"{TRAIN_VARIABLE}={text!r}: {error}") from error
 
@@ -173,7 +173,7 @@ def chosen_training(text: str | None) -> TrainChoice:
 def variant_suffix(
     default: LossChoice | None, loss: LossChoice, training: TrainChoice, labels: LabelChoice | None = None
 ) -> str:
-    """What a run's folder adds to the trainer's name: every setting that differs from the trainer's own.
+    """The suffix of a run's folder name: every setting that differs from the trainer's defaults.
 
     >>> own = loss_choice("gce")
     >>> variant_suffix(own, loss_choice("gce", q=0.5), TrainChoice(epochs=5))
@@ -181,15 +181,15 @@ def variant_suffix(
     >>> variant_suffix(own, own, TrainChoice())
     ''
     """
-    before = default.settings() if default else {**loss_parameters(loss.name), "dice_weight": 0.0}
-    changed = {k: v for k, v in loss.settings().items() if k != "name" and v != before.get(k)}
+    defaults = default.settings() if default else {**loss_parameters(loss.name), "dice_weight": 0.0}
+    changed = {k: v for k, v in loss.settings().items() if k != "name" and v != defaults.get(k)}
     name = [] if default else [loss.name]
     settings = {**changed, **training.given(), **(labels.given() if labels else {})}
-    return "".join(f"-{part}" for part in [*name, *(f"{k}={_short(v)}" for k, v in settings.items())])
+    return "".join(f"-{part}" for part in [*name, *(f"{k}={_format_value(v)}" for k, v in settings.items())])
 
 
-def _short(value: Any) -> str:
-    """A value as part of a folder's name; anything but a number or word as eight digits of its hash."""
+def _format_value(value: Any) -> str:
+    """A value for a folder name: numbers and words unchanged, anything else as eight digits of its hash."""
     text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
     if isinstance(value, (bool, int, float)) or value is None or text.isidentifier() or text.isalnum():
         return text
@@ -200,26 +200,26 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:8]
 
 
-def _from_words(text: str) -> dict[str, Any]:
-    """The settings in ``NAME KEY=VALUE ...``, the values read as YAML."""
+def _parse_words(text: str) -> dict[str, Any]:
+    """Parse ``NAME KEY=VALUE ...`` with YAML values."""
     try:
         words = shlex.split(text)
     except ValueError as error:
-        raise UserError(f"cannot be read: {error}") from error
+        raise UserError(f"cannot be parsed: {error}") from error
     name = {"name": words.pop(0)} if words and "=" not in words[0] else {}
     settings: dict[str, Any] = {}
     for word in words:
         key, equals, value = word.partition("=")
         if not (equals and key and value):
-            raise UserError(f"cannot read {word!r}; expected KEY=VALUE")
+            raise UserError(f"cannot parse {word!r}; expected KEY=VALUE")
         if key in settings:
             raise UserError(f"{key} is given twice")
         settings[key] = parse_yaml(value, key)
     return {**name, **settings}
 
 
-def _from_yaml(path: Path) -> dict[str, Any]:
+def _parse_yaml(path: Path) -> dict[str, Any]:
     content = read_yaml(path)
     if not isinstance(content, dict):
-        raise UserError("expected a YAML file of settings: name: gce, q: 0.5, ...")
+        raise UserError("expected a YAML mapping of settings: name: gce, q: 0.5, ...")
     return content

@@ -1,4 +1,4 @@
-"""Clean images and labels that a network is tested on while it trains, read and predicted as nnU-Net does."""
+"""Clean images and labels to test a network on during training, read and predicted the way nnU-Net does."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ LAYOUTS = (("imagesTs", "labelsTs"), ("images", "labels"))
 
 @dataclass(frozen=True)
 class EvaluationCase:
-    """One case: its image files in the order of channels (a file may hold several), and its label file."""
+    """One case: its image files in channel order (a file may hold several channels) and its label file."""
 
     images: list[str]
     label: str
 
 
 def find_cases(folder: Path, file_ending: str) -> list[EvaluationCase]:
-    """The cases below ``folder``: ``labelsTs/NAME.png`` with ``imagesTs/NAME_0000.png``, ... (or labels, images).
+    """Find ``labelsTs/NAME.png`` with ``imagesTs/NAME_0000.png``, ... (or labels and images) below ``folder``.
 
     Raises:
-        UserError: when there is none, or an image is missing.
+        UserError: if there are no cases, or an image is missing.
     """
     source = f"{TEST_VARIABLE}={folder}"
-    found = [pair for pair in LAYOUTS if all((folder / name).is_dir() for name in pair)]
-    if not found:
+    layouts = [pair for pair in LAYOUTS if all((folder / name).is_dir() for name in pair)]
+    if not layouts:
         expected = " or ".join(f"{images}/ and {labels}/" for images, labels in LAYOUTS)
         raise UserError(f"{source}: expected a folder with {expected} in it")
-    images, labels = (folder / name for name in found[0])
+    images, labels = (folder / name for name in layouts[0])
     cases = []
     for label in sorted(labels.glob(f"*{file_ending}")):
         name = label.name.removesuffix(file_ending)
@@ -51,13 +51,13 @@ def find_cases(folder: Path, file_ending: str) -> list[EvaluationCase]:
             raise UserError(f"{source}: {label} has no image {images / name}_0000{file_ending}")
         cases.append(EvaluationCase([str(file) for file in files], str(label)))
     if not cases:
-        raise UserError(f"{source}: no file *{file_ending} in {labels}")
+        raise UserError(f"{source}: no *{file_ending} file in {labels}")
     return cases
 
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """Cases together with what reading and predicting them takes: the managers and description of the training."""
+    """Test cases, with nnU-Net's managers and data set description of the training to read and predict them."""
 
     cases: Sequence[EvaluationCase]
     plans_manager: Any
@@ -67,38 +67,38 @@ class EvaluationSet:
 
     @property
     def label_manager(self) -> Any:
-        """nnU-Net's, of the training."""
+        """nnU-Net's label manager of the training."""
         return self.plans_manager.get_label_manager(self.dataset_json)
 
     def check(self) -> None:
-        """Read one image and every label.
+        """Read one image and all labels.
 
         Raises:
-            UserError: naming the first file that cannot be read, has another number of channels than the dataset or
-                holds values that are no label of it.
+            UserError: naming the first file that is unreadable, has another number of channels than the data set or
+                holds unknown labels.
         """
         first = self.cases[0].images
         channels = len(self.dataset_json.get("channel_names", self.dataset_json.get("modality", {})))
-        found = len(self._read(first[0], lambda reader: reader.read_images(first)))
-        if found != channels:
-            raise UserError(f"{TEST_VARIABLE}: {', '.join(first)} has {found} channels, the dataset {channels}")
+        own = len(self._read(first[0], lambda reader: reader.read_images(first)))
+        if own != channels:
+            raise UserError(f"{TEST_VARIABLE}: {', '.join(first)} has {own} channels, the dataset {channels}")
         known = {0, *self.label_manager.all_labels}
         if self.label_manager.has_ignore_label:
             known.add(self.label_manager.ignore_label)
         for case in self.cases:
-            strange = sorted(set(np.unique(self._truth(case)).tolist()) - known)
-            if strange:
+            unknown = sorted(set(np.unique(self._read_label(case)).tolist()) - known)
+            if unknown:
                 raise UserError(
-                    f"{TEST_VARIABLE}: {case.label} holds the value {strange[0]}, the labels of the dataset are "
+                    f"{TEST_VARIABLE}: {case.label} holds the value {unknown[0]}, but the labels of the dataset are "
                     f"{', '.join(map(str, sorted(known)))}"
                 )
 
     def overlaps(
         self, network: nn.Module, device: torch.device, progress: Callable[[str], None], part: tuple[int, int] = (0, 1)
     ) -> list[NDArray[np.int64]]:
-        """Predict the cases of ``part`` (which, of how many) at their original size, without mirroring.
+        """Predict the cases of ``part`` (index, number of parts) at their original size and count the overlaps.
 
-        ``network`` returns the full resolution only (deep supervision off) and is in eval mode.
+        Mirroring is off. ``network`` must be in eval mode with deep supervision off.
         """
         training = (self.plans_manager, self.configuration_manager)
         predictor = nnUNetPredictor(
@@ -109,7 +109,7 @@ class EvaluationSet:
         labels = self.label_manager
         foreground = labels.foreground_regions if labels.has_regions else labels.foreground_labels
         regions = [np.atleast_1d(region).tolist() for region in foreground]
-        found = []
+        overlaps = []
         for case in self.cases[part[0] :: part[1]]:
             data, _, properties = preprocessor.run_case(case.images, None, *training, self.dataset_json)
             predicted = convert_predicted_logits_to_segmentation_with_correct_shape(
@@ -119,19 +119,19 @@ class EvaluationSet:
                 properties,
                 num_threads_torch=torch.get_num_threads(),
             )
-            truth = self._truth(case)
+            truth = self._read_label(case)
             if predicted.shape != truth.shape:
                 raise UserError(f"{case.label}: shape {truth.shape}, but its image has shape {predicted.shape}")
-            found.append(overlap(predicted, truth, regions, labels.ignore_label))
-        progress(f"seg_anl: tested on {len(found)} cases")
-        return found
+            overlaps.append(overlap(predicted, truth, regions, labels.ignore_label))
+        progress(f"seg_anl: tested on {len(overlaps)} cases")
+        return overlaps
 
-    def _truth(self, case: EvaluationCase) -> Any:
+    def _read_label(self, case: EvaluationCase) -> Any:
         return self._read(case.label, lambda reader: reader.read_seg(case.label))[0]
 
     def _read(self, name: str, read: Callable[[Any], tuple[Any, Any]]) -> Any:
         try:
             return read(self.plans_manager.image_reader_writer_class())[0]
-        except Exception as error:  # readers raise what their libraries raise; all of it is about this file
+        except Exception as error:  # readers raise errors of any type, all about this file
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"{TEST_VARIABLE}: {name} cannot be read: {reason}") from error

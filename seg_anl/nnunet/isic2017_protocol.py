@@ -1,4 +1,4 @@
-"""The published ISIC-2017 setting: optimizer, schedule and length (the plans configuration is in :mod:`.plans`)."""
+"""The published ISIC-2017 protocol: optimizer, schedule and length (for the plans configuration see :mod:`.plans`)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from .robust_trainer import RobustLossTrainer
 
 
 class DecayPerEpoch(LRScheduler):
-    """rate = initial * 0.8^epoch, for callers that name the epoch, as nnU-Net does."""
+    """Multiply the learning rate by 0.8 per epoch; ``step`` takes the epoch, as nnU-Net calls it."""
 
     def step(self, epoch: int | None = None) -> None:
-        """Set the rate of ``epoch`` (from 0); without it, of the next."""
+        """Set the learning rate of ``epoch`` (from 0), or of the next epoch."""
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * 0.8**self.last_epoch
@@ -20,9 +20,9 @@ class DecayPerEpoch(LRScheduler):
 
 
 class ISIC2017Protocol(RobustLossTrainer):
-    """Adam at 1e-3, x0.8 per epoch, weight decay 5e-6, 100 epochs; an epoch is one pass over the training cases.
+    """Adam at 1e-3, times 0.8 per epoch, weight decay 5e-6, 100 epochs of one pass over the training cases each.
 
-    Augmentation stays nnU-Net's, which does more than the paper's mirroring, flipping and gamma.
+    Augmentation is nnU-Net's, which does more than the paper's mirroring, flipping and gamma.
 
     Reference: Ye et al., Active Negative Loss: A Robust Framework for Learning with Noisy Labels, Section VI-B.
     """
@@ -30,17 +30,17 @@ class ISIC2017Protocol(RobustLossTrainer):
     preset = "isic2017"
 
     def set_defaults(self) -> None:
-        """The paper's numbers."""
+        """Set the paper's values."""
         super().set_defaults()
         self.initial_lr, self.weight_decay, self.num_epochs = 1e-3, 5e-6, 100
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, LRScheduler]:
-        """Adam (weight decay as L2, as torch's Adam has it) and its schedule."""
+        """Adam (with L2 weight decay, as in ``torch.optim.Adam``) and its schedule."""
         optimizer = torch.optim.Adam(self.network.parameters(), self.initial_lr, weight_decay=self.weight_decay)
         return optimizer, DecayPerEpoch(optimizer)
 
     def on_train_start(self) -> None:
-        """Count the batches of one pass, which needs the fold's split."""
+        """Set the number of batches of one pass, which depends on the fold's split."""
         if self.train_choice.iterations is None:
             cases = len(self.do_split()[0])
             self.num_iterations_per_epoch = max(1, cases // self.configuration_manager.batch_size)

@@ -1,4 +1,4 @@
-"""What is learned from a training case: how much it counts, and soft labels in place of its own."""
+"""A trainer with case weights and soft labels."""
 
 from __future__ import annotations
 
@@ -14,37 +14,38 @@ from .soft_labels import SoftLabels
 
 
 class LabelsTrainer(ConfiguredTrainer):
-    """Leaves out cases that weigh 0, and has the probabilities of a folder go with the images in place of labels."""
+    """Skips cases of weight 0, and replaces the labels with the probabilities in a folder."""
 
     def counted_cases(self, cases: list[str]) -> list[str]:
-        """Those of ``cases`` whose weight is not 0."""
+        """The cases with nonzero weight."""
         if self.case_weights is None:
             return cases
         counted = [case for case in cases if self.case_weights[case]]
         if not counted:
             with one_line_errors():
-                raise UserError(f"{self.label_choice.weights}: all training cases of this fold weigh 0")
+                raise UserError(f"{self.label_choice.weights}: all training cases of this fold have weight 0")
         return counted
 
     def get_tr_and_val_datasets(self) -> tuple[Any, Any]:
-        """nnU-Net's; for training without cases that weigh 0, with soft labels where a folder has them."""
+        """nnU-Net's data sets; training skips cases of weight 0 and uses soft labels if given."""
         training, validation = super().get_tr_and_val_datasets()
         training.identifiers = self.counted_cases(training.identifiers)
         if self.label_choice.soft is None:
             return training, validation
         annotations = Path(self.preprocessed_dataset_folder_base) / ANNOTATIONS
         if self.local_rank == 0:
-            self._soft_labels().preprocessed(training, annotations)
+            self._soft_labels().preprocess(training, annotations)
         if self.is_ddp:
             distributed.barrier()
-        return self._soft_labels().preprocessed(training, annotations), validation
+        return self._soft_labels().preprocess(training, annotations), validation
 
     def get_training_transforms(self, *arguments: Any, **keywords: Any) -> Any:
-        """nnU-Net's augmentation, through which soft labels go along where there are some."""
+        """nnU-Net's augmentation, applied to soft labels too if given."""
         transforms = super().get_training_transforms(*arguments, **keywords)
         if self.label_choice.soft is None:
             return transforms
-        return self._soft_labels().through(transforms, images=len(self.configuration_manager.normalization_schemes))
+        image_channels = len(self.configuration_manager.normalization_schemes)
+        return self._soft_labels().wrap_transforms(transforms, image_channels)
 
     def _soft_labels(self) -> SoftLabels:
         assert self.label_choice.soft is not None

@@ -1,4 +1,4 @@
-"""Whether nnU-Net is installed and finds the trainers: its own look-up, and a message for each way it fails."""
+"""Check that nnU-Net is installed and finds the trainers, with a clear message for each way this can fail."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .robust_trainer import RobustLossTrainer
 
 EXTERNAL_VARIABLE = "nnUNet_extTrainer"
-OLDEST = (2, 8)
+MIN_VERSION = (2, 8)
 INSTALL = "pip install 'seg-anl[nnunet]', or pip install 'nnunetv2>=2.8'"
 
 
@@ -28,7 +28,7 @@ def require_nnunet() -> str:
     """The installed version of nnU-Net.
 
     Raises:
-        UserError: when it is missing or too old; the message says what to install.
+        UserError: if it is missing or too old.
     """
     if importlib.util.find_spec("nnunetv2") is None:
         raise UserError(f"nnU-Net v2 is not installed; {INSTALL}")
@@ -36,8 +36,8 @@ def require_nnunet() -> str:
         version = metadata.version("nnunetv2")
     except metadata.PackageNotFoundError:
         return "unknown"  # a checkout on the path
-    if tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < OLDEST:
-        raise UserError(f"nnU-Net {version} is too old: it finds trainers outside itself only from 2.8 on; {INSTALL}")
+    if tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < MIN_VERSION:
+        raise UserError(f"nnU-Net {version} is too old: external trainers need version 2.8 or later; {INSTALL}")
     return version
 
 
@@ -47,7 +47,7 @@ def trainers() -> dict[str, type[RobustLossTrainer]]:
     try:
         with quiet():
             from .trainers import TRAINERS
-    except Exception as error:  # a broken package fails in any way: torchvision built for another torch, ...
+    except Exception as error:  # broken packages raise errors of any type (torchvision built for another torch, ...)
         *_, (frame, _) = traceback.walk_tb(error.__traceback__)
         raise UserError(
             f"nnU-Net cannot be imported: {type(error).__name__} in {frame.f_globals.get('__name__')}: {error}; "
@@ -57,7 +57,7 @@ def trainers() -> dict[str, type[RobustLossTrainer]]:
 
 
 def with_our_folder(current: str | None) -> str:
-    """The value of ``nnUNet_extTrainer`` with our folder in front of what it holds: the first folder wins."""
+    """The value of ``nnUNet_extTrainer`` with our folder put first, because the first folder wins."""
     ours = str(trainer_folder())
     others = [folder for folder in (current or "").split(os.pathsep) if folder.strip() and folder != ours]
     return os.pathsep.join([ours, *others])
@@ -67,33 +67,33 @@ def look_up(name: str) -> Any:
     """The class that nnU-Net finds under ``name``.
 
     Raises:
-        UserError: when it finds none, or a module of another folder cannot be imported.
+        UserError: if there is none, or a module in another folder cannot be imported.
     """
     from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
-    trainers()  # what breaks here is no fault of a folder
+    trainers()  # fails here if a package is broken, rather than a folder
     value = os.environ.get(EXTERNAL_VARIABLE)
     try:
         with quiet():
             return recursive_find_trainer_class_by_name(name)
-    except Exception as error:  # nnU-Net imports every module of every folder; any of them may raise anything
-        # nnU-Net says that it found nothing by a RuntimeError; a module that it imported may raise the same type.
+    except Exception as error:  # nnU-Net imports every module of every folder, and each may raise anything
+        # nnU-Net raises a RuntimeError if it finds nothing, but so may an imported module.
         *_, (frame, _) = traceback.walk_tb(error.__traceback__)
         if isinstance(error, RuntimeError) and str(frame.f_globals.get("__name__")).startswith("nnunetv2."):
-            place = f"{EXTERNAL_VARIABLE}={value}" if value else f"{EXTERNAL_VARIABLE} is not set"
+            setting = f"{EXTERNAL_VARIABLE}={value}" if value else f"{EXTERNAL_VARIABLE} is not set"
             hint = nearest_names(name, trainers())
-            raise UserError(f"nnU-Net finds no trainer {name!r} ({place}); {hint}") from error
+            raise UserError(f"nnU-Net finds no trainer {name!r} ({setting}); {hint}") from error
         raise UserError(
-            f"nnU-Net's search for {name!r} ended with {type(error).__name__}: {error}; is there a broken module "
+            f"nnU-Net's search for {name!r} failed with {type(error).__name__}: {error}; is there a broken module "
             f"in {EXTERNAL_VARIABLE}={value}?"
         ) from error
 
 
 def check(names: list[str]) -> list[str]:
-    """Look every trainer up as ``nnUNetv2_train`` would; returns the names found.
+    """Look up each trainer the way ``nnUNetv2_train`` does, and return the names.
 
     Raises:
-        UserError: for the first thing that is wrong.
+        UserError: for the first problem.
     """
     value = os.environ.get(EXTERNAL_VARIABLE)
     if not value:
@@ -104,11 +104,11 @@ def check(names: list[str]) -> list[str]:
     ours = trainers()
     for name in names or list(ours):
         if name not in ours:
-            raise UserError(f"no trainer of this project is called {name!r}; {nearest_names(name, ours)}")
-        found = look_up(name)
-        if found is not ours[name]:
+            raise UserError(f"unknown trainer {name!r}; {nearest_names(name, ours)}")
+        trainer = look_up(name)
+        if trainer is not ours[name]:
             raise UserError(
-                f"nnU-Net finds another class of the name {name}, in {found.__module__}; put $(seg-anl-nnunet path) "
+                f"nnU-Net finds another class named {name}, in {trainer.__module__}; put $(seg-anl-nnunet path) "
                 f"first in {EXTERNAL_VARIABLE}"
             )
     return names or list(ours)
@@ -116,7 +116,7 @@ def check(names: list[str]) -> list[str]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Suppress what nnU-Net prints and its warnings while it is imported and searches."""
+    """Suppress nnU-Net's output and warnings."""
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,4 +1,4 @@
-"""Training the parameters of a loss (T-Loss's nu) in step with an optimizer that does not hold them."""
+"""Train the parameters of a loss (T-Loss's nu) in step with the network's optimizer."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import distributed, nn
 
 
 class LossOptimizer:
-    """Adam over a loss's parameters; it steps whenever the network's optimizer does.
+    """Adam over a loss's parameters that steps whenever the network's optimizer does.
 
-    A second parameter group would not do: nnU-Net's schedule writes one rate into all groups, and SGD without Adam's
-    scaling either stands still or leaps, since the gradient of nu grows with the number of pixels.
+    A second parameter group does not work: nnU-Net's schedule sets one learning rate for all groups, and plain SGD
+    either stalls or diverges, because the gradient of nu grows with the number of pixels.
 
     Args:
         loss: module with at least one parameter.
-        network_optimizer: its steps are followed; one that a gradient scaler skips is skipped here too.
+        network_optimizer: its steps are followed; steps skipped by a gradient scaler are skipped here too.
         learning_rate: constant. The published T-Loss code trains nu with Adam at 1e-3.
         scaler: the gradient scaler of the network's optimizer, or None.
     """
@@ -25,7 +25,7 @@ class LossOptimizer:
         self, loss: nn.Module, network_optimizer: torch.optim.Optimizer, *, learning_rate: float, scaler: Any = None
     ) -> None:
         self.parameters = list(loss.parameters())
-        # Fused, a scaler's check for overflow stays on the GPU; else every step would wait for it.
+        # With fused Adam the scaler's overflow check stays on the GPU instead of synchronizing at every step.
         self.adam = torch.optim.Adam(
             self.parameters, lr=learning_rate, fused=all(parameter.is_cuda for parameter in self.parameters)
         )
@@ -37,11 +37,11 @@ class LossOptimizer:
         if self.scaler is None:
             self.adam.step()
         else:
-            self.scaler.step(self.adam)  # a scaler keeps several optimizers apart until its update()
+            self.scaler.step(self.adam)  # a scaler tracks each optimizer separately until update()
 
 
 def average_gradients(parameters: list[nn.Parameter]) -> None:
-    """Average gradients over all processes, so that parameters outside the DDP wrapper stay equal everywhere."""
+    """Average gradients over all processes, to keep parameters outside the DDP wrapper in sync."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return
     for parameter in parameters:

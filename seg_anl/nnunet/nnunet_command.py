@@ -14,7 +14,7 @@ from seg_anl.records.command_line import OneLineParser, positive_int
 from . import trainer_folder
 from .lookup import EXTERNAL_VARIABLE, check, look_up, quiet, require_nnunet, trainers, with_our_folder
 from .plans import add_to_plans_file, dataset_folder
-from .sweep import LAUNCHERS, sweep, trainings
+from .sweep import LAUNCHERS, make_trainings, sweep
 
 PROGRAM = "seg-anl-nnunet"
 EXAMPLE = """\
@@ -27,10 +27,10 @@ or, without the variable:
 
 environment:
   SEG_ANL_LOSS   'anl_ce alpha=10 beta=1', or a YAML file with name: and the parameters
-  SEG_ANL_TRAIN  'epochs=100 iterations=125 validation_iterations=10 seed=1 l1=5e-5 weight_decay=0', any of them
-  SEG_ANL_TEST   folder of clean imagesTs/ and labelsTs/ to measure Dice on in the last 10 epochs
-  SEG_ANL_SOFT   folder of class probabilities to train on in place of the labels, CASE.npz each
-  SEG_ANL_WEIGHTS  CSV with the columns item and weight: what the cases count
+  SEG_ANL_TRAIN  any of 'epochs=100 iterations=125 validation_iterations=10 seed=1 l1=5e-5 weight_decay=0'
+  SEG_ANL_TEST   folder with clean imagesTs/ and labelsTs/ to measure Dice on in the last 10 epochs
+  SEG_ANL_SOFT   folder of class probabilities CASE.npz to train on instead of the labels
+  SEG_ANL_WEIGHTS  CSV with the columns item and weight: case weights
 """
 SWEEP_EXAMPLE = """\
 example:
@@ -46,26 +46,26 @@ def main() -> None:
 
 
 def _run(arguments: Sequence[str]) -> None:
-    # Everything after these two belongs to nnU-Net, its -h too.
+    # All arguments after these two are nnU-Net's, including -h.
     if arguments and arguments[0] in ("train", "predict"):
-        _pass_on(arguments[0], list(arguments[1:]))
+        _run_nnunet(arguments[0], list(arguments[1:]))
         return
     end = list(arguments).index("--") if "--" in arguments else len(arguments)
-    options, others = _parser().parse_args(arguments[:end]), list(arguments[end + 1 :])
-    if others and options.command != "sweep":
-        raise UserError(f"{options.command} takes nothing after --")
+    options, nnunet_arguments = _parser().parse_args(arguments[:end]), list(arguments[end + 1 :])
+    if nnunet_arguments and options.command != "sweep":
+        raise UserError(f"{options.command} takes no arguments after --")
     version = require_nnunet()
     if options.command == "path":
         print(trainer_folder())
     elif options.command == "list":
         _list()
     elif options.command == "check":
-        found = check(options.trainer)
-        print(f"nnU-Net {version} finds {len(found)} trainer(s): {', '.join(found)}")
+        names = check(options.trainer)
+        print(f"nnU-Net {version} finds {len(names)} trainer(s): {', '.join(names)}")
     elif options.command == "export":
         _export(options.model, options.out)
     elif options.command == "sweep":
-        _sweep(options, others)
+        _sweep(options, nnunet_arguments)
     else:
         _plan(options)
 
@@ -79,26 +79,26 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("path", help=f"print the value for {EXTERNAL_VARIABLE}")
-    commands.add_parser("list", help="the trainers, with their loss and its parameters")
-    command = commands.add_parser("check", help="look the trainers up through nnU-Net and report what is wrong")
-    command.add_argument("trainer", nargs="*", help="names; default: all")
+    commands.add_parser("list", help="list the trainers with their losses and parameters")
+    command = commands.add_parser("check", help="check that nnU-Net finds the trainers")
+    command.add_argument("trainer", nargs="*", help="trainer names; default: all")
     command = commands.add_parser(
         "plan", help="add a configuration with batch 16 and patch 256 x 256 to a dataset's plans"
     )
     command.add_argument("dataset", help="501 or Dataset501_NAME")
     command.add_argument("-p", "--plans", default="nnUNetPlans", help="plans to change (default: %(default)s)")
     command.add_argument("-c", "--base", default="2d", help="configuration to inherit from (default: %(default)s)")
-    command.add_argument("--name", default="2d_isic2017", help="name of the new one (default: %(default)s)")
+    command.add_argument("--name", default="2d_isic2017", help="name of the new configuration (default: %(default)s)")
     command.add_argument("--batch-size", type=positive_int, default=16, help="default: %(default)s")
     command.add_argument("--patch-size", type=positive_int, nargs="+", default=[256, 256], help="default: 256 256")
-    command = commands.add_parser("export", help="a trained model as plain nnU-Net loads it, without this package")
+    command = commands.add_parser("export", help="export a trained model for plain nnU-Net, without this package")
     command.add_argument("model", type=Path, metavar="MODEL", help="folder TRAINER__PLANS__CONFIGURATION")
-    command.add_argument("out", type=Path, metavar="OUT", help="folder to make, or NAME.zip")
+    command.add_argument("out", type=Path, metavar="OUT", help="new folder, or NAME.zip")
     command = commands.add_parser(
         "sweep",
-        help="train folds x trainers x seeds: here, on a Ray cluster, or as jobs of Slurm",
+        help="train folds x trainers x seeds: here, on a Ray cluster, or as Slurm jobs",
         epilog=SWEEP_EXAMPLE,
-        description="Finished trainings are skipped, begun ones continued; what follows -- goes to nnUNetv2_train.",
+        description="Skips finished trainings and resumes unfinished ones. Arguments after -- go to nnUNetv2_train.",
     )
     command.add_argument("dataset", help="501 or Dataset501_NAME")
     command.add_argument("configuration", help="2d, 3d_fullres, ...")
@@ -107,17 +107,17 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--seeds", nargs="+", type=_seed, default=[], help="for SEG_ANL_TRAIN; default: none")
     command.add_argument("-p", "--plans", default="nnUNetPlans", help="default: %(default)s")
     command.add_argument("--launcher", choices=["here", *LAUNCHERS], default="here", help="default: %(default)s")
-    command.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="in configs/hydra/launcher's file")
-    command.add_argument("--dry-run", action="store_true", help="print the commands that would be run")
-    commands.add_parser("train", help="nnUNetv2_train with the variable set; takes all its arguments", add_help=False)
-    commands.add_parser("predict", help="nnUNetv2_predict with the variable set", add_help=False)
+    command.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="override settings of the launcher")
+    command.add_argument("--dry-run", action="store_true", help="print the commands without running them")
+    commands.add_parser("train", help=f"run nnUNetv2_train with {EXTERNAL_VARIABLE} set", add_help=False)
+    commands.add_parser("predict", help=f"run nnUNetv2_predict with {EXTERNAL_VARIABLE} set", add_help=False)
     return parser
 
 
 def _list() -> None:
-    found = trainers()
-    width = max(map(len, found))
-    for name, trainer in found.items():
+    by_name = trainers()
+    width = max(map(len, by_name))
+    for name, trainer in by_name.items():
         preset = "" if trainer.preset == "nnunet" else f"; {trainer.preset}"
         print(f"{name:<{width}}  {trainer.own_loss() or 'any, from SEG_ANL_LOSS'}{preset}")
 
@@ -125,13 +125,13 @@ def _list() -> None:
 def _plan(options: argparse.Namespace) -> None:
     root = os.environ.get("nnUNet_preprocessed")  # noqa: SIM112  (nnU-Net's own spelling)
     if not root:
-        raise UserError("nnUNet_preprocessed is not set; it names nnU-Net's folder of preprocessed data")
+        raise UserError("nnUNet_preprocessed is not set; expected nnU-Net's folder of preprocessed data")
     path = dataset_folder(Path(root), options.dataset) / f"{options.plans}.json"
     median = add_to_plans_file(path, options.name, options.base, options.batch_size, options.patch_size)
     patch = " x ".join(map(str, options.patch_size))
     print(f"{path}: configuration {options.name}: {options.base} with batch {options.batch_size}, patch {patch}")
     if median and list(median) != list(map(float, options.patch_size)):
-        print(f"note: the images' median size is {' x '.join(f'{size:g}' for size in median)}, not {patch}")
+        print(f"note: the median image size is {' x '.join(f'{size:g}' for size in median)}, not {patch}")
 
 
 def _export(model: Path, out: Path) -> None:
@@ -144,39 +144,39 @@ def _export(model: Path, out: Path) -> None:
     print(f"{out}: {', '.join(folds)}; {install if out.suffix == '.zip' else predict}")
 
 
-def _sweep(options: argparse.Namespace, others: list[str]) -> None:
+def _sweep(options: argparse.Namespace, nnunet_arguments: list[str]) -> None:
     os.environ[EXTERNAL_VARIABLE] = with_our_folder(os.environ.get(EXTERNAL_VARIABLE))
     if options.set and options.launcher == "here":
-        raise UserError("--set is for a --launcher other than here")
-    chosen = {name: getattr(options, name) for name in ("folds", "trainers", "seeds", "plans")}
-    made = trainings(options.dataset, options.configuration, **chosen, others=others)
+        raise UserError("--set needs a --launcher other than here")
+    grid = {name: getattr(options, name) for name in ("folds", "trainers", "seeds", "plans")}
+    trainings = make_trainings(options.dataset, options.configuration, **grid, nnunet_arguments=nnunet_arguments)
     if options.dry_run:
-        for training in made:
-            print(f"# finished: {training.name}" if training.finished() else training.command())
+        for training in trainings:
+            print(f"# finished: {training.name}" if training.is_finished() else training.command())
         return
-    status = sweep(made, options.launcher, options.set)
+    status = sweep(trainings, options.launcher, options.set)
     if status:
         raise SystemExit(status)
 
 
 def _fold(text: str) -> str:
     if text != "all" and not (text.isascii() and text.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r} is no fold; expected a whole number or all")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a fold; expected a whole number or all")
     return text
 
 
 def _seed(text: str) -> int:
     if not (text.isascii() and text.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r} is no seed; expected a whole number >= 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a seed; expected a whole number >= 0")
     return int(text)
 
 
-def _pass_on(command: str, arguments: list[str]) -> None:
+def _run_nnunet(command: str, arguments: list[str]) -> None:
     """Run nnU-Net's own command in this process, with our folder in ``nnUNet_extTrainer``."""
     require_nnunet()
     os.environ[EXTERNAL_VARIABLE] = with_our_folder(os.environ.get(EXTERNAL_VARIABLE))
     if command == "train" and "-tr" in arguments[:-1]:
-        # Find the trainer and read its settings first: with several GPUs every process would complain.
+        # Look up the trainer and validate its settings first; with several GPUs every process would report errors.
         trainer = look_up(arguments[arguments.index("-tr") + 1])
         if hasattr(trainer, "choices"):
             trainer.choices(os.environ)

@@ -1,4 +1,4 @@
-"""Pixel counts of two label maps, and Dice from them: the mean over images, and pooled over all pixels. Pure NumPy."""
+"""Pixel counts of two label maps, and Dice computed from them: the mean over images, and pooled over all pixels."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ PREDICTED, TRUTH, BOTH = range(3)  # rows of the counts
 def overlap(
     predicted: NDArray[np.integer], truth: NDArray[np.integer], regions: Sequence[Sequence[int]], ignore: int | None
 ) -> NDArray[np.int64]:
-    """Pixels predicted, true, and both, ``(3, regions)``, in two label maps of one shape.
+    """Number of predicted pixels, true pixels and their overlap, ``(3, regions)``.
 
     Args:
-        predicted, truth: label maps.
-        regions: the labels that make up each region; a plain class is a region of one label.
-        ignore: label of pixels of ``truth`` that do not count, or None.
+        predicted, truth: label maps of the same shape.
+        regions: the labels of each region; a plain class is a region of one label.
+        ignore: label of pixels in ``truth`` to ignore, or None.
     """
     counted = np.ones(truth.shape, bool) if ignore is None else truth != ignore
     masks = [(np.isin(predicted, labels) & counted, np.isin(truth, labels) & counted) for labels in regions]
@@ -26,9 +26,9 @@ def overlap(
 
 
 def dice_from_overlaps(overlaps: Sequence[NDArray[np.int64]]) -> dict[str, float]:
-    """``dice``, mean over images, and ``dice_pooled``, one ratio over all pixels; both are the mean over regions.
+    """``dice``, the mean over images, and ``dice_pooled``, one ratio over all pixels; both averaged over regions.
 
-    A region that is missing in an image's truth counts 1 where it is not predicted either, else 0.
+    A region missing from an image's truth scores 1 if it is not predicted either, otherwise 0.
     """
     counts = np.stack(overlaps)
     return {"dice": _mean_dice(counts), "dice_pooled": _mean_dice(counts.sum(axis=0))}

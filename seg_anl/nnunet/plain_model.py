@@ -1,4 +1,4 @@
-"""A trained model as plain nnU-Net loads it, without this project: ``seg-anl-nnunet export``."""
+"""Export a trained model for plain nnU-Net, which then loads it without this package."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from seg_anl.records.atomic import remove_partial
 from .lookup import quiet
 
 PLAIN = "nnUNetTrainer"
-FILES = ("plans.json", "dataset.json", "dataset_fingerprint.json")  # the last is not needed to predict
+FILES = ("plans.json", "dataset.json", "dataset_fingerprint.json")  # the last is optional for prediction
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
-# What nnU-Net's predictor reads. The optimizer's state and the loss's stay behind.
+# The keys that nnU-Net's predictor reads; the states of the optimizer and the loss are dropped.
 KEYS = ("network_weights", "init_args", "inference_allowed_mirroring_axes")
-# Numbers of NumPy, of which the checkpoints' log has some: by NumPy's own function, under both names it has had.
+# NumPy scalars, which the checkpoint's log contains, under the old and new name of NumPy's unpickling function.
 NUMPY_NUMBERS: list[Any] = [
     *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
     *(np.dtype, type(np.dtype("f4")), type(np.dtype("f8")), type(np.dtype("i8"))),
@@ -30,22 +30,22 @@ NUMPY_NUMBERS: list[Any] = [
 
 
 def export_plain(model: Path, out: Path) -> list[str]:
-    """Write the folder of a trained model, ``Dataset/TRAINER__PLANS__CONFIGURATION``, for plain nnU-Net.
+    """Export a trained model, ``Dataset/TRAINER__PLANS__CONFIGURATION``, for plain nnU-Net.
 
     Args:
-        model: with plans.json, dataset.json and finished ``fold_*`` folders.
-        out: the new model's folder (for ``nnUNetv2_predict_from_modelfolder``) or, where the name ends in ``.zip``, an
-            archive for ``nnUNetv2_install_pretrained_model_from_zip``.
+        model: a folder with plans.json, dataset.json and finished ``fold_*`` folders.
+        out: a new folder (for ``nnUNetv2_predict_from_modelfolder``) or, with the suffix ``.zip``, an archive for
+            ``nnUNetv2_install_pretrained_model_from_zip``.
 
     Returns:
-        The names of the folds in it.
+        The names of the exported folds.
 
     Raises:
-        UserError: for what is no trained model, an ``out`` that is there, and a network that plain nnU-Net does not
-            build; nothing is left behind then.
+        UserError: if ``model`` is not a trained model, ``out`` exists, or plain nnU-Net builds another network. Nothing
+            is left behind then.
     """
     if os.path.lexists(out):
-        raise UserError(f"{out} exists already; choose another place")
+        raise UserError(f"{out} already exists; choose another path")
     folds = sorted(path.parent for path in model.glob(f"fold_*/{CHECKPOINTS[0]}"))
     parts = model.resolve().name.split("__")
     if len(parts) != 3 or not folds or not all((model / name).is_file() for name in FILES[:2]):
@@ -56,8 +56,8 @@ def export_plain(model: Path, out: Path) -> list[str]:
     remove_partial(make_directory(out.parent), below=False)
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=out.parent) as scratch:
         plain = Path(scratch) / "__".join([PLAIN, *parts[1:]])
-        _write(model, folds, plain)
-        _check(plain, [fold.name.removeprefix("fold_") for fold in folds])
+        _write_model(model, folds, plain)
+        _check_weights(plain, [fold.name.removeprefix("fold_") for fold in folds])
         if out.suffix == ".zip":
             with written_aside(out) as aside:
                 _zip(plain, aside, f"{model.resolve().parent.name}/{plain.name}")
@@ -66,7 +66,7 @@ def export_plain(model: Path, out: Path) -> list[str]:
     return [fold.name for fold in folds]
 
 
-def _write(model: Path, folds: list[Path], plain: Path) -> None:
+def _write_model(model: Path, folds: list[Path], plain: Path) -> None:
     plain.mkdir()
     for name in FILES:
         if (model / name).is_file():
@@ -75,24 +75,24 @@ def _write(model: Path, folds: list[Path], plain: Path) -> None:
         (plain / fold.name).mkdir()
         for name in CHECKPOINTS:
             if (fold / name).is_file():
-                checkpoint = _read(fold / name)
+                checkpoint = _read_checkpoint(fold / name)
                 kept = {key: checkpoint[key] for key in KEYS if key in checkpoint}
                 torch.save({**kept, "trainer_name": PLAIN}, plain / fold.name / name)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         with torch.serialization.safe_globals(NUMPY_NUMBERS):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         if not checkpoint.keys() >= {*KEYS[:2], "trainer_name"}:
             raise ValueError("keys are missing")
-    except Exception as error:  # of pickle, zipfile and torch
+    except Exception as error:  # damaged files raise errors of any type
         raise UserError(f"{path}: not a checkpoint of nnU-Net: {str(error).strip().splitlines()[0]}") from error
     return dict(checkpoint)
 
 
-def _check(plain: Path, folds: list[str]) -> None:
-    """Let plain nnU-Net build the network and load the weights of every fold."""
+def _check_weights(plain: Path, folds: list[str]) -> None:
+    """Check that plain nnU-Net builds the network and loads the weights of every fold."""
     with quiet():
         from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
@@ -102,7 +102,7 @@ def _check(plain: Path, folds: list[str]) -> None:
                 predictor.initialize_from_trained_model_folder(str(plain), [fold])
             except RuntimeError as error:
                 reason = str(error).strip().splitlines()[0]
-                raise UserError(f"{PLAIN} builds another network than this model's trainer: {reason}") from error
+                raise UserError(f"{PLAIN} builds a different network than this model's trainer: {reason}") from error
 
 
 def _zip(folder: Path, target: Path, prefix: str) -> None:

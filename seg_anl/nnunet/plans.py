@@ -1,4 +1,4 @@
-"""Adding a configuration with a given batch and patch size to nnU-Net's plans. JSON only; nothing of nnU-Net."""
+"""Add a configuration with a given batch and patch size to nnU-Net's plans, without importing nnU-Net."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from seg_anl.records.foreign_files import read_json
 
 
 def dataset_folder(root: Path, dataset: str) -> Path:
-    """The folder of a dataset given as ``501`` or ``Dataset501_NAME`` below ``root``.
+    """The folder of a dataset, ``501`` or ``Dataset501_NAME``, below ``root``.
 
     Raises:
-        UserError: when there is none, or more than one of that number.
+        UserError: if there is none, or more than one with that number.
     """
     pattern = f"Dataset{int(dataset):03d}_*" if dataset.isdecimal() else dataset
     candidates = sorted(root.glob(pattern)) if dataset.isdecimal() else [root / dataset]
-    found = [path for path in candidates if path.is_dir()]
-    if len(found) != 1:
-        names = ", ".join(path.name for path in found) or "none"
+    folders = [path for path in candidates if path.is_dir()]
+    if len(folders) != 1:
+        names = ", ".join(path.name for path in folders) or "none"
         raise UserError(f"{root}: expected one folder {pattern}, found {names}; run nnUNetv2_plan_and_preprocess first")
-    return found[0]
+    return folders[0]
 
 
 def add_configuration(
@@ -32,14 +32,14 @@ def add_configuration(
     """The plans with a configuration ``name`` that inherits everything but batch and patch size from ``base``.
 
     Raises:
-        UserError: when ``base`` is unknown, ``name`` is taken, or the patch is not a multiple of the strides of the
-            network that ``base`` plans.
+        UserError: if ``base`` is unknown, ``name`` is taken, or the patch size is not a multiple of the network's
+            total stride.
     """
     configurations = plans["configurations"]
     added = {"inherits_from": base, "batch_size": batch_size, "patch_size": list(patch_size)}
-    inherited = _resolved(configurations, base)
+    inherited = _resolve(configurations, base)
     if configurations.get(name, added) != added:
-        raise UserError(f"the plans have a configuration {name!r} with other values; choose another --name")
+        raise UserError(f"the plans already have a configuration {name!r} with other values; choose another --name")
     if len(inherited["patch_size"]) != len(patch_size):
         raise UserError(
             f"configuration {base!r} has patches of {len(inherited['patch_size'])} dimensions, got {len(patch_size)}"
@@ -49,22 +49,22 @@ def add_configuration(
         factors = [math.prod(stage[axis] for stage in strides) for axis in range(len(patch_size))]
         if any(size % factor for size, factor in zip(patch_size, factors, strict=True)):
             raise UserError(
-                f"the network of {base!r} divides the patch by {factors}, {list(patch_size)} is no multiple of that"
+                f"the network of {base!r} needs a patch size divisible by {factors}, got {list(patch_size)}"
             )
-        if list(patch_size) == factors:  # instance norm has nothing to normalize there
+        if list(patch_size) == factors:  # instance norm needs more than one pixel
             smallest = [*factors[:-1], 2 * factors[-1]]
             raise UserError(
-                f"the network of {base!r} divides {list(patch_size)} by {factors}, to a single pixel; "
-                f"the smallest patch that it can be trained on is {' '.join(map(str, smallest))}"
+                f"the network of {base!r} reduces a patch of {list(patch_size)} to a single pixel; "
+                f"the smallest patch size is {' '.join(map(str, smallest))}"
             )
     return {**plans, "configurations": {**configurations, name: added}}
 
 
 def add_to_plans_file(path: Path, name: str, base: str, batch_size: int, patch_size: Sequence[int]) -> list[float]:
-    """Apply :func:`add_configuration` to a plans file; returns the median image size of ``base`` in pixels.
+    """Apply :func:`add_configuration` to a plans file, and return the median image size of ``base`` in pixels.
 
     Raises:
-        UserError: as there, and when the file is missing or damaged.
+        UserError: as :func:`add_configuration`, or if the file is missing or damaged.
     """
     if not path.exists():
         raise UserError(f"{path}: no such plans; run nnUNetv2_plan_and_preprocess first")
@@ -75,14 +75,15 @@ def add_to_plans_file(path: Path, name: str, base: str, batch_size: int, patch_s
         raise UserError(f"{path}: not a plans file of nnU-Net: {error!r}") from error
     if changed != plans:
         write_json(path, changed)
-    median: list[float] = _resolved(changed["configurations"], base).get("median_image_size_in_voxels", [])
+    median: list[float] = _resolve(changed["configurations"], base).get("median_image_size_in_voxels", [])
     return median
 
 
-def _resolved(configurations: dict[str, Any], name: str) -> dict[str, Any]:
+def _resolve(configurations: dict[str, Any], name: str) -> dict[str, Any]:
+    """A configuration with its inherited values."""
     if name not in configurations:
         raise UserError(f"the plans have no configuration {name!r}; known: {', '.join(sorted(configurations))}")
     configuration = configurations[name]
     parent = configuration.get("inherits_from")
     others = {key: value for key, value in configurations.items() if key != name}
-    return {**_resolved(others, parent), **configuration} if parent else dict(configuration)
+    return {**_resolve(others, parent), **configuration} if parent else dict(configuration)

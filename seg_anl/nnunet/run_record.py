@@ -1,4 +1,4 @@
-"""The files that make a fold's folder readable as a run directory: config, environment, metrics, summary."""
+"""Write the files that make a fold's folder a run directory: config, environment, metrics and summary."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ PACKAGES = ("seg-anl", "nnunetv2", "dynamic_network_architectures", "batchgenera
 
 
 class RunRecord:
-    """Writes the files of the run ``config`` in ``folder``."""
+    """Writes the files of a run with configuration ``config`` into ``folder``."""
 
     def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
         self.folder, self.config = folder, config
 
     def begin(self, device: torch.device, processes: int, epoch: int) -> None:
-        """Write config.yaml and environment.json; a run resumed at ``epoch`` > 0 adds its environment to the first."""
+        """Write config.yaml and environment.json; a run resumed at ``epoch`` > 0 appends its environment."""
         write_text(self.folder / CONFIG_FILE, OmegaConf.to_yaml(OmegaConf.create(dict(self.config))))
         write_environment(self.folder / ENVIRONMENT_FILE, environment(device, processes), resumed_at=epoch)
-        (self.folder / SUMMARY_FILE).unlink(missing_ok=True)  # of a training that this one replaces
+        (self.folder / SUMMARY_FILE).unlink(missing_ok=True)  # from an earlier training
 
     def write_rows(self, rows: Sequence[MetricRow]) -> None:
-        """Write metrics.csv anew."""
+        """Rewrite metrics.csv."""
         write_metrics(self.folder / METRICS_FILE, rows)
 
     def finish(self, rows: Sequence[MetricRow], counts: dict[str, int], loss_state: dict[str, float]) -> None:
-        """Write summary.json, last, because it says that the run is finished."""
+        """Write summary.json, which marks the run as finished."""
         write_json(
             self.folder / SUMMARY_FILE,
             finished_summary(self.config, rows, headline="test/dice", k=LAST_K, counts=counts, loss_state=loss_state),
@@ -42,7 +42,7 @@ class RunRecord:
 
 
 def environment(device: torch.device, processes: int) -> dict[str, Any]:
-    """Versions, device, threads, revision of the checkout if there is one, command line."""
+    """Versions, device, threads, git revision (if any) and command line."""
     return {
         **provenance(PACKAGES, Path(__file__).parent),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,

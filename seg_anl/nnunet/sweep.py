@@ -1,7 +1,7 @@
-"""Many trainings from one command: folds, trainers and seeds; here, on a Ray cluster, or as jobs of Slurm.
+"""Train folds x trainers x seeds with one command: here, on a Ray cluster, or as Slurm jobs.
 
-Every training is a process of ``nnUNetv2_train``. What is finished is left alone, what was begun goes on from its last
-checkpoint, and what breaks does not stop the others.
+Each training runs ``nnUNetv2_train`` in its own process. Finished trainings are skipped, unfinished ones resume from
+their last checkpoint, and a failure does not stop the others.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ from . import CHECKPOINT_NAMES, TRAIN_VARIABLE
 from .lookup import look_up
 from .plans import dataset_folder
 
-# Loaded before a fork: of a process with threads, its child may do little.
+# Loaded before forking, because little is safe in the child of a process with threads.
 _LIBRARY = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 Outcome = tuple["Training", str]
-"""A training, and why it broke; empty when it ended well."""
+"""A training, and the reason of its failure, or an empty string."""
 
 
 @dataclass(frozen=True)
 class Training:
-    """One fold of one trainer under one seed; called, it trains, in whatever process that is.
+    """One fold of one trainer with one seed; call it to train.
 
     Attributes:
-        name: of the model's folder and the fold.
-        arguments: of ``nnUNetv2_train``.
-        environment: nnU-Net's variables and this project's.
-        folder: of the fold, with its checkpoints.
-        log: what the command prints.
-        place: the folder to start it in, which relative paths begin at.
+        name: model folder and fold.
+        arguments: arguments of ``nnUNetv2_train``.
+        environment: environment variables of nnU-Net and of this package.
+        folder: the fold's folder, with its checkpoints.
+        log: file for the output of the command.
+        cwd: working directory, for relative paths.
     """
 
     name: str
@@ -54,26 +54,26 @@ class Training:
     environment: dict[str, str]
     folder: Path
     log: Path
-    place: str
+    cwd: str
 
-    def finished(self) -> bool:
+    def is_finished(self) -> bool:
         """Whether training and nnU-Net's validation after it are done."""
         return (self.folder / CHECKPOINT_NAMES[0]).is_file() and (self.folder / "validation/summary.json").is_file()
 
     def complete_arguments(self) -> list[str]:
-        """With ``--c`` where there is something to continue."""
-        begun = any((self.folder / name).is_file() for name in CHECKPOINT_NAMES)
-        return [*self.arguments, *(["--c"] if begun else [])]
+        """The arguments, with ``--c`` if there is a checkpoint to continue from."""
+        has_checkpoint = any((self.folder / name).is_file() for name in CHECKPOINT_NAMES)
+        return [*self.arguments, *(["--c"] if has_checkpoint else [])]
 
     def command(self) -> str:
-        """What to type to train it by hand."""
+        """The shell command to run this training by hand."""
         variable = self.environment.get(TRAIN_VARIABLE)
         setting = f"{TRAIN_VARIABLE}={shlex.quote(variable)} " if variable else ""
         return f"{setting}seg-anl-nnunet train {shlex.join(self.complete_arguments())}"
 
     def __call__(self) -> str:
-        """Train; returns why that ended badly, or nothing."""
-        if self.finished():
+        """Train; returns the reason of a failure, or an empty string."""
+        if self.is_finished():
             return ""
         try:
             with (
@@ -90,7 +90,7 @@ class Training:
         return f"exit status {status}: {next((line.strip() for line in reversed(lines) if line.strip()), 'no output')}"
 
     def checkpoint(self) -> Any:
-        """What submitit submits again for a job that is preempted or runs out of time."""
+        """submitit's hook to resubmit a job that is preempted or times out."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
@@ -99,7 +99,7 @@ class Training:
         process = subprocess.Popen(
             [sys.executable, "-u", "-m", "seg_anl.nnunet.nnunet_command", "train", *self.complete_arguments()],
             env={**os.environ, **self.environment},
-            cwd=self.place if os.path.isdir(self.place) else None,
+            cwd=self.cwd if os.path.isdir(self.cwd) else None,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -108,13 +108,13 @@ class Training:
         )
         try:
             return process.wait()
-        finally:  # also when this process is told to end; in a session, for nnU-Net's own processes would stay
+        finally:  # also if this process is interrupted; kill the whole session, including nnU-Net's workers
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
-def trainings(
+def make_trainings(
     dataset: str,
     configuration: str,
     *,
@@ -122,94 +122,95 @@ def trainings(
     trainers: Sequence[str],
     seeds: Sequence[int],
     plans: str,
-    others: Sequence[str],
+    nnunet_arguments: Sequence[str],
 ) -> list[Training]:
-    """Every fold of every trainer under every seed, or under none where no seed is given.
+    """All combinations of trainers, seeds and folds; without seeds, one training per fold.
 
     Args:
         dataset: 501 or Dataset501_NAME.
-        configuration: of the plans.
+        configuration: configuration in the plans.
         folds: numbers, or ``all``.
-        trainers: names that nnU-Net finds.
-        seeds: for ``SEG_ANL_TRAIN``, which also holds for all what else it says.
-        plans: their name.
-        others: further arguments of ``nnUNetv2_train``.
+        trainers: names of trainers.
+        seeds: added to ``SEG_ANL_TRAIN``, whose other settings apply to all trainings.
+        plans: name of the plans.
+        nnunet_arguments: further arguments of ``nnUNetv2_train``.
 
     Raises:
         UserError: for an unknown dataset or trainer, a bad setting in the environment, or seeds for a trainer that
-            takes none.
+            does not support them.
     """
     from .environment_settings import variant_suffix  # imports torch
 
     roots = {name: os.environ.get(f"nnUNet_{name}", "") for name in ("preprocessed", "results")}
     for name, root in roots.items():
         if not root:
-            raise UserError(f"nnUNet_{name} is not set; nnU-Net's folders must be known")
+            raise UserError(f"nnUNet_{name} is not set; expected a folder of nnU-Net")
     name = dataset_folder(Path(roots["preprocessed"]), dataset).name
     results = Path(os.path.abspath(roots["results"])) / name
-    ours = {key: value for key, value in os.environ.items() if key.startswith(("nnUNet_", "SEG_ANL_"))}
-    made = []
+    inherited = {key: value for key, value in os.environ.items() if key.startswith(("nnUNet_", "SEG_ANL_"))}
+    trainings = []
     for trainer in trainers:
-        found = look_up(trainer)
+        trainer_class = look_up(trainer)
         for seed in list[int | None](seeds) or [None]:
-            given = [ours.get(TRAIN_VARIABLE, ""), *([] if seed is None else [f"seed={seed}"])]
-            environment = {**ours, TRAIN_VARIABLE: " ".join(filter(None, given))}
+            settings = [inherited.get(TRAIN_VARIABLE, ""), *([] if seed is None else [f"seed={seed}"])]
+            environment = {**inherited, TRAIN_VARIABLE: " ".join(filter(None, settings))}
             variant = trainer
-            if hasattr(found, "choices"):
-                variant += variant_suffix(found.own_loss(), *found.choices(environment))
+            if hasattr(trainer_class, "choices"):
+                variant += variant_suffix(trainer_class.own_loss(), *trainer_class.choices(environment))
             elif seed is not None:
-                raise UserError(f"{trainer} is nnU-Net's own and takes no seed; leave out --seeds for it")
+                raise UserError(f"{trainer} is nnU-Net's own trainer and takes no seed; leave out --seeds")
             for fold in folds:
                 model = f"{variant}__{plans}__{configuration}"
-                arguments = (name, configuration, fold, "-tr", trainer, "-p", plans, *others)
+                arguments = (name, configuration, fold, "-tr", trainer, "-p", plans, *nnunet_arguments)
                 log = results / "sweep" / f"{model}__fold_{fold}.log"
                 folder = results / model / f"fold_{fold}"
-                made.append(Training(f"{model} fold {fold}", arguments, environment, folder, log, os.getcwd()))
-    return made
+                trainings.append(Training(f"{model} fold {fold}", arguments, environment, folder, log, os.getcwd()))
+    return trainings
 
 
-def launch(made: Sequence[Training], launcher: str, settings: Sequence[str]) -> Iterator[Outcome]:
-    """Run the trainings by a launcher of ``configs/hydra/launcher``, or here one after the other.
+def launch(trainings: Sequence[Training], launcher: str, settings: Sequence[str]) -> Iterator[Outcome]:
+    """Run the trainings with a launcher of ``configs/hydra/launcher``, or here one after the other.
 
     Args:
-        made: the trainings.
+        trainings: the trainings.
         launcher: ``here``, ``ray``, ``submitit_slurm`` or ``submitit_local``.
-        settings: ``KEY=VALUE`` to replace in the launcher's file.
+        settings: ``KEY=VALUE`` overrides of the launcher's file.
 
     Raises:
-        UserError: for a launcher whose package is missing, or that does not know a setting.
+        UserError: for a launcher whose package is missing, or an unknown setting.
     """
     if launcher == "here":
-        return ((training, training()) for training in made)
+        return ((training, training()) for training in trainings)
     run, package = LAUNCHERS[launcher]
     if importlib.util.find_spec(package) is None:
-        raise UserError(f"--launcher {launcher} needs another package: pip install 'seg-anl[cluster]'")
+        raise UserError(f"--launcher {launcher} needs the package {package}: pip install 'seg-anl[cluster]'")
     try:
         file = OmegaConf.load(config_folder() / "hydra" / "launcher" / f"{launcher}.yaml")
         OmegaConf.set_struct(file, True)
-        if "additional_parameters" in file:  # any of sbatch's
+        if "additional_parameters" in file:  # any option of sbatch
             OmegaConf.set_struct(file.additional_parameters, False)
         file.merge_with_dotlist(list(settings))
-        named = OmegaConf.merge({"run_root": str(made[0].log.parent)}, file)
-        chosen: Any = OmegaConf.to_container(named, resolve=True)
+        with_root = OmegaConf.merge({"run_root": str(trainings[0].log.parent)}, file)
+        resolved: Any = OmegaConf.to_container(with_root, resolve=True)
     except (OmegaConfBaseException, ValueError) as error:
         raise UserError(f"--set {' '.join(settings)}: {str(error).splitlines()[0]}") from error
-    return run(made, {key: value for key, value in chosen.items() if key not in ("run_root", "_target_")}, launcher)
+    options = {key: value for key, value in resolved.items() if key not in ("run_root", "_target_")}
+    return run(trainings, options, launcher)
 
 
-def _by_ray(made: Sequence[Training], settings: dict[str, Any], _: str) -> Iterator[Outcome]:
+def _run_on_ray(trainings: Sequence[Training], settings: dict[str, Any], _: str) -> Iterator[Outcome]:
     import ray
 
     try:
         try:
             ray.init(**settings["ray"]["init"])
-        except Exception as error:  # of any kind, by what of a cluster is missing
+        except Exception as error:  # of any type, depending on the cluster
             raise UserError(f"Ray does not start: {_first_line(error)}") from error
-        begin = ray.remote(**settings["ray"]["remote"])(_train)
-        waiting = {begin.remote(training): training for training in made}
-        while waiting:
-            ((done,), _others) = ray.wait(list(waiting), num_returns=1)
-            training = waiting.pop(done)
+        train = ray.remote(**settings["ray"]["remote"])(_train)
+        pending = {train.remote(training): training for training in trainings}
+        while pending:
+            ((done,), _not_done) = ray.wait(list(pending), num_returns=1)
+            training = pending.pop(done)
             try:
                 yield training, ray.get(done)
             except ray.exceptions.RayError as error:
@@ -218,60 +219,61 @@ def _by_ray(made: Sequence[Training], settings: dict[str, Any], _: str) -> Itera
         ray.shutdown()
 
 
-def _by_submitit(made: Sequence[Training], settings: dict[str, Any], launcher: str) -> Iterator[Outcome]:
+def _run_with_submitit(trainings: Sequence[Training], settings: dict[str, Any], launcher: str) -> Iterator[Outcome]:
     import submitit
 
     cluster = launcher.removeprefix("submitit_")
-    own = {"max_num_timeout": f"{cluster}_max_num_timeout"}
-    first = {own[key]: settings.pop(key) for key in list(settings) if key in own}
+    renamed = {"max_num_timeout": f"{cluster}_max_num_timeout"}
+    executor_settings = {renamed[key]: settings.pop(key) for key in list(settings) if key in renamed}
     folder = settings.pop("submitit_folder")
     try:
-        executor = submitit.AutoExecutor(folder=folder, cluster=cluster, **first)
+        executor = submitit.AutoExecutor(folder=folder, cluster=cluster, **executor_settings)
         executor.update_parameters(
-            **{key if key in EVERYWHERE else f"{cluster}_{key}": value for key, value in settings.items()}
+            **{key if key in SHARED_PARAMETERS else f"{cluster}_{key}": value for key, value in settings.items()}
         )
         with executor.batch():
-            jobs = {executor.submit(training): training for training in made}
+            jobs = {executor.submit(training): training for training in trainings}
     except (RuntimeError, submitit.core.utils.FailedJobError) as error:
         raise UserError(f"--launcher {launcher}: {_first_line(error)}") from error
-    return _ended(jobs)
+    return _job_outcomes(jobs)
 
 
-def _ended(jobs: Mapping[Any, Training]) -> Iterator[Outcome]:
+def _job_outcomes(jobs: Mapping[Any, Training]) -> Iterator[Outcome]:
     from submitit.helpers import as_completed
 
     for job in as_completed(list(jobs), poll_frequency=2):
         try:
             yield jobs[job], job.result()
-        except Exception as error:  # a lost job, or what was raised in it; the others go on
+        except Exception as error:  # the job was lost or raised an error; the others continue
             yield jobs[job], _first_line(error)
 
 
 LAUNCHERS: Mapping[str, tuple[Callable[..., Iterator[Outcome]], str]] = {
-    "ray": (_by_ray, "ray"),
-    "submitit_slurm": (_by_submitit, "submitit"),
-    "submitit_local": (_by_submitit, "submitit"),
+    "ray": (_run_on_ray, "ray"),
+    "submitit_slurm": (_run_with_submitit, "submitit"),
+    "submitit_local": (_run_with_submitit, "submitit"),
 }
-# Settings that submitit has for all its executors; those of one begin with its name.
-EVERYWHERE = {
+# Parameters shared by all of submitit's executors; others are prefixed with the executor's name.
+SHARED_PARAMETERS = {
     *("name", "timeout_min", "nodes", "tasks_per_node", "cpus_per_task", "gpus_per_node", "mem_gb", "stderr_to_stdout")
 }
 
 
-def sweep(made: Sequence[Training], launcher: str, settings: Sequence[str]) -> int:
-    """Run what is not finished, with a line each; returns the exit status, 1 when some broke, which are listed."""
-    open_ones = [training for training in made if not training.finished()]
-    print(f"sweep: {len(made)} trainings, {len(made) - len(open_ones)} finished before; logs in {made[0].log.parent}")
-    broken = []
-    outcomes = launch(open_ones, launcher, settings) if open_ones else iter(())
+def sweep(trainings: Sequence[Training], launcher: str, settings: Sequence[str]) -> int:
+    """Run all unfinished trainings with one line of output each; returns exit status 1 if any failed."""
+    unfinished = [training for training in trainings if not training.is_finished()]
+    finished = len(trainings) - len(unfinished)
+    print(f"sweep: {len(trainings)} trainings, {finished} already finished; logs in {trainings[0].log.parent}")
+    failures = []
+    outcomes = launch(unfinished, launcher, settings) if unfinished else iter(())
     for number, (training, reason) in enumerate(outcomes, start=1):
-        print(f"[{number}/{len(open_ones)}] {training.name}: {'failed' if reason else 'finished'}", flush=True)
+        print(f"[{number}/{len(unfinished)}] {training.name}: {'failed' if reason else 'finished'}", flush=True)
         if reason:
-            broken.append((training, reason))
-    print(f"sweep: {len(made) - len(broken)} finished, {len(broken)} failed", flush=True)
-    for training, reason in broken:
+            failures.append((training, reason))
+    print(f"sweep: {len(trainings) - len(failures)} finished, {len(failures)} failed", flush=True)
+    for training, reason in failures:
         print(f"{training.name}: {reason} (log: {training.log})", file=sys.stderr)
-    return 1 if broken else 0
+    return 1 if failures else 0
 
 
 def _train(training: Training) -> str:
@@ -283,6 +285,6 @@ def _first_line(error: BaseException) -> str:
 
 
 def _end_with_parent() -> None:
-    """Have Linux end this process when the one that began it is killed: a job that is run again would meet it."""
+    """Have Linux terminate this process when its parent is killed, so that a restarted job does not collide with it."""
     if _LIBRARY is not None:
         _LIBRARY.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG

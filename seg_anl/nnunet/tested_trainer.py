@@ -1,4 +1,4 @@
-"""A trainer that is tested on clean labels as it trains, and writes the records that seg-anl-report reads."""
+"""A trainer that is tested on clean labels during training and writes the files that seg-anl-report reads."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ NOISE_KEY = "annotation_noise"  # in the dataset.json of a dataset that seg-anl-
 
 
 class TestedTrainer(LabelsTrainer):
-    """With ``SEG_ANL_TEST``: Dice on that folder in the last epochs, config.yaml, metrics.csv and summary.json.
+    """With ``SEG_ANL_TEST``: measures Dice on that folder in the last epochs, and writes the files of a run directory.
 
     Attributes:
-        robust_loss: what the network is trained on.
-        metric_rows: of all epochs so far.
+        robust_loss: the training loss.
+        metric_rows: metrics of all epochs so far.
     """
 
     robust_loss: RobustLoss
@@ -37,7 +37,7 @@ class TestedTrainer(LabelsTrainer):
     record: RunRecord | None = None
 
     def on_train_start(self) -> None:
-        """nnU-Net's start; with a test folder also config.yaml and environment.json."""
+        """Start the training; with a test folder, write config.yaml and environment.json."""
         with one_line_errors():
             if self.test_set is not None:
                 self.test_set.check()
@@ -48,17 +48,17 @@ class TestedTrainer(LabelsTrainer):
                 self.record.write_rows(self.metric_rows)
 
     def on_validation_epoch_end(self, val_outputs: list[dict[str, Any]]) -> None:
-        """nnU-Net's pseudo Dice and, in the last epochs, Dice on the test folder, before a checkpoint is written."""
+        """Record losses, pseudo Dice and, in the last epochs, test Dice, before the checkpoint is written."""
         super().on_validation_epoch_end(val_outputs)
         if self.test_set is None:
             return
 
-        def logged(key: str) -> float:
+        def last_logged(key: str) -> float:
             return float(self.logger.get_value(key, step=-1))
 
         values = {
-            "train": {"loss": logged("train_losses"), "lr": logged("lrs")},
-            "validation": {"loss": logged("val_losses"), "pseudo_dice": logged("mean_fg_dice")},
+            "train": {"loss": last_logged("train_losses"), "lr": last_logged("lrs")},
+            "validation": {"loss": last_logged("val_losses"), "pseudo_dice": last_logged("mean_fg_dice")},
         }
         if self.current_epoch >= self.num_epochs - LAST_K:
             with one_line_errors():
@@ -70,14 +70,14 @@ class TestedTrainer(LabelsTrainer):
             self.record.write_rows(self.metric_rows)
 
     def on_train_end(self) -> None:
-        """nnU-Net's end; with a test folder also summary.json."""
+        """End the training; with a test folder, write summary.json."""
         super().on_train_end()
         if self.record is not None and self.test_set is not None:
             counts = {"train": len(self.do_split()[0]), "test": len(self.test_set.cases)}
             self.record.finish(self.metric_rows, counts, self.robust_loss.numbers())
 
     def configuration_record(self) -> dict[str, Any]:
-        """What config.yaml and summary.json say the run is."""
+        """The content of config.yaml."""
         configuration = self.configuration_manager
         return {
             "task": "segmentation",
@@ -121,9 +121,9 @@ class TestedTrainer(LabelsTrainer):
         if self.is_ddp:
             gathered: list[Any] = [None] * distributed.get_world_size()
             distributed.all_gather_object(gathered, overlaps)
-            overlaps = [found for part in gathered for found in part]
+            overlaps = [counts for part in gathered for counts in part]
         return dice_from_overlaps(overlaps)
 
     def _part(self) -> tuple[int, int]:
-        """Which part of the test cases is this process's, of how many."""
+        """This process's part of the test cases: index, number of parts."""
         return (distributed.get_rank(), distributed.get_world_size()) if self.is_ddp else (0, 1)

@@ -1,8 +1,8 @@
-"""The trainers by the names that ``nnUNetv2_train -tr`` takes, made from the losses' declarations.
+"""The trainer classes for ``nnUNetv2_train -tr``, generated from the losses' declarations.
 
-Every loss that trains with its defaults has one, named after its class: ``nnUNetTrainerANLCE`` of ``ANLCELoss``. Two
-losses also have one with nnU-Net's Dice loss added; ANL-CE and the baselines of Table VI have one in the published
-setting.
+Each loss that trains with its defaults has a trainer named after its class: ``nnUNetTrainerANLCE`` for ``ANLCELoss``.
+Two losses also have a trainer with nnU-Net's Dice loss added. ANL-CE and the baselines of Table VI also have a trainer
+with the published protocol.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ TRAINERS: dict[str, type[RobustLossTrainer]] = {}
 
 
 def add_trainer(name: str, base: type[RobustLossTrainer], doc: str, **attributes: Any) -> None:
-    """Make a subclass of ``base`` that nnU-Net, pickle and checkpoints find in this module under ``name``."""
-    made = type(name, (base,), {"__doc__": doc, "__module__": __name__, **attributes})
-    TRAINERS[name] = globals()[name] = made
+    """Define a subclass of ``base`` that nnU-Net and pickle find in this module under ``name``."""
+    trainer = type(name, (base,), {"__doc__": doc, "__module__": __name__, **attributes})
+    TRAINERS[name] = globals()[name] = trainer
 
 
 def loss_in_trainer_name(declared: Declaration) -> str:
-    """``NCERCE`` of ``NCEandRCELoss``; ``TLoss`` is itself, for nothing but T would be left."""
+    """``NCERCE`` for ``NCEandRCELoss``; ``TLoss`` is unchanged, because only T would be left."""
     joined = re.sub(r"(?<=[A-Z])and(?=[A-Z])", "", declared.class_name)
     short = joined.removesuffix("Loss")
     return short if len(short) > 1 else joined
 
 
 def parameters_for_nnunet(declared: Declaration) -> dict[str, Any]:
-    """Where nnU-Net's own optimizer and length ask for other values than the loss's defaults."""
-    wanted = {
-        "per_pixel": True,  # nnU-Net's rates of SGD suit losses that do not grow with the image
-        "every": 8,  # the weight of SR grows over 1000 epochs as much as the published code lets it over 120
+    """Parameters whose defaults do not suit nnU-Net's optimizer and number of epochs."""
+    parameters = {
+        "per_pixel": True,  # nnU-Net's SGD learning rate suits losses that do not grow with the image
+        "every": 8,  # over 1000 epochs the weight of SR grows as much as in 120 epochs of the published code
     }
-    return {name: value for name, value in wanted.items() if name in declared.parameters}
+    return {name: value for name, value in parameters.items() if name in declared.parameters}
 
 
 def trains_with_defaults(loss: str) -> bool:
-    """Whether the loss needs no value (a transition matrix) that only its user knows."""
+    """Whether the loss needs no value (such as a transition matrix) from its user."""
     try:
         build_loss(loss)
     except ValueError:

@@ -1,1 +1,1 @@
-"""Tables and figures of the papers from run directories; reads the files of a run only, and needs no torch."""
+"""Tables and figures of the papers, made from the files of run directories, without torch."""

@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     from .run_directories import Run
     from .tables import Report
 
-# The report's own modules are imported where they are needed: pandas and matplotlib would delay every --help.
+# The report's modules are imported late, because pandas and matplotlib would delay --help.
 PROGRAM = "seg-anl-report"
 EXIT_STRICT = 1
 EXAMPLE = """\
 examples:
-  seg-anl-report runs                                  every run below runs/, beside the published tables that fit
-  seg-anl-report docs/results/isic2017-400.zip         the runs of an archive; a path inside it names some of them
-  seg-anl-report runs --table CIFAR10-II --out report  one published table, whole, with what is missing
+  seg-anl-report runs                                  all runs below runs/, with the matching published tables
+  seg-anl-report docs/results/isic2017-400.zip         the runs in an archive, or in a path inside it
+  seg-anl-report runs --table CIFAR10-II --out report  a complete published table, including missing runs
   seg-anl-report runs --figure NAME                    a figure of the papers
-  seg-anl-report runs --pack study.zip                 put run directories, without checkpoints, into an archive
+  seg-anl-report runs --pack study.zip                 pack run directories, without checkpoints, into an archive
   seg-anl-report --list                                names of tables and figures
 
-Runs that are unfinished, damaged or there twice are named and left out; runs of other settings are never averaged
-with each other. The exit status is 0 all the same, or 1 with --strict.
+Unfinished, damaged and duplicate runs are reported and left out; runs with different settings are never averaged
+together. The exit status is 0 even then, or 1 with --strict.
 """
 
 
@@ -39,18 +39,18 @@ def main() -> None:
 def _run() -> None:
     options = _parser().parse_args()
     if not options.figure and (options.epoch or options.samples):
-        raise UserError("--epoch and --samples are of figures; name one with --figure")
+        raise UserError("--epoch and --samples need --figure")
     if options.list:
         _print_list()
         return
     if not options.runs and (options.table or options.pack or not options.figure):
-        raise UserError(f"name run directories, or folders that hold some (see {PROGRAM} --help)")
+        raise UserError(f"expected run directories, or folders that contain some (see {PROGRAM} --help)")
     if options.pack:
         _pack(options.runs, options.pack)
         return
     from .run_directories import read_runs
 
-    runs = read_runs(options.runs) if options.runs else []  # a few figures are drawn without runs
+    runs = read_runs(options.runs) if options.runs else []  # a few figures need no runs
     if options.figure:
         _draw(options, runs)
     if options.table or not options.figure:
@@ -65,20 +65,20 @@ def _run() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(
         prog=PROGRAM,
-        description="Tables and figures of the papers from run directories, with the published numbers beside them.",
+        description="Make tables and figures of the papers from run directories, with the published numbers.",
         epilog=EXAMPLE,
     )
     add = parser.add_argument
-    add("runs", nargs="*", type=Path, metavar="RUNS", help="run directories, folders or .zip archives with some below")
+    add("runs", nargs="*", type=Path, metavar="RUNS", help="run directories, or folders or .zip archives with runs")
     add("--table", action="append", default=[], metavar="NAME", help="a published table; repeatable")
     add("--figure", action="append", default=[], metavar="NAME", help="draw a figure; repeatable")
-    add("--epoch", type=positive_int, metavar="N", help="of target-probability (default: about half of the training)")
-    add("--samples", type=positive_int, metavar="N", help="of features, evenly spaced (default: all, minutes)")
-    add("--format", default="png", choices=("png", "pdf", "svg"), help="of figures (default: png)")
+    add("--epoch", type=positive_int, metavar="N", help="for target-probability (default: about half of the training)")
+    add("--samples", type=positive_int, metavar="N", help="for features, evenly spaced (default: all; takes minutes)")
+    add("--format", default="png", choices=("png", "pdf", "svg"), help="format of figures (default: png)")
     add("--out", type=Path, default=Path("report"), metavar="DIR", help="default: %(default)s")
-    add("--pack", type=Path, metavar="STUDY.zip", help="write the runs into an archive, and nothing else")
-    add("--list", action="store_true", help="names of tables and figures, and what they need")
-    add("--strict", action="store_true", help="exit status 1 when there is anything to warn of")
+    add("--pack", type=Path, metavar="STUDY.zip", help="only write the runs into an archive")
+    add("--list", action="store_true", help="list tables and figures, and what they need")
+    add("--strict", action="store_true", help="exit status 1 if there are warnings")
     return parser
 
 
@@ -93,9 +93,9 @@ def _write(report: Report, out: Path) -> None:
 
 
 def _draw(options: argparse.Namespace, runs: list[Run]) -> None:
-    from .figures.catalog import OPTIONS, chosen_figures
+    from .figures.catalog import OPTIONS, select_figures
 
-    figures = chosen_figures(options.figure, {choice: getattr(options, choice) for choice in OPTIONS})
+    figures = select_figures(options.figure, {name: getattr(options, name) for name in OPTIONS})
     make_directory(options.out)
     for name, figure in figures.items():
         path = options.out / f"{name}.{options.format}"
@@ -104,22 +104,22 @@ def _draw(options: argparse.Namespace, runs: list[Run]) -> None:
         print(f"{name}: {path}")
 
 
-def _pack(places: list[Path], target: Path) -> None:
-    """Write the runs below ``places``, each under its path from the folder that was given, into an archive."""
+def _pack(roots: list[Path], target: Path) -> None:
+    """Write the runs below ``roots`` into an archive, under their paths relative to the root."""
     from .archives import SUFFIX, pack
     from .run_directories import find_runs
 
     if target.suffix != SUFFIX:
-        raise UserError(f"--pack {target}: an archive is called NAME{SUFFIX}")
+        raise UserError(f"--pack {target}: expected a name ending in {SUFFIX}")
     folders: dict[str, Path] = {}
-    for place in places:
-        for path, folder in find_runs([place]).items():
+    for root in roots:
+        for path, folder in find_runs([root]).items():
             if not isinstance(folder, Path):
-                raise UserError(f"{path}: is in an archive already; give folders")
-            inside = folder.relative_to(place).as_posix()
-            name = inside if folder != place else os.path.basename(os.path.realpath(folder))
+                raise UserError(f"{path}: is already in an archive; give folders")
+            relative = folder.relative_to(root).as_posix()
+            name = relative if folder != root else os.path.basename(os.path.realpath(folder))
             if name in folders:
-                raise UserError(f"{folders[name]} and {folder} would both be {name} in the archive")
+                raise UserError(f"{folders[name]} and {folder} would both be named {name} in the archive")
             folders[name] = folder
     print(f"{target}: {len(folders)} run(s), {pack(target, folders)} files")
 

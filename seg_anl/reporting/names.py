@@ -1,4 +1,4 @@
-"""What tables and figures call methods, noises and data sets: the papers' names, read from a run's settings."""
+"""Names of methods, noises and data sets in tables and figures, derived from a run's settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from seg_anl.records import is_number
 
-PENALTY_NAMES = {"l1": "L1", "weight_decay": "L2", "jacobian": "Jacobian"}  # of the network's weights, below ``optim``
+PENALTY_NAMES = {"l1": "L1", "weight_decay": "L2", "jacobian": "Jacobian"}  # by setting below ``optim``
 TRAINING_NAMES = {
     **{"co_teaching": "Co-teaching", "d2l": "D2L", "forward": "Forward", "elr": "ELR"},
     **{"adele": "ADELE", "clslsr": "CLSLSR", "dast": "DAST", "trinet": "TriNet"},
@@ -20,7 +20,7 @@ NOISE_NAMES = {
 }
 MASK_KINDS = {"erode", "dilate", "affine"}
 CLEAN = "clean"
-REAL_NOISE = ("webvision", "animal10n", "clothing1m")  # nobody knows which of their labels are wrong
+REAL_NOISE = ("webvision", "animal10n", "clothing1m")  # with unknown wrong labels
 
 
 @cache
@@ -41,12 +41,12 @@ def loss_name(loss: Mapping[str, Any]) -> str:
 
 
 def training_name(config: Mapping[str, Any]) -> str:
-    """The training method among the settings; ``plain`` where none is set."""
+    """The training method in the settings; ``plain`` by default."""
     return str((config.get("method") or {}).get("name", "plain"))
 
 
 def method_name(config: Mapping[str, Any]) -> str:
-    """Loss and training method under the papers' names.
+    """Loss and training method, with the papers' names.
 
     >>> method_name({"loss": {"name": "nce_rce"}})
     'NCE+RCE'
@@ -62,7 +62,7 @@ def method_name(config: Mapping[str, Any]) -> str:
 
 
 def noise_name(config: Mapping[str, Any]) -> str:
-    """The noise in words; classes made unequal on purpose count as noise.
+    """The noise as text, including artificial class imbalance.
 
     >>> noise_name({"noise": {"kind": "symmetric", "rate": 0.4}})
     'symmetric 0.4'
@@ -100,24 +100,24 @@ def _label_noise(noise: Mapping[str, Any]) -> str:
 
 
 def noise_order(config: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What noises are sorted by: clean first, then by kind in the papers' order, then by rate."""
+    """Sort key of noises: clean first, then by kind in the papers' order, then by rate."""
     noise, name = config.get("noise") or {}, noise_name(config)
     kinds = ["none", "mask", *NOISE_NAMES, "human", "matrix"]
     kind = "mask" if "alpha" in noise else str(noise.get("kind", "?"))
-    place = 0 if name.startswith(CLEAN) else [*kinds, kind].index(kind)
+    position = 0 if name.startswith(CLEAN) else [*kinds, kind].index(kind)
     strengths = tuple(float(noise[key]) if is_number(noise.get(key)) else 0.0 for key in ("alpha", "beta", "rate"))
-    return place, strengths if place else (), name
+    return position, strengths if position else (), name
 
 
 def data_place(config: Mapping[str, Any]) -> str:
-    """Where data of one's own lie, which is what they are known by; empty for a data set that has a name."""
+    """The path of the user's own data, which identifies it; empty for named data sets."""
     data = config.get("data") or {}
-    own = data.get("name") in ("folder", "imagefolder", "arrays")
-    return str(data.get("root") or data.get("file") or "") if own else ""
+    is_own = data.get("name") in ("folder", "imagefolder", "arrays")
+    return str(data.get("root") or data.get("file") or "") if is_own else ""
 
 
 def data_name(config: Mapping[str, Any], *, short: bool = False) -> str:
-    """The data set, of a fold's run that too; of data of one's own their kind (unless ``short``) and name.
+    """The data set, with the fold if any; for the user's own data, its kind (unless ``short``) and folder name.
 
     >>> data_name({"data": {"name": "folder", "root": "/data/isic"}})
     'folder isic'
@@ -128,13 +128,13 @@ def data_name(config: Mapping[str, Any], *, short: bool = False) -> str:
     name, place = str(data.get("name", "?")), data_place(config)
     if place:
         name = PurePath(place).name if short else f"{name} {PurePath(place).name or place}"
-    elif data.get("fold") is not None:  # of nnU-Net
+    elif data.get("fold") is not None:  # nnU-Net
         name = f"{name}, fold {data['fold']}"
     return name if config.get("fold") is None else f"{name}, fold {config['fold']} of {config.get('folds')}"
 
 
 def number(value: Any) -> str:
-    """A number as people write it, without trailing zeros; anything else as it is.
+    """A number without trailing zeros; anything else is converted with ``str``.
 
     >>> number(0.70), number(5.0), number(5e-06), number("worst")
     ('0.7', '5', '5e-6', 'worst')

@@ -1,4 +1,4 @@
-"""One color for each loss, everywhere: no two alike, legible as text on white paper and, a lighter twin, on black."""
+"""One color per loss in all tables and figures, legible as text, with a lighter version for dark pages."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from zlib import crc32
 
 from .names import TRAINING_NAMES, loss_name, loss_titles, method_name, training_name
 
-PAPER, NIGHT = "#fcfcfa", "#15171a"  # the page's backgrounds; page.css has the same
-# Of the colors with a contrast of at least 4.5 to these: the first is a blue, each next one as unlike those before it
-# as can be (distance in OKLab); the first ten are neither dark nor grayish. A dark page has lighter twins.
+PAPER, NIGHT = "#fcfcfa", "#15171a"  # background colors of the page, as in page.css
+# Colors with a contrast of at least 4.5 to the background. The first is a blue; each next one maximizes the distance in
+# OKLab to those before it, and the first ten are neither dark nor grayish. _DARK has lighter versions for dark pages.
 _LIGHT = (
     "394eaa936d24ab4b900c69449a2a1e70447a5174afa75b5c5c5c010e5e8a4c37347000484b1f7e1b490f023f6f68524e7d6f80912964"
     "8048106822268663a022308a592656863d4b663e9e2a4246455d613e316d4e508e84307f5d146c9a53aaa05b7da3623b992645807262"
@@ -36,19 +36,19 @@ PALETTE = [Color(f"#{_LIGHT[i : i + 6]}", f"#{_DARK[i : i + 6]}") for i in range
 
 
 def method_color(config: Mapping[str, Any]) -> Color:
-    """The color of a run's method by its loss's place among the declarations, whatever else is in the report.
+    """The color of a run's method, which depends only on the position of its loss among the declarations.
 
-    Training methods come after the losses, then methods that neither list names, by their name. The colors least like
-    each other go to both ends of the losses' order, where those stand that are most often compared: the classic ones
-    first, the active negative ones last.
+    Training methods come after the losses, and unlisted methods last, by a hash of their name. The most distinct colors
+    go to both ends of the list of losses, which has the losses that are compared most often: the classic ones first and
+    the active negative ones last.
     """
     titles, trainings = [*loss_titles().values()], [*TRAINING_NAMES]
     title, training, count = loss_name(config.get("loss") or {}), training_name(config), len(titles)
     if training == "plain" and title in titles:
-        place = titles.index(title)
-        place = min(2 * place, 2 * (count - 1 - place) + 1)
+        position = titles.index(title)
+        position = min(2 * position, 2 * (count - 1 - position) + 1)
     elif training in trainings and title == loss_name({"name": "ce"}):
-        place = count + trainings.index(training)
+        position = count + trainings.index(training)
     else:
-        place = count + len(trainings) + crc32(method_name(config).encode()) % 20
-    return PALETTE[place % len(PALETTE)]
+        position = count + len(trainings) + crc32(method_name(config).encode()) % 20
+    return PALETTE[position % len(PALETTE)]

@@ -1,4 +1,4 @@
-"""In what a run departs from what was published: its settings against the paper's recipe in ``configs/recipes``."""
+"""Differences between a run's settings and the paper's protocol, given by the recipes in ``configs/recipes``."""
 
 from __future__ import annotations
 
@@ -28,58 +28,58 @@ _WORDS = {
     "optim.l1": "L1 penalty", "optim.clip_norm": "clipping norm", "optim.schedule": "schedule",
 }
 # fmt: on
-# The first three say beside which numbers a run stands; the network is compared by its own name.
+# The noise determines which published numbers a run is compared with, and the network is compared by name.
 _NOT_COMPARED = {"noise.kind", "noise.rate", "noise.dataset", "published_model"}
-# What a run that does not say otherwise does.
-_UNSAID = {"noise.reflip": False, "noise.bidirectional": False, "noise.pairs": False, "noise.superclass": "index"}
-_NNUNET_SCHEDULES = {"DecayPerEpoch": "exponential"}  # a run of nnU-Net names the class of its schedule
+# Values of settings that a run does not record.
+_DEFAULTS = {"noise.reflip": False, "noise.bidirectional": False, "noise.pairs": False, "noise.superclass": "index"}
+_NNUNET_SCHEDULES = {"DecayPerEpoch": "exponential"}  # runs of nnU-Net record the class name
 
 
 class Departure(NamedTuple):
-    """A setting in which a run is not what was published."""
+    """A setting in which a run differs from the published protocol."""
 
-    what: str
+    setting: str
     ours: str
     published: str
 
     def __str__(self) -> str:
-        return f"{self.what} {self.ours} (published: {self.published})"
+        return f"{self.setting} {self.ours} (published: {self.published})"
 
 
 def departures(
     config: Mapping[str, Any], summary: Mapping[str, Any], paper: str, data: str, model: str = ""
 ) -> tuple[Departure, ...]:
-    """In what a finished run departs from a paper's protocol.
+    """The settings in which a finished run differs from a paper's protocol.
 
-    What the recipe marks as assumed is not compared, nor is what the run's config.yaml and summary.json do not record.
-    ``paper``, ``data`` and ``model`` are those of the table; where it names no network, the recipe's counts.
+    Settings that the recipe marks as assumed, or that the run does not record, are not compared. ``paper``, ``data``
+    and ``model`` are those of the table; without a network there, the recipe's network applies.
     """
     ours = _recorded(config, summary)
     recipe = recipe_for(paper, data, imbalanced=bool(config["data"].get("imbalance")))
     published = _protocol(recipe, config, data) if recipe else {}
     published |= {f"counts.{split}": count for split, count in image_counts(data).items()}
     if ours.get("data.imbalance"):
-        published.pop("counts.train", None)  # what is left of the set; the number beside it is of the same imbalance
+        published.pop("counts.train", None)  # depends on the imbalance, which is the same
     if model:
         published["model.name"] = model
-    found = [] if data_name(config) == data else [Departure("data", data_name(config), data)]
+    differences = [] if data_name(config) == data else [Departure("data", data_name(config), data)]
     for name in sorted(published, key=lambda name: [*_WORDS, name].index(name)):
-        if name in ours and not _alike(name, ours[name], published[name]):
-            found.append(Departure(_WORDS.get(name, name), value_text(ours[name]), value_text(published[name])))
+        if name in ours and not _is_equal(name, ours[name], published[name]):
+            differences.append(Departure(_WORDS.get(name, name), value_text(ours[name]), value_text(published[name])))
     preset = config.get("preset")
     if recipe and preset is not None and preset not in {each.name for each in recipes_of(paper)}:
-        found.append(Departure("preset", value_text(preset), recipe.name))
-    return tuple(found)
+        differences.append(Departure("preset", value_text(preset), recipe.name))
+    return tuple(differences)
 
 
 def recipe_for(paper: str, data: str, *, imbalanced: bool = False) -> Recipe | None:
-    """The recipe of a paper for a data set: of several, the one for classes as balanced or unequal as a run's."""
-    fitting = [recipe for recipe in recipes_of(paper) if data in recipe.data]
-    return min(fitting, key=lambda recipe: recipe.imbalanced != imbalanced, default=None)
+    """The recipe of a paper for a data set, preferably for balanced or imbalanced classes as requested."""
+    candidates = [recipe for recipe in recipes_of(paper) if data in recipe.data]
+    return min(candidates, key=lambda recipe: recipe.imbalanced != imbalanced, default=None)
 
 
 def _protocol(recipe: Recipe, config: Mapping[str, Any], data: str) -> dict[str, Any]:
-    """The published settings for a run's noise and loss, by dotted name, without those that the recipe assumes."""
+    """The published settings for a run's noise and loss by dotted name, without assumed ones."""
     loss, noise = paired_loss(config), str((config.get("noise") or {}).get("kind"))
     settings = merged(_defaults(recipe.task, noise, loss), recipe.settings(data, noise, loss))
     published = flat(settings)
@@ -97,30 +97,30 @@ def _protocol(recipe: Recipe, config: Mapping[str, Any], data: str) -> dict[str,
 
 @cache
 def _defaults(task: str, noise: str, loss: str) -> dict[str, Any]:
-    """What holds where a recipe says nothing: declared parameters of the loss, and defaults of class-label training."""
+    """Settings that a recipe leaves out: declared parameters of the loss, and defaults of ``seg-anl-classify``."""
 
     def read(file: str) -> dict[str, Any]:
         path = config_folder() / f"{file}.yaml"
         return dict(yaml.safe_load(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
-    found: dict[str, Any] = {"loss": dict(declarations()[loss].parameters) if loss in declarations() else {}}
+    defaults: dict[str, Any] = {"loss": dict(declarations()[loss].parameters) if loss in declarations() else {}}
     if task == "classification":
-        written = read("classification")
-        found |= {"augmentation": written["augmentation"], "evaluation": {"last_k": written["evaluation"]["last_k"]}}
-        found |= {"optim": read("optim/sgd"), "noise": read(f"noise/{noise}")}
-        found["noise"].pop("seed", None)
-    return found
+        top = read("classification")
+        defaults |= {"augmentation": top["augmentation"], "evaluation": {"last_k": top["evaluation"]["last_k"]}}
+        defaults |= {"optim": read("optim/sgd"), "noise": read(f"noise/{noise}")}
+        defaults["noise"].pop("seed", None)
+    return defaults
 
 
 def _recorded(config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any]:
     """A run's settings and counts by dotted name."""
-    found = {**flat(config), **flat({"counts": summary.get("counts") or {}})}
+    settings = {**flat(config), **flat({"counts": summary.get("counts") or {}})}
     if "k" in summary:
-        found["evaluation.last_k"] = summary["k"]
-    of_plans = {"batch_size": found["model.batch_size"]} if "model.batch_size" in found else {}  # nnU-Net's
-    return {**of_plans, **found}
+        settings["evaluation.last_k"] = summary["k"]
+    from_plans = {"batch_size": settings["model.batch_size"]} if "model.batch_size" in settings else {}  # nnU-Net
+    return {**from_plans, **settings}
 
 
-def _alike(name: str, ours: Any, published: Any) -> bool:
-    ours, published = (_UNSAID.get(name) if value is None else value for value in (ours, published))
+def _is_equal(name: str, ours: Any, published: Any) -> bool:
+    ours, published = (_DEFAULTS.get(name) if value is None else value for value in (ours, published))
     return bool((_NNUNET_SCHEDULES.get(ours, ours) if name == "optim.schedule" else ours) == published)

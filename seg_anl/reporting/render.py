@@ -1,6 +1,6 @@
-"""A report's files: tables as Markdown, CSV and LaTeX, an index, and one page; equal runs give equal bytes.
+"""Write the files of a report reproducibly: tables as Markdown, CSV and LaTeX, an index, and a page.
 
-Everything that a template prints is escaped for its format; what a person has named is text, whatever it holds.
+All values are escaped for the format of their template.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from .run_directories import FINISHED
 from .tables import MINUS, SIGNIFICANT, Best, Column, Report, Table
 
 INDEX, PAGE = "tables.md", "report.html"
-PICTURE = "report.png"  # what trainers leave in run directories
-_MOST_PICTURES = 24  # of a whole report; more would make a page of tens of megabytes
+PICTURE = "report.png"  # written by the trainers into run directories
+_MAX_PICTURES = 24  # per report, to limit the size of the page
 _PICTURE_WIDTH, _PICTURE_QUALITY = 1000, 82
-_BLOCK = 5  # noises that fit across a page of LaTeX
+_BLOCK = 5  # noises per LaTeX table
 _TEMPLATES = Path(__file__).parent / "templates"
 _GREEK = dict(zip("αβγδηλνρστ", "alpha beta gamma delta eta lambda nu rho sigma tau".split(), strict=True))  # noqa: SIM905
 _LATEX = {
@@ -51,7 +51,7 @@ _CSV = [
 
 
 def markdown_text(value: object) -> str:
-    """Any text as it reads, whatever Markdown or HTML would make of it, inside a table's cell too.
+    """Escape text for Markdown, including table cells, and for HTML in it.
 
     >>> markdown_text("a|b *c* <d>")
     'a\\\\|b \\\\*c\\\\* &lt;d&gt;'
@@ -62,29 +62,29 @@ def markdown_text(value: object) -> str:
 
 
 def latex_text(value: object) -> str:
-    r"""Any text as LaTeX that shows it; letters that LaTeX's own fonts lack are shown by their number.
+    r"""Escape text for LaTeX; characters missing from LaTeX's default fonts are shown as code points.
 
     >>> latex_text("50 % of A_1 & α")
     '50 \\% of A\\_1 \\& $\\alpha$'
     """
 
-    def shown(letter: str) -> str:
+    def escape(letter: str) -> str:
         code = ord(letter)
-        # Of the letters with accents those that LaTeX's oldest encoding has, which is what a document has by default.
+        # Only accented letters of LaTeX's default encoding.
         if 0x20 <= code < 0x7F or (0xC0 <= code < 0x100 and letter not in "ÐðÞþ÷"):
             return letter
         return "" if code < 0x20 else rf"\texttt{{U+{code:04X}}}"
 
-    text = "".join(_LATEX.get(letter) or shown(letter) for letter in " ".join(str(value).split()))
+    text = "".join(_LATEX.get(letter) or escape(letter) for letter in " ".join(str(value).split()))
     return rf"{{\boldmath\bfseries {text}}}" if isinstance(value, Best) else text
 
 
 @cache
 def _environment(suffix: str) -> jinja2.Environment:
-    """Templates of one format; the marks of LaTeX's differ from Jinja's own because LaTeX uses these."""
+    """The templates of one format; LaTeX templates have other delimiters, because LaTeX uses Jinja's own."""
     escapes: dict[str, Callable[[object], str]] = {".md": markdown_text, ".tex": latex_text, ".txt": str}
     escape = escapes.get(suffix)
-    marks = ("<%", "%>", "<<", ">>", "<#", "#>") if suffix == ".tex" else ("{%", "%}", "{{", "}}", "{#", "#}")
+    delimiters = ("<%", "%>", "<<", ">>", "<#", "#>") if suffix == ".tex" else ("{%", "%}", "{{", "}}", "{#", "#}")
     names = ("block_start", "block_end", "variable_start", "variable_end", "comment_start", "comment_end")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
@@ -94,27 +94,27 @@ def _environment(suffix: str) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        **{f"{name}_string": mark for name, mark in zip(names, marks, strict=True)},  # type: ignore[arg-type]
+        **{f"{name}_string": mark for name, mark in zip(names, delimiters, strict=True)},  # type: ignore[arg-type]
     )
     environment.globals |= {name: value for name, value in vars(phrases).items() if callable(value)}
     return environment
 
 
-def _rendered(template: str, **values: Any) -> str:
+def _render(template: str, **values: Any) -> str:
     return _environment(Path(template).suffix).get_template(template).render(values)
 
 
 def terminal_text(report: Report) -> str:
-    """The tables, with what a reader must know, for a terminal."""
-    return _rendered("terminal.txt", report=report, aligned=_aligned)
+    """The tables with their notices as plain text for a terminal."""
+    return _render("terminal.txt", report=report, aligned=_align)
 
 
-def _aligned(frame: pd.DataFrame) -> str:
-    """The first column at the left, the others at the right."""
+def _align(frame: pd.DataFrame) -> str:
+    """A table as text with the first column left-aligned and the others right-aligned."""
     cells = [[*frame.columns], *frame.map(lambda cell: f"{cell}*" if isinstance(cell, Best) else str(cell)).to_numpy()]
     first, *others = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    sides = [f"<{first}", *(f">{width}" for width in others)]
-    return "\n".join("  ".join(["", *map(format, row, sides)]).rstrip() for row in cells)
+    formats = [f"<{first}", *(f">{width}" for width in others)]
+    return "\n".join("  ".join(["", *map(format, row, formats)]).rstrip() for row in cells)
 
 
 def write_report(report: Report, out: Path) -> list[Path]:
@@ -122,10 +122,10 @@ def write_report(report: Report, out: Path) -> list[Path]:
     remove_partial(make_directory(out), below=False)
     files: dict[str, str] = {}
     for table in report.tables:
-        files[f"{table.name}.md"] = _rendered("table.md", table=table)
+        files[f"{table.name}.md"] = _render("table.md", table=table)
         files[f"{table.name}.csv"] = table_csv(table, report.groups)
         files[f"{table.name}.tex"] = table_latex(table)
-    files[INDEX] = _rendered("index.md", report=report)
+    files[INDEX] = _render("index.md", report=report)
     files[PAGE] = page_html(report)
     for name, text in files.items():
         write_text(out / name, text)
@@ -133,7 +133,7 @@ def write_report(report: Report, out: Path) -> list[Path]:
 
 
 def table_csv(table: Table, groups: pd.DataFrame) -> str:
-    """One line per method and noise, numbers in full precision; accuracy and Dice are in percent, as in the papers."""
+    """One line per method and noise, with full precision; accuracy and Dice are in percent, as in the papers."""
     entries = table.entries
     paths = groups["runs"].map(lambda runs: "; ".join(run.path for run in runs))
     frame = entries.rename(columns={"t": "difference_in_standard_errors", "p": "p_value"}).assign(
@@ -145,25 +145,25 @@ def table_csv(table: Table, groups: pd.DataFrame) -> str:
         differs_in=entries["departures"].map(phrases.departures_text),
         runs=entries["group"].map(paths),
     )[_CSV]
-    whole = ["last_k", "seeds", "best", "published_runs"]
-    return frame.astype(dict.fromkeys(whole, "Int64")).to_csv(index=False, lineterminator="\n")
+    integers = ["last_k", "seeds", "best", "published_runs"]
+    return frame.astype(dict.fromkeys(integers, "Int64")).to_csv(index=False, lineterminator="\n")
 
 
 def table_latex(table: Table) -> str:
-    r"""Table environments for ``\input``, with as many noises as a page holds; they need booktabs alone."""
+    r"""Table environments for ``\input``, split by noises to fit a page; they only need booktabs."""
     blocks = [table.columns[i : i + _BLOCK] for i in range(0, len(table.columns), _BLOCK)]
-    alone = len(table.columns) == 1
-    frames = [table.texts(block[0]) if alone else table.summary(block, published=True) for block in blocks]
-    return _rendered("table.tex", table=table, frames=frames)
+    is_single = len(table.columns) == 1
+    frames = [table.texts(block[0]) if is_single else table.summary(block, published=True) for block in blocks]
+    return _render("table.tex", table=table, frames=frames)
 
 
 def page_html(report: Report) -> str:
-    """The report as one page that needs nothing else: no network, no other file, opened by a double click."""
-    from .page_charts import curves_of, forest_plot, lines_of, page_style, training_curves  # matplotlib starts slowly
+    """The report as one self-contained HTML page."""
+    from .page_charts import curves_of, forest_plot, lines_of, page_style, training_curves  # imports matplotlib
 
     curves = curves_of(report.groups, {table.metric for table in report.tables})
     sections = []
-    budget = iter(range(_MOST_PICTURES))
+    budget = iter(range(_MAX_PICTURES))
     with page_style():
         for table in report.tables:
             lines = lines_of(table)
@@ -175,7 +175,7 @@ def page_html(report: Report) -> str:
                 legend = [*series.values()] if charts else []
                 columns.append((column, run, rows, forest_plot(run) if run else "", charts, legend))
             sections.append((table, columns, list(_pictures(table, report.groups, budget))))
-    return _rendered(
+    return _render(
         "report.html",
         report=report,
         sections=sections,
@@ -188,7 +188,7 @@ def page_html(report: Report) -> str:
 
 
 def _pictures(table: Table, groups: pd.DataFrame, budget: Iterator[int]) -> Iterator[tuple[str, str]]:
-    """The trainers' own pictures, one run for each entry, while the budget of the page lasts: address and caption."""
+    """Pictures written by the trainers, from one run per entry, up to the page's budget: data URI and caption."""
     for entry in table.rows(run=True):
         for run in groups["runs"][entry.group]:
             if (run.folder / PICTURE).is_file() and next(budget, None) is not None:
@@ -198,7 +198,7 @@ def _pictures(table: Table, groups: pd.DataFrame, budget: Iterator[int]) -> Iter
 
 
 def picture_uri(path: Folder) -> str | None:
-    """A picture as a small JPEG inside a ``data:`` address; None when the file is no picture."""
+    """A picture as a small JPEG in a ``data:`` URI; None if the file is not a picture."""
     try:
         with Image.open(io.BytesIO(read_bytes(path))) as picture:
             small = picture.convert("RGB")
@@ -207,6 +207,6 @@ def picture_uri(path: Folder) -> str | None:
     if small.width > _PICTURE_WIDTH:
         height = round(small.height * _PICTURE_WIDTH / small.width)
         small = small.resize((_PICTURE_WIDTH, height), Image.Resampling.LANCZOS)
-    written = io.BytesIO()
-    small.save(written, "JPEG", quality=_PICTURE_QUALITY, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(written.getvalue()).decode("ascii")
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=_PICTURE_QUALITY, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,7 +1,7 @@
-"""Run directories as tables and figures see them: what a run was, how far it came, and whether to trust it.
+"""Read run directories: config.yaml, summary.json and metrics.csv, in folders and archives.
 
-Reads config.yaml, summary.json and metrics.csv, in folders and in archives of studies, and writes nothing. What is
-wrong with a run is part of the result, not an error: a report over many runs must name the bad ones and go on.
+A problem with a run is part of the result rather than an error, because a report over many runs has to name the bad
+ones and continue.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from seg_anl.records.ranges import Count, Number, WholeNumber, complaint
 from seg_anl.records.recipes import flat
 from seg_anl.records.runs import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, SUMMARY_FILE
 
-from .archives import SUFFIX, Folder, archive_and_inside, open_archive, read_text
+from .archives import SUFFIX, Folder, open_archive, read_text, split_archive_path
 from .names import data_name, method_name, noise_name
 
 Status = Literal["finished", "unfinished", "damaged"]
 
 FINISHED: Status = "finished"
-# Settings by which runs are distinguished and put beside published ones.
+# Groups of settings that distinguish runs and match them with published numbers.
 _GROUPS = ("data", "loss", "noise", "method", "model", "optim", "evaluation")
-_KINDS: dict[str, Any] = {
+_TYPES: dict[str, Any] = {
     "task": str,
     "epochs": Count,
     "seed": WholeNumber,
@@ -41,12 +41,12 @@ _KINDS: dict[str, Any] = {
     "noise.seed": WholeNumber,
     "noise.kinds": list[str],
 }
-_AGREE = ("task", "data", "loss", "noise", "seed", "epochs")  # what config.yaml and summary.json both say
-_LAST_EPOCH = 10**9  # a greater number is a damaged cell
+_SHARED_KEYS = ("task", "data", "loss", "noise", "seed", "epochs")  # in both config.yaml and summary.json
+_MAX_EPOCH = 10**9  # larger numbers mean a damaged file
 
 
 class Headline(NamedTuple):
-    """The number that a run is quoted with: mean of ``metric`` on ``split`` over its last ``k`` epochs."""
+    """The main result of a run: the mean of ``metric`` on ``split`` over its last ``k`` epochs."""
 
     split: str
     metric: str
@@ -55,7 +55,7 @@ class Headline(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """One metric of one split over training; ``epochs`` rise and count from 0."""
+    """One metric of one split over training; ``epochs`` are ascending, from 0."""
 
     epochs: NDArray[np.int64]
     values: NDArray[np.float64]
@@ -63,11 +63,15 @@ class Curve(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One run directory, ``path`` as the person named it (in an archive ``STUDY.zip/run``), ``folder`` to read from.
+    """One run directory.
 
-    An ``unfinished`` run was stopped, or is training now; ``reason`` says why it is not finished. ``config`` and
-    ``summary`` are config.yaml and summary.json, ``metrics`` is metrics.csv, a row per epoch and split; empty when
-    missing or damaged.
+    Attributes:
+        path: the path given by the user; in an archive, ``STUDY.zip/run``.
+        folder: the folder to read from.
+        status: ``"unfinished"`` means interrupted or still training.
+        reason: why the run is not finished.
+        config, summary: config.yaml and summary.json; empty if missing or damaged.
+        metrics: metrics.csv, one row per epoch and split; empty if missing or damaged.
     """
 
     path: str
@@ -80,14 +84,14 @@ class Run:
 
     task = property(lambda self: str(self.config.get("task", "")), doc="``segmentation`` or ``classification``.")
     seed = property(lambda self: self.config.get("seed"), doc="The seed; None for a run without one (nnU-Net).")
-    epochs = property(lambda self: int(self.config.get("epochs", 0)), doc="How many epochs the run was to have.")
+    epochs = property(lambda self: int(self.config.get("epochs", 0)), doc="The configured number of epochs.")
     method_name = property(lambda self: method_name(self.config), doc="``ANL-CE``, ``Co-teaching``.")
     noise_name = property(lambda self: noise_name(self.config), doc="``clean``, ``symmetric 0.4``, ``α 0.7, β 0.7``.")
-    data_name = property(lambda self: data_name(self.config), doc="The data set; of a folder its kind too.")
+    data_name = property(lambda self: data_name(self.config), doc="The data set; for a folder with its kind.")
 
     @property
     def headline(self) -> Headline:
-        """The number that a finished run is quoted with; ValueError for another."""
+        """The main result of a finished run; raises a ValueError for other runs."""
         if self.status != FINISHED:
             raise ValueError(f"{self.path} is {self.status}: {self.reason}")
         split, metric = self.summary["headline"].split("/", 1)
@@ -95,18 +99,18 @@ class Run:
         return Headline(split, metric, int(values["k"]), float(values["last_k_mean"]))
 
     def has(self, split: str, metric: str) -> bool:
-        """Whether metrics.csv holds this metric of this split."""
+        """Whether metrics.csv has this metric of this split."""
         return len(self.curve(split, metric).epochs) > 0
 
     def curve(self, split: str, metric: str) -> Curve:
-        """A metric over the epochs that have it; empty where none has."""
+        """A metric over the epochs that have it; may be empty."""
         rows = self.metrics[self.metrics["split"] == split] if metric in self.metrics else self.metrics[:0]
         rows = rows.dropna(subset=[metric]) if len(rows) else rows.assign(**{metric: []})
         return Curve(rows["epoch"].to_numpy(np.int64), rows[metric].to_numpy(np.float64))
 
 
 def tidy_metrics(runs: Iterable[Run], metrics: Collection[str]) -> pd.DataFrame:
-    """These metrics of ``runs``: a row per run (its path), split, metric and epoch, with the value."""
+    """Metrics of ``runs`` in long format: one row per run (its path), split, metric and epoch, with the value."""
     wide = {run.path: run.metrics.filter([*METRICS_KEYS, *metrics]) for run in runs if len(run.metrics)}
     if not wide:
         return pd.DataFrame({name: [] for name in ("run", "split", "epoch", "metric", "value")})
@@ -114,50 +118,48 @@ def tidy_metrics(runs: Iterable[Run], metrics: Collection[str]) -> pd.DataFrame:
     return joined.melt(["run", "split", "epoch"], var_name="metric").dropna(subset=["value"])
 
 
-def read_runs(places: Iterable[Path]) -> list[Run]:
-    """All runs at or below ``places``, by path, with a progress bar where there is a person to see it."""
-    bar = progress_bar(find_runs(places).items(), "run", title="reading runs")
+def read_runs(paths: Iterable[Path]) -> list[Run]:
+    """All runs at or below ``paths``, sorted by path, with a progress bar on a terminal."""
+    bar = progress_bar(find_runs(paths).items(), "run", title="reading runs")
     return [read_run(path, folder) for path, folder in bar]
 
 
-def find_runs(places: Iterable[Path]) -> dict[str, Folder | UserError]:
-    """Run directories at or below ``places``, at any depth, each once: path to folder, sorted.
+def find_runs(paths: Iterable[Path]) -> dict[str, Folder | UserError]:
+    """Find run directories at or below ``paths``, at any depth; returns a sorted mapping of path to folder.
 
-    Hidden folders and what lies inside a run directory are not searched; links are followed, except in archives. An
-    archive of runs that cannot be read is there under its own path, with the reason.
+    Hidden folders and subfolders of run directories are not searched; links are followed, except in archives. An
+    unreadable archive is mapped to its error.
 
     Raises:
-        UserError: for a place that is neither a folder nor an archive, or when there is no run directory at all.
+        UserError: if a path is neither a folder nor an archive, or there are no run directories.
     """
-    found: dict[str, tuple[str, Folder | UserError]] = {}
-    places = sorted(set(places))
-    for place in places:
-        within = archive_and_inside(place)
-        if not within and not place.is_dir():
-            what = "is a file" if place.exists() else "does not exist"
-            raise UserError(
-                f"{place} {what}; give run directories, folders that hold some at any depth, or their archives"
-            )
-        for path, folder in _runs_in_archive(*within) if within else _runs_below(place):
+    runs: dict[str, tuple[str, Folder | UserError]] = {}
+    roots = sorted(set(paths))
+    for root in roots:
+        archive = split_archive_path(root)
+        if not archive and not root.is_dir():
+            problem = "is a file" if root.exists() else "does not exist"
+            raise UserError(f"{root} {problem}; expected run directories, or folders or archives that contain some")
+        for path, folder in _runs_in_archive(*archive) if archive else _runs_below(root):
             real = os.path.realpath(path)
-            found[real] = min((path, folder), found.get(real, (path, folder)), key=lambda item: item[0])
-    if not found:
+            runs[real] = min((path, folder), runs.get(real, (path, folder)), key=lambda item: item[0])
+    if not runs:
         raise UserError(
-            f"no run directory in {', '.join(map(str, places))}; one holds {CONFIG_FILE}, {METRICS_FILE} "
-            f"and, when finished, {SUMMARY_FILE}"
+            f"no run directory in {', '.join(map(str, roots))}; a run directory holds {CONFIG_FILE}, {METRICS_FILE} "
+            f"and, if finished, {SUMMARY_FILE}"
         )
-    return dict(sorted(found.values(), key=lambda item: PurePath(item[0])))
+    return dict(sorted(runs.values(), key=lambda item: PurePath(item[0])))
 
 
-def _runs_below(place: Path) -> Iterator[tuple[str, Folder | UserError]]:
+def _runs_below(root: Path) -> Iterator[tuple[str, Folder | UserError]]:
     seen: set[str] = set()
-    for folder, below, files in os.walk(place, followlinks=True):
+    for folder, subfolders, files in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
-        is_run = _is_run(set(files), alone=folder == str(place))
+        is_run = _is_run(set(files), is_root=folder == str(root))
         if is_run and real not in seen:
             yield folder, Path(folder)
-        # Neither into runs nor along a link that leads back up.
-        below[:] = [] if is_run or real in seen else sorted(name for name in below if not name.startswith("."))
+        # Do not descend into runs, or follow a link cycle.
+        subfolders[:] = [] if is_run or real in seen else sorted(n for n in subfolders if not n.startswith("."))
         for name in [] if is_run or real in seen else sorted(files):
             if name.lower().endswith(SUFFIX) and not name.startswith("."):
                 yield from _runs_in_archive(Path(folder) / name, "")
@@ -174,43 +176,47 @@ def _runs_in_archive(path: Path, inside: str) -> Iterator[tuple[str, Folder | Us
     for name in map(PurePosixPath, root.root.namelist()):
         files.setdefault(name.parent, set()).add(name.name)
     runs: set[PurePosixPath] = set()
-    for folder in sorted(files):  # what lies inside a run comes after it
-        searched = folder.is_relative_to(inside) and not runs.intersection(folder.parents)
-        if searched and _is_run(files[folder], alone=folder == PurePosixPath(inside)):
+    for folder in sorted(files):  # subfolders of a run come after it
+        is_searched = folder.is_relative_to(inside) and not runs.intersection(folder.parents)
+        if is_searched and _is_run(files[folder], is_root=folder == PurePosixPath(inside)):
             runs.add(folder)
             yield (str(path / folder), root / str(folder)) if folder.name else (str(path), root)
 
 
-def _is_run(files: set[str], *, alone: bool) -> bool:
-    """Whether these files make a run directory; a place that the person named may be a run that has just begun."""
+def _is_run(files: set[str], *, is_root: bool) -> bool:
+    """Whether these files make a run directory; a folder given by the user may be a run that has just started."""
     if CONFIG_FILE in files:
-        return alone or bool(files & {METRICS_FILE, SUMMARY_FILE, ENVIRONMENT_FILE})
+        return is_root or bool(files & {METRICS_FILE, SUMMARY_FILE, ENVIRONMENT_FILE})
     return {METRICS_FILE, SUMMARY_FILE} <= files
 
 
 def read_run(path: str | Path, folder: Folder | UserError | None = None) -> Run:
-    """Read one run directory; whatever is wrong with it becomes its status and reason."""
+    """Read one run directory; any problem is reported in its status and reason."""
     path, folder = str(path), Path(path) if folder is None else folder
     if isinstance(folder, UserError):
         return Run(path, Path(path), "damaged", str(folder).replace(f"{path}: ", ""))
-    read: dict[str, Any] = {}
+    content: dict[str, Any] = {}
     try:
-        config = read["config"] = _read_config(folder / CONFIG_FILE)
-        # The summary before the metrics: training writes it last, so metrics read after it are whole.
-        summary = read["summary"] = _read_summary(folder / SUMMARY_FILE)
-        metrics = read["metrics"] = read_metrics_table(folder / METRICS_FILE)
+        config = content["config"] = _read_config(folder / CONFIG_FILE)
+        # Training writes the summary last, so metrics read after the summary are complete.
+        summary = content["summary"] = _read_summary(folder / SUMMARY_FILE)
+        metrics = content["metrics"] = read_metrics_table(folder / METRICS_FILE)
         done = int(metrics["epoch"].max()) + 1 if len(metrics) else 0
         if summary.get("status") != FINISHED:
-            return Run(path, folder, "unfinished", f"{done} of {config['epochs']} epochs done", **read)
-        run = Run(path, folder, FINISHED, **read)
+            return Run(path, folder, "unfinished", f"{done} of {config['epochs']} epochs done", **content)
+        run = Run(path, folder, FINISHED, **content)
         _check_finished(run, done)
         return run
     except UserError as error:
-        return Run(path, folder, "damaged", str(error).replace(f"{path}{os.sep}", ""), **read)
+        return Run(path, folder, "damaged", str(error).replace(f"{path}{os.sep}", ""), **content)
 
 
 def read_metrics_table(path: Folder) -> pd.DataFrame:
-    """metrics.csv as a frame: epoch, split and a column per metric, NaN where not measured. UserError for damage."""
+    """Read metrics.csv: epoch, split and one column per metric, NaN if not measured.
+
+    Raises:
+        UserError: for a damaged file.
+    """
     if not path.exists():
         return pd.DataFrame(columns=[*METRICS_KEYS])
     text = read_text(path)
@@ -222,19 +228,19 @@ def read_metrics_table(path: Folder) -> pd.DataFrame:
         raise UserError(f"{path}: expected columns starting with {', '.join(METRICS_KEYS)}")
     try:
         if {line.count(",") for line in lines} - {head.count(",")} or len({*names}) < len(names):
-            raise ValueError("rows of different lengths, or two columns of one name")
+            raise ValueError("rows of different lengths, or duplicate columns")
         kinds = {"epoch": np.int64, "split": object, **dict.fromkeys(names[2:], np.float64)}
         table = pd.read_csv(io.StringIO(text), dtype=kinds, float_precision="round_trip")
     except (ValueError, OverflowError, pd.errors.ParserError) as error:
-        parse_metrics(text, path)  # the strict reader says what is wrong with the file, and where
+        parse_metrics(text, path)  # the strict parser raises a more precise error
         raise UserError(f"{path}: damaged: {error}") from error
-    if (table["epoch"] > _LAST_EPOCH).any():
+    if (table["epoch"] > _MAX_EPOCH).any():
         raise UserError(f"{path}: damaged: epoch {table['epoch'].max()}")
     if taken := {"run", "metric", "value"}.intersection(table):
-        raise UserError(f"{path}: a metric is called {min(taken)!r}, which is a column of the report's own table")
+        raise UserError(f"{path}: a metric is named {min(taken)!r}, which is reserved for the report")
     for split, epochs in table.groupby("split", sort=False)["epoch"]:
         if (epochs.diff()[1:] <= 0).any():
-            raise UserError(f"{path}: the epochs of {split} do not rise")
+            raise UserError(f"{path}: the epochs of {split} are not ascending")
     return table
 
 
@@ -251,40 +257,40 @@ def _read_config(path: Folder) -> dict[str, Any]:
         if not isinstance(config.get(key) or {}, dict):
             raise UserError(f"{path}: damaged: {key} must be a group of settings, got {config[key]!r:.60}")
     settings = flat(config)
-    for key, kind in _KINDS.items():
+    for key, kind in _TYPES.items():
         if settings.get(key) is not None and (wrong := complaint(key, kind, settings[key])):
             raise UserError(f"{path}: damaged: {wrong:.120}")
     return config
 
 
 def _read_summary(path: Folder) -> dict[str, Any]:
-    """summary.json; empty when there is none, which means that the run has not come to its end."""
+    """summary.json; empty if it does not exist, because the run has not finished."""
     if not path.exists():
         return {}
     summary = parse_json(read_text(path), path)
     if not isinstance(summary, dict):
         raise UserError(f"{path}: damaged: expected named values")
     if summary.get("schema") != SUMMARY_SCHEMA:
-        raise UserError(f"{path}: has schema {summary.get('schema')!r}, this program reads {SUMMARY_SCHEMA}")
+        raise UserError(f"{path}: has schema {summary.get('schema')!r}; expected {SUMMARY_SCHEMA}")
     return summary
 
 
-def _given(group: Any) -> Any:
-    """A group without settings that are null: a run may have been finished by a version that has more of them."""
+def _drop_null(group: Any) -> Any:
+    """A group without null settings, because a run may have been finished by a version with more settings."""
     return {key: value for key, value in group.items() if value is not None} if isinstance(group, dict) else group
 
 
 def _check_finished(run: Run, done: int) -> None:
-    """Check that the three files of a finished run tell the same story."""
-    for key in _AGREE:
-        if _given(run.config.get(key)) != _given(run.summary.get(key)):
-            raise UserError(f"{CONFIG_FILE} and {SUMMARY_FILE} are of different runs: {key} differs")
+    """Check that the three files of a finished run agree."""
+    for key in _SHARED_KEYS:
+        if _drop_null(run.config.get(key)) != _drop_null(run.summary.get(key)):
+            raise UserError(f"{CONFIG_FILE} and {SUMMARY_FILE} are from different runs: {key} differs")
     if done != run.epochs:
         raise UserError(f"{METRICS_FILE} ends after {done} epochs, {SUMMARY_FILE} says {run.epochs}")
     try:
         split, metric, k, value = run.headline
         if not all(isinstance(values, dict) for values in run.summary["metrics"].values()):
-            raise TypeError("a metric that is no group of values")
+            raise TypeError("a metric is not a group of values")
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UserError(f"{SUMMARY_FILE}: damaged: no headline value ({type(error).__name__}: {error})") from error
     name = f"{split}/{metric}"

@@ -1,4 +1,4 @@
-"""Settings of runs side by side: which of them make two runs different, and how few words tell them apart."""
+"""Compare the settings of runs: which settings differ, and which are needed to distinguish runs."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from seg_anl.records.recipes import flat
 from .names import data_place, number
 
 # fmt: off
-# Where, how fast, and what is kept: none of it decides a run's numbers. Seeds are what averages run over.
+# Settings without influence on the results, and seeds, which are averaged over.
 _IGNORED = {
     "seed", "noise.seed", "noise.file", "run_root", "run_dir", "device", "workers", "progress", "compile", "graph",
     "channels_last", "checkpoint_every", "record", "record_every", "evaluation.train_every", "evaluation.batch_size",
     "data.root", "data.file", "data.download", "published_model", "test_folder",
 }
-# In what order settings are tried to name a variant: first what people compare on purpose.
-_SPOKEN_FIRST = ("preset", "epochs", "data.", "model.", "loss.", "method.", "optim.", "batch_size", "evaluation.")
-# Named where they are the same in all runs; the full list stands in each run's config.yaml.
+# The order in which settings are used to name a variant: first those that are usually compared.
+_NAMING_ORDER = ("preset", "epochs", "data.", "model.", "loss.", "method.", "optim.", "batch_size", "evaluation.")
+# Listed if they are the same in all runs; each run's config.yaml has all settings.
 _COMMON = [
     "preset", "model.name", "model.patch_size", "epochs", "iterations", "batch_size", "model.batch_size", "optim.name",
     "optim.lr", "optim.schedule", "optim.weight_decay", "optim.l1", "precision", "data.size", "data.limit",
     "data.tuning", "noise.mode", "noise.counts", "evaluation.last_k",
 ]
 # fmt: on
-# Rows of one table that differ here cannot be compared. Regularizers and rates belong to a method, as losses do.
+# Rows of a table should agree in these. Regularizers and learning rates are part of a method, like losses.
 _MUST_AGREE = ("epochs", "iterations", "data.", "model.", "evaluation.", "noise.", "batch_size", "precision")
-_NAMES_THE_LOSS = "model.trainer"  # of nnU-Net: has to differ between rows
-# Follows from the kind of noise, or is named in the column.
-_OF_THE_NOISE = ("noise.rate", "noise.alpha", "noise.beta", "noise.kind", "noise.kinds", "noise.dataset")
+_NNUNET_TRAINER = "model.trainer"  # names the loss, so it differs between rows
+# Determined by the noise, which is named in the column.
+_NOISE_SETTINGS = ("noise.rate", "noise.alpha", "noise.beta", "noise.kind", "noise.kinds", "noise.dataset")
 
 
 def flat_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that decide a run's numbers, by dotted name; lists stay whole.
+    """The settings that determine a run's results, by dotted name; lists are kept.
 
-    A setting of null counts as one that is not there: settings that a later version adds, off, set no old runs apart.
+    Null settings count as absent, so that settings added by a later version do not distinguish older runs.
 
     >>> flat_settings({"seed": 1, "data": {"name": "digits", "limit": None}, "device": "cpu"})
     {'data.name': 'digits'}
@@ -49,40 +49,40 @@ def flat_settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fingerprint(settings: Any) -> str:
-    """One string for equal settings."""
+    """A string that is equal for equal settings."""
     return json.dumps(settings, sort_keys=True, default=str)
 
 
-def _side_by_side(several: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """A row for each configuration and a column for each setting, as JSON text; NaN where one lacks it."""
-    rows = [{name: fingerprint(value) for name, value in settings.items()} for settings in several]
+def _settings_table(configurations: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """One row per configuration and one column per setting, as JSON text; NaN if it is missing."""
+    rows = [{name: fingerprint(value) for name, value in settings.items()} for settings in configurations]
     return pd.DataFrame(rows, dtype=object)
 
 
-def differing(several: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Names of the settings that are not the same in all, sorted; one that is missing differs from every value."""
-    table = _side_by_side(several)
+def differing(configurations: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Sorted names of the settings that differ between configurations; a missing setting differs from any value."""
+    table = _settings_table(configurations)
     return sorted(table.columns[table.nunique(dropna=False) > 1])
 
 
-def telling(groups: Mapping[Any, Sequence[Mapping[str, Any]]]) -> list[str]:
-    """The fewest settings, tried in the order people speak of them, that tell apart all members of each group."""
+def distinguishing(groups: Mapping[Any, Sequence[Mapping[str, Any]]]) -> list[str]:
+    """A small set of settings that distinguishes all members of each group, chosen greedily in naming order."""
     candidates = {name for group in groups.values() if len(group) > 1 for name in differing(group)}
-    table = _side_by_side(settings for group in groups.values() for settings in group)
-    table["_group"] = [place for place, group in enumerate(groups.values()) for _ in group]
+    table = _settings_table(settings for group in groups.values() for settings in group)
+    table["_group"] = [index for index, group in enumerate(groups.values()) for _ in group]
     chosen = ["_group"]
 
-    def spoken(name: str) -> tuple[int, str]:
-        return next((i for i, start in enumerate(_SPOKEN_FIRST) if name.startswith(start)), len(_SPOKEN_FIRST)), name
+    def naming_order(name: str) -> tuple[int, str]:
+        return next((i for i, start in enumerate(_NAMING_ORDER) if name.startswith(start)), len(_NAMING_ORDER)), name
 
-    for name in sorted(candidates, key=spoken):
+    for name in sorted(candidates, key=naming_order):
         if len(table[[*chosen, name]].drop_duplicates()) > len(table[chosen].drop_duplicates()):
             chosen.append(name)
     return chosen[1:]
 
 
 def value_text(value: Any) -> str:
-    """A setting's value as a reader sees it.
+    """The value of a setting as text.
 
     >>> value_text(None), value_text(True), value_text([0.7, 1.5]), value_text(1e-5)
     ('none', 'yes', '0.7, 1.5', '1e-5')
@@ -94,41 +94,38 @@ def value_text(value: Any) -> str:
     return number(value)
 
 
-def described(settings: Mapping[str, Any], names: Iterable[str]) -> str:
-    """``epochs 40, optim.lr 0.01``."""
+def describe(settings: Mapping[str, Any], names: Iterable[str]) -> str:
+    """Names and values of settings, such as ``epochs 40, optim.lr 0.01``."""
     return ", ".join(f"{name} {value_text(settings.get(name))}" for name in names)
 
 
 def listed_settings(groups: pd.DataFrame) -> tuple[str, dict[str, str]]:
-    """Of a table's groups of runs: the settings that all share, and by name those in which rows differ.
-
-    Of a loss's parameters the rows are named that have them.
-    """
+    """The settings that all rows of a table share, and by name the values of those that differ."""
     names = differing(groups["settings"])
     first = groups["settings"].iloc[0]
     losses = [name for name in first if name.startswith("loss.") and name != "loss.name"]
-    common = described(first, [name for name in (*_COMMON, *losses) if name in first and name not in names])
+    common = describe(first, [name for name in (*_COMMON, *losses) if name in first and name not in names])
     own = {}
     for name in names:
-        if name != "loss.name" and name not in _OF_THE_NOISE and not _said(name, groups, everywhere=True):
-            having = groups["settings"].map(lambda settings, name=name: name in settings)
-            own[name] = _by_value(name, groups[having] if name.startswith("loss.") else groups)
+        if name != "loss.name" and name not in _NOISE_SETTINGS and not _is_in_variant(name, groups, everywhere=True):
+            has_setting = groups["settings"].map(lambda settings, name=name: name in settings)
+            own[name] = _by_value(name, groups[has_setting] if name.startswith("loss.") else groups)
     return common, own
 
 
 def unlike_rows(groups: pd.DataFrame) -> str:
-    """In what rows under the same noise differ that should be alike; empty for nothing. Variants say so themselves."""
+    """Settings in which rows with the same noise differ but should agree, unless their variants name them."""
     names = {
         name: None
         for _, some in groups.groupby("noise", sort=False)
         for name in differing(some["settings"])
-        if name.startswith(_MUST_AGREE) and name != _NAMES_THE_LOSS and not _said(name, some)
+        if name.startswith(_MUST_AGREE) and name != _NNUNET_TRAINER and not _is_in_variant(name, some)
     }
     return "; ".join(f"{name} {_by_value(name, groups, ', ')}" for name in names)
 
 
-def _said(name: str, groups: pd.DataFrame, *, everywhere: bool = False) -> bool:
-    """Whether the variants of the groups name a setting."""
+def _is_in_variant(name: str, groups: pd.DataFrame, *, everywhere: bool = False) -> bool:
+    """Whether any (or ``everywhere``: all) variants of the groups name a setting."""
     return (all if everywhere else any)(f"{name} " in variant for variant in groups["variant"])
 
 
@@ -137,13 +134,13 @@ def _labels(groups: pd.DataFrame) -> pd.Series:
 
 
 def _by_value(name: str, groups: pd.DataFrame, separator: str = "; ") -> str:
-    """Each value with the methods that have it; with their noises where a method has several values."""
+    """Each value with its methods, and their noises if a method has several values."""
     values = groups["settings"].map(lambda settings: value_text(settings.get(name)))
     frame = pd.DataFrame({"value": values, "label": _labels(groups), "noise": groups["noise"]})
-    several = frame.groupby("label")["value"].nunique() > 1
+    has_several = frame.groupby("label")["value"].nunique() > 1
     texts = []
     for value, some in frame.groupby("value", sort=False):
         noises = some.groupby("label", sort=False)["noise"].agg("; ".join)
-        methods = [f"{label} under {noise}" if several[label] else str(label) for label, noise in noises.items()]
+        methods = [f"{label} with {noise}" if has_several[label] else str(label) for label, noise in noises.items()]
         texts.append(f"{value} ({', '.join(methods)})")
     return separator.join(texts)

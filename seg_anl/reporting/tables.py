@@ -1,4 +1,4 @@
-"""A report before any file format: tables of our averages beside the published numbers, and what a reader must know."""
+"""The content of a report, independent of file formats: tables of our averages with published numbers, and notices."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from .aggregate import NOT_AVERAGED, Notice, averages, gather
 from .names import loss_titles, method_name, noise_order
 from .palette import method_color
 from .protocols import Departure, departures
-from .published import METHOD, PLACE, find_table, fitting_tables, is_of_dataset, places_of, published_numbers
+from .published import METHOD, PLACE, find_table, is_of_dataset, matching_tables, places_of, published_numbers
 from .run_directories import Run
 from .run_settings import listed_settings, unlike_rows
 
-SIGNIFICANT = 0.05  # p below which a difference stands out
+SIGNIFICANT = 0.05  # level of p
 MINUS = "\N{MINUS SIGN}"
 
 
 class Best(str):
-    """The text of the best number of a column, which every format shows in its way."""
+    """The text of the best number of a column, which each format highlights."""
 
 
 class Column(NamedTuple):
-    """A noise, measured on one evaluation split."""
+    """A noise and an evaluation split."""
 
     noise: str
     split: str
@@ -40,17 +40,20 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """One table of one task, data and metric; ``name`` is for files, unique in a report.
+    """One table of one task, data set and metric.
 
     Attributes:
-        last_k: over how many epochs at the end each run's number is the mean; several where runs differ.
-        decimals: how many are shown.
-        entries: a row per method and column, in the order shown; see :func:`_entries` and :func:`_with_texts`.
-        published: the table that stands beside the runs, if any; ``total``: how many numbers of it could.
-        others: further published tables that have numbers for these runs, and how many.
-        missing: method and noise of published numbers that have no runs.
-        marks: letters for sets of departures, as they stand beside entries.
-        settings: what the runs share; in what they differ, with the losses' parameters.
+        name: file name, unique in a report.
+        last_k: number of last epochs that each run's value is averaged over; several if runs differ.
+        decimals: number of decimals shown.
+        entries: one row per method and column, in display order; see :func:`_entries` and :func:`_with_texts`.
+        published: the published table to compare with, if any.
+        others: other published tables with numbers for these runs, and the number of matches.
+        missing: method and noise of published numbers without runs.
+        total: number of published numbers.
+        marks: letters for sets of departures, shown next to entries.
+        settings: the settings that all runs share, and those in which they differ.
+        notices: notices about this table.
     """
 
     name: str
@@ -71,25 +74,25 @@ class Table:
     notices: tuple[Notice, ...]
 
     def column_label(self, column: Column) -> str:
-        """The noise, and the split where the table has several."""
+        """The noise, with the split if the table has several."""
         several = len({one.split for one in self.columns}) > 1
         return f"{column.noise}, {column.split}" if several else column.noise
 
     def rows(self, column: Column | None = None, *, run: bool = False) -> list[Any]:
-        """The entries, of one column perhaps, and perhaps only those with runs."""
+        """The entries, optionally of one column, or only those with runs."""
         entries = self.entries[self.entries["mean"].notna()] if run else self.entries
         rows = entries.itertuples(index=False, name="Entry")
         return [entry for entry in rows if column in (None, (entry.noise, entry.split))]
 
     def by_method(self, *, run: bool = True) -> dict[str, dict[Column, Any]]:
-        """Each row's entries by column; without ``run`` also of rows that have no runs."""
+        """The entries by row label and column; with ``run=False`` including rows without runs."""
         rows: dict[str, dict[Column, Any]] = {entry.label: {} for entry in self.rows(run=run)}
         for entry in self.rows():
             rows.get(entry.label, {})[Column(entry.noise, entry.split)] = entry
         return rows
 
     def texts(self, column: Column) -> pd.DataFrame:
-        """One column as text: a row per method; what is published, if anything is."""
+        """One column as text: one row per method, with published numbers if there are any."""
         entries = self.entries[(self.entries["noise"] == column.noise) & (self.entries["split"] == column.split)]
         entries = entries.assign(
             ours=entries["ours"].where(entries["ours"] != "", "no runs"),
@@ -101,21 +104,26 @@ class Table:
         return entries[[*heads]].rename(columns=heads)
 
     def summary(self, columns: Sequence[Column], *, published: bool = False) -> pd.DataFrame:
-        """Ours under several noises as text: a row per method that was run, and perhaps one of published numbers."""
+        """Several columns as text: one row per method with runs, optionally with a row of published numbers."""
         rows = []
         for label, entries in self.by_method(run=not published).items():
-            there = [entries.get(column) for column in columns]
-            ours = [entry.shown if entry else "" for entry in there]
-            theirs = [entry.published if entry else "" for entry in there]
+            in_columns = [entries.get(column) for column in columns]
+            ours = [entry.shown if entry else "" for entry in in_columns]
+            theirs = [entry.published if entry else "" for entry in in_columns]
             rows += [(label, *ours)] if any(ours) else []
             rows += [(f"{label}, published", *theirs)] if published and any(theirs) else []
         return pd.DataFrame(rows, columns=["ours", *map(self.column_label, columns)], dtype=object)
 
 
 class Report(NamedTuple):
-    """Everything that is written; ``groups`` of runs that differ in their seeds alone, see :mod:`aggregate`.
+    """The content of a report.
 
-    ``not_averaged`` is about runs that are in no table, ``warnings`` about those in one with a reservation.
+    Attributes:
+        runs: all runs.
+        groups: groups of runs that differ only in their seeds, see :mod:`aggregate`.
+        tables: the tables.
+        not_averaged: notices about runs that are in no table.
+        warnings: notices about runs in tables.
     """
 
     runs: list[Run]
@@ -126,59 +134,64 @@ class Report(NamedTuple):
 
 
 def make_report(runs: Sequence[Run], table_ids: Iterable[str] = ()) -> Report:
-    """Average the runs and put them into tables: one for each task, data and headline metric.
+    """Average the runs and make one table per task, data set and headline metric.
 
-    With ``table_ids`` only these published tables, whole, filled with the runs that are of their data set; else each
-    table stands beside the published one that fits best, where one does, and has only the noises that were run.
+    With ``table_ids``, makes only these published tables, complete, from the runs on their data set. Otherwise each
+    table is compared with the best matching published one, if any, and has only the noises with runs.
 
     Raises:
-        UserError: for an unknown table, one that holds no results, or one that no run is of the data set of.
+        UserError: for an unknown table, a table without results, or one without runs on its data set.
     """
-    wanted = [find_table(name) for name in table_ids]
-    for table in wanted:
+    requested = [find_table(name) for name in table_ids]
+    for table in requested:
         if table.kind != "results":
-            raise UserError(f"--table {table.id} holds parameters of methods, no results; see seg-anl-report --list")
+            raise UserError(f"--table {table.id} has parameters instead of results; see seg-anl-report --list")
     runs = sorted(runs, key=lambda run: PurePath(run.path))
     groups, notices = gather(runs)
     tables: list[Table] = []
     left = groups
     for (_, _, headline), some in groups.groupby(["task", "data", "headline"]):
-        fitting = fitting_tables(some)
-        asked = [t for t in wanted if headline.endswith(f"/{t.metric}") and is_of_dataset(some, t, asked=True)]
-        for published in asked if wanted else [fitting[0][0] if fitting else None]:
-            others = tuple((other.id, count) for other, count in fitting if other != published)
-            tables.append(_table(some, headline, published, others, whole=bool(wanted)))
+        matching = matching_tables(some)
+        selected = [
+            table
+            for table in requested
+            if headline.endswith(f"/{table.metric}") and is_of_dataset(some, table, requested=True)
+        ]
+        for published in selected if requested else [matching[0][0] if matching else None]:
+            others = tuple((other.id, count) for other, count in matching if other != published)
+            tables.append(_make_table(some, headline, published, others, complete=bool(requested)))
             left = left.drop(index=some.index, errors="ignore")
-    for table in wanted:
-        if table not in [built.published for built in tables]:
-            there = sorted(set(groups["data"] + " (" + groups["headline"] + ")"))
+    for table in requested:
+        if table not in [made.published for made in tables]:
+            available = sorted(set(groups["data"] + " (" + groups["headline"] + ")"))
             raise UserError(
-                f"--table {table.id} is about {table.metric} on {table.dataset}, of which there is no finished run; "
-                f"there are runs on {', '.join(there) or 'nothing'}"
+                f"--table {table.id} is about {table.metric} on {table.dataset}, which has no finished runs; "
+                f"there are runs on {', '.join(available) or 'nothing'}"
             )
     for group in left.itertuples():
-        text = f"{group.data}, {group.method}, {group.noise}: not of the tables asked for"
+        text = f"{group.data}, {group.method}, {group.noise}: not in the requested tables"
         notices.append(Notice("elsewhere", tuple(run.path for run in group.runs), text))
     notices = [*dict.fromkeys([*notices, *(notice for table in tables for notice in table.notices)])]
-    out, kept = ([note for note in notices if (note.kind in NOT_AVERAGED) == out] for out in (True, False))
-    return Report(runs, groups, _named_apart(tables), out, kept)
+    not_averaged = [notice for notice in notices if notice.kind in NOT_AVERAGED]
+    warnings = [notice for notice in notices if notice.kind not in NOT_AVERAGED]
+    return Report(runs, groups, _with_unique_names(tables), not_averaged, warnings)
 
 
-def _table(
-    groups: pd.DataFrame, headline: str, published: Any, others: tuple[tuple[str, int], ...], *, whole: bool
+def _make_table(
+    groups: pd.DataFrame, headline: str, published: Any, others: tuple[tuple[str, int], ...], *, complete: bool
 ) -> Table:
     split, metric = headline.split("/", 1)
     task, data = groups["task"].iloc[0], groups["data"].iloc[0]
     numbers = published_numbers(published)
     measured = averages(groups)
     measured = measured[measured["metric"] == metric].drop(columns="metric")
-    columns = _columns(groups, numbers, split, whole=whole)
+    columns = _columns(groups, numbers, split, complete=complete)
     decimals = 1 if metric == "dice" else 2
     entries, missing = _entries(groups, measured, numbers, columns, published)
-    entries["best"] = _best(entries, decimals, lower=metric == "loss")
-    sets = dict.fromkeys(departed for departed in entries["departures"] if departed)
-    marks = {departed: chr(ord("a") + i) if i < 26 else f"a{i}" for i, departed in enumerate(sets)}
-    entries["mark"] = [marks.get(departed, "") for departed in entries["departures"]]
+    entries["best"] = _is_best(entries, decimals, lower=metric == "loss")
+    departure_sets = dict.fromkeys(each for each in entries["departures"] if each)
+    marks = {each: chr(ord("a") + i) if i < 26 else f"a{i}" for i, each in enumerate(departure_sets)}
+    entries["mark"] = [marks.get(each, "") for each in entries["departures"]]
     unlike = unlike_rows(groups)
     paths = tuple(run.path for runs in groups["runs"] for run in runs)
     return Table(
@@ -197,15 +210,15 @@ def _table(
         total=len(numbers),
         marks=marks,
         settings=listed_settings(groups),
-        notices=(Notice("unlike rows", paths, f"{data}: rows are not alike in {unlike}"),) if unlike else (),
+        notices=(Notice("unlike rows", paths, f"{data}: rows differ in {unlike}"),) if unlike else (),
     )
 
 
-def _columns(groups: pd.DataFrame, numbers: pd.DataFrame, split: str, *, whole: bool) -> tuple[Column, ...]:
-    """The paper's columns in its order, those that were run or all; then noises that the paper lacks."""
+def _columns(groups: pd.DataFrame, numbers: pd.DataFrame, split: str, *, complete: bool) -> tuple[Column, ...]:
+    """The paper's columns in its order (all, or those with runs), then noises that the paper lacks."""
     ours = {noise: noise_order(config) for noise, config in zip(groups["noise"], groups["config"], strict=True)}
-    theirs = [Column(*place) for place in numbers[["noise", "split"]].drop_duplicates().to_numpy()]
-    kept = [column for column in theirs if whole or column.noise in ours]
+    theirs = [Column(*row) for row in numbers[["noise", "split"]].drop_duplicates().to_numpy()]
+    kept = [column for column in theirs if complete or column.noise in ours]
     own = sorted(ours.keys() - {column.noise for column in kept}, key=ours.__getitem__)
     return (*kept, *(Column(noise, split) for noise in own))
 
@@ -213,30 +226,30 @@ def _columns(groups: pd.DataFrame, numbers: pd.DataFrame, split: str, *, whole: 
 def _entries(
     groups: pd.DataFrame, measured: pd.DataFrame, numbers: pd.DataFrame, columns: tuple[Column, ...], published: Any
 ) -> tuple[pd.DataFrame, tuple[tuple[str, str], ...]]:
-    """Our averages merged with the published numbers, in the order of a table; and what is published but not run.
+    """Our averages merged with the published numbers in display order, and the published numbers without runs.
 
     Columns: label (of the row), method, published_as, variant, noise, split, group (index among groups of runs),
     last_k, seeds, mean, std, published_method, published_mean, published_std, published_runs, is_published (the paper
-    has a number, which its text may have lost), difference, t (the difference in standard errors) and its p,
-    departures, color; NaN where there is nothing. Numbers are in percent (of a loss: as they are).
+    has a number, possibly illegible), difference, t (the difference in standard errors), p, departures and color; NaN
+    if missing. Numbers are in percent except for losses.
     """
     shown = pd.DataFrame([(*column, i) for i, column in enumerate(columns)], columns=["noise", "split", "column"])
     ours = places_of(groups, numbers).assign(variant=groups["variant"], method=groups["method"])
     ours = ours.merge(measured, left_index=True, right_on="group").merge(shown[["noise", "split"]])
-    numbers = numbers.assign(is_published=True, place=range(len(numbers)))
+    numbers = numbers.assign(is_published=True, position=range(len(numbers)))
     merged = ours.merge(numbers, on=PLACE, how="outer")
-    alone = merged["group"].isna()
-    merged.loc[alone, "variant"] = merged["model"].map(lambda model: f"model.name {model}" if model else "")
+    without_runs = merged["group"].isna()
+    merged.loc[without_runs, "variant"] = merged["model"].map(lambda model: f"model.name {model}" if model else "")
     configs = [
-        {"loss": {"name": row.loss}, "method": {"name": row.training}} if missed else groups["config"][row.group]
-        for row, missed in zip(merged.itertuples(), alone, strict=True)
+        {"loss": {"name": row.loss}, "method": {"name": row.training}} if is_missing else groups["config"][row.group]
+        for row, is_missing in zip(merged.itertuples(), without_runs, strict=True)
     ]
     merged["method"] = [method_name(config) for config in configs]
     merged["color"] = [method_color(config) for config in configs]
-    lacking = merged[alone].sort_values("place")
-    missing = tuple(dict.fromkeys(zip(lacking["method"], lacking["noise"], strict=True)))
+    unmatched = merged[without_runs].sort_values("position")
+    missing = tuple(dict.fromkeys(zip(unmatched["method"], unmatched["noise"], strict=True)))
 
-    # The paper's name of the method, where it differs from ours, and its place in the paper.
+    # The paper's name of the method if it differs from ours, and its position in the paper.
     of_method = numbers.groupby(METHOD, sort=False).agg(published_as=("published_method", "last"))
     of_method = of_method.assign(index=range(len(of_method))).reset_index()
     merged = merged.merge(shown, on=["noise", "split"]).merge(of_method, on=METHOD, how="left")
@@ -255,8 +268,8 @@ def _entries(
     merged["departures"] = [_departures(groups, row, published) for row in merged.itertuples()]
     theirs = (merged["published_std"] ** 2 / merged["published_runs"]).fillna(0)
     errors = np.sqrt(merged["std"] ** 2 / merged["seeds"] + theirs)
-    merged["t"] = merged["difference"] / errors.where(errors > 0)  # NaN with one seed, or where nothing varies at all
-    tested = merged["t"].notna() & ~merged["departures"].map(bool)  # else known to be different experiments
+    merged["t"] = merged["difference"] / errors.where(errors > 0)  # NaN with one seed or without variation
+    tested = merged["t"].notna() & ~merged["departures"].map(bool)  # otherwise the experiments differ
     merged["p"] = [
         p_value(*row) if test else math.nan
         for test, *row in zip(tested, *(merged[name] for name in P_VALUE_OF), strict=True)
@@ -265,7 +278,7 @@ def _entries(
 
 
 def row_label(method: str, published_as: str, variant: str) -> str:
-    """``NCE+RCE (APL), epochs 40``."""
+    """The label of a row, such as ``NCE+RCE (APL), epochs 40``."""
     name = f"{method} ({published_as})" if published_as else method
     return f"{name}, {variant}" if variant else name
 
@@ -274,11 +287,11 @@ P_VALUE_OF = ("mean", "std", "seeds", "published_mean", "published_std", "publis
 
 
 def p_value(mean: float, std: float, seeds: int, other: float, other_std: float, other_runs: float) -> float:
-    """How likely a difference at least as large is by chance: Welch's t-test, two-sided.
+    """The two-sided p-value of Welch's t-test.
 
-    Where nothing is known of how the other mean varies (NaN), it is taken as exact (Student's test of one sample).
+    If the variation of the other mean is unknown (NaN), the mean is treated as exact (one-sample t-test).
     """
-    from scipy.special import stdtr  # the distribution of t alone: scipy.stats takes most of a second to import
+    from scipy.special import stdtr  # much faster to import than scipy.stats
 
     ours = std**2 / seeds
     theirs = other_std**2 / other_runs if other_runs > 1 and other_std > 0 else 0.0
@@ -287,26 +300,26 @@ def p_value(mean: float, std: float, seeds: int, other: float, other_std: float,
 
 
 def _departures(groups: pd.DataFrame, entry: Any, published: Any) -> tuple[Departure, ...]:
-    """In what the runs of an entry are not what was published; the one place that asks for it."""
+    """The departures of an entry's runs from the published protocol."""
     if published is None or not entry.is_published or math.isnan(entry.mean):
         return ()
     run = groups["runs"][entry.group][0]
     return departures(run.config, run.summary, published.paper, published.dataset, entry.network)
 
 
-def _best(entries: pd.DataFrame, decimals: int, *, lower: bool) -> pd.Series:
-    """Whether no other row of the column has a better average, to the decimals shown; one seed does not compete."""
+def _is_best(entries: pd.DataFrame, decimals: int, *, lower: bool) -> pd.Series:
+    """Whether a row has the best average of its column, to the decimals shown; rows with one seed are left out."""
     means = entries["mean"].map(lambda value: round(float(value), decimals))
     by_column = [entries["noise"], entries["split"]]
     competing = (entries["seeds"] > 1) | ((entries["seeds"] > 1).groupby(by_column).transform("sum") == 0)
     means = means.where(competing)
-    several = means.groupby(by_column).transform("count") > 1
-    return several & (means == means.groupby(by_column).transform("min" if lower else "max"))
+    has_several = means.groupby(by_column).transform("count") > 1
+    return has_several & (means == means.groupby(by_column).transform("min" if lower else "max"))
 
 
 def _with_texts(entries: pd.DataFrame, decimals: int) -> pd.DataFrame:
-    """The entries with what all formats show: ours, alone and (``shown``) with its seeds and marks, published, gap (the
-    difference) and errors (in standard errors).
+    """Add the texts shown in all formats: ours, shown (ours with seeds and marks), published, gap (the difference) and
+    errors (the difference in standard errors).
     """
 
     def texts(entry: Any) -> tuple[str, ...]:
@@ -331,7 +344,7 @@ def _with_texts(entries: pd.DataFrame, decimals: int) -> pd.DataFrame:
 
 
 def spread_text(mean: float | None, std: float | None, decimals: int) -> str:
-    """A mean with its deviation, if it has one.
+    """A mean with its standard deviation, if any.
 
     >>> spread_text(76.84, 1.24, 1), spread_text(76.84, None, 1), spread_text(None, None, 1)
     ('76.8 ± 1.2', '76.8', '')
@@ -342,7 +355,7 @@ def spread_text(mean: float | None, std: float | None, decimals: int) -> str:
 
 
 def signed(value: float | None, decimals: int) -> str:
-    """With its sign, a true minus; zero without one.
+    """A number with its sign, as a typographic minus; zero without sign.
 
     >>> signed(-0.46, 1), signed(1.0, 1), signed(0.01, 1), signed(None, 1)
     ('−0.5', '+1.0', '0.0', '')
@@ -363,12 +376,12 @@ def p_text(p: float) -> str:
 
 
 def _slug(text: str) -> str:
-    """A file name out of any text: the last folder of a path stands for it."""
+    """A file name made from any text; of paths, only the last folder is used."""
     words = [word.rstrip("/").rsplit("/", 1)[-1] for word in text.split()]
     return re.sub(r"[^a-z0-9]+", "-", " ".join(words).lower())[:80].strip("-") or "table"
 
 
-def _named_apart(tables: list[Table]) -> list[Table]:
+def _with_unique_names(tables: list[Table]) -> list[Table]:
     seen: list[str] = []
     for i, table in enumerate(tables):
         seen.append(table.name)

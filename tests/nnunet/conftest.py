@@ -1,4 +1,4 @@
-"""Real nnU-Net data sets, planned and preprocessed once, and a way to run commands on them."""
+"""Fixtures: real nnU-Net data sets, planned and preprocessed once, and helpers to run commands on them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class NNUNet:
     @property
     def variables(self) -> dict[str, str]:
         folders = {f"nnUNet_{name}": str(self.root / name) for name in ("raw", "preprocessed", "results")}
-        # One process each, and no busy waiting: the machine may be small and shared.
+        # One process each, for small and shared machines.
         return folders | {"nnUNet_def_n_proc": "1", "nnUNet_n_proc_DA": "0", "nnUNet_compile": "f"}
 
     def start(self, code: str, *arguments: str, **variables: str) -> subprocess.Popen[str]:
@@ -131,18 +131,18 @@ def isic_folder(isic: NNUNet) -> Path:
 
 @pytest.fixture
 def make(isic: NNUNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
-    """A function: trainer name, environment -> trainer on dataset 501, not yet initialized."""
+    """A function (trainer name, environment) -> trainer on dataset 501, not yet initialized."""
     for name, value in (isic.variables | {"nnUNet_results": str(tmp_path)}).items():
         monkeypatch.setenv(name, value)
     folder = isic.root / "preprocessed" / "Dataset501_ISIC"
 
-    def made(name: str | type, *, continued: bool = False, **variables: str) -> Any:
+    def make_trainer(name: str | type, *, continued: bool = False, **variables: str) -> Any:
         for variable in ("LOSS", "TRAIN", "TEST", "SOFT", "WEIGHTS"):
             monkeypatch.delenv(f"SEG_ANL_{variable}", raising=False)
         for variable, value in variables.items():
             monkeypatch.setenv(variable, value)
         plans = json.loads((folder / "nnUNetPlans.json").read_text())
-        # Thin enough that the losses, not the convolutions, take the time.
+        # So few channels that the convolutions cost little.
         architecture = plans["configurations"]["2d"]["architecture"]["arch_kwargs"]
         architecture["features_per_stage"] = [4] * architecture["n_stages"]
         description = json.loads((folder / "dataset.json").read_text())
@@ -150,11 +150,11 @@ def make(isic: NNUNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
         plans["continue_training"] = continued
         return trainer_class(plans, "2d", 0, description, torch.device("cpu"))
 
-    return made
+    return make_trainer
 
 
 def stops(capsys: pytest.CaptureFixture[str], action: Callable[[], object]) -> str:
-    """The one line with which ``action`` ends the process."""
+    """The one-line error with which ``action`` exits."""
     capsys.readouterr()
     with pytest.raises(SystemExit) as caught:
         action()

@@ -1,4 +1,4 @@
-"""The criterion against nnU-Net's own compound losses and against what must not matter."""
+"""The criterion against nnU-Net's own compound losses, and invariance to ignored pixels."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def softmax_batch(ignore: bool, spatial: tuple[int, ...] = (8, 8)) -> tuple[torc
 
 
 @pytest.mark.parametrize(("spatial", "ignore_label"), [((8, 8), None), ((4, 8, 8), 3)])
-def test_ce_plus_dice_is_nnunets_own_loss(ignore_label, spatial):
+def test_ce_plus_dice_matches_nnunet(ignore_label, spatial):
     logits, target = softmax_batch(ignore_label is not None, spatial)
     theirs = DC_and_CE_loss(
         {**DICE, "do_bg": False}, {}, ignore_label=ignore_label, dice_class=MemoryEfficientSoftDiceLoss
@@ -34,13 +34,13 @@ def test_ce_plus_dice_is_nnunets_own_loss(ignore_label, spatial):
 @pytest.mark.parametrize(
     ("dtype", "ignore"), [(torch.bool, True), (torch.bool, False), (torch.int16, True), (torch.float32, False)]
 )
-def test_ce_of_regions_plus_dice_is_nnunets_own_loss(ignore, dtype):
+def test_ce_of_regions_plus_dice_matches_nnunet(ignore, dtype):
     logits, _ = softmax_batch(False)
     target = torch.rand(2, 4 if ignore else 3, 8, 8, generator=torch.Generator().manual_seed(2)) > 0.5
     theirs = DC_and_BCE_loss(
         {}, {**DICE, "do_bg": True}, use_ignore_label=ignore, dice_class=MemoryEfficientSoftDiceLoss
     )
-    # With an ignore label nnU-Net divides the sum over all channels by the number of pixels; a mean is over both.
+    # With an ignore label nnU-Net divides the sum over channels and pixels by the number of pixels only.
     theirs.weight_ce = 1 / logits.shape[1] if ignore else 1
     ours = NNUNetCriterion(
         loss_choice("ce", dice_weight=1.0), has_regions=True, ignore_label=4 if ignore else None, dice=theirs.dc
@@ -67,7 +67,7 @@ def test_logits_under_the_ignore_label_do_not_matter(name, regions):
     assert logits.grad.abs().max() > 0
 
 
-def test_a_batch_without_any_label_has_no_gradient():
+def test_unlabeled_batch_has_zero_gradient():
     logits = torch.randn(1, 2, 4, 4, requires_grad=True)
     criterion = NNUNetCriterion(loss_choice("anl_ce"), has_regions=False, ignore_label=2)
     criterion(logits, torch.full((1, 1, 4, 4), 2)).backward()
@@ -84,6 +84,6 @@ def test_half_precision_logits_under_autocast_give_a_float32_loss():
     torch.testing.assert_close(value, build_loss("anl_ce")(logits.half().float(), target))
 
 
-def test_dice_without_a_dice_loss_is_a_mistake_of_the_caller():
+def test_dice_weight_without_a_dice_loss_raises():
     with pytest.raises(ValueError, match="needs a Dice loss"):
         NNUNetCriterion(loss_choice("ce", dice_weight=1.0), has_regions=False, ignore_label=None)

@@ -1,4 +1,4 @@
-"""nnU-Net's trainers on a GPU: half precision with a gradient scaler, compiled, and a checkpoint."""
+"""nnU-Net trainers on a GPU: half precision with a gradient scaler, torch.compile, and checkpoints."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from .conftest import NNUNet
 
 @pytest.fixture
 def make(isic: NNUNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """A function: trainer name, device -> trainer on dataset 501, initialized with the same weights on any device."""
+    """A function (trainer name, device) -> trainer on dataset 501, initialized with the same weights on any device."""
     for name, value in (isic.variables | {"nnUNet_results": str(tmp_path), "SEG_ANL_TRAIN": "seed=1"}).items():
         monkeypatch.setenv(name, value)
     folder = isic.root / "preprocessed" / "Dataset501_ISIC"
 
-    def made(name: str, device: str, *, compiled: bool = False) -> Any:
+    def make_trainer(name: str, device: str, *, compiled: bool = False) -> Any:
         monkeypatch.setenv("nnUNet_compile", "t" if compiled else "f")
         plans, description = (json.loads((folder / f"{part}.json").read_text()) for part in ("nnUNetPlans", "dataset"))
         architecture = plans["configurations"]["2d"]["architecture"]["arch_kwargs"]
@@ -32,7 +32,7 @@ def make(isic: NNUNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calla
         trainer.initialize()
         return trainer
 
-    return made
+    return make_trainer
 
 
 def losses(trainer: Any) -> list[float]:
@@ -55,7 +55,7 @@ def losses(trainer: Any) -> list[float]:
         ("nnUNetTrainerDiceGCE", False),
     ],
 )
-def test_steps_are_those_of_the_cpu(make: Callable[..., Any], name: str, compiled: bool) -> None:
+def test_steps_match_the_cpu(make: Callable[..., Any], name: str, compiled: bool) -> None:
     torch.compiler.reset()
     trainer = make(name, "cuda", compiled=compiled)
     assert trainer.grad_scaler is not None
@@ -63,7 +63,7 @@ def test_steps_are_those_of_the_cpu(make: Callable[..., Any], name: str, compile
 
 
 @pytest.mark.cuda
-def test_a_checkpoint_goes_on_with_nu(make: Callable[..., Any], tmp_path: Path) -> None:
+def test_checkpoint_restores_nu(make: Callable[..., Any], tmp_path: Path) -> None:
     trainer, path = make("nnUNetTrainerTLoss", "cuda"), str(tmp_path / "checkpoint.pth")
     losses(trainer)
     trainer.save_checkpoint(path)

@@ -12,18 +12,18 @@ from seg_anl.records import UserError
 ANLCE = loss_choice("anl_ce")
 
 
-def test_values_are_read_as_what_they_look_like():
+def test_values_are_parsed_as_yaml():
     choice = chosen_loss("anl_ce alpha=10 p_min=1e-5 exact_official=false dice_weight=.5", "T", ANLCE)
     assert choice.parameters == {"alpha": 10, "beta": 5.0, "p_min": 1e-5, "exact_official": False}
     assert choice.dice_weight == 0.5
 
 
-def test_a_trainer_with_a_loss_of_its_own_needs_no_name():
+def test_name_is_optional_for_a_trainer_with_its_own_loss():
     assert chosen_loss("alpha=10", "T", ANLCE) == chosen_loss("anl_ce alpha=10", "T", ANLCE)
     assert chosen_loss(None, "T", ANLCE) == chosen_loss("  ", "T", ANLCE) == ANLCE
 
 
-def test_a_matrix_comes_from_yaml_or_the_variable_itself(tmp_path):
+def test_matrix_from_yaml_or_from_the_variable(tmp_path):
     path = tmp_path / "forward.yaml"
     path.write_text("name: forward\ntransition: [[0.8, 0.2], [0.1, 0.9]]\n")
     choice = chosen_loss(str(path), "nnUNetTrainerRobust", None)
@@ -41,14 +41,14 @@ def test_a_matrix_comes_from_yaml_or_the_variable_itself(tmp_path):
         ("anl_ce alpha=-1", "alpha must be a number >= 0 and <= 1e+12, got -1"),
         ("anl_ce alpha=nan", "got 'nan'"),
         ("anl_ce alpha=1 alpha=2", "alpha is given twice"),
-        ("anl_ce alpha", "cannot read 'alpha'; expected KEY=VALUE"),
+        ("anl_ce alpha", "cannot parse 'alpha'; expected KEY=VALUE"),
         ("gce q=0.5", "names 'gce', but T trains 'anl_ce'"),
         ("anl_ce dice_weight=-1", "dice_weight must be a number >= 0"),
         ("missing.yaml", "No such file"),
-        ("anl_ce 'alpha=1", "cannot be read"),
+        ("anl_ce 'alpha=1", "cannot be parsed"),
     ],
 )
-def test_a_bad_loss_is_one_sentence(text, message):
+def test_bad_loss_is_one_line(text, message):
     with pytest.raises(UserError, match="SEG_ANL_LOSS") as caught:
         chosen_loss(text, "T", ANLCE)
     assert message in str(caught.value)
@@ -56,7 +56,7 @@ def test_a_bad_loss_is_one_sentence(text, message):
 
 
 @pytest.mark.parametrize("content", ["[1, 2]", "name: [", "name: ${missing}", "q: ???", "\x00"])
-def test_a_bad_yaml_file_is_one_sentence(tmp_path, content):
+def test_bad_yaml_file_is_one_line(tmp_path, content):
     path = tmp_path / "loss.yaml"
     path.write_text(content)
     with pytest.raises(UserError) as caught:
@@ -65,10 +65,10 @@ def test_a_bad_yaml_file_is_one_sentence(tmp_path, content):
     assert "\n" not in str(caught.value)
 
 
-def test_a_trainer_of_any_loss_needs_a_name():
+def test_trainer_of_any_loss_needs_a_name():
     with pytest.raises(UserError, match="nnUNetTrainerRobust needs the environment variable SEG_ANL_LOSS"):
         chosen_loss(None, "nnUNetTrainerRobust", None)
-    with pytest.raises(UserError, match="the loss is not named"):
+    with pytest.raises(UserError, match="the name of the loss is missing"):
         chosen_loss("q=0.5", "nnUNetTrainerRobust", None)
     with pytest.raises(UserError, match="did you mean 'gce'"):
         chosen_loss("gcee", "nnUNetTrainerRobust", None)
@@ -89,12 +89,12 @@ def test_training_settings():
         ("x", "x"),
     ],
 )
-def test_bad_training_settings_are_one_sentence(text, message):
+def test_bad_training_settings_are_one_line(text, message):
     with pytest.raises(UserError, match=message):
         chosen_training(text)
 
 
-def test_a_folder_shows_what_differs_and_nothing_else():
+def test_folder_name_shows_only_nondefault_settings():
     def suffix(text: str) -> str:
         return variant_suffix(ANLCE, chosen_loss(text, "T", ANLCE), TrainChoice(seed=2))
 
@@ -103,7 +103,7 @@ def test_a_folder_shows_what_differs_and_nothing_else():
     assert suffix("anl_ce dice_weight=1") == "-dice_weight=1-seed=2"
 
 
-def test_equal_numbers_give_one_folder():
+def test_equal_numbers_give_the_same_folder():
     folders = {
         variant_suffix(ANLCE, chosen_loss(f"alpha={value}", "T", ANLCE), TrainChoice())
         for value in ("10", "10.0", "1e1")

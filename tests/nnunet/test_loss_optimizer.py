@@ -7,8 +7,8 @@ from tests.processes import run_groups
 
 
 def one_step(scaler=None, spoil: bool = False) -> float:
-    """log nu after one step of a network's SGD under ``scaler``."""
-    torch.manual_seed(0)  # which way nu goes depends on the network's first weights
+    """log nu after one SGD step of a network with ``scaler``."""
+    torch.manual_seed(0)  # the direction of nu's step depends on the initial weights
     network = torch.nn.Conv2d(1, 2, 1)
     loss = build_loss("t_loss")
     sgd = torch.optim.SGD(network.parameters(), lr=0.1)
@@ -27,13 +27,13 @@ def one_step(scaler=None, spoil: bool = False) -> float:
     return loss.log_nu.item()
 
 
-def test_adams_first_step_is_its_rate_with_and_without_a_gradient_scaler():
-    # Whatever the gradient's size, Adam's first step is lr * g / |g|: it would be off if a scale were left in.
+def test_first_adam_step_equals_the_learning_rate_with_and_without_a_scaler():
+    # Adam's first step is lr * g / |g| for any gradient.
     assert abs(one_step() - 1) == pytest.approx(1e-3, rel=1e-3)
     assert one_step(torch.amp.GradScaler("cpu", init_scale=1024.0)) == pytest.approx(one_step(), abs=1e-6)
 
 
-def test_a_step_that_the_scaler_skips_is_skipped():
+def test_step_is_skipped_with_the_scaler():
     assert one_step(torch.amp.GradScaler("cpu", init_scale=1024.0), spoil=True) == 1.0
 
 

@@ -1,4 +1,4 @@
-"""``seg-anl-nnunet``, mostly in processes of its own."""
+"""The command ``seg-anl-nnunet``."""
 
 import subprocess
 import sys
@@ -28,7 +28,7 @@ def one_line(status: int, output: str, errors: str) -> str:
     return line
 
 
-def test_importing_the_package_imports_nothing_of_nnunet():
+def test_importing_the_package_does_not_import_nnunet():
     code = (
         "import seg_anl, seg_anl.nnunet, sys; assert 'torch' not in sys.modules; "
         "import seg_anl.losses, seg_anl.nnunet.nnunet_command, seg_anl.nnunet.criterion; "
@@ -38,28 +38,28 @@ def test_importing_the_package_imports_nothing_of_nnunet():
 
 
 @pytest.mark.parametrize("command", ["path", "train 501 2d 0"])
-def test_without_nnunet_every_command_says_what_to_install(empty: NNUNet, command: str):
+def test_missing_nnunet_names_what_to_install(empty: NNUNet, command: str):
     line = one_line(*empty.run(ABSENT + OURS, *command.split()))
     assert line.endswith("nnU-Net v2 is not installed; pip install 'seg-anl[nnunet]', or pip install 'nnunetv2>=2.8'")
 
 
-def test_an_old_nnunet_is_named(monkeypatch):
+def test_old_nnunet_is_refused(monkeypatch):
     monkeypatch.setattr(lookup.metadata, "version", lambda _: "2.6.2")
     with pytest.raises(UserError, match=r"nnU-Net 2\.6\.2 is too old"):
         require_nnunet()
 
 
-def test_the_folder_nnunet_scans_holds_one_module_and_no_package():
+def test_trainer_folder_holds_one_module():
     assert [path.name for path in trainer_folder().glob("*.py")] == ["seg_anl_nnunet_trainers.py"]
 
 
-def test_our_folder_comes_first_once():
+def test_our_folder_is_put_first_once():
     ours = str(trainer_folder())
     assert with_our_folder(None) == ours
     assert with_our_folder(f"/other:{ours}") == f"{ours}:/other"
 
 
-def test_list_names_loss_and_defaults(capsys):
+def test_list_shows_losses_and_defaults(capsys):
     nnunet_command._run(["list"])
     lines = capsys.readouterr().out.splitlines()
     assert "nnUNetTrainerGCE              gce q=0.7 exact_official=True" in lines
@@ -72,14 +72,14 @@ def test_check_finds_every_trainer(monkeypatch, capsys):
     assert f"finds {len(trainers())} trainer(s)" in capsys.readouterr().out
 
 
-def test_a_broken_package_is_not_blamed_on_our_folder(monkeypatch):
+def test_broken_package_is_not_blamed_on_our_folder(monkeypatch):
     monkeypatch.setenv("nnUNet_extTrainer", str(trainer_folder()))
-    monkeypatch.setitem(sys.modules, "seg_anl.nnunet.trainers", None)  # as its import ends where torchvision is broken
+    monkeypatch.setitem(sys.modules, "seg_anl.nnunet.trainers", None)  # as with a broken torchvision
     with pytest.raises(UserError, match=r"nnU-Net cannot be imported: ModuleNotFoundError.*another version of torch"):
         check([])
 
 
-def test_check_without_the_variable_is_one_line(empty: NNUNet):
+def test_check_without_the_variable(empty: NNUNet):
     line = one_line(*empty.run(OURS, "check"))
     assert "nnUNet_extTrainer is not set; export nnUNet_extTrainer=$(seg-anl-nnunet path)" in line
 
@@ -90,18 +90,18 @@ def test_check_without_the_variable_is_one_line(empty: NNUNet):
         ("/nowhere", "nnUNetTrainerMAE", "/nowhere, which is not a folder"),
         ("{ours}", "nnUNetTrainerANCLE", "did you mean 'nnUNetTrainerANLCE'"),
         ("{tmp}/empty", "nnUNetTrainerMAE", "finds no trainer 'nnUNetTrainerMAE'"),
-        ("{tmp}/same_name:{ours}", "nnUNetTrainerMAE", "another class of the name nnUNetTrainerMAE, in a_copy"),
-        ("{tmp}/broken:{ours}", "nnUNetTrainerMAE", "ended with ModuleNotFoundError.* is there a broken module"),
-        ("{tmp}/raising:{ours}", "nnUNetTrainerMAE", "ended with RuntimeError: no license; is there a broken module"),
+        ("{tmp}/same_name:{ours}", "nnUNetTrainerMAE", "another class named nnUNetTrainerMAE, in a_copy"),
+        ("{tmp}/broken:{ours}", "nnUNetTrainerMAE", "failed with ModuleNotFoundError.* is there a broken module"),
+        ("{tmp}/raising:{ours}", "nnUNetTrainerMAE", "failed with RuntimeError: no license; is there a broken module"),
     ],
 )
-def test_check_says_what_is_wrong(tmp_path: Path, monkeypatch, folders: str, name: str, message: str):
+def test_check_reports_the_problem(tmp_path: Path, monkeypatch, folders: str, name: str, message: str):
     for folder, text in {
         "empty": "",
         "same_name": "from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer\n"
         "class nnUNetTrainerMAE(nnUNetTrainer): pass\n",
         "broken": "import a_module_that_is_not_there\n",
-        "raising": "raise RuntimeError('no license')\n",  # the type by which nnU-Net says that it found nothing
+        "raising": "raise RuntimeError('no license')\n",  # the type nnU-Net raises if it finds nothing
     }.items():
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "a_copy.py").write_text(text)
@@ -111,22 +111,22 @@ def test_check_says_what_is_wrong(tmp_path: Path, monkeypatch, folders: str, nam
 
 
 @pytest.mark.parametrize("arguments", [[], ["foo"], ["plan"], ["plan", "501", "--batch-size", "0"]])
-def test_a_mistake_in_the_command_is_one_line(arguments, capsys):
-    with pytest.raises(SystemExit) as leaving:
+def test_bad_arguments_are_one_line(arguments, capsys):
+    with pytest.raises(SystemExit) as exit_info:
         nnunet_command._run(arguments)
-    assert leaving.value.code == 2
+    assert exit_info.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_training_with_a_bad_value_stops_before_nnunet_begins(monkeypatch):
+def test_bad_value_stops_before_nnunet_starts(monkeypatch):
     monkeypatch.setenv("nnUNet_extTrainer", "")
     monkeypatch.setenv("SEG_ANL_LOSS", "anl_ce q=1")
     with pytest.raises(UserError, match=r"SEG_ANL_LOSS='anl_ce q=1'.*no parameter 'q'"):
         nnunet_command._run(["train", "501", "2d", "0", "-tr", "nnUNetTrainerANLCE"])
 
 
-def test_training_with_an_unknown_trainer_names_the_nearest(monkeypatch):
-    monkeypatch.setenv("nnUNet_extTrainer", "")  # which the command replaces
+def test_unknown_trainer_suggests_the_nearest(monkeypatch):
+    monkeypatch.setenv("nnUNet_extTrainer", "")  # the command sets it
     with pytest.raises(UserError, match="did you mean 'nnUNetTrainerANLCE'"):
         nnunet_command._run(["train", "501", "2d", "0", "-tr", "nnUNetTrainerANLC"])
 
@@ -134,7 +134,7 @@ def test_training_with_an_unknown_trainer_names_the_nearest(monkeypatch):
 def test_plan_adds_the_published_batch_and_patch(isic: NNUNet):
     output = isic.succeed(OURS, "plan", "501")
     assert "configuration 2d_isic2017: 2d with batch 16, patch 256 x 256" in output
-    assert "note: the images' median size is 96 x 96, not 256 x 256" in output
+    assert "note: the median image size is 96 x 96, not 256 x 256" in output
     isic.succeed(OURS, "plan", "501")
     assert "other values" in one_line(*isic.run(OURS, "plan", "501", "--batch-size", "8"))
     assert "found none" in one_line(*isic.run(OURS, "plan", "999"))

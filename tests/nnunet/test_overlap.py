@@ -14,21 +14,21 @@ def scores(predicted, truth, regions=((1,),), ignore=None):
 
 def test_mean_over_images_and_pooled_differ():
     # images with dice 2*1/(1+1) = 1 and 2*1/(1+3) = 0.5; pooled 2*2/(2+4)
-    found = scores([[1, 0, 0, 0], [1, 0, 0, 0]], [[1, 0, 0, 0], [1, 1, 1, 0]])
-    assert found == {"dice": 0.75, "dice_pooled": pytest.approx(2 / 3)}
+    dice = scores([[1, 0, 0, 0], [1, 0, 0, 0]], [[1, 0, 0, 0], [1, 1, 1, 0]])
+    assert dice == {"dice": 0.75, "dice_pooled": pytest.approx(2 / 3)}
 
 
-def test_an_empty_truth_counts_one_where_nothing_is_predicted_and_else_zero():
+def test_empty_truth_scores_one_if_nothing_is_predicted_and_zero_otherwise():
     assert scores([[0, 0]], [[0, 0]])["dice"] == 1
     assert scores([[0, 1]], [[0, 0]])["dice"] == 0
 
 
 def test_regions_overlap_and_ignored_pixels_do_not_count():
-    found = overlap(np.array([1, 2, 2, 1]), np.array([2, 2, 3, 0]), [(1, 2), (2,)], ignore=3)
-    assert found.tolist() == [[3, 1], [2, 2], [2, 1]]  # predicted, true, both
+    counts = overlap(np.array([1, 2, 2, 1]), np.array([2, 2, 3, 0]), [(1, 2), (2,)], ignore=3)
+    assert counts.tolist() == [[3, 1], [2, 2], [2, 1]]  # predicted, true, both
 
 
-def test_dice_of_random_maps_is_monais():
+def test_dice_of_random_maps_matches_monai():
     generator = np.random.default_rng(0)
     predicted, truth = generator.integers(0, 3, (2, 4, 16, 16))
     theirs = [

@@ -19,7 +19,7 @@ PLANS = {
 }
 
 
-def test_what_nnunet_makes_of_the_new_configuration():
+def test_nnunet_reads_the_new_configuration():
     plans_handler = pytest.importorskip("nnunetv2.utilities.plans_handling.plans_handler")
     added = plans_handler.PlansManager(add_configuration(PLANS, "mine", "2d_other", 16, [256, 256]))
     configuration = added.get_configuration("mine")
@@ -28,7 +28,7 @@ def test_what_nnunet_makes_of_the_new_configuration():
     assert "mine" not in PLANS["configurations"]
 
 
-def test_adding_twice_is_adding_once():
+def test_adding_twice_changes_nothing():
     once = add_configuration(PLANS, "mine", "2d", 16, [256, 256])
     assert add_configuration(once, "mine", "2d", 16, [256, 256]) == once
 
@@ -39,16 +39,16 @@ def test_adding_twice_is_adding_once():
         (("mine", "2d", 16, [4, 4]), "single pixel.*smallest.*4 8"),
         (("2d", "2d", 16, [256, 256]), "other values"),
         (("mine", "3d", 16, [256, 256]), "no configuration '3d'; known: 2d, 2d_other"),
-        (("mine", "2d", 16, [256, 254]), "no multiple"),
+        (("mine", "2d", 16, [256, 254]), "divisible by"),
         (("mine", "2d", 16, [64, 64, 64]), "2 dimensions, got 3"),
     ],
 )
-def test_a_configuration_that_does_not_fit_is_refused(arguments, message):
+def test_invalid_configuration_is_refused(arguments, message):
     with pytest.raises(UserError, match=message):
         add_configuration(PLANS, *arguments)
 
 
-def test_files(tmp_path):
+def test_plans_files(tmp_path):
     path = tmp_path / "nnUNetPlans.json"
     with pytest.raises(UserError, match="no such plans"):
         add_to_plans_file(path, "mine", "2d", 16, [256, 256])
@@ -78,7 +78,7 @@ def test_damaged_plans_are_one_line_and_stay_unchanged(tmp_path, configuration):
 
 
 @pytest.mark.parametrize("name", ["²", "/nowhere", "**"])
-def test_datasets_of_no_name(tmp_path, name):
+def test_invalid_dataset_names(tmp_path, name):
     with pytest.raises(UserError, match="found none"):
         dataset_folder(tmp_path, name)
 

@@ -1,4 +1,4 @@
-"""nnU-Net itself, on the CPU, on real images: plan, train, continue, predict, evaluate."""
+"""nnU-Net's own commands on real images, on the CPU: plan, train, continue, predict, evaluate."""
 
 import csv
 import json
@@ -44,7 +44,7 @@ def dice(predicted: Path, truth: Path) -> float:
     return 2 * (p & t).sum() / (p.sum() + t.sum())
 
 
-def exported_model_predicts_the_same_without_this_package(
+def check_that_the_exported_model_predicts_the_same(
     isic: NNUNet, model: Path, ours: Path, isic_folder: Path, tmp_path: Path
 ) -> None:
     plain, theirs, images = tmp_path / "plain", tmp_path / "theirs", tmp_path / "images"
@@ -77,7 +77,7 @@ def exported_model_predicts_the_same_without_this_package(
     assert not (tmp_path / "none").exists()
 
 
-def test_trained_by_nnunets_own_command_then_predicted_and_evaluated(isic: NNUNet, isic_folder: Path, tmp_path: Path):
+def test_train_predict_and_evaluate_with_nnunets_commands(isic: NNUNet, isic_folder: Path, tmp_path: Path):
     variant = f"nnUNetTrainerANLCE-alpha=10{SHORT_NAME}"
     path = isic.succeed(OURS, "path").strip()
     log = isic.succeed(
@@ -108,19 +108,19 @@ def test_trained_by_nnunets_own_command_then_predicted_and_evaluated(isic: NNUNe
         *("predict", "-d", "501", "-c", "2d", "-f", "0", "-tr", variant, "-device", "cpu", "--disable_tta"),
         *("-i", str(isic_folder / "imagesTs"), "-o", str(predictions), "-npp", "1", "-nps", "1"),
     )
-    found = [dice(predictions / label.name, label) for label in sorted((isic_folder / "labelsTs").glob("*.png"))]
-    assert len(found) == 6
-    # The weights are those of the last epoch, so the files on the disk must give the Dice that training measured.
-    assert np.mean(found) == pytest.approx(summary["metrics"]["test/dice"]["last"], abs=1e-6)
+    values = [dice(predictions / label.name, label) for label in sorted((isic_folder / "labelsTs").glob("*.png"))]
+    assert len(values) == 6
+    # The weights are those of the last epoch, so the predicted masks must have the Dice measured in training.
+    assert np.mean(values) == pytest.approx(summary["metrics"]["test/dice"]["last"], abs=1e-6)
 
-    exported_model_predicts_the_same_without_this_package(isic, folder.parent, predictions, isic_folder, tmp_path)
+    check_that_the_exported_model_predicts_the_same(isic, folder.parent, predictions, isic_folder, tmp_path)
 
     compute_metrics_on_folder_simple(str(isic_folder / "labelsTs"), str(predictions), [1], num_processes=1)
     theirs = json.loads((predictions / "summary.json").read_text())["foreground_mean"]["Dice"]
     assert theirs == pytest.approx(summary["metrics"]["test/dice"]["last"], abs=1e-6)
 
 
-def test_killed_and_continued_t_loss_keeps_its_nu(isic: NNUNet, isic_folder: Path):
+def test_killed_and_continued_t_loss_keeps_nu(isic: NNUNet, isic_folder: Path):
     train = ("train", "501", "2d", "0", "-tr", "nnUNetTrainerTLoss", "-device", "cpu")
     settings = {"SEG_ANL_TRAIN": SHORT, "SEG_ANL_TEST": str(isic_folder)}
     folder = fold(isic, "Dataset501_ISIC", f"nnUNetTrainerTLoss{SHORT_NAME}")
@@ -133,7 +133,7 @@ def test_killed_and_continued_t_loss_keeps_its_nu(isic: NNUNet, isic_folder: Pat
     isic.succeed(OURS, *train, "--c", **settings)
     after = checkpoint(folder, "final")["seg_anl"]
     assert after["loss_state"]["log_nu"].item() not in (1.0, nu)
-    # Adam counts its steps: two before the kill, two after it, and none lost in between.
+    # Adam's step counter: two before the kill and two after it.
     assert [s["step"].item() for s in before["loss_optimiser"]["state"].values()] == [2]
     assert [s["step"].item() for s in after["loss_optimiser"]["state"].values()] == [4]
     with open(folder / "metrics.csv", newline="") as file:
@@ -143,7 +143,7 @@ def test_killed_and_continued_t_loss_keeps_its_nu(isic: NNUNet, isic_folder: Pat
 
 
 def oblique_balls(raw: Path) -> np.ndarray:
-    """Five cases of a ball with a core, two slices without labels, under a turned header of 1 x 1 x 2 mm (returned)."""
+    """Five cases of a ball with a core and two unlabeled slices, 1 x 1 x 2 mm; returns the oblique affine."""
     affine = from_matvec(euler2mat(0.2, -0.1, 0.3) @ np.diag([1.0, 1.0, 2.0]), [-40.0, 25.0, 7.0])
     grid = np.stack(np.meshgrid(np.arange(32), np.arange(32), 2 * np.arange(16), indexing="ij"))
     generator = np.random.default_rng(0)
@@ -162,7 +162,7 @@ def oblique_balls(raw: Path) -> np.ndarray:
     return affine
 
 
-def test_three_dimensions_with_regions_and_unlabeled_voxels_audited_and_mended(tmp_path: Path):
+def test_volumes_with_regions_and_unlabeled_voxels_are_trained_audited_and_mended(tmp_path: Path):
     nnunet = NNUNet(tmp_path)
     raw = tmp_path / "raw" / "Dataset502_Balls"
     affine = oblique_balls(raw)
@@ -185,16 +185,16 @@ def test_three_dimensions_with_regions_and_unlabeled_voxels_audited_and_mended(t
     (predicted,) = (folder / "validation").glob("*.nii.gz")
 
     case, audit, mended = predicted.name.removesuffix(".nii.gz"), tmp_path / "audit", tmp_path / "raw/Dataset503_Mended"
-    said = nnunet.succeed(AUDIT, "masks", str(folder.parent), str(audit))
-    assert "1 cases (nnU-Net folds), not seen in training" in said
-    assert "of nnU-Net's five folds, 1, 2, 3, 4 are missing" in said
+    output = nnunet.succeed(AUDIT, "masks", str(folder.parent), str(audit))
+    assert "1 cases (nnU-Net folds), not seen in training" in output
+    assert "of nnU-Net's five folds, 1, 2, 3, 4 are missing" in output
     (tmp_path / "decisions.json").write_text(json.dumps({case: "wrong"}))
     nnunet.succeed(AUDIT, "apply", str(audit), str(mended), "--ignore", "--decisions", str(tmp_path / "decisions.json"))
     before, after, theirs = (
         nibabel.load(path) for path in (raw / f"labelsTr/{case}.nii.gz", mended / f"labelsTr/{case}.nii.gz", predicted)
     )
     np.testing.assert_allclose(after.affine, affine, atol=1e-5)
-    labels, found = np.asarray(before.dataobj), np.asarray(theirs.dataobj)
-    np.testing.assert_array_equal(np.asarray(after.dataobj), np.where(labels == found, labels, 3))
+    labels, prediction = np.asarray(before.dataobj), np.asarray(theirs.dataobj)
+    np.testing.assert_array_equal(np.asarray(after.dataobj), np.where(labels == prediction, labels, 3))
     nnunet.plan(503, "3d_fullres", "--verify_dataset_integrity")
     assert (tmp_path / f"preprocessed/Dataset503_Mended/nnUNetPlans_3d_fullres/{case}.b2nd").exists()

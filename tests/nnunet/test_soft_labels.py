@@ -1,4 +1,4 @@
-"""Soft labels, weights of cases and class weights: inside one process on the real plans, and by nnU-Net's command."""
+"""Soft labels, case weights and class weights, in this process on real plans and with nnU-Net's command."""
 
 import re
 from pathlib import Path
@@ -20,7 +20,7 @@ from PIL import Image
 from seg_anl.nnunet.criterion import NNUNetCriterion
 from seg_anl.nnunet.environment_settings import loss_choice
 from seg_anl.nnunet.robust_trainer import RobustLossTrainer
-from seg_anl.nnunet.soft_labels import SoftLabels, _InPlaceOfLabels
+from seg_anl.nnunet.soft_labels import SoftLabels, _ReplaceLabels
 
 from .conftest import NNUNET_TRAIN, OURS, Make, NNUNet, stops
 
@@ -32,8 +32,8 @@ class Plain(RobustLossTrainer, nnUNetTrainerNoDA):
     dice_weight = 1.0
 
 
-def written(folder: Path, probabilities: dict[str, np.ndarray]) -> str:
-    """Soft labels of nnU-Net's form: the background and one foreground class, ``(2, 1, H, W)``."""
+def write_soft_labels(folder: Path, probabilities: dict[str, np.ndarray]) -> str:
+    """Write soft labels in nnU-Net's format: background and one foreground class, ``(2, 1, H, W)``."""
     folder.mkdir(exist_ok=True)
     for case, present in probabilities.items():
         np.savez_compressed(folder / f"{case}.npz", probabilities=np.stack((1 - present, present))[:, None])
@@ -52,15 +52,15 @@ def first_batch(trainer: Any, seed: int = 0) -> dict[str, Any]:
     return next(trainer.get_dataloaders()[0])
 
 
-def test_one_hot_probabilities_train_as_the_labels_do(make: Make, masks: dict[str, np.ndarray], tmp_path: Path):
-    folder = written(tmp_path / "hard", masks)
+def test_one_hot_probabilities_train_like_labels(make: Make, masks: dict[str, np.ndarray], tmp_path: Path):
+    folder = write_soft_labels(tmp_path / "hard", masks)
     hard, soft = make(Plain, SEG_ANL_TRAIN="seed=1"), make(Plain, SEG_ANL_TRAIN="seed=1", SEG_ANL_SOFT=folder)
     batches = [first_batch(trainer) for trainer in (hard, soft)]
     torch.testing.assert_close(batches[0]["data"], batches[1]["data"])
     for labels, probabilities in zip(batches[0]["target"], batches[1]["target"], strict=True):
         factor = batches[0]["target"][0].shape[-1] // labels.shape[-1]
         blocks = batches[0]["target"][0].float().unflatten(3, (-1, factor)).unflatten(2, (-1, factor))
-        expected = blocks.mean(dim=(3, 5))[:, 0]  # the share of the pixels that one of the lower resolution stands for
+        expected = blocks.mean(dim=(3, 5))[:, 0]  # foreground share of each block
         torch.testing.assert_close(probabilities[:, 1], expected)
         torch.testing.assert_close(probabilities.sum(1), torch.ones_like(expected))
     values = []
@@ -71,19 +71,19 @@ def test_one_hot_probabilities_train_as_the_labels_do(make: Make, masks: dict[st
 
 
 def test_soft_labels_follow_nnunets_own_augmentation(make: Make, masks: dict[str, np.ndarray], tmp_path: Path):
-    """Where the image is the probability itself, both stay one: same crop, rotation, scaling, mirroring, padding."""
-    trainer = make("nnUNetTrainerGCE", SEG_ANL_SOFT=written(tmp_path / "soft", masks))
+    """An image equal to the probabilities stays equal: same crop, rotation, scaling, mirroring and padding."""
+    trainer = make("nnUNetTrainerGCE", SEG_ANL_SOFT=write_soft_labels(tmp_path / "soft", masks))
     rotated = SpatialTransform(
         (64, 64), 0, False, p_rotation=1, p_scaling=1, scaling=(0.7, 1.6), border_mode_seg="constant"
     )
-    own = ComposeTransforms([rotated, MirrorTransform((0, 1))])
-    through = trainer._soft_labels().through(own, images=3)
+    transforms = ComposeTransforms([rotated, MirrorTransform((0, 1))])
+    augment = trainer._soft_labels().wrap_transforms(transforms, image_channels=3)
     present = torch.from_numpy(next(iter(masks.values()))) * 0.75
     for seed in range(5):
         torch.manual_seed(seed)
         np.random.seed(seed)
         joint = {"image": present.expand(4, -1, -1).clone(), "segmentation": (present > 0)[None].short()}
-        out = through(**joint)
+        out = augment(**joint)
         assert out["image"].shape == (3, 64, 64)
         torch.testing.assert_close(out["segmentation"][1], out["image"][0], atol=1e-6, rtol=0)
         assert ((out["segmentation"][1] > 0.01) & (out["segmentation"][1] < 0.74)).any()  # interpolated, not rounded
@@ -91,30 +91,30 @@ def test_soft_labels_follow_nnunets_own_augmentation(make: Make, masks: dict[str
 
 
 @pytest.mark.parametrize("regions", [False, True])
-def test_unlabeled_pixels_stay_so_at_every_resolution(regions: bool):
-    """The mean of a lower resolution is over labeled pixels; one without any has the ignore label."""
+def test_unlabeled_pixels_are_excluded_at_every_resolution(regions: bool):
+    """Lower resolutions average labeled pixels; without any, they have the ignore label."""
     present = torch.full((1, 4, 4), 0.5)
     present[0, 0, 0], present[0, 2:, 2:] = 1.0, 0.0
     unlabeled = torch.zeros(1, 4, 4)
     unlabeled[0, 0, 1], unlabeled[0, 2:, 2:] = 1, 1
     labels = torch.zeros(1, 4, 4).short()
-    labels[0, 1, 0] = 2  # which nnU-Net's labels leave out
+    labels[0, 1, 0] = 2  # unlabeled in nnU-Net's labels
     levels = [labels, labels[:, ::2, ::2]]
     if regions:
         levels = [torch.cat((level == 1, level == 2)) for level in levels]
-    transform = _InPlaceOfLabels(regions=regions, ignored=2)
-    kept = torch.cat((unlabeled, present * (1 - unlabeled)))
-    full, low = transform(image=None, segmentation=levels, regression_target=kept)["segmentation"]
+    transform = _ReplaceLabels(regions=regions, ignored=2)
+    soft = torch.cat((unlabeled, present * (1 - unlabeled)))
+    full, low = transform(image=None, segmentation=levels, regression_target=soft)["segmentation"]
     shown, marked = (low[0], low[1] == 1) if regions else (low[1], low[1] == 2)
     assert marked.tolist() == [[False, False], [False, True]]
-    assert shown[0].tolist() == [0.75, 0.5]  # of 1 and 0.5: two of the four are unlabeled
+    assert shown[0].tolist() == [0.75, 0.5]  # mean of 1 and 0.5: two of the four are unlabeled
     assert ((full[-1] == (1 if regions else 2)) == (unlabeled[0].bool() | (labels[0] == 2))).all()
 
 
-def test_axes_are_seen_from_the_labels(tmp_path: Path):
-    """Probabilities of nnU-Net have a volume's axes reversed to those of files that nibabel reads."""
+def test_axis_order_is_inferred_from_the_labels(tmp_path: Path):
+    """nnU-Net's probabilities have the reverse axis order of arrays that nibabel reads."""
     labels = np.zeros((4, 4, 4), np.uint8)
-    labels[0, 1:3, 3] = 1  # of z, y, x; the shape says nothing
+    labels[0, 1:3, 3] = 1  # z, y, x; a cube, so that the shape does not help
     SimpleITK.WriteImage(SimpleITK.GetImageFromArray(labels), tmp_path / "a.nii.gz")
     managers = (
         SimpleNamespace(image_reader_writer_class=SimpleITKIO),
@@ -130,7 +130,7 @@ def test_axes_are_seen_from_the_labels(tmp_path: Path):
 
 @pytest.mark.parametrize("batch_dice", [True, False])
 @pytest.mark.parametrize("form", ["hard", "soft", "regions"])
-def test_a_weighted_batch_is_the_mean_of_weight_times_loss(form: str, batch_dice: bool):
+def test_weighted_batch_is_the_mean_of_weight_times_loss(form: str, batch_dice: bool):
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(3, 2, 8, 8, generator=generator, requires_grad=True)
     present = torch.rand(3, 1, 8, 8, generator=generator)
@@ -142,13 +142,13 @@ def test_a_weighted_batch_is_the_mean_of_weight_times_loss(form: str, batch_dice
     dice = MemoryEfficientSoftDiceLoss(batch_dice=batch_dice, smooth=1e-5, ddp=False)
 
     def criterion(dice_weight: float, weights: list[float] | None = None) -> NNUNetCriterion:
-        made = NNUNetCriterion(
+        result = NNUNetCriterion(
             loss_choice("gce", dice_weight=dice_weight), has_regions=form == "regions", ignore_label=None, dice=dice
         )
-        made.case_weights = None if weights is None else torch.tensor(weights)
-        return made
+        result.case_weights = None if weights is None else torch.tensor(weights)
+        return result
 
-    with_dice = 0.0 if batch_dice else 1.0  # pooled Dice is no mean over cases
+    with_dice = 0.0 if batch_dice else 1.0  # batch Dice is not a mean over cases
     each = [criterion(with_dice)(logits[i : i + 1], target[i : i + 1]) for i in range(3)]
     weighted = criterion(with_dice, [2.0, 0.5, 0.0])(logits, target)
     torch.testing.assert_close(weighted, (2 * each[0] + 0.5 * each[1]) / 3)
@@ -162,14 +162,14 @@ def test_a_weighted_batch_is_the_mean_of_weight_times_loss(form: str, batch_dice
     torch.testing.assert_close(gradient, torch.autograd.grad(without * 2 / 3, logits)[0])
 
 
-def test_weights_come_from_the_table_by_case(make: Make, masks: dict[str, np.ndarray], tmp_path: Path):
+def test_case_weights_come_from_the_table(make: Make, masks: dict[str, np.ndarray], tmp_path: Path):
     first, second, third, *_ = masks
     (tmp_path / "w.csv").write_text(f"item,score,weight\n{first},9,0\n{second}.png,8,0.25\n")
     trainer = make(Plain, SEG_ANL_WEIGHTS=str(tmp_path / "w.csv"), SEG_ANL_TRAIN="seed=1")
     assert [trainer.case_weights[case] for case in (first, second, third)] == [0, 0.25, 1]
     trainer.do_split = lambda: ([first, second], [third])
     batch = first_batch(trainer)
-    assert set(batch["keys"]) == {second}  # the case that weighs 0 is not drawn
+    assert set(batch["keys"]) == {second}  # the case with weight 0 is not sampled
     weighted = trainer.train_step(batch)["loss"]
     assert trainer.criterion.case_weights is None
     other = make(Plain, SEG_ANL_TRAIN="seed=1")
@@ -192,7 +192,7 @@ def test_class_weights_are_the_inverse_frequency_of_the_training_labels(make: Ma
         (lambda folder, case: (folder / f"{case}.npz").unlink(), r"no {case}\.npz or \.npy or \.png in it"),
         (
             lambda folder, case: np.savez(folder / f"{case}.npz", np.zeros((2, 1, 5, 4))),
-            r"expected 2 classes of \(1, 96",
+            r"expected 2 classes of shape \(1, 96",
         ),
         (lambda folder, case: np.savez(folder / f"{case}.npz", np.full((2, 1, 96, 96), 3.0)), "values from 3 to 3"),
         (lambda folder, case: np.savez(folder / f"{case}.npz", np.full((2, 96, 96), np.nan)), "values from nan"),
@@ -203,7 +203,7 @@ def test_class_weights_are_the_inverse_frequency_of_the_training_labels(make: Ma
 def test_bad_probabilities_are_one_line(
     make: Make, masks: dict[str, np.ndarray], tmp_path: Path, capsys: pytest.CaptureFixture[str], change, message: str
 ):
-    folder, case = Path(written(tmp_path / "soft", masks)), next(iter(masks))
+    folder, case = Path(write_soft_labels(tmp_path / "soft", masks)), next(iter(masks))
     change(folder, case)
     trainer = make("nnUNetTrainerGCE", SEG_ANL_SOFT=str(folder))
     trainer.do_split = lambda: ([case], [case])
@@ -233,7 +233,7 @@ def test_bad_tables_of_weights_are_one_line(make, masks, tmp_path, capsys, text,
 def test_nnunets_own_command_with_soft_labels_weights_and_class_weights(
     isic: NNUNet, isic_folder: Path, masks: dict[str, np.ndarray], tmp_path: Path
 ):
-    """Killed in its second epoch and continued; without the variables nothing is continued."""
+    """Killed in its second epoch and continued; continuing without the variables is refused."""
     table = tmp_path / "audit.csv"
     table.write_text("item,weight\n" + "".join(f"{case},{i % 3 / 2}\n" for i, case in enumerate(masks)))
     train = ("501", "2d", "0", "-tr", "nnUNetTrainerDiceANLCE", "-device", "cpu")
@@ -242,17 +242,16 @@ def test_nnunets_own_command_with_soft_labels_weights_and_class_weights(
         "SEG_ANL_LOSS": "class_weights=auto",
         "SEG_ANL_TRAIN": "epochs=2 iterations=3 validation_iterations=1",
     }
-    of_labels = {
-        "SEG_ANL_SOFT": written(tmp_path / "mean3", {case: 0.1 + 0.8 * mask for case, mask in masks.items()}),
+    label_settings = {
+        "SEG_ANL_SOFT": write_soft_labels(tmp_path / "mean3", {case: 0.1 + 0.8 * mask for case, mask in masks.items()}),
         "SEG_ANL_WEIGHTS": str(table),
     }
-    isic.kill_in_second_epoch(NNUNET_TRAIN, *train, **settings, **of_labels)
+    isic.kill_in_second_epoch(NNUNET_TRAIN, *train, **settings, **label_settings)
     status, _, errors = isic.run(NNUNET_TRAIN, *train, "--c", **settings)
     assert status == 2
-    assert "SEG_ANL_SOFT and SEG_ANL_WEIGHTS as it has them" in errors
-    log = isic.succeed(
-        NNUNET_TRAIN, *train, "--c", **settings, **of_labels | {"nnUNet_n_proc_DA": "1"}
-    )  # in another process
+    assert "SEG_ANL_SOFT and SEG_ANL_WEIGHTS as for that run" in errors
+    one_worker = {"nnUNet_n_proc_DA": "1"}  # augmentation in another process
+    log = isic.succeed(NNUNET_TRAIN, *train, "--c", **settings, **label_settings | one_worker)
     assert "Epoch 1" in log
     assert "Epoch 0" not in log
     assert re.search(r"class weights 0\.\d+ [1-9]", log)

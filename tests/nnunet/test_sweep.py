@@ -1,4 +1,4 @@
-"""``seg-anl-nnunet sweep``: real trainings of nnU-Net, here, by submitit and on Ray."""
+"""``seg-anl-nnunet sweep``: real nnU-Net trainings, here, with submitit and on Ray."""
 
 import os
 import shlex
@@ -21,7 +21,7 @@ NAME = "-epochs=2-iterations=1-validation_iterations=1"
 
 @pytest.fixture
 def prepared(isic: NNUNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """nnU-Net's variables in this process, with a results folder of its own, which is returned."""
+    """Set nnU-Net's variables in this process; returns a new result folder of the data set."""
     for name, value in (isic.variables | {"nnUNet_results": str(tmp_path / "results")}).items():
         monkeypatch.setenv(name, value)
     for name in ("LOSS", "TRAIN", "TEST", "SOFT", "WEIGHTS"):
@@ -30,7 +30,7 @@ def prepared(isic: NNUNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return tmp_path / "results" / "Dataset501_ISIC"
 
 
-def test_the_commands_of_folds_trainers_and_seeds(prepared: Path, capsys, monkeypatch):
+def test_dry_run_prints_the_commands_of_all_combinations(prepared: Path, capsys, monkeypatch):
     monkeypatch.setenv("SEG_ANL_TRAIN", "epochs=3")
     fold = prepared / "nnUNetTrainerGCE-epochs=3-seed=2__nnUNetPlans__2d" / "fold_1"
     (fold / "validation").mkdir(parents=True)
@@ -53,13 +53,13 @@ def test_the_commands_of_folds_trainers_and_seeds(prepared: Path, capsys, monkey
     ("arguments", "message"),
     [
         ("501 2d -tr nnUNetTrainerANLC", "did you mean 'nnUNetTrainerANLCE'"),
-        ("501 2d -tr nnUNetTrainer --seeds 1", "nnU-Net's own and takes no seed"),
+        ("501 2d -tr nnUNetTrainer --seeds 1", "nnU-Net's own trainer and takes no seed"),
         ("999 2d -tr nnUNetTrainerMAE", "expected one folder Dataset999_"),
-        ("501 2d -tr nnUNetTrainerMAE --set x=1", "--set is for a --launcher"),
+        ("501 2d -tr nnUNetTrainerMAE --set x=1", "--set needs a --launcher"),
         ("501 2d -tr nnUNetTrainerMAE --launcher submitit_local --set gpu=1", "--set gpu=1: Key 'gpu'"),
     ],
 )
-def test_bad_input_is_one_sentence(prepared: Path, arguments: str, message: str):
+def test_bad_input_is_one_line(prepared: Path, arguments: str, message: str):
     with pytest.raises(UserError, match=message):
         nnunet_command._run(["sweep", *arguments.split()])
 
@@ -70,7 +70,7 @@ def children(process: int) -> list[int]:
 
 
 @pytest.mark.slow
-def test_one_of_two_folds_is_killed_and_goes_on_under_submitit(isic: NNUNet, tmp_path: Path):
+def test_killed_fold_resumes_under_submitit(isic: NNUNet, tmp_path: Path):
     arguments = ("sweep", "501", "2d", "-f", "0", "1", "-tr", "nnUNetTrainerMAE")
     after = ("--", "-device", "cpu")
     settings = {"SEG_ANL_TRAIN": SHORT, "nnUNet_results": str(tmp_path)}
@@ -93,7 +93,7 @@ def test_one_of_two_folds_is_killed_and_goes_on_under_submitit(isic: NNUNet, tmp
 
     before = log.read_text()
     output = isic.succeed(OURS, *arguments, "--launcher", "submitit_local", *after, **settings)
-    assert "sweep: 2 trainings, 1 finished before" in output
+    assert "sweep: 2 trainings, 1 already finished" in output
     assert f"[1/1] {model} fold 0: finished\nsweep: 2 finished, 0 failed" in output
     again = log.read_text()[len(before) :]
     assert "Epoch 1" in again
@@ -103,7 +103,7 @@ def test_one_of_two_folds_is_killed_and_goes_on_under_submitit(isic: NNUNet, tmp
 
 @pytest.fixture
 def two(isic: NNUNet, tmp_path: Path) -> list[Training]:
-    """One that ends well at once, and one that nnU-Net cannot train."""
+    """One training that succeeds at once, and one that fails."""
 
     def training(name: str, *arguments: str) -> Training:
         return Training(name, arguments, isic.variables, tmp_path / name, tmp_path / f"{name}.log", str(tmp_path))
@@ -111,8 +111,8 @@ def two(isic: NNUNet, tmp_path: Path) -> list[Training]:
     return [training("helps", "-h"), training("broken", "999", "2d", "0", "-device", "cpu")]
 
 
-def test_what_slurm_is_given_trains(two: list[Training], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A program in place of sbatch; its script is then run as Slurm would, once for each job of the array."""
+def test_slurm_scripts_train(two: list[Training], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A stand-in for sbatch; the submitted script is then run once per job of the array, as Slurm would."""
     pytest.importorskip("submitit")
     programs = tmp_path / "bin"
     programs.mkdir()
@@ -136,9 +136,9 @@ def test_what_slurm_is_given_trains(two: list[Training], tmp_path: Path, monkeyp
 
 
 @pytest.mark.slow
-def test_what_breaks_on_ray_is_told_with_its_last_line(two: list[Training], tmp_path: Path):
+def test_failure_on_ray_is_reported(two: list[Training], tmp_path: Path):
     pytest.importorskip("ray")
-    outcomes = {made.name: reason for made, reason in launch(two, "ray", ["ray.remote.num_cpus=0.5"])}
+    outcomes = {training.name: reason for training, reason in launch(two, "ray", ["ray.remote.num_cpus=0.5"])}
     assert outcomes["helps"] == ""
     assert outcomes["broken"].startswith("exit status 1: ")
     assert "usage:" in (tmp_path / "helps.log").read_text()

@@ -1,4 +1,4 @@
-"""Trainers inside one process, on the real plans: what one step computes, learns, saves and refuses."""
+"""Trainers in this process on real plans: steps, learned parameters, checkpoints and errors."""
 
 import inspect
 import json
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def batch() -> dict[str, Any]:
-    """One batch as nnU-Net's loader hands it over: targets of every deep supervision resolution."""
+    """One batch as from nnU-Net's loader, with targets at every deep supervision resolution."""
     generator = torch.Generator().manual_seed(3)
     labels = (torch.rand(2, 1, 96, 96, generator=generator) > 0.7).to(torch.int16)
     return {
@@ -32,7 +32,7 @@ def batch() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["nnUNetTrainerANLCE", "nnUNetTrainerTLoss"])
-def test_the_loss_of_a_step_is_build_loss_weighted_by_deep_supervision(make: Make, name: str):
+def test_step_loss_is_build_loss_weighted_by_deep_supervision(make: Make, name: str):
     trainer = make(name)
     trainer.initialize()
     trainer.network.train()
@@ -40,7 +40,7 @@ def test_the_loss_of_a_step_is_build_loss_weighted_by_deep_supervision(make: Mak
         heads = trainer.network(batch()["data"])
     loss = build_loss(trainer.loss_name, **trainer.loss_parameters)
     values = [loss(head, target) for head, target in zip(heads, batch()["target"], strict=True)]
-    # nnU-Net's weights: 1, 1/2, 1/4, the lowest resolution left out, normalized to 1.
+    # nnU-Net's weights are 1, 1/2, 1/4 and 0 for the lowest resolution, normalized to 1.
     expected = (4 * values[0] + 2 * values[1] + values[2]) / 7
     assert trainer.train_step(batch())["loss"] == pytest.approx(expected.item(), rel=1e-6)
 
@@ -58,7 +58,7 @@ def test_every_loss_takes_a_step(make: Make):
         assert any(not torch.equal(b, a) for b, a in zip(before, after, strict=True)), loss
 
 
-def test_what_nnunet_asks_of_a_trainer_class():
+def test_trainer_classes_meet_nnunets_requirements():
     arguments = list(inspect.signature(nnUNetTrainer.__init__).parameters)
     for name, trainer in TRAINERS.items():
         assert (trainer.__name__, pickle.loads(pickle.dumps(trainer))) == (name, trainer)
@@ -91,7 +91,7 @@ def test_nu_changes_and_survives_a_checkpoint(make: Make):
     trainer.initialize()
     trainer.train_step(batch())
     nu = trainer.robust_loss.log_nu.item()
-    assert abs(nu - 1) == pytest.approx(1e-3, rel=1e-2)  # Adam's first step is its rate
+    assert abs(nu - 1) == pytest.approx(1e-3, rel=1e-2)  # Adam's first step is the learning rate
     path = str(Path(trainer.output_folder) / "checkpoint_latest.pth")
     trainer.logger.log("mean_fg_dice", 0.5, 0)
     trainer.save_checkpoint(path)
@@ -102,19 +102,19 @@ def test_nu_changes_and_survives_a_checkpoint(make: Make):
     assert other.robust_loss.log_nu.item() != nu
 
 
-def test_settings_name_the_folder_and_are_in_the_checkpoint(make: Make):
+def test_settings_are_in_the_folder_name_and_the_checkpoint(make: Make):
     trainer = make("nnUNetTrainerSCE", SEG_ANL_LOSS="sce alpha=0.5", SEG_ANL_TRAIN="epochs=7 seed=1")
     assert trainer.num_epochs == 7
     assert Path(trainer.output_folder).parts[-2] == "nnUNetTrainerSCE-alpha=0.5-epochs=7-seed=1__nnUNetPlans__2d"
     trainer.initialize()
     trainer.save_checkpoint(str(Path(trainer.output_folder) / "checkpoint_best.pth"))
     saved = torch.load(Path(trainer.output_folder) / "checkpoint_best.pth", weights_only=False)
-    assert saved["trainer_name"] == "nnUNetTrainerSCE"  # by which prediction finds the class
+    assert saved["trainer_name"] == "nnUNetTrainerSCE"  # prediction finds the class by it
     assert saved["seg_anl"]["loss"]["alpha"] == 0.5
     assert saved["seg_anl"]["training"] == {"epochs": 7, "seed": 1}
 
 
-def test_the_record_names_noise_seed_and_setting(make: Make):
+def test_record_has_noise_seed_and_preset(make: Make):
     noise = {"alpha": 0.7, "beta": 0.5, "kinds": ["erode"], "mode": "corrected", "seed": 3}
     trainer = make("nnUNetTrainerGCE_ISIC2017", SEG_ANL_TRAIN="seed=4")
     trainer.dataset_json["annotation_noise"] = noise
@@ -125,7 +125,7 @@ def test_the_record_names_noise_seed_and_setting(make: Make):
     assert record["optim"] | {"name": "adam", "lr": 1e-3, "weight_decay": 5e-6} == record["optim"]
 
 
-def test_the_environment_has_what_the_trainers_of_this_project_write(tmp_path: Path):
+def test_environment_has_the_fields_of_the_other_trainers(tmp_path: Path):
     from seg_anl.engine.distribution import Process
     from seg_anl.engine.run_directory import RunDirectory
     from seg_anl.nnunet.run_record import environment
@@ -137,8 +137,8 @@ def test_the_environment_has_what_the_trainers_of_this_project_write(tmp_path: P
     assert ours["git_revision"] == theirs["git_revision"]
 
 
-def test_the_papers_penalties_can_be_chosen(make: Make):
-    """delta * sign(theta) in every gradient that the optimizer sees, on top of those of the same step without it."""
+def test_l1_and_weight_decay_can_be_set(make: Make):
+    """L1 adds delta * sign(theta) to every gradient that the optimizer sees."""
     gradients = []
     for delta in ("0", "0.25"):
         trainer = make("nnUNetTrainerANLCE", SEG_ANL_TRAIN=f"seed=1 l1={delta} weight_decay=0.125")
@@ -152,18 +152,18 @@ def test_the_papers_penalties_can_be_chosen(make: Make):
             torch.testing.assert_close(penalized - plain, 0.25 * weight.sign(), rtol=1e-3, atol=1e-4)
 
 
-def test_a_checkpoint_that_holds_code_is_not_executed(make: Make, capsys, tmp_path: Path):
+def test_checkpoint_with_code_is_not_executed(make: Make, capsys, tmp_path: Path):
     class Evil:
         def __reduce__(self) -> tuple:
             return (Path.touch, (tmp_path / "executed",))
 
     torch.save({"seg_anl": Evil()}, tmp_path / "foreign.pth")
     trainer = make("nnUNetTrainerANLCE")
-    assert "more than a checkpoint" in stops(capsys, lambda: trainer.load_checkpoint(str(tmp_path / "foreign.pth")))
+    assert "holds other objects" in stops(capsys, lambda: trainer.load_checkpoint(str(tmp_path / "foreign.pth")))
     assert not (tmp_path / "executed").exists()
 
 
-def test_a_seed_repeats_the_weights(make: Make):
+def test_seed_determines_the_weights(make: Make):
     first, second, third = (make("nnUNetTrainerMAE", SEG_ANL_TRAIN=f"seed={seed}") for seed in (1, 1, 2))
     for trainer in (first, second, third):
         trainer.initialize()
@@ -180,19 +180,19 @@ def test_a_seed_repeats_the_weights(make: Make):
         ({"SEG_ANL_TEST": "/nowhere"}, "SEG_ANL_TEST=/nowhere"),
     ],
 )
-def test_a_bad_value_stops_before_anything_is_written(make: Make, tmp_path: Path, capsys, variables, message):
+def test_bad_value_stops_before_anything_is_written(make: Make, tmp_path: Path, capsys, variables, message):
     assert message in stops(capsys, lambda: make("nnUNetTrainerANLCE", **variables))
     assert not list(tmp_path.iterdir())
 
 
-def test_a_loss_that_does_not_fit_the_dataset_stops_before_training(make: Make, tmp_path: Path, capsys):
+def test_loss_with_the_wrong_number_of_classes_stops_before_training(make: Make, tmp_path: Path, capsys):
     path = tmp_path / "forward.yaml"
     path.write_text("name: forward\ntransition: [[0.8, 0.1, 0.1], [0, 1, 0], [0, 0, 1]]\n")
     trainer = make("nnUNetTrainerRobust", SEG_ANL_LOSS=str(path))
     assert "transition is for 3 classes, input has 2" in stops(capsys, trainer.initialize)
 
 
-def test_it_combines_with_nnunets_own_variants(make: Make):
+def test_trainer_combines_with_nnunets_variants(make: Make):
     from nnunetv2.training.nnUNetTrainer.variants.training_length.nnUNetTrainer_Xepochs import nnUNetTrainer_5epochs
 
     class Short(RobustLossTrainer, nnUNetTrainer_5epochs):
@@ -204,35 +204,33 @@ def test_it_combines_with_nnunets_own_variants(make: Make):
     assert torch.isfinite(torch.as_tensor(trainer.train_step(batch())["loss"]))
 
 
-def test_continuing_under_another_value_stops(make: Make, capsys):
+def test_continuing_with_other_settings_is_refused(make: Make, capsys):
     trainer = make("nnUNetTrainerANLCE", SEG_ANL_LOSS="alpha=10")
     trainer.initialize()
     trainer.save_checkpoint(str(Path(trainer.output_folder) / "checkpoint_latest.pth"))
-    # Another value has another folder, where nnU-Net would find nothing and begin anew.
+    # Other settings have another folder, where nnU-Net would start from scratch.
     line = stops(capsys, lambda: make("nnUNetTrainerANLCE", continued=True, SEG_ANL_LOSS="alpha=1"))
     assert "nnUNetTrainerANLCE-alpha=10" in line
     assert "nnUNetTrainerANLCE-alpha=10" in stops(capsys, lambda: make("nnUNetTrainerANLCE", continued=True))
-    # A class whose defaults were changed since keeps its folder; the checkpoint tells.
+    # If a class's defaults change, the folder is the same, but the checkpoint has the old settings.
     other = make("nnUNetTrainerANLCE", continued=True, SEG_ANL_LOSS="alpha=10")
     other.loss_choice.parameters["beta"] = 1.0
     path = str(Path(trainer.output_folder) / "checkpoint_latest.pth")
-    assert "beta=5.0 there, 1.0 now" in stops(capsys, lambda: other.load_checkpoint(path))
+    assert "beta=5.0 in the checkpoint, 1.0 now" in stops(capsys, lambda: other.load_checkpoint(path))
 
 
-def test_a_checkpoint_of_another_trainer_is_refused(make: Make, capsys, tmp_path):
+def test_checkpoint_of_another_trainer_is_refused(make: Make, capsys, tmp_path):
     torch.save({"network_weights": {}}, tmp_path / "foreign.pth")
     trainer = make("nnUNetTrainerANLCE")
-    assert "holds no record of its loss" in stops(
-        capsys, lambda: trainer.load_checkpoint(str(tmp_path / "foreign.pth"))
-    )
+    assert "has no record of its loss" in stops(capsys, lambda: trainer.load_checkpoint(str(tmp_path / "foreign.pth")))
 
 
-def test_test_folders_that_do_not_fit_are_named(make: Make, isic_folder: Path, capsys, tmp_path):
+def test_error_names_an_invalid_test_folder(make: Make, isic_folder: Path, capsys, tmp_path):
     folder = tmp_path / "clean"
     (folder / "labels").mkdir(parents=True)
     (folder / "images").symlink_to(isic_folder / "imagesTs")
     variables = {"SEG_ANL_TEST": str(folder)}
-    assert "no file *.png" in stops(capsys, lambda: make("nnUNetTrainerANLCE", **variables))
+    assert "no *.png file" in stops(capsys, lambda: make("nnUNetTrainerANLCE", **variables))
     (folder / "labels" / "unknown.png").touch()
     assert "unknown.png has no image" in stops(capsys, lambda: make("nnUNetTrainerANLCE", **variables))
     (folder / "labels" / "unknown.png").unlink()
@@ -248,15 +246,15 @@ def test_processes_share_the_test_cases(make: Make, isic_folder: Path):
     trainer.set_deep_supervision_enabled(False)
     trainer.network.eval()
 
-    def found(which: int, of: int) -> list[list[list[int]]]:
-        parts = trainer.test_set.overlaps(trainer.network, trainer.device, print, (which, of))
-        return [part.tolist() for part in parts]
+    def overlaps(part: int, parts: int) -> list[list[list[int]]]:
+        counts = trainer.test_set.overlaps(trainer.network, trainer.device, print, (part, parts))
+        return [each.tolist() for each in counts]
 
-    assert sorted(found(0, 2) + found(1, 2)) == sorted(found(0, 1))
-    assert len(found(1, 4)) == 2
+    assert sorted(overlaps(0, 2) + overlaps(1, 2)) == sorted(overlaps(0, 1))
+    assert len(overlaps(1, 4)) == 2
 
 
-def test_the_published_setting(make: Make):
+def test_published_protocol(make: Make):
     trainer = make("nnUNetTrainerCE_ISIC2017")
     trainer.initialize()
     assert isinstance(trainer.optimizer, torch.optim.Adam)
@@ -270,7 +268,7 @@ def test_the_published_setting(make: Make):
     assert rates == pytest.approx([1e-3, 8e-4, 6.4e-4, 1e-3 * 0.8**5])
 
 
-def test_the_published_epoch_is_one_pass_and_can_be_shortened(make: Make):
+def test_published_epoch_is_one_pass_and_can_be_shortened(make: Make):
     trainer = make("nnUNetTrainerMAE_ISIC2017")
     trainer.on_train_start()
     assert trainer.num_iterations_per_epoch == 9  # 19 cases of fold 0 in batches of 2

@@ -1,4 +1,4 @@
-"""Run directories in the layout that the trainers write, with values that the tests choose."""
+"""Fixtures: run directories in the trainers' layout with given values."""
 
 from __future__ import annotations
 
@@ -81,5 +81,5 @@ def write_run(tmp_path: Path) -> WriteRun:
 
 @pytest.fixture
 def report_of(tmp_path: Path) -> Callable[..., Report]:
-    """The report of the runs below ``tmp_path``, or below other places, with the tables asked for."""
+    """The report of the runs below ``tmp_path``, or other folders, with the requested tables."""
     return lambda *tables, places=(tmp_path,): make_report(read_runs(places), tables)

@@ -1,4 +1,4 @@
-"""Which runs are averaged with which, and what is said of the others."""
+"""Grouping and averaging of runs, and notices about the others."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pytest
 
 from seg_anl.reporting.aggregate import averages, gather, sample_std
 from seg_anl.reporting.run_directories import read_runs
-from seg_anl.reporting.run_settings import telling
+from seg_anl.reporting.run_settings import distinguishing
 
 SYMMETRIC = {"kind": "symmetric", "rate": 0.4, "counts": "cell"}
 
 
 def _gathered(runs):
-    """The groups of runs with their averages on test data, and the notices."""
+    """Averages on test data, and notices."""
     groups, notices = gather(runs)
     measured = averages(groups).merge(groups, left_on="group", right_index=True)
     return [*measured[measured["split"] == "test"].itertuples()], notices
@@ -30,8 +30,8 @@ def _values(group):
     return tuple(run.headline.value for run in group.runs)
 
 
-def test_mean_and_deviation_over_seeds_by_hand(write_run, gathered):
-    # 0.80, 0.84, 0.88: mean 0.84, squared distances 0.0016 + 0 + 0.0016 over 2: deviation 0.04
+def test_mean_and_std_over_seeds(write_run, gathered):
+    # 0.80, 0.84, 0.88: mean 0.84, squared distances 0.0016 + 0 + 0.0016 over 2: std 0.04
     for seed, last in enumerate((0.80, 0.84, 0.88), start=1):
         write_run(f"s{seed}", [0.1, last], seed=seed, noise={**SYMMETRIC, "seed": seed})
     (group,), notices = gathered()
@@ -40,7 +40,7 @@ def test_mean_and_deviation_over_seeds_by_hand(write_run, gathered):
     assert (group.method, group.noise, group.variant) == ("CE", "symmetric 0.4", "")
 
 
-def test_last_k_epochs_count_for_each_run_first(write_run, gathered):
+def test_runs_are_averaged_over_last_k_epochs_first(write_run, gathered):
     write_run("s1", [0.0, 0.6, 0.8], k=2, metric="dice", seed=1)  # 0.7
     write_run("s2", [0.0, 0.4, 0.6], k=2, metric="dice", seed=2)  # 0.5
     (group,), _ = gathered()
@@ -48,7 +48,7 @@ def test_last_k_epochs_count_for_each_run_first(write_run, gathered):
     assert group.std == pytest.approx(100 * math.sqrt(0.02))  # (0.1**2 + 0.1**2) / 1
 
 
-def test_a_fold_is_averaged_over_its_own_seeds_alone(write_run, gathered):
+def test_folds_are_not_averaged_together(write_run, gathered):
     for seed in (1, 2):
         write_run(f"whole{seed}", [0.9], seed=seed)
         for fold in (0, 1):
@@ -63,14 +63,14 @@ def test_a_fold_is_averaged_over_its_own_seeds_alone(write_run, gathered):
     }
 
 
-def test_one_seed_has_no_spread_and_is_said_to_be_alone(write_run, gathered):
+def test_single_seed_has_no_std_and_a_notice(write_run, gathered):
     folder = write_run("only")
     (group,), notices = gathered()
     assert math.isnan(group.std)
     assert [(notice.kind, notice.paths) for notice in notices] == [("one seed", (str(folder),))]
 
 
-def test_runs_of_other_settings_are_never_averaged(write_run, gathered):
+def test_different_settings_are_never_averaged(write_run, gathered):
     for seed in (1, 2):
         write_run(f"long{seed}", [0.1, 0.2, 0.9], seed=seed)
         write_run(f"short{seed}", [0.1, 0.5], seed=seed)
@@ -99,7 +99,7 @@ def _folder(root):
         (_folder("here"), _folder("there"), "data"),
     ],
 )
-def test_each_setting_that_decides_numbers_keeps_runs_apart(write_run, gathered, one, other, apart):
+def test_relevant_settings_separate_groups(write_run, gathered, one, other, apart):
     write_run("a", seed=1, **one)
     write_run("b", seed=2, **other)
     groups, notices = gathered()
@@ -117,7 +117,7 @@ def test_each_setting_that_decides_numbers_keeps_runs_apart(write_run, gathered,
         {"evaluation": {"last_k": 1, "train_every": 5, "batch_size": 64}},
     ],
 )
-def test_seeds_places_and_what_is_kept_do_not_keep_runs_apart(write_run, gathered, other):
+def test_irrelevant_settings_do_not_separate_groups(write_run, gathered, other):
     write_run("a", seed=1)
     write_run("b", seed=2, **other)
     groups, notices = gathered()
@@ -125,7 +125,7 @@ def test_seeds_places_and_what_is_kept_do_not_keep_runs_apart(write_run, gathere
     assert notices == []
 
 
-def test_the_same_seed_twice_counts_once(write_run, gathered, tmp_path):
+def test_duplicate_seed_counts_once(write_run, gathered, tmp_path):
     for name, value in (("a", 0.6), ("b", 0.7), ("c", 0.6)):
         write_run(name, [0.5, value])
     write_run("no seed", [0.5, 0.8], seed=None, noise={"kind": "symmetric", "rate": 0.2})  # numbers stay whole
@@ -134,11 +134,11 @@ def test_the_same_seed_twice_counts_once(write_run, gathered, tmp_path):
     twice = [notice for notice in notices if notice.kind == "duplicate"]
     assert [notice.paths for notice in twice] == [(str(tmp_path / "b"),), (str(tmp_path / "c"),)]
     assert "seed 1 as" in twice[0].text
-    assert "0.7 here, 0.6 there" in twice[0].text
+    assert "0.7 and 0.6" in twice[0].text
     assert "the values agree" in twice[1].text
 
 
-def test_runs_without_a_seed_are_runs_of_their_own_unless_copied(write_run, gathered, tmp_path):
+def test_runs_without_a_seed_are_distinct_unless_copied(write_run, gathered, tmp_path):
     for name, value in (("a", 0.6), ("b", 0.7), ("copy", 0.6)):
         write_run(name, [0.5, value], metric="dice", seed=None, model={"name": "nnunet"}, noise=None)
     (group,), notices = gathered()
@@ -147,7 +147,7 @@ def test_runs_without_a_seed_are_runs_of_their_own_unless_copied(write_run, gath
     assert [(notice.kind, notice.paths) for notice in notices] == [("duplicate", (str(tmp_path / "copy"),))]
 
 
-def test_the_order_of_runs_does_not_matter(write_run, tmp_path):
+def test_order_of_runs_does_not_matter(write_run, tmp_path):
     for seed in (1, 2, 3):
         for loss in ("ce", "gce"):
             write_run(f"{loss}{seed}", [0.5, 0.6 + seed / 97], seed=seed, loss={"name": loss})
@@ -162,19 +162,19 @@ def test_the_order_of_runs_does_not_matter(write_run, tmp_path):
         assert outcome(random.Random(seed).sample(runs, len(runs))) == outcome(runs)
 
 
-def test_few_words_tell_variants_apart():
+def test_variants_are_distinguished_by_few_settings():
     settings = [
         {"preset": "a", "epochs": 10, "optim.lr": 0.1},
         {"preset": "b", "epochs": 20, "optim.lr": 0.1},
         {"preset": "b", "epochs": 20, "optim.lr": 0.2},
     ]
-    # epochs go with the preset, so the preset and the rate are enough
-    assert telling({"noise": settings}) == ["preset", "optim.lr"]
-    # what differs between noises only (a rate that belongs to the noise) tells nothing
-    assert telling({"one": settings[:1], "other": settings[1:2]}) == []
+    # the epochs follow from the preset, so preset and learning rate suffice
+    assert distinguishing({"noise": settings}) == ["preset", "optim.lr"]
+    # settings that differ only between noises are not needed
+    assert distinguishing({"one": settings[:1], "other": settings[1:2]}) == []
 
 
-def test_the_sample_deviation_by_hand():
+def test_sample_std():
     assert sample_std([2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]) == pytest.approx(math.sqrt(32 / 7))
     assert sample_std([0.1, 0.1, 0.1]) == 0  # exactly, or equal seeds would seem to vary
     assert math.isnan(sample_std([5.0]))

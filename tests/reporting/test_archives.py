@@ -1,4 +1,4 @@
-"""A study in one archive is read like its folder; an archive from elsewhere can do no harm."""
+"""Archives are read like folders; untrusted archives are harmless."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def pack(monkeypatch):
 
 @pytest.fixture
 def study(write_run, tmp_path, pack) -> Path:
-    """A folder of four runs; beside it an archive of the same."""
+    """A folder of four runs, and an archive of it."""
     for seed in (1, 2):
         for loss in ("ce", "gce"):
             folder = write_run(f"study/{loss}/{seed}", [0.5, 0.6 + seed / 97], seed=seed, loss={"name": loss})
@@ -42,7 +42,7 @@ def study(write_run, tmp_path, pack) -> Path:
     return tmp_path / "study"
 
 
-def test_an_archive_gives_the_report_of_its_folder(study, tmp_path, report_of):
+def test_archive_gives_the_same_report_as_its_folder(study, tmp_path, report_of):
     as_folder, as_archive = (
         {path.name: path.read_text(encoding="utf-8") for path in write_report(report_of(places=[place]), out)}
         for out, place in ((tmp_path / "a", study), (tmp_path / "b", study.with_suffix(".zip")))
@@ -50,7 +50,7 @@ def test_an_archive_gives_the_report_of_its_folder(study, tmp_path, report_of):
     assert {name: text.replace(f"{study}.zip", str(study)) for name, text in as_archive.items()} == as_folder
 
 
-def test_runs_of_an_archive_are_found_beside_folders_and_by_paths_inside(study, write_run, tmp_path):
+def test_runs_are_found_in_archives_and_by_paths_inside(study, write_run, tmp_path):
     write_run("alone")
     archive = study.with_suffix(".zip")
     found = [run.path for run in read_runs([tmp_path])]
@@ -60,7 +60,7 @@ def test_runs_of_an_archive_are_found_beside_folders_and_by_paths_inside(study, 
     assert [run.path for run in read_runs([archive / "gce" / "2"])] == [f"{archive}/gce/2"]
 
 
-def test_equal_files_give_equal_archives_and_unpack_to_themselves(study, tmp_path, pack):
+def test_packing_is_reproducible_and_lossless(study, tmp_path, pack):
     for path in study.rglob("*"):
         os.utime(path, (1e9, 1e9))
     pack(study, tmp_path / "again.zip")
@@ -89,10 +89,10 @@ def _with_link(archive: zipfile.ZipFile) -> None:
         (lambda archive: [archive.writestr(f"{i}", b"") for i in range(9)], "holds more than"),
     ],
 )
-def test_a_hostile_archive_is_named_and_left_out(study, tmp_path, report_of, monkeypatch, fill, words):
-    monkeypatch.setattr(archives, "LARGEST_ENTRY", 1000)
-    monkeypatch.setattr(archives, "LARGEST_ARCHIVE", 5000)
-    monkeypatch.setattr(archives, "MOST_ENTRIES", 8)
+def test_hostile_archive_is_reported_and_left_out(study, tmp_path, report_of, monkeypatch, fill, words):
+    monkeypatch.setattr(archives, "MAX_ENTRY_SIZE", 1000)
+    monkeypatch.setattr(archives, "MAX_ARCHIVE_SIZE", 5000)
+    monkeypatch.setattr(archives, "MAX_ENTRIES", 8)
     study.with_suffix(".zip").unlink()
     with zipfile.ZipFile(tmp_path / "hostile.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         fill(archive)
@@ -104,13 +104,13 @@ def test_a_hostile_archive_is_named_and_left_out(study, tmp_path, report_of, mon
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
-def test_a_cut_off_archive_is_named_and_left_out(study, report_of, share):
+def test_truncated_archive_is_reported_and_left_out(study, report_of, share):
     archive = study.with_suffix(".zip")
     archive.write_bytes(archive.read_bytes()[: int(archive.stat().st_size * share)])
     assert [notice.paths for notice in report_of().not_averaged] == [(str(archive),)]
 
 
-def test_a_damaged_file_inside_an_archive_spoils_its_run_alone(study):
+def test_damaged_file_in_an_archive_affects_only_its_run(study):
     archive = study.with_suffix(".zip")
     with zipfile.ZipFile(archive) as opened:
         place = opened.getinfo("ce/1/metrics.csv").header_offset + 60
@@ -122,7 +122,7 @@ def test_a_damaged_file_inside_an_archive_spoils_its_run_alone(study):
     assert runs[0].reason.startswith("metrics.csv: damaged")
 
 
-def test_the_committed_archives_are_whole():
+def test_committed_archives_are_intact():
     for path in sorted(RESULTS.glob("*.zip")):
         with zipfile.ZipFile(path) as archive:
             assert archive.testzip() is None

@@ -1,4 +1,4 @@
-"""The files of a report: Markdown, CSV, LaTeX and the page, with hostile names in them."""
+"""The files of a report (Markdown, CSV, LaTeX and the page) with hostile names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HOSTILE = "<script>alert('1')</script> & \"50%\" a_b|c $x$ \\end{table} {é} 中
 
 @pytest.fixture
 def written(report_of, tmp_path):
-    """Write the report of the runs below ``tmp_path``, or below other places, into a folder."""
+    """Write the report of the runs below ``tmp_path``, or other folders, into a folder."""
 
     def write(name="out", **places) -> Path:
         write_report(report_of(**places), tmp_path / name)
@@ -30,7 +30,7 @@ def written(report_of, tmp_path):
 
 @pytest.fixture
 def hostile_report(write_run, written) -> Path:
-    """A report in which every name that a person chooses is hostile."""
+    """A report in which every user-chosen name is hostile."""
     data = {"name": "folder", "root": f"../{HOSTILE}"}
     for seed in (1, 2):
         write_run(f"s{seed}", metric="dice", seed=seed, data=data, loss={"name": HOSTILE, "<b>": 1.0})
@@ -41,7 +41,7 @@ def hostile_report(write_run, written) -> Path:
 
 
 class Tags(html.parser.HTMLParser):
-    """The tags of a page, their attributes, and its text."""
+    """Collects the tags, attributes and text of a page."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class Tags(html.parser.HTMLParser):
         self.text += data
 
 
-def test_the_page_shows_hostile_names_as_text_and_asks_for_nothing_from_outside(hostile_report):
+def test_page_shows_hostile_names_as_text_and_has_no_external_references(hostile_report):
     text = (hostile_report / "report.html").read_text(encoding="utf-8")
     page = Tags(text)
     assert page.open == []
@@ -74,7 +74,7 @@ def test_the_page_shows_hostile_names_as_text_and_asks_for_nothing_from_outside(
     assert not {"img", "link"} & {*page.tags}
     assert not {name for name in page.attributes if name.startswith("on")}
     assert "<img src=x onerror=alert(1)>" in page.text
-    assert "<SCRIPT>ALERT('1')</SCRIPT>" in page.text  # a loss of no name is called in capitals
+    assert "<SCRIPT>ALERT('1')</SCRIPT>" in page.text  # an unknown loss is shown in capitals
     assert all(address.startswith(("#", "data:")) for address in page.addresses)
     assert not re.search(r"url\((?!#)|@import|fetch\(|XMLHttpRequest", text)
     assert "default-src 'none'" in text
@@ -83,7 +83,7 @@ def test_the_page_shows_hostile_names_as_text_and_asks_for_nothing_from_outside(
     assert {address[1:] for address in page.addresses if address.startswith("#")} <= targets
 
 
-def test_latex_special_characters_are_shown_as_they_are():
+def test_latex_special_characters_are_escaped():
     assert latex_text("a_b & 5% #1 $x$ {y} ~^\\") == (
         r"a\_b \& 5\% \#1 \$x\$ \{y\} \textasciitilde{}\textasciicircum{}\textbackslash{}"
     )
@@ -92,7 +92,7 @@ def test_latex_special_characters_are_shown_as_they_are():
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX here")
-def test_latex_compiles_inside_a_document(hostile_report, tmp_path):
+def test_latex_compiles(hostile_report, tmp_path):
     tables = sorted(hostile_report.glob("*.tex"))
     assert tables
     inputs = "\n".join(rf"\input{{{path.name}}}" for path in tables)
@@ -128,7 +128,7 @@ def test_best_is_bold_in_latex_and_markdown(write_run, written):
     assert "| CE | 60.00 ± 0.00 | 2 | 58.19 ± 0.21 | +1.81 |" in markdown
 
 
-def test_markdown_tables_keep_their_shape_whatever_the_names(hostile_report):
+def test_markdown_tables_keep_their_shape_with_hostile_names(hostile_report):
     for path in hostile_report.glob("*.md"):
         widths: list[int] = []
         for line in [*path.read_text(encoding="utf-8").splitlines(), ""]:
@@ -140,11 +140,11 @@ def test_markdown_tables_keep_their_shape_whatever_the_names(hostile_report):
                 widths = []
 
 
-def test_markdown_marks_in_names_are_text():
+def test_markdown_in_names_is_escaped():
     assert markdown_text("a|b `c` [d](e) *f* _g_") == r"a\|b \`c\` \[d\](e) \*f\* \_g\_"
 
 
-def test_csv_holds_the_numbers_in_full(write_run, written, tmp_path):
+def test_csv_has_full_precision(write_run, written, tmp_path):
     for seed, dice in ((1, 0.77), (2, 0.79)):
         write_run(f"s{seed}", [0.1, dice], metric="dice", seed=seed, loss={"name": "anl_ce"})
     with open(written() / "isic-vi-isic2017.csv", newline="") as file:
@@ -159,7 +159,7 @@ def test_csv_holds_the_numbers_in_full(write_run, written, tmp_path):
     assert float(rows["T-Loss"]["published_mean"]) == 76.1
 
 
-def test_pictures_of_runs_travel_inside_the_page_made_small(write_run, written):
+def test_pictures_are_embedded_and_downsized(write_run, written):
     run = write_run("a")
     Image.new("RGB", (3000, 300), "red").save(run / "report.png")
     (write_run("b", loss={"name": "mae"}) / "report.png").write_bytes(b"no picture")
@@ -169,7 +169,7 @@ def test_pictures_of_runs_travel_inside_the_page_made_small(write_run, written):
     assert len(address) < 50_000
 
 
-def test_equal_runs_give_equal_bytes_whatever_the_order(write_run, written, tmp_path):
+def test_output_does_not_depend_on_the_order_of_runs(write_run, written, tmp_path):
     for seed in (1, 2, 3):
         for loss in ("ce", "gce"):
             write_run(f"runs/{loss}{seed}", [0.5, 0.6 + seed / 97], seed=seed, loss={"name": loss})
@@ -181,7 +181,7 @@ def test_equal_runs_give_equal_bytes_whatever_the_order(write_run, written, tmp_
     assert outs[0] == outs[1] == outs[2]
 
 
-def test_a_damaged_run_changes_no_table(write_run, written, tmp_path):
+def test_damaged_run_changes_no_table(write_run, written, tmp_path):
     for seed in (1, 2):
         write_run(f"runs/s{seed}", [0.5, 0.6 + seed / 97], seed=seed)
     before = written("before", places=[tmp_path / "runs"])

@@ -1,4 +1,4 @@
-"""The page in a real browser: it sorts, shows curves, folds, goes dark, and asks for nothing from outside.
+"""The page in a real browser: sorting, curves, folding, dark mode, and no external requests.
 
 Talks to chromedriver in its own protocol (W3C WebDriver), so that no further package is needed. Runs where a Chromium
 and its driver are installed (Debian: ``apt-get install chromium chromium-driver``) and is skipped elsewhere.
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no Chromium w
 
 
 class Browser:
-    """A session of the driver at ``address``."""
+    """A WebDriver session at ``address``."""
 
     def __init__(self, address: str) -> None:
         options = {
@@ -107,7 +107,7 @@ def driver() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser(driver, tmp_path_factory) -> Iterator[Browser]:
-    """A browser that shows the report of the recorded ISIC-2017 runs."""
+    """A browser showing the report of the recorded ISIC-2017 runs."""
     results = RESULTS / "isic2017-400.zip"
     out = tmp_path_factory.mktemp("report")
     write_report(make_report(read_runs([results])), out)
@@ -122,13 +122,13 @@ def _methods(browser: Browser) -> list[str]:
     return browser.run(f"return [...{first}.querySelectorAll('tbody th')].map(th => th.dataset.v)")
 
 
-def test_columns_sort_by_click_and_by_key_with_empty_cells_last(browser):
+def test_columns_sort_by_click_and_key_with_empty_cells_last(browser):
     first = _methods(browser)
     assert first == ["GCE", "MAE", "T-Loss", "ANL-CE", "CE"]  # as in the paper, which lacks CE
     ours = ".results th:nth-child(2)"
     browser.click(f"{ours} button")
     by_value = _methods(browser)
-    # 76.9, 76.8, 76.7, 76.1, 74.7; SCE and NCE+RCE have no runs and are folded away
+    # 76.9, 76.8, 76.7, 76.1, 74.7; SCE and NCE+RCE have no runs and are collapsed
     assert by_value == ["T-Loss", "ANL-CE", "MAE", "GCE", "CE"]
     folded = browser.run(
         "return [...document.querySelectorAll('details:not([open]) .results th')].map(th => th.dataset.v)"
@@ -143,7 +143,7 @@ def test_columns_sort_by_click_and_by_key_with_empty_cells_last(browser):
     assert _methods(browser) == sorted(first, key=str.lower)
 
 
-def test_curves_are_drawn_and_the_legend_switches_them(browser):
+def test_curves_are_drawn_and_toggled_by_the_legend(browser):
     def shown() -> int:
         return browser.run(
             "return [...document.querySelectorAll('.chart g.line')]"
@@ -159,7 +159,7 @@ def test_curves_are_drawn_and_the_legend_switches_them(browser):
     assert shown() == 3 * 5
 
 
-def test_values_of_an_epoch_are_read_by_key(browser):
+def test_values_of_an_epoch_are_shown_by_key(browser):
     browser.press(".chart [data-scale]", RIGHT)
     # Epoch 1 of ANL-CE: mean of its three seeds, from the recorded files.
     tip = browser.run("return document.querySelector('.chart .tip').innerText")
@@ -204,16 +204,16 @@ def test_text_has_contrast_and_links_are_underlined(browser):
 
 
 @pytest.mark.parametrize("width", [1200, 390])
-def test_nothing_but_tables_is_wider_than_the_window(browser, width):
+def test_only_tables_are_wider_than_the_window(browser, width):
     browser.ask("POST", "/window/rect", width=width, height=900)
     assert browser.run("return document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
-def test_no_complaints_and_no_requests(browser):
+def test_page_logs_no_errors_and_makes_no_external_requests(browser):
     browser.ask("POST", "/refresh")
     assert [entry["message"] for entry in browser.log("browser")] == []
     events = [json.loads(entry["message"])["message"] for entry in browser.log("performance")]
-    asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
-    assert asked
-    assert {url.split(":")[0] for url in asked} <= {"file", "data"}
-    assert len({url for url in asked if url.startswith("file")}) == 1
+    urls = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    assert urls
+    assert {url.split(":")[0] for url in urls} <= {"file", "data"}
+    assert len({url for url in urls if url.startswith("file")}) == 1

@@ -1,4 +1,4 @@
-"""A run of a paper's preset departs in nothing from the paper; every setting that is changed is named, alone."""
+"""Runs with a paper's preset have no departures from it; each changed setting is reported."""
 
 from functools import cache
 from typing import Any
@@ -27,7 +27,7 @@ def departed(paper: str, data: str, *overrides: str, model: str = "", **counts: 
 
 
 @pytest.mark.parametrize("paper", PAPERS)
-def test_a_run_of_the_papers_preset_is_the_published_one(paper: str) -> None:
+def test_preset_matches_the_published_protocol(paper: str) -> None:
     for table in list_tables():
         if (table.paper, table.task, table.kind) == (paper, "classification", "results"):
             losses = sorted(
@@ -48,17 +48,17 @@ def test_a_run_of_the_papers_preset_is_the_published_one(paper: str) -> None:
         ("anl2024", "cifar10", "noise.counts=class", ["counts of flips class (published: cell)"]),
         ("anl2024", "cifar10", "loss=gce loss.q=0.3", ["loss.q 0.3 (published: 0.7)"]),
         ("anl2024", "cifar10", "model=resnet18", ["network resnet18 (published: cnn8)"]),
-        # The conference version's preset counts; what it does differently is named.
+        # The conference version's preset counts; its differences are reported.
         ("anl2024", "cifar10", "preset=anl2023 loss=anl_ce", []),
         ("anl2024", "webvision", "preset=anl2023 noise=none loss=anl_ce", ["L1 penalty 5e-6 (published: 6e-6)"]),
         ("sr2021", "cifar100", "noise=asymmetric loss=ce_sr loss.lam=4", ["loss.lam 4 (published: 10)"]),
         ("sr2021", "cifar10", "noise.seed=1", ["noise seed 1 (published: 123)"]),
-        # Cui et al.: epsilon is the noise rate; epochs and batch are assumed, and therefore not compared.
+        # Cui et al.: epsilon is the noise rate; epochs and batch size are assumed, so they are not compared.
         ("el2021", "cifar10", "loss=el noise.rate=0.8 loss.epsilon=0.1", ["loss.epsilon 0.1 (published: 0.8)"]),
         ("el2021", "cifar10", "epochs=90 batch_size=256", []),
         ("el2021", "imagenet", "noise=none batch_size=256", ["batch size 256 (published: 2048)"]),
         ("re2024", "mnist", "epochs=50", ["epochs 50 (published: 120)"]),
-        # The report used the original code: its counts and flips are those of ANL.
+        # The report used the original code, with the counts and flips of ANL.
         ("re2024", "cifar10", "noise.counts=class", ["counts of flips class (published: cell)"]),
         (
             "re2024",
@@ -69,12 +69,12 @@ def test_a_run_of_the_papers_preset_is_the_published_one(paper: str) -> None:
         ("anl2024", "isic2017", "preset=isic2017 optim.gamma=0.9", ["optim.gamma 0.9 (published: 0.8)"]),
     ],
 )
-def test_what_is_changed_is_named(paper: str, data: str, given: str, said: list[str]) -> None:
+def test_changed_settings_are_reported(paper: str, data: str, given: str, said: list[str]) -> None:
     preset = [] if "preset=" in given else [f"preset={paper}"]
     assert departed(paper, data, *preset, *given.split()) == said
 
 
-# What each paper gives of epochs, batch, classes and crop for a data set; Cui et al. give no epochs.
+# Epochs, batch size, classes and crop of each paper for a data set; Cui et al. do not state epochs.
 GIVEN = {
     ("anl2024", "cifar10"): {"epochs": 120, "batch_size": 128},
     ("anl2024", "cifar100"): {"epochs": 200, "batch_size": 128},
@@ -96,7 +96,7 @@ GIVEN = {
 
 
 @pytest.mark.parametrize(("paper", "data"), GIVEN)
-def test_wrong_epochs_batch_classes_crop_and_counts_are_marked(paper: str, data: str) -> None:
+def test_wrong_epochs_batch_size_classes_crop_and_counts_are_reported(paper: str, data: str) -> None:
     preset = "isic2017" if data == "isic2017" else paper
     noise = [] if data in ("cifar10", "cifar100", "mnist", "isic2017") else ["noise=none"]
     for setting, published in GIVEN[paper, data].items():
@@ -107,7 +107,7 @@ def test_wrong_epochs_batch_classes_crop_and_counts_are_marked(paper: str, data:
         assert f"(published: {count})" in departed(paper, data, f"preset={preset}", *noise, **{split: 96})[0]
 
 
-def test_images_data_and_preset_are_compared_too() -> None:
+def test_images_data_and_preset_are_compared() -> None:
     assert departed("anl2024", "cifar10", "preset=anl2024", train=4000) == ["training images 4000 (published: 50000)"]
     assert "preset default (published: apl2020)" in departed("apl2020", "mnist", "preset=default")
     config = config_of("classification", "data=digits", "preset=default")

@@ -1,4 +1,4 @@
-"""The transcribed tables against what the papers say about them in words, and against each other."""
+"""The transcribed tables against statements in the papers, and against each other."""
 
 import csv
 from statistics import mean
@@ -16,7 +16,7 @@ ANL = ("ANL-CE", "ANL-FL", "ANL-CE*")
 
 
 def value(table: str, method: str, noise: str, rate: float | None = None, **where: object) -> float:
-    """The one number of a table under a method and noise."""
+    """The number of a table for a method and noise."""
     found = [
         cell
         for cell in read_table(table)
@@ -44,7 +44,7 @@ def by_setting(table: str) -> dict[tuple[object, ...], dict[str, float]]:
     return settings
 
 
-# How many cells a table has: methods times columns, counted in the papers by hand.
+# Number of cells of each table (methods times columns), counted by hand in the papers.
 CELLS = {
     "CIFAR10-I": 3 * 5,
     "CIFAR10-II": 12 * 10,
@@ -107,13 +107,13 @@ def test_cells_are_well_formed() -> None:
         assert cell.std is None or 0 <= cell.std < 10
 
 
-def test_the_damaged_column_is_the_only_one() -> None:
+def test_only_one_column_is_illegible() -> None:
     empty = [cell for table in RESULTS for cell in read_table(table) if cell.mean is None]
     assert {(cell.paper, cell.table, cell.noise, cell.rate) for cell in empty} == {("sr2021", "2", "asymmetric", 0.1)}
     assert len(empty) == 27
 
 
-def test_three_seeds_give_a_deviation_in_every_cell() -> None:
+def test_tables_with_three_seeds_have_std_in_every_cell() -> None:
     for table in ("CIFAR10-II", "CIFAR100-III", "ISIC-VI"):
         assert all(cell.std is not None for cell in read_table(table))
 
@@ -195,7 +195,7 @@ def test_ye_isic_in_words() -> None:
 
 
 def errata() -> list[dict[str, str]]:
-    """Where a paper contradicts its own tables, as recorded."""
+    """Recorded contradictions between a paper and its tables."""
     with open(config_folder() / "published" / "errata.csv", newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
@@ -341,7 +341,7 @@ def test_zhou_nlnl_on_cifar100_is_ma_et_al() -> None:
 
 
 @pytest.mark.parametrize("table", ["CIFAR10-EL-1", "CIFAR100-EL-1"])
-def test_cui_means_are_the_means_of_their_rows(table: str) -> None:
+def test_cui_means_match_their_rows(table: str) -> None:
     methods = {cell.method for cell in read_table(table)}
     for method in methods:
         cells = [cell for cell in read_table(table) if cell.method == method]
@@ -362,7 +362,7 @@ def test_report_in_words() -> None:
     # "for higher noise rates ANL-CE is needed for achieving higher test accuracies"
     for row in by_setting("CIFAR10-RE-2").values():
         assert max(row, key=row.__getitem__) == "ANL-CE"
-    # Tables 2 and 4 hold the same runs.
+    # Tables 2 and 4 have the same runs.
     for noise, rate in (("clean", 0.0), ("symmetric", 0.4), ("symmetric", 0.6), ("symmetric", 0.8)):
         assert value("CIFAR10-RE-2", "ANL-CE", noise, rate) == value("CIFAR10-RE-4", "ANL-CE", noise, rate)
     # "The results we get are very similar to the original"
@@ -373,10 +373,10 @@ def test_report_in_words() -> None:
                 assert abs(value(data, method, "symmetric", rate) - theirs) < 1.5
 
 
-# --- The reader ---
+# --- Reading tables ---
 
 
-def test_an_unknown_table_names_the_nearest() -> None:
+def test_unknown_table_suggests_the_nearest() -> None:
     with pytest.raises(UserError, match=r"'CIFAR-II'; did you mean 'CIFAR10-II'"):
         read_table("CIFAR-II")
     assert find_table("isic-vi").metric == "dice"

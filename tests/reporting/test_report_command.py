@@ -1,4 +1,4 @@
-"""seg-anl-report as a person starts it."""
+"""The command ``seg-anl-report``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
 @pytest.fixture
 def command(monkeypatch, capsys, tmp_path):
-    """Run the command in an empty folder: its exit status, what it printed, what it complained of."""
+    """Run the command in an empty folder; returns exit status, stdout and stderr."""
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
@@ -35,7 +35,7 @@ def command(monkeypatch, capsys, tmp_path):
     return run
 
 
-def test_recorded_results_come_out_as_documented(command):
+def test_recorded_results_match_the_documentation(command):
     # The means are those of docs/isic2017.md, from 0.747 +- 0.009 for CE to 0.769 +- 0.010 for T-Loss.
     status, out, err = command(RESULTS / "isic2017-400.zip")
     assert (status, err) == (0, "")
@@ -47,7 +47,7 @@ def test_recorded_results_come_out_as_documented(command):
     assert sorted(path.suffix for path in Path("report").iterdir()) == [".csv", ".html", ".md", ".md", ".tex"]
 
 
-def test_what_is_left_out_is_printed_and_strict_makes_it_an_error(command, write_run, tmp_path):
+def test_left_out_runs_are_printed_and_fail_with_strict(command, write_run, tmp_path):
     for seed in (1, 2):
         write_run(f"runs/s{seed}", seed=seed)
     assert command(tmp_path / "runs", "--strict")[0] == 0
@@ -59,23 +59,23 @@ def test_what_is_left_out_is_printed_and_strict_makes_it_an_error(command, write
     assert command(tmp_path / "runs", "--strict")[0] == 1
     status, out, _ = command(stopped, "--out", "alone")  # no table, but no error
     assert (status, Path("alone/report.html").exists()) == (0, True)
-    assert "no finished run, so no table" in out
+    assert "no finished runs, so no tables" in out
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "name run directories"),
+        ([], "expected run directories"),
         (["nowhere"], "nowhere does not exist"),
         ([__file__], "is a file"),
         (["."], "no run directory in ."),
         ([RESULTS, "--table", "ISIC-IV"], "did you mean 'ISIC-VI'"),
-        ([RESULTS / "embedded-200.zip", "--table", "CIFAR10-II"], "no finished run; there are runs on"),
+        ([RESULTS / "embedded-200.zip", "--table", "CIFAR10-II"], "no finished runs; there are runs on"),
         ([RESULTS, "--figure", "accuracy"], "did you mean 'accuracies'"),
         ([RESULTS, "--color"], "unrecognized arguments: --color"),
     ],
 )
-def test_a_persons_mistake_is_one_line_and_leaves_nothing(command, arguments, words):
+def test_user_error_is_one_line_and_leaves_nothing(command, arguments, words):
     status, _, err = command(*arguments)
     assert status == 2
     assert err.startswith("seg-anl-report: error: ")
@@ -84,7 +84,7 @@ def test_a_persons_mistake_is_one_line_and_leaves_nothing(command, arguments, wo
     assert not Path("report").exists()
 
 
-def test_a_file_in_the_place_of_the_folder_is_named(command):
+def test_error_names_a_file_instead_of_the_folder(command):
     Path("report").write_text("mine")
     status, _, err = command(RESULTS / "embedded-200.zip")
     assert status == 2
@@ -92,7 +92,7 @@ def test_a_file_in_the_place_of_the_folder_is_named(command):
     assert Path("report").read_text() == "mine"
 
 
-def test_list_names_tables_and_figures(command):
+def test_list_shows_tables_and_figures(command):
     status, out, _ = command("--list")
     assert status == 0
     assert "ISIC-VI" in out
@@ -100,7 +100,7 @@ def test_list_names_tables_and_figures(command):
     assert "accuracies" in out
 
 
-def test_a_figure_gets_the_runs_and_its_place_and_says_what_it_left_out(command, write_run, tmp_path, monkeypatch):
+def test_figure_is_drawn_and_its_notes_are_printed(command, write_run, tmp_path, monkeypatch):
     def draw(runs, path):
         path.write_text(" ".join(Path(run.path).name for run in runs))
         return ["left out: nothing"]
@@ -123,7 +123,7 @@ def test_a_figure_gets_the_runs_and_its_place_and_says_what_it_left_out(command,
         ([RESULTS / "embedded-200.zip", "--out", "out"], ("torch", "monai", "scipy.stats", "sklearn")),
     ],
 )
-def test_what_a_command_does_not_need_is_not_imported(tmp_path, arguments, unwanted):
+def test_unneeded_libraries_are_not_imported(tmp_path, arguments, unwanted):
     code = (
         "import sys, atexit; from seg_anl.reporting.command import main;"
         f"atexit.register(lambda: print('unwanted:', [name for name in {unwanted} if name in sys.modules])); main()"

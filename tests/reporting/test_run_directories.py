@@ -1,4 +1,4 @@
-"""What the report makes of a run directory, whole, half-written or damaged."""
+"""Reading run directories: complete, unfinished or damaged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from seg_anl.reporting.run_directories import Run, find_runs, read_metrics_table
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
 
-def test_a_finished_run_says_what_it_was(write_run):
+def test_finished_run(write_run):
     run = read_run(write_run("a", [0.2, 0.4, 0.8], k=2, seed=3, loss={"name": "anl_ce", "alpha": 5.0}))
     assert (run.status, run.reason) == ("finished", "")
     assert (run.task, run.seed, run.epochs) == ("classification", 3, 3)
@@ -30,7 +30,7 @@ def test_a_finished_run_says_what_it_was(write_run):
     assert set(tidy.columns) == {"run", "split", "epoch", "metric", "value"}
 
 
-def test_the_fast_reader_agrees_with_the_strict_one_on_a_real_file(tmp_path):
+def test_fast_parser_agrees_with_the_strict_one(tmp_path):
     with zipfile.ZipFile(RESULTS / "isic2017-400.zip") as archive:
         path = Path(archive.extract("gce-seed1/metrics.csv", tmp_path))
     table = read_metrics_table(path)
@@ -41,7 +41,7 @@ def test_the_fast_reader_agrees_with_the_strict_one_on_a_real_file(tmp_path):
         assert found.drop(["epoch", "split"]).dropna().to_dict() == row.values  # to the last bit
 
 
-def test_a_run_in_training_is_unfinished_and_says_how_far_it_is(write_run):
+def test_run_in_training_is_unfinished_with_progress(write_run):
     folder = write_run("a", [0.1, 0.2, 0.3], epochs=10)
     (folder / "summary.json").unlink()
     run = read_run(folder)
@@ -82,7 +82,7 @@ DAMAGE = {
     "summary a list": (_text("summary.json", "[1]"), "expected named values"),
     "summary of a later version": (_summary(schema=2), "schema 2"),
     "summary without metrics": (_summary(metrics={}), "no headline value"),
-    "summary of another run": (_summary(seed=9), "of different runs: seed"),
+    "summary of another run": (_summary(seed=9), "from different runs: seed"),
     "value edited": (_replaced("summary.json", '"last_k_mean": 0.3', '"last_k_mean": 0.99'), "0.99"),
     "a headline over no number of epochs": (_replaced("summary.json", '"k": 1', '"k": Infinity'), "no headline value"),
     "config missing": (lambda folder: (folder / "config.yaml").unlink(), "config.yaml is missing"),
@@ -100,13 +100,13 @@ DAMAGE = {
     "a cell too few": (_replaced("metrics.csv", "0.3,", "0.3"), "line 6 is damaged"),
     "a column twice": (_replaced("metrics.csv", "accuracy,loss", "loss,loss"), "damaged"),
     "an epoch beyond counting": (_replaced("metrics.csv", "\n2,", f"\n{10**30},"), "damaged"),
-    "epochs out of order": (_replaced("metrics.csv", "\n1,", "\n7,"), "do not rise"),
+    "epochs out of order": (_replaced("metrics.csv", "\n1,", "\n7,"), "are not ascending"),
     "diverged": (_summary(metrics={"test/accuracy": {"k": 1, "last_k_mean": float("nan")}}), "diverged"),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_run_is_known_as_such_and_why(write_run, damage):
+def test_damaged_run_has_a_reason(write_run, damage):
     folder = write_run("a", [0.1, 0.2, 0.3])
     assert read_run(folder).status == "finished"
     spoil, words = DAMAGE[damage]
@@ -130,7 +130,7 @@ def test_a_damaged_run_is_known_as_such_and_why(write_run, damage):
         ({"noise": {"alpha": 0.7, "beta": 0.7, "kinds": [[1]]}}, "each is text"),
     ],
 )
-def test_a_setting_of_another_kind_spoils_its_run_and_not_the_report(write_run, report_of, settings, words):
+def test_setting_of_wrong_type_affects_only_its_run(write_run, report_of, settings, words):
     write_run("good", [0.1, 0.2], seed=1)
     write_run("bad", [0.1, 0.2], seed=2, **settings)
     report = report_of()
@@ -139,7 +139,7 @@ def test_a_setting_of_another_kind_spoils_its_run_and_not_the_report(write_run, 
     assert words in report.runs[0].reason
 
 
-def test_runs_are_found_at_any_depth_once_whatever_the_order(write_run, tmp_path):
+def test_runs_are_found_once_at_any_depth(write_run, tmp_path):
     a, b = write_run("x/y/z/a"), write_run("x/b")
     write_run("x/.hidden/c")
     shutil.copytree(b, a / "first_network")
@@ -153,19 +153,19 @@ def test_runs_are_found_at_any_depth_once_whatever_the_order(write_run, tmp_path
     assert sorted(path.resolve() for path in found.values()) == sorted([a.resolve(), b.resolve()])
 
 
-def test_a_place_that_is_no_folder_is_the_persons_mistake(write_run, tmp_path):
+def test_missing_folder_is_a_user_error(write_run, tmp_path):
     folder = write_run("a")
     (tmp_path / "empty").mkdir()
     for place, words in (
-        (folder / "metrics.csv", r"metrics\.csv is a file; give run directories"),
+        (folder / "metrics.csv", r"metrics\.csv is a file; expected run directories"),
         (tmp_path / "nowhere", "nowhere does not exist"),
-        (tmp_path / "empty", r"no run directory in .*empty; one holds config\.yaml"),
+        (tmp_path / "empty", r"no run directory in .*empty; a run directory holds config\.yaml"),
     ):
         with pytest.raises(UserError, match=words):
             find_runs([place])
 
 
-def test_a_metric_that_is_not_measured_in_every_epoch_keeps_its_epochs(tmp_path):
+def test_metric_not_measured_in_every_epoch_keeps_its_epochs(tmp_path):
     path = tmp_path / "metrics.csv"
     path.write_text("epoch,split,dice,lr\n0,test,0.5,\n1,test,,\n2,test,0.75,\n2,train,,0.1\n")
     run = Run("a", tmp_path, "unfinished", metrics=read_metrics_table(path))

@@ -1,4 +1,4 @@
-"""Our averages beside the published numbers: where they stand, how they compare, what is missing."""
+"""Our averages with the published numbers: matching, comparison and missing runs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _entry(table, label):
     return _entries(table, "α 0.7, β 0.7")[label]
 
 
-def test_difference_to_the_paper_in_standard_errors_by_hand(write_run, report_of):
+def test_difference_from_the_paper_in_standard_errors(write_run, report_of):
     # ANL-CE at alpha = beta = 0.7 is published as 77.3 +- 0.4 over 3 runs (002, Table VI).
     for seed, dice in ((1, 0.77), (2, 0.79)):
         write_run(f"s{seed}", [0.1, dice], metric="dice", seed=seed, loss={"name": "anl_ce"})
@@ -51,7 +51,7 @@ def test_difference_to_the_paper_in_standard_errors_by_hand(write_run, report_of
     assert (one.difference, one.t) == (pytest.approx(9.9), None)
 
 
-def test_runs_of_the_papers_protocol_are_tested_against_it(write_run, report_of, monkeypatch):
+def test_runs_with_the_published_protocol_are_tested(write_run, report_of, monkeypatch):
     monkeypatch.setattr("seg_anl.reporting.tables.departures", lambda *_: ())
     for seed, dice in ((1, 0.77), (2, 0.79)):
         write_run(f"s{seed}", [0.1, dice], metric="dice", seed=seed, loss={"name": "anl_ce"})
@@ -62,7 +62,7 @@ def test_runs_of_the_papers_protocol_are_tested_against_it(write_run, report_of,
     )
 
 
-def test_an_exact_mean_is_compared_by_the_test_of_one_sample():
+def test_exact_mean_uses_the_one_sample_test():
     values = [76.0, 78.0, 77.5]
     ours = (float(np.mean(values)), float(np.std(values, ddof=1)), 3)
     assert p_value(*ours, 70.0, 0.4, math.nan) == pytest.approx(stats.ttest_1samp(values, 70.0).pvalue)
@@ -73,7 +73,7 @@ def _luminance(color):
     return np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4) @ (0.2126, 0.7152, 0.0722)
 
 
-def test_one_color_for_a_method_in_every_report_no_two_alike_all_legible():
+def test_method_colors_are_fixed_distinct_and_legible():
     colors = [method_color({"loss": {"name": name}}) for name in loss_titles() if not name.startswith("active_")]
     colors += [method_color({"loss": {"name": "ce"}, "method": {"name": name}}) for name in ("co_teaching", "d2l")]
     for some, background in (({color.light for color in colors}, PAPER), ({color.dark for color in colors}, NIGHT)):
@@ -83,7 +83,7 @@ def test_one_color_for_a_method_in_every_report_no_two_alike_all_legible():
             assert (high + 0.05) / (low + 0.05) >= 4.5
 
 
-def test_departures_from_the_protocol_are_named_one_by_one(write_run, report_of):
+def test_departures_from_the_protocol_are_listed(write_run, report_of):
     settings = {**PROTOCOL, "metric": "dice", "loss": {"name": "gce"}, "k": 10}
     corrected = {"alpha": 0.7, "beta": 0.7, "mode": "corrected", "seed": 0}
     one_by_one = {
@@ -104,7 +104,7 @@ def test_departures_from_the_protocol_are_named_one_by_one(write_run, report_of)
         assert entry.mark == "a"
 
 
-def test_an_imbalanced_run_is_the_published_one_with_what_images_it_has(write_run, report_of):
+def test_imbalanced_run_matches_the_published_one(write_run, report_of):
     data = {"name": "cifar10", "imbalance": "step", "imbalance_ratio": 0.1, "limit": None}
     settings = {"data": data, "noise": {"kind": "none"}, "loss": {"name": "ce"}, "preset": "sr2021_imbalance"}
     path = write_run("run", [0.7] * 120, **settings) / "summary.json"
@@ -116,16 +116,16 @@ def test_an_imbalanced_run_is_the_published_one_with_what_images_it_has(write_ru
     assert (entry.published_mean, entry.departures) == (79.35, ())
 
 
-def test_a_part_of_cifar10_stands_beside_the_paper_with_a_mark(write_run, report_of):
+def test_part_of_cifar10_is_compared_with_a_mark(write_run, report_of):
     data = {"name": "arrays", "file": "somewhere/cifar10.npz", "limit": 4000}
     write_run("s", [0.1, 0.5], data=data, loss={"name": "anl_ce"}, preset="anl2024")
     (table,) = report_of("cifar10-ii").tables
     entry = _entries(table)["ANL-CE"]
     assert entry.published_mean == 87.28
-    assert [departure.what for departure in entry.departures] == ["data", "epochs"]
+    assert [departure.setting for departure in entry.departures] == ["data", "epochs"]
 
 
-def test_best_is_the_highest_average_not_a_lucky_single_seed(write_run, report_of):
+def test_best_excludes_single_seeds(write_run, report_of):
     for seed in (1, 2):
         write_run(f"ce{seed}", [0.1, 0.6], seed=seed)
         write_run(f"gce{seed}", [0.1, 0.7], seed=seed, loss={"name": "gce"})
@@ -134,7 +134,7 @@ def test_best_is_the_highest_average_not_a_lucky_single_seed(write_run, report_o
     assert [name for name, entry in _entries(table).items() if entry.best] == ["GCE"]
 
 
-def test_missing_cells_of_a_chosen_table_are_named(write_run, report_of):
+def test_missing_cells_of_a_requested_table_are_listed(write_run, report_of):
     write_run("ce", loss={"name": "ce"})
     (table,) = report_of("CIFAR10-II").tables
     assert (len(table.columns), len(table.missing)) == (10, 119)
@@ -142,21 +142,21 @@ def test_missing_cells_of_a_chosen_table_are_named(write_run, report_of):
     assert {("CE", "clean"), ("ANL-CE*", "human, worst")} <= set(table.missing)
 
 
-def test_a_noise_that_the_paper_has_not_gets_a_column_after_those_it_has(write_run, report_of):
+def test_unpublished_noise_gets_a_column_after_the_published_ones(write_run, report_of):
     write_run("a", noise={"kind": "pair_flip", "rate": 0.2})
     write_run("b", noise={"kind": "symmetric", "rate": 0.8})
     (table,) = report_of().tables
     assert table.columns == (Column("symmetric 0.8", "test"), Column("pair flip 0.2", "test"))
 
 
-def test_the_preset_decides_which_paper_stands_beside_the_runs(write_run, report_of):
+def test_preset_selects_the_paper_to_compare_with(write_run, report_of):
     write_run("apl", loss={"name": "nce_rce"}, preset="apl2020")
     (table,) = report_of().tables
     assert table.published.id == "CIFAR10-APL-2"
     assert "CIFAR10-II" in dict(table.others)
 
 
-def test_networks_tell_published_numbers_apart_where_a_table_has_several(write_run, report_of):
+def test_networks_distinguish_published_numbers(write_run, report_of):
     for model, value in (("resnet50", 76.80), ("resnet101", 77.98)):  # 001, Table 2, CE
         data = {"name": "imagenet", "root": "x"}
         folder = write_run(model, data=data, noise={"kind": "none"}, model={"name": model})
@@ -164,7 +164,7 @@ def test_networks_tell_published_numbers_apart_where_a_table_has_several(write_r
         assert entry.published_mean == value
 
 
-def test_rows_that_are_not_alike_are_told(write_run, report_of):
+def test_rows_with_different_settings_are_reported(write_run, report_of):
     for seed in (1, 2):
         write_run(f"ce{seed}", [0.1, 0.6], seed=seed)
         write_run(f"gce{seed}", [0.1, 0.2, 0.7], seed=seed, loss={"name": "gce"})
@@ -173,7 +173,7 @@ def test_rows_that_are_not_alike_are_told(write_run, report_of):
     assert "epochs 2 (CE), 3 (GCE)" in notice.text
 
 
-def test_trainers_of_nnunet_are_alike_but_not_when_their_epochs_are_of_other_lengths(write_run, report_of, tmp_path):
+def test_nnunet_trainers_may_differ_but_not_their_epoch_length(write_run, report_of, tmp_path):
     for loss, iterations in (("CE", 30), ("GCE", 30), ("MAE", 60)):
         for seed in (1, 2):
             model = {"name": "nnunet", "trainer": f"nnUNetTrainer{loss}", "patch_size": [64, 64], "batch_size": 4}
@@ -185,10 +185,10 @@ def test_trainers_of_nnunet_are_alike_but_not_when_their_epochs_are_of_other_len
     assert "model.patch_size 64, 64, epochs 2, iterations 30, batch_size 128, model.batch_size 4" in common
     assert own["model.trainer"] == "nnUNetTrainerCE (CE); nnUNetTrainerGCE (GCE)"
     (notice,) = report_of().warnings
-    assert notice.text.endswith("rows are not alike in iterations 30 (CE, GCE), 60 (MAE)")
+    assert notice.text.endswith("rows differ in iterations 30 (CE, GCE), 60 (MAE)")
 
 
-def test_runs_of_other_data_are_not_of_the_table_and_are_told(write_run, report_of):
+def test_runs_on_other_data_are_reported(write_run, report_of):
     write_run("a")
     other = write_run("b", data={"name": "mnist", "root": "x"})
     (elsewhere,) = [notice for notice in report_of("CIFAR10-II").not_averaged if notice.kind == "elsewhere"]
@@ -200,16 +200,16 @@ def test_runs_of_other_data_are_not_of_the_table_and_are_told(write_run, report_
     [
         ("ISIC-VI", r"ISIC-VI is about dice on isic2017.*there are runs on cifar10"),
         ("CIFAR10-IX", r"did you mean .*'CIFAR10-II'"),
-        ("CIFAR10-VIII", "parameters of methods"),
+        ("CIFAR10-VIII", "parameters instead of results"),
     ],
 )
-def test_a_table_without_runs_or_without_results_is_the_persons_mistake(write_run, report_of, table, words):
+def test_table_without_runs_or_results_is_a_user_error(write_run, report_of, table, words):
     write_run("a")
     with pytest.raises(UserError, match=words):
         report_of(table)
 
 
-def test_no_two_published_numbers_claim_the_same_place():
+def test_published_numbers_have_unique_places():
     for table in list_tables():
         numbers = [cell for cell in read_table(table.id) if cell.metric == table.metric and cell.loss]
         assert len(published_numbers(table)) == len(numbers)
@@ -230,11 +230,11 @@ def test_no_two_published_numbers_claim_the_same_place():
         ("ISIC-2018", "isic2017", False),
     ],
 )
-def test_data_sets_are_told_by_their_names(data, dataset, fits):
+def test_data_sets_are_recognized_by_name(data, dataset, fits):
     assert names_dataset(data, dataset) is fits
 
 
-def test_data_of_ones_own_fit_by_their_place_or_when_asked_for(write_run, report_of):
+def test_own_data_matches_by_path_or_if_requested(write_run, report_of):
     settings = {"metric": "dice", "loss": {"name": "gce"}}
     known = write_run("known", data={"name": "folder", "root": "ISIC2017/images"}, **settings)
     unknown = write_run("unknown", data={"name": "folder", "root": "lesions"}, **settings)

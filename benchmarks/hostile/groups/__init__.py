@@ -1,4 +1,4 @@
-"""The cases, a file for each kind of input."""
+"""The cases, one module per kind of input."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ _KINDS = (configurations, checkpoints, run_files, photos, masks, labels, reports
 
 
 def cases(seed: int) -> Iterator[Case]:
-    """All cases; ``seed`` is that of the mutations."""
+    """All cases; ``seed`` is for the mutations."""
     for kind in _KINDS:
         yield from kind.cases(random.Random(f"{seed} {kind.__name__.rpartition('.')[2]}"))

@@ -1,4 +1,4 @@
-"""last.pt with bits flipped, cut, of another inner form, with code in it, or no file at all."""
+"""last.pt damaged, with another structure, with code in it, or not a file at all."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ VALUES: list[Any] = [ABSENT, None, "text", [], {}, [1], {"a": None}, -1, 1e300, 
 NAN = float("nan")
 
 
-def cases(chance: random.Random) -> Iterator[Case]:
+def cases(rng: random.Random) -> Iterator[Case]:
     for file, words in READERS:
         name = f"{words[0]} {file}"
-        yield from damaged(GROUP, words, file, 15, chance, SUMMARY)
+        yield from damaged(GROUP, words, file, 15, rng, SUMMARY)
         yield from no_file(GROUP, words, file, SUMMARY)
         for part in ("schema", "epoch", "rows", "random", "model"):
             for value in VALUES[:: 1 if part in ("epoch", "rows", "model") else 2]:
                 text = "absent" if value is ABSENT else str(value)[:20]
-                yield Case(GROUP, f"{name} {part}={text}", words, _exchanges_part(file, part, value))
+                yield Case(GROUP, f"{name} {part}={text}", words, _replaces_entry(file, part, value))
         yield Case(GROUP, f"{name} is a pickle", words, writes(file, pickle.dumps(Canary()), SUMMARY))
-        yield Case(GROUP, f"{name} unfolds", words, _unfolds(file))
+        yield Case(GROUP, f"{name} unfolds", words, _pads_members(file))
         yield Case(GROUP, f"{name} is not finite", words, _not_finite(file))
 
 
-def _exchanges_part(file: str, part: str, value: Any) -> Prepare:
+def _replaces_entry(file: str, part: str, value: Any) -> Prepare:
     def prepare(folder: Path) -> None:
         remove(folder / SUMMARY)
         state = torch.load(folder / file, weights_only=True)
@@ -63,8 +63,8 @@ def _not_finite(file: str) -> Prepare:
     return prepare
 
 
-def _unfolds(file: str) -> Prepare:
-    """Each part compressed, with 16 MiB of zeros behind it."""
+def _pads_members(file: str) -> Prepare:
+    """Compress each member of the archive with 16 MiB of zeros appended."""
 
     def prepare(folder: Path) -> None:
         with zipfile.ZipFile(folder / file) as archive:

@@ -1,4 +1,4 @@
-"""config.yaml of a run that somebody else made."""
+"""config.yaml of an untrusted run."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from ..case import VALUES, Case, Prepare, damaged, writes
 
 GROUP = "configuration of a run"
 FILE = "seg/config.yaml"
-PLACES = """
+KEYS = """
     task data model loss optim seed new
     model.name model.stages model.base_filters model.max_filters model._target_ model.deep_supervision
     data.size data.classes data.name data.threshold
 """.split()
 NETWORKS = [("UNet", "act"), ("BasicUNet", "features"), ("SegResNet", "blocks_down"), ("own", "x")]
 
-# Each list of nine is that of nine of the list before: a billion values in nine lines.
+# Each list contains the previous one nine times: a billion values in nine lines.
 LAUGHS = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
 )
 TEXTS = {"laughs": LAUGHS, "loop": "a: &a\n  b: *a\n", "deep": "[" * 10**5, "bell": "a: \a"}
 
 
-def cases(chance: random.Random) -> Iterator[Case]:
-    for place in PLACES:
-        for value in chance.sample(VALUES, 9):
-            yield Case(GROUP, f"{place}={str(value)[:30]}", PREDICT, _exchanges(place, value))
+def cases(rng: random.Random) -> Iterator[Case]:
+    for key in KEYS:
+        for value in rng.sample(VALUES, 9):
+            yield Case(GROUP, f"{key}={str(value)[:30]}", PREDICT, _sets(key, value))
     for network, argument in NETWORKS:
         for value in VALUES[::2]:
             model = {"name": "own" if network == "own" else "monai", "network": network, argument: value}
-            yield Case(GROUP, f"{network}.{argument}={str(value)[:30]}", PREDICT, _exchanges("model", model))
+            yield Case(GROUP, f"{network}.{argument}={str(value)[:30]}", PREDICT, _sets("model", model))
     for name, text in TEXTS.items():
         for file, words in ((FILE, PREDICT), ("cls/config.yaml", CLASSIFY)):
             yield Case(GROUP, f"{name} in {file}", words, writes(file, text.encode()))
-    yield from damaged(GROUP, PREDICT, FILE, 25, chance)
+    yield from damaged(GROUP, PREDICT, FILE, 25, rng)
 
 
-def _exchanges(place: str, value: Any) -> Prepare:
-    *groups, last = place.split(".")
+def _sets(key: str, value: Any) -> Prepare:
+    *groups, last = key.split(".")
 
     def prepare(folder: Path) -> None:
         config = yaml.safe_load((folder / FILE).read_text())

@@ -1,4 +1,4 @@
-"""Class labels to make noisy."""
+"""Class labels as input of seg-anl-noise."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ ARRAYS: dict[str, Any] = {
 }
 
 
-def cases(chance: random.Random) -> Iterator[Case]:
+def cases(rng: random.Random) -> Iterator[Case]:
     for name, array in ARRAYS.items():
-        yield Case(GROUP, name, NOISE_LABELS, replaces(FILE, partial(_save, array)))
-    yield from damaged(GROUP, NOISE_LABELS, FILE, 12, chance)
+        yield Case(GROUP, name, NOISE_LABELS, replaces(FILE, partial(save_array, array)))
+    yield from damaged(GROUP, NOISE_LABELS, FILE, 12, rng)
     yield from no_file(GROUP, NOISE_LABELS, FILE)
 
 
-def _save(array: Any, path: Path) -> None:
+def save_array(array: Any, path: Path) -> None:
     np.save(path, array)

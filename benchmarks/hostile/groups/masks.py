@@ -1,4 +1,4 @@
-"""Masks to make noisy, to convert, to train on, and to compare with predictions."""
+"""Masks as input of seg-anl-noise, -prep, -audit and -train."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ ARGUMENTS = """
 NAMES = ["x/../../../OUTSIDE", "..", "/tmp", "", "x" * 300, "a\0b"]
 
 
-def cases(chance: random.Random) -> Iterator[Case]:
+def cases(rng: random.Random) -> Iterator[Case]:
     for words in (NOISE_MASKS, PREP, AUDIT, TRAIN_ON_FOLDER):
         for case in (
-            *damaged(GROUP, words, MASK, 4 if words == TRAIN_ON_FOLDER else 12, chance),
+            *damaged(GROUP, words, MASK, 4 if words == TRAIN_ON_FOLDER else 12, rng),
             *no_file(GROUP, words, MASK),
             *(Case(GROUP, f"{MASK} {name}", words, replaces(MASK, make)) for name, make in ODD.items()),
         ):

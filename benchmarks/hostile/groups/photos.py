@@ -1,4 +1,4 @@
-"""Photos to predict."""
+"""Photos as input of seg-anl-predict."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ GROUP = "photo"
 NAMES = ("x" * 250 + ".png", "ü.png", "a\nb.png", "-.png", "%s.png", os.fsdecode(b"\xff.png"))
 
 
-def cases(chance: random.Random) -> Iterator[Case]:
+def cases(rng: random.Random) -> Iterator[Case]:
     for name in ("a.png", "b.jpg", "c.tif"):
-        yield from damaged(GROUP, PREDICT, f"photos/{name}", 12, chance)
+        yield from damaged(GROUP, PREDICT, f"photos/{name}", 12, rng)
         yield from no_file(GROUP, PREDICT, f"photos/{name}")
     for name, make in ODD.items():
         yield Case(GROUP, name, PREDICT, replaces("photos/odd.png", make))

@@ -1,4 +1,4 @@
-"""Plans of nnU-Net."""
+"""nnU-Net plans."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TEXTS = ["", "[]", "{}", "null", "[" * 10**5, '{"configurations": 1}', '{"config
 GOOD = {"patch_size": [64, 64], "architecture": {"arch_kwargs": {"strides": [[1, 1], [2, 2]]}}}
 
 
-def cases(chance: random.Random) -> Iterator[Case]:
+def cases(rng: random.Random) -> Iterator[Case]:
     texts = [
         *TEXTS,
         *(_plans(**GOOD, inherits_from=value) for value in ("2d", 1, ["x"])),

@@ -1,4 +1,4 @@
-"""The other files of a run that is resumed."""
+"""Other files of a run that is resumed."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ CONTENTS = [
 ]
 
 
-def cases(chance: random.Random) -> Iterator[Case]:
+def cases(rng: random.Random) -> Iterator[Case]:
     for name in FILES:
         for content in CONTENTS[:: 1 if name == "summary.json" else 2]:
             yield Case(GROUP, f"{name} {content[:20]!r}", CLASSIFY, writes(f"cls/{name}", content))
         yield from no_file(GROUP, CLASSIFY, f"cls/{name}")
-        yield from damaged(GROUP, CLASSIFY, f"cls/{name}", 4, chance)
+        yield from damaged(GROUP, CLASSIFY, f"cls/{name}", 4, rng)
     for name in ("tb", "checkpoints", "noise", "records"):
         yield Case(GROUP, f"{name} is a file", CLASSIFY, writes(f"cls/{name}", b"x", SUMMARY))
     yield Case(GROUP, ".lock is a folder", CLASSIFY, replaces("cls/.lock", Path.mkdir, SUMMARY))

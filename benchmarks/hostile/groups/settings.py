@@ -1,4 +1,4 @@
-"""What one may mistype."""
+"""Invalid and mistyped settings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ GROUP = "setting"
 CHOICES = ("loss", "optim", "data", "model", "noise", "augmentation")
 FORMS = ("~{}", "{}@x=ce", "{}@=ce", "{}=", "{}=null", "{}=[ce,gce]", "{}={{a:1}}", "{}=../ce", "+{}=ce", "~{}=ce")
 
-# One setting a word.
+# Words are single settings.
 BOTH = """
     = =ce ~ + @ a=b=c 'loss=ce' +a.b=1 hydra=1 defaults=[] task=1 preset=[small] loss=forward
     ~loss=anl_ce loss.name=null +loss.reduction=none +loss.activation=sigmoid
@@ -22,7 +22,7 @@ BOTH = """
 """.split()
 BOTH += ["", f"run_dir={'x' * 300}", "data.root=ü b", "run_dir=a\0b"]
 
-# Several settings a line.
+# Each line is a combination of settings.
 SEGMENTATION = """
     model.base_filters=1000000
     model.stages=[]
@@ -39,14 +39,14 @@ SEGMENTATION = """
     noise.kinds=[x]
 """.strip().splitlines()
 
-# Parameters at which a loss cannot be computed, or at the end of where it can.
+# Parameters for which a loss is undefined or close to numerical limits.
 LOSSES = """
     gce.q=1e-300 ael.a=1e-300 agce.a=1e30 el.epsilon=1e300 ce_sr.tau=1e-300 nfl.gamma=1e4 taylor_ce.t=1000000
     t_loss.nu=1e300 anl_ce.alpha=nan
 """.split()
 
 
-def cases(chance: random.Random) -> Iterator[Case]:
+def cases(rng: random.Random) -> Iterator[Case]:
     products = [form.format(choice) for choice in CHOICES for form in FORMS]
     for word in (*products, *BOTH):
         for words in (TRAIN_NEW, CLASSIFY_NEW):

@@ -1,6 +1,6 @@
-"""What nnU-Net finds when ``nnUNet_extTrainer`` names this folder: the trainers, under their importable home.
+"""Re-exports the trainers for nnU-Net, which scans this folder if ``nnUNet_extTrainer`` names it.
 
-nnU-Net imports this module and drops it again after each look-up, so the classes live in the package, not here.
+nnU-Net discards this module after each lookup, so the classes are defined in the package instead.
 """
 
 from seg_anl.nnunet.trainers import TRAINERS

@@ -1,1 +1,1 @@
-"""The figures of the papers; :mod:`catalog` has them by name."""
+"""The figures of the papers, listed in :mod:`catalog`."""

@@ -1,6 +1,6 @@
-"""Every figure by its name: the paper's figure, the runs it needs, where a run stands in it, and how it is drawn.
+"""All figures by name: the paper's figure, the runs it needs, their placement, and how it is drawn.
 
-docs/figures.md has the commands that make fitting runs.
+docs/figures.md has the commands that produce the runs.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ SPARSE_RATES = Curves(
     apart=True,
     colors="methods",
     quantity="rate",
-    caption="Sparse rate: share of training samples whose largest output, sharpened with τ = 0.1, is above 0.99; of "
-    "networks trained on normalized outputs (loss.normalize=true) it is that of the outputs as they are.",
+    caption="Sparse rate: share of training samples whose largest output, sharpened with τ = 0.1, is above 0.99; for "
+    "networks trained on normalized outputs (loss.normalize=true), computed from the outputs without normalization.",
 )
 
 
@@ -50,29 +50,29 @@ def _curves(meaning: str, needs: str, placing: Placing, **looks: Any) -> Figure:
     return Figure(meaning, f"metrics.csv of runs with {needs}", curves.draw, placing, curves.lacking)
 
 
-def _recorded(meaning: str, kind: str, drawn: Any, placing: Placing = by_condition) -> Figure:
-    return Figure(meaning, f"records/{kind}, kept with record=[{kind}]", drawn, placing, lacks_record(kind))
+def _recorded(meaning: str, kind: str, draw: Any, placing: Placing = by_condition) -> Figure:
+    return Figure(meaning, f"records/{kind}, kept with record=[{kind}]", draw, placing, lacks_record(kind))
 
 
 FIGURES: dict[str, Figure] = {
     "accuracies": _curves(
-        "Training accuracy of right and of wrong labels, and test accuracy, loss by loss "
+        "Training accuracy on correct and on wrong labels, and test accuracy, for each loss "
         "(Ye et al. 2024, Fig. 3; Kasimoglu et al. 2024, Fig. 1)",
-        "train/accuracy_clean and train/accuracy_mislabelled (evaluation.train_every=1), of any losses",
+        "train/accuracy_clean and train/accuracy_mislabelled (evaluation.train_every=1), for any losses",
         by_method,
         metrics=ACCURACIES,
         quantity="accuracy",
     ),
     "regularizers-anl": _curves(
-        "Test accuracy of ANL-CE by regularizer of the weights and its strength (Ye et al. 2024, Fig. 4)",
+        "Test accuracy of ANL-CE by regularizer and its strength (Ye et al. 2024, Fig. 4)",
         "loss=anl_ce and at most one of optim.l1, optim.weight_decay, optim.jacobian above 0",
         regularizers("anl_ce"),
         colors="ordered",
         varied=REGULARIZERS,
     ),
     "regularizers-apl": _curves(
-        "Test accuracy of NCE+RCE by regularizer and its strength, with ANL-CE beside it (Ye et al. 2024, Fig. 5)",
-        "loss=nce_rce and one of optim.l1, optim.weight_decay, optim.jacobian above 0, and of loss=anl_ce",
+        "Test accuracy of NCE+RCE by regularizer and its strength, compared with ANL-CE (Ye et al. 2024, Fig. 5)",
+        "loss=nce_rce and one of optim.l1, optim.weight_decay, optim.jacobian above 0, and with loss=anl_ce",
         regularizers("nce_rce"),
         colors="ordered",
         varied=("loss", *REGULARIZERS),
@@ -85,19 +85,19 @@ FIGURES: dict[str, Figure] = {
         quantity="accuracy",
     ),
     "normalized": _curves(
-        "Test accuracy of losses as they are and normalized (Ma et al. 2020, Figs. 1 and 2)",
+        "Test accuracy of original and normalized losses (Ma et al. 2020, Figs. 1 and 2)",
         "loss=ce, nce, focal, nfl, mae, nmae, rce, nrce",
         normalized,
     ),
     "scaled": _curves(
         "Test accuracy of scaled losses (Ma et al. 2020, Fig. 3)",
-        "loss=nce, nfl, mae, rce, and loss=active_passive with one of loss.alpha and loss.beta 0",
+        "loss=nce, nfl, mae, rce, and loss=active_passive with loss.alpha or loss.beta 0",
         scaled,
         colors="ordered",
     ),
     "combinations": _curves(
-        "Test accuracy of active + passive losses, beside pairs of two alike (Ma et al. 2020, Fig. 4)",
-        "loss=nce_mae, nce_rce, nfl_mae, nfl_rce, and loss=active_passive of two alike (nfl and nce, mae and rce)",
+        "Test accuracy of active + passive losses, and of two active or two passive ones (Ma et al. 2020, Fig. 4)",
+        "loss=nce_mae, nce_rce, nfl_mae, nfl_rce, and loss=active_passive of nfl and nce, or mae and rce",
         combination,
         colors="methods",
     ),
@@ -135,29 +135,29 @@ FIGURES: dict[str, Figure] = {
         SPARSE_RATES.lacking,
     ),
     "marginals": Figure(
-        "Share of each class among the labels, and mean predicted probability of each (Ye et al. 2024, Fig. 2)",
+        "Share of each class among the labels, and its mean predicted probability (Ye et al. 2024, Fig. 2)",
         "metrics.csv with train/marginal_k (evaluation.train_every=1), and noise/confusion.csv",
         recorded.marginal_probabilities,
         lambda run: Spot(ONE, method(run)),
         recorded.lacks_marginals,
     ),
     "nnce-gradients": _recorded(
-        "Gradient of NNCE on samples with right and with wrong labels, over the epochs (Ye et al. 2024, Fig. 7)",
+        "Gradient of NNCE on samples with correct and with wrong labels, over epochs (Ye et al. 2024, Fig. 7)",
         "gradients",
         recorded.nnce_gradients,
     ),
     "masks": _recorded(
-        "Images with true, noisy and predicted masks under the three noises (Ye et al. 2024, Fig. 6)",
+        "Images with true, noisy and predicted masks for three kinds of noise (Ye et al. 2024, Fig. 6)",
         "masks",
         recorded.predicted_masks,
     ),
     "features": _recorded(
-        "t-SNE maps of learned features by method and noise (Zhou et al. 2021, Figs. 1 and 5)",
+        "t-SNE of learned features by method and noise (Zhou et al. 2021, Figs. 1 and 5)",
         "features",
         recorded.feature_maps,
     ),
     "target-probability": _recorded(
-        "Density of the given label's probability for right and wrong labels, and of the gradient "
+        "Density of the given label's probability for correct and wrong labels, and of the gradient "
         "(Cui et al. 2022, Fig. 1)",
         "probabilities",
         recorded.target_probabilities,
@@ -165,35 +165,35 @@ FIGURES: dict[str, Figure] = {
     ),
     "loss-curves": Figure(
         "CE, EL, GCE and MAE against the probability of the label (Cui et al. 2022, Fig. 2)",
-        "no run: it is drawn from the losses themselves",
-        recorded.losses_themselves(recorded.LOSS),
+        "no runs; drawn from the losses themselves",
+        recorded.loss_curves(recorded.LOSS),
     ),
     "gradient-curves": Figure(
         "Gradients of CE, EL, GCE and MAE against the probability of the label (Cui et al. 2022, Fig. 3)",
-        "no run: it is drawn from the losses themselves",
-        recorded.losses_themselves(recorded.NORM, recorded.RELATIVE),
+        "no runs; drawn from the losses themselves",
+        recorded.loss_curves(recorded.NORM, recorded.RELATIVE),
     ),
 }
 
 OPTIONS = {"epoch": "target-probability", "samples": "features"}
-"""What a person may choose, by the figure that has the choice."""
+"""Command-line options of figures, and the figure they apply to."""
 
 
-def chosen_figures(names: Sequence[str], choices: Mapping[str, int | None]) -> dict[str, Figure]:
-    """The figures of these names, with the ``choices`` (of :data:`OPTIONS`) that are not None.
+def select_figures(names: Sequence[str], options: Mapping[str, int | None]) -> dict[str, Figure]:
+    """The figures with these names, with those of the ``options`` (:data:`OPTIONS`) that are not None.
 
     Raises:
-        UserError: for an unknown name, with the nearest, and for a choice that none of them has.
+        UserError: for an unknown name (with suggestions), or an option that does not apply to any of the figures.
     """
-    found = {}
+    figures = {}
     for name in names:
         if name not in FIGURES:
             raise UserError(f"unknown figure {name!r}; {nearest_names(name, FIGURES)}")
-        found[name] = FIGURES[name]
-    for choice, value in choices.items():
-        name = OPTIONS[choice]
-        if value is not None and name not in found:
-            raise UserError(f"--{choice} is of --figure {name}")
+        figures[name] = FIGURES[name]
+    for option, value in options.items():
+        name = OPTIONS[option]
+        if value is not None and name not in figures:
+            raise UserError(f"--{option} needs --figure {name}")
         if value is not None:
-            found[name] = found[name]._replace(drawn=partial(found[name].drawn, **{choice: value}))
-    return found
+            figures[name] = figures[name]._replace(draw_panels=partial(figures[name].draw_panels, **{option: value}))
+    return figures

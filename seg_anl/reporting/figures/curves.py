@@ -1,4 +1,4 @@
-"""Values over the epochs: panels by one setting, lines by another. Most figures of the papers are such."""
+"""Metrics over epochs, with panels by one setting and lines by another: most figures of the papers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from seg_anl.reporting.run_directories import Run, tidy_metrics
 from seg_anl.reporting.run_settings import differing, flat_settings
 
 from . import drawing
-from .drawing import color_of, finished, layout, seeds_text
+from .drawing import color_of, finish, layout, seeds_text
 from .facets import CELL, conditions_text
 from .records import lacks_record, read_epoch, recorded_epochs
 
@@ -26,16 +26,16 @@ LOSS_SETTINGS = ("loss", "optim.l1", "optim.weight_decay", "optim.jacobian", "me
 
 
 class Metric(NamedTuple):
-    """A metric of metrics.csv, its name in legends, its looks beside others: color, number of dashes and marker."""
+    """A metric of metrics.csv, its name in legends, and its style: color, index of dashes and of marker."""
 
     split: str
     name: str
     text: str
-    looks: tuple[str, int, int] = (drawing.BLACK, 0, 0)
+    style: tuple[str, int, int] = (drawing.BLACK, 0, 0)
 
 
 TEST = Metric("test", "accuracy", "test")
-CLEAN = Metric("train", "accuracy_clean", "training, right labels", (drawing.BLUE, 3, 2))
+CLEAN = Metric("train", "accuracy_clean", "training, correct labels", (drawing.BLUE, 3, 2))
 MISLABELED = Metric("train", "accuracy_mislabelled", "training, wrong labels (memorized)", (drawing.VERMILLION, 1, 1))
 VALIDATION = Metric("tuning", "accuracy", "validation")
 SPARSE_RATE = Metric("train", "sparse_rate", "sparse rate")  # from records/probabilities
@@ -44,8 +44,8 @@ SPARSE_RATE = Metric("train", "sparse_rate", "sparse rate")  # from records/prob
 def sparse_rate(probabilities: NDArray[np.floating]) -> float:
     """Share of samples whose output, sharpened with tau = 0.1, has an entry above 0.99.
 
-    The softmax of z / tau is softmax(z) to the power of 1 / tau, normalized, so the recorded softmax ``(N, K)`` is
-    enough. Only classes within 0.63 of the largest decide, where float16 is exact to a thousandth.
+    The softmax of z / tau is softmax(z) to the power of 1 / tau, normalized, so the recorded softmax ``(N, K)``
+    suffices. Only classes with more than 0.63 of the largest probability matter, where float16 is accurate to 0.1 %.
 
     Reference: Zhou et al., Learning with Noisy Labels via Sparse Regularization, ICCV 2021, Section 3.1.
     """
@@ -55,7 +55,7 @@ def sparse_rate(probabilities: NDArray[np.floating]) -> float:
 
 
 def sparse_rates(runs: Sequence[Run]) -> pd.DataFrame:
-    """The sparse rate in all recorded epochs, as :func:`tidy_metrics` has values."""
+    """The sparse rate in all recorded epochs, in the format of :func:`tidy_metrics`."""
     rows = [
         (run.path, *SPARSE_RATE[:2], epoch, sparse_rate(read_epoch(run, "probabilities", epoch, "softmax")["softmax"]))
         for run in runs
@@ -65,14 +65,14 @@ def sparse_rates(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 class Curves(NamedTuple):
-    """Values over the epochs: panels by one setting, lines by another, the mean over seeds.
+    """Metrics over epochs, averaged over seeds, with panels by one setting and lines by another.
 
     Attributes:
-        metrics: what is drawn; of several, a panel holds a line for each of them.
-        apart: whether each metric has a column of its own instead.
-        colors: of the lines: ``methods`` (each line stands for one), ``ordered`` (amounts of one thing) or unlike.
-        varied: settings (or groups of them) in which the lines of a panel are meant to differ.
-        quantity, caption: what the y axes show, and what a reader must know besides.
+        metrics: metrics to draw; several are lines of the same panel.
+        apart: whether each metric has its own column instead.
+        colors: ``methods`` (the color of each line's method), ``ordered`` (a color map) or ``unlike``.
+        varied: settings, or groups of settings, in which the lines of a panel may differ.
+        quantity, caption: label of the y axes, and text for the caption.
     """
 
     metrics: tuple[Metric, ...] = (TEST,)
@@ -83,7 +83,7 @@ class Curves(NamedTuple):
     caption: str = ""
 
     def lacking(self, run: Run) -> str | None:
-        """Why a run cannot be drawn."""
+        """Why a run cannot be drawn; None if it can."""
         for metric in self.metrics:
             if metric is SPARSE_RATE and (reason := lacks_record("probabilities")(run)):
                 return reason
@@ -94,26 +94,26 @@ class Curves(NamedTuple):
     def draw(self, placed: pd.DataFrame, notes: list[str]) -> Drawing:
         """Draw the runs; see :class:`drawing.Figure`."""
         frame = self._values(placed)
-        together = len(self.metrics) > 1 and not self.apart
-        hue = "metric" if together else "line"
-        frame[hue] = frame[hue].cat.rename_categories({"": " "})  # seaborn takes an empty name for none
+        by_metric = len(self.metrics) > 1 and not self.apart
+        hue = "metric" if by_metric else "line"
+        frame[hue] = frame[hue].cat.rename_categories({"": " "})  # seaborn treats an empty name as no name
         grid = sns.relplot(
             frame,
             kind="line",
             **{"x": "epoch", "y": "value", "hue": hue, "style": hue, "errorbar": drawing.LOW_TO_HIGH},
-            **(self._looks_of_metrics() if together else self._looks_of_lines(placed)),
+            **(self._metric_styles() if by_metric else self._line_styles(placed)),
             markevery=max(1, round(frame["epoch"].nunique() / 7)),
             legend="full" if frame[hue].nunique() > 1 or frame[hue].iloc[0] != " " else False,
             **layout(frame),
         )
         for axes in grid.axes.flat:
             axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True, min_n_ticks=2))
-        notes += self._unlike(frame)
+        notes += self._unexpected_differences(frame)
         caption = " ".join(filter(None, (f"{conditions_text(placed)}.", self.caption, seeds_text(placed))))
-        return finished(grid, caption, "epoch", f"{self.quantity} (%)")
+        return finish(grid, caption, "epoch", f"{self.quantity} (%)")
 
     def _values(self, placed: pd.DataFrame) -> pd.DataFrame:
-        """The metrics in percent, by epoch (counted from 1): of each line the epochs that all its runs have."""
+        """The metrics in percent by epoch (from 1), for the epochs that all runs of a line have."""
         runs = [*placed.drop_duplicates("path")["run"]]
         names = {metric[:2]: metric.text for metric in self.metrics}
         values = tidy_metrics(runs, [name for _, name in names])
@@ -131,32 +131,32 @@ class Curves(NamedTuple):
         runs_at = frame.groupby([*CELL, "metric", "epoch"], observed=True)["path"].transform("nunique")
         return frame[runs_at == runs_of].copy()
 
-    def _looks_of_metrics(self) -> dict[str, Any]:
-        colors, dashes, markers = zip(*(metric.looks for metric in self.metrics), strict=True)
-        return _looks([metric.text for metric in self.metrics], colors, dashes, markers)
+    def _metric_styles(self) -> dict[str, Any]:
+        colors, dashes, markers = zip(*(metric.style for metric in self.metrics), strict=True)
+        return _styles([metric.text for metric in self.metrics], colors, dashes, markers)
 
-    def _looks_of_lines(self, placed: pd.DataFrame) -> dict[str, Any]:
+    def _line_styles(self, placed: pd.DataFrame) -> dict[str, Any]:
         lines = placed["line"].cat.categories
         colors = [drawing.COLORS[i % len(drawing.COLORS)] for i in range(len(lines))]
         if self.colors == "methods":
             colors = [color_of(run) for run in placed.sort_values("line").drop_duplicates("line")["run"]]
-        elif self.colors == "ordered" and len(lines) > 2:  # the lightest sixth of the map is too faint on white paper
+        elif self.colors == "ordered" and len(lines) > 2:  # without the lightest colors, which are too faint on white
             colors = [to_hex(shade) for shade in colormaps["viridis"](np.linspace(0, 0.86, len(lines)))]
-        return _looks([line or " " for line in lines], colors, range(len(lines)), range(len(lines)))
+        return _styles([line or " " for line in lines], colors, range(len(lines)), range(len(lines)))
 
-    def _unlike(self, frame: pd.DataFrame) -> list[str]:
-        """In what the lines of each panel differ besides what they are meant to."""
-        found = []
+    def _unexpected_differences(self, frame: pd.DataFrame) -> list[str]:
+        """Notes about settings in which the lines of a panel differ but should not."""
+        notes = []
         for (row, column), some in frame.groupby(["row", "column"], observed=True):
             names = differing(flat_settings(run.config) for run in some.drop_duplicates("path")["run"])
-            unlike = [n for n in names if not any(n == known or n.startswith(f"{known}.") for known in self.varied)]
+            extra = [n for n in names if not any(n == known or n.startswith(f"{known}.") for known in self.varied)]
             panel = f"{row} {column}".strip()
-            found += [f"panel {panel!r}: its lines also differ in {', '.join(unlike)}"] if unlike else []
-        return found
+            notes += [f"panel {panel!r}: its lines also differ in {', '.join(extra)}"] if extra else []
+        return notes
 
 
-def _looks(names: Sequence[str], colors: Any, dashes: Iterable[int], markers: Iterable[int]) -> dict[str, Any]:
-    """Arguments of seaborn for lines of these names."""
+def _styles(names: Sequence[str], colors: Any, dashes: Iterable[int], markers: Iterable[int]) -> dict[str, Any]:
+    """Arguments of seaborn for lines with these names."""
     return {
         "palette": dict(zip(names, colors, strict=True)),
         "dashes": {name: drawing.DASHES[i % len(drawing.DASHES)] for name, i in zip(names, dashes, strict=True)},

@@ -1,4 +1,4 @@
-"""Where a run stands in a figure: in which panels, as which line, and which runs share both."""
+"""Place runs in a figure: which panel and which line, and which runs share both."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CELL = [*PANEL, "line"]
 
 
 class Place(NamedTuple):
-    """A place along an axis: by what it is sorted, and the text for the reader."""
+    """A row, column or line: its sort key and its label."""
 
     order: Any
     text: str
@@ -32,11 +32,11 @@ class Place(NamedTuple):
 
 ONE = Place(0, "")
 EVERY = Place(-1, "every column")
-"""The column of a run that is drawn for comparison, in all columns that other runs of its row have."""
+"""The column of a run drawn for comparison in all columns of its row."""
 
 
 class Spot(NamedTuple):
-    """Where a run is drawn: column and row of its panel, and its line there. Column None: by data set and noise."""
+    """Where a run is drawn: its line, and the column and row of its panel. Column None: by data set and noise."""
 
     column: Place | None
     line: Place = ONE
@@ -44,21 +44,21 @@ class Spot(NamedTuple):
 
 
 Placing = Callable[[Run], Spot | None]
-"""The spot of a run in a figure; None for a run that has none."""
+"""The spot of a run in a figure; None for a run that is not part of it."""
 
 
 def place_runs(runs: Sequence[Run], placing: Placing) -> pd.DataFrame:
-    """Where runs are drawn: a row for each run and panel, with the run, its path, and column, row and line in words.
+    """Place runs: one row per run and panel, with the run, its path, and its column, row and line as categories.
 
-    Several data sets and noises are columns or, where columns stand for something else, have rows of their own. A run
-    of every column has a row for each column of its row. The words are categories, in the order of the places.
+    Data sets and noises are columns or, if columns are used for something else, rows. A run of :data:`EVERY` column is
+    repeated for each column of its row.
 
     Raises:
-        UserError: where two runs of one line differ in more than the seed, or are the same run twice.
+        UserError: if two runs of a line differ in more than the seed, or are duplicates.
     """
     spots = [(run, spot) for run in runs if (spot := placing(run))]
-    several = len({condition(run) for run, _ in spots}) > 1
-    rows = [(run, run.path, *_with_condition(spot, condition(run), several)) for run, spot in spots]
+    has_several = len({condition(run) for run, _ in spots}) > 1
+    rows = [(run, run.path, *_with_condition(spot, condition(run), has_several)) for run, spot in spots]
     frame = pd.DataFrame(rows, columns=["run", "path", "column", "line", "row"])
     order = {name: dict.fromkeys(place.text for place in sorted({*frame[name]})) for name in CELL}
     frame[CELL] = frame[CELL].map(lambda place: place.text)
@@ -68,88 +68,88 @@ def place_runs(runs: Sequence[Run], placing: Placing) -> pd.DataFrame:
         frame = pd.concat([frame[shared].drop(columns="column").merge(columns, on="row"), frame[~shared]])
     for (_, column, line), some in frame.groupby(CELL):
         check_seeds([*some["run"]], f"the line {line!r}" if line else f"the panel {column!r}")
-    for name, words in order.items():
-        frame[name] = pd.Categorical(frame[name], [*words]).remove_unused_categories()
+    for name, labels in order.items():
+        frame[name] = pd.Categorical(frame[name], [*labels]).remove_unused_categories()
     return frame.reset_index(drop=True)
 
 
-def _with_condition(spot: Spot, of_run: Place, several: bool) -> Spot:
-    """The spot with data set and noise of its run for a column or, of several, in its row."""
+def _with_condition(spot: Spot, run_condition: Place, has_several: bool) -> Spot:
+    """The spot with the run's data set and noise as its column or, if there are several, as part of its row."""
     if spot.column is None:
-        return spot._replace(column=of_run)
-    if not several:
+        return spot._replace(column=run_condition)
+    if not has_several:
         return spot
-    text = "\n".join(filter(None, (of_run.text, spot.row.text)))
-    return spot._replace(row=Place((of_run.order, spot.row.order), text))
+    text = "\n".join(filter(None, (run_condition.text, spot.row.text)))
+    return spot._replace(row=Place((run_condition.order, spot.row.order), text))
 
 
-def check_seeds(runs: Sequence[Run], what: str) -> None:
-    """A UserError where two runs differ in more than the seed, or are the same run twice."""
+def check_seeds(runs: Sequence[Run], target: str) -> None:
+    """Raise a UserError if two runs differ in more than the seed, or are duplicates."""
     seeds: dict[Any, Run] = {}
     for run in runs:
         settings, others = flat_settings(run.config), flat_settings(runs[0].config)
         if names := differing([others, settings]):
             raise UserError(
-                f"{runs[0].path} and {run.path} would share {what} but differ in {names[0]} ({others.get(names[0])}, "
-                f"{settings.get(names[0])}): give runs that differ there in the seed alone"
+                f"{runs[0].path} and {run.path} would share {target} but differ in {names[0]} ({others.get(names[0])}, "
+                f"{settings.get(names[0])}): give runs that differ only in the seed"
             )
         if (twin := seeds.setdefault(run.seed, run)) is not run:
-            raise UserError(f"{twin.path} and {run.path} are the same settings and seed twice: give one of them")
+            raise UserError(f"{twin.path} and {run.path} have the same settings and seed: give one of them")
 
 
 def conditions_text(placed: pd.DataFrame) -> str:
-    """All data sets and noises, in words."""
+    """All data sets and noises as text."""
     return "; ".join(place.text for place in sorted({condition(run) for run in placed["run"]}))
 
 
 def condition(run: Run) -> Place:
-    """Data set and noise."""
+    """Data set and noise of a run."""
     text = f"{data_name(run.config, short=True)}, {run.noise_name}"
     return Place((run.data_name, noise_order(run.config)), _plain(text))
 
 
 def loss_of(run: Run) -> str:
-    """A run's loss as settings name it."""
+    """The ``loss.name`` of a run."""
     return str(run.config["loss"].get("name"))
 
 
 def loss(run: Run) -> Place:
-    """The loss by its name alone, whatever its parameters."""
+    """The loss by name, regardless of its parameters."""
     return Place([*loss_titles(), loss_of(run)].index(loss_of(run)), loss_name(run.config["loss"]))
 
 
 def method(run: Run) -> Place:
-    """Loss and training method; for active negative losses the regularizer too, which is part of their definition."""
+    """Loss and training method, and for active negative losses the regularizer, which is part of their definition."""
     order, text, used = float(loss(run).order), run.method_name, penalties(run)
     if loss_of(run) == "active_negative" or loss(run).text.startswith("ANL"):
         text += f" (w/ {' and '.join(PENALTY_NAMES[name] for name in used)})" if used else ""
-        order += 0.1 * ("weight_decay" not in used)  # with L2 first, as the papers have it
+        order += 0.1 * ("weight_decay" not in used)  # L2 first, as in the papers
     return Place(order, _plain(text))
 
 
 def _plain(text: str) -> str:
-    """A name in which matplotlib sees no formula."""
+    """A name without matplotlib's math mode."""
     return " ".join(text.split()).replace("$", r"\$")
 
 
 def setting(run: Run, name: str) -> float:
-    """A setting that is a number, by its dotted name; 0 where it is not set."""
+    """A numeric setting by its dotted name; 0 if it is not set."""
     value = flat(run.config).get(name)
     return float(value) if is_number(value) else 0.0
 
 
 def amount(run: Run, name: str) -> Place:
-    """The value of a setting, as ``α = 0.1``."""
+    """The value of a setting, such as ``α = 0.1``."""
     return Place(setting(run, name), f"{SYMBOLS[name]} = {number(setting(run, name))}")
 
 
 def penalties(run: Run) -> dict[str, float]:
-    """Which regularizers of the network's weights are on: setting below ``optim`` to its strength."""
+    """The active regularizers of the network's weights, by the name of their setting below ``optim``."""
     return {name: setting(run, f"optim.{name}") for name in PENALTY_NAMES if setting(run, f"optim.{name}") > 0}
 
 
 def _parts(run: Run) -> dict[str, float]:
-    """The losses that ``active_passive`` adds up, with their weights, those of weight 0 left out; else the loss."""
+    """The parts of ``active_passive`` with nonzero weights, or the loss itself."""
     if loss_of(run) != "active_passive":
         return {loss_of(run): 1.0}
     parts: dict[str, float] = {}
@@ -160,27 +160,27 @@ def _parts(run: Run) -> dict[str, float]:
 
 
 def of_losses(names: str, spot: Placing, needs: str = "") -> Placing:
-    """``spot`` for runs of these losses that have the setting ``needs`` as a number; none for others."""
+    """Apply ``spot`` only to runs of these losses that have a numeric setting ``needs``."""
 
-    def placed(run: Run) -> Spot | None:
-        fits = loss_of(run) in names.split() and (not needs or is_number(flat(run.config).get(needs)))
-        return spot(run) if fits else None
+    def place(run: Run) -> Spot | None:
+        matches = loss_of(run) in names.split() and (not needs or is_number(flat(run.config).get(needs)))
+        return spot(run) if matches else None
 
-    return placed
+    return place
 
 
 def by_method(run: Run) -> Spot:
-    """A column for each method."""
+    """One column per method."""
     return Spot(method(run))
 
 
 def by_condition(run: Run) -> Spot:
-    """A row for each method."""
+    """One row per method."""
     return Spot(None, row=method(run))
 
 
 def normalized(run: Run) -> Spot | None:
-    """A loss and its normalized form stand together."""
+    """One column per loss, with its original and normalized form as lines."""
     for i, pair in enumerate(NORMALIZED.items()):
         if loss_of(run) in pair:
             form = pair.index(loss_of(run))
@@ -190,23 +190,23 @@ def normalized(run: Run) -> Spot | None:
 
 
 def scaled(run: Run) -> Spot | None:
-    """A loss of Ma et al., Fig. 3, as it is, or the one part of a pair that has a weight: a line for each scale."""
+    """One column per loss of Ma et al., Fig. 3, and one line per scale."""
     (name, weight), *more = [*_parts(run).items()] or [("", 0.0)]
     column = Place((*SCALED, name).index(name), loss_name({"name": name}))
     return Spot(column, Place(weight, f"× {number(weight)}")) if name in SCALED and not more else None
 
 
 def combination(run: Run) -> Spot | None:
-    """A line for each pair of an active and a passive loss (Ma et al.), and of two active or two passive ones."""
+    """One line per combination of losses: active and passive (Ma et al.), two active or two passive."""
     kind = "APL" if loss_of(run) in ACTIVE_PASSIVE else ALIKE.get(frozenset(_parts(run)))
     order = (kind != "APL", kind, loss(run).order)
     return Spot(None, Place(order, f"{loss(run).text} ({kind})")) if kind else None
 
 
 def regularizers(name: str) -> Placing:
-    """A column for each regularizer of a loss, a line for each strength; the loss without any stands in all columns.
+    """One column per regularizer of a loss, one line per strength.
 
-    So does ANL-CE beside another loss.
+    The loss without a regularizer is drawn in all columns, and so is ANL-CE for comparison with another loss.
     """
 
     def spot(run: Run) -> Spot | None:
@@ -224,7 +224,7 @@ def regularizers(name: str) -> Placing:
 
 
 def sharpened(name: str, *, norm: bool) -> Placing:
-    """A line for each value of a setting of CE+SR with the norm, or without it (lambda 0)."""
+    """One line per value of a setting of CE+SR, with the norm or without it (lambda = 0)."""
 
     def spot(run: Run) -> Spot | None:
         return Spot(None, amount(run, name)) if (setting(run, "loss.lam") != 0) == norm else None

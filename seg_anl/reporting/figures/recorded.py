@@ -1,4 +1,4 @@
-"""Figures of what runs recorded besides accuracies (bars, boxes, densities, maps, masks), and of losses."""
+"""Figures of other records than accuracies (bars, boxes, densities, maps, masks), and of losses."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from seg_anl.reporting.palette import method_color
 from seg_anl.reporting.run_directories import Run
 
 from . import drawing
-from .drawing import BLACK, BLUE, VERMILLION, annotate, color_of, finished, layout, seeds_text
+from .drawing import BLACK, BLUE, VERMILLION, annotate, color_of, finish, layout, seeds_text
 from .facets import PANEL, condition, conditions_text, loss_of, method
 from .records import MASKS_FILE, pooled, read_arrays, read_epoch, recorded_epochs, shared_epochs
 
-RIGHT_AND_WRONG = ("right labels", "wrong labels")
+CORRECT_AND_WRONG = ("correct labels", "wrong labels")
 
-# --- Ye et al. 2024, Fig. 2: how often each class is given, and how often it is predicted ---
+# --- Ye et al. 2024, Fig. 2: frequency of each class among labels and predictions ---
 
 CONFUSION = "noise/confusion.csv"
-GIVEN, TRUE = "labels as given", "true labels"
+GIVEN, TRUE = "given labels", "true labels"
 
 
 def marginal_probabilities(placed: pd.DataFrame, notes: list[str]) -> Drawing:
     """Share of each class among the given training labels, and mean predicted probability on the training set.
 
-    Predictions are those of the last epoch that has them. Over seeds: the mean, and a line from the lowest to the
-    highest.
+    Predictions are those of the last recorded epoch. Bars are means over seeds, with a line from the lowest to the
+    highest seed.
     """
     bars = pd.concat([_shares(entry.run).assign(row=entry.row, line=entry.line) for entry in placed.itertuples()])
     bars["bar"] = bars["bar"].where(bars["bar"] != "", bars["line"])
@@ -57,21 +57,21 @@ def marginal_probabilities(placed: pd.DataFrame, notes: list[str]) -> Drawing:
         axes.plot(true[row], "_", color=BLACK, markersize=9, markeredgewidth=1.3, label=TRUE)
         axes.xaxis.set_major_locator(MaxNLocator(20, integer=True))
     seeds = seeds_text(placed, "bar", "lines")
-    caption = f"Predictions: mean probability on the training set at the end; dashes: true labels. {seeds}"
-    return finished(grid, f"{conditions_text(placed)}. {caption}", "class", "share of the class (%)", drawing.PAGE)
+    caption = f"Predictions: mean probability on the training set after training; dashes: true labels. {seeds}"
+    return finish(grid, f"{conditions_text(placed)}. {caption}", "class", "share of the class (%)", drawing.PAGE)
 
 
 def lacks_marginals(run: Run) -> str | None:
-    """Why a run has no place in :func:`marginal_probabilities`."""
+    """Why a run cannot be drawn by :func:`marginal_probabilities`; None if it can."""
     if not run.has("train", "marginal_0"):
         return "has no train/marginal_0 in its metrics.csv: train it with evaluation.train_every=1, up to 100 classes"
     if not (run.folder / CONFUSION).is_file():
-        return f"has no {CONFUSION}: it was trained without label noise, or the folder was not copied with it"
+        return f"has no {CONFUSION}: it was trained without label noise, or the file was not copied"
     return None
 
 
 def _shares(run: Run) -> pd.DataFrame:
-    """Shares of the classes among given and true training labels and (no name) predictions, in percent."""
+    """Shares of the classes among given labels, true labels and predictions (unnamed), in percent."""
     path = run.folder / CONFUSION
     classes = sum(name.startswith("marginal_") and run.has("train", name) for name in run.metrics)
     predicted = [run.curve("train", f"marginal_{k}").values[-1] for k in range(classes)]
@@ -82,27 +82,27 @@ def _shares(run: Run) -> pd.DataFrame:
     except ValueError as error:
         raise UserError(f"{path}: damaged ({error}); delete the run's folder and train it again") from error
     if len(counts) != classes:
-        raise UserError(f"{path} and the marginals in metrics.csv are about different numbers of classes")
+        raise UserError(f"{path} and the marginals in metrics.csv have different numbers of classes")
     shares = {GIVEN: counts.sum(axis=0) / counts.sum(), TRUE: counts.sum(axis=1) / counts.sum(), "": predicted}
     frame = 100 * pd.DataFrame(shares)
     return frame.rename_axis("class").reset_index().melt("class", var_name="bar", value_name="share")
 
 
-# --- Ye et al. 2024, Fig. 7: how hard NNCE pushes on clean and on mislabeled samples ---
+# --- Ye et al. 2024, Fig. 7: gradients of NNCE on clean and mislabeled samples ---
 
-MOST_EPOCHS = 8  # pairs of boxes that stay legible in a panel
+MAX_EPOCHS = 8  # pairs of boxes per panel
 
 
 def nnce_gradients(placed: pd.DataFrame, notes: list[str]) -> Drawing:
-    """Box plots of max over j != y of d NNCE / d p_j, right and wrong labels beside each other; seeds are pooled."""
+    """Box plots of max over j != y of d NNCE / d p_j for correct and wrong labels; seeds are pooled."""
     frame = _in_panels(placed, _gradients)
     mean = {"marker": "^", "markersize": 3.6, "mfc": "white", "mec": BLACK, "markeredgewidth": 0.6}
     median = {"color": BLACK, "linewidth": 1.2}
     grid = sns.catplot(
         frame,
         kind="box",
-        **{"x": "epoch", "y": "nnce", "hue": "labels", "hue_order": RIGHT_AND_WRONG, "sharex": False},
-        **{"palette": ("#9ecae8", VERMILLION), "linewidth": 0.8, "gap": 0.12},  # light against dark also in gray
+        **{"x": "epoch", "y": "nnce", "hue": "labels", "hue_order": CORRECT_AND_WRONG, "sharex": False},
+        **{"palette": ("#9ecae8", VERMILLION), "linewidth": 0.8, "gap": 0.12},  # distinguishable in grayscale
         **{"showfliers": False, "showmeans": True, "meanprops": mean, "medianprops": median},
         **layout(frame, height=2.1),
     )
@@ -111,71 +111,73 @@ def nnce_gradients(placed: pd.DataFrame, notes: list[str]) -> Drawing:
     if high > 20 * boxes["50%"].min():  # a linear scale would flatten all boxes
         grid.set(yscale=SymmetricalLogScale(None, linthresh=10.0 ** np.floor(np.log10(low)) if low > 0 else 1.0))
         grid.set(ylim=(0, 4 * high))
-    caption = f"{conditions_text(placed)}. Training samples, not augmented; seeds are pooled. Boxes: quartiles; "
-    caption += "whiskers: within 1.5 times the box; triangles: means; outliers not drawn."
-    return finished(grid, caption, "epoch", r"$\max_{j \neq y}\ \partial\,\mathrm{NNCE}\,/\,\partial\,p_j$")
+    caption = f"{conditions_text(placed)}. Training samples without augmentation; seeds are pooled. Boxes: quartiles; "
+    caption += "whiskers: within 1.5 times the interquartile range; triangles: means; outliers not shown."
+    return finish(grid, caption, "epoch", r"$\max_{j \neq y}\ \partial\,\mathrm{NNCE}\,/\,\partial\,p_j$")
 
 
 def _in_panels(placed: pd.DataFrame, values: Callable[[list[Run]], pd.DataFrame]) -> pd.DataFrame:
-    """The values of the runs of each panel, below each other, with the panel's row and column."""
+    """The concatenated values of all panels, with each panel's row and column."""
     panels = {key: values([*some["run"]]) for key, some in placed.groupby(PANEL, observed=True)}
     frame = pd.concat(panels, names=[*PANEL, None]).reset_index(PANEL).reset_index(drop=True)
     return frame.astype(placed.dtypes[PANEL].to_dict())
 
 
 def _gradients(runs: list[Run]) -> pd.DataFrame:
-    """Gradients of all samples in some of the recorded epochs: epoch (counted from 1), nnce and labels."""
+    """Gradients of all samples in some of the recorded epochs: epoch (from 1), nnce and labels."""
     shared = np.array(shared_epochs(runs, "gradients"))
-    places = np.linspace(0, len(shared) - 1, min(MOST_EPOCHS, len(shared))).round().astype(int)
+    positions = np.linspace(0, len(shared) - 1, min(MAX_EPOCHS, len(shared))).round().astype(int)
     frames = []
-    for epoch in shared[places]:
+    for epoch in shared[positions]:
         record = pooled(runs, "gradients", epoch)
-        labels = np.take(RIGHT_AND_WRONG, record["wrong"].astype(int))
+        labels = np.take(CORRECT_AND_WRONG, record["wrong"].astype(int))
         frames.append(pd.DataFrame({"epoch": epoch + 1, "nnce": record["nnce"].astype(float), "labels": labels}))
     return pd.concat(frames)
 
 
-# --- Cui et al. 2022, Fig. 1: how probable the given labels are, and where the gradient comes from ---
+# --- Cui et al. 2022, Fig. 1: probability of the given labels, and distribution of the gradient ---
 
 EDGES = np.linspace(0.0, 1.0, 26)
 
 
 def target_probabilities(placed: pd.DataFrame, notes: list[str], *, epoch: int | None = None) -> Drawing:
-    """A panel for each method: densities of p_y of right and of wrong labels. The last panel: gradient densities.
+    """One panel per method with densities of p_y for correct and wrong labels, and a panel with gradient densities.
 
-    p_y is the probability of the given label, on the training set, after ``epoch`` epochs (the paper: 30); by default
-    at the recorded epoch nearest to half of the training, where the peaks of clean and noisy samples stand apart. The
-    gradient density is the density of p_y over all samples times the mean L1 norm of the loss's gradient with respect
-    to the logits. Seeds are pooled.
+    p_y is the probability of the given label on the training set after ``epoch`` epochs (30 in the paper), by default
+    at the recorded epoch nearest to half of the training, where clean and noisy samples separate. The gradient density
+    is the density of p_y over all samples times the mean L1 norm of the loss's gradient with respect to the logits.
+    Seeds are pooled.
     """
     frame = _in_panels(placed, lambda runs: _densities(runs, epoch))
     methods = placed.drop_duplicates("column").sort_values("column")
     frame["line"] = frame["line"].where(frame["line"] != "", "gradient, " + frame["column"].astype(str))
     columns = [*placed["column"].cat.categories, "gradient"]
-    column = frame["column"].astype(str).where(frame["line"].isin(RIGHT_AND_WRONG), "gradient")
+    column = frame["column"].astype(str).where(frame["line"].isin(CORRECT_AND_WRONG), "gradient")
     frame["column"] = pd.Categorical(column, columns)
-    palette = dict(zip(RIGHT_AND_WRONG, (BLUE, VERMILLION), strict=True))
+    palette = dict(zip(CORRECT_AND_WRONG, (BLUE, VERMILLION), strict=True))
     for entry in methods.itertuples():
         palette[f"gradient, {entry.column}"] = color_of(entry.run)
         if not is_pointwise(loss_of(entry.run)):
-            notes.append(f"{entry.column}: no gradient density, its loss is more than a function of the softmax")
+            notes.append(
+                f"{entry.column}: no gradient density, because its loss is not a function of the softmax alone"
+            )
     caption = f"{conditions_text(placed)}, epoch {' or '.join(map(str, sorted(frame['epoch'].unique())))}. $p_y$: "
-    caption += "probability of the given label; training samples, not augmented. The densities of right and of wrong "
-    caption += "labels each have area 1, that of the gradient has its mean L1 norm."
-    return _curves(frame, palette, caption, "$p_y$", "density", drawstyle="steps-post")
+    caption += "probability of the given label; training samples without augmentation. The densities of correct and "
+    caption += "of wrong labels have area 1, that of the gradient has its mean L1 norm as area."
+    return _draw_lines(frame, palette, caption, "$p_y$", "density", drawstyle="steps-post")
 
 
-def _densities(runs: list[Run], asked: int | None) -> pd.DataFrame:
-    """Densities of p_y of right and of wrong labels, and (no name) of the gradient: line, x, y and the epoch."""
+def _densities(runs: list[Run], requested: int | None) -> pd.DataFrame:
+    """Densities of p_y for correct and wrong labels, and of the gradient (unnamed): line, x, y and epoch."""
     recorded = shared_epochs(runs, "probabilities")
-    if asked is not None and asked - 1 not in recorded:
+    if requested is not None and requested - 1 not in recorded:
         known = ", ".join(str(epoch + 1) for epoch in recorded)
-        raise UserError(f"--epoch {asked}: {runs[0].path} has records of the epochs {known}; see record_every")
+        raise UserError(f"--epoch {requested}: {runs[0].path} has records of the epochs {known}; see record_every")
     half = runs[0].epochs / 2
-    epoch = min(recorded, key=lambda one: (abs(one + 1 - half), one)) if asked is None else asked - 1
+    epoch = min(recorded, key=lambda one: (abs(one + 1 - half), one)) if requested is None else requested - 1
     record = pooled(runs, "probabilities", epoch)
     samples: dict[str, tuple[Any, Any]] = {
-        line: (record["wrong"] == wrong, None) for wrong, line in enumerate(RIGHT_AND_WRONG)
+        line: (record["wrong"] == wrong, None) for wrong, line in enumerate(CORRECT_AND_WRONG)
     }
     if is_pointwise(loss_of(runs[0])):
         loss = {key: value for key, value in runs[0].config["loss"].items() if key != "dice_weight"}
@@ -188,30 +190,29 @@ def _densities(runs: list[Run], asked: int | None) -> pd.DataFrame:
     return pd.concat(frames)
 
 
-def _curves(frame: pd.DataFrame, palette: dict[str, str], caption: str, x: str, y: str, **looks: Any) -> Drawing:
-    """Lines of columns x and y; panels have y axes of their own."""
+def _draw_lines(frame: pd.DataFrame, palette: dict[str, str], caption: str, x: str, y: str, **style: Any) -> Drawing:
+    """Draw lines from columns x and y; each panel has its own y axis."""
     grid = sns.relplot(
         frame,
         kind="line",
-        **{"x": "x", "y": "y", "hue": "line", "style": "line", "palette": palette, "estimator": None, **looks},
+        **{"x": "x", "y": "y", "hue": "line", "style": "line", "palette": palette, "estimator": None, **style},
         dashes={line: drawing.DASHES[i % len(drawing.DASHES)] for i, line in enumerate(palette)},
         facet_kws={"sharey": False},
         **layout(frame, height=2.1),
     )
-    return finished(grid, caption, x, y)
+    return finish(grid, caption, x, y)
 
 
-# --- Zhou et al. 2021, Figs. 1 and 5: what a network has learned to tell apart ---
+# --- Zhou et al. 2021, Figs. 1 and 5: learned features ---
 
-MOST_CLASSES = 10
+MAX_CLASSES = 10
 PERPLEXITY = 30.0
 
 
 def feature_maps(placed: pd.DataFrame, notes: list[str], *, samples: int | None = None) -> Drawing:
-    """Rows by method, columns by noise: a t-SNE map of the test features after the last epoch, classes as numerals.
+    """t-SNE maps of the test features after the last epoch, with rows by method and columns by noise.
 
-    Of several seeds the first is shown, of many classes the first 10, and of their samples all or, evenly spaced, so
-    many as ``samples``.
+    Shows the first seed, the first 10 classes as numerals, and all their samples or ``samples`` evenly spaced ones.
     """
     frame = _in_panels(placed, lambda runs: _feature_map(runs, samples))
     for (row, column), some in placed.groupby(PANEL, observed=True):
@@ -225,44 +226,44 @@ def feature_maps(placed: pd.DataFrame, notes: list[str], *, samples: int | None 
         **layout(frame, height=2.1),
     ).set(xticks=[], yticks=[])
     caption = f"{conditions_text(placed)}. t-SNE (perplexity {PERPLEXITY:g}) of the last layer's inputs on the test "
-    return finished(grid, f"{caption}set at the end; numerals are the true classes.", "", "")
+    return finish(grid, f"{caption}set after training; numerals are the true classes.", "", "")
 
 
 def _feature_map(runs: list[Run], samples: int | None) -> pd.DataFrame:
-    """The map of the first run: x, y and class of each sample; the same features give the same map."""
-    from sklearn.manifold import TSNE  # takes a second to import, and only this figure needs it
+    """The reproducible map of the first run: x, y and class of each sample."""
+    from sklearn.manifold import TSNE  # slow to import, and only needed here
 
     record = read_epoch(runs[0], "features", recorded_epochs(runs[:1], "features")[-1])
-    kept = np.flatnonzero(record["labels"] < MOST_CLASSES)
+    kept = np.flatnonzero(record["labels"] < MAX_CLASSES)
     kept = kept[np.linspace(0, len(kept) - 1, min(len(kept), samples or len(kept))).round().astype(int)]
     if len(kept) < 4:
-        raise UserError(f"{runs[0].path}: {len(kept)} samples of records/features to map; t-SNE needs at least 4")
+        raise UserError(f"{runs[0].path}: {len(kept)} samples in records/features; t-SNE needs at least 4")
     perplexity = min(PERPLEXITY, (len(kept) - 1) / 3)
-    plan = TSNE(perplexity=perplexity, init="pca", learning_rate="auto", random_state=0)
-    x, y = plan.fit_transform(record["features"][kept].astype(np.float64)).T
+    tsne = TSNE(perplexity=perplexity, init="pca", learning_rate="auto", random_state=0)
+    x, y = tsne.fit_transform(record["features"][kept].astype(np.float64)).T
     return pd.DataFrame({"x": x, "y": y, "class": record["labels"][kept]})
 
 
-# --- Ye et al. 2024, Fig. 6: what a network makes of wrong masks ---
+# --- Ye et al. 2024, Fig. 6: predictions on images with wrong masks ---
 
 MASKS = {"truth": "true mask", "noisy": "noisy mask", "predicted": "prediction"}
 KINDS = {"affine": "affine", "dilate": "dilated", "erode": "eroded"}
-OF_EACH = 2
+IMAGES_PER_KIND = 2
 
 
 def predicted_masks(placed: pd.DataFrame, notes: list[str]) -> Drawing:
     """Columns: two images of each kind of noise; rows: image, true mask, noisy mask and prediction with its Dice.
 
-    One run is drawn: the first by path. The outline of the true mask lies over the other masks.
+    Only the first run (by path) is drawn. The outline of the true mask is drawn over the other masks.
     """
     run, *others = placed["run"]
     path = run.folder / MASKS_FILE
     record = read_arrays(path, "masks")
     if record["images"].shape[3] != 3 or record["images"].dtype != np.uint8:
         raise UserError(f"{path}: images are {record['images'].dtype} {record['images'].shape}, expected uint8 RGB")
-    chosen = [i for kind in KINDS for i in np.flatnonzero(record["kinds"] == kind)[:OF_EACH]]
+    chosen = [i for kind in KINDS for i in np.flatnonzero(record["kinds"] == kind)[:IMAGES_PER_KIND]]
     if not chosen:
-        raise UserError(f"{path}: none of its masks is of a kind among {', '.join(KINDS)}")
+        raise UserError(f"{path}: has no masks of the kinds {', '.join(KINDS)}")
     size = drawing.PAGE / max(6, len(chosen))
     figure, grid = plt.subplots(4, len(chosen), squeeze=False, figsize=(drawing.PAGE, 4 * size))
     for axes in grid.flat:
@@ -279,19 +280,19 @@ def predicted_masks(placed: pd.DataFrame, notes: list[str]) -> Drawing:
             if name == "truth":
                 continue
             axes.set_xlabel(f"Dice {dice(mask, truth):.2f}")
-            if truth.any():  # padded, so that a mask that touches the edge has an outline there
+            if truth.any():  # padded, so that masks at the edge have an outline there
                 rows, columns = (np.arange(-1, length + 1) for length in truth.shape)
                 axes.contour(columns, rows, np.pad(truth, 1), levels=[0.5], colors=[BLUE], linewidths=1.2)
     for axes, name in zip(grid[:, 0], ("image", *MASKS.values()), strict=True):
         axes.set_ylabel(name)
     if others:
-        notes.append(f"{run.path} is shown; {len(others)} more run(s) with masks are not")
+        notes.append(f"{run.path} is shown; {len(others)} more run(s) with masks are not shown")
     caption = f"{method(run).text}, {condition(run).text}, seed {run.seed}, {run.epochs} epochs; training images. "
     return annotate(figure, f"{caption}Blue: outline of the true mask; Dice against it.")
 
 
 def dice(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
-    """Dice of two masks ``(H, W)``; 1 when both are empty.
+    """Dice of two masks ``(H, W)``; 1 if both are empty.
 
     >>> dice(np.array([[True, False]]), np.array([[True, True]]))
     0.6666666666666666
@@ -300,9 +301,9 @@ def dice(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
     return 2 * int((mask & truth).sum()) / total if total else 1.0
 
 
-# --- Cui et al. 2022, Figs. 2 and 3: losses and gradients against the probability of the label; no run ---
+# --- Cui et al. 2022, Figs. 2 and 3: losses and gradients against the probability of the label, without runs ---
 
-CLASSES = 10  # of no influence: all losses shown are functions of p_y alone
+CLASSES = 10  # does not matter, because all losses shown are functions of p_y
 SHOWN: tuple[tuple[str, dict[str, float]], ...] = (
     *(("ce", {}), ("el", {"epsilon": 0.1}), ("el", {"epsilon": 0.5}), ("el", {"epsilon": 2.0})),
     *(("gce", {"q": 0.7}), ("mae", {})),
@@ -313,7 +314,7 @@ LOSS, RELATIVE = "loss", f"{NORM}, relative to CE"
 
 def is_pointwise(name: str) -> bool:
     """Whether a loss is a function of each sample's softmax alone."""
-    from seg_anl.losses import PointwiseLoss, list_losses, loss_class  # torch, which no other figure needs
+    from seg_anl.losses import PointwiseLoss, list_losses, loss_class  # imports torch, which other figures do not need
 
     return name in list_losses() and issubclass(loss_class(name), PointwiseLoss)
 
@@ -321,10 +322,9 @@ def is_pointwise(name: str) -> bool:
 def values_and_gradients(
     name: str, probabilities: NDArray[np.floating], labels: NDArray[np.integer], **parameters: Any
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """A loss and the L1 norm of its gradient with respect to the logits, for each sample: two arrays ``(N,)``.
+    """A pointwise loss and the L1 norm of its gradient with respect to the logits for each sample, both ``(N,)``.
 
-    The loss is a function of each sample's softmax: ``probabilities`` ``(N, K)``, of which zeros count as the smallest
-    number of float16, for ``labels`` ``(N,)``.
+    Zeros in ``probabilities`` ``(N, K)`` are replaced by the smallest float16 number; ``labels`` are ``(N,)``.
     """
     import torch
 
@@ -338,9 +338,9 @@ def values_and_gradients(
 
 
 def curves_of_losses() -> pd.DataFrame:
-    """Of each loss by p_y (``x``, closely spaced near 0) its value, its gradient's norm, and that relative to CE's.
+    """For each loss, its value, gradient norm, and gradient norm relative to CE's, by p_y (``x``, dense near 0).
 
-    MAE is EL's limit of large epsilon.
+    MAE is the limit of EL for large epsilon.
     """
     p = np.concatenate((np.geomspace(1e-3, 0.04, 40), np.linspace(0.05, 0.995, 96)))
     softmax = np.column_stack([p, *[(1 - p) / (CLASSES - 1)] * (CLASSES - 1)])
@@ -354,8 +354,8 @@ def curves_of_losses() -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def losses_themselves(*quantities: str) -> Callable[[pd.DataFrame, list[str]], Drawing]:
-    """What draws these quantities of :func:`curves_of_losses`, each in a panel; losses up to 5."""
+def loss_curves(*quantities: str) -> Callable[[pd.DataFrame, list[str]], Drawing]:
+    """A function that draws these quantities of :func:`curves_of_losses`, one panel each, up to 5."""
 
     def draw(placed: pd.DataFrame, notes: list[str]) -> Drawing:
         curves = curves_of_losses()
@@ -363,7 +363,7 @@ def losses_themselves(*quantities: str) -> Callable[[pd.DataFrame, list[str]], D
         frame[PANEL] = frame[PANEL].apply(lambda names: pd.Categorical(names, names.unique()))
         frame["y"] = frame["y"].where(frame["y"] <= 5)
         colors = curves.drop_duplicates("line").set_index("line")["color"].to_dict()
-        caption = "Values and gradients of this project's losses themselves."
-        return _curves(frame, colors, caption, "probability $p_y$ of the given label", "")
+        caption = "Values and gradients of the losses of this package."
+        return _draw_lines(frame, colors, caption, "probability $p_y$ of the given label", "")
 
     return draw

@@ -1,6 +1,6 @@
-"""Which runs a figure is drawn from, and what they recorded: RUN/records/KIND/epoch_NNNN.npz, epochs counted from 0.
+"""Select runs for a figure, and read their records: RUN/records/KIND/epoch_NNNN.npz, with epochs from 0.
 
-Where there is nothing to draw, a UserError names the run and what it lacks, or the file and what is wrong with it.
+If there is nothing to draw, a UserError names the run and what it lacks, or the file and its problem.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_anl.records import UserError
-from seg_anl.reporting.archives import LARGEST_ARCHIVE, UNREADABLE, Folder, read_bytes
+from seg_anl.reporting.archives import MAX_ARCHIVE_SIZE, UNREADABLE, Folder, read_bytes
 from seg_anl.reporting.run_directories import FINISHED, Run
 
-NAMED = 3  # runs that one note names before it only counts
+MAX_NAMES = 3  # runs listed in a note
 MASKS_FILE = "records/masks.npz"
-# The arrays of each kind and the names of their dimensions; dimensions of one name must be equally long.
+# The arrays of each kind and their dimensions; dimensions with the same name have the same size.
 SHAPES: dict[str, dict[str, str]] = {
     "probabilities": {"softmax": "N K", "p_label": "N", "labels": "N", "clean": "N"},
     "gradients": {"nnce": "N", "labels": "N", "clean": "N"},
     "features": {"features": "n D", "labels": "n"},
-    # RGB images (uint8) that the network was trained on with a wrong mask, and their masks as class indices.
+    # RGB training images (uint8) with wrong masks, and their masks as class indices.
     "masks": {"images": "n H W channels", **dict.fromkeys(("truth", "noisy", "predicted"), "n H W"), "kinds": "n"},
 }
 Arrays = dict[str, NDArray[Any]]
 
 
 def select(runs: Iterable[Run], lacking: Callable[[Run], str | None], needs: str) -> tuple[list[Run], list[str]]:
-    """The runs that lack nothing, by path, and a line for each reason to leave others out."""
+    """The runs that lack nothing, sorted by path, and a note for each reason to leave out others."""
     kept: list[Run] = []
     refused: dict[str, list[str]] = {}
     for run in sorted(runs, key=lambda run: run.path):
@@ -41,19 +41,21 @@ def select(runs: Iterable[Run], lacking: Callable[[Run], str | None], needs: str
         else:
             refused.setdefault(reason, []).append(run.path)
     if not kept:
-        given = sum(map(len, refused.values()))
+        total = sum(map(len, refused.values()))
         first = next((f"{paths[0]} {reason}" for reason, paths in refused.items()), "no run was given")
-        raise UserError(f"nothing to draw: {first}{_more(given, 1)}; needed: {needs}")
-    notes = [f"left out: {', '.join(paths[:NAMED])}{_more(len(paths))}: {why}" for why, paths in refused.items()]
+        raise UserError(f"nothing to draw: {first}{_and_more(total, 1)}; needed: {needs}")
+    notes = [
+        f"left out: {', '.join(paths[:MAX_NAMES])}{_and_more(len(paths))}: {why}" for why, paths in refused.items()
+    ]
     return kept, notes
 
 
-def _more(count: int, named: int = NAMED) -> str:
-    return f" and {count - named} more" if count > named else ""
+def _and_more(count: int, listed: int = MAX_NAMES) -> str:
+    return f" and {count - listed} more" if count > listed else ""
 
 
 def recorded_epochs(runs: Sequence[Run], kind: str) -> list[int]:
-    """The epochs of which all ``runs`` keep a record of this kind, rising."""
+    """The epochs for which all ``runs`` have a record of this kind, ascending."""
     folders = [run.folder / "records" / kind for run in runs]
     names = [{path.name for path in folder.iterdir()} if folder.is_dir() else set() for folder in folders]
     files = (re.fullmatch(r"epoch_(\d+)\.npz", name) for name in set.intersection(*names))
@@ -61,17 +63,17 @@ def recorded_epochs(runs: Sequence[Run], kind: str) -> list[int]:
 
 
 def shared_epochs(runs: Sequence[Run], kind: str) -> list[int]:
-    """As :func:`recorded_epochs`; a UserError where there is none, for runs that each have some."""
+    """As :func:`recorded_epochs`, but raises a UserError if the runs have no epoch in common."""
     epochs = recorded_epochs(runs, kind)
     if not epochs:
         raise UserError(
-            f"{runs[0].path} and {runs[-1].path} have no epoch of records/{kind} in common: give one of them"
+            f"{runs[0].path} and {runs[-1].path} have no recorded epoch of records/{kind} in common: give one of them"
         )
     return epochs
 
 
 def lacks_record(kind: str) -> Callable[[Run], str | None]:
-    """Why a run without this record cannot be drawn, and how to get it; None for a run that has one."""
+    """A function that says why a run without this record cannot be drawn; it returns None for a run that has one."""
 
     def lacking(run: Run) -> str | None:
         has = (run.folder / MASKS_FILE).is_file() if kind == "masks" else recorded_epochs([run], kind)
@@ -86,38 +88,43 @@ def read_epoch(run: Run, kind: str, epoch: int, *names: str) -> Arrays:
 
 
 def read_arrays(path: Folder, kind: str, *names: str) -> Arrays:
-    """The arrays of a record, or only those of these ``names``, from an .npz file, without unpickling."""
-    again = f"delete the run's folder and train it again with record=[{kind}]"
+    """The arrays of a record, or only those with these ``names``, from an .npz file, without unpickling."""
+    remedy = f"delete the run's folder and train it again with record=[{kind}]"
     shapes = {name: SHAPES[kind][name].split() for name in names or SHAPES[kind]}
     try:
         with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as archive:
-            if sum(entry.file_size for entry in archive.zip.infolist()) > LARGEST_ARCHIVE:
-                raise ValueError(f"more than {LARGEST_ARCHIVE >> 30} GiB of arrays")
+            if sum(entry.file_size for entry in archive.zip.infolist()) > MAX_ARCHIVE_SIZE:
+                raise ValueError(f"more than {MAX_ARCHIVE_SIZE >> 30} GiB of arrays")
             arrays = {name: archive[name] for name in shapes if name in archive.files}
-    except (UserError, AttributeError, KeyError, *UNREADABLE) as error:  # the second: one array, no archive
+    except (
+        UserError,
+        AttributeError,
+        KeyError,
+        *UNREADABLE,
+    ) as error:  # AttributeError: a single array, not an archive
         damage = str(error) if isinstance(error, UserError) else f"{path}: damaged ({error})"
-        raise UserError(f"{damage}; {again}") from error
+        raise UserError(f"{damage}; {remedy}") from error
     missing = [name for name in shapes if name not in arrays]
     if missing == ["clean"]:
         raise UserError(
-            f"{path}: the true labels are not known for this data set, so clean and noisy samples cannot be told "
-            "apart; use a data set with clean labels and a noise setting"
+            f"{path}: the true labels of this data set are unknown, so clean and noisy samples cannot be "
+            "distinguished; use a data set with clean labels and a noise setting"
         )
     if missing:
-        raise UserError(f"{path}: has no array {missing[0]!r}; {again}")
+        raise UserError(f"{path}: has no array {missing[0]!r}; {remedy}")
     lengths: dict[str, int] = {}
     for name, dimensions in shapes.items():
         shape = arrays[name].shape
         lengths = {**dict(zip(dimensions, shape, strict=False)), **lengths}
         if shape != tuple(lengths.get(dimension) for dimension in dimensions) or 0 in shape:
-            raise UserError(f"{path}: array {name!r} has shape {shape}, expected ({', '.join(dimensions)}); {again}")
+            raise UserError(f"{path}: array {name!r} has shape {shape}, expected ({', '.join(dimensions)}); {remedy}")
         if arrays[name].dtype.kind == "f" and not np.isfinite(arrays[name]).all():
-            raise UserError(f"{path}: array {name!r} has values that are no numbers: the run diverged; leave it out")
+            raise UserError(f"{path}: array {name!r} has NaN or infinite values: the run diverged; leave it out")
     return arrays
 
 
 def pooled(runs: Sequence[Run], kind: str, epoch: int) -> Arrays:
-    """The record of one epoch, the seeds one after another; ``wrong``: which samples have a wrong given label."""
+    """The concatenated records of several seeds for one epoch; ``wrong`` marks samples with a wrong label."""
     records = [read_epoch(run, kind, epoch) for run in runs]
     arrays = {name: np.concatenate([record[name] for record in records]) for name in records[0]}
     return {**arrays, "wrong": arrays["labels"] != arrays["clean"]}

@@ -1,18 +1,18 @@
 "use strict";
-// Sorting, the legend's switches, the values under the pointer, light and dark. The page reads well without any of it.
+// Sorting, toggling lines in the legend, values under the pointer, light and dark mode. The page works without scripts.
 
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
     const numbers = head.dataset.kind === "number";
-    const falling = head.ariaSort ? head.ariaSort === "ascending" : numbers;
+    const descending = head.ariaSort ? head.ariaSort === "ascending" : numbers;
     heads.forEach((other) => other.removeAttribute("aria-sort"));
-    head.setAttribute("aria-sort", falling ? "descending" : "ascending");
+    head.setAttribute("aria-sort", descending ? "descending" : "ascending");
     const key = (row) => row.cells[column].dataset.v ?? "";
     const rows = [...table.tBodies[0].rows].sort((a, b) => {
       const [x, y] = [key(a), key(b)];
       if (x === "" || y === "") return (x === "") - (y === "");
-      return (falling ? -1 : 1) * (numbers ? x - y : x.localeCompare(y, "en", { numeric: true }));
+      return (descending ? -1 : 1) * (numbers ? x - y : x.localeCompare(y, "en", { numeric: true }));
     });
     table.tBodies[0].append(...rows);
   }));
@@ -35,11 +35,11 @@ for (const block of document.querySelectorAll(".curves")) {
     button.addEventListener("pointerleave", () => light(false));
   }
   const name = (series) => block.querySelector(`.legend button[data-series="${series}"]`);
-  for (const chart of block.querySelectorAll("[data-scale]")) readable(chart, name);
+  for (const chart of block.querySelectorAll("[data-scale]")) addTooltip(chart, name);
 }
 
-// The values of all lines at one epoch, which the pointer or the arrow keys choose.
-function readable(chart, legend) {
+// Show the values of all lines at one epoch, chosen with the pointer or the arrow keys.
+function addTooltip(chart, legend) {
   const [left, right, first, last, bottom, top, low, high] = chart.dataset.scale.split(" ").map(Number);
   const across = (epoch) => left + ((epoch - first) / (last - first)) * (right - left);
   const width = () => chart.querySelector("svg").viewBox.baseVal.width;

@@ -1,4 +1,4 @@
-"""Small run directories with what figures are drawn from."""
+"""Fixtures: small run directories with the files that figures need."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CONFIG: dict[str, Any] = {
 
 
 def accuracies(start: float = 0.1, step: float = 0.2, epochs: int = 4) -> dict[tuple[str, str], list[float]]:
-    """Test accuracy that rises, and training accuracies of right and wrong labels."""
+    """Increasing test accuracy, and training accuracies on correct and wrong labels."""
     rising = [start + step * epoch for epoch in range(epochs)]
     return {
         ("test", "accuracy"): rising,
@@ -35,7 +35,7 @@ def accuracies(start: float = 0.1, step: float = 0.2, epochs: int = 4) -> dict[t
 
 @pytest.fixture
 def make_run(write_run: Callable[..., Any]) -> Callable[..., Run]:
-    """Write a finished run and read it as the report does; settings by dotted name, with ``__`` for the dot."""
+    """Write a finished run and read it; settings by dotted name, with ``__`` for the dot."""
 
     def make(
         name: str, series: Series | None = None, records: Mapping[str, Mapping[str, Any]] | None = None, **settings: Any
@@ -57,7 +57,7 @@ def make_run(write_run: Callable[..., Any]) -> Callable[..., Run]:
 
 @pytest.fixture
 def write_confusion() -> Callable[[Run, list[list[int]]], None]:
-    """Write RUN/noise/confusion.csv: rows true, columns given labels."""
+    """Write RUN/noise/confusion.csv, with true labels as rows and given labels as columns."""
 
     def write(run: Run, cells: list[list[int]]) -> None:
         lines = ["clean," + ",".join(map(str, range(len(cells))))]

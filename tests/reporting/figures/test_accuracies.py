@@ -1,4 +1,4 @@
-"""Curves over epochs: what is drawn is what metrics.csv holds; runs that do not belong together are not averaged."""
+"""Curves over epochs: drawn values match metrics.csv, and runs with different settings are not averaged."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def rising(percent: float) -> dict[tuple[str, str], list[float]]:
     return {("test", "accuracy"): [percent / 100 + 0.1 * epoch for epoch in range(4)]}
 
 
-def test_a_panel_for_each_loss_shows_the_three_accuracies_in_percent(make_run: MakeRun) -> None:
+def test_each_loss_has_a_panel_with_three_accuracies_in_percent(make_run: MakeRun) -> None:
     panels = panels_of("accuracies", [make_run("a", loss__name="ce"), make_run("b", loss__name="mae")])
     assert list(panels) == ["CE", "MAE"]
     assert heights(panels["CE"]) == [[10, 30, 50, 70], [15, 35, 55, 75], [5, 15, 25, 35]]
     assert panels["CE"].get_lines()[0].get_xdata().tolist() == [1, 2, 3, 4]
 
 
-def test_seeds_become_a_mean_with_a_band_from_lowest_to_highest(make_run: MakeRun) -> None:
+def test_seeds_are_drawn_as_mean_with_band_from_lowest_to_highest(make_run: MakeRun) -> None:
     runs = [make_run(f"s{seed}", rising(start), loss__name="nce", seed=seed) for seed, start in enumerate((10, 20, 60))]
     (axes,) = panels_of("normalized", runs).values()
     assert heights(axes) == [[30, 40, 50, 60]]
@@ -51,13 +51,13 @@ def test_seeds_become_a_mean_with_a_band_from_lowest_to_highest(make_run: MakeRu
     assert "lowest to the highest" in " ".join(caption.split())
 
 
-def test_active_negative_losses_are_told_apart_by_their_regularizer(make_run: MakeRun) -> None:
+def test_active_negative_losses_are_distinguished_by_their_regularizer(make_run: MakeRun) -> None:
     l1 = make_run("l1", loss__name="anl_ce", optim__l1=1e-5, optim__weight_decay=0.0)
     l2 = make_run("l2", loss__name="anl_ce")
     assert list(panels_of("accuracies", [l1, l2])) == ["ANL-CE (w/ L2)", "ANL-CE (w/ L1)"]
 
 
-def test_noises_and_weights_have_rows_of_their_own(make_run: MakeRun) -> None:
+def test_noises_and_weights_have_their_own_rows(make_run: MakeRun) -> None:
     noises = [make_run(f"{rate}", noise__rate=rate) for rate in (0.8, 0.2)]
     labels = [axes.get_ylabel() for axes in FIGURES["accuracies"].compose(noises).drawing.axes]
     assert labels == ["digits, symmetric 0.2\naccuracy (%)", "digits, symmetric 0.8\naccuracy (%)"]
@@ -79,7 +79,7 @@ def _sr(**changed: float) -> dict[str, Any]:
 
 ANL, OFF = {"loss__name": "anl_ce"}, {"optim__weight_decay": 0.0}
 CONDITION = "digits, symmetric 0.6"
-# Figure, settings of runs whose accuracy starts at 0, 10, 20, ... %, where the lines of each panel start, the legend.
+# Figure, settings of runs with accuracies starting at 0, 10, 20, ... %, start of the lines in each panel, legend.
 CASES: list[tuple[str, list[dict[str, Any]], dict[str, list[int]], list[str]]] = [
     (  # no regularizer stands in all panels, several at once in none
         "regularizers-anl",
@@ -131,7 +131,7 @@ CASES: list[tuple[str, list[dict[str, Any]], dict[str, list[int]], list[str]]] =
 
 
 @pytest.mark.parametrize(("name", "settings", "starts", "legend"), CASES, ids=[case[0] for case in CASES])
-def test_runs_stand_where_the_paper_has_them(
+def test_runs_are_placed_as_in_the_paper(
     make_run: MakeRun,
     name: str,
     settings: list[dict[str, Any]],
@@ -150,14 +150,14 @@ def test_runs_stand_where_the_paper_has_them(
         assert any(f"run{i}: has no place in this figure" in note for note in notes)
 
 
-def test_what_is_for_comparison_needs_something_to_compare_with(make_run: MakeRun) -> None:
+def test_run_for_comparison_needs_a_run_to_compare_with(make_run: MakeRun) -> None:
     runs = [make_run(f"anl{rate}", loss__name="anl_ce", noise__rate=rate) for rate in (0.2, 0.6)]
     composed = FIGURES["regularizers-apl"].compose([*runs, make_run("nce", loss__name="nce_rce", noise__rate=0.6)])
     assert len(composed.drawing.axes) == 1
-    assert any("anl0.2: for comparison, and nothing of its data set" in note for note in composed.notes)
+    assert any("anl0.2: for comparison only, without other runs of its data set" in note for note in composed.notes)
 
 
-def test_what_a_figure_lacks_is_said_with_what_it_needs(make_run: MakeRun) -> None:
+def test_error_says_what_a_figure_needs(make_run: MakeRun) -> None:
     bare = make_run("bare", rising(10), loss={"name": "nce_rce", "alpha": 1.0, "beta": 1.0})
     anl = make_run("anl", rising(10), loss__name="anl_ce")
     for name, run, words in (
@@ -169,20 +169,20 @@ def test_what_a_figure_lacks_is_said_with_what_it_needs(make_run: MakeRun) -> No
             FIGURES[name].compose([run])
 
 
-def test_runs_of_other_settings_are_not_averaged_nor_one_run_twice(make_run: MakeRun) -> None:
+def test_different_settings_and_duplicates_are_not_averaged(make_run: MakeRun) -> None:
     runs = [make_run("one", seed=1), make_run("two", seed=2, optim__lr=0.1)]
     with pytest.raises(UserError, match=r"one and .*two would share .* differ in optim.lr \(0.01, 0.1\)"):
         FIGURES["normalized"].compose(runs)
-    with pytest.raises(UserError, match="twice"):
+    with pytest.raises(UserError, match="have the same settings and seed"):
         FIGURES["normalized"].compose([runs[0], make_run("copy")])
 
 
-def test_lines_of_a_panel_that_differ_in_more_than_the_loss_are_named(make_run: MakeRun) -> None:
+def test_note_names_extra_differences_between_lines(make_run: MakeRun) -> None:
     runs = [make_run("a", loss__name="ce"), make_run("b", loss__name="nce", optim__lr=0.5)]
     assert FIGURES["normalized"].compose(runs).notes == ["panel 'CE / NCE': its lines also differ in optim.lr"]
 
 
-def test_damaged_and_unfinished_runs_are_left_out_by_name(make_run: MakeRun) -> None:
+def test_damaged_and_unfinished_runs_are_left_out(make_run: MakeRun) -> None:
     good, damaged, unfinished = make_run("good"), make_run("bad", loss__name="mae"), make_run("half", loss__name="gce")
     (damaged.folder / "metrics.csv").write_text("epoch,split,accuracy\n0,test,what\n")
     (unfinished.folder / "summary.json").unlink()
@@ -198,9 +198,7 @@ def test_damaged_and_unfinished_runs_are_left_out_by_name(make_run: MakeRun) -> 
 
 
 @pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg"])
-def test_the_same_runs_in_any_order_and_any_style_give_the_same_bytes(
-    make_run: MakeRun, tmp_path: Path, suffix: str
-) -> None:
+def test_output_does_not_depend_on_order_or_user_style(make_run: MakeRun, tmp_path: Path, suffix: str) -> None:
     runs = [make_run(loss, loss__name=loss) for loss in ("ce", "mae")]
     paths = [tmp_path / f"{i}{suffix}" for i in range(2)]
     FIGURES["accuracies"].draw(runs, paths[0])

@@ -1,4 +1,4 @@
-"""Figures from records: what is drawn against numbers worked out from the arrays, and records that are damaged."""
+"""Figures from records: drawn values against those computed from the arrays, and damaged records."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 
 from seg_anl.records import UserError
-from seg_anl.reporting.figures.catalog import FIGURES, chosen_figures
+from seg_anl.reporting.figures.catalog import FIGURES, select_figures
 from seg_anl.reporting.figures.curves import sparse_rate
 from seg_anl.reporting.figures.recorded import curves_of_losses, dice, values_and_gradients
 from seg_anl.reporting.run_directories import Run
@@ -49,7 +49,7 @@ def lines(axes: Axes) -> list[list[float]]:
     return [values for values in drawn if values]  # those without stand for the legend's entries
 
 
-def test_boxes_have_the_medians_and_means_of_clean_and_noisy_samples_of_all_seeds(make_run: MakeRun) -> None:
+def test_boxes_show_medians_and_means_of_pooled_clean_and_noisy_samples(make_run: MakeRun) -> None:
     kept = {seed: {f"gradients/epoch_000{epoch}": gradients(seed + epoch) for epoch in (0, 3)} for seed in (1, 2)}
     runs = [make_run(f"s{seed}", records=records, seed=seed) for seed, records in kept.items()]
     (axes,) = drawn_panels("nnce-gradients", runs)
@@ -66,7 +66,7 @@ def test_boxes_have_the_medians_and_means_of_clean_and_noisy_samples_of_all_seed
     assert [text.get_text() for text in axes.get_xticklabels()] == ["1", "4"]
 
 
-def test_bars_are_label_shares_and_means_of_the_last_predictions_with_a_line_from_lowest_to_highest(
+def test_bars_show_label_shares_and_mean_predictions_with_range_over_seeds(
     make_run: MakeRun, write_confusion: Callable[[Run, list[list[int]]], None]
 ) -> None:
     runs = []
@@ -83,7 +83,7 @@ def test_bars_are_label_shares_and_means_of_the_last_predictions_with_a_line_fro
     assert true.get_ydata() == pytest.approx([10, 90])
 
 
-def test_marginals_need_the_confusion_of_the_noise(
+def test_marginals_need_the_confusion_matrix(
     make_run: MakeRun, write_confusion: Callable[[Run, list[list[int]]], None]
 ) -> None:
     run = make_run("a", {**BESIDE, **MARGINALS}, epochs=2)
@@ -97,7 +97,7 @@ def test_marginals_need_the_confusion_of_the_noise(
         FIGURES["marginals"].compose([run])
 
 
-def test_the_sparse_rate_is_that_of_the_sharpened_logits() -> None:
+def test_sparse_rate_matches_the_sharpened_logits() -> None:
     logits = np.random.default_rng(3).normal(scale=0.6, size=(500, 10))
     sharp = np.exp(logits / 0.1 - (logits / 0.1).max(axis=1, keepdims=True))
     expected = ((sharp / sharp.sum(axis=1, keepdims=True)).max(axis=1) > 0.99).mean()
@@ -107,7 +107,7 @@ def test_the_sparse_rate_is_that_of_the_sharpened_logits() -> None:
     assert sparse_rate(softmax.astype(np.float16)) == pytest.approx(expected, abs=0.01)
 
 
-def test_sparse_rate_stands_beside_test_accuracy(make_run: MakeRun) -> None:
+def test_sparse_rate_is_drawn_next_to_test_accuracy(make_run: MakeRun) -> None:
     one_hot, flat = np.eye(4), np.full((4, 4), 0.25)
     records = {
         f"probabilities/epoch_{epoch:04d}": {**softmaxes(size=4), "softmax": softmax.astype(np.float16)}
@@ -121,7 +121,7 @@ def test_sparse_rate_stands_beside_test_accuracy(make_run: MakeRun) -> None:
     assert "loss.normalize=true" in composed.drawing.get_supxlabel()
 
 
-def test_densities_have_area_one_and_cross_entropy_pulls_by_two_minus_two_p(make_run: MakeRun) -> None:
+def test_densities_have_area_one_and_cross_entropy_has_gradient_two_minus_two_p(make_run: MakeRun) -> None:
     arrays = softmaxes(size=400)
     run = make_run("a", records={"probabilities/epoch_0001": arrays}, loss__name="ce", noise__rate=0.5)
     densities, gradient = drawn_panels("target-probability", [run])
@@ -134,40 +134,40 @@ def test_densities_have_area_one_and_cross_entropy_pulls_by_two_minus_two_p(make
     assert sum(drawn[:-1]) / 25 == pytest.approx(mean_norm, rel=1e-3)
 
 
-def test_the_epoch_and_the_number_of_samples_can_be_chosen(make_run: MakeRun) -> None:
+def test_epoch_and_number_of_samples_can_be_chosen(make_run: MakeRun) -> None:
     early, late = softmaxes(size=400), softmaxes(size=100)
     run = make_run("a", records={"probabilities/epoch_0001": early, "probabilities/epoch_0003": late}, loss__name="ce")
-    drawn = chosen_figures(["target-probability"], {"epoch": 4}).popitem()[1].compose([run]).drawing
+    drawn = select_figures(["target-probability"], {"epoch": 4}).popitem()[1].compose([run]).drawing
     assert "epoch 4." in drawn.get_supxlabel()
     with pytest.raises(UserError, match=r"--epoch 3: .* has records of the epochs 2, 4"):
-        chosen_figures(["target-probability"], {"epoch": 3}).popitem()[1].compose([run])
+        select_figures(["target-probability"], {"epoch": 3}).popitem()[1].compose([run])
     features = {"features": np.random.default_rng(0).normal(size=(60, 3)), "labels": np.arange(60) % 3}
     run = make_run("b", records={"features/epoch_0003": features})
     for samples, shown in ((None, 60), (30, 30), (600, 60)):
-        figure = chosen_figures(["features"], {"samples": samples}).popitem()[1]
+        figure = select_figures(["features"], {"samples": samples}).popitem()[1]
         assert len(figure.compose([run]).drawing.axes[0].collections[0].get_offsets()) == shown
-    with pytest.raises(UserError, match="3 samples of records/features"):
-        chosen_figures(["features"], {"samples": 3}).popitem()[1].compose([run])
-    with pytest.raises(UserError, match="--samples is of --figure features"):
-        chosen_figures(["accuracies"], {"samples": 5})
+    with pytest.raises(UserError, match="3 samples in records/features"):
+        select_figures(["features"], {"samples": 3}).popitem()[1].compose([run])
+    with pytest.raises(UserError, match="--samples needs --figure features"):
+        select_figures(["accuracies"], {"samples": 5})
 
 
 @pytest.mark.parametrize(("name", "kind"), [("target-probability", "probabilities"), ("nnce-gradients", "gradients")])
-def test_seeds_without_a_common_epoch_are_named(make_run: MakeRun, name: str, kind: str) -> None:
+def test_error_names_seeds_without_a_common_epoch(make_run: MakeRun, name: str, kind: str) -> None:
     arrays = {"probabilities": softmaxes(), "gradients": gradients()}[kind]
     runs = [make_run(f"s{i}", records={f"{kind}/epoch_000{i}": arrays}, seed=i) for i in (1, 2)]
-    with pytest.raises(UserError, match=rf"s1 and .*s2 have no epoch of records/{kind} in common"):
+    with pytest.raises(UserError, match=rf"s1 and .*s2 have no recorded epoch of records/{kind} in common"):
         FIGURES[name].compose(runs)
 
 
-def test_a_loss_with_a_batch_regularizer_has_no_gradient_density(make_run: MakeRun) -> None:
+def test_loss_with_a_batch_regularizer_has_no_gradient_density(make_run: MakeRun) -> None:
     run = make_run("a", records={"probabilities/epoch_0001": softmaxes()}, loss={"name": "anl_ce_er", "lam": 2.0})
     composed = FIGURES["target-probability"].compose([run])
     assert any("no gradient density" in note for note in composed.notes)
 
 
 @pytest.mark.parametrize("p", [0.05, 0.3, 0.9])
-def test_gradient_norms_are_the_papers_closed_forms(p: float) -> None:
+def test_gradient_norms_match_closed_forms(p: float) -> None:
     softmax, label = np.array([[p, 0.6 * (1 - p), 0.4 * (1 - p)]]), np.array([0])
 
     def norm(name: str, **parameters: float) -> float:
@@ -193,7 +193,7 @@ def test_figures_of_losses_need_no_runs() -> None:
     assert len(lines(FIGURES["loss-curves"].compose([]).drawing.axes[0])) == 6
 
 
-def test_feature_maps_keep_clusters_apart_and_are_the_same_each_time(make_run: MakeRun) -> None:
+def test_feature_maps_separate_clusters_reproducibly(make_run: MakeRun) -> None:
     generator = np.random.default_rng(0)
     labels = np.arange(60) % 3
     features = (10 * np.eye(3)[labels] + generator.normal(size=(60, 3))).astype(np.float32)
@@ -225,7 +225,7 @@ def masks(kinds: list[str]) -> Arrays:
     return {**drawn, "kinds": np.array(kinds), "items": items}
 
 
-def test_masks_stand_below_their_image_by_kind_of_noise(make_run: MakeRun) -> None:
+def test_masks_are_drawn_below_their_image_by_kind_of_noise(make_run: MakeRun) -> None:
     arrays = masks(["erode", "affine", "erode", "erode", "dilate"])
     run = make_run("a", records={"masks": arrays}, noise={"alpha": 0.7, "beta": 0.7, "seed": 0}, loss__name="anl_ce")
     drawing = FIGURES["masks"].compose([run]).drawing
@@ -234,7 +234,7 @@ def test_masks_stand_below_their_image_by_kind_of_noise(make_run: MakeRun) -> No
     shown = [[axes.findobj(AxesImage)[0].get_array() for axes in row] for row in grid]
     np.testing.assert_array_equal(shown[0][0], arrays["images"][1])
     np.testing.assert_array_equal(shown[2][0], arrays["noisy"][1])
-    # 8 of 16 true pixels and none besides: Dice 2 * 8 / 24.
+    # 8 of 16 true pixels and no others: Dice 2 * 8 / 24.
     assert [axes.get_xlabel() for axes in grid[2]] == ["Dice 0.67"] * 4
     assert [axes.get_xlabel() for axes in grid[3]] == ["Dice 1.00"] * 4
     empty = np.zeros((2, 2), bool)
@@ -251,7 +251,7 @@ RECORDED = {
 
 
 @pytest.mark.parametrize("name", RECORDED)
-def test_a_record_that_is_missing_or_damaged_is_named_and_how_to_get_it(make_run: MakeRun, name: str) -> None:
+def test_error_for_a_missing_or_damaged_record_names_the_remedy(make_run: MakeRun, name: str) -> None:
     kind, place, arrays = RECORDED[name]
 
     def complaint(folder: str, records: dict[str, Arrays] | None, cut: int | None = None) -> str:
@@ -274,15 +274,18 @@ def test_a_record_that_is_missing_or_damaged_is_named_and_how_to_get_it(make_run
         assert "has shape" in complaint("shorter", {place: {**arrays, first: arrays[first][:-1]}})
 
 
-def test_a_record_without_true_labels_or_of_a_diverged_run_is_named(make_run: MakeRun) -> None:
+def test_error_names_a_record_without_true_labels_or_of_a_diverged_run(make_run: MakeRun) -> None:
     unknown = {key: value for key, value in gradients().items() if key != "clean"}
     diverged = {**gradients(), "nnce": np.full(60, np.nan, np.float32)}
-    for name, arrays, words in (("a", unknown, "true labels are not known"), ("b", diverged, "no numbers")):
+    for name, arrays, words in (
+        ("a", unknown, "the true labels of this data set are unknown"),
+        ("b", diverged, "NaN or infinite values"),
+    ):
         with pytest.raises(UserError, match=words):
             FIGURES["nnce-gradients"].compose([make_run(name, records={"gradients/epoch_0003": arrays})])
 
 
-def test_a_run_without_the_record_is_left_out_beside_one_that_has_it(make_run: MakeRun) -> None:
+def test_run_without_the_record_is_left_out(make_run: MakeRun) -> None:
     runs = [make_run("with", records={"gradients/epoch_0003": gradients()}), make_run("without", loss__name="mae")]
     composed = FIGURES["nnce-gradients"].compose(runs)
     (note,) = composed.notes
