@@ -1,8 +1,8 @@
-"""Batches of images in files: decoded and augmented by worker processes, normalized on the training device.
+"""Batches of image files: decoded and augmented by worker processes, normalized on the training device.
 
-The draws of a sample are a function of seed, epoch and the sample's position alone: a batch is the same with any number
-of workers or of training processes, and after a resume. The transforms are torchvision's, on Pillow images, in the
-order of the published code.
+A sample's augmentation depends only on the seed, the epoch and its position, so batches do not depend on the number of
+workers or training processes and are the same after a resume. The transforms are torchvision's, on Pillow images, in
+the order of the published code.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from seg_anl.engine.distribution import Process
 from seg_anl.engine.randomness import epoch_generator
 from seg_anl.records import UserError, item_hash
 
-from .crop_flip_rotate import normalized
+from .crop_flip_rotate import normalize
 from .datasets import Dataset, FileImages
 from .settings import Augmentation
 
-EVALUATION = -1  # the epoch under which a sample is not augmented
+EVALUATION = -1  # as epoch: no augmentation
 
 
 class FileBatches:
-    """Training batches of a split whose images are files, in the order in which :class:`ResidentBatches` has them.
+    """Training batches of image files, in the same order as :class:`ResidentBatches`.
 
     Args:
-        data: images of its ``train`` are :class:`FileImages`.
-        settings: how images are cropped and augmented.
-        sizes: samples of each step over all processes, see :meth:`RunSettings.batch_sizes`.
-        seed: of order and augmentation.
-        process: whose device it is, and whose part of every batch.
-        workers: processes that decode; 0: none, this one does.
+        data: data set whose training images are :class:`FileImages`.
+        settings: cropping and augmentation.
+        sizes: samples per step over all processes, see :meth:`RunSettings.batch_sizes`.
+        seed: seed of order and augmentation.
+        process: this process, with its device and its part of each batch.
+        workers: number of decoding processes; 0 decodes in this process.
         indexed: whether each batch ends with the positions ``(B,)`` of its samples.
 
     Raises:
-        UserError: in :meth:`epoch`, for an image that cannot be read, by name.
+        UserError: in :meth:`epoch`, naming an unreadable image.
     """
 
     def __init__(
@@ -65,8 +65,8 @@ class FileBatches:
         self.targets, self.device = torch.from_numpy(data.train.labels).to(process.device), process.device
         self.weights = None if data.train.weights is None else data.train.weights.to(process.device)
         self.mean, self.std, self.indexed = data.mean, data.std, indexed
-        self._order = _Order(len(images), sizes, seed, process.of_batch)
-        self._loader = _loader(_Decoded(images, settings, seed), self._order, workers, process.device)
+        self._order = _BatchOrder(len(images), sizes, seed, process.of_batch)
+        self._loader = _make_loader(_DecodedImages(images, settings, seed), self._order, workers, process.device)
 
     def __len__(self) -> int:
         return len(self._order)
@@ -74,34 +74,34 @@ class FileBatches:
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """Normalized float32 images ``(B, 3, H, W)`` and int64 labels ``(B,)``."""
         self._order.epoch = epoch
-        for positions, images in _batches(self._loader):
-            chosen = moved(positions, self.device)
-            weights = () if self.weights is None else (self.weights[chosen],)
-            images = normalized(images.to(self.device, non_blocking=True), self.mean, self.std)
-            yield images, self.targets[chosen], *weights, *((chosen,) if self.indexed else ())
+        for host_positions, images in _iterate(self._loader):
+            positions = moved(host_positions, self.device)
+            weights = () if self.weights is None else (self.weights[positions],)
+            images = normalize(images.to(self.device, non_blocking=True), self.mean, self.std)
+            yield images, self.targets[positions], *weights, *((positions,) if self.indexed else ())
 
 
 def evaluation_batches(
     images: FileImages, settings: Augmentation, batch_size: int, device: torch.device, *, workers: int
 ) -> Iterator[Tensor]:
-    """All images of a split in order, not augmented: uint8 batches ``(B, 3, H, W)`` on ``device``.
+    """All images of a split in order, without augmentation: uint8 batches ``(B, 3, H, W)`` on ``device``.
 
     Raises:
-        UserError: while it is iterated over, an image that cannot be read, by name.
+        UserError: during iteration, naming an unreadable image.
     """
     keys = [_Key(EVALUATION, position) for position in range(len(images))]
     batches = [keys[start : start + batch_size] for start in range(0, len(keys), batch_size)]
-    loader = _loader(_Decoded(images, settings, seed=0), batches, min(workers, len(batches)), device)
-    for _, batch in _batches(loader):
+    loader = _make_loader(_DecodedImages(images, settings, seed=0), batches, min(workers, len(batches)), device)
+    for _, batch in _iterate(loader):
         yield batch.to(device, non_blocking=True)
 
 
 def transforms(settings: Augmentation, *, training: bool) -> Callable[[Image.Image], Tensor]:
-    """A Pillow image to uint8 ``(3, H, W)``; in training it is augmented by draws from torch's global generator.
+    """A transform from a Pillow image to uint8 ``(3, H, W)``; training draws from torch's global generator.
 
-    The function raises a UserError for an image smaller than the crop.
+    The transform raises a UserError for an image smaller than the crop.
     """
-    from torchvision.transforms import v2  # imported late: runs on images in memory do without torchvision
+    from torchvision.transforms import v2  # imported late, because runs on images in memory do not need torchvision
 
     steps: list[Any] = []
     if training and settings.crop_scale is not None:
@@ -110,10 +110,10 @@ def transforms(settings: Augmentation, *, training: bool) -> Callable[[Image.Ima
         if settings.resize is not None:
             steps.append(v2.Resize(settings.resize))
         if settings.crop is not None and training and settings.random_crop:
-            steps.append(_LargeEnough(settings.crop, 2 * settings.crop_padding))
+            steps.append(_CheckSize(settings.crop, 2 * settings.crop_padding))
             steps.append(v2.RandomCrop(settings.crop, padding=settings.crop_padding or None))
         elif settings.crop is not None:
-            steps += [_LargeEnough(settings.crop, 0), v2.CenterCrop(settings.crop)]
+            steps += [_CheckSize(settings.crop, 0), v2.CenterCrop(settings.crop)]
     if training and settings.flip:
         steps.append(v2.RandomHorizontalFlip(settings.flip))
     if training and settings.rotation:
@@ -124,7 +124,7 @@ def transforms(settings: Augmentation, *, training: bool) -> Callable[[Image.Ima
 
 
 @dataclass(frozen=True)
-class _LargeEnough:
+class _CheckSize:
     """Refuses images smaller than the crop, which torchvision would pad."""
 
     crop: int
@@ -134,7 +134,7 @@ class _LargeEnough:
         if min(image.size) + self.padding < self.crop:
             width, height = image.size
             raise UserError(
-                f"{width} x {height} pixels, smaller than augmentation.crop={self.crop}; set augmentation.resize, or a "
+                f"{width} x {height} pixels, smaller than augmentation.crop={self.crop}; set augmentation.resize or a "
                 "smaller crop"
             )
         return image
@@ -145,8 +145,8 @@ class _Key(NamedTuple):
     position: int
 
 
-class _Order(Sampler[list[_Key]]):
-    """The keys of this process's share of an epoch's batches."""
+class _BatchOrder(Sampler[list[_Key]]):
+    """The keys of this process's part of each batch of an epoch."""
 
     def __init__(self, count: int, sizes: Sequence[int], seed: int, of_batch: slice) -> None:
         self.count, self.sizes, self.seed, self.of_batch = count, sizes, seed, of_batch
@@ -161,14 +161,14 @@ class _Order(Sampler[list[_Key]]):
             yield [_Key(self.epoch, position) for position in batch[self.of_batch].tolist()]
 
 
-class _Decoded(torch.utils.data.Dataset[Any]):
-    """Positions and uint8 images by key; what cannot be read is handed on as a message.
+class _DecodedImages(torch.utils.data.Dataset[Any]):
+    """Positions and uint8 images by key, or an error message for an unreadable image.
 
-    An exception that leaves a worker process would come with the traceback in its text.
+    Messages instead of exceptions, because those from worker processes include the traceback in their text.
     """
 
     def __init__(self, images: FileImages, settings: Augmentation, seed: int) -> None:
-        # One block of bytes rather than a million objects, whose reference counts would unshare a worker's memory.
+        # One array instead of a million objects, whose reference counts would copy shared memory into each worker.
         self.paths = np.array([os.fsencode(path) for path in images.paths])
         self.training, self.evaluation = (transforms(settings, training=training) for training in (True, False))
         self.seed = seed
@@ -184,47 +184,47 @@ class _Decoded(torch.utils.data.Dataset[Any]):
         try:
             if key.epoch == EVALUATION:
                 return key.position, self.evaluation(image)
-            with _draws_from(item_hash(self.seed, f"{key.epoch} {key.position}", "augmentation")):
+            with _seeded(item_hash(self.seed, f"{key.epoch} {key.position}", "augmentation")):
                 return key.position, self.training(image)
         except UserError as error:
             return f"{path}: {error}"
 
 
 @contextmanager
-def _draws_from(seed: int) -> Iterator[None]:
-    """Let torchvision, which draws from torch's global generator, draw from ``seed``; the global state is put back."""
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed torch's global generator, which torchvision uses, and restore its state afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed % 2**63)
         yield
 
 
-def _collated(samples: list[tuple[int, Tensor] | str]) -> tuple[Tensor, Tensor] | str:
+def _collate(samples: list[tuple[int, Tensor] | str]) -> tuple[Tensor, Tensor] | str:
     for sample in samples:
         if isinstance(sample, str):
             return sample
     positions, images = zip(*samples, strict=True)
     sizes = sorted({tuple(image.shape[1:]) for image in images})
     if len(sizes) > 1:
-        named = ", ".join(f"{width} x {height}" for height, width in sizes[:3])
-        return f"images of different sizes ({named}): augmentation.crop must be set"
+        examples = ", ".join(f"{width} x {height}" for height, width in sizes[:3])
+        return f"images of different sizes ({examples}): set augmentation.crop"
     return torch.tensor(positions), torch.stack(images)
 
 
-def _loader(
-    images: _Decoded, keys: Sampler[list[_Key]] | Sequence[list[_Key]], workers: int, device: torch.device
+def _make_loader(
+    images: _DecodedImages, keys: Sampler[list[_Key]] | Sequence[list[_Key]], workers: int, device: torch.device
 ) -> DataLoader[Any]:
     return DataLoader(
         images,
         batch_sampler=keys,
         num_workers=workers,
-        collate_fn=_collated,
+        collate_fn=_collate,
         pin_memory=device.type == "cuda",
-        persistent_workers=workers > 0 and isinstance(keys, _Order),  # evaluations come and go
-        generator=torch.Generator(),  # else a start of workers would take a number from the global generator
+        persistent_workers=workers > 0 and isinstance(keys, _BatchOrder),  # only for training
+        generator=torch.Generator(),  # otherwise starting workers would draw from the global generator
     )
 
 
-def _batches(loader: DataLoader[Any]) -> Iterator[tuple[Tensor, Tensor]]:
+def _iterate(loader: DataLoader[Any]) -> Iterator[tuple[Tensor, Tensor]]:
     try:
         for batch in loader:
             if isinstance(batch, str):
@@ -234,6 +234,6 @@ def _batches(loader: DataLoader[Any]) -> Iterator[tuple[Tensor, Tensor]]:
         if "DataLoader worker" not in str(error):
             raise
         raise UserError(
-            "a process that decodes images was killed, which happens when memory (or a container's shared memory) runs "
-            f"out: lower workers={loader.num_workers} or batch_size"
+            "a worker process was killed, probably because memory (or a container's shared memory) ran out: "
+            f"lower workers={loader.num_workers} or batch_size"
         ) from error

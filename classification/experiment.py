@@ -1,4 +1,4 @@
-"""A classification run: what ``seg-anl-classify`` brings to the skeleton in :mod:`seg_anl.engine.experiment`."""
+"""Classification runs of ``seg-anl-classify``, based on :mod:`seg_anl.engine.experiment`."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ Labels = NDArray[np.int64]
 
 
 def train(config: DictConfig) -> list[RunDirectory]:
-    """Run a configuration to its end, or find that it has been; returns each run directory: of its seeds, and folds.
+    """Train all runs (seeds and folds) of a configuration, skipping finished ones; returns their run directories.
 
     Raises:
-        UserError: for bad settings or files, before anything is written; for runs that diverged, after all have ended.
+        UserError: for bad settings or files, before anything is written; for diverged runs, after all have ended.
     """
     return run_configuration(config, ClassificationExperiment)
 
 
 def train_and_print(config: DictConfig) -> float:
-    """Train, then print each run's result table; returns the mean of their tuning metrics."""
+    """Train, print the result table of each run, and return the mean of their tuning metrics."""
     runs = train(config)
     for run in runs:
         print_result(run, f"tables    seg-anl-report {run.path}")
@@ -54,7 +54,7 @@ def train_and_print(config: DictConfig) -> float:
 
 
 class ClassificationExperiment(Experiment[Dataset, Labels]):
-    """Labeled images to a network, evaluated by accuracy."""
+    """Train and evaluate a classification network."""
 
     settings: ClassificationRunSettings
 
@@ -74,34 +74,36 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
         return data, [f"{data.remark}; {len(data.train)} to train on"]
 
     def network(self, data: Dataset, process: Process) -> nn.Module:
-        """The method's network, or networks."""
+        """Build the network (or networks) of the method."""
         check_loss(self.loss, data.num_classes)
         model = self.method.network(lambda: self._plain_network(data))
         sizes = self.settings.batch_sizes(len(self._division(data, process).trained), process.world_size)
         if sizes[-1] == process.world_size and any(isinstance(module, nn.BatchNorm1d) for module in model.modules()):
             remedy = "set drop_last=true" if sizes[0] > sizes[-1] else "set a larger batch_size"
-            raise UserError(f"this network has batch norm, which needs 2 samples of a batch in every process: {remedy}")
+            raise UserError(f"this network has batch norm, which needs 2 samples per batch in every process: {remedy}")
         for split in data.tests.values():
-            process.share(len(split))  # too few samples for the processes are refused now rather than after an epoch
+            process.share(
+                len(split)
+            )  # fails now, rather than after an epoch, if there are fewer samples than processes
         return model
 
     def fingerprints(self, data: Dataset) -> dict[str, str]:
-        """Digests of images, labels and the files that noise is made from."""
+        """Digests of images, labels and noise files."""
         return {**fingerprints(data), **noise_fingerprints(data, self.config.noise)}
 
     def noisy(self, data: Dataset) -> Labels:
-        """The training labels in RUN/noise."""
+        """The noisy training labels in RUN/noise."""
         return noisy_labels(data, self.config.noise, self.run.path / "noise")
 
     def prepare(self, data: Dataset, noisy: Labels, process: Process) -> tuple[ScheduledLoss, Task, str]:
-        """Batches of the training set under its noisy labels, and evaluation on all splits."""
+        """Set up training batches with noisy labels, and evaluation on all splits."""
         self._divide(data, noisy, process)
         self.samples = evaluation_samples(self.data, self.given, process.device)
         if self.first_run is not None:
             self.method.learn(self._first_probabilities(self.first_run, process))
         sizes = {"samples": len(self.train), "classes": data.num_classes}
         criterion = self.method.criterion(self.loss, epochs=self.settings.epochs, process=process, **sizes)
-        # Local, so that the device's memory is free again when this run has ended.
+        # Local variables, so that device memory is freed when this run ends.
         train = on_device(self.train, process.device)
         tests = {name: on_device(split, process.device) for name, split in self.evaluated.items()}
         batches = training_batches(replace(self.data, train=train), self.given, process, indexed=self.method.indexed)
@@ -117,7 +119,7 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
         return criterion, task, self._noise_remark()
 
     def _divide(self, data: Dataset, noisy: Labels, process: Process) -> None:
-        """Set apart what is trained on, evaluated on and, in the end, predicted."""
+        """Split the samples into those to train on, evaluate on and predict."""
         self.headline = f"{'test' if 'test' in data.tests else next(iter(data.tests))}/accuracy"
         division = self._division(data, process)
         kept, self.whole = division.trained, replace(data.train, labels=noisy)
@@ -136,7 +138,7 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
     def evaluate(
         self, model: nn.Module, epoch: int, process: Process, tests: Mapping[str, Split], train: Split
     ) -> Metrics:
-        """Accuracies on the evaluation splits and, where due, on the training set; records on request."""
+        """Accuracies on the evaluation splits and, if due, on the training set; also writes records."""
         metrics = {
             name: evaluation_scores(predict_split(model, split, self.samples, process), torch.from_numpy(split.labels))
             for name, split in tests.items()
@@ -158,12 +160,12 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
     def _record_features(self, model: nn.Module, epoch: int, process: Process) -> None:
         test = next(iter(self.data.tests.values()))
         part = self.samples(test.part(process.share(len(test))))
-        found = process.gathered(torch.cat([penultimate_features(model, images) for images in part]), len(test))
+        features = process.gathered(torch.cat([penultimate_features(model, images) for images in part]), len(test))
         if process.is_main:
-            self.recorder.features(epoch, found, test.labels)
+            self.recorder.features(epoch, features, test.labels)
 
     def finish(self, model: nn.Module, rows: list[MetricRow], process: Process) -> Mapping[str, int | None]:
-        """Finish the records, and predict what the fold has held out."""
+        """Finish the records, and predict the samples held out by the fold."""
         self.recorder.finish()
         if self.settings.fold is not None or "predictions" in self.given.records:
             self._predict(model)
@@ -172,7 +174,7 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
 
     @torch.inference_mode()
     def _predict(self, model: nn.Module) -> None:
-        """Write the class probabilities of the fold's samples; of a run without a fold, of those it was trained on."""
+        """Write class probabilities of the held-out samples or, without a fold, of the training samples."""
         split, index = self.whole.part(self.predicted), self.data.kept[self.predicted]
         log_probs = predict(model.eval(), self.samples(split), keep_log_probs=True).log_probs
         assert log_probs is not None
@@ -187,7 +189,7 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
         write_predictions(self.run.path, files, index.astype(str).tolist(), fold=fold, folds=folds, **more)
 
     def _division(self, data: Dataset, process: Process) -> Division:
-        """Items are called by their positions in the whole training set; what is tuned on, by those in use."""
+        """Items are named by position in the full training set; tuning is drawn by position in the selected part."""
         return divided(
             data.kept.astype(str).tolist(),
             self.settings,
@@ -199,7 +201,7 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
         )
 
     def image_shape(self, data: Dataset) -> tuple[int, int, int]:
-        """``(C, H, W)`` of the images as the network gets them."""
+        """``(C, H, W)`` of the network's input."""
         images = data.train.images
         if isinstance(images, FileImages):
             return (3, *self.given.augmentation.size_in_files())
@@ -211,12 +213,12 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
         return build_model(name, data.num_classes, channels, (size[0], size[1]), weights and str(weights))
 
     def _drawn(self, epoch: int, count: int) -> Iterator[Tensor]:
-        """``count`` training samples drawn for the method, not augmented."""
+        """Random training samples for the method, without augmentation."""
         order = torch.randperm(len(self.train), generator=epoch_generator(self.settings.seed, epoch, "method"))
         return self.samples(self.train.part(order[:count].numpy()))
 
     def _first_probabilities(self, first: RunDirectory, process: Process) -> Tensor:
-        """What the network of a finished run says of the training set: ``(N, K)``."""
+        """Probabilities ``(N, K)`` of a finished run's network on the training set."""
         model = self._plain_network(self.data)
         load_model(first.last, model, process.device)
         with torch.inference_mode():
@@ -231,8 +233,8 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
     def _noise_remark(self) -> str:
         wrong, total, noise = self._wrong_labels(), len(self.train), self.config.noise
         if wrong is None:
-            return "the training labels are noisy already; nobody knows which are wrong"
+            return "the published training labels are noisy; which are wrong is unknown"
         remark = f"{wrong} of {total} training labels are wrong ({wrong / total:.2%})"
         if wrong == 0 and noise.get("rate", 0) > 0 and noise.get("counts") == "cell":
-            remark += "; counts of so few samples are rounded down to none: noise.counts=iid draws for each sample"
+            remark += "; with so few samples all counts round down to zero: noise.counts=iid draws for each sample"
         return remark

@@ -1,4 +1,4 @@
-"""What feeds the loop: training batches, augmented, and evaluation batches in order; from memory or from files."""
+"""Training batches with augmentation and evaluation batches in order, from memory or from files."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from torch import Tensor
 from seg_anl.engine.batches import ResidentBatches, evaluated_at_once, placed
 from seg_anl.engine.distribution import Process
 
-from .crop_flip_rotate import CropFlipRotate, normalized
+from .crop_flip_rotate import CropFlipRotate, normalize
 from .datasets import Dataset, FileImages, Split
 from .decoded_batches import FileBatches, evaluation_batches
 from .settings import Settings
 
 Samples = Callable[[Split], Iterator[Tensor]]
-"""Split -> normalized float32 images ``(B, C, H, W)`` on the device, all of them in order, not augmented."""
+"""Split -> batches of normalized float32 images ``(B, C, H, W)`` on the device, in order, without augmentation."""
 
 
 def training_batches(
     data: Dataset, settings: Settings, process: Process, *, indexed: bool = False
 ) -> ResidentBatches | FileBatches:
-    """Batches of ``data.train``, from device memory where its images are tensors, else decoded by worker processes.
+    """Batches of ``data.train``, from device memory if its images are tensors, otherwise decoded by worker processes.
 
-    With ``indexed`` each ends with the positions ``(B,)`` of its samples.
+    With ``indexed``, each batch ends with the positions ``(B,)`` of its samples.
     """
     run, images = settings.run, data.train.images
     sizes = run.batch_sizes(len(data.train), process.world_size)
@@ -37,12 +37,12 @@ def training_batches(
 
 
 def on_device(split: Split, device: torch.device) -> Split:
-    """The split with images in memory where a GPU reads them without the host."""
+    """The split with its in-memory images moved to the device."""
     return split if isinstance(split.images, FileImages) else replace(split, images=placed(split.images, device))
 
 
 def evaluation_samples(data: Dataset, settings: Settings, device: torch.device) -> Samples:
-    """A function from a split to its images as a network is evaluated on them."""
+    """A function from a split to its evaluation batches."""
 
     def samples(split: Split) -> Iterator[Tensor]:
         images, size, workers = split.images, settings.evaluation.batch_size, settings.run.workers
@@ -52,6 +52,6 @@ def evaluation_samples(data: Dataset, settings: Settings, device: torch.device) 
             else evaluated_at_once(images, size, device)
         )
         for batch in batches:
-            yield normalized(batch, data.mean, data.std)
+            yield normalize(batch, data.mean, data.std)
 
     return samples

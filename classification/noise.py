@@ -1,4 +1,4 @@
-"""Wrong labels for the training set: made once, kept with manifest and confusion matrix in the run directory."""
+"""Noisy training labels, generated once and stored with manifest and confusion matrix in the run directory."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ from .datasets import Dataset, FileImages, fingerprints
 
 NO_NOISE = "none"
 FILE_SETTINGS = {"human": ("file",), "matrix": ("matrix",), "prediction_error": ("softmax",)}
-"""Settings of a kind that name the file it reads; they are not settings of its function."""
+"""Settings that name a file to read, by kind of noise; they are not passed to the noise function."""
 
 
 def noise_settings(noise: DictConfig, num_classes: int = 2) -> LabelNoiseSettings | None:
-    """The checked settings of the ``noise`` group for ``num_classes`` classes; None for ``noise=none``.
+    """Validate the ``noise`` group for ``num_classes`` classes; None for ``noise=none``.
 
     Raises:
-        UserError: naming the setting that is out of range, missing, or not one of the kind.
+        UserError: naming a setting that is out of range, missing or unknown for this kind of noise.
     """
     given, kinds = plain(noise), label_kinds()
     kind = given.get("kind")
     if kind is None:
-        raise UserError(f"noise: not one of class labels, which have a kind: {', '.join([NO_NOISE, *kinds])}")
+        raise UserError(f"noise: not a label noise; expected noise.kind to be one of {', '.join([NO_NOISE, *kinds])}")
     if kind == NO_NOISE:
         return None
     if not isinstance(kind, str) or kind not in kinds:
         raise UserError(f"noise.kind={kind}: {nearest_names(str(kind), [NO_NOISE, *kinds])}")
-    needed = (*FILE_SETTINGS.get(kind, ()), *sorted(kinds[kind].required | (kinds[kind].options & {"labels"})))
-    for setting in needed:
+    required = (*FILE_SETTINGS.get(kind, ()), *sorted(kinds[kind].required | (kinds[kind].options & {"labels"})))
+    for setting in required:
         if given.get(setting) is None:
-            # noise.kind=... instead of noise=... leaves the settings of another kind.
+            # noise.kind=... instead of noise=... keeps the settings of another kind.
             hint = (
                 "noise=asymmetric has no published flips for this data set: set data.flips to mnist, cifar10 or "
                 "cifar100 if its classes are the same, or use noise=pair_flip or noise=matrix"
@@ -61,14 +61,14 @@ def noise_settings(noise: DictConfig, num_classes: int = 2) -> LabelNoiseSetting
 
 
 def noise_name(noise: DictConfig) -> str:
-    """The noise in a word, for a run's place: ``symmetric0.4``, ``human-worst``, ``none``."""
+    """The noise in one word, for the path of a run: ``symmetric0.4``, ``human-worst``, ``none``."""
     if noise.kind == "human":
         return f"human-{noise.labels}"
     return f"{noise.kind}{noise.rate:g}" if "rate" in noise else str(noise.kind)
 
 
 def noise_fingerprints(data: Dataset, noise: DictConfig) -> dict[str, str]:
-    """Digests of what the noise is made from beyond ``data``, by the name of the setting that names its file."""
+    """Digests of the noise's input files, by the setting that names the file."""
     if noise.kind == NO_NOISE:
         return {}
     arrays = {"softmax": "noise.softmax", "matrix": "noise.matrix", "human": "noise.file"}
@@ -77,47 +77,47 @@ def noise_fingerprints(data: Dataset, noise: DictConfig) -> dict[str, str]:
 
 
 def noisy_labels(data: Dataset, noise: DictConfig, folder: Path) -> NDArray[np.int64]:
-    """The training labels ``(N,)`` of a run: made and written into ``folder``, or read if an earlier start made them.
+    """The noisy training labels ``(N,)`` of a run, generated and written into ``folder``, or read from it on a resume.
 
     Raises:
-        UserError: a setting out of range, a file that does not fit, or labels that are noisy already.
+        UserError: for a setting out of range, a file that does not match, or labels that are already noisy.
     """
     settings = noise_settings(noise, data.num_classes)
     if settings is None:
         return data.train.labels
     if not data.labels_are_clean:
-        raise UserError("the training labels of this data set are noisy already: use noise=none")
+        raise UserError("the training labels of this data set are already noisy: use noise=none")
     if has_label_noise(folder):
         return read_label_noise(folder)
-    made = make_label_noise(data.train.labels, settings, _inputs(noise, data))
-    made.write(folder, overwrite=True)
-    return made.labels.astype(np.int64)
+    noisy = make_label_noise(data.train.labels, settings, _inputs(noise, data))
+    noisy.write(folder, overwrite=True)
+    return noisy.labels.astype(np.int64)
 
 
-def _check_recorded_on(softmax: Path, data: Dataset) -> None:
-    """Refuse a run's ``RUN/records/softmax.npy`` of other images: as many may be others, or in another order."""
+def _check_recorded_images(softmax: Path, data: Dataset) -> None:
+    """Refuse a ``RUN/records/softmax.npy`` of other images; the same number does not mean the same images."""
     name = "training images"
     recorded = (RunDirectory(softmax.parent.parent).inputs or {}).get(name)
     if recorded is not None and recorded != fingerprints(data)[name]:
         raise UserError(
-            f"{softmax}: recorded on other training images than these; give the data settings of that run "
+            f"{softmax}: recorded on different training images; use the data settings of that run "
             "(data.limit, data.subset_seed, data.imbalance)"
         )
 
 
 def _inputs(noise: DictConfig, data: Dataset) -> LabelNoiseInputs:
-    """The arrays a kind needs. Files are about the whole training set; the run may use a part of it."""
+    """The arrays that the kind of noise needs. Files cover the full training set, of which the run may use a part."""
     needs = label_kinds()[noise.kind].needs
     if needs == "images":
         if isinstance(data.train.images, FileImages):
-            raise UserError(f"noise={noise.kind} needs images in memory; this data set's are decoded as they are used")
+            raise UserError(f"noise={noise.kind} needs images in memory, but this data set's images are in files")
         return LabelNoiseInputs(images=data.train.images.movedim(1, -1).numpy())
     if needs == "softmax":
         path = configured_path(noise.softmax, "noise.softmax")
         softmax = read_array(path, "softmax")
         total = softmax.shape[-2] if softmax.ndim > 1 else 0
         if total == len(data.train):
-            _check_recorded_on(path, data)
+            _check_recorded_images(path, data)
         if total == len(data.found_labels):
             softmax = softmax[..., data.kept, :]
         return LabelNoiseInputs(softmax=softmax)

@@ -1,4 +1,4 @@
-"""The settings of ``seg-anl-classify`` with their kinds and ranges, free of torch."""
+"""The settings of ``seg-anl-classify`` with their types and ranges, without importing torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .datasets import DataSelection, reader_settings
 from .noise import noise_settings
 
 RECORDS = ("dynamics", "features", "gradients", "predictions", "probabilities")
-MOST_HUE = 0.5  # half a turn of the color circle
+MAX_HUE = 0.5  # half the color circle
 
 Degrees = Annotated[float, Interval(least=0, most=180)]
 Strength = Annotated[float, Interval(least=0, most=100)]
@@ -35,7 +35,13 @@ class ClassificationRunSettings(RunSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSettings:
-    """Epochs of the headline's mean, epochs between evaluations on the training set (0: never), and batch size."""
+    """Settings of the evaluation.
+
+    Attributes:
+        last_k: number of last epochs that the headline metric is averaged over.
+        train_every: epochs between evaluations on the training set; 0 for never.
+        batch_size: batch size of the evaluation.
+    """
 
     last_k: Count = 1
     train_every: WholeNumber = 1
@@ -44,13 +50,13 @@ class EvaluationSettings:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """The ``augmentation`` group: what is drawn for a training image, and how images in files are cut.
+    """The ``augmentation`` group: augmentation of training images, and cropping of images in files.
 
     ``configs/classification.yaml`` says what each setting does.
 
-    Images in memory: random crop, flip, rotation. Images in files: ``resize``, random (or central) crop of ``crop``
-    pixels after ``crop_padding``; or, with ``crop_scale``, a random resized crop of the whole image instead of these.
-    Then flip, rotation and color jitter.
+    Images in memory: random crop, flip and rotation. Images in files: ``resize``, then a random (or center) crop of
+    ``crop`` pixels after ``crop_padding``; or, with ``crop_scale``, a random resized crop of the image instead. Then
+    flip, rotation and color jitter.
     """
 
     crop_padding: WholeNumber = 0
@@ -67,52 +73,54 @@ class Augmentation:
     def __post_init__(self) -> None:
         smallest = min(self.resize) if isinstance(self.resize, tuple) else self.resize
         if None not in (smallest, self.crop) and self.crop > smallest:  # type: ignore[operator]
-            raise UserError(f"augmentation.crop={self.crop} is more than augmentation.resize={self.resize} leaves")
-        if self.jitter[3] > MOST_HUE:
+            raise UserError(f"augmentation.crop={self.crop} is larger than augmentation.resize={self.resize}")
+        if self.jitter[3] > MAX_HUE:
             raise UserError(
-                f"augmentation.jitter: the last number, for the hue, is at most {MOST_HUE}; got {self.jitter[3]}"
+                f"augmentation.jitter: the last number, for the hue, must be at most {MAX_HUE}, got {self.jitter[3]}"
             )
         if self.crop_scale is None:
             return
         if self.crop is None or not 0 < self.crop_scale[0] <= self.crop_scale[1]:
             raise UserError(
-                f"augmentation.crop_scale={list(self.crop_scale)} must be a lowest and a highest share of the area, "
+                f"augmentation.crop_scale={list(self.crop_scale)} must be the smallest and largest share of the area, "
                 "and needs augmentation.crop"
             )
         if not self.random_crop:
-            raise UserError("augmentation.crop_scale is of a random crop: it does not go with random_crop=false")
+            raise UserError("augmentation.crop_scale is for random crops and cannot be used with random_crop=false")
 
     def size_in_files(self) -> tuple[int, int]:
-        """Rows and columns of images in files, as the network gets them.
+        """Height and width of images in files after cropping.
 
         Raises:
-            UserError: where they differ from image to image.
+            UserError: if they vary between images.
         """
         if self.crop is not None:
             return self.crop, self.crop
         if isinstance(self.resize, tuple):
             return self.resize
-        raise UserError("images of one size are needed: set augmentation.crop, or augmentation.resize=[ROWS,COLUMNS]")
+        raise UserError("images must have the same size: set augmentation.crop or augmentation.resize=[HEIGHT,WIDTH]")
 
     def check_in_memory(self, data_name: str, side: int) -> None:
-        """Refuse what does nothing to images in memory, and crops that leave nothing of their shorter ``side``.
+        """Refuse settings without effect on images in memory, and padding not smaller than their shorter ``side``.
 
         Raises:
             UserError: naming the setting.
         """
         if self.crop_padding >= side:
-            raise UserError(f"augmentation.crop_padding={self.crop_padding} leaves nothing of {side} pixels")
+            raise UserError(
+                f"augmentation.crop_padding={self.crop_padding} must be smaller than the {side} pixels of an image"
+            )
         for field in fields(self):
             if field.name in self.IN_FILES and getattr(self, field.name) != field.default:
                 raise UserError(
-                    f"augmentation.{field.name} is for images in files; those of data={data_name} lie in memory and "
-                    "take crop_padding, flip and rotation"
+                    f"augmentation.{field.name} is for images in files; those of data={data_name} are in memory and "
+                    "support crop_padding, flip and rotation"
                 )
 
 
 @dataclass(frozen=True)
 class DimensionalityDriven(MethodSettings):
-    """D2L: the epochs without a turning point, and those that one is measured against."""
+    """D2L: initial epochs without a turning point, and the window of epochs to compare with."""
 
     init_epochs: WholeNumber
     window: Annotated[int, Interval(least=2, whole=True)]
@@ -121,7 +129,7 @@ class DimensionalityDriven(MethodSettings):
 
 @dataclass(frozen=True)
 class ForwardEstimated(MethodSettings):
-    """Forward correction: percentile of the most typical sample of a class; 97 leaves outliers out."""
+    """Forward correction: percentile of the most typical sample of a class; 97 excludes outliers."""
 
     percentile: Percentile
     only_loss: ClassVar[str | None] = "ce"
@@ -129,7 +137,7 @@ class ForwardEstimated(MethodSettings):
 
 @dataclass(frozen=True)
 class EarlyLearning(MethodSettings):
-    """ELR: weight of the regularization (lambda), and momentum of the remembered predictions."""
+    """ELR: weight of the regularization (lambda), and momentum of the averaged predictions."""
 
     strength: NonNegative
     momentum: FractionBelowOne
@@ -146,7 +154,7 @@ METHODS: dict[str, type[MethodSettings]] = {
 
 @dataclass(frozen=True)
 class Settings:
-    """The groups of the configuration; ``loss``, ``model`` and most of ``noise`` are checked when they are built."""
+    """The groups of the configuration; ``loss``, ``model`` and most of ``noise`` are validated when they are built."""
 
     run: ClassificationRunSettings
     optim: OptimSettings
@@ -158,10 +166,10 @@ class Settings:
 
 
 def read_settings(config: DictConfig) -> Settings:
-    """The checked settings of a configuration with one seed.
+    """Validate a configuration with one seed.
 
     Raises:
-        UserError: naming the setting that is unknown or out of range.
+        UserError: naming a setting that is unknown or out of range.
     """
     _check_preset(config)
     run = checked(ClassificationRunSettings, top_level(config))
@@ -169,13 +177,13 @@ def read_settings(config: DictConfig) -> Settings:
     _, _, selection = reader_settings(config.data)
     method = method_settings(plain(config.method), str(config.loss.name), METHODS)
     if run.runs_per_device > 1 and (run.fold is not None or selection.weights_file is not None):
-        raise UserError("runs_per_device > 1 goes neither with folds nor with data.weights_file: use runs_per_device=1")
+        raise UserError("runs_per_device > 1 does not support folds or data.weights_file: use runs_per_device=1")
     if isinstance(method, EarlyLearning) and run.runs_per_device > 1:
-        raise UserError("method=elr remembers each sample, which runs_per_device > 1 cannot: use runs_per_device=1")
+        raise UserError("runs_per_device > 1 does not support method=elr: use runs_per_device=1")
     if isinstance(method, (CoTeaching, EarlyLearning)) and selection.weights_file is not None:
-        raise UserError(f"data.weights_file does not go with method={config.method.name}, which weighs samples itself")
+        raise UserError(f"method={config.method.name} does not support data.weights_file: it weights samples itself")
     if isinstance(method, CoTeaching) and method.unit != "sample":
-        raise UserError(f"method.unit={method.unit} is for masks: a picture has one label, use method.unit=sample")
+        raise UserError(f"method.unit={method.unit} is for masks: use method.unit=sample for class labels")
     return Settings(
         run=run,
         optim=checked(OptimSettings, plain(config.optim), "optim"),
@@ -188,9 +196,9 @@ def read_settings(config: DictConfig) -> Settings:
 
 
 def _check_preset(config: DictConfig) -> None:
-    """Refuse a paper's preset that says nothing of the data set: it would change nothing, silently."""
+    """Refuse a preset of another task, or one without settings for this data set, which would have no effect."""
     recipe = load_recipe(str(config.preset))
     if recipe.task != config.task:
         raise UserError(f"preset={config.preset} is not a preset of seg-anl-classify")
-    if recipe.name != "default":  # which leaves a data set that it does not name to classification.yaml
+    if recipe.name != "default":  # the default preset falls back to classification.yaml
         recipe.settings(str(config.data.name))

@@ -1,4 +1,4 @@
-"""The command ``seg-anl-classify``: a configuration to a finished run directory."""
+"""The command ``seg-anl-classify``: train the run of a configuration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 HELP = """
-seg-anl-classify: train a classification network through wrong labels.
+seg-anl-classify: train a classification network on noisy labels.
 
   seg-anl-classify noise.rate=0.6                                          scikit-learn's digits, no download
   seg-anl-classify data=cifar10 noise.rate=0.8 loss=anl_ce preset=anl2024  a cell of a published table
@@ -18,7 +18,7 @@ seg-anl-classify: train a classification network through wrong labels.
   seg-anl-classify data=arrays data.file=MINE.npz noise=none loss=gce loss.q=0.5
   seg-anl-classify -m data=cifar10 loss=ce,gce,anl_ce noise.rate=0.2,0.8 seed=1,2,3 preset=anl2024
   seg-anl-classify data=cifar10 noise=none loss=ce folds=5                 for seg-anl-audit labels
-  seg-anl-classify -m loss=ce,anl_ce seed=1,2,3 runs_per_device=3          three seeds at a time in one process
+  seg-anl-classify -m loss=ce,anl_ce seed=1,2,3 runs_per_device=3          three seeds at once in one process
   torchrun --nproc-per-node 4 -m classification.train data=webvision data.root=W preset=anl2024 noise=none
 
 Settings (SETTING=VALUE; command line over preset over default):
@@ -26,22 +26,22 @@ Settings (SETTING=VALUE; command line over preset over default):
        imagefolder                      with data.root, data.limit, data.test_limit, data.imbalance, data.tuning
   noise=symmetric | asymmetric | pair_flip | part_dependent | prediction_error | matrix | human | none
                                         with noise.rate, noise.seed (default: the seed), noise.counts, ...
-  loss=NAME                             any loss; `seg-anl-losses` lists them
+  loss=NAME                             any loss; see `seg-anl-losses`
   method=plain | forward | co_teaching | d2l | elr
   model=published | cnn4 | cnn8 | resnet18 | resnet34 | resnet44 | resnet50 | resnet101 | vgg19_bn
   optim=sgd | adam                      optim.lr, optim.weight_decay, optim.l1, optim.jacobian, optim.schedule, ...
   preset=default | anl2023 | anl2024 | apl2020 | alf2021 | sr2021 | sr2021_imbalance | el2021 |
          re2024
-  record=[probabilities,gradients,features]  record_every    what some figures of seg-anl-report need
-  record=[predictions,dynamics]         what seg-anl-audit labels needs of a run that has seen all labels
-  folds=5 [fold=K]                      a run for each fold (or one), which predicts the samples it has not seen
-  data.exclude_file data.weights_file   samples to leave out, one a line; CSV of item,weight
-  seed=N | [N,M,...]  runs_per_device   several seeds, so many of them at once
+  record=[probabilities,gradients,features]  record_every    for some figures of seg-anl-report
+  record=[predictions,dynamics]         for seg-anl-audit labels on a single run (in-sample)
+  folds=5 [fold=K]                      one run per fold (or only fold K), which predicts its held-out samples
+  data.exclude_file data.weights_file   samples to leave out, one per line; CSV of item,weight
+  seed=N | [N,M,...]  runs_per_device   several seeds, and how many to train at once
   epochs batch_size precision compile channels_last graph device workers run_root run_dir
   logger=tensorboard | wandb | mlflow | trackio   or a list of them
 
-The run directory follows from the settings. The same command on it resumes a run that was stopped and leaves a finished
-one alone. It ends with a table, RUN/summary.json and RUN/metrics.csv; seg-anl-report makes tables of many runs.
+The settings determine the run directory. The same command resumes an interrupted run and skips a finished one. Results
+are printed as a table and saved to RUN/summary.json and RUN/metrics.csv; seg-anl-report makes tables of many runs.
 """
 
 
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def _train(config: DictConfig) -> float:
-    # Imported step by step: a misspelled name is refused without SciPy, a wrong value without torch.
+    # Imported step by step, so that bad settings are reported before SciPy and torch are loaded.
     from seg_anl.engine.settings import of_each_run
 
     from .settings import read_settings

@@ -1,6 +1,6 @@
-"""What figures need beyond metrics.csv, written into RUN/records on request.
+"""Optional records for figures, in RUN/records.
 
-One file per recorded epoch, so that a resumed run goes on where it was: ``NAME/epoch_NNNN.npz``, epochs from 0.
+There is one file per recorded epoch, ``NAME/epoch_NNNN.npz`` (from 0), so that a resumed run can continue.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class Recorder:
 
     Args:
         folder: RUN/records.
-        wanted: what is recorded: names of :data:`~classification.settings.RECORDS`.
-        run: with ``record_every`` and ``epochs``.
-        labels, clean: given and true training labels ``(N,)``; ``clean`` is None where nobody knows them.
-        index: positions ``(N,)`` of the samples in the whole training set.
+        wanted: names of :data:`~classification.settings.RECORDS` to record.
+        run: settings with ``record_every`` and ``epochs``.
+        labels, clean: given and true training labels ``(N,)``; ``clean`` is None if unknown.
+        index: positions ``(N,)`` of the samples in the full training set.
     """
 
     def __init__(
@@ -49,27 +49,27 @@ class Recorder:
             self.samples["clean"] = clean
 
     def due(self, epoch: int, *names: str) -> bool:
-        """Whether any of ``names`` is recorded after ``epoch``: every ``record_every`` epochs, and after the last.
+        """Whether any of ``names`` is recorded after ``epoch``: every ``record_every`` epochs and after the last one.
 
-        Dynamics are of every epoch.
+        Dynamics are recorded after every epoch.
         """
-        on = (epoch + 1) % self.every == 0 or epoch + 1 == self.epochs
-        return bool(self.wanted & set(names) & (self.wanted if on else {"dynamics"}))
+        is_recorded_epoch = (epoch + 1) % self.every == 0 or epoch + 1 == self.epochs
+        return bool(self.wanted & set(names) & (self.wanted if is_recorded_epoch else {"dynamics"}))
 
     def training(self, epoch: int, log_probs: Tensor) -> None:
-        """Record what the network says of the training set, not augmented: ``log_probs`` ``(N, K)`` on the host."""
+        """Record predictions on the training set without augmentation: ``log_probs`` ``(N, K)`` on the host."""
         labels = torch.from_numpy(self.samples["labels"])
         if "dynamics" in self.wanted:
             loss = -log_probs.gather(1, labels.unsqueeze(1)).squeeze(1)
             self._write("dynamics", epoch, loss=_array(loss), index=self.index, **self.samples)
         if self.due(epoch, "probabilities"):
             probs = log_probs.exp()
-            of_label = probs.gather(1, labels.unsqueeze(1)).squeeze(1)
+            p_label = probs.gather(1, labels.unsqueeze(1)).squeeze(1)
             self._write(
                 "probabilities",
                 epoch,
                 softmax=_array(probs).astype(np.float16),
-                p_label=_array(of_label),
+                p_label=_array(p_label),
                 **self.samples,
             )
         if self.due(epoch, "gradients"):
@@ -80,7 +80,7 @@ class Recorder:
         self._write("features", epoch, features=_array(features.float()), labels=labels)
 
     def finish(self) -> None:
-        """Write the mean of the recorded softmaxes, which prediction-error noise is made from: records/softmax.npy."""
+        """Write the mean of the recorded softmax outputs to records/softmax.npy, for prediction-error noise."""
         if "probabilities" not in self.wanted:
             return
         paths = sorted((self.folder / "probabilities").glob("epoch_*.npz"))
@@ -96,22 +96,25 @@ class Recorder:
 
 
 def largest_nnce_gradient(log_probs: Tensor, labels: Tensor) -> Tensor:
-    """How strongly NNCE pushes down the class it minds most: max over j != y of d NNCE / d p_j, ``(N,)``.
+    """Largest gradient of NNCE with respect to the probability of another class: max over j != y of d NNCE / d p_j.
 
-    With S the sum of A + log p_k over all classes and A = -log p_min, d NNCE / d p_j = (A + log p_y) / (S^2 p_j); a
-    probability below p_min is clamped and has none.
+    With S the sum of A + log p_k over all classes and A = -log p_min, d NNCE / d p_j = (A + log p_y) / (S^2 p_j);
+    probabilities below p_min are clamped and have no gradient.
 
     Args:
         log_probs: ``(N, K)``.
         labels: ``(N,)``.
 
+    Returns:
+        ``(N,)``.
+
     Reference: Ye et al., Active Negative Loss, Section V-B and Figure 7.
     """
-    lowest = float(np.log(SMALLEST_PROBABILITY))
-    heights = log_probs.double().clamp(min=lowest) - lowest
-    of_label = heights.gather(1, labels.unsqueeze(1))
-    gradient = of_label / heights.sum(dim=1, keepdim=True).square() / log_probs.double().exp()
-    gradient = gradient.masked_fill(log_probs < lowest, 0.0).scatter(1, labels.unsqueeze(1), 0.0)
+    log_p_min = float(np.log(SMALLEST_PROBABILITY))
+    shifted = log_probs.double().clamp(min=log_p_min) - log_p_min
+    shifted_label = shifted.gather(1, labels.unsqueeze(1))
+    gradient = shifted_label / shifted.sum(dim=1, keepdim=True).square() / log_probs.double().exp()
+    gradient = gradient.masked_fill(log_probs < log_p_min, 0.0).scatter(1, labels.unsqueeze(1), 0.0)
     return gradient.amax(dim=1).float()
 
 

@@ -1,7 +1,7 @@
-"""Data sets for classification: ``load_dataset`` reads the one that a configuration names.
+"""Data sets for classification; ``load_dataset`` reads the one named by a configuration.
 
-A data set is one function, marked :func:`~classification.datasets.dataset.dataset`, in any file of this folder, and one
-file of settings, ``configs/data/NAME.yaml``. Importing this package imports neither torch nor torchvision.
+To add a data set, write a function decorated with :func:`~classification.datasets.dataset.dataset` in any file of this
+folder, and its settings in ``configs/data/NAME.yaml``. Importing this package imports neither torch nor torchvision.
 """
 
 from data_prep.discovery import import_modules

@@ -1,4 +1,4 @@
-"""Images in a folder for each class: any such folder, and ImageNet (ILSVRC12) as torchvision or Kaggle has it."""
+"""Images in class folders: any such folder, and ImageNet (ILSVRC12) in torchvision's or Kaggle's layout."""
 
 from __future__ import annotations
 
@@ -27,43 +27,44 @@ SOLUTION, LABEL_LIST = "LOC_val_solution.csv", "val.txt"
 def imagefolder(*, root: Path) -> Dataset:
     """``ROOT/train/CLASS/...`` with ``ROOT/test/CLASS/...``, ``ROOT/val/CLASS/...`` or both.
 
-    Classes are the sub-folders of the training folder in the order of the alphabet. With both, the validation images
-    decide which epoch is best; a single one of any name is the split ``test``. Evaluation folders may lack classes.
+    Classes are the subfolders of the training folder in alphabetical order. With both evaluation folders, the
+    validation images determine the best epoch; a single one, whatever its name, is the split ``test``. Evaluation
+    folders may lack classes.
 
     Raises:
-        UserError: a folder that is missing or empty, or one for evaluation with a class that the training folder lacks.
+        UserError: for a missing or empty folder, or an evaluation class that the training folder lacks.
     """
     check_root(root)
     train = first_folder(root, "train", "training")
     if train is None:
-        raise UserError(f"{root}: no folder train in it; expected ROOT/train/CLASS/IMAGE and ROOT/test/CLASS/IMAGE")
+        raise UserError(f"{root}: no folder train; expected ROOT/train/CLASS/IMAGE and ROOT/test/CLASS/IMAGE")
     test = first_folder(root, "test", "testing")
     validation = first_folder(root, "val", "validation", "valid")
     tested = test or validation
     if tested is None:
-        raise UserError(f"{root}: no folder test or val in it to test on; expected ROOT/test/CLASS/IMAGE")
-    classes = _classes(train, "ROOT/train/CLASS/IMAGE")
+        raise UserError(f"{root}: no folder test or val; expected ROOT/test/CLASS/IMAGE")
+    classes = _list_classes(train, "ROOT/train/CLASS/IMAGE")
     folders = {"validation": validation, "test": test} if validation and test else {"test": tested}
-    tests = {name: _evaluation(folder, classes) for name, folder in folders.items()}
+    tests = {name: _evaluation_split(folder, classes) for name, folder in folders.items()}
     return Dataset(labeled_folders(train, classes), tests, tuple(classes), f"{root}: tested on {tested.name}")
 
 
 @dataset
 def imagenet(*, root: Path, classes: ClassCount | None) -> Dataset:
-    """``ROOT/train/SYNSET/*.JPEG`` and the validation images as :func:`validation_split` finds them, as the test set.
+    """``ROOT/train/SYNSET/*.JPEG``, tested on the validation images found by :func:`validation_split`.
 
-    Classes are the synsets in the order of the alphabet; ``classes`` takes the first so many (None: all).
+    Classes are the synsets in alphabetical order; ``classes`` limits their number (None: all).
 
     Raises:
-        UserError: folders or lists that are missing, or not as many classes as asked for.
+        UserError: for missing folders or lists, or fewer classes than requested.
 
     Reference: Russakovsky et al., ImageNet Large Scale Visual Recognition Challenge, IJCV 2015.
     """
     check_root(root)
     train = _home(root) / "train"
     if not train.is_dir():
-        raise UserError(f"{root}: no folder train in it; expected ROOT/train/SYNSET/*.JPEG and ROOT/val")
-    synsets = _classes(train, "ROOT/train/SYNSET/*.JPEG")
+        raise UserError(f"{root}: no folder train; expected ROOT/train/SYNSET/*.JPEG and ROOT/val")
+    synsets = _list_classes(train, "ROOT/train/SYNSET/*.JPEG")
     chosen = synsets[: class_count(classes, len(synsets))]
     test = validation_split(root, chosen, synsets)
     return Dataset(
@@ -71,67 +72,65 @@ def imagenet(*, root: Path, classes: ClassCount | None) -> Dataset:
     )
 
 
-def class_count(asked: int | None, available: int) -> int:
-    """``data.classes``; None is all.
+def class_count(requested: int | None, available: int) -> int:
+    """The number of classes for ``data.classes``; None means all.
 
     Raises:
-        UserError: more than there are.
+        UserError: if more classes are requested than available.
     """
-    if asked is not None and asked > available:
-        raise UserError(f"data.classes must be from 2 to {available}, all classes; got {asked}")
-    return available if asked is None else asked
+    if requested is not None and requested > available:
+        raise UserError(f"data.classes must be from 2 to {available} (all classes), got {requested}")
+    return available if requested is None else requested
 
 
 def validation_split(root: Path, synsets: Sequence[str], all_synsets: Sequence[str]) -> Split:
-    """The validation images of ``synsets``, whose order gives the labels, in ROOT or ROOT/ILSVRC/Data/CLS-LOC.
+    """The validation images of ``synsets`` (in label order), in ROOT or ROOT/ILSVRC/Data/CLS-LOC.
 
-    They lie in ``val/SYNSET/``, or all in ``val/`` with a file beside it that names their classes: Kaggle's
-    ``LOC_val_solution.csv``, or ``val.txt`` of lines ``IMAGE LABEL``, which numbers all synsets of ILSVRC12 as sorted.
+    They are either in ``val/SYNSET/``, or all in ``val/`` with a list of their classes next to it: Kaggle's
+    ``LOC_val_solution.csv``, or ``val.txt`` with lines ``IMAGE LABEL``, where labels index all sorted synsets.
 
     Raises:
-        UserError: where none of this is there.
+        UserError: if no such layout is found.
     """
     home = _home(root)
     folder = first_folder(home, "val", "validation")
     if folder is None:
-        raise UserError(f"{root}: no folder val in it; expected ROOT/val/SYNSET/*.JPEG")
+        raise UserError(f"{root}: no folder val; expected ROOT/val/SYNSET/*.JPEG")
     if class_folders(folder):
         return labeled_folders(folder, synsets)
     if not image_files(folder):
-        raise UserError(f"{folder}: no images in it; half downloaded or unpacked?")
-    synset_of = _synsets_of_images((root, home, home / "val"), all_synsets)
+        raise UserError(f"{folder}: no images; incomplete download?")
+    synset_of = _read_synsets_of_images((root, home, home / "val"), all_synsets)
     label_of = {synset: label for label, synset in enumerate(synsets)}
     chosen = sorted(name for name, synset in synset_of.items() if synset in label_of)
     return listed_files([folder / name for name in chosen], [label_of[synset_of[name]] for name in chosen], folder)
 
 
-def _classes(folder: Path, layout: str) -> list[str]:
-    found = class_folders(folder)
-    if not found:
-        raise UserError(f"{folder}: no folders of classes in it; expected {layout}")
-    return found
+def _list_classes(folder: Path, layout: str) -> list[str]:
+    classes = class_folders(folder)
+    if not classes:
+        raise UserError(f"{folder}: no class folders; expected {layout}")
+    return classes
 
 
-def _evaluation(folder: Path, classes: Sequence[str]) -> Split:
-    there = _classes(folder, f"{folder}/CLASS/IMAGE")
-    foreign = [name for name in there if name not in classes]
-    if foreign:
-        raise UserError(f"{folder / foreign[0]}: no such class in the training set")
-    return labeled_folders(folder, there, [classes.index(name) for name in there])
+def _evaluation_split(folder: Path, classes: Sequence[str]) -> Split:
+    own = _list_classes(folder, f"{folder}/CLASS/IMAGE")
+    unknown = [name for name in own if name not in classes]
+    if unknown:
+        raise UserError(f"{folder / unknown[0]}: no such class in the training set")
+    return labeled_folders(folder, own, [classes.index(name) for name in own])
 
 
-def _synsets_of_images(places: Sequence[Path], all_synsets: Sequence[str]) -> dict[str, str]:
-    for place in places:
-        if (place / SOLUTION).is_file():
-            return _solution(place / SOLUTION)
-        if (place / LABEL_LIST).is_file():
-            return _label_list(place / LABEL_LIST, all_synsets)
-    raise UserError(
-        f"{places[-1]}: no folders of classes in it, nor {SOLUTION} or {LABEL_LIST} in {places[0]} that names them"
-    )
+def _read_synsets_of_images(folders: Sequence[Path], all_synsets: Sequence[str]) -> dict[str, str]:
+    for folder in folders:
+        if (folder / SOLUTION).is_file():
+            return _read_solution(folder / SOLUTION)
+        if (folder / LABEL_LIST).is_file():
+            return _read_label_list(folder / LABEL_LIST, all_synsets)
+    raise UserError(f"{folders[-1]}: no class folders, and no {SOLUTION} or {LABEL_LIST} in {folders[0]}")
 
 
-def _solution(path: Path) -> dict[str, str]:
+def _read_solution(path: Path) -> dict[str, str]:
     rows = read_table(path, "ImageId", "PredictionString")
     try:
         return {f"{row['ImageId']}.JPEG": row["PredictionString"].split()[0] for row in rows}
@@ -139,11 +138,11 @@ def _solution(path: Path) -> dict[str, str]:
         raise UserError(f"{path}: damaged: an image without a synset") from error
 
 
-def _label_list(path: Path, all_synsets: Sequence[str]) -> dict[str, str]:
+def _read_label_list(path: Path, all_synsets: Sequence[str]) -> dict[str, str]:
     rows = read_labeled(path)
     highest = max((label for _, label in rows), default=0)
     if highest >= len(all_synsets):
-        raise UserError(f"{path}: label {highest}, but {len(all_synsets)} synsets are known")
+        raise UserError(f"{path}: label {highest}, but there are {len(all_synsets)} synsets")
     return {Path(name).name: all_synsets[label] for name, label in rows}
 
 

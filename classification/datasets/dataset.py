@@ -1,4 +1,4 @@
-"""What a data set is to the trainer: images in memory or in files, integer labels, and how intensities are scaled."""
+"""The data set types of the trainer: images in memory or in files, integer labels, and normalization statistics."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 ClassCount = Annotated[int, Interval(least=2, whole=True)]
 
 DATASETS: dict[str, Callable[..., Dataset]] = {}
-"""Functions that read a data set, by its name."""
+"""Data set readers by name."""
 
 
 def dataset(reader: Callable[..., Dataset]) -> Callable[..., Dataset]:
-    """Make ``reader`` known under its name: ``data=NAME``.
+    """Register a reader under its function name, for ``data=NAME``.
 
-    Its keyword-only parameters are the data set's own settings in ``configs/data/NAME.yaml``, and their annotations say
-    what is allowed. One annotated ``Path`` is a path; ``~`` is the person's own folder.
+    Its keyword-only parameters are the data set's settings in ``configs/data/NAME.yaml``; their annotations define the
+    allowed values. In parameters annotated with ``Path``, ``~`` is expanded.
     """
     DATASETS[reader.__name__] = reader
     return reader
@@ -35,7 +35,7 @@ def dataset(reader: Callable[..., Dataset]) -> Callable[..., Dataset]:
 
 @dataclass(frozen=True, eq=False)
 class FileImages:
-    """Images that are decoded when a batch needs them."""
+    """Image files, decoded on demand."""
 
     paths: tuple[Path, ...]
 
@@ -48,9 +48,9 @@ class Split:
     """Images and their labels.
 
     Attributes:
-        images: uint8 ``(N, C, H, W)`` in memory, or the files they are decoded from.
+        images: uint8 ``(N, C, H, W)`` in memory, or image files.
         labels: ``(N,)`` int64 in ``[0, K)``.
-        weights: ``(N,)`` of the samples in the loss; None: all alike.
+        weights: sample weights ``(N,)`` in the loss; None for equal weights.
     """
 
     images: Tensor | FileImages
@@ -59,21 +59,21 @@ class Split:
 
     @classmethod
     def in_memory(cls, images: NDArray[np.uint8], labels: ArrayLike) -> Split:
-        """Images ``(N, C, H, W)``."""
-        import torch  # imported late: the settings of a data set are checked without it
+        """A split of images ``(N, C, H, W)``."""
+        import torch  # imported late, because settings are validated without torch
 
         return cls(torch.from_numpy(np.ascontiguousarray(images)), np.asarray(labels, dtype=np.int64))
 
     @classmethod
     def in_files(cls, paths: Sequence[Path], labels: ArrayLike) -> Split:
-        """Images that are decoded when they are needed."""
+        """A split of image files."""
         return cls(FileImages(tuple(paths)), np.asarray(labels, dtype=np.int64))
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def part(self, index: slice | NDArray[np.int64]) -> Split:
-        """The samples of ``index``, in its order; images in memory are not copied for a slice."""
+        """The samples at ``index``, in that order. A slice does not copy images in memory."""
         if not isinstance(self.images, FileImages):
             return Split(self.images[index], self.labels[index])
         chosen = range(len(self))[index] if isinstance(index, slice) else index
@@ -82,19 +82,18 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A data set as its reader finds it and, with what has a default here filled in, as it is trained on.
+    """A data set. Readers leave the fields with defaults empty, except ``labels_are_clean``.
 
     Attributes:
         train: the training samples.
-        tests: evaluation splits by name; the first one decides which epoch is best.
+        tests: evaluation splits by name; the first one determines the best epoch.
         classes: names of the K classes, in label order.
-        remark: a line for the person: what was found, where.
-        labels_are_clean: False where the published training labels are noisy: nobody knows which are wrong, and they
-            take no further noise.
-        mean, std: per channel, on a scale where white is 1; what images are normalized by.
-        found_labels: labels of the whole training set, before ``data.limit`` and ``data.imbalance`` took a part of it.
-        kept: positions in it of the images of ``train``, ascending: what files about the whole training set (human
-            labels, recorded softmaxes) are read by.
+        remark: one line for the user about what was found and where.
+        labels_are_clean: False if the published training labels are noisy, so that no further noise is added.
+        mean, std: normalization statistics per channel, for intensities from 0 to 1.
+        found_labels: labels of the full training set, before ``data.limit`` and ``data.imbalance``.
+        kept: ascending positions of the samples of ``train`` in the full training set, to index files about it (human
+            labels, recorded softmax).
     """
 
     train: Split
@@ -109,20 +108,20 @@ class Dataset:
 
     @property
     def num_classes(self) -> int:
-        """K."""
+        """The number of classes K."""
         return len(self.classes)
 
 
 def fingerprints(data: Dataset) -> dict[str, str]:
-    """Digests of what a run trains and is measured on, by name; of images in files, of the files' names."""
-    found: dict[str, str] = {}
+    """Digests of all images and labels by name; for images in files, of the file names."""
+    digests: dict[str, str] = {}
     for name, split in {"training": data.train, **data.tests}.items():
-        found |= {f"{name} images": _images_digest(split.images), f"{name} labels": array_digest(split.labels)}
-    return found
+        digests |= {f"{name} images": _images_digest(split.images), f"{name} labels": array_digest(split.labels)}
+    return digests
 
 
 def _images_digest(images: Tensor | FileImages) -> str:
     if isinstance(images, FileImages):
-        names = b"\n".join(os.fsencode(path.name) for path in images.paths)  # a name may be no text
+        names = b"\n".join(os.fsencode(path.name) for path in images.paths)  # names may not be valid text
         return array_digest(np.frombuffer(names, dtype=np.uint8))
     return array_digest(images.numpy())

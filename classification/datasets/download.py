@@ -1,4 +1,4 @@
-"""Files of a data set that may be downloaded: what is missing is fetched, or the message says how to fetch it."""
+"""Download missing files of a data set, or say how to get them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from seg_anl.records import UserError, make_directory
 
-_SECONDS = 30.0  # without an answer a network counts as none
+_TIMEOUT = 30.0  # seconds
 _FAILURES = (OSError, RuntimeError, HTTPException, EOFError, ValueError, tarfile.TarError)
 
 
@@ -23,10 +23,10 @@ class Archive:
     """A published archive.
 
     Attributes:
-        urls: of the archive, the first that answers is taken.
-        md5: its published checksum.
-        folder: where it is put, and unpacked.
-        missing: its files that are absent or not whole.
+        urls: mirrors, tried in order.
+        md5: published checksum.
+        folder: folder to download it to and unpack it in.
+        missing: returns the files that are missing or incomplete.
     """
 
     urls: tuple[str, ...]
@@ -41,19 +41,19 @@ class Archive:
 
 
 def default_root(name: str) -> Path:
-    """Where a data set is kept that may be downloaded: ``~/.cache/seg_anl/NAME``, or below ``$XDG_CACHE_HOME``."""
+    """Default folder of a downloadable data set: ``~/.cache/seg_anl/NAME``, or below ``$XDG_CACHE_HOME``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "seg_anl" / name
 
 
 def fetch(archives: Sequence[Archive], download: bool) -> None:
-    """See to it that the files of ``archives`` are there and whole.
+    """Make sure that the files of ``archives`` exist and are complete.
 
-    An archive that lies in its folder, with the right checksum, is unpacked; else it is downloaded. Processes that
-    start at the same time wait for the one that does so.
+    An archive in its folder with the right checksum is unpacked, otherwise it is downloaded. Concurrent processes wait
+    for each other.
 
     Raises:
-        UserError: with the way to get them, where files are missing and ``download`` is off or fails; files or a folder
-            that may not be read or written.
+        UserError: if files are missing and ``download`` is off or fails, with instructions to get them; or if files or
+            folders cannot be read or written.
     """
     try:
         _fetch(archives, download)
@@ -62,30 +62,30 @@ def fetch(archives: Sequence[Archive], download: bool) -> None:
 
 
 def _fetch(archives: Sequence[Archive], download: bool) -> None:
-    wanting = [archive for archive in archives if archive.missing()]
-    if not wanting:
+    incomplete = [archive for archive in archives if archive.missing()]
+    if not incomplete:
         return
     if not download:
-        raise UserError(f"{_state(wanting)}; set data.download=true, or {_by_hand(wanting)}")
-    make_directory(wanting[0].folder)
-    with FileLock(wanting[0].folder / ".download.lock"):
-        for archive in wanting:
+        raise UserError(f"{_describe(incomplete)}; set data.download=true, or {_instructions(incomplete)}")
+    make_directory(incomplete[0].folder)
+    with FileLock(incomplete[0].folder / ".download.lock"):
+        for archive in incomplete:
             if archive.missing():
-                failure = _obtain(archive)
+                failure = _download(archive)
                 if archive.missing():
-                    still = [other for other in wanting if other.missing()]
+                    failed = [other for other in incomplete if other.missing()]
                     raise UserError(
-                        f"{_state(still)}; download failed ({failure}); without a network {_by_hand(still)}"
+                        f"{_describe(failed)}; download failed ({failure}); without a network {_instructions(failed)}"
                     )
 
 
-def _obtain(archive: Archive) -> str:
-    """Download and unpack; what went wrong, if anything."""
+def _download(archive: Archive) -> str:
+    """Download and unpack an archive; returns the reason if it fails."""
     from torchvision.datasets.utils import download_and_extract_archive
 
-    failure = "its files are not those that were published"
+    failure = "its files differ from the published ones"
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_SECONDS)
+    socket.setdefaulttimeout(_TIMEOUT)
     try:
         for url in archive.urls:
             try:
@@ -98,15 +98,15 @@ def _obtain(archive: Archive) -> str:
     return failure
 
 
-def _state(archives: Sequence[Archive]) -> str:
+def _describe(archives: Sequence[Archive]) -> str:
     missing = [path for archive in archives for path in archive.missing()]
     damaged = [path for path in missing if os.path.exists(path)]
     path = (damaged or missing)[0]
     others = f" (and {len(missing) - 1} more files)" if len(missing) > 1 else ""
-    return f"{path}: {'not whole: its checksum or length is wrong' if damaged else 'not there'}{others}"
+    return f"{path}: {'incomplete: its checksum or length is wrong' if damaged else 'missing'}{others}"
 
 
-def _by_hand(archives: Sequence[Archive]) -> str:
+def _instructions(archives: Sequence[Archive]) -> str:
     source = archives[0].urls[0].rsplit("/", 1)[0]
     names = ", ".join(archive.name for archive in archives)
-    return f"put {names} from {source}/ into {archives[0].folder}, which data.download=true checks and unpacks"
+    return f"put {names} from {source}/ into {archives[0].folder} and set data.download=true to check and unpack"

@@ -1,4 +1,4 @@
-"""What data sets in image files share: folders, lists of files, and what is missing from them."""
+"""Shared helpers for data sets in image files: folders, file lists, and checks for missing files."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from seg_anl.records.foreign_files import read_text
 
 from .dataset import Split
 
-_DIGITS = 18  # of a label at most; beyond, it is no number of 64 bits
+_MAX_DIGITS = 18  # so that labels fit into 64 bits
 
 
 def check_root(root: Path, setting: str = "root") -> None:
-    """Refuse a folder ``data.SETTING`` that is not there or has nothing in it."""
+    """Refuse a missing or empty folder ``data.SETTING``."""
     check_folder(root, f"data.{setting}")
-    if not _listed(root):
+    if not _list_folder(root):
         raise UserError(f"data.{setting}: {root} is empty")
 
 
 def first_folder(root: Path, *names: str) -> Path | None:
-    """The first of the sub-folders ``names`` that is there."""
+    """The first existing subfolder of ``names``."""
     return next((root / name for name in names if os.path.isdir(root / name)), None)
 
 
 def image_files(folder: Path) -> list[Path]:
-    """All images in ``folder`` and below, folder by folder in the order of the alphabet, as torchvision lists them.
+    """All images in ``folder`` and below, sorted by folder and name, as torchvision lists them.
 
-    Hidden files and folders (``.ipynb_checkpoints`` holds copies of images) are left out; links are followed.
+    Hidden files and folders (such as ``.ipynb_checkpoints``) are skipped; links are followed.
 
     Raises:
-        UserError: as :func:`~seg_anl.records.files.files_below`, but for names that are no text.
+        UserError: as :func:`~seg_anl.records.files.files_below`, except for names that are not valid text.
     """
-    found = (path for path in walked(folder) if path.name.lower().endswith(IMAGE_SUFFIXES))
-    return sorted(found, key=lambda path: (str(path.parent), path.name))
+    paths = (path for path in walked(folder) if path.name.lower().endswith(IMAGE_SUFFIXES))
+    return sorted(paths, key=lambda path: (str(path.parent), path.name))
 
 
-def _listed(folder: Path) -> list[str]:
+def _list_folder(folder: Path) -> list[str]:
     try:
         return os.listdir(folder)
     except OSError as error:
@@ -48,67 +48,67 @@ def _listed(folder: Path) -> list[str]:
 
 
 def class_folders(folder: Path) -> list[str]:
-    """Names of the sub-folders, sorted; hidden ones are left out."""
-    return sorted(name for name in _listed(folder) if not name.startswith(".") and os.path.isdir(folder / name))
+    """Sorted names of the subfolders that are not hidden."""
+    return sorted(name for name in _list_folder(folder) if not name.startswith(".") and os.path.isdir(folder / name))
 
 
 def labeled_folders(folder: Path, classes: Sequence[str], labels: Sequence[int] | None = None) -> Split:
-    """The images of ``folder/CLASS`` for each of ``classes``, labeled 0, 1, ... or ``labels``; others are left alone.
+    """The images of ``folder/CLASS`` for each of ``classes``, labeled 0, 1, ... or ``labels``.
 
     Raises:
-        UserError: a class without a folder or an image.
+        UserError: for a class without a folder or images.
     """
     paths: list[Path] = []
-    of_paths: list[int] = []
+    path_labels: list[int] = []
     for label, name in zip(range(len(classes)) if labels is None else labels, classes, strict=True):
-        there = os.path.isdir(folder / name)
-        found = image_files(folder / name) if there else []
-        if not found:
-            reason = f"no images in it ({' '.join(IMAGE_SUFFIXES)})" if there else "no such folder"
-            raise UserError(f"{folder / name}: {reason}; half downloaded or unpacked?")
-        paths += found
-        of_paths += [label] * len(found)
-    return Split.in_files(paths, of_paths)
+        exists = os.path.isdir(folder / name)
+        class_paths = image_files(folder / name) if exists else []
+        if not class_paths:
+            reason = f"no images ({' '.join(IMAGE_SUFFIXES)})" if exists else "no such folder"
+            raise UserError(f"{folder / name}: {reason}; incomplete download?")
+        paths += class_paths
+        path_labels += [label] * len(class_paths)
+    return Split.in_files(paths, path_labels)
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text file that are not blank, stripped.
+    """The nonblank lines of a text file, stripped.
 
     Raises:
-        UserError: where it is missing or no text.
+        UserError: if it is missing or not text.
     """
     if not path.exists():
-        raise UserError(f"{path}: no such file; half downloaded or unpacked?")
-    lines = read_text(path).removeprefix("\ufeff").splitlines()  # the mark that Windows puts first
+        raise UserError(f"{path}: no such file; incomplete download?")
+    lines = read_text(path).removeprefix("\ufeff").splitlines()  # byte order mark from Windows
     return [line.strip() for line in lines if line.strip()]
 
 
 def read_labeled(path: Path) -> list[tuple[str, int]]:
-    """A file of ``NAME LABEL`` lines.
+    """Read a file of ``NAME LABEL`` lines.
 
     Raises:
-        UserError: where it is missing, or a line is something else.
+        UserError: if it is missing, or a line has another format.
     """
     rows = []
     for number, line in enumerate(read_lines(path), start=1):
         name, label = [*line.rsplit(maxsplit=1), ""][:2]
-        if not label.isdecimal() or len(label) > _DIGITS:
+        if not label.isdecimal() or len(label) > _MAX_DIGITS:
             raise UserError(f"{path}: line {number} is {line[:60]!r}; expected a file name and a label")
         rows.append((name, int(label)))
     return rows
 
 
 def listed_files(paths: Sequence[Path], labels: Iterable[int], source: Path) -> Split:
-    """A split of the images that the list ``source`` names. Folders are read once each, not asked for every file.
+    """A split of the images listed in the file ``source``. Lists each folder once instead of checking every file.
 
     Raises:
-        UserError: naming the first that is missing, with their number.
+        UserError: naming the first missing image and the number of missing images.
     """
-    there = {folder: set(_listed(folder)) if os.path.isdir(folder) else set() for folder in {p.parent for p in paths}}
-    missing = [path for path in paths if path.name not in there[path.parent]]
+    folders = {path.parent for path in paths}
+    names_in = {folder: set(_list_folder(folder)) if os.path.isdir(folder) else set() for folder in folders}
+    missing = [path for path in paths if path.name not in names_in[path.parent]]
     if missing:
         raise UserError(
-            f"{missing[0]}: not there; {len(missing)} of the {len(paths)} images in {source} are missing: half "
-            "downloaded or unpacked?"
+            f"{missing[0]}: missing, with {len(missing)} of the {len(paths)} images in {source}; incomplete download?"
         )
     return Split.in_files(paths, list(labels))

@@ -1,4 +1,4 @@
-"""From the ``data`` group to a data set: settings, reading, checks, the part in use, mean and deviation."""
+"""Load a data set from the ``data`` group: validate settings, read, check, select samples, compute statistics."""
 
 from __future__ import annotations
 
@@ -19,39 +19,39 @@ from seg_anl.records.ranges import checked, complaint, keyword_parameters
 from .dataset import DATASETS, Dataset, FileImages
 from .selection import DataSelection, evaluation_part, training_part
 
-_CHUNK = 4096  # images summed at once
+_CHUNK = 4096  # images per partial sum
 
 
 def load_dataset(data: DictConfig) -> Dataset:
-    """Read the data set of a ``data`` configuration (``configs/data``), by ``data.name``.
+    """Read the data set named by ``data.name`` of a ``data`` configuration (``configs/data``).
 
-    ``data.limit`` is taken first, then ``data.imbalance``; mean and deviation are those of what is left, unless given.
+    ``data.limit`` is applied first, then ``data.imbalance``. Unless given, mean and std are computed on what remains.
 
     Raises:
-        UserError: an unknown name, files that are missing, damaged or not as they should be, a setting out of range.
+        UserError: for an unknown name, missing or damaged files, or a setting out of range.
     """
     reader, own, selection = reader_settings(data)
-    found = reader(**own)
-    _check(found)
-    kept = training_part(found.train.labels, found.num_classes, selection)
-    train = found.train if len(kept) == len(found.train) else found.train.part(kept)
+    loaded = reader(**own)
+    _check(loaded)
+    kept = training_part(loaded.train.labels, loaded.num_classes, selection)
+    train = loaded.train if len(kept) == len(loaded.train) else loaded.train.part(kept)
     mean, std = _normalization(train.images, selection)
     return replace(
-        found,
+        loaded,
         train=train,
-        tests={name: evaluation_part(split, found.num_classes, selection) for name, split in found.tests.items()},
+        tests={name: evaluation_part(split, loaded.num_classes, selection) for name, split in loaded.tests.items()},
         mean=mean,
         std=std,
-        found_labels=found.train.labels,
+        found_labels=loaded.train.labels,
         kept=kept,
     )
 
 
 def reader_settings(data: DictConfig) -> tuple[Callable[..., Dataset], dict[str, Any], DataSelection]:
-    """The reader that a ``data`` configuration names, its own settings, and those that every data set has.
+    """The reader named by a ``data`` configuration, its own settings, and the settings that all data sets share.
 
     Raises:
-        UserError: an unknown name or setting, or a value out of range.
+        UserError: for an unknown name or setting, or a value out of range.
     """
     given = plain(data)
     name = str(given.pop("name", None))
@@ -70,49 +70,47 @@ def reader_settings(data: DictConfig) -> tuple[Callable[..., Dataset], dict[str,
     return DATASETS[name], own, checked(DataSelection, given, "data")
 
 
-def _check(found: Dataset) -> None:
+def _check(loaded: Dataset) -> None:
     """Refuse labels outside ``[0, K)``, training sets that lack a class, and images in memory of different sizes."""
-    number = found.num_classes
+    number = loaded.num_classes
     if number < 2:
-        raise UserError(
-            f"{found.remark}: {'one class only' if number else 'no classes'}; there is nothing to tell apart"
-        )
-    for name, split in {"train": found.train, **found.tests}.items():
+        raise UserError(f"{loaded.remark}: {'only one class' if number else 'no classes'}; expected two or more")
+    for name, split in {"train": loaded.train, **loaded.tests}.items():
         if not len(split):
-            raise UserError(f"{found.remark}: no images in the split {name!r}")
+            raise UserError(f"{loaded.remark}: no images in the split {name!r}")
         if split.labels.min() < 0 or split.labels.max() >= number:
-            wrong = split.labels.min() if split.labels.min() < 0 else split.labels.max()
+            invalid = split.labels.min() if split.labels.min() < 0 else split.labels.max()
             raise UserError(
-                f"{found.remark}: label {wrong} in the split {name!r}; "
+                f"{loaded.remark}: label {invalid} in the split {name!r}; "
                 f"the {number} classes of the training set are 0 to {number - 1}"
             )
-    absent = np.setdiff1d(np.arange(number), found.train.labels)
+    absent = np.setdiff1d(np.arange(number), loaded.train.labels)
     if len(absent):
         others = f" (and {len(absent) - 1} more)" if len(absent) > 1 else ""
         raise UserError(
-            f"{found.remark}: no training image of class {absent[0]} ({found.classes[absent[0]]}){others}; "
+            f"{loaded.remark}: no training image of class {absent[0]} ({loaded.classes[absent[0]]}){others}; "
             f"labels must be 0 to {number - 1} without gaps"
         )
-    for name, split in found.tests.items():
-        if not isinstance(split.images, FileImages) and not isinstance(found.train.images, FileImages):
-            train, other = (" x ".join(map(str, images.shape[1:])) for images in (found.train.images, split.images))
+    for name, split in loaded.tests.items():
+        if not isinstance(split.images, FileImages) and not isinstance(loaded.train.images, FileImages):
+            train, other = (" x ".join(map(str, images.shape[1:])) for images in (loaded.train.images, split.images))
             if train != other:
                 raise UserError(
-                    f"{found.remark}: training images of {train} (channels, rows, columns), {name} images of {other}"
+                    f"{loaded.remark}: training images of {train} (channels, rows, columns), {name} images of {other}"
                 )
 
 
 def _normalization(images: Any, selection: DataSelection) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """``data.mean`` and ``data.std``, or those of the training images ``(N, C, H, W)`` in use.
+    """``data.mean`` and ``data.std``, or the statistics of the training images ``(N, C, H, W)``.
 
     Raises:
-        UserError: numbers that do not fit the channels, or null where the images are in files.
+        UserError: if their number differs from the number of channels, or they are null for images in files.
     """
     if selection.mean is not None and selection.std is not None:
         channels = 3 if isinstance(images, FileImages) else images.shape[1]
         for name, values in (("mean", selection.mean), ("std", selection.std)):
             if len(values) != channels:
-                raise UserError(f"data.{name} must be {channels} number(s), one for each channel; got {list(values)}")
+                raise UserError(f"data.{name} must be {channels} number(s), one per channel; got {list(values)}")
         return selection.mean, selection.std
     if isinstance(images, FileImages):
         raise UserError(
@@ -122,14 +120,14 @@ def _normalization(images: Any, selection: DataSelection) -> tuple[tuple[float, 
 
 
 def pixel_statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of all pixels of uint8 images ``(N, C, H, W)`` over 255, by channel.
+    """Mean and standard deviation of the pixels of uint8 images ``(N, C, H, W)`` over 255, per channel.
 
-    A channel that is constant gets the deviation 1.
+    Constant channels get the standard deviation 1.
 
     >>> pixel_statistics(np.array([0, 255], dtype=np.uint8).reshape(1, 1, 1, 2))
     ((0.5,), (0.5,))
     """
-    # Sums of whole numbers: the result does not depend on how the sum is cut into pieces.
+    # Integer sums, so that the result does not depend on the chunk size.
     total, squares = np.zeros((2, images.shape[1]), dtype=np.int64)
     for start in range(0, len(images), _CHUNK):
         values = images[start : start + _CHUNK].astype(np.int64)

@@ -1,4 +1,4 @@
-"""Photographs whose published training labels are noisy: WebVision, Animal-10N and Clothing1M."""
+"""Photographs with noisy published training labels: WebVision, Animal-10N and Clothing1M."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def webvision(
 ) -> Dataset:
     """WebVision 1.0, by default "mini": the Google images of its first fifty classes.
 
-    Training images by ``info/train_filelist_google.txt``, in its order; two clean test sets of the same classes:
-    ``test`` is WebVision's own validation set (``info/val_filelist.txt``), ``ilsvrc12`` that of ImageNet, where
-    ``imagenet_root`` names it. Only the first ``classes`` are taken. The file list has not always had the same length,
-    so the number of training images is compared with ``expected_count``.
+    Training images are listed in ``info/train_filelist_google.txt``. There are two clean test sets of the same classes:
+    ``test`` is WebVision's own validation set (``info/val_filelist.txt``), and ``ilsvrc12`` is ImageNet's, if
+    ``imagenet_root`` is given. Only the first ``classes`` are used. Published versions of the file list differ in
+    length, so the number of training images is compared with ``expected_count``.
 
     Raises:
-        UserError: a list or an image that is missing, or another number of training images than expected.
+        UserError: for a missing list or image, or an unexpected number of training images.
 
     Reference: Li et al., WebVision Database: Visual Learning and Understanding from Web Data, 2017; mini: Jiang et al.,
     MentorNet: Learning Data-Driven Curriculum for Very Deep Neural Networks on Corrupted Labels, ICML 2018.
@@ -57,12 +57,12 @@ def webvision(
     names = tuple(synsets[:number] or map(str, range(number)))
     if imagenet_root is not None:
         check_root(imagenet_root, "imagenet_root")
-        # WebVision numbers its classes as ImageNet's sorted synsets.
+        # WebVision's class order is that of ImageNet's sorted synsets.
         if not synsets and (imagenet_root / "val").is_dir():
             synsets = class_folders(imagenet_root / "val")
         if len(synsets) < number:
             raise UserError(
-                f"{root}: no {SYNSETS} with {number} classes, by which the images in {imagenet_root} are found; "
+                f"{root}: no {SYNSETS} with {number} classes, which is needed to find the images in {imagenet_root}; "
                 "it is part of WebVision's info archive"
             )
         tests["ilsvrc12"] = validation_split(imagenet_root, synsets[:number], synsets)
@@ -71,12 +71,12 @@ def webvision(
 
 @dataset
 def animal10n(*, root: Path) -> Dataset:
-    """Animal-10N: ten animals in five pairs that look alike, labeled by people, about 8 % wrongly.
+    """Animal-10N: ten animals in five similar pairs, labeled by people, with about 8 % wrong labels.
 
-    ``ROOT/training/LABEL_NUMBER.jpg`` and ``ROOT/testing/LABEL_NUMBER.jpg``, also below ``ROOT/raw_image``.
+    ``ROOT/training/LABEL_NUMBER.jpg`` and ``ROOT/testing/LABEL_NUMBER.jpg``, or the same below ``ROOT/raw_image``.
 
     Raises:
-        UserError: a folder that is missing or empty, or a file of another name.
+        UserError: for a missing or empty folder, or a file with another name.
 
     Reference: Song et al., SELFIE: Refurbishing Unclean Samples for Robust Deep Learning, ICML 2019.
     """
@@ -88,14 +88,14 @@ def animal10n(*, root: Path) -> Dataset:
 
 @dataset
 def clothing1m(*, root: Path) -> Dataset:
-    """Clothing1M: a million pictures from shops, labeled by the words beside them, nearly 40 % wrongly.
+    """Clothing1M: a million images from online shops, labeled from the surrounding text, nearly 40 % wrongly.
 
-    Lists of keys and of labels by key in ``ROOT`` or in ``ROOT/annotations``; a key reads ``images/3/25/NAME.jpg``. Of
-    the images with clean labels the 14313 for validation, which decide which epoch is best, and the 10526 for testing
-    are used, the 47570 for training are not.
+    Lists of keys (such as ``images/3/25/NAME.jpg``) and of labels by key are in ``ROOT`` or ``ROOT/annotations``. Of
+    the images with clean labels, the 14313 for validation determine the best epoch and the 10526 for testing are used;
+    the 47570 for training are not.
 
     Raises:
-        UserError: a list or an image that is missing, or a key without a label.
+        UserError: for a missing list or image, or a key without a label.
 
     Reference: Xiao et al., Learning from Massive Noisy Labeled Data for Image Classification, CVPR 2015; the split as
     in Patrini et al., Making Deep Neural Networks Robust to Label Noise, CVPR 2017.
@@ -128,7 +128,7 @@ def _webvision_split(root: Path, file_list: str, folders: tuple[str, ...], numbe
     rows = [(name, label) for name, label in read_labeled(root / file_list) if label < number]
     if not rows:
         raise UserError(f"{root / file_list}: no images of the first {number} classes")
-    # Where the archives were unpacked differs; the first image tells.
+    # The folder depends on how the archives were unpacked; look for the first image.
     folder = next((root / name for name in folders if os.path.isfile(root / name / rows[0][0])), root / folders[0])
     return listed_files([folder / name for name, _ in rows], [label for _, label in rows], root / file_list)
 
@@ -136,10 +136,10 @@ def _webvision_split(root: Path, file_list: str, folders: tuple[str, ...], numbe
 def _animals(root: Path, home: Path, name: str) -> Split:
     folder = first_folder(home, name)
     if folder is None:
-        raise UserError(f"{root}: no folder {name} in it; expected the folders training and testing of Animal-10N")
+        raise UserError(f"{root}: no folder {name}; expected the folders training and testing of Animal-10N")
     paths = image_files(folder)
     if not paths:
-        raise UserError(f"{folder}: no images in it; half downloaded or unpacked?")
+        raise UserError(f"{folder}: no images; incomplete download?")
     matches = [re.fullmatch(r"(\d{1,9})_.+", path.stem) for path in paths]
     if None in matches:
         raise UserError(

@@ -1,8 +1,8 @@
-"""Which images of a data set are used: ``data.limit``, ``data.test_limit`` and artificial class imbalance.
+"""Select samples of a data set: ``data.limit``, ``data.test_limit`` and artificial class imbalance.
 
-Every choice is a function of ``data.subset_seed``, the class and the image's position in the data set. A class's images
-stand in one drawn order of which a beginning is taken, so that the sets of a smaller limit, or of a stronger imbalance,
-lie within those of a larger one, or of a weaker one.
+A selection depends only on ``data.subset_seed``, the class and the sample's position. The samples of each class are
+shuffled once and the first ones are kept, so selections are nested: a smaller limit, or a stronger imbalance, keeps a
+subset of a larger limit or weaker imbalance.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from .dataset import Split
 
 @dataclass(frozen=True, kw_only=True)
 class DataSelection(DivisionSettings):
-    """What every data set lets one set: which of its images are used, and how they are normalized.
+    """Settings shared by all data sets: selection of samples, and normalization.
 
-    Files name images by their position in the whole training set.
+    Files refer to images by position in the full training set.
 
     Attributes:
-        mean, std: per channel, on a scale where white is 1; None: of the training images in use.
-        flips: data set whose published asymmetric noise fits the classes.
-        limit: training images in use, as evenly over the classes as they allow; None: all.
+        mean, std: per channel, for intensities from 0 to 1; None for the statistics of the training images.
+        flips: data set whose published asymmetric noise applies to these classes.
+        limit: number of training images, balanced over the classes as far as possible; None for all.
         test_limit: the same for each evaluation split.
-        subset_seed: draws what ``limit``, ``test_limit`` and ``imbalance`` keep.
-        imbalance: thins out the training set after ``limit``.
-        imbalance_ratio: smallest class over largest.
+        subset_seed: seed of the selection.
+        imbalance: kind of class imbalance, applied after ``limit``.
+        imbalance_ratio: size of the smallest class over that of the largest.
     """
 
     mean: tuple[Fraction, ...] | None = None
@@ -47,40 +47,40 @@ class DataSelection(DivisionSettings):
 
     def __post_init__(self) -> None:
         if (self.mean is None) != (self.std is None):
-            raise UserError("data.mean and data.std must be given both, or neither (null)")
+            raise UserError("data.mean and data.std must both be given, or both be null")
 
 
 def training_part(labels: NDArray[np.int64], num_classes: int, selection: DataSelection) -> NDArray[np.int64]:
-    """Positions of the training images in use, ascending; ``labels`` (N,) are those of the whole training set.
+    """Ascending positions of the selected training samples, given the labels (N,) of the full training set.
 
-    That is ``limit`` images, as evenly over the classes as they allow, then ``imbalance``.
+    Applies ``limit``, balanced over the classes, and then ``imbalance``.
 
     Raises:
-        UserError: a limit that leaves a class out, or that exceeds the training set.
+        UserError: for a limit smaller than the number of classes or larger than the training set.
     """
     counts = np.bincount(labels, minlength=num_classes)
     if selection.limit is not None:
         if not num_classes <= selection.limit <= len(labels):
             raise UserError(
-                f"data.limit must be from {num_classes} (one of each class) to {len(labels)}, the number of training "
-                f"images; got {selection.limit}"
+                f"data.limit must be from {num_classes} (one per class) to {len(labels)} (all training images), "
+                f"got {selection.limit}"
             )
         counts = even_counts(counts, selection.limit)
     if selection.imbalance is not None:
         counts = imbalanced_counts(counts, selection.imbalance, selection.imbalance_ratio)
-    return drawn(labels, counts, selection.subset_seed)
+    return draw_positions(labels, counts, selection.subset_seed)
 
 
 def evaluation_part(split: Split, num_classes: int, selection: DataSelection) -> Split:
-    """``test_limit`` images of an evaluation split, as evenly over the classes as they allow; None: all."""
+    """``test_limit`` samples of an evaluation split, balanced over the classes; all if it is None."""
     if selection.test_limit is None or selection.test_limit >= len(split):
         return split
     counts = even_counts(np.bincount(split.labels, minlength=num_classes), selection.test_limit)
-    return split.part(drawn(split.labels, counts, selection.subset_seed))
+    return split.part(draw_positions(split.labels, counts, selection.subset_seed))
 
 
 def even_counts(available: NDArray[np.int64], total: int) -> NDArray[np.int64]:
-    """How many of each class make ``total``: equal but for a difference of one and for classes that have no more.
+    """Number of samples per class that sum to ``total``: equal up to one, except for exhausted classes.
 
     >>> even_counts(np.array([5, 1, 9]), 8)
     array([4, 1, 3])
@@ -97,10 +97,10 @@ def even_counts(available: NDArray[np.int64], total: int) -> NDArray[np.int64]:
 
 
 def imbalanced_counts(available: NDArray[np.int64], kind: str, ratio: float) -> NDArray[np.int64]:
-    """How many images of each class an artificially imbalanced set keeps; at least one, at most what there are.
+    """Number of samples per class in an artificially imbalanced set; at least one, at most those available.
 
-    With n the largest class and K classes: ``long_tailed`` keeps n * ratio^(i / (K - 1)) of class i, rounded down;
-    ``step`` keeps n * ratio of each class of the last half (K odd: without the middle one).
+    With n the size of the largest of K classes: ``long_tailed`` keeps n * ratio^(i / (K - 1)) of class i, rounded down;
+    ``step`` keeps n * ratio of each class in the second half (for odd K without the middle one).
 
     Reference: Cui et al., Class-Balanced Loss Based on Effective Number of Samples, CVPR 2019 (long-tailed); Buda et
     al., A systematic study of the class imbalance problem in convolutional neural networks, Neural Networks 2018
@@ -114,13 +114,13 @@ def imbalanced_counts(available: NDArray[np.int64], kind: str, ratio: float) -> 
         shares = ratio ** (position / max(1, len(available) - 1))
     else:
         shares = np.where(position >= (len(available) + 1) // 2, ratio, 1.0)
-    # A share of an exact product may come out a hair below it: 5000 * 0.1^(1/1) is 500, not 499.
-    asked = np.floor(available.max() * shares + 1e-6).astype(available.dtype)
-    return np.clip(asked, 1, available)
+    # The offset guards against rounding errors: 5000 * 0.1^(1/1) is 500, not 499.
+    counts = np.floor(available.max() * shares + 1e-6).astype(available.dtype)
+    return np.clip(counts, 1, available)
 
 
-def drawn(labels: NDArray[np.int64], counts: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """Positions of ``counts[k]`` images of each class k, drawn without replacement, ascending."""
+def draw_positions(labels: NDArray[np.int64], counts: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Ascending positions of ``counts[k]`` samples of each class k, drawn without replacement."""
     chosen = []
     for label, count in enumerate(counts):
         positions = np.flatnonzero(labels == label)

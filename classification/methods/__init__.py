@@ -1,6 +1,6 @@
-"""Methods that are more than a loss.
+"""Training methods that are more than a loss.
 
-A new one is a file and a line here, its settings in ``settings.py``, and a YAML in ``configs/method``.
+To add one, write a file and add a line here, add its settings to ``settings.py`` and a YAML file to ``configs/method``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .forward import ForwardEstimated
 
 __all__ = ["Method", "build_method"]
 
-_OF_SETTINGS: dict[type, Callable[[Any], Method]] = {
+_METHODS: dict[type, Callable[[Any], Method]] = {
     settings.CoTeaching: CoTeaching,
     settings.DimensionalityDriven: DimensionalityDriven,
     settings.EarlyLearning: EarlyLearning,
@@ -27,6 +27,6 @@ _OF_SETTINGS: dict[type, Callable[[Any], Method]] = {
 }
 
 
-def build_method(its: settings.MethodSettings) -> Method:
-    """The method that has these settings."""
-    return _OF_SETTINGS[type(its)](its)
+def build_method(method_settings: settings.MethodSettings) -> Method:
+    """Build the method with these settings."""
+    return _METHODS[type(method_settings)](method_settings)

@@ -1,4 +1,4 @@
-"""Dimensionality-driven learning: labels give way to predictions once the features' dimension begins to grow."""
+"""Dimensionality-driven learning: replace labels with predictions once the dimension of the features grows."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from seg_anl.losses.inputs import LabeledLogits
 from .. import settings
 from ..networks import penultimate_features
 
-BATCH, BATCHES, NEIGHBORS = 128, 10, 20  # of the published estimate
+BATCH, BATCHES, NEIGHBORS = 128, 10, 20  # as in the published code
 
 
 def local_intrinsic_dimensionality(features: Tensor, neighbors: int = NEIGHBORS) -> Tensor:
-    """Maximum-likelihood estimate of the dimension of the space around each sample, from its nearest neighbors.
+    """Maximum-likelihood estimate of the local dimension around each sample, from its nearest neighbors.
 
-    With r_i the distance to the i-th of k neighbors, -1 / mean_i log(r_i / r_k). Samples that coincide with their
-    neighbors have none and give NaN.
+    With r_i the distance to the i-th of k neighbors: -1 / mean_i log(r_i / r_k). NaN for samples that coincide with
+    their neighbors.
 
     Args:
         features: ``(B, D)``.
@@ -44,7 +44,7 @@ def local_intrinsic_dimensionality(features: Tensor, neighbors: int = NEIGHBORS)
 
 
 class PacedCrossEntropy(RobustLoss):
-    """Cross entropy against alpha * label + (1 - alpha) * the most probable class; alpha is set from outside."""
+    """Cross entropy against alpha * label + (1 - alpha) * most probable class, with ``alpha`` set by the method."""
 
     alpha: Tensor
 
@@ -53,7 +53,7 @@ class PacedCrossEntropy(RobustLoss):
         self.register_buffer("alpha", torch.tensor(1.0))
 
     def evaluate(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | None]:
-        """Hard bootstrapping with the alpha of the epoch."""
+        """Hard bootstrapping with the current alpha."""
         pred = batch.log_probs()
         most_probable = pred.log_probs.max(dim=1).values
         return -(self.alpha * pred.target_log_prob + (1 - self.alpha) * most_probable), batch.weight
@@ -61,10 +61,10 @@ class PacedCrossEntropy(RobustLoss):
 
 @dataclass
 class _Memory:
-    """What the method remembers from epoch to epoch, in the form of a checkpoint's part."""
+    """The method's state between epochs, stored in checkpoints."""
 
     dimensions: list[float] = field(default_factory=list)
-    turned: bool = False
+    has_turned: bool = False
     weights: dict[str, Tensor] = field(default_factory=dict)
 
     def state_dict(self) -> dict[str, Any]:
@@ -75,36 +75,36 @@ class _Memory:
 
 
 class DimensionalityDriven(Method):
-    """Watches the local intrinsic dimensionality (LID) of the last hidden layer, and paces the labels by it.
+    """Adapts the weight of the labels to the local intrinsic dimensionality (LID) of the last hidden layer.
 
-    The turning point is the first epoch after ``init_epochs + window`` whose LID exceeds the mean of the ``window``
-    epochs before by more than two of their standard deviations. The network goes back to its weights of the epoch
-    before; from then on alpha = exp(-(epoch / epochs) LID / lowest LID so far).
+    The turning point is the first epoch after ``init_epochs + window`` whose LID exceeds the mean of the previous
+    ``window`` epochs by more than two standard deviations. The network is then reset to the weights of the epoch before
+    it, and from there on alpha = exp(-(epoch / epochs) LID / lowest LID so far).
 
-    Reference: Ma et al., ICML 2018, Section 4 and Algorithm 1; the authors' repository for the window, the size of the
-    estimate (10 batches of 128 samples, 20 neighbors) and the weights that are put back.
+    Reference: Ma et al., ICML 2018, Section 4 and Algorithm 1. The window, the sample size of the estimate (10 batches
+    of 128 samples, 20 neighbors) and the restored weights follow the authors' repository.
     """
 
-    def __init__(self, its: settings.DimensionalityDriven) -> None:
-        self.its = its
+    def __init__(self, options: settings.DimensionalityDriven) -> None:
+        self.options = options
         self.paced = PacedCrossEntropy()
         self.memory = _Memory()
         self.epochs = 1
 
     def criterion(self, loss: RobustLoss, *, epochs: int, process: Process, **sizes: int) -> ScheduledLoss:
-        """Cross entropy whose labels are paced."""
+        """Cross entropy with weighted labels."""
         self.epochs = epochs
         return self.paced
 
     def after_epoch(self, model: nn.Module, epoch: int, samples: Samples) -> dict[str, float]:
-        """Measure the dimension, look for the turning point, set the pace of the next epoch."""
+        """Measure the dimension, check for the turning point, and set alpha for the next epoch."""
         memory = self.memory
         memory.dimensions.append(self._dimension(model, epoch, samples))
-        if not memory.turned and self._turns(memory.dimensions):
-            memory.turned = True
+        if not memory.has_turned and self._is_turning_point(memory.dimensions):
+            memory.has_turned = True
             model.load_state_dict(memory.weights)
-            memory.weights = {}  # checkpoints need not carry them on
-        if memory.turned:
+            memory.weights = {}  # no longer needed in checkpoints
+        if memory.has_turned:
             expansion = memory.dimensions[-1] / min(memory.dimensions)
             self.paced.alpha.fill_(math.exp(-(epoch + 1) / self.epochs * expansion))
         else:
@@ -113,22 +113,22 @@ class DimensionalityDriven(Method):
 
     @property
     def state(self) -> dict[str, Any]:
-        """Dimensions so far, and the weights to go back to."""
+        """Dimensions so far, and the weights to restore."""
         return {"dimensionality": self.memory}
 
-    def _turns(self, dimensions: list[float]) -> bool:
-        if len(dimensions) <= self.its.init_epochs + self.its.window:
+    def _is_turning_point(self, dimensions: list[float]) -> bool:
+        if len(dimensions) <= self.options.init_epochs + self.options.window:
             return False
-        before = dimensions[-self.its.window - 1 : -1]
-        return dimensions[-1] - statistics.fmean(before) > 2 * statistics.pstdev(before)
+        previous = dimensions[-self.options.window - 1 : -1]
+        return dimensions[-1] - statistics.fmean(previous) > 2 * statistics.pstdev(previous)
 
     def _dimension(self, model: nn.Module, epoch: int, samples: Samples) -> float:
-        """Mean LID within batches of training samples; where there is none to measure, the last one stands."""
+        """Mean LID within batches of training samples; if it is undefined, the previous one."""
         with torch.inference_mode():
             features = torch.cat([penultimate_features(model, images) for images in samples(epoch, BATCH * BATCHES)])
         batches = [batch for batch in features.cpu().split(BATCH) if len(batch) > NEIGHBORS]
-        found = torch.cat([local_intrinsic_dimensionality(batch) for batch in batches]) if batches else features[:0, 0]
-        mean = found.nanmean().item()
+        values = torch.cat([local_intrinsic_dimensionality(batch) for batch in batches]) if batches else features[:0, 0]
+        mean = values.nanmean().item()
         if math.isfinite(mean):
             return mean
         return self.memory.dimensions[-1] if self.memory.dimensions else 1.0

@@ -1,4 +1,4 @@
-"""Early-learning regularization: each sample's predictions are remembered, and later ones are kept near them."""
+"""Early-learning regularization: keep predictions close to a moving average of earlier ones."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from seg_anl.losses import RobustLoss, ScheduledLoss
 
 from .. import settings
 
-LEAST = 1e-4  # probabilities are kept this far from 0 and 1, as in the published code
+MIN_PROBABILITY = 1e-4  # probabilities are clamped to [1e-4, 1 - 1e-4], as in the published code
 
 
-class RememberedPredictions(AroundLoss):
-    """``loss`` + lambda * mean log(1 - <p, t>), where t remembers the predictions for each sample.
+class EarlyLearningLoss(AroundLoss):
+    """``loss`` + lambda * mean log(1 - <p, t>), where t is a moving average of each sample's predictions.
 
-    t <- beta t + (1 - beta) p at every visit, without gradient, from t = 0. The term falls as p nears t: a wrong label
-    has to pull against what the network said before it learned labels by heart.
+    t <- beta t + (1 - beta) p whenever a sample is seen, without gradient, starting from t = 0. The regularizer is
+    smallest where p agrees with t, so wrong labels are opposed by the predictions from before they were memorized.
 
     Args:
-        loss: any loss of the registry; the paper has cross entropy.
-        its: ``strength`` (lambda) and ``momentum`` (beta).
-        samples, classes: N and K of the memory ``(N, K)``, a buffer that checkpoints hold.
-        process: where it is one of several, each remembers what all have seen.
+        loss: any loss of the registry; cross entropy in the paper.
+        options: ``strength`` (lambda) and ``momentum`` (beta).
+        samples, classes: N and K of the memory ``(N, K)``, a buffer.
+        process: with several processes, each memory includes the samples of all.
 
     Shape:
         - output: logits ``(B, K)``; target: ``(B,)``; index: ``(B,)``, the positions of the samples.
@@ -36,37 +36,38 @@ class RememberedPredictions(AroundLoss):
     memory: Tensor
 
     def __init__(
-        self, loss: RobustLoss, its: settings.EarlyLearning, samples: int, classes: int, process: Process
+        self, loss: RobustLoss, options: settings.EarlyLearning, samples: int, classes: int, process: Process
     ) -> None:
         super().__init__(loss)
-        self.its, self.process = its, process
+        self.options, self.process = options, process
         self.register_buffer("memory", torch.zeros(samples, classes))
 
     def forward(self, output: Tensor, target: Tensor, index: Tensor) -> Tensor:
-        """The scalar criterion; remembers the predictions."""
-        probabilities = output.float().softmax(dim=1).clamp(LEAST, 1 - LEAST)
-        self._remember(probabilities.detach(), index)
+        """Update the memory and compute the scalar loss."""
+        probabilities = output.float().softmax(dim=1).clamp(MIN_PROBABILITY, 1 - MIN_PROBABILITY)
+        self._update_memory(probabilities.detach(), index)
         agreement = (self.memory[index] * probabilities).sum(dim=1)
-        value: Tensor = self.loss(output, target) + self.its.strength * torch.log(1 - agreement).mean()
+        value: Tensor = self.loss(output, target) + self.options.strength * torch.log(1 - agreement).mean()
         return value
 
-    def _remember(self, probabilities: Tensor, index: Tensor) -> None:
+    def _update_memory(self, probabilities: Tensor, index: Tensor) -> None:
         size = len(index) * self.process.world_size
-        seen, index = self.process.gathered(probabilities, size), self.process.gathered(index, size)
-        seen = seen / seen.sum(dim=1, keepdim=True)
-        self.memory[index] = self.its.momentum * self.memory[index] + (1 - self.its.momentum) * seen
+        probabilities, index = self.process.gathered(probabilities, size), self.process.gathered(index, size)
+        probabilities = probabilities / probabilities.sum(dim=1, keepdim=True)
+        momentum = self.options.momentum
+        self.memory[index] = momentum * self.memory[index] + (1 - momentum) * probabilities
 
 
 class EarlyLearning(Method):
-    """Trains on :class:`RememberedPredictions`."""
+    """Trains with :class:`EarlyLearningLoss`."""
 
     indexed = True
 
-    def __init__(self, its: settings.EarlyLearning) -> None:
-        self.its = its
+    def __init__(self, options: settings.EarlyLearning) -> None:
+        self.options = options
 
     def criterion(
         self, loss: RobustLoss, *, epochs: int, process: Process, samples: int = 0, classes: int = 0
     ) -> ScheduledLoss:
-        """``loss`` with the memory of all samples."""
-        return RememberedPredictions(loss, self.its, samples, classes, process)
+        """``loss`` with early-learning regularization."""
+        return EarlyLearningLoss(loss, self.options, samples, classes, process)

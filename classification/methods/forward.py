@@ -1,4 +1,4 @@
-"""Forward correction with a transition matrix that a first network estimates."""
+"""Forward correction with a transition matrix estimated by a first network."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from seg_anl.losses import RobustLoss, ScheduledLoss, build_loss
 from .. import settings
 
 
-def estimated_transition(probabilities: Tensor, percentile: float) -> Tensor:
-    """The transition matrix as the network's predictions for the most typical sample of each class.
+def estimate_transition(probabilities: Tensor, percentile: float) -> Tensor:
+    """Estimate the transition matrix from the predictions for the most typical sample of each class.
 
-    Row i is the prediction for the sample whose probability of class i is the largest below the given percentile of
-    all samples: with 100, the very largest.
+    Row i is the prediction for the sample at the given percentile of the probability of class i over all samples; 100
+    is the sample with the largest probability.
 
     Args:
-        probabilities: ``(N, K)`` of the training samples, by a network trained on the noisy labels.
-        percentile: in (0, 100]; 97 leaves outliers out.
+        probabilities: ``(N, K)`` of the training samples, from a network trained on the noisy labels.
+        percentile: in (0, 100]; 97 excludes outliers.
 
     Returns:
         ``(K, K)``, T[i, j] = P(noisy label j given true class i); rows sum to 1.
@@ -34,18 +34,18 @@ def estimated_transition(probabilities: Tensor, percentile: float) -> Tensor:
 
 
 class ForwardEstimated(Method):
-    """A first network learns the noisy labels with cross entropy; a second one corrects by what the first says."""
+    """Trains a first network with cross entropy to estimate the transition matrix, and a second with that matrix."""
 
     first_loss = "ce"
 
-    def __init__(self, its: settings.ForwardEstimated) -> None:
-        self.its = its
+    def __init__(self, options: settings.ForwardEstimated) -> None:
+        self.options = options
         self.transition: Tensor | None = None
 
     def learn(self, probabilities: Tensor) -> None:
-        """Estimate the transition."""
-        self.transition = estimated_transition(probabilities.cpu(), self.its.percentile)
+        """Estimate the transition matrix."""
+        self.transition = estimate_transition(probabilities.cpu(), self.options.percentile)
 
     def criterion(self, loss: RobustLoss, *, epochs: int, process: Process, **sizes: int) -> ScheduledLoss:
-        """Cross entropy, corrected."""
+        """Forward-corrected cross entropy."""
         return build_loss("forward", transition=self.transition)

@@ -1,4 +1,4 @@
-"""Networks by name. A new one is a line here, and a file of its own where torchvision has none."""
+"""Networks by name. To add one, add a line here, and a file if it is not in torchvision."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Architecture:
     """A network that can be built by name.
 
     Attributes:
-        build: (number of classes, channels of the images, their size) -> network.
-        halvings: how often it halves the resolution; a side of ``2 ** halvings`` pixels leaves one pixel.
+        build: (number of classes, image channels, image size) -> network.
+        halvings: number of times it halves the resolution; the minimum image side is ``2 ** halvings``.
     """
 
     build: Callable[[int, int, tuple[int, int]], nn.Module]
@@ -27,18 +27,18 @@ class Architecture:
 
 
 def _torchvision(name: str) -> Architecture:
-    """torchvision's network for photographs, as torchvision starts it.
+    """torchvision's network for photographs, with torchvision's initialization.
 
-    VGG-19 averages its last feature map to 7x7 whatever the image's size; a map that is smaller (2x2 for Animal-10N's
-    64x64 images) is repeated instead, so that its linear layers keep their published width.
+    VGG-19 pools its last feature map to 7x7 for any image size; smaller maps (2x2 for Animal-10N's 64x64 images) are
+    upsampled, so that its linear layers keep their published width.
     """
 
     def build(num_classes: int, in_channels: int, _: tuple[int, int]) -> nn.Module:
         if in_channels != 3:
             raise UserError(
-                f"model.name={name} takes color images, the data have {in_channels} channel(s); use cnn8, resnet18, ..."
+                f"model.name={name} takes color images, the data has {in_channels} channel(s); use cnn8, resnet18, ..."
             )
-        import torchvision  # imported late: the other networks do without it
+        import torchvision  # imported late, because the other networks do not need it
 
         return getattr(torchvision.models, name)(num_classes=num_classes)  # type: ignore[no-any-return]
 
@@ -46,11 +46,11 @@ def _torchvision(name: str) -> Architecture:
 
 
 MODELS: dict[str, Architecture] = {
-    # Two convolutions for MNIST, six for CIFAR-10; two linear layers.
+    # Two convolutions for MNIST, six for CIFAR-10, and two linear layers.
     "cnn4": Architecture(lambda *images: PlainNetwork([[32], [64]], 128, *images), 2),
     "cnn8": Architecture(lambda *images: PlainNetwork([[64, 64], [128, 128], [196, 196]], 256, *images), 3),
-    # CIFAR-100 in most of the papers: resnet34; in Equal Loss (Cui et al.): resnet44 (6n + 2 layers, n = 7; He et al.,
-    # Section 4.2, who draw convolutions from a normal distribution; here they are uniform with the same variance).
+    # CIFAR-100: resnet34 in most papers, resnet44 in Equal Loss (Cui et al.). ResNet-44 has 6n + 2 layers with n = 7
+    # (He et al., Section 4.2, with normal initial weights; here they are uniform with the same variance).
     "resnet18": Architecture(
         lambda *images: ResidualNetwork((2, 2, 2, 2), (64, 128, 256, 512), Projection, *images), 3
     ),
@@ -66,27 +66,27 @@ MODELS: dict[str, Architecture] = {
 def build_model(
     name: str, num_classes: int, in_channels: int, image_size: tuple[int, int], weights: str | None = None
 ) -> nn.Module:
-    """The network ``name``, its weights drawn from torch's global generator.
+    """Build the network ``name`` with weights drawn from torch's global generator.
 
     Args:
         name: one of ``MODELS``.
         num_classes: K, the number of logits.
-        in_channels: channels of the images.
-        image_size: ``(H, W)`` of the images as the network gets them.
+        in_channels: image channels.
+        image_size: input size ``(H, W)``.
         weights: a file of weights, or ``imagenet``; see :func:`~classification.networks.initial_weights.load_weights`.
 
     Raises:
-        UserError: for an unknown name, images that are too small or have the wrong channels, weights that do not fit.
+        UserError: for an unknown name, too small images, a wrong number of channels, or weights of another network.
     """
     if name not in MODELS:
         raise UserError(f"model.name={name}: {nearest_names(name, MODELS)}")
     architecture = MODELS[name]
     smallest = 2**architecture.halvings
     if min(image_size) < smallest:
-        fitting = [other for other, entry in MODELS.items() if 2**entry.halvings <= min(image_size)]
+        suitable = [other for other, entry in MODELS.items() if 2**entry.halvings <= min(image_size)]
         raise UserError(
             f"model.name={name} needs images of {smallest} x {smallest} pixels or more, got "
-            f"{image_size[0]} x {image_size[1]}; {'fitting: ' + ', '.join(fitting) if fitting else 'none fits'}"
+            f"{image_size[0]} x {image_size[1]}; suitable networks: {', '.join(suitable) or 'none'}"
         )
     model = architecture.build(num_classes, in_channels, image_size)
     if weights is not None:

@@ -1,4 +1,4 @@
-"""Initial weights from a file, or ImageNet's from torchvision's address. Nothing in a file is executed."""
+"""Load initial weights from a file, or ImageNet weights from torchvision, without executing code in the file."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from .head import head_of
 
 IMAGENET = "imagenet"
 
-# torchvision's first weights: plain ImageNet training, what the papers had; its later ones come from a longer recipe.
-# Its ResNet-18 and ResNet-34 are not the ones of this package.
+# torchvision's first weights (V1), from plain ImageNet training, as in the papers; V2 weights use a longer recipe.
+# torchvision's ResNet-18 and ResNet-34 differ from those of this package.
 IMAGENET_WEIGHTS = {"resnet50": "ResNet50_Weights", "resnet101": "ResNet101_Weights", "vgg19_bn": "VGG19_BN_Weights"}
 
 
 def load_weights(model: nn.Module, name: str, weights: str) -> None:
-    """Load ``weights`` into ``model``, a network called ``name``, in place.
+    """Load ``weights`` into ``model`` in place.
 
     Args:
-        model: the network; its head keeps its own initial weights where the file's has another number of classes.
-        name: torchvision's name of the network, for ``imagenet``.
+        model: the network; its head keeps its initial weights if the file has another number of classes.
+        name: name of the network.
         weights: a file of tensors by parameter name (``torch.save`` of a ``state_dict``, or of a dictionary with one
-            under ``state_dict`` or ``model``), or ``imagenet``: downloaded once, kept in torch's hub folder.
+            under ``state_dict`` or ``model``), or ``imagenet``, which is downloaded once to torch's hub folder.
 
     Raises:
-        UserError: for a file that is missing, damaged, holds anything but tensors, or belongs to another network; for a
-            failed download.
+        UserError: for a file that is missing, damaged, holds anything but tensors, or belongs to another network, and
+            for a failed download.
     """
     path = _imagenet_file(name) if weights == IMAGENET else Path(weights).expanduser()
     state = _read_state(path)
@@ -43,20 +43,20 @@ def load_weights(model: nn.Module, name: str, weights: str) -> None:
     state = {key: value for key, value in state.items() if key not in other_classes}
     try:
         result = model.load_state_dict(state, strict=False)
-    except RuntimeError as error:  # a shape; its message has one line for each tensor
+    except RuntimeError as error:  # wrong shapes, with one line per tensor
         raise UserError(f"model.weights={path}: {reason_of(error, -1)}; is it a file of {name}?") from error
-    strangers = [*(key for key in result.missing_keys if key not in other_classes), *result.unexpected_keys]
-    if strangers:
+    mismatched = [*(key for key in result.missing_keys if key not in other_classes), *result.unexpected_keys]
+    if mismatched:
         raise UserError(
             f"model.weights={path} is not a file of {name}: {len(result.missing_keys)} tensor(s) missing, "
-            f"{len(result.unexpected_keys)} unknown, for instance {strangers[0]!r}"
+            f"{len(result.unexpected_keys)} unknown, for example {mismatched[0]!r}"
         )
 
 
 def _imagenet_file(name: str) -> Path:
     if name not in IMAGENET_WEIGHTS:
-        raise UserError(f"model.weights={IMAGENET}: there are none for {name}, only for {', '.join(IMAGENET_WEIGHTS)}")
-    import torchvision  # imported late: files of a person's own do without it
+        raise UserError(f"model.weights={IMAGENET}: not available for {name}, only for {', '.join(IMAGENET_WEIGHTS)}")
+    import torchvision  # imported late, because local files do not need it
 
     url: str = getattr(torchvision.models, IMAGENET_WEIGHTS[name]).IMAGENET1K_V1.url
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
@@ -65,10 +65,10 @@ def _imagenet_file(name: str) -> Path:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(path), hash_prefix=digest, progress=False)
-        except (OSError, RuntimeError) as error:  # no network, no space; another digest
+        except (OSError, RuntimeError) as error:  # no network, no space, or a wrong digest
             raise UserError(
-                f"model.weights={IMAGENET}: {url} cannot be fetched to {path} ({reason_of(error, -1)}); "
-                "fetch it elsewhere and give model.weights=FILE"
+                f"model.weights={IMAGENET}: {url} cannot be downloaded to {path} ({reason_of(error, -1)}); "
+                "download it by other means and give model.weights=FILE"
             ) from error
     return path
 
@@ -80,7 +80,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         raise UserError(f"model.weights={path}: no such file") from error
     except pickle.UnpicklingError as error:
         raise UserError(
-            f"model.weights={path} is damaged or holds more than tensors, and is not read: save its state_dict() alone"
+            f"model.weights={path} is damaged or holds more than tensors: save only the state_dict()"
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise UserError(f"model.weights={path} cannot be read: {reason_of(error, -1)}") from error
@@ -92,9 +92,9 @@ def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping) or not content:
-        raise UserError(f"model.weights={path}: tensors by parameter name expected, got {type(content).__name__}")
-    wrong = next((key for key, value in content.items() if not isinstance(value, Tensor)), None)
-    if wrong is not None:
-        raise UserError(f"model.weights={path}: {wrong!r} is no tensor; save the network's state_dict() alone")
-    # DataParallel and DistributedDataParallel put this before every name.
+        raise UserError(f"model.weights={path}: expected tensors by parameter name, got {type(content).__name__}")
+    other = next((key for key, value in content.items() if not isinstance(value, Tensor)), None)
+    if other is not None:
+        raise UserError(f"model.weights={path}: {other!r} is not a tensor; save only the network's state_dict()")
+    # DataParallel and DistributedDataParallel prefix all names with "module.".
     return {str(key).removeprefix("module."): value for key, value in content.items()}

@@ -1,4 +1,4 @@
-"""Networks for small images: plain convolutional ones for MNIST and CIFAR-10, and residual ones with a 3x3 stem."""
+"""Networks for small images: plain convolutional networks, and residual networks with a 3x3 stem."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from torch import Tensor, nn
 
 
 class PlainNetwork(nn.Module):
-    """Stages of 3x3 convolutions with batch norm and ReLU, each closed by 2x2 max pooling; two linear layers.
+    """Stages of 3x3 convolutions with batch norm and ReLU, each followed by 2x2 max pooling, and two linear layers.
 
-    Shape: ``(B, in_channels, H, W)`` to logits ``(B, num_classes)``; every stage halves both sides, rounding down.
+    Shape: ``(B, in_channels, H, W)`` to logits ``(B, num_classes)``; each stage halves both sides, rounding down.
 
     Args:
-        stages: channels of the convolutions, stage by stage.
+        stages: channels of the convolutions in each stage.
         hidden: width of the penultimate layer.
-        num_classes: K.
-        in_channels: channels of the images.
-        image_size: ``(H, W)`` in pixels; fixes the width of the first linear layer.
+        num_classes: number of classes.
+        in_channels: image channels.
+        image_size: ``(H, W)`` in pixels; determines the width of the first linear layer.
 
-    Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Section 5.2; the
-    widths are those of its repository.
+    Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Section 5.2, with
+    the widths of its repository.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class PlainNetwork(nn.Module):
 
 
 class PaddedIdentity(nn.Module):
-    """A shortcut without parameters: every ``stride``-th pixel, and channels of zeros on both sides up to ``width``.
+    """A shortcut without parameters: subsampled by ``stride``, with zero channels on both sides up to ``width``.
 
     Option A of He et al., Deep Residual Learning for Image Recognition, CVPR 2016, Section 3.3.
     """
@@ -71,13 +71,13 @@ class PaddedIdentity(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, channels, H, W)`` to ``(B, width, ceil(H / stride), ceil(W / stride))``."""
-        # By groups of channels: several networks may lie side by side.
-        fewer = x[:, :, :: self.stride, :: self.stride].unflatten(1, (-1, self.channels))
-        return F.pad(fewer, (0, 0, 0, 0, self.before, self.after)).flatten(1, 2)
+        # In groups of channels, because several networks may be trained side by side.
+        subsampled = x[:, :, :: self.stride, :: self.stride].unflatten(1, (-1, self.channels))
+        return F.pad(subsampled, (0, 0, 0, 0, self.before, self.after)).flatten(1, 2)
 
 
 class Projection(nn.Sequential):
-    """A shortcut through a 1x1 convolution and batch norm: option B of the same section."""
+    """A shortcut with a 1x1 convolution and batch norm: option B of the same section."""
 
     def __init__(self, channels: int, width: int, stride: int) -> None:
         super().__init__(nn.Conv2d(channels, width, kernel_size=1, stride=stride, bias=False), nn.BatchNorm2d(width))
@@ -103,17 +103,19 @@ class BasicBlock(nn.Module):
 
 
 class ResidualNetwork(nn.Module):
-    """A 3x3 stem, stages of basic blocks that halve the resolution from the second on, global average, linear layer.
+    """A 3x3 stem, stages of basic blocks, global average pooling and a linear layer.
+
+    All stages but the first halve the resolution.
 
     Shape: ``(B, in_channels, H, W)`` to logits ``(B, num_classes)``, for any ``H`` and ``W``.
 
     Args:
-        blocks: number of blocks of each stage.
+        blocks: number of blocks in each stage.
         widths: channels of each stage; the stem has those of the first.
-        shortcut: what stands beside a block that changes the resolution or the width.
-        num_classes: K.
-        in_channels: channels of the images.
-        image_size: of no consequence; all networks are built from it.
+        shortcut: shortcut of blocks that change the resolution or width.
+        num_classes: number of classes.
+        in_channels: image channels.
+        image_size: unused; for the same signature as other networks.
 
     Reference: He et al., Deep Residual Learning for Image Recognition, CVPR 2016.
     """
@@ -138,9 +140,9 @@ class ResidualNetwork(nn.Module):
         for index, (count, width) in enumerate(zip(blocks, widths, strict=True)):
             for block in range(count):
                 stride = 2 if index > 0 and block == 0 else 1
-                unchanged = stride == 1 and channels == width
-                beside = nn.Identity() if unchanged else shortcut(channels, width, stride)
-                stages.append(BasicBlock(channels, width, stride, beside))
+                same_shape = stride == 1 and channels == width
+                block_shortcut = nn.Identity() if same_shape else shortcut(channels, width, stride)
+                stages.append(BasicBlock(channels, width, stride, block_shortcut))
                 channels = width
         self.stages = nn.Sequential(*stages)
         self.head = nn.Linear(channels, num_classes)
@@ -152,11 +154,11 @@ class ResidualNetwork(nn.Module):
 
 
 def initialize(model: nn.Module) -> None:
-    """Draw weights anew, in place, from torch's global generator; biases and batch norm stay as torch made them.
+    """Initialize weights in place from torch's global generator; biases and batch norm keep torch's defaults.
 
     Convolutions are uniform with variance ``2 / fan_in`` (He et al., Delving Deep into Rectifiers, ICCV 2015), linear
-    layers uniform with variance ``2 / (fan_in + fan_out)`` (Glorot and Bengio, AISTATS 2010): what the repositories of
-    Active Passive Losses and Active Negative Loss do for their plain networks and, the latter, for its ResNets.
+    layers uniform with variance ``2 / (fan_in + fan_out)`` (Glorot and Bengio, AISTATS 2010), as in the repositories of
+    Active Passive Losses and Active Negative Loss for their plain networks and, in the latter, for ResNets.
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d):

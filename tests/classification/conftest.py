@@ -1,4 +1,4 @@
-"""Data sets rebuilt small in their real layouts on the disk."""
+"""Fixtures: small data sets in their real layouts on disk."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SYNSETS = ("n01440764", "n01443537", "n01484850", "n01491361")
 
 @pytest.fixture(autouse=True, scope="module")
 def _no_pictures_of_confusion() -> Iterator[None]:
-    """They take half of the time of a tiny run; data_prep tests them."""
+    """Skip them: they take half the time of a tiny run, and data_prep tests them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("data_prep.label_noise.label_folder.draw_confusion", lambda _, path: path.write_bytes(b""))
         yield
@@ -31,7 +31,7 @@ def _no_pictures_of_confusion() -> Iterator[None]:
 
 @pytest.fixture
 def data_config() -> Callable[..., DictConfig]:
-    """A ``data`` group as its YAML file has it, with some settings changed."""
+    """A ``data`` group from its YAML file with some settings changed."""
 
     def config(name: str, **settings: Any) -> DictConfig:
         merged = OmegaConf.merge(OmegaConf.load(config_folder() / "data" / f"{name}.yaml"), settings)
@@ -43,7 +43,7 @@ def data_config() -> Callable[..., DictConfig]:
 
 @pytest.fixture
 def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, Any]]:
-    """Build a data set by name; returns the settings of the ``data`` group that read it."""
+    """Build a data set by name; returns the settings of the ``data`` group to read it."""
 
     def build(name: str) -> dict[str, Any]:
         root = tmp_path / name
@@ -67,7 +67,7 @@ def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], d
 
 
 def jpeg(path: Path, label: int, width: int = 40, height: int = 36) -> None:
-    """A real JPEG file whose brightness tells its label."""
+    """Write a real JPEG file whose brightness encodes its label."""
     path.parent.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(int.from_bytes(hashlib.sha256(path.name.encode()).digest()[:4], "little"))
     pixels = generator.integers(0, 60, (height, width, 3)) + 40 * (label % 5)
@@ -75,7 +75,7 @@ def jpeg(path: Path, label: int, width: int = 40, height: int = 36) -> None:
 
 
 def build_cifar(root: Path, kind: type[CIFAR10], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """CIFAR's archive as it is downloaded, its checksums instead of the published ones."""
+    """CIFAR's archive as downloaded, with its checksums replacing the published ones."""
     generator = np.random.default_rng(0)
     fine = kind is CIFAR100
     count = 100 if fine else 8
@@ -100,7 +100,7 @@ def build_cifar(root: Path, kind: type[CIFAR10], monkeypatch: pytest.MonkeyPatch
 
 
 def build_mnist(root: Path, kind: type[MNIST], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The four compressed IDX files where torchvision downloads them to."""
+    """The four compressed IDX files in torchvision's download folder."""
     generator = np.random.default_rng(1)
     raw = root / kind.__name__ / "raw"
     raw.mkdir(parents=True)
@@ -130,7 +130,7 @@ def build_arrays(root: Path) -> dict[str, Any]:
 
 
 def build_webvision(root: Path) -> dict[str, Any]:
-    """Lists of three classes, of which two are used, and ImageNet's validation images beside them."""
+    """Lists of three classes, two of them used, and ImageNet's validation images."""
     train, test = [], []
     for i in range(12):
         name, label = f"google/q{i % 4 + 1:04d}/image_{i}.jpg", i % 3
@@ -160,7 +160,7 @@ def build_animal10n(root: Path) -> dict[str, Any]:
 
 
 def build_clothing1m(root: Path) -> dict[str, Any]:
-    """The published lists with three classes, keys in no order; the clean training images are not unpacked."""
+    """The published lists with three classes and unsorted keys; the clean training images are not unpacked."""
     noisy, clean = {}, {}
     lists: dict[str, list[str]] = {}
     counts = {"noisy_train": 12, "clean_train": 3, "clean_val": 6, "clean_test": 3}
@@ -191,7 +191,7 @@ def build_imagenet(root: Path) -> dict[str, Any]:
 
 
 def build_imagefolder(root: Path) -> dict[str, Any]:
-    """Two classes, in JPEG and PNG, some of them further down."""
+    """Two classes of JPEG and PNG files, some in nested folders."""
     for label, name in enumerate(("benign", "malignant")):
         for i in range(4):
             jpeg(root / "train" / name / ("deeper/" if i == 3 else "") / f"{i}.{'png' if i % 2 else 'jpg'}", label)

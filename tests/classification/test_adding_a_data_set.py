@@ -1,4 +1,4 @@
-"""A data set added as its page says, to a copy of the checkout: found, trained through the command, and reported."""
+"""Adding a data set as documented, to a copy of the checkout: it is found, trained by the command, and reported."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def titled(title: str) -> str:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A copy of the packages and configurations, with the two files of the page in it."""
+    """A copy of the packages and configurations with the two files of the docs page added."""
     for name in ("seg_anl", "classification", "data_prep", "configs"):
         shutil.copytree(ROOT / name, tmp_path / "copy" / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("classification/datasets/blood_cells.py", "configs/data/blood_cells.yaml"):
@@ -32,7 +32,7 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path / "copy"
 
 
-def test_two_files_and_it_trains_and_is_reported(checkout: Path, tmp_path: Path) -> None:
+def test_added_data_set_trains_and_is_reported(checkout: Path, tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     cells = tmp_path / "work" / "CELLS"
     cells.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Batched crop, flip and rotation against torchvision's transforms of single images under the same drawn parameters."""
+"""Batched crop, flip and rotation against torchvision's per-image transforms with the same parameters."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import Normalize, RandomHorizontalFlip, RandomRotation, ToTensor
 
-from classification.crop_flip_rotate import CropFlipRotate, Draws, apply, normalized
+from classification.crop_flip_rotate import CropFlipRotate, Draws, apply, normalize
 from classification.settings import Augmentation
 
 HALF = ((0.5,) * 3, (0.25,) * 3)
 
 
 def pictures(count: int, channels: int = 3, height: int = 32, width: int = 32, seed: int = 0) -> Tensor:
-    """Noise without black pixels: every pixel shows where it came from, and black means outside."""
+    """Random images without black pixels, so that black means outside the image."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(1, 256, (count, channels, height, width), dtype=torch.uint8, generator=generator)
 
@@ -31,7 +31,7 @@ def drawn(count: int, seed: int, **settings: float) -> Draws:
 
 
 def with_torchvision(image: Tensor, draws: Draws, index: int, padding: int) -> Tensor:
-    """One image ``(C, H, W)`` through torchvision, with this sample's parameters."""
+    """Transform one image ``(C, H, W)`` with torchvision and this sample's parameters."""
     height, width = image.shape[-2:]
     if draws.offset is not None:
         top, left = (int(n) + padding for n in draws.offset[:, index])
@@ -44,7 +44,7 @@ def with_torchvision(image: Tensor, draws: Draws, index: int, padding: int) -> T
 
 
 def ambiguous(angles: Tensor, height: int, width: int, tolerance: float) -> Tensor:
-    """``(B, H, W)``: pixels whose source lies so near the border of two pixels that rounding decides, in float64."""
+    """``(B, H, W)``: pixels whose source is so close to a pixel border that rounding decides."""
     radians = angles.double()[:, None, None] * math.pi / 180
     y = (torch.arange(height).double() - (height - 1) / 2)[:, None]
     x = (torch.arange(width).double() - (width - 1) / 2)[None, :]
@@ -62,7 +62,7 @@ def ambiguous(angles: Tensor, height: int, width: int, tolerance: float) -> Tens
     seed=st.integers(0, 1000),
 )
 @settings(max_examples=40, deadline=None)
-def test_crop_and_flip_equal_torchvisions(
+def test_crop_and_flip_match_torchvision(
     padding: int, flip: float, channels: int, height: int, width: int, seed: int
 ) -> None:
     images = pictures(5, channels, height, width, seed)
@@ -73,7 +73,7 @@ def test_crop_and_flip_equal_torchvisions(
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (28, 28), (9, 14)])
 @pytest.mark.parametrize(("padding", "flip"), [(0, 0.0), (4, 0.5)])
-def test_rotation_after_crop_and_flip_equals_torchvisions(height: int, width: int, padding: int, flip: float) -> None:
+def test_rotation_after_crop_and_flip_matches_torchvision(height: int, width: int, padding: int, flip: float) -> None:
     images = pictures(64, 3, height, width)
     draws = drawn(64, 1, crop_padding=padding, flip=flip, rotation=180.0)
     expected = torch.stack([with_torchvision(image, draws, i, padding) for i, image in enumerate(images)])
@@ -85,8 +85,8 @@ def test_rotation_after_crop_and_flip_equals_torchvisions(height: int, width: in
     assert (result == 0).any()
 
 
-def test_rotation_equals_pillows() -> None:
-    # The published loops rotate Pillow images, whose arithmetic is in fixed point.
+def test_rotation_matches_pillow() -> None:
+    # The published code rotates Pillow images, with fixed-point arithmetic.
     images = pictures(64)
     draws = drawn(64, 2, rotation=20.0)
     assert draws.angle is not None
@@ -107,7 +107,7 @@ def test_quarter_turns_are_exact(turns: int) -> None:
     assert torch.equal(apply(images, Draws(None, None, angle)), images.rot90(turns, (2, 3)))
 
 
-def test_what_does_nothing_changes_nothing() -> None:
+def test_identity_settings_change_nothing() -> None:
     images = pictures(3)
     for draws in (
         Draws(None, None, None),
@@ -116,7 +116,7 @@ def test_what_does_nothing_changes_nothing() -> None:
         assert torch.equal(apply(images, draws), images)
 
 
-def test_images_stay_and_samples_are_independent() -> None:
+def test_input_is_unchanged_and_samples_are_independent() -> None:
     images = pictures(6)
     before = images.clone()
     draws = drawn(6, 5, crop_padding=4, flip=0.5, rotation=20.0)
@@ -130,7 +130,7 @@ def test_images_stay_and_samples_are_independent() -> None:
     assert torch.equal(apply(images[order], shuffled), result[order])
 
 
-def test_drawn_parameters_are_distributed_as_torchvisions() -> None:
+def test_parameters_are_distributed_as_in_torchvision() -> None:
     count, padding = 20_000, 4
     draws = drawn(count, 0, crop_padding=padding, flip=0.3, rotation=20.0)
     assert draws.offset is not None
@@ -140,7 +140,7 @@ def test_drawn_parameters_are_distributed_as_torchvisions() -> None:
         counts = torch.bincount(axis + padding, minlength=9).double()
         assert len(counts) == 9
         expected = count / 9
-        assert ((counts - expected) ** 2 / expected).sum() < 26.1  # chi squared, 8 degrees of freedom: 1 in 1000
+        assert ((counts - expected) ** 2 / expected).sum() < 26.1  # chi-squared, 8 degrees of freedom, p = 0.001
     assert abs(draws.mirrored.double().mean() - 0.3) < 4 * math.sqrt(0.3 * 0.7 / count)
     low, high = RandomRotation(20).degrees
     assert low <= draws.angle.min() < 0.99 * low
@@ -150,7 +150,7 @@ def test_drawn_parameters_are_distributed_as_torchvisions() -> None:
     assert (torch.corrcoef(joint) - torch.eye(4)).abs().max() < 5 / math.sqrt(count)
 
 
-def test_batches_are_a_function_of_the_generator() -> None:
+def test_batches_depend_only_on_the_generator() -> None:
     images, labels = pictures(16), torch.arange(16)
     transform = CropFlipRotate(Augmentation(crop_padding=4, flip=0.5, rotation=20.0), *HALF)
     one, same, other = (
@@ -160,29 +160,29 @@ def test_batches_are_a_function_of_the_generator() -> None:
     assert not torch.equal(one, other)
     mirrored = CropFlipRotate(Augmentation(flip=1.0), *HALF)
     found, kept = mirrored(images, labels, mirrored.draw(16, torch.Generator()))
-    assert torch.equal(found, normalized(RandomHorizontalFlip(p=1.0)(images), *HALF))
+    assert torch.equal(found, normalize(RandomHorizontalFlip(p=1.0)(images), *HALF))
     assert torch.equal(kept, labels)
 
 
 @pytest.mark.parametrize("settings", [{}, {"flip": 0.5}, {"crop_padding": 2, "flip": 0.5, "rotation": 20.0}])
-def test_a_share_of_the_draws_is_that_of_its_images(settings: dict[str, float]) -> None:
-    """What a process of several does to its part of a batch is what is done to it in the whole."""
+def test_slice_of_the_draws_matches_its_images(settings: dict[str, float]) -> None:
+    """Each process augments its part of a batch as in the whole batch."""
     images, draws = pictures(6), drawn(6, 3, **settings)
     assert torch.equal(apply(images[1::2], draws[1::2]), apply(images, draws)[1::2])
 
 
-def test_normalized_equals_to_tensor_and_normalize() -> None:
+def test_normalize_matches_torchvision() -> None:
     mean, std = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
     images = torch.arange(256, dtype=torch.uint8).repeat(3).view(1, 3, 16, 16).expand(2, -1, -1, -1)
     one = Image.fromarray(images[0].permute(1, 2, 0).numpy())
     expected = Normalize(mean, std)(ToTensor()(one))
-    result = normalized(images, mean, std)
+    result = normalize(images, mean, std)
     assert result.dtype == torch.float32
     torch.testing.assert_close(result, torch.stack([expected, expected]), rtol=0, atol=1e-6)
 
 
 @pytest.mark.cuda
-def test_a_gpu_is_never_waited_for_and_agrees_with_the_cpu() -> None:
+def test_gpu_is_never_synchronized_and_matches_the_cpu() -> None:
     images, labels = pictures(64), torch.arange(64)
     transform = CropFlipRotate(Augmentation(crop_padding=4, flip=0.5, rotation=20.0), *HALF)
     draws = transform.draw(64, torch.Generator().manual_seed(1))

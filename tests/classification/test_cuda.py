@@ -1,4 +1,4 @@
-"""seg-anl-classify on a GPU, held to itself in single precision on the CPU."""
+"""seg-anl-classify on a GPU against single precision on the CPU."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GPU = ["device=cuda"]
 
 
 def scores(folder: Path, *settings: str) -> list[dict[str, float]]:
-    """Of each epoch's test and training split, the network's loss and marginals; of several seeds one after another."""
+    """Loss and marginals of each epoch's test and training split, for each seed."""
     torch.compiler.reset()
     runs = train(compose("classification", [*TINY, f"run_root={folder}", *settings]))
     rows = [row for run in runs for row in read_metrics(run.path / "metrics.csv")]
@@ -33,11 +33,11 @@ def scores(folder: Path, *settings: str) -> list[dict[str, float]]:
         pytest.param([*GPU, "runs_per_device=2", "seed=[1,2]"], marks=pytest.mark.cuda, id="cuda-two-runs"),
     ],
 )
-def test_a_run_is_that_of_the_cpu(tmp_path: Path, settings: list[str]) -> None:
+def test_run_matches_the_cpu(tmp_path: Path, settings: list[str]) -> None:
     seeds = [setting for setting in settings if setting.startswith("seed=")]
     expected = scores(tmp_path / "expected", "device=cpu", *seeds)
     for found, of_cpu in zip(scores(tmp_path / "found", *settings), expected, strict=True):
-        assert found == pytest.approx(of_cpu, rel=0.15, abs=0.1)  # fp16 leaves out its first steps
+        assert found == pytest.approx(of_cpu, rel=0.15, abs=0.1)  # fp16 skips its first steps
 
 
 @pytest.mark.cuda

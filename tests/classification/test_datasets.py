@@ -1,4 +1,4 @@
-"""What is in memory: digits, arrays, MNIST and CIFAR as torchvision stores them."""
+"""Data sets in memory: digits, arrays, and torchvision's MNIST and CIFAR."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from seg_anl.records.ranges import keyword_parameters
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
-    """Serves files and does not tell."""
+    """Serves files without logging."""
 
     def log_message(self, *_: Any) -> None:
         pass
 
 
 class Trap:
-    """Leaves a mark when it is unpickled."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -44,16 +44,16 @@ class Trap:
         return os.mkdir, (str(self.mark),)
 
 
-def test_every_data_set_has_its_configuration():
-    of_every_data_set = {"exclude_file", "weights_file"}  # in configs/classification.yaml
-    common = {field.name for field in fields(DataSelection)} - of_every_data_set
+def test_every_data_set_has_a_configuration():
+    shared = {"exclude_file", "weights_file"}  # in configs/classification.yaml
+    common = {field.name for field in fields(DataSelection)} - shared
     for name, reader in DATASETS.items():
         config = OmegaConf.load(config_folder() / "data" / f"{name}.yaml")
         assert config.name == name
         assert set(config) == {"name"} | common | set(keyword_parameters(reader))
 
 
-def test_digits_are_all_there_once(data_config):
+def test_digits_are_split_completely(data_config):
     data = load_dataset(data_config("digits"))
     assert (len(data.train), len(data.tests["test"])) == (1437, 360)
     assert np.bincount(data.tests["test"].labels).tolist() == [36] * 10
@@ -67,7 +67,7 @@ def test_digits_are_all_there_once(data_config):
     assert data.train.images.max() == 255
 
 
-def test_statistics_are_those_of_the_training_pixels(data_config):
+def test_statistics_match_the_training_pixels(data_config):
     data = load_dataset(data_config("digits", limit=100))
     pixels = data.train.images.numpy() / 255
     assert data.mean == pytest.approx([pixels.mean()], rel=1e-12)
@@ -75,7 +75,7 @@ def test_statistics_are_those_of_the_training_pixels(data_config):
 
 
 @pytest.mark.parametrize("form", ["NHW", "NHWC", "NCHW"])
-def test_arrays_in_any_order_of_axes(tmp_path, data_config, form):
+def test_arrays_in_all_axis_orders(tmp_path, data_config, form):
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (6, 5, 7) if form == "NHW" else (6, 5, 7, 3), dtype=np.uint8)
     stored = images.transpose(0, 3, 1, 2) if form == "NCHW" else images
@@ -93,7 +93,10 @@ def test_arrays_in_any_order_of_axes(tmp_path, data_config, form):
 BAD_ARRAYS = {
     "flat images": ({"x_train": np.zeros((4, 9), np.uint8)}, "x_train: images of shape (4, 9)"),
     "four channels": ({"x_train": np.zeros((4, 3, 5, 4), np.uint8)[:, :2]}, "with C 1 or 3"),
-    "no images": ({"x_train": np.zeros((0, 3, 3), np.uint8), "y_train": np.zeros(0, int)}, "x_train: no images in it"),
+    "no images": (
+        {"x_train": np.zeros((0, 3, 3), np.uint8), "y_train": np.zeros(0, int)},
+        "x_train: no images, its shape",
+    ),
     "float images": ({"x_train": np.zeros((4, 3, 3))}, "images of type float64; expected uint8"),
     "float labels": ({"y_train": np.zeros(4)}, "y_train: labels of type float64; expected integers"),
     "one-hot labels": ({"y_train": np.eye(4, dtype=int)}, "labels of shape (4, 4); expected (4,)"),
@@ -103,14 +106,14 @@ BAD_ARRAYS = {
     "an id for a label": ({"y_train": np.array([0, 1, 10**15, 1])}, "y_train: label 1000000000000000"),
     "a gap": ({"y_train": np.array([0, 3, 0, 3])}, "no training image of class 1 (1) (and 1 more)"),
     "test label beyond": ({"y_test": np.array([0, 2])}, "label 2 in the split 'test'; the 2 classes"),
-    "one class": ({"y_train": np.zeros(4, int), "y_test": np.zeros(2, int)}, "one class only"),
+    "one class": ({"y_train": np.zeros(4, int), "y_test": np.zeros(2, int)}, "only one class"),
     "other test size": ({"x_test": np.zeros((2, 4, 3), np.uint8)}, "training images of 1 x 3 x 3"),
     "missing key": ({"y_test": None}, "no array y_test; it holds x_train, y_train, x_test"),
     "words": ({"y_train": np.array(["a", "b", "a", "b"])}, "expected numbers, found <U1"),
 }
 
 
-def test_bad_arrays_end_in_one_line(tmp_path, data_config):
+def test_bad_arrays_are_one_line(tmp_path, data_config):
     good: dict[str, Any] = {"x_train": np.zeros((4, 3, 3), np.uint8), "y_train": np.array([0, 1, 0, 1])}
     good |= {"x_test": np.zeros((2, 3, 3), np.uint8), "y_test": np.array([0, 1])}
     for case, (changes, message) in BAD_ARRAYS.items():
@@ -122,7 +125,7 @@ def test_bad_arrays_end_in_one_line(tmp_path, data_config):
         assert "\n" not in str(caught.value)
 
 
-def test_arrays_of_objects_are_not_unpickled(tmp_path, data_config):
+def test_object_arrays_are_not_unpickled(tmp_path, data_config):
     trap = np.array([Trap(tmp_path / "sprung")] * 4, dtype=object)
     np.savez(tmp_path / "a.npz", x_train=trap, y_train=np.arange(4))
     with pytest.raises(UserError, match="not unpickled"):
@@ -130,7 +133,7 @@ def test_arrays_of_objects_are_not_unpickled(tmp_path, data_config):
     assert not (tmp_path / "sprung").exists()
 
 
-def test_a_cut_off_file_of_arrays(layout, data_config):
+def test_truncated_file_of_arrays(layout, data_config):
     settings = layout("arrays")
     path = Path(settings["file"])
     path.write_bytes(path.read_bytes()[:-200])
@@ -146,7 +149,7 @@ def test_cifar_is_unpacked_from_the_published_archive(layout, data_config, name)
     source = Path(settings["root"]) / "source" / "unpacked"
     batches = ["train"] if name == "cifar100" else [f"data_batch_{i}" for i in range(1, 6)]
     stored = [pickle.loads((source / batch).read_bytes()) for batch in batches]
-    # A row is the red plane, the green one and the blue one, each row by row.
+    # A row is the red, green and blue plane, each row by row.
     planes = np.concatenate([batch["data"] for batch in stored]).reshape(-1, 3, 32, 32)
     assert np.array_equal(data.train.images.numpy(), planes)
     assert data.train.labels.tolist() == [i % number for i in range(len(planes))]
@@ -168,7 +171,7 @@ def test_mnist_is_unpacked_from_the_published_files(layout, data_config, name):
 
 @pytest.fixture
 def served(tmp_path, monkeypatch) -> Iterator[str]:
-    """The address under which ``tmp_path/served`` is to be had, over HTTP."""
+    """The HTTP address of a server of ``tmp_path/served``."""
     monkeypatch.setenv("no_proxy", "*")
     (tmp_path / "served").mkdir()
     handler = partial(QuietHandler, directory=str(tmp_path / "served"))
@@ -179,7 +182,7 @@ def served(tmp_path, monkeypatch) -> Iterator[str]:
     server.server_close()
 
 
-def test_files_are_fetched_by_their_address(layout, data_config, monkeypatch, tmp_path, served):
+def test_files_are_downloaded(layout, data_config, monkeypatch, tmp_path, served):
     settings = layout("cifar10")
     Path(settings["root"], "cifar-10-python.tar.gz").rename(tmp_path / "served/cifar-10-python.tar.gz")
     monkeypatch.setattr(CIFAR10, "url", f"{served}/cifar-10-python.tar.gz")
@@ -194,7 +197,7 @@ def test_the_second_mirror_is_tried(layout, data_config, monkeypatch, tmp_path, 
     assert len(load_dataset(data_config("mnist", **settings)).train) == 30
 
 
-def test_without_a_network_the_recipe_is_told(data_config, tmp_path, monkeypatch):
+def test_failed_download_explains_what_to_do(data_config, tmp_path, monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
     closed = "http://127.0.0.1:9/"
     monkeypatch.setattr(CIFAR10, "url", f"{closed}cifar-10-python.tar.gz")
@@ -210,31 +213,31 @@ def test_without_a_network_the_recipe_is_told(data_config, tmp_path, monkeypatch
             assert str(tmp_path / name) in message
 
 
-def test_a_folder_that_takes_no_files_is_one_line(data_config, tmp_path):
-    (tmp_path / ".download.lock").mkdir()  # as a folder that is closed to this person, also for one who may do anything
+def test_read_only_folder_is_one_line(data_config, tmp_path):
+    (tmp_path / ".download.lock").mkdir()  # fails like a read-only folder, even for root
     with pytest.raises(UserError, match=r"\.download\.lock: cannot be used: "):
         load_dataset(data_config("cifar10", root=str(tmp_path), download=True))
 
 
-def test_half_unpacked_cifar_is_named_and_repaired(layout, data_config):
+def test_incomplete_cifar_is_reported_and_repaired(layout, data_config):
     settings = layout("cifar10")
     load_dataset(data_config("cifar10", **settings))
     batch = Path(settings["root"], CIFAR10.base_folder, "data_batch_3")
     whole = batch.read_bytes()
     batch.write_bytes(whole[:1000])
-    with pytest.raises(UserError, match="data_batch_3: not whole"):
+    with pytest.raises(UserError, match="data_batch_3: incomplete"):
         load_dataset(data_config("cifar10", **settings, download=False))
     load_dataset(data_config("cifar10", **settings))
     assert batch.read_bytes() == whole
 
 
-def test_half_unpacked_mnist_is_named_and_repaired(layout, data_config):
+def test_incomplete_mnist_is_reported_and_repaired(layout, data_config):
     settings = layout("mnist")
     load_dataset(data_config("mnist", **settings))
     labels = Path(settings["root"], "MNIST/raw/t10k-labels-idx1-ubyte")
     whole = labels.read_bytes()
     labels.write_bytes(whole[:-3])
-    with pytest.raises(UserError, match="t10k-labels-idx1-ubyte: not whole"):
+    with pytest.raises(UserError, match="t10k-labels-idx1-ubyte: incomplete"):
         load_dataset(data_config("mnist", **settings, download=False))
     load_dataset(data_config("mnist", **settings))
     assert labels.read_bytes() == whole
@@ -243,13 +246,13 @@ def test_half_unpacked_mnist_is_named_and_repaired(layout, data_config):
 @pytest.mark.parametrize(
     ("name", "shape", "message"),
     [
-        ("train-images-idx3-ubyte", (30,), "not whole"),
-        ("train-labels-idx1-ubyte", (30, 28, 28), "not whole"),
-        ("train-labels-idx1-ubyte", (0,), "not whole"),
+        ("train-images-idx3-ubyte", (30,), "incomplete"),
+        ("train-labels-idx1-ubyte", (30, 28, 28), "incomplete"),
+        ("train-labels-idx1-ubyte", (0,), "incomplete"),
         ("t10k-images-idx3-ubyte", (10, 20, 28), "training images of 1 x 28 x 28 .*, test images of 1 x 20 x 28"),
     ],
 )
-def test_whole_files_instead_of_others_are_named(layout, data_config, name, shape, message):
+def test_swapped_files_are_reported(layout, data_config, name, shape, message):
     settings = layout("mnist")
     load_dataset(data_config("mnist", **settings))
     header = bytes([0, 0, 8, len(shape)]) + np.array(shape, dtype=">u4").tobytes()
@@ -259,17 +262,17 @@ def test_whole_files_instead_of_others_are_named(layout, data_config, name, shap
 
 
 @pytest.mark.parametrize("name", ["data_batch_2", "batches.meta"])
-def test_a_batch_of_another_checksum_is_not_unpickled(layout, data_config, tmp_path, name):
+def test_batch_with_a_wrong_checksum_is_not_unpickled(layout, data_config, tmp_path, name):
     settings = layout("cifar10")
     load_dataset(data_config("cifar10", **settings))
     Path(settings["root"], "cifar-10-python.tar.gz").unlink()
     Path(settings["root"], CIFAR10.base_folder, name).write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
-    with pytest.raises(UserError, match=f"{name}: not whole"):
+    with pytest.raises(UserError, match=f"{name}: incomplete"):
         load_dataset(data_config("cifar10", **settings, download=False))
     assert not (tmp_path / "sprung").exists()
 
 
-def test_an_archive_of_another_checksum_is_not_unpacked(layout, data_config, monkeypatch, tmp_path, served):
+def test_archive_with_a_wrong_checksum_is_not_unpacked(layout, data_config, monkeypatch, tmp_path, served):
     settings = layout("cifar10")
     monkeypatch.setattr(CIFAR10, "tgz_md5", "0" * 32)
     shutil.copy(Path(settings["root"], "cifar-10-python.tar.gz"), tmp_path / "served")
@@ -279,7 +282,7 @@ def test_an_archive_of_another_checksum_is_not_unpacked(layout, data_config, mon
     assert not Path(settings["root"], CIFAR10.base_folder).exists()
 
 
-def test_human_labels_follow_a_part_of_the_set(layout, data_config, tmp_path):
+def test_human_labels_follow_the_selection(layout, data_config, tmp_path):
     settings = layout("cifar10")
     data = load_dataset(data_config("cifar10", **settings, limit=20))
     human = (data.found_labels + 1) % 10
@@ -288,7 +291,7 @@ def test_human_labels_follow_a_part_of_the_set(layout, data_config, tmp_path):
     assert np.array_equal(labels[data.kept], (data.train.labels + 1) % 10)
 
 
-def test_an_unknown_name_suggests_the_nearest(data_config):
+def test_unknown_name_suggests_the_nearest(data_config):
     with pytest.raises(UserError, match="did you mean 'cifar10'"):
         load_dataset(OmegaConf.merge(data_config("cifar10"), {"name": "cifar1O"}))
 
@@ -296,19 +299,19 @@ def test_an_unknown_name_suggests_the_nearest(data_config):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"mean": [0.5]}, "both, or neither"),
+        ({"mean": [0.5]}, "both be given, or both be null"),
         ({"mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]}, "must be 1 number"),
         ({"mean": [128], "std": [50]}, "data.mean must be a list in which each is a number >= 0 and <= 1"),
         ({"mean": [0.5], "std": [0.0]}, "data.std"),
     ],
 )
-def test_mean_and_deviation_must_fit(data_config, settings, message):
+def test_bad_mean_and_std_are_refused(data_config, settings, message):
     with pytest.raises(UserError, match=message):
         load_dataset(data_config("digits", **settings))
 
 
 def test_cifar10_as_one_file(data_config: Callable[..., DictConfig], tmp_path: Path) -> None:
-    """Its presets and flips apply to the pictures whatever file they come in; another number of classes is refused."""
+    """Presets and flips apply to data from one file too; another number of classes is refused."""
     labels = np.arange(40) % 10
     pictures = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
     content = {"x_train": pictures, "y_train": labels, "x_test": pictures[:20], "y_test": labels[:20]}

@@ -1,4 +1,4 @@
-"""Every data set through the public command, from its real layout rebuilt small to a finished run."""
+"""Every data set through the public command, from a small copy of its real layout to a finished run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from classification.datasets import DATASETS
 from classification.train import main
 
-NOISY = ("webvision", "animal10n", "clothing1m")  # as published
+NOISY = ("webvision", "animal10n", "clothing1m")  # published labels are noisy
 IN_MEMORY = ("arrays", "cifar10", "cifar100", "digits", "fashion_mnist", "mnist")
 SPLITS = {"webvision": {"test": 4, "ilsvrc12": 4}, "clothing1m": {"validation": 6, "test": 3}}
 TRAIN = {
@@ -44,7 +44,7 @@ def classify(tmp_path, monkeypatch) -> Callable[..., Path]:
             arguments += ["augmentation.resize=20", "augmentation.crop=16"]
         arguments += ["device=cpu", "progress=false", f"run_dir={tmp_path / 'run'}", *overrides]
         if name == "clothing1m":
-            arguments.append("model.weights=null")  # ImageNet's do not fit the small network
+            arguments.append("model.weights=null")  # ImageNet weights are not for the small network
         monkeypatch.setattr(sys, "argv", ["seg-anl-classify", *arguments])
         main()
         return tmp_path / "run"
@@ -53,7 +53,7 @@ def classify(tmp_path, monkeypatch) -> Callable[..., Path]:
 
 
 @pytest.mark.parametrize("name", sorted(DATASETS))
-def test_from_the_real_layout_to_a_finished_run(layout, classify, name):
+def test_data_set_trains_from_its_real_layout(layout, classify, name):
     settings = layout(name)
     if name == "digits":
         settings |= {"limit": 60, "test_limit": 20}
@@ -71,14 +71,14 @@ def test_from_the_real_layout_to_a_finished_run(layout, classify, name):
         assert {row["split"] for row in csv.DictReader(file)} == {"train", *splits}
 
 
-def test_noise_is_not_made_of_noisy_labels(layout, classify, capsys):
+def test_noise_is_not_added_to_noisy_labels(layout, classify, capsys):
     with pytest.raises(SystemExit) as stopped:
         classify("animal10n", layout("animal10n"), "noise=symmetric")
     assert stopped.value.code == 2
     assert "use noise=none" in capsys.readouterr().err
 
 
-def test_workers_and_imbalance_do_not_change_what_a_run_is(layout, classify, tmp_path):
+def test_workers_do_not_change_a_run(layout, classify, tmp_path):
     settings = layout("animal10n") | {"imbalance": "step", "imbalance_ratio": 0.5}
     alone = (classify("animal10n", settings) / "metrics.csv").read_bytes()
     (tmp_path / "run").rename(tmp_path / "first")
@@ -86,7 +86,7 @@ def test_workers_and_imbalance_do_not_change_what_a_run_is(layout, classify, tmp
     assert json.loads((tmp_path / "first/summary.json").read_text())["counts"]["train"] == 15
 
 
-def test_a_damaged_image_ends_the_command_in_one_line(layout, classify, capsys):
+def test_damaged_image_is_one_line(layout, classify, capsys):
     settings = layout("imagefolder")
     damaged = Path(settings["root"]) / "train/benign/2.jpg"
     damaged.write_bytes(damaged.read_bytes()[:300])

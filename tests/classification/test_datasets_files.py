@@ -1,4 +1,4 @@
-"""Data sets in image files: what is read from their real layouts, and what is said of damaged ones."""
+"""Data sets in image files: real layouts, and errors for damaged ones."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def test_webvision_follows_its_lists(layout, data_config):
     assert list(data.tests) == ["test", "ilsvrc12"]
     assert names(data, "test") == [f"val{i + 1:06d}.jpg" for i in (0, 1, 3, 4)]
     assert data.tests["test"].labels.tolist() == [0, 1, 0, 1]
-    # Label 0 is the first synset of the alphabet in ImageNet as in WebVision.
+    # Label 0 is the first synset in alphabetical order, in ImageNet and WebVision.
     assert names(data, "ilsvrc12") == [f"ILSVRC2012_val_{i:08d}.JPEG" for i in range(4)]
     assert data.tests["ilsvrc12"].labels.tolist() == [0, 0, 1, 1]
     assert data.classes == ("n01440764", "n01443537")
     assert not data.labels_are_clean
 
 
-def test_webvision_unpacked_otherwise(layout, data_config):
+def test_webvision_in_other_folders(layout, data_config):
     settings = layout("webvision")
     root = Path(settings["root"])
     file_list = root / "info/train_filelist_google.txt"
@@ -48,7 +48,7 @@ def test_webvision_unpacked_otherwise(layout, data_config):
     assert (len(data.train), len(data.tests["test"])) == (8, 4)
 
 
-def test_webvision_counts_are_compared(layout, data_config):
+def test_webvision_count_is_checked(layout, data_config):
     settings = layout("webvision")
     with pytest.raises(UserError, match=r"8 images of the first 2 classes, but data.expected_count=65944"):
         load_dataset(data_config("webvision", **{**settings, "expected_count": 65944}))
@@ -56,7 +56,7 @@ def test_webvision_counts_are_compared(layout, data_config):
     load_dataset(data_config("webvision", **{**settings, "expected_count": None}))
 
 
-def test_animal10n_has_labels_in_its_names(layout, data_config):
+def test_animal10n_reads_labels_from_names(layout, data_config):
     data = load_dataset(data_config("animal10n", **layout("animal10n")))
     assert [int(name[0]) for name in names(data)] == data.train.labels.tolist()
     assert np.bincount(data.train.labels).tolist() == [2] * 10
@@ -65,7 +65,7 @@ def test_animal10n_has_labels_in_its_names(layout, data_config):
     assert not data.labels_are_clean
 
 
-def test_animal10n_in_its_archives_folder(layout, data_config, tmp_path):
+def test_animal10n_in_raw_image(layout, data_config, tmp_path):
     settings = layout("animal10n")
     Path(settings["root"]).rename(tmp_path / "raw_image")
     assert len(load_dataset(data_config("animal10n", root=str(tmp_path))).train) == 20
@@ -76,7 +76,7 @@ def test_clothing1m_follows_its_lists(layout, data_config):
     data = load_dataset(data_config("clothing1m", **settings))
     assert names(data) == [f"noisy_train,{i}.jpg" for i in reversed(range(12))]
     assert data.train.labels.tolist() == [i % 3 for i in reversed(range(12))]
-    # The validation images come first: they decide which epoch is best.
+    # The validation split comes first and determines the best epoch.
     assert {name: len(split) for name, split in data.tests.items()} == {"validation": 6, "test": 3}
     assert data.tests["test"].labels.tolist() == [2, 1, 0]
     assert data.classes == ("T-Shirt", "Shirt", "Down Coat")
@@ -88,7 +88,7 @@ def test_clothing1m_follows_its_lists(layout, data_config):
     assert names(load_dataset(data_config("clothing1m", **settings))) == names(data)
 
 
-def test_imagenet_with_folders_of_classes(layout, data_config):
+def test_imagenet_with_class_folders(layout, data_config):
     settings = layout("imagenet")
     data = load_dataset(data_config("imagenet", **settings))
     reference = ImageFolder(Path(settings["root"]) / "train")
@@ -109,7 +109,7 @@ def test_imagenet_with_flat_validation_images(layout, data_config, mapping):
     rows = []
     for label, path in enumerate(flat):
         synset = path.parent.name
-        # Kaggle's lines come in no order, and boxes follow the synset.
+        # Kaggle's lines are unsorted, and boxes follow the synset.
         csv = f"{path.stem},{synset} 12 34 56 78 {synset} 1 2 3 4 "
         rows.insert(0, csv if mapping.endswith("csv") else f"{path.name} {label}")
         shutil.move(path, root / "val" / path.name)
@@ -120,7 +120,7 @@ def test_imagenet_with_flat_validation_images(layout, data_config, mapping):
         for folder in ("train", "val"):
             (root / folder).rename(root / "ILSVRC/Data/CLS-LOC" / folder)
     else:
-        with pytest.raises(UserError, match=r"no folders of classes in it, nor LOC_val_solution\.csv or val\.txt"):
+        with pytest.raises(UserError, match=r"no class folders, and no LOC_val_solution\.csv or val\.txt"):
             load_dataset(data_config("imagenet", **settings))
     (root / mapping).write_text("\n".join(rows) + "\n")
     data = load_dataset(data_config("imagenet", **settings))
@@ -128,7 +128,7 @@ def test_imagenet_with_flat_validation_images(layout, data_config, mapping):
     assert data.tests["test"].labels.tolist() == [0, 1, 2]
 
 
-def test_any_folder_of_images(layout, data_config):
+def test_imagefolder(layout, data_config):
     settings = layout("imagefolder")
     root = Path(settings["root"])
     data = load_dataset(data_config("imagefolder", **settings))
@@ -146,7 +146,7 @@ def test_any_folder_of_images(layout, data_config):
     assert {name: split.labels.tolist() for name, split in alone.tests.items()} == {"test": [0, 1]}
 
 
-def test_copies_in_hidden_folders_are_no_images(layout, data_config):
+def test_hidden_folders_are_skipped(layout, data_config):
     settings = layout("imagefolder")
     before = names(load_dataset(data_config("imagefolder", **settings)))
     for path in sorted(Path(settings["root"], "train").rglob("*.*")):
@@ -155,7 +155,7 @@ def test_copies_in_hidden_folders_are_no_images(layout, data_config):
     assert names(load_dataset(data_config("imagefolder", **settings))) == before
 
 
-def test_a_folder_linked_into_itself_is_refused(layout, data_config):
+def test_link_cycle_is_refused(layout, data_config):
     settings = layout("imagefolder")
     before = names(load_dataset(data_config("imagefolder", **settings)))
     loop = Path(settings["root"], "train", "benign", "again")
@@ -163,7 +163,7 @@ def test_a_folder_linked_into_itself_is_refused(layout, data_config):
     with pytest.raises(UserError, match="again is a link to a folder above it"):
         load_dataset(data_config("imagefolder", **settings))
     loop.unlink()
-    # A link to anywhere else is followed.
+    # Other links are followed.
     elsewhere = Path(settings["root"]).parent / "elsewhere"
     loop.parent.rename(elsewhere)
     loop.parent.symlink_to(elsewhere)
@@ -171,7 +171,7 @@ def test_a_folder_linked_into_itself_is_refused(layout, data_config):
 
 
 @pytest.mark.parametrize("content", [b"ImageId,PredictionString\n\xff\xfe,n01\n", b"ImageId\n" + b"x" * 200_000])
-def test_a_damaged_list_of_kaggle_is_named(layout, data_config, content):
+def test_error_names_a_damaged_kaggle_list(layout, data_config, content):
     settings = layout("imagenet")
     root = Path(settings["root"])
     for path in sorted((root / "val").glob("*/*")):
@@ -183,7 +183,7 @@ def test_a_damaged_list_of_kaggle_is_named(layout, data_config, content):
     assert "\n" not in str(caught.value)
 
 
-def test_lists_saved_by_windows_are_read(layout, data_config):
+def test_lists_saved_by_windows(layout, data_config):
     settings = layout("webvision")
     expected = names(load_dataset(data_config("webvision", **settings)))
     path = Path(settings["root"], "info/train_filelist_google.txt")
@@ -191,7 +191,7 @@ def test_lists_saved_by_windows_are_read(layout, data_config):
     assert names(load_dataset(data_config("webvision", **settings))) == expected
 
 
-def test_limits_of_files(layout, data_config):
+def test_limits_on_images_in_files(layout, data_config):
     data = load_dataset(data_config("animal10n", **layout("animal10n"), limit=10, test_limit=3))
     assert data.train.labels.tolist() == sorted(data.train.labels.tolist())
     assert np.bincount(data.train.labels).tolist() == [1] * 10
@@ -200,36 +200,36 @@ def test_limits_of_files(layout, data_config):
 
 DAMAGE = {
     "webvision": [
-        ("info/train_filelist_google.txt", "no such file; half downloaded"),
-        ("info/val_filelist.txt", "no such file; half downloaded"),
-        ("google/q0001/image_0.jpg", r"image_0.jpg: not there; 1 of the 8 images"),
-        ("val_images_256/val000002.jpg", r"val000002.jpg: not there; 1 of the 4 images"),
+        ("info/train_filelist_google.txt", "no such file; incomplete download"),
+        ("info/val_filelist.txt", "no such file; incomplete download"),
+        ("google/q0001/image_0.jpg", r"image_0.jpg: missing, with 1 of the 8 images"),
+        ("val_images_256/val000002.jpg", r"val000002.jpg: missing, with 1 of the 4 images"),
         ("google", "8 of the 8 images"),
         ("ilsvrc12/val/n01443537", "n01443537: no such folder"),
     ],
-    "animal10n": [("training", "no folder training in it"), ("testing", "no folder testing in it")],
+    "animal10n": [("training", "no folder training;"), ("testing", "no folder testing;")],
     "clothing1m": [
         ("noisy_train_key_list.txt", "noisy_label_kv.txt: no such file"),
         ("clean_label_kv.txt", "clean_label_kv.txt: no such file"),
         ("category_names_eng.txt", "category_names_eng.txt: no such file"),
         ("images", "12 of the 12 images"),
-        ("images/3/03/noisy_train,3.jpg", "noisy_train,3.jpg: not there; 1 of the 12"),
+        ("images/3/03/noisy_train,3.jpg", "noisy_train,3.jpg: missing, with 1 of the 12"),
     ],
     "imagenet": [
-        ("train", "no folder train in it"),
-        ("val", "no folder val in it"),
+        ("train", "no folder train;"),
+        ("val", "no folder val;"),
         ("val/n01443537", "n01443537: no such folder"),
     ],
     "imagefolder": [
-        ("train", "no folder train in it"),
-        ("test", "no folder test or val in it"),
+        ("train", "no folder train;"),
+        ("test", "no folder test or val;"),
         ("train/malignant", "test/malignant: no such class in the training set"),
     ],
 }
 
 
 @pytest.mark.parametrize(("name", "path", "message"), [(n, *case) for n, cases in DAMAGE.items() for case in cases])
-def test_what_is_missing_is_named(layout, data_config, name, path, message):
+def test_error_names_missing_files(layout, data_config, name, path, message):
     settings = layout(name)
     target = Path(settings["root"]) / path
     if target.is_dir():
@@ -242,11 +242,11 @@ def test_what_is_missing_is_named(layout, data_config, name, path, message):
     assert settings["root"] in str(caught.value)
 
 
-def test_empty_folders_of_classes(layout, data_config):
+def test_empty_class_folders(layout, data_config):
     settings = layout("imagenet")
     for path in Path(settings["root"], "train/n01443537").iterdir():
         path.unlink()
-    with pytest.raises(UserError, match=r"train/n01443537: no images in it \(\.png .*; half downloaded"):
+    with pytest.raises(UserError, match=r"train/n01443537: no images \(\.png .*; incomplete download"):
         load_dataset(data_config("imagenet", **settings))
 
 
@@ -258,8 +258,8 @@ def test_empty_folders_of_classes(layout, data_config):
         ("webvision", "info/train_filelist_google.txt", "google/q0001/image_0.jpg -1", "line 1 is"),
         ("webvision", "info/train_filelist_google.txt", "google/q0001/image_0.jpg 77", "no images of the first 2"),
         ("webvision", "info/train_filelist_google.txt", f"google/q0001/image_0.jpg {'9' * 5000}", "line 1 is"),
-        ("webvision", "info/train_filelist_google.txt", f"{'x' * 300} 0", "x: not there; 1 of the 1 images"),
-        ("clothing1m", "category_names_eng.txt", "", "no classes; there is nothing to tell apart"),
+        ("webvision", "info/train_filelist_google.txt", f"{'x' * 300} 0", "x: missing, with 1 of the 1 images"),
+        ("clothing1m", "category_names_eng.txt", "", "no classes; expected two or more"),
         ("clothing1m", "noisy_train_key_list.txt", "images/0/00/other.jpg", "no label for images/0/00/other.jpg"),
         ("clothing1m", "category_names_eng.txt", "T-Shirt\nShirt", "label 2 in the split 'train'"),
     ],
@@ -271,7 +271,7 @@ def test_lists_with_bad_lines(layout, data_config, name, path, line, message):
         load_dataset(data_config(name, **settings))
 
 
-def test_a_foreign_file_among_the_animals(layout, data_config):
+def test_unexpected_file_in_animal10n(layout, data_config):
     settings = layout("animal10n")
     training = Path(settings["root"], "training")
     shutil.copy(training / "3_103.jpg", training / "cat.jpg")
@@ -282,12 +282,12 @@ def test_a_foreign_file_among_the_animals(layout, data_config):
         load_dataset(data_config("animal10n", **settings))
 
 
-def test_statistics_of_files_must_be_given(layout, data_config):
+def test_mean_and_std_are_required_for_files(layout, data_config):
     with pytest.raises(UserError, match="must be given for images in files"):
         load_dataset(data_config("animal10n", **layout("animal10n"), mean=None, std=None))
 
 
-def test_a_root_that_cannot_be(data_config, tmp_path):
+def test_invalid_root(data_config, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
     for name in sorted(DAMAGE):
@@ -302,7 +302,7 @@ def test_a_root_that_cannot_be(data_config, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes")
-def test_pictures_whose_names_are_no_text(layout, data_config):
+def test_file_names_that_are_not_valid_text(layout, data_config):
     settings = layout("imagefolder")
     folder = Path(settings["root"], "train", "benign")
     before = fingerprints(load_dataset(data_config("imagefolder", **settings)))
@@ -312,11 +312,11 @@ def test_pictures_whose_names_are_no_text(layout, data_config):
     assert fingerprints(data)["training images"] != before["training images"]
 
 
-def test_kinds_of_pictures_are_those_of_the_other_commands(layout, data_config):
+def test_image_suffixes_match_the_other_commands(layout, data_config):
     settings = layout("imagefolder")
     folder = Path(settings["root"], "train", "benign")
     for suffix in IMAGE_SUFFIXES:
         shutil.copy(folder / "0.jpg", folder / f"other{suffix.upper()}")
     shutil.copy(folder / "0.jpg", folder / "other.txt")
     assert len(load_dataset(data_config("imagefolder", **settings)).train) == 8 + len(IMAGE_SUFFIXES)
-    assert ".ppm" in IMAGE_SUFFIXES  # of traffic signs and other old sets
+    assert ".ppm" in IMAGE_SUFFIXES  # used by traffic-sign and other old data sets

@@ -1,4 +1,4 @@
-"""Limits and imbalance: published counts, and what must hold for any labels."""
+"""Limits and imbalance: published counts, and properties for arbitrary labels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from classification.datasets import load_dataset
-from classification.datasets.selection import drawn, even_counts, imbalanced_counts
+from classification.datasets.selection import draw_positions, even_counts, imbalanced_counts
 from seg_anl.records import UserError
 
 LONG_TAILED_CIFAR10 = [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
@@ -17,7 +17,7 @@ LONG_TAILED_CIFAR10 = [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
 def test_published_counts_of_long_tailed_cifar():
     full10, full100 = np.full(10, 5000), np.full(100, 500)
     assert imbalanced_counts(full10, "long_tailed", 0.01).tolist() == LONG_TAILED_CIFAR10
-    # Totals that the papers on long-tailed CIFAR state.
+    # Totals stated in the papers on long-tailed CIFAR.
     assert imbalanced_counts(full10, "long_tailed", 0.1).sum() == 20431
     assert imbalanced_counts(full100, "long_tailed", 0.01).sum() == 10847
     assert imbalanced_counts(full100, "long_tailed", 0.1).sum() == 19573
@@ -29,13 +29,13 @@ def test_step_imbalance():
 
 
 @given(st.lists(st.integers(1, 40), min_size=2, max_size=8), st.floats(0, 1))
-def test_even_counts_are_as_even_as_can_be(available, share):
+def test_even_counts_are_balanced(available, share):
     room = np.array(available)
     total = round(share * room.sum())
     counts = even_counts(room, total)
     assert counts.sum() == total
     assert (counts <= room).all()
-    # Who has less than another by more than one has nothing left.
+    # A class with at least two fewer than another one is exhausted.
     assert all(counts[i] == room[i] for i in range(len(room)) if counts[i] < counts.max() - 1)
 
 
@@ -51,10 +51,11 @@ def test_imbalance_keeps_every_class(available, kind, ratio):
 
 
 @given(st.integers(0, 10), st.integers(2, 60), st.integers(2, 60))
-def test_smaller_limits_lie_within_larger_ones(seed, first, second):
+def test_limits_are_nested(seed, first, second):
     labels = np.arange(80) % 3
     sets = [
-        set(drawn(labels, even_counts(np.bincount(labels), total), seed).tolist()) for total in sorted([first, second])
+        set(draw_positions(labels, even_counts(np.bincount(labels), total), seed).tolist())
+        for total in sorted([first, second])
     ]
     assert sets[0] <= sets[1]
 
@@ -71,7 +72,7 @@ def test_limits_through_the_configuration(data_config):
     assert not np.array_equal(other.kept, data.kept)
 
 
-def test_imbalance_thins_what_the_limit_left(data_config):
+def test_imbalance_is_applied_after_the_limit(data_config):
     data = load_dataset(data_config("digits", limit=1000, imbalance="step", imbalance_ratio=0.1))
     assert np.bincount(data.train.labels).tolist() == [100] * 5 + [10] * 5
     assert len(data.tests["test"]) == 360
@@ -80,7 +81,7 @@ def test_imbalance_thins_what_the_limit_left(data_config):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"limit": 9}, r"data\.limit must be from 10 \(one of each class\) to 1437"),
+        ({"limit": 9}, r"data\.limit must be from 10 \(one per class\) to 1437"),
         ({"limit": 1438}, "to 1437"),
         ({"limit": 0.5}, "whole number"),
         ({"test_limit": 0}, "data.test_limit must be a whole number >= 1"),

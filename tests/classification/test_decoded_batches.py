@@ -1,4 +1,4 @@
-"""Batches of image files: against torchvision's transforms by hand, whatever the number of processes."""
+"""Batches of image files against torchvision's transforms, for any number of processes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def evaluated(split: Split, workers: int = 0, **changes: Any) -> list[Tensor]:
 
 @pytest.fixture
 def split(tmp_path: Path) -> Split:
-    """Eleven pictures of several sizes; among them a gray one, one with a palette and one with transparency."""
+    """Eleven images of several sizes, including a gray, a palette and a transparent one."""
     generator = np.random.default_rng(0)
     paths = []
     for i in range(11):
@@ -55,13 +55,13 @@ def split(tmp_path: Path) -> Split:
 AUGMENTATIONS: list[tuple[dict[str, Any], list[Any]]] = [
     ({}, [v1.Resize(24), v1.RandomCrop(20)]),
     ({"resize": (24, 24), "flip": 0.5}, [v1.Resize((24, 24)), v1.RandomCrop(20), v1.RandomHorizontalFlip()]),
-    # Clothing1M as in the paper of ANL.
+    # Clothing1M as in the ANL paper.
     (
         {"resize": (24, 24), "random_crop": False, "flip": 0.5},
         [v1.Resize((24, 24)), v1.CenterCrop(20), v1.RandomHorizontalFlip()],
     ),
     ({"crop_padding": 4, "rotation": 20.0}, [v1.Resize(24), v1.RandomCrop(20, 4), v1.RandomRotation(20)]),
-    # WebVision as in the code of APL and ANL.
+    # WebVision as in the APL and ANL code.
     (
         {"crop_scale": (0.08, 1.0), "flip": 0.5, "jitter": (0.4, 0.4, 0.4, 0.2)},
         [v1.RandomResizedCrop(20), v1.RandomHorizontalFlip(), v1.ColorJitter(0.4, 0.4, 0.4, 0.2)],
@@ -70,7 +70,7 @@ AUGMENTATIONS: list[tuple[dict[str, Any], list[Any]]] = [
 
 
 @pytest.mark.parametrize(("changes", "steps"), AUGMENTATIONS)
-def test_training_batches_are_torchvisions(split, changes, steps):
+def test_training_batches_match_torchvision(split, changes, steps):
     batches = training(split, 4, 7, **changes)
     by_hand = v1.Compose([*steps, v1.ToTensor(), v1.Normalize(MEAN, STD)])
     seen = []
@@ -84,7 +84,7 @@ def test_training_batches_are_torchvisions(split, changes, steps):
     assert len(batches) == 2
 
 
-def test_evaluation_is_torchvisions_and_whole_and_in_order(split):
+def test_evaluation_matches_torchvision_in_order(split):
     by_hand = v1.Compose([v1.Resize(24), v1.CenterCrop(20), v1.ToTensor()])
     expected = torch.stack([by_hand(Image.open(path).convert("RGB")) for path in split.images.paths])
     found = evaluated(split, flip=0.5, jitter=(0.4, 0.4, 0.4, 0.2), crop_scale=(0.1, 1.0))
@@ -92,7 +92,7 @@ def test_evaluation_is_torchvisions_and_whole_and_in_order(split):
     assert torch.equal(torch.cat(found), (expected * 255).round().to(torch.uint8))
 
 
-def test_the_same_bytes_with_any_number_of_workers(split):
+def test_batches_do_not_depend_on_workers(split):
     def two_epochs(workers: int) -> list[tuple[bytes, list[int]]]:
         random = {"crop_scale": (0.1, 1.0), "flip": 0.5, "jitter": (0.4, 0.4, 0.4, 0.1)}
         batches = training(split, 3, 1, workers=workers, **random)
@@ -106,16 +106,16 @@ def test_the_same_bytes_with_any_number_of_workers(split):
     assert torch.equal(torch.cat(evaluated(split)), torch.cat(evaluated(split, workers=2)))
 
 
-def test_an_epoch_does_not_depend_on_those_before(split):
+def test_epochs_are_independent(split):
     batches = training(split, 4, 1, flip=0.5)
     for _ in batches.epoch(0):
-        break  # left in the middle
+        break  # abandoned halfway
     for again, fresh in zip(batches.epoch(5), training(split, 4, 1, flip=0.5).epoch(5), strict=True):
         assert torch.equal(again[0], fresh[0])
         assert torch.equal(again[1], fresh[1])
 
 
-def test_processes_share_the_batches_of_one(split):
+def test_processes_split_the_batches(split):
     whole = training(split, 4, 1, flip=0.5).epoch(2)
     ranks = [training(split, 4, 1, Process(CPU.device, rank, 2), flip=0.5).epoch(2) for rank in (0, 1)]
     for (images, labels), *shares in zip(whole, *ranks, strict=True):
@@ -125,7 +125,7 @@ def test_processes_share_the_batches_of_one(split):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_global_random_numbers_are_left_alone(split, workers):
+def test_global_random_state_is_unchanged(split, workers):
     torch.manual_seed(0)
     state = torch.get_rng_state()
     list(training(split, 4, 1, workers=workers, flip=0.5).epoch(0))
@@ -134,7 +134,7 @@ def test_global_random_numbers_are_left_alone(split, workers):
 
 
 @pytest.mark.parametrize(("damage", "workers"), [("cut off", 0), ("no image", 2), ("gone", 0)])
-def test_a_damaged_image_is_named(split, damage, workers):
+def test_error_names_a_damaged_image(split, damage, workers):
     path = split.images.paths[6]
     if damage == "cut off":
         path.write_bytes(path.read_bytes()[:400])
@@ -152,8 +152,8 @@ def test_a_damaged_image_is_named(split, damage, workers):
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
-def test_pictures_of_more_than_8_bits_are_refused_and_not_made_white(split, dtype):
-    """A 12-bit radiograph: as RGB, Pillow would show what is above 255 as white."""
+def test_images_with_more_than_8_bits_are_refused(split, dtype):
+    """Pillow would convert values above 255 of a 12-bit radiograph to white."""
     path = split.images.paths[3]
     deep = Image.fromarray(np.arange(0, 4096, dtype=dtype).reshape(64, 64))
     deep.save(path, format="PNG" if dtype == np.uint16 else "TIFF")
@@ -162,7 +162,7 @@ def test_pictures_of_more_than_8_bits_are_refused_and_not_made_white(split, dtyp
     assert str(path) in str(caught.value)
 
 
-def test_photos_that_are_stored_turned_come_upright(split):
+def test_exif_orientation_is_applied(split):
     path = split.images.paths[6]
     tags = Image.Exif()
     tags[0x0112] = 6  # a quarter turn
@@ -174,22 +174,22 @@ def test_photos_that_are_stored_turned_come_upright(split):
     assert torch.equal(torch.cat(evaluated(split)), expected)
 
 
-def test_a_worker_that_is_killed_is_no_mystery(split, monkeypatch):
+def test_killed_worker_is_explained(split, monkeypatch):
     monkeypatch.setattr(Image, "open", lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))  # workers inherit it
     with pytest.raises(UserError, match="lower workers=1"):
         evaluated(split, workers=1)
 
 
-def test_images_smaller_than_the_crop_are_named(split):
+def test_error_names_an_image_smaller_than_the_crop(split):
     with pytest.raises(UserError, match=r"0\.jpg: 44 x 30 pixels, smaller than augmentation.crop=32"):
         evaluated(split, resize=None, crop=32)
     with pytest.raises(UserError, match=r"smaller than augmentation.crop=64"):
         list(training(split, 4, 1, resize=None, crop=64).epoch(0))
-    # The padding counts where it is put around.
+    # Padding counts if it is applied.
     assert len(list(training(split, 4, 1, resize=None, crop=32, crop_padding=1).epoch(0))) == 2
 
 
-def test_images_without_a_crop_must_be_of_one_size(split):
+def test_images_without_a_crop_must_have_one_size(split):
     with pytest.raises(UserError, match="images of different sizes"):
         evaluated(split, resize=None, crop=None)
     assert evaluated(split, resize=(16, 18), crop=None)[0].shape == (4, 3, 16, 18)

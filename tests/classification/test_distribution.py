@@ -1,4 +1,4 @@
-"""Processes of torchrun train like one with the same global batch, through the trainer itself."""
+"""Several torchrun processes train like one process with the same global batch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from classification.networks import MODELS, Architecture
 from classification.experiment import train
 from seg_anl.engine.command import compose
 
-# Without batch norm, whose statistics are each process's own.
+# Without batch norm, whose statistics are per process.
 def network(num_classes, channels, size):
     return torch.nn.Sequential(
         torch.nn.Conv2d(channels, 6, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(6 * 36, num_classes)
@@ -55,7 +55,7 @@ def test_two_processes_train_and_measure_like_one(tmp_path: Path, settings: list
     assert {(row.epoch, row.split) for row in rows} == {(e, split) for e in range(3) for split in ("test", "train")}
     for row, other in zip(rows, shared, strict=True):
         assert (row.epoch, row.split) == (other.epoch, other.split)
-        # The training loss, too, is that of all processes.
+        # The training loss is averaged over processes too.
         assert other.values == pytest.approx(row.values, rel=1e-5, abs=1e-6)
     for path in (tmp_path / "1/records").rglob("*.np[yz]"):
         alone, together = (np.load(tmp_path / count / path.relative_to(tmp_path / "1")) for count in ("1", "2"))

@@ -31,7 +31,7 @@ def header(run: Path) -> dict:
     return json.loads((run / "predictions/predictions.json").read_text())
 
 
-def test_every_sample_is_predicted_once_under_the_same_wrong_labels(tmp_path: Path) -> None:
+def test_every_sample_is_predicted_once_with_the_same_noisy_labels(tmp_path: Path) -> None:
     settings = ["data.limit=100", "folds=3", "noise.rate=0.4", "record=dynamics", "epochs=2"]
     runs = trained(tmp_path, *settings)
     headers = [header(run) for run in runs]
@@ -50,19 +50,19 @@ def test_every_sample_is_predicted_once_under_the_same_wrong_labels(tmp_path: Pa
         np.testing.assert_allclose(each["probabilities"].astype(float).sum(axis=1), 1, atol=5e-3)
         with np.load(run / "predictions/images.npz") as archive:
             assert len(archive["images"]) == len(each["index"])
-        # Nobody who is predicted here has been learned from.
+        # No predicted sample was trained on.
         for epoch in range(2):
             with np.load(run / f"records/dynamics/epoch_{epoch:04d}.npz") as record:
                 assert set(record["index"]) == set(index) - set(each["index"])
                 assert (record["loss"] > 0).all()
     order = np.argsort(index)
     np.testing.assert_array_equal(np.concatenate([each["labels"] for each in found])[order], labels)
-    # One fold by its number is the same run, found again; another seed draws other folds.
+    # A single fold by number is the same run; another seed draws other folds.
     assert trained(tmp_path, *settings, "fold=1") == [runs[1]]
     assert set(predicted(trained(tmp_path, *settings, "fold=1", "seed=2")[0])["index"]) != set(found[1]["index"])
 
 
-def test_predictions_of_what_was_learned_say_so_and_agree_with_the_dynamics(tmp_path: Path) -> None:
+def test_in_sample_predictions_are_marked_and_agree_with_the_dynamics(tmp_path: Path) -> None:
     (run,) = trained(tmp_path, "record=[predictions,dynamics]", "data.tuning=0.1")
     assert (header(run)["out_of_sample"], header(run)["fold"], len(header(run)["items"])) == (False, None, 81)
     found = predicted(run)
@@ -72,7 +72,7 @@ def test_predictions_of_what_was_learned_say_so_and_agree_with_the_dynamics(tmp_
         np.testing.assert_array_equal(record["index"], found["index"])
 
 
-def test_images_in_files_are_named(tmp_path: Path) -> None:
+def test_predictions_name_image_files(tmp_path: Path) -> None:
     for split, count in (("train", 8), ("test", 4)):
         for i in range(count):
             path = tmp_path / f"data/{split}/{'ab'[i % 2]}/{i}.png"
@@ -85,7 +85,7 @@ def test_images_in_files_are_named(tmp_path: Path) -> None:
     assert sorted(files) == sorted(map(str, (tmp_path / "data/train").rglob("*.png")))
 
 
-def test_killed_and_started_again_predicts_the_same(tmp_path: Path) -> None:
+def test_killed_and_resumed_run_predicts_the_same(tmp_path: Path) -> None:
     settings = [*QUICK, "data.limit=600", "batch_size=5", "epochs=3", "folds=2", "fold=1"]
 
     start("classify", *settings, "run_dir=cut", cwd=tmp_path).kill_in_the_midst(tmp_path / "cut", 0)
@@ -97,8 +97,8 @@ def test_killed_and_started_again_predicts_the_same(tmp_path: Path) -> None:
         np.testing.assert_array_equal(values, second[name])
 
 
-def test_items_left_out_and_weights(tmp_path: Path) -> None:
-    """Leaving out what is wrong does not change the noise; equal weights change nothing, others do."""
+def test_excluded_samples_and_weights(tmp_path: Path) -> None:
+    """Excluding samples does not change the noise; equal weights change nothing, unequal ones do."""
     noise = "noise.counts=iid"
     (plain,) = trained(tmp_path, noise, "record=predictions")
     items = header(plain)["items"]
@@ -136,7 +136,7 @@ def test_items_left_out_and_weights(tmp_path: Path) -> None:
         (["loss=forward", "loss.transition=LIST"], "transition must be a square matrix"),
     ],
 )
-def test_settings_that_cannot_be(tmp_path: Path, settings: list[str], message: str) -> None:
+def test_invalid_settings_are_refused(tmp_path: Path, settings: list[str], message: str) -> None:
     (tmp_path / "LIST").write_text("3\n77777\n")
     (tmp_path / "NEGATIVE").write_text("item,weight\n3,-1\n")
     given = [each.replace("LIST", f"{tmp_path}/LIST").replace("NEGATIVE", f"{tmp_path}/NEGATIVE") for each in settings]

@@ -1,4 +1,4 @@
-"""What makes each method what it is: tests that fail when its distinguishing step is taken out."""
+"""Methods: each test fails if the distinguishing step of its method is removed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from classification import settings
 from classification.experiment import train
 from classification.methods import build_method
 from classification.methods.d2l import DimensionalityDriven, local_intrinsic_dimensionality
-from classification.methods.forward import estimated_transition
+from classification.methods.forward import estimate_transition
 from seg_anl.engine.co_teaching import CrossedSmallLoss, Networks
 from seg_anl.engine.command import compose
 from seg_anl.engine.distribution import Process
@@ -25,23 +25,23 @@ from seg_anl.records import UserError
 ALONE = Process(torch.device("cpu"))
 
 
-def test_co_teaching_learns_from_what_the_other_network_finds_easy() -> None:
-    """Gradients reach a network only through the samples whose loss is small for the *other* one."""
+def test_co_teaching_selects_samples_by_the_other_network() -> None:
+    """A network gets gradients only from samples with a small loss in the *other* network."""
     target = torch.zeros(4, dtype=torch.long)
-    first = torch.tensor([[9.0, 0], [9, 0], [0, 9], [0, 9]])  # finds samples 0 and 1 easy
-    second = torch.tensor([[0.0, 9], [9, 0], [9, 0], [0, 9]])  # finds samples 1 and 2 easy
+    first = torch.tensor([[9.0, 0], [9, 0], [0, 9], [0, 9]])  # small loss on samples 0 and 1
+    second = torch.tensor([[0.0, 9], [9, 0], [9, 0], [0, 9]])  # small loss on samples 1 and 2
     output = torch.stack([first, second], dim=1).requires_grad_()
     criterion = CrossedSmallLoss(build_loss("ce"), settings.CoTeaching(0.5, 1), ALONE)
     criterion.set_epoch(5)
     criterion(output, target).backward()
     assert output.grad is not None
-    # Sample 1 is learned and pulls no more. Selecting for oneself would teach neither of them sample 0 or 2.
+    # Sample 1 is already learned. With its own selection neither network would learn sample 0 or 2.
     taught = output.grad.abs().sum(dim=2) > 1e-3
     assert taught[:, 0].tolist() == [False, False, True, False]
     assert taught[:, 1].tolist() == [True, False, False, False]
 
 
-def test_co_teaching_forgets_gradually() -> None:
+def test_co_teaching_increases_the_forget_rate_gradually() -> None:
     criterion = CrossedSmallLoss(build_loss("ce"), settings.CoTeaching(0.4, 5), ALONE)
     kept = []
     for epoch in range(7):
@@ -67,24 +67,24 @@ def test_co_teaching_networks_differ() -> None:
     assert pair(torch.zeros(5, 4)).shape == (5, 2, 3)
 
 
-def test_transition_is_found_again() -> None:
-    """A network that has learned the noisy posterior exactly, of samples almost pure, gives back the matrix."""
+def test_transition_is_recovered() -> None:
+    """The exact noisy posterior of nearly pure samples recovers the matrix."""
     transition = torch.tensor([[0.7, 0.3, 0.0], [0.0, 0.6, 0.4], [0.2, 0.0, 0.8]])
     pure = torch.full((300, 3), 1e-4)
     pure[torch.arange(300), torch.arange(300) % 3] = 1 - 2e-4
-    torch.testing.assert_close(estimated_transition(pure @ transition, 100), transition, atol=1e-3, rtol=0)
+    torch.testing.assert_close(estimate_transition(pure @ transition, 100), transition, atol=1e-3, rtol=0)
 
 
-def test_transition_leaves_outliers_out() -> None:
-    """One sample in a hundred that says something else does not decide a row at 97; at 100 it does."""
+def test_transition_ignores_outliers() -> None:
+    """One outlier in a hundred samples determines a row at percentile 100, but not at 97."""
     honest = torch.tensor([[0.8, 0.2], [0.3, 0.7]]).repeat(200, 1)
     outlier = torch.tensor([[0.99, 0.01]])
     probabilities = torch.cat([honest, outlier])
-    torch.testing.assert_close(estimated_transition(probabilities, 97)[0], torch.tensor([0.8, 0.2]))
-    torch.testing.assert_close(estimated_transition(probabilities, 100)[0], outlier[0])
+    torch.testing.assert_close(estimate_transition(probabilities, 97)[0], torch.tensor([0.8, 0.2]))
+    torch.testing.assert_close(estimate_transition(probabilities, 100)[0], outlier[0])
 
 
-def test_forward_trains_on_the_matrix_it_learned() -> None:
+def test_forward_trains_with_the_estimated_matrix() -> None:
     method = build_method(settings.ForwardEstimated(100))
     method.learn(torch.eye(3).repeat(5, 1) * 0.7 + 0.1)
     output, target = torch.randn(8, 3, generator=torch.Generator().manual_seed(1)), torch.arange(8) % 3
@@ -96,8 +96,8 @@ def test_forward_trains_on_the_matrix_it_learned() -> None:
 
 
 @pytest.mark.parametrize("dimension", [2, 5])
-def test_dimensionality_of_a_flat_space(dimension: int) -> None:
-    """Samples of a d-dimensional ball, turned into 12 dimensions, have a local dimension of about d."""
+def test_dimensionality_of_a_linear_subspace(dimension: int) -> None:
+    """Samples of a d-dimensional ball, rotated into 12 dimensions, have a local dimension of about d."""
     generator = torch.Generator().manual_seed(0)
     flat = torch.randn(2000, dimension, generator=generator)
     flat = flat / flat.norm(dim=1, keepdim=True) * torch.rand(2000, 1, generator=generator) ** (1 / dimension)
@@ -107,12 +107,12 @@ def test_dimensionality_of_a_flat_space(dimension: int) -> None:
     torch.testing.assert_close(local_intrinsic_dimensionality(turned * 8, 20), found)
 
 
-def test_dimensionality_of_equal_samples_is_none() -> None:
+def test_dimensionality_of_equal_samples_is_undefined() -> None:
     assert local_intrinsic_dimensionality(torch.ones(30, 4), 5).isnan().all()
 
 
 class Scripted(DimensionalityDriven):
-    """Measures what the test says."""
+    """Returns the dimensions given by the test."""
 
     script: tuple[float, ...] = ()
 
@@ -124,7 +124,7 @@ def no_samples(epoch: int, count: int) -> Iterator[Tensor]:
     return iter(())
 
 
-def test_d2l_turns_back_and_paces_the_labels() -> None:
+def test_d2l_restores_weights_and_lowers_the_label_weight() -> None:
     method = Scripted(settings.DimensionalityDriven(1, 3))
     method.script = (8.0, 4.0, 3.0, 3.1, 2.9, 6.0, 5.8)
     criterion = method.criterion(build_loss("ce"), epochs=10, process=ALONE)
@@ -135,19 +135,19 @@ def test_d2l_turns_back_and_paces_the_labels() -> None:
             model.weight.fill_(float(epoch))
         found = method.after_epoch(model, epoch, no_samples)
         weights.append((model.weight[0, 0].item(), found["label_weight"]))
-    # The dimension jumps in epoch 5: back to the weights of epoch 4; later epochs are not undone.
+    # The dimension jumps in epoch 5: the weights of epoch 4 are restored; later epochs are kept.
     assert [weight for weight, _ in weights] == [0, 1, 2, 3, 4, 4, 6]
     assert [alpha for _, alpha in weights[:5]] == [1.0] * 5
     assert weights[5][1] == pytest.approx(math.exp(-6 / 10 * 6.0 / 2.9), rel=1e-5)
     assert weights[6][1] == pytest.approx(math.exp(-7 / 10 * 5.8 / 2.9), rel=1e-5)
-    # What is learned now is mostly the network's own opinion.
+    # The target is now mostly the network's own prediction.
     output, target = torch.tensor([[3.0, 0.0]]), torch.tensor([1])
     alpha = weights[6][1]
     log_probs = output.log_softmax(dim=1)[0]
     torch.testing.assert_close(criterion(output, target), -(alpha * log_probs[1] + (1 - alpha) * log_probs[0]))
 
 
-def test_d2l_without_a_turn_is_cross_entropy() -> None:
+def test_d2l_without_a_turning_point_is_cross_entropy() -> None:
     method = Scripted(settings.DimensionalityDriven(1, 3))
     method.script = tuple(8.0 - epoch for epoch in range(7))
     criterion = method.criterion(build_loss("ce"), epochs=7, process=ALONE)
@@ -158,7 +158,7 @@ def test_d2l_without_a_turn_is_cross_entropy() -> None:
     torch.testing.assert_close(criterion(output, target), build_loss("ce")(output, target))
 
 
-def test_d2l_goes_on_from_its_state() -> None:
+def test_d2l_resumes_from_its_state() -> None:
     script = (8.0, 4.0, 3.0, 3.1, 2.9, 6.0, 5.8)
     whole, before, after = (Scripted(settings.DimensionalityDriven(1, 3)) for _ in range(3))
     for method in (whole, before, after):
@@ -173,8 +173,8 @@ def test_d2l_goes_on_from_its_state() -> None:
     assert [after.after_epoch(model, epoch, no_samples) for epoch in (5, 6)] == expected[5:]
 
 
-def test_elr_remembers_each_sample_and_pulls_towards_what_it_said() -> None:
-    """Value and gradient against the paper's formulas, over two visits of the same samples in another order."""
+def test_elr_averages_predictions_and_regularizes_towards_them() -> None:
+    """Value and gradient against the paper's formulas, for two passes over the samples in different order."""
     beta, strength = 0.7, 3.0
     method = build_method(settings.EarlyLearning(strength, beta))
     criterion = method.criterion(build_loss("ce"), epochs=3, process=ALONE, samples=5, classes=3)
@@ -191,29 +191,29 @@ def test_elr_remembers_each_sample_and_pulls_towards_what_it_said() -> None:
         expected = -p[torch.arange(4), target].log().mean() + strength * (1 - agreement).log().mean()
         torch.testing.assert_close(value, expected)
         value.backward()
-        # d/dz of log(1 - <p, t>) is p (<p, t> - t) / (1 - <p, t>): memory itself hands no gradient on.
+        # d/dz of log(1 - <p, t>) is p (<p, t> - t) / (1 - <p, t>), without gradient through the memory.
         of_memory = p * (agreement[:, None] - t) / (1 - agreement)[:, None]
         of_labels = p - torch.eye(3)[target]
         torch.testing.assert_close(output.grad, (of_labels + strength * of_memory) / 4)
     torch.testing.assert_close(criterion.state_dict()["memory"], remembered)
-    assert remembered[3].sum() == 0  # never visited
+    assert remembered[3].sum() == 0  # never seen
 
 
-def test_elr_remembers_what_all_processes_have_seen() -> None:
-    """Two halves of a batch in two processes leave the memory, and together the value, that the whole batch leaves."""
+def test_elr_memory_includes_all_processes() -> None:
+    """Two halves of a batch in two processes give the same memory and mean loss as the whole batch."""
     generator = torch.Generator().manual_seed(0)
     output, target = torch.randn(6, 3, generator=generator), torch.arange(6) % 3
     index = torch.tensor([5, 2, 0, 7, 1, 3])
-    its = settings.EarlyLearning(3.0, 0.7)
+    options = settings.EarlyLearning(3.0, 0.7)
 
     def criterion(process: Process) -> ScheduledLoss:
-        return build_method(its).criterion(build_loss("ce"), epochs=1, process=process, samples=8, classes=3)
+        return build_method(options).criterion(build_loss("ce"), epochs=1, process=process, samples=8, classes=3)
 
     whole = criterion(ALONE)
     expected = whole(output, target, index)
 
     class Rank(Process):
-        """One of two, who knows what the other has."""
+        """One of two processes, with the other's data."""
 
         def gathered(self, part: Tensor, count: int) -> Tensor:
             assert count == 6
@@ -227,7 +227,7 @@ def test_elr_remembers_what_all_processes_have_seen() -> None:
     torch.testing.assert_close(sum(values) / 2, expected)
 
 
-def test_an_elr_run_that_was_cut_ends_as_if_undisturbed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resumed_elr_run_matches_an_uninterrupted_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def config(name: str, *more: str) -> DictConfig:
         small = ["method=elr", "data.limit=120", "data.test_limit=60", "batch_size=20", "epochs=3", "progress=false"]
         return compose("classification", [*small, "logger=null", "device=cpu", f"run_dir={tmp_path / name}", *more])
@@ -246,7 +246,7 @@ def test_an_elr_run_that_was_cut_ends_as_if_undisturbed(tmp_path: Path, monkeypa
     assert metrics("cut") == metrics("whole")
     for more, message in (
         (["runs_per_device=2", "seed=[1,2]"], "use runs_per_device=1"),
-        (["data.weights_file=w.csv"], "data.weights_file does not go with method=elr"),
+        (["data.weights_file=w.csv"], "method=elr does not support data.weights_file"),
         (["method=co_teaching", "method.unit=pixel"], "method.unit=pixel is for masks"),
     ):
         with pytest.raises(UserError, match=message):

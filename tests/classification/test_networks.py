@@ -1,4 +1,4 @@
-"""The networks against published sizes, closed forms, torchvision's files and the moments of their initial weights."""
+"""Networks against published sizes, closed forms, torchvision's weights and the moments of initial weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from classification.networks import MODELS, build_model, penultimate_features
 from seg_anl.engine.side_by_side import Stack
 from seg_anl.records import UserError
 
-# Name -> images it is meant for, its classes there, width of its penultimate layer.
+# Name -> intended images, number of classes, width of the penultimate layer.
 PUBLISHED = {
     "cnn4": ((1, 28, 28), 10, 128),
     "cnn8": ((3, 32, 32), 10, 256),
@@ -40,7 +40,7 @@ def size(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def test_every_network_is_tried_here() -> None:
+def test_every_network_is_tested() -> None:
     assert set(PUBLISHED) == set(MODELS)
 
 
@@ -58,7 +58,7 @@ def test_logits_are_a_linear_map_of_the_features(name: str) -> None:
     torch.testing.assert_close(logits, features @ head.weight.T + head.bias)
 
 
-def test_features_leave_no_hook_and_keep_gradients() -> None:
+def test_features_remove_the_hook_and_keep_gradients() -> None:
     model = built("cnn4")
     images = torch.rand(3, 1, 28, 28)
     penultimate_features(model, images).sum().backward()
@@ -79,8 +79,8 @@ def test_sizes_of_the_plain_networks() -> None:
 
 
 def test_sizes_of_the_residual_networks() -> None:
-    # He et al. 2016, Table 6: 0.66 M for ResNet-44. The other two are torchvision's networks less what a 7x7 stem has
-    # more than a 3x3 one; torchvision documents 11 689 512 and 21 797 672 with 1000 classes.
+    # He et al. 2016, Table 6: 0.66 M for ResNet-44. The other two are torchvision's, which documents 11 689 512 and
+    # 21 797 672 with 1000 classes, corrected for the 3x3 stem.
     assert round(size(build_model("resnet44", 10, 3, (32, 32))) / 1e6, 2) == 0.66
     stem = (7 * 7 - 3 * 3) * 3 * 64
     for name, classes, documented in (("resnet18", 10, 11_689_512), ("resnet34", 100, 21_797_672)):
@@ -101,7 +101,7 @@ def test_size_and_features_of_vgg() -> None:
 
 
 @pytest.mark.parametrize(("name", "layers"), [("resnet18", 18), ("resnet34", 34), ("resnet44", 44)])
-def test_a_residual_network_has_the_layers_of_its_name(name: str, layers: int) -> None:
+def test_residual_network_has_the_depth_in_its_name(name: str, layers: int) -> None:
     weighted = [m for m in built(name).modules() if isinstance(m, nn.Linear) or getattr(m, "kernel_size", 0) == (3, 3)]
     assert len(weighted) == layers
 
@@ -119,8 +119,8 @@ def test_the_stem_keeps_the_resolution(name: str, shrunk: int) -> None:
     assert maps[-1].shape[-2:] == (32 // shrunk, 32 // shrunk)
 
 
-def test_the_residual_network_equals_torchvisions_with_a_small_stem() -> None:
-    # torchvision's ResNet-18 turned into the form for small images, with the same tensors in the same order.
+def test_resnet18_matches_torchvision_with_a_small_stem() -> None:
+    # torchvision's ResNet-18 with a 3x3 stem has the same tensors in the same order.
     model = built("resnet18").eval()
     other = torchvision.models.resnet18(num_classes=10)
     other.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
@@ -147,13 +147,13 @@ def test_initial_weights_are_uniform_with_the_published_variance(name: str) -> N
         if count < 1000:
             continue
         assert weight.abs().max() > 0.98 * bound
-        assert weight.mean().abs() < 5 * bound / math.sqrt(3 * count)  # five standard errors
+        assert weight.mean().abs() < 5 * bound / math.sqrt(3 * count)  # 5 standard errors
         # The squares of a uniform variable on [-b, b] have mean b^2 / 3 and variance 4 b^4 / 45.
         assert abs(weight.square().mean() - bound**2 / 3) < 5 * bound**2 * math.sqrt(4 / 45 / count)
 
 
 @pytest.mark.parametrize("name", ["cnn8", "resnet18"])
-def test_the_seed_alone_decides_the_weights(name: str) -> None:
+def test_weights_depend_only_on_the_seed(name: str) -> None:
     one, same, other = (list(built(name, seed).parameters()) for seed in (1, 1, 2))
     assert all(torch.equal(a, b) for a, b in zip(one, same, strict=True))
     assert not torch.equal(one[0], other[0])
@@ -167,16 +167,16 @@ def test_small_and_odd_images(name: str, smallest: int) -> None:
         build_model(name, 7, 2, (smallest - 1, 64))
 
 
-def test_bad_requests_name_what_would_do() -> None:
+def test_bad_requests_suggest_alternatives() -> None:
     with pytest.raises(UserError, match="did you mean 'resnet34'"):
         build_model("resnet_34", 10, 3, (32, 32))
-    with pytest.raises(UserError, match="fitting: cnn4, cnn8, resnet18, resnet34, resnet44"):
+    with pytest.raises(UserError, match="suitable networks: cnn4, cnn8, resnet18, resnet34, resnet44"):
         build_model("vgg19_bn", 10, 3, (31, 31))
-    with pytest.raises(UserError, match=r"color images, the data have 1 channel"):
+    with pytest.raises(UserError, match=r"color images, the data has 1 channel"):
         build_model("resnet50", 10, 1, (64, 64))
 
 
-def test_a_file_with_the_same_classes_is_taken_whole(tmp_path: Path) -> None:
+def test_weights_with_the_same_classes_are_loaded_completely(tmp_path: Path) -> None:
     source = built("resnet44", seed=1)
     for wrapped in (source.state_dict(), {"state_dict": source.state_dict()}, nn.DataParallel(source).state_dict()):
         torch.save(wrapped, tmp_path / "weights.pth")
@@ -184,9 +184,9 @@ def test_a_file_with_the_same_classes_is_taken_whole(tmp_path: Path) -> None:
         assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), source.parameters(), strict=True))
 
 
-def test_a_file_with_other_classes_gives_all_but_the_head(tmp_path: Path) -> None:
+def test_weights_with_other_classes_are_loaded_except_the_head(tmp_path: Path) -> None:
     source = torchvision.models.resnet50(num_classes=1000)
-    state = {k: v for k, v in source.state_dict().items() if "num_batches_tracked" not in k}  # as old files are
+    state = {k: v for k, v in source.state_dict().items() if "num_batches_tracked" not in k}  # as in old files
     torch.save(state, tmp_path / "imagenet.pth")
     torch.manual_seed(3)
     loaded = build_model("resnet50", 14, 3, (224, 224), str(tmp_path / "imagenet.pth"))
@@ -205,7 +205,7 @@ class Malicious:
         return (Path.write_text, (self.target, "executed"))
 
 
-def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
+def test_file_with_code_is_refused(tmp_path: Path) -> None:
     proof = tmp_path / "proof"
     torch.save({"head.weight": Malicious(proof)}, tmp_path / "zip.pth")
     (tmp_path / "plain.pth").write_bytes(pickle.dumps({"head.weight": Malicious(proof)}, protocol=2))
@@ -214,10 +214,10 @@ def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
             build_model("cnn4", 10, 1, (28, 28), str(tmp_path / name))
     assert not proof.exists()
     torch.load(tmp_path / "zip.pth", weights_only=False)
-    assert proof.exists()  # it would have
+    assert proof.exists()  # unpickling it would have run the code
 
 
-def test_files_that_do_not_fit(tmp_path: Path) -> None:
+def test_weights_of_other_networks_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
 
     def refused(match: str) -> None:
@@ -231,27 +231,25 @@ def test_files_that_do_not_fit(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-3000])
     refused("cannot be read")
     torch.save([torch.zeros(3)], path)
-    refused("tensors by parameter name expected, got list")
+    refused("expected tensors by parameter name, got list")
     torch.save({"epoch": 3}, path)
-    refused("'epoch' is no tensor")
+    refused("'epoch' is not a tensor")
     torch.save(built("resnet44").state_dict(), path)
     refused("not a file of cnn4: .* missing, .* unknown")
     torch.save(build_model("cnn4", 10, 1, (32, 32)).state_dict(), path)
     refused("size mismatch for hidden.0.weight")
 
 
-def test_imagenet_weights_come_from_torchs_folder_or_end_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_imagenet_weights_are_cached_or_fail_with_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
 
     def no_network(*_: object, **__: object) -> None:
         raise urllib.error.URLError("Temporary failure in name resolution")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
-    with pytest.raises(UserError, match=r"resnet50-0676ba61\.pth cannot be fetched .* give model\.weights=FILE"):
+    with pytest.raises(UserError, match=r"resnet50-0676ba61\.pth cannot be downloaded .* give model\.weights=FILE"):
         build_model("resnet50", 14, 3, (224, 224), "imagenet")
-    with pytest.raises(UserError, match="none for resnet18, only for resnet50"):
+    with pytest.raises(UserError, match="not available for resnet18, only for resnet50"):
         build_model("resnet18", 14, 3, (224, 224), "imagenet")
     source = torchvision.models.resnet50()
     torch.save(source.state_dict(), tmp_path / "checkpoints" / "resnet50-0676ba61.pth")
@@ -260,8 +258,8 @@ def test_imagenet_weights_come_from_torchs_folder_or_end_in_one_line(
 
 
 @pytest.mark.parametrize("name", ["cnn4", "resnet18", "resnet44", "resnet50"])
-def test_networks_side_by_side_are_the_networks(name: str) -> None:
-    """What ``runs_per_device`` trains at once, for training mode's outputs and statistics."""
+def test_networks_side_by_side_match_single_networks(name: str) -> None:
+    """Outputs and batch-norm statistics in training mode, as used by ``runs_per_device``."""
     shape = PUBLISHED[name][0]
     images = list(torch.randn(2, 3, *shape, generator=torch.Generator().manual_seed(0)))
     stack = Stack([built(name, seed).train() for seed in (1, 2)])
@@ -272,6 +270,6 @@ def test_networks_side_by_side_are_the_networks(name: str) -> None:
             torch.testing.assert_close(here, there, rtol=1e-4, atol=1e-5, msg=key)
 
 
-def test_dropout_is_not_trained_side_by_side() -> None:
+def test_dropout_is_refused_side_by_side() -> None:
     with pytest.raises(UserError, match="dropout cannot be trained beside others"):
         Stack([nn.Sequential(nn.Linear(4, 3), nn.Dropout()) for _ in range(2)])

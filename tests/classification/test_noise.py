@@ -1,4 +1,4 @@
-"""The ``noise`` group of a classification run: what is refused before any data are read."""
+"""The ``noise`` group of a classification run: settings refused before data is read."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from seg_anl.records import UserError
         (["noise=asymmetric"], "set data.flips to mnist, cifar10 or cifar100"),
     ],
 )
-def test_settings_of_the_wrong_kind(overrides: list[str], message: str) -> None:
+def test_invalid_settings_are_refused(overrides: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         noise_settings(compose("classification", overrides).noise)
 
 
 @pytest.mark.parametrize("setting", ["matrix", "softmax", "file"])
-def test_a_file_without_a_name_is_refused_by_its_setting(setting: str, data_config: Any) -> None:
+def test_empty_file_setting_is_refused(setting: str, data_config: Any) -> None:
     kind = {"matrix": "matrix", "softmax": "prediction_error", "file": "human"}[setting]
     noise = compose("classification", [f"noise={kind}", f"noise.{setting}=''"]).noise
     with pytest.raises(UserError, match=rf"noise\.{setting} must be a path, got ''"):

@@ -1,4 +1,4 @@
-"""The presets: recipes fit the settings there are, cover their papers' tables, and say what their sources say."""
+"""Presets: recipes use existing settings, cover their papers' tables, and match their sources."""
 
 import hashlib
 import json
@@ -42,14 +42,14 @@ def read(group: str, name: str) -> dict[str, Any]:
 
 
 def places(preset: str) -> list[tuple[str, str, str]]:
-    """Data set, noise and loss of every combination that the recipe says something of, and of one that it does not."""
+    """Data set, noise and loss of every combination in the recipe, and of one that is not."""
     recipe = load_recipe(preset)
     return [place for data in recipe.data for place in product([data], NOISES, ["mae", *recipe.data[data].losses])]
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_a_recipe_sets_only_settings_that_there_are(preset: str) -> None:
-    """A mistyped key would be a new setting that nothing reads; a mark of an assumption has to mark something."""
+def test_recipe_sets_only_existing_settings(preset: str) -> None:
+    """A mistyped key would silently have no effect, and so would an assumption that refers to nothing."""
     recipe = load_recipe(preset)
     for data in recipe.data:
         config = composed(preset, data)
@@ -66,8 +66,8 @@ def test_a_recipe_sets_only_settings_that_there_are(preset: str) -> None:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_hydra_composes_what_the_recipe_says(preset: str) -> None:
-    """And besides the recipe, the loss has its declared defaults."""
+def test_hydra_composes_the_recipe(preset: str) -> None:
+    """Parameters that are not in the recipe have the loss's defaults."""
     every = places(preset)
     for data, noise, loss in every[:: len(every) // 6 or 1]:
         config = composed(preset, data, f"noise={noise}", f"loss={loss}")
@@ -79,7 +79,7 @@ def test_hydra_composes_what_the_recipe_says(preset: str) -> None:
         assert (config.preset, config.loss.name) == (preset, loss)
 
 
-# Of all merged settings: a change to a published protocol is made here too, on purpose.
+# Digests of all merged settings, so that changing a published protocol is deliberate.
 DIGESTS = {
     "alf2021": "f180549ab239",
     "anl2023": "ac681c8f1b7a",
@@ -95,11 +95,11 @@ DIGESTS = {
 }
 
 
-def test_no_recipe_changes_unseen() -> None:
+def test_recipes_change_only_deliberately() -> None:
     found = {}
     for preset in DIGESTS:
         recipe = load_recipe(preset)
-        # With the loss's defaults below: to write a default down, or not to, is no change.
+        # Merged with the loss's defaults, so that spelling out a default is not a change.
         settings = {
             " ".join(place): merged({"loss": declarations()[place[2]].parameters}, recipe.settings(*place))
             for place in places(preset)
@@ -109,7 +109,7 @@ def test_no_recipe_changes_unseen() -> None:
 
 
 def published_losses() -> dict[tuple[str, str], dict[str, set[str]]]:
-    """(preset, data) -> loss -> networks of the tables that the preset is for."""
+    """(preset, data) -> loss -> networks in the tables of the preset."""
     found: dict[tuple[str, str], dict[str, set[str]]] = {}
     for table in list_tables():
         if table.task == "classification" and table.kind == "results":
@@ -122,8 +122,8 @@ def published_losses() -> dict[tuple[str, str], dict[str, set[str]]]:
 
 
 @pytest.mark.parametrize("preset", sorted({preset for preset, _ in published_losses()}))
-def test_no_loss_of_a_published_table_falls_back_to_a_default_unseen(preset: str) -> None:
-    """A loss with parameters stands in the recipe with their values, or with the mark that they are assumed."""
+def test_losses_of_published_tables_have_explicit_parameters(preset: str) -> None:
+    """The recipe sets the parameters of each loss, or marks them as assumed."""
     for (name, data), losses in published_losses().items():
         if name == preset:
             known = load_recipe(preset).data[data].losses
@@ -132,8 +132,8 @@ def test_no_loss_of_a_published_table_falls_back_to_a_default_unseen(preset: str
                 assert not networks or composed(preset, data).model.name in networks
 
 
-# What a paper trains on one data set and has no values for on another: the defaults are the published ones (weights of
-# (1, 1) on CIFAR-10), or the paper does not train it there.
+# Losses with values on one data set but not on another, because the defaults are the published values (weights (1, 1)
+# on CIFAR-10), or the paper does not train them there.
 DEFAULTS = {
     ("alf2021", "cifar10"): "nce_mae nce_rce nfl_rce",
     ("anl2023", "mnist"): "anl_ce_er",
@@ -155,8 +155,8 @@ DEFAULTS = {
 }
 
 
-def test_a_loss_with_values_on_one_data_set_has_them_on_the_others() -> None:
-    """A gap would be filled by the loss's defaults, in silence."""
+def test_losses_have_values_on_all_data_sets_or_none() -> None:
+    """The loss's defaults would silently fill a gap."""
     for preset in PRESETS:
         recipe = load_recipe(preset)
         every = {loss for data in recipe.data for loss in recipe.data[data].losses}
@@ -168,7 +168,7 @@ def test_a_loss_with_values_on_one_data_set_has_them_on_the_others() -> None:
 
 
 @pytest.mark.parametrize("table", [t for t in list_tables() if t.kind == "parameters"], ids=lambda table: table.id)
-def test_parameters_are_those_of_the_papers_tables(table: Any) -> None:
+def test_parameters_match_the_tables(table: Any) -> None:
     names = {"delta": "optim.l1", "lambda": "loss.lam"}
     cells = read_table(table.id)
     for loss in sorted({cell.loss for cell in cells}):
@@ -181,7 +181,7 @@ def test_parameters_are_those_of_the_papers_tables(table: Any) -> None:
             assert config.optim.weight_decay == 0  # Section VI-B: "weight decay is set to 0 for all datasets"
 
 
-# Typed by hand from the sources named.
+# Copied by hand from the sources.
 SPOT_CHECKS: dict[tuple[str, ...], dict[str, Any]] = {
     # Ye et al., Section VI-B: "An 8-layer CNN is used for CIFAR-10 ... 120 ... Weight decay is set to 1e-4 ... The
     # initial learning rate is set to 0.01 ... Batch size is set to 128 ... we clip the gradient norm to 5.0"
@@ -325,13 +325,13 @@ SPOT_CHECKS: dict[tuple[str, ...], dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("choice", SPOT_CHECKS, ids="-".join)
-def test_values_of_the_sources(choice: tuple[str, ...]) -> None:
+def test_values_match_the_sources(choice: tuple[str, ...]) -> None:
     config = composed(*choice)
     expected = SPOT_CHECKS[choice]
     assert {name: OmegaConf.select(config, name) for name in expected} == expected
 
 
-def test_the_command_line_comes_before_the_preset() -> None:
+def test_command_line_overrides_the_preset() -> None:
     given = ["optim.lr=0.5", "loss.beta=7", "epochs=3", "noise.counts=iid", "optim=adam", "model=resnet18"]
     config = composed("apl2020", "cifar100", "loss=nce_rce", *given)
     assert (config.optim.lr, config.loss.beta, config.epochs, config.noise.counts) == (0.5, 7, 3, "iid")
@@ -351,7 +351,7 @@ def test_the_command_line_comes_before_the_preset() -> None:
         ("anl2024", "cifar100", "symmetric", 0.396),
         ("apl2020", "cifar10", "symmetric", 0.4),
         ("sr2021", "cifar100", "symmetric", 0.4),
-        # A draw for each of 50 000 samples: 0.4 within five standard deviations.
+        # One draw per sample (50 000): 0.4 within five standard deviations.
         ("apl2020", "cifar100", "asymmetric", pytest.approx(0.4, abs=0.011)),
         ("anl2024", "cifar100", "asymmetric", 0.4),
         # Equal Loss: eight of ten classes flip, and two of five.
@@ -360,7 +360,7 @@ def test_the_command_line_comes_before_the_preset() -> None:
         ("el2021", "cifar10", "symmetric", 0.4),
     ],
 )
-def test_noise_as_each_source_makes_it(preset: str, data: str, noise: str, realised: Any) -> None:
+def test_noise_matches_each_source(preset: str, data: str, noise: str, realised: Any) -> None:
     given = plain(composed(preset, data, f"noise={noise}", "noise.rate=0.4").noise)
     classes = {"cifar10": 10, "cifar100": 100}[data]
     labels = np.arange(50_000) % classes
@@ -370,8 +370,8 @@ def test_noise_as_each_source_makes_it(preset: str, data: str, noise: str, reali
 
 @pytest.mark.parametrize("preset", ["alf2021", "sr2021"])
 @pytest.mark.parametrize("noise", ["symmetric", "asymmetric"])
-def test_mnist_labels_are_those_of_the_published_loop(preset: str, noise: str) -> None:
-    """A multinomial draw for each sample, one after the other, from a generator whose seed is 0 whatever run it is."""
+def test_mnist_labels_match_the_published_code(preset: str, noise: str) -> None:
+    """Sequential multinomial draws per sample, with seed 0 in every run."""
     rate, labels = 0.4, np.random.default_rng(5).integers(0, 10, 3000)
     chances = np.eye(10)
     if noise == "symmetric":
@@ -398,14 +398,14 @@ def test_ye_on_isic2017() -> None:
 
 
 @pytest.mark.parametrize("method", ["forward", "d2l", "co_teaching"])
-def test_methods_train_on_cross_entropy_with_its_settings(method: str) -> None:
+def test_methods_use_the_settings_of_cross_entropy(method: str) -> None:
     config = composed("anl2024", "cifar100", f"method={method}")
     assert (config.method.name, config.loss.name) == (method, "ce")
     assert (config.optim.weight_decay, config.optim.l1) == (1e-5, 0)  # not those of the default loss, ANL-CE
     assert composed("anl2024", "cifar100", f"method={method}", "loss=gce").loss.name == "gce"
 
 
-def test_clothing1m_trains_five_epochs_at_each_rate() -> None:
+def test_clothing1m_trains_five_epochs_per_learning_rate() -> None:
     config = composed("anl2024", "clothing1m")
     optim = checked(OptimSettings, plain(config.optim), "optim")
     model = torch.nn.Linear(1, 1)
@@ -420,7 +420,7 @@ def test_clothing1m_trains_five_epochs_at_each_rate() -> None:
 
 
 def trained(loss: Any, scale: float, lr: float, weight_decay: float, l1: float, clip_norm: float) -> torch.Tensor:
-    """Weights after ten steps of the loop's order: loss, L1 sub-gradient, clipping, SGD with momentum."""
+    """Weights after ten steps in the order of the loop: loss, L1 subgradient, clipping, SGD with momentum."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(32, 6, generator=generator, dtype=torch.float64) * 20  # large enough to be clipped
     labels = torch.randint(0, 4, (32,), generator=generator)
@@ -449,7 +449,7 @@ def trained(loss: Any, scale: float, lr: float, weight_decay: float, l1: float, 
         ("sr2021", "mae", 2.0, {"lr": 0.01, "weight_decay": 1e-4, "l1": 0.0, "clip_norm": 5.0}),
     ],
 )
-def test_a_scaled_loss_is_a_scaled_rate(preset: str, loss: str, scale: float, plain: dict[str, float]) -> None:
+def test_scaled_loss_equals_scaled_learning_rate(preset: str, loss: str, scale: float, plain: dict[str, float]) -> None:
     optim = composed(preset, "cifar10", f"loss={loss}").optim
     ours = {name: optim[name] for name in plain}
     expected = trained(build_loss(loss), scale, **plain)

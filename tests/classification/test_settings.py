@@ -1,4 +1,4 @@
-"""Settings of a classification run: what is refused, in which words, and that torch is not needed for it."""
+"""Settings of a classification run: error messages, and validation without torch."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def augmentation(**changes: Any) -> Augmentation:
         ({"rotation": float("nan")}, "augmentation.rotation must be a number >= 0 and <= 180, got nan"),
         ({"crop": 0}, "augmentation.crop must be a whole number >= 1 or null, got 0"),
         ({"resize": [1, 2, 3]}, "augmentation.resize must be a whole number >= 1 or a list of 2 values"),
-        ({"resize": [24, 16], "crop": 20}, "augmentation.crop=20 is more than augmentation.resize"),
-        ({"crop_scale": [1, 0.1]}, "lowest and a highest share"),
+        ({"resize": [24, 16], "crop": 20}, "augmentation.crop=20 is larger than augmentation.resize"),
+        ({"crop_scale": [1, 0.1]}, "smallest and largest share"),
         ({"crop_scale": [0.1, 1], "crop": None}, "needs augmentation.crop"),
-        ({"crop_scale": [0.1, 1], "random_crop": False}, "does not go with random_crop=false"),
+        ({"crop_scale": [0.1, 1], "random_crop": False}, "cannot be used with random_crop=false"),
         ({"crop_scale": 0.5}, "augmentation.crop_scale must be a list of 2 values or null, got 0.5"),
         ({"jitter": [0.4, 0.4]}, "augmentation.jitter must be a list of 4 values"),
         ({"jitter": [0.4, 0.4, 0.4, 0.6]}, "at most 0.5"),
@@ -44,23 +44,23 @@ def test_augmentation_out_of_range(changes: dict[str, Any], message: str) -> Non
     assert message in str(caught.value)
 
 
-def test_defaults_are_those_of_the_configuration() -> None:
+def test_defaults_match_the_configuration() -> None:
     group = OmegaConf.load(config_folder() / "classification.yaml").augmentation
     assert checked(Augmentation, plain(group), "augmentation") == Augmentation()
 
 
-def test_images_in_memory_take_what_moves_their_pixels() -> None:
+def test_images_in_memory_support_only_geometric_settings() -> None:
     augmentation(flip=0.5, rotation=20, crop_padding=7).check_in_memory("digits", 8)
-    with pytest.raises(UserError, match="crop_padding=8 leaves nothing of 8 pixels"):
+    with pytest.raises(UserError, match="crop_padding=8 must be smaller than the 8 pixels"):
         augmentation(crop_padding=8).check_in_memory("digits", 8)
     with pytest.raises(UserError, match=r"augmentation\.crop is for images in files; those of data=digits"):
         augmentation(crop=20).check_in_memory("digits", 8)
 
 
-def test_the_size_that_the_network_gets() -> None:
+def test_input_size_of_images_in_files() -> None:
     assert augmentation().size_in_files() == (224, 224)
     assert augmentation(crop=None, resize=[20, 30]).size_in_files() == (20, 30)
-    with pytest.raises(UserError, match="images of one size are needed"):
+    with pytest.raises(UserError, match="images must have the same size"):
         augmentation(crop=None).size_in_files()
 
 
@@ -80,7 +80,7 @@ def test_methods_out_of_range(given: dict[str, Any], loss: str, message: str) ->
         method_settings(given, loss, METHODS)
 
 
-def test_a_configuration_is_read_whole() -> None:
+def test_read_settings_reads_all_groups() -> None:
     overrides = ["method=forward", "data.limit=50", "data.tuning=0.25", "augmentation.flip=0.5", "record=features"]
     settings = read_settings(compose("classification", overrides))
     assert settings.method == ForwardEstimated(97)
@@ -88,8 +88,8 @@ def test_a_configuration_is_read_whole() -> None:
     assert settings.records == {"features"}
 
 
-def test_no_heavy_library_comes_with_the_settings() -> None:
-    """A wrong setting of the data, the augmentation or the method is refused without any of them."""
+def test_settings_import_no_heavy_library() -> None:
+    """Invalid settings of data, augmentation or method are refused without importing them."""
     program = "import sys, classification.settings, classification.datasets; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
     assert not {"torch", "torchvision", "monai", "sklearn"} & set(done.stdout.split())

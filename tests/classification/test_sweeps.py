@@ -1,4 +1,4 @@
-"""Sweeps as a person runs them: on a Ray cluster of this machine, and killed in the middle."""
+"""Sweeps through the command: on a local Ray cluster, under Slurm, interrupted and resumed."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def until(process: subprocess.Popen, happened: Callable[[], bool]) -> None:
 
 
 def finished(root: Path) -> dict[Path, int]:
-    """When each finished run got its summary."""
+    """Modification time of the summary of each finished run."""
     return {
         path: path.stat().st_mtime_ns
         for path in root.rglob("summary.json")
@@ -55,7 +55,7 @@ def finished(root: Path) -> dict[Path, int]:
     }
 
 
-def test_eight_runs_on_ray_one_broken_one_finished_before(tmp_path: Path) -> None:
+def test_ray_sweep_skips_finished_and_survives_failed_runs(tmp_path: Path) -> None:
     first = start("loss=gce", "loss.q=0.3", "seed=1", cwd=tmp_path)
     assert first.wait(timeout=200) == 0
     before = finished(tmp_path / "runs")
@@ -76,8 +76,8 @@ def test_eight_runs_on_ray_one_broken_one_finished_before(tmp_path: Path) -> Non
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["classification"]
 
 
-def test_a_killed_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
-    # q is a parameter of these losses, and not of the default one.
+def test_killed_sweep_resumes(tmp_path: Path) -> None:
+    # q is a parameter of these losses, but not of the default loss.
     settings = ["-m", "loss=gce,ngce,gce_sr", "loss.q=0.4", "seed=1,2"]
     swept = start(*settings, cwd=tmp_path)
     until(swept, lambda: len(finished(tmp_path)) >= 2)
@@ -98,7 +98,7 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
     ("settings", "name"),
     [("loss=ce,cee", "loss/cee"), ("optim.lrr=1,2", "optim.lrr"), ("loss=ce,gce loss.qq=1", "loss.qq")],
 )
-def test_a_sweep_of_what_there_is_not_says_so_in_one_line(tmp_path: Path, settings: str, name: str) -> None:
+def test_sweep_over_an_unknown_setting_is_one_line(tmp_path: Path, settings: str, name: str) -> None:
     out, err = (swept := start("-m", *settings.split(), cwd=tmp_path)).communicate(timeout=200)
     assert (swept.returncode, out) == (2, "")
     assert err.startswith("seg-anl-classify: error: ")
@@ -106,8 +106,8 @@ def test_a_sweep_of_what_there_is_not_says_so_in_one_line(tmp_path: Path, settin
     assert err.count("\n") == 1
 
 
-def test_a_crash_does_not_stop_the_others_and_is_listed(tmp_path: Path) -> None:
-    """Not a person's mistake: a run whose folder turns out to be a file when it is about to train."""
+def test_crashed_run_is_listed_and_does_not_stop_the_others(tmp_path: Path) -> None:
+    """A crash rather than a user error: the run's folder is a file."""
     (tmp_path / "runs/classification/digits/symmetric0.4").mkdir(parents=True)
     (tmp_path / "runs/classification/digits/symmetric0.4/mae").write_text("in the way")
     swept = start("-m", "loss=mae,ce", "seed=1", cwd=tmp_path)
@@ -118,7 +118,7 @@ def test_a_crash_does_not_stop_the_others_and_is_listed(tmp_path: Path) -> None:
     assert len(finished(tmp_path)) == 1
 
 
-def test_a_launcher_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sweep.PLUGINS, "hydra/launcher=ray", ("no_such_plugin", "cluster"))
     with pytest.raises(UserError, match=r"hydra/launcher=ray needs .* pip install 'seg-anl\[cluster\]'"):
         sweep.run_with_hydra("x", tmp_path, "classification", ["-m", "hydra/launcher=ray"], lambda config: None)
@@ -134,7 +134,7 @@ def test_a_launcher_that_is_not_there(tmp_path: Path, monkeypatch: pytest.Monkey
         ("seed=4 runs_per_device=2", "seed=4 runs_per_device=2"),
     ],
 )
-def test_seeds_that_are_trained_at_once_are_one_job(given: str, expected: str) -> None:
+def test_seeds_trained_at_once_are_one_job(given: str, expected: str) -> None:
     assert " ".join(sweep.seeds_together(given.split())) == expected
 
 
@@ -148,12 +148,12 @@ def test_seeds_that_are_trained_at_once_are_one_job(given: str, expected: str) -
         ("loss=ce,gce loss.q=", "loss=ce,gce loss.q="),
     ],
 )
-def test_settings_of_a_group_that_is_swept_over_wait_for_it(given: str, expected: str) -> None:
+def test_settings_of_a_swept_group_follow_it(given: str, expected: str) -> None:
     assert " ".join(sweep.with_their_groups(given.split())) == expected
 
 
-def test_a_sweep_of_seeds_trained_at_once(tmp_path: Path) -> None:
-    """Three seeds, two at once, under two losses: six whole runs, equal to those of the sweep one by one."""
+def test_sweep_over_seeds_trained_at_once(tmp_path: Path) -> None:
+    """Three seeds, two at once, with two losses: six runs, equal to those of a sequential sweep."""
     for folder, more in (("together", ["runs_per_device=2"]), ("apart", [])):
         swept = start("-m", "loss=anl_ce,gce", "seed=1,2,3", f"run_root={folder}", *more, cwd=tmp_path)
         out, err = swept.communicate(timeout=400)
@@ -174,8 +174,8 @@ def test_a_sweep_of_seeds_trained_at_once(tmp_path: Path) -> None:
                 assert one.values["loss"] == pytest.approx(other.values["loss"], rel=1e-5)
 
 
-def test_a_search_goes_by_the_held_out_noisy_labels(tmp_path: Path) -> None:
-    """What Optuna calls best is the best mean over two seeds of the tuning metric; a broken trial does not end it."""
+def test_search_uses_the_held_out_noisy_labels(tmp_path: Path) -> None:
+    """Optuna maximizes the mean tuning metric over two seeds; a failed trial does not end the search."""
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     search = ["-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=4", "hydra.sweeper.sampler.seed=1"]
     space = ["loss=gce", "loss.q=choice(0.2,0.7,7)", "optim.lr=tag(log,interval(0.001,0.1))"]
@@ -198,7 +198,7 @@ def test_a_search_goes_by_the_held_out_noisy_labels(tmp_path: Path) -> None:
 
 
 def processes(name: bytes, variable: bytes) -> list[int]:
-    """Those with a title and, to leave others' alone, a variable of their environment."""
+    """Processes with a title and a variable in their environment, to find only our own."""
     found = []
     for process in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
@@ -211,16 +211,16 @@ def processes(name: bytes, variable: bytes) -> list[int]:
 
 @pytest.fixture
 def ray_cluster() -> Iterator[dict[str, str]]:
-    """A head without processors and a worker with one and a (pretended) GPU, each started by ``ray start``."""
-    # A place of its own, else other programs on this machine would find the cluster; short, as sockets' paths must be.
+    """A head without CPUs and a worker with one CPU and one (pretended) GPU, each started by ``ray start``."""
+    # A separate folder, so that other programs do not find the cluster; short, because of the limit on socket paths.
     with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as place:
         variables = {"RAY_TMPDIR": place, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
-        # A token of its own for all parts: else the head asks for one where Ray has left one in the home folder before,
-        # and the others, which do not look there by themselves, are refused.
+        # One token for all parts. Otherwise the head uses one that Ray may have left in the home folder, and the other
+        # parts, which do not look there, are refused.
         variables |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         common = ["--block", "--node-ip-address=127.0.0.1", "--disable-usage-stats"]
         head = ["--head", "--port=0", "--num-cpus=0", "--include-dashboard=false"]
-        # Which port Ray took: one that was free a moment ago may be another cluster's by now.
+        # Read the port that Ray chose; choosing a free one ourselves would be a race.
         recorded = Path(place, "ray", "ray_current_cluster")
         nodes: list[subprocess.Popen] = []
         try:
@@ -252,7 +252,7 @@ def ray_cluster() -> Iterator[dict[str, str]]:
 
 
 @pytest.mark.slow
-def test_an_existing_ray_cluster_in_both_forms_with_parts_of_a_gpu(tmp_path: Path, ray_cluster: dict[str, str]) -> None:
+def test_existing_ray_cluster_with_fractional_gpus(tmp_path: Path, ray_cluster: dict[str, str]) -> None:
     address = ray_cluster.pop("address")
     settings = ["-m", "hydra/launcher=ray", "hydra.launcher.ray.remote.num_gpus=0.5", "loss=gce", "seed=1"]
     swept = start(*settings, "loss.q=0.3,0.7", cwd=tmp_path, **ray_cluster, RAY_ADDRESS=address)
@@ -269,7 +269,7 @@ def test_an_existing_ray_cluster_in_both_forms_with_parts_of_a_gpu(tmp_path: Pat
     assert before.items() <= finished(tmp_path / "runs").items()
     assert len(finished(tmp_path / "runs")) == 3
 
-    # A process that is lost is replaced, and the run goes on from its checkpoint.
+    # A lost process is replaced, and the run resumes from its checkpoint.
     swept = start(*settings, "loss.q=0.9", "epochs=60", cwd=tmp_path, **ray_cluster, RAY_ADDRESS=address)
     until(swept, lambda: len(list(tmp_path.rglob("last.pt"))) == 4)
     (lost,) = processes(b"ray::_run_job", f"RAY_TMPDIR={ray_cluster['RAY_TMPDIR']}".encode())
@@ -282,8 +282,8 @@ def test_an_existing_ray_cluster_in_both_forms_with_parts_of_a_gpu(tmp_path: Pat
     assert [resumed["epoch"] > 0 for resumed in environment["resumed"]] == [True]
 
 
-def test_a_slurm_job_outlives_the_sweep_that_was_interrupted(tmp_path: Path) -> None:
-    """What sbatch is given, by a program in its place, and that a job then trains although nobody waits for it."""
+def test_slurm_job_outlives_an_interrupted_sweep(tmp_path: Path) -> None:
+    """A stand-in for sbatch checks the script; the job then trains although the sweep has ended."""
     programs = tmp_path / "bin"
     programs.mkdir()
     for name in ("sbatch", "srun", "sacct"):
@@ -311,7 +311,7 @@ def test_a_slurm_job_outlives_the_sweep_that_was_interrupted(tmp_path: Path) -> 
     assert json.loads(summary.read_text())["loss"]["q"] == 0.7
 
 
-def test_a_job_of_submitit_that_is_preempted_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+def test_preempted_submitit_job_resumes(tmp_path: Path) -> None:
     swept = start("-m", "hydra/launcher=submitit_local", "loss=gce", "seed=1", "epochs=60", cwd=tmp_path)
     try:
         until(swept, lambda: any(tmp_path.rglob("last.pt")))
@@ -330,7 +330,7 @@ def test_a_job_of_submitit_that_is_preempted_goes_on_from_its_checkpoint(tmp_pat
     assert json.loads(summary.read_text())["epochs"] == 60
 
 
-def test_a_search_of_which_no_trial_runs_says_why(tmp_path: Path) -> None:
+def test_search_without_a_successful_trial_says_why(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     search = ["-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "loss=gce", "loss.q=choice(7,8)", "seed=1"]
     out, err = (swept := start(*search, cwd=tmp_path)).communicate(timeout=200)

@@ -1,4 +1,4 @@
-"""seg-anl-classify from configuration to run directory, on digits and small arrays; processes are real."""
+"""seg-anl-classify from configuration to run directory, on digits and small arrays, with real processes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def trained(folder: Path, *settings: str) -> RunDirectory:
 
 
 def arrays(path: Path, **changed: Any) -> Path:
-    """120 training and 40 test pictures of three classes that differ in brightness."""
+    """120 training and 40 test images of three classes that differ in brightness."""
     generator = np.random.default_rng(0)
     labels = np.arange(160) % 3
     pictures = generator.integers(0, 60, (160, 12, 12, 3), dtype=np.uint8) + (labels * 80)[:, None, None, None].astype(
@@ -38,7 +38,7 @@ def arrays(path: Path, **changed: Any) -> Path:
     return path
 
 
-def test_a_run_from_beginning_to_end(tmp_path: Path) -> None:
+def test_complete_run(tmp_path: Path) -> None:
     run = trained(tmp_path, "noise.rate=0.5", "data.tuning=0.1", "loss=anl_ce_er", "epochs=6", "optim.lr=0.05")
     summary = run.summary
     assert summary is not None
@@ -52,7 +52,7 @@ def test_a_run_from_beginning_to_end(tmp_path: Path) -> None:
     for row in rows:
         assert sum(row.values[f"marginal_{k}"] for k in range(10)) == pytest.approx(1, abs=1e-5)
     last = next(row.values for row in reversed(rows) if row.split == "train")
-    # Accuracy against given labels is the mixture of what holds for clean and mislabeled samples.
+    # Accuracy against given labels is the average over clean and mislabeled samples.
     wrong = summary["counts"]["wrong_labels"] / 270
     mixed = (1 - wrong) * last["accuracy_clean"] + wrong * last["accuracy_mislabelled"]
     assert last["accuracy"] == pytest.approx(mixed, abs=1e-9)
@@ -63,7 +63,7 @@ def test_a_run_from_beginning_to_end(tmp_path: Path) -> None:
     assert list((run.path / "tb").iterdir())
 
 
-def test_a_finished_run_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_finished_run_is_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = trained(tmp_path)
     before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
     assert trained(tmp_path).path == run.path
@@ -72,7 +72,7 @@ def test_a_finished_run_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixt
     assert trained(tmp_path, "seed=2").path.parent == run.path.parent
 
 
-def test_metrics_that_were_lost_are_written_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lost_metrics_are_restored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = trained(tmp_path)
     metrics = run.path / "metrics.csv"
     before, summary = metrics.read_bytes(), (run.path / "summary.json").read_bytes()
@@ -86,7 +86,7 @@ def test_metrics_that_were_lost_are_written_again(tmp_path: Path, capsys: pytest
         trained(tmp_path)
 
 
-def test_seeds_change_the_noise_and_a_given_noise_seed_does_not(tmp_path: Path) -> None:
+def test_noise_follows_the_seed_unless_noise_seed_is_set(tmp_path: Path) -> None:
     def labels(*settings: str) -> np.ndarray:
         return np.load(trained(tmp_path, "epochs=1", *settings).path / "noise/labels.npy")
 
@@ -101,7 +101,7 @@ def test_same_seed_same_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["forward", "co_teaching", "d2l"])
-def test_methods_run_and_say_so(tmp_path: Path, method: str) -> None:
+def test_methods_run_and_are_recorded(tmp_path: Path, method: str) -> None:
     run = trained(tmp_path, f"method={method}", "noise.rate=0.3")
     assert run.summary is not None
     assert run.summary["method"]["name"] == method
@@ -122,7 +122,7 @@ def test_forward_uses_the_plain_run_of_the_same_settings(tmp_path: Path) -> None
 
 
 def test_records_make_prediction_error_noise(tmp_path: Path) -> None:
-    """A run's records are what the noise and the figures take."""
+    """Noise and figures read the records of a run."""
     settings = ["noise=none", "loss=ce", "record=[probabilities,gradients,features]", "record_every=1"]
     run = trained(tmp_path, *settings)
     softmax = np.load(run.path / "records/softmax.npy")
@@ -134,13 +134,13 @@ def test_records_make_prediction_error_noise(tmp_path: Path) -> None:
     noisy = trained(tmp_path, *noise)
     assert noisy.summary is not None
     assert noisy.summary["counts"]["wrong_labels"] == 60
-    # As many images, but others: by their number alone nobody would notice.
-    with pytest.raises(UserError, match=r"softmax\.npy: recorded on other training images than these"):
+    # The same number of images, but different ones.
+    with pytest.raises(UserError, match=r"softmax\.npy: recorded on different training images"):
         trained(tmp_path / "others", *noise, "data.subset_seed=1")
 
 
-def test_human_labels_of_a_part_of_the_set(tmp_path: Path) -> None:
-    """The file is about the whole training set; a run that uses a part of it finds the labels of that part."""
+def test_human_labels_for_a_selection(tmp_path: Path) -> None:
+    """The file covers the full training set; a run on a part of it uses the matching labels."""
     source = arrays(tmp_path / "a.npz")
     clean = np.load(source)["y_train"]
     human = np.where(np.arange(120) % 4 == 0, (clean + 1) % 3, clean)
@@ -155,8 +155,8 @@ def test_human_labels_of_a_part_of_the_set(tmp_path: Path) -> None:
     assert run.summary["metrics"]["train/accuracy_true"]["last"] >= 0
 
 
-def test_killed_and_started_again_ends_as_if_undisturbed(tmp_path: Path) -> None:
-    """kill -9 in the middle of an epoch, under a method that remembers weights and measurements."""
+def test_killed_and_resumed_run_matches_an_uninterrupted_one(tmp_path: Path) -> None:
+    """kill -9 in the middle of an epoch, with a method that stores weights and measurements."""
     settings = [*QUICK, "data.limit=1400", "batch_size=8", "epochs=4", "method=d2l", "method.init_epochs=0"]
     settings += ["method.window=2", "augmentation.crop_padding=1", "record=[probabilities]", "record_every=1"]
     settings += ["optim.jacobian=0.001"]
@@ -188,7 +188,7 @@ def test_killed_and_started_again_ends_as_if_undisturbed(tmp_path: Path) -> None
         (["optim.jacobian=1", "compile=true"], "optim.jacobian works in one process without compilation"),
         (["optim.schedule=milestones", "optim.milestones=[3,2]"], "optim.milestones must be a list of rising epochs"),
         (["noise=human", "noise.file=nowhere.pt"], "nowhere.pt"),
-        (["noise=mask"], "noise: not one of class labels"),
+        (["noise=mask"], "noise: not a label noise"),
         (["noise.kind=human"], "noise=human needs noise.file"),
         (["noise=prediction_error", "noise.softmax=null"], "noise=prediction_error needs noise.softmax"),
         (
@@ -207,12 +207,12 @@ def test_killed_and_started_again_ends_as_if_undisturbed(tmp_path: Path) -> None
         (["run_dir=[a]"], "run_dir must name a folder, got ['a']"),
         (["seed=99999999999999999999"], "seed must be a whole number >= 0 and <= 4294967295"),
         (["workers=100000"], "workers must be a whole number >= 0 and <= 512"),
-        (["augmentation.crop_padding=8"], "augmentation.crop_padding=8 leaves nothing of 8 pixels"),
+        (["augmentation.crop_padding=8"], "augmentation.crop_padding=8 must be smaller than the 8 pixels"),
         (["augmentation.jitter=[0.4,0.4,0.4,0.2]"], "augmentation.jitter is for images in files"),
         (["noise=matrix", "noise.matrix=nowhere.csv"], "nowhere.csv: cannot be read"),
     ],
 )
-def test_settings_that_cannot_be(tmp_path: Path, settings: list[str], message: str) -> None:
+def test_invalid_settings_are_refused(tmp_path: Path, settings: list[str], message: str) -> None:
     with pytest.raises(UserError) as error:
         trained(tmp_path / "runs", *settings)
     assert message in str(error.value)
@@ -221,13 +221,13 @@ def test_settings_that_cannot_be(tmp_path: Path, settings: list[str], message: s
 
 
 @pytest.mark.parametrize("setting", ["augmentation.crop_padding=-1", "batch_size=1", "augmentation.rotation=far"])
-def test_settings_that_cannot_be_leave_no_folder(tmp_path: Path, setting: str) -> None:
+def test_invalid_settings_leave_no_folder(tmp_path: Path, setting: str) -> None:
     with pytest.raises(UserError):
         trained(tmp_path / "runs", setting)
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_crop_of_files_that_is_no_number(tmp_path: Path) -> None:
+def test_invalid_crop_of_files(tmp_path: Path) -> None:
     for part in ("training", "testing"):
         (tmp_path / "data" / part).mkdir(parents=True)
         for label in range(10):
@@ -238,7 +238,7 @@ def test_a_crop_of_files_that_is_no_number(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
-def test_what_is_held_out_follows_the_noise_seed_also_when_that_is_nought(tmp_path: Path) -> None:
+def test_held_out_samples_follow_the_noise_seed_even_if_zero(tmp_path: Path) -> None:
     settings = ["data.tuning=0.2", "epochs=1", "record=probabilities", "noise.seed=0"]
     labels = []
     for seed in (1, 2):
@@ -258,7 +258,7 @@ def test_what_is_held_out_follows_the_noise_seed_also_when_that_is_nought(tmp_pa
         ({"y_train": (np.arange(120) % 3) + 0.5}, "y_train"),
     ],
 )
-def test_arrays_that_cannot_be(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
+def test_invalid_arrays_are_refused(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
     path = arrays(tmp_path / "bad.npz", **changed)
     with pytest.raises(UserError) as error:
         trained(tmp_path / "runs", "data=arrays", f"data.file={path}", "data.limit=null", "data.test_limit=null")
@@ -268,7 +268,7 @@ def test_arrays_that_cannot_be(tmp_path: Path, changed: dict[str, Any], message:
     assert not (tmp_path / "runs").exists()
 
 
-def test_cifar100_labels_asked_of_something_else(tmp_path: Path) -> None:
+def test_cifar100_labels_for_another_data_set_are_refused(tmp_path: Path) -> None:
     path = arrays(tmp_path / "a.npz")
     torch.save({"clean_label": np.arange(50000) % 100, "noisy_label": np.arange(50000) % 100}, tmp_path / "c100.pt")
     noise = ["noise=human", "noise.labels=noisy", f"noise.file={tmp_path}/c100.pt"]
@@ -289,15 +289,15 @@ def test_errors_of_the_command_are_one_line(tmp_path: Path) -> None:
     assert "seg-anl-classify data=cifar10" in out
 
 
-def test_noise_that_is_rounded_away_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_noise_rounded_to_zero_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trained(tmp_path, "data.limit=100", "batch_size=20", "noise.rate=0.4", "epochs=1")
-    assert "0 of 100 training labels are wrong (0.00%); counts of so few samples" in capsys.readouterr().out
+    assert "0 of 100 training labels are wrong (0.00%); with so few samples all counts" in capsys.readouterr().out
     trained(tmp_path, "data.limit=100", "batch_size=20", "noise.rate=0.4", "noise.counts=iid", "epochs=1")
     assert "rounded down" not in capsys.readouterr().out
 
 
 def test_methods_train_several_seeds_at_once(tmp_path: Path) -> None:
-    """Each as it would alone: the first networks of forward, the pair of co-teaching, what D2L remembers."""
+    """Each seed matches a single run: the first networks of forward, co-teaching's pairs, D2L's state."""
     for method in ("forward", "co_teaching", "d2l"):
         settings = [*QUICK, f"method={method}", "loss=ce", "noise.rate=0.4"]
         if method == "d2l":
@@ -314,7 +314,7 @@ def test_methods_train_several_seeds_at_once(tmp_path: Path) -> None:
         assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
-def test_seeds_one_after_the_other_are_runs_of_their_own(tmp_path: Path) -> None:
+def test_sequential_seeds_match_single_runs(tmp_path: Path) -> None:
     runs = train(compose("classification", [*QUICK, f"run_root={tmp_path / 'list'}", "seed=[3,1]"]))
     for run, seed in zip(runs, (3, 1), strict=True):
         alone = trained(tmp_path / "alone", f"seed={seed}")
@@ -334,14 +334,14 @@ def test_seeds_one_after_the_other_are_runs_of_their_own(tmp_path: Path) -> None
         (["runs_per_device=2", "seed=[1,2]", "loss=nlnl"], "runs_per_device=1"),
     ],
 )
-def test_seeds_that_cannot_be(tmp_path: Path, settings: list[str], message: str) -> None:
+def test_invalid_seeds_are_refused(tmp_path: Path, settings: list[str], message: str) -> None:
     settings = [setting.replace("RUN", str(tmp_path / "run")) for setting in settings]
     with pytest.raises(UserError, match=re.escape(message)):
         trained(tmp_path, *settings)
 
 
-def test_inputs_exchanged_while_a_run_stood_still(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Same labels, other pictures; and another softmax: neither goes unnoticed, and what is there stays as it is."""
+def test_changed_inputs_are_noticed_on_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Changed images or a changed softmax are refused, and the run is left unchanged."""
     file, softmax = arrays(tmp_path / "set.npz"), tmp_path / "softmax.npy"
     np.save(softmax, np.full((120, 3), 1 / 3, dtype=np.float32))
     settings = ["data=arrays", f"data.file={file}", "data.limit=null", "data.test_limit=null", "batch_size=20"]
@@ -370,7 +370,7 @@ def test_inputs_exchanged_while_a_run_stood_still(tmp_path: Path, monkeypatch: p
     assert trained(tmp_path, *settings).finished
 
 
-def test_noise_that_cannot_be_made_leaves_no_folder(tmp_path: Path) -> None:
+def test_failed_noise_leaves_no_folder(tmp_path: Path) -> None:
     """The corrected command can use the same run_dir."""
     softmax = tmp_path / "softmax.npy"
     np.save(softmax, np.full((7, 10), 0.1, dtype=np.float32))

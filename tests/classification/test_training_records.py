@@ -1,4 +1,4 @@
-"""Records: the gradient against autograd through the registry's own NNCE, and what lies in the files."""
+"""Records: the gradient against autograd through the registered NNCE, and the content of the files."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def log_probs(seed: int, scale: float = 1.0) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("scale", [1.0, 12.0])
-def test_gradient_is_the_derivative_of_nnce_by_the_probabilities(scale: float) -> None:
-    """1 - (A + log p_y) / sum_k (A + log p_k), differentiated; a clamped probability has no gradient."""
+def test_gradient_matches_autograd(scale: float) -> None:
+    """Derivative of 1 - (A + log p_y) / sum_k (A + log p_k); clamped probabilities have no gradient."""
     given, labels = log_probs(0, scale), torch.from_numpy(LABELS)
     probabilities = given.double().exp().requires_grad_()
     heights = probabilities.clamp(min=1e-7).log() - np.log(1e-7)
@@ -33,7 +33,7 @@ def test_gradient_is_the_derivative_of_nnce_by_the_probabilities(scale: float) -
     )
 
 
-def test_files_hold_what_they_should(tmp_path: Path) -> None:
+def test_file_contents(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, frozenset({"probabilities", "gradients"}), RUN, LABELS, CLEAN, INDEX)
     for epoch in range(5):
         if recorder.due(epoch, "probabilities", "gradients"):
@@ -54,14 +54,14 @@ def test_files_hold_what_they_should(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.load(tmp_path / "softmax.npy"), mean, atol=1e-3)
 
 
-def test_unknown_truth_is_absent(tmp_path: Path) -> None:
+def test_unknown_true_labels_are_absent(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, frozenset({"probabilities", "gradients"}), RUN, LABELS, None, INDEX)
     recorder.training(1, log_probs(0))
     with np.load(tmp_path / "gradients/epoch_0001.npz") as archive:
         assert set(archive.files) == {"nnce", "labels"}
 
 
-def test_nothing_is_recorded_unasked(tmp_path: Path) -> None:
+def test_nothing_is_recorded_by_default(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, frozenset(), RUN, LABELS, CLEAN, INDEX)
     assert not any(recorder.due(epoch, *RECORDS) for epoch in range(5))
     recorder.finish()

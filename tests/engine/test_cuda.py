@@ -17,7 +17,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from classification.crop_flip_rotate import CropFlipRotate, normalized
+from classification.crop_flip_rotate import CropFlipRotate, normalize
 from classification.networks import build_model
 from classification.settings import Augmentation
 from seg_anl.engine.batches import Batch, ResidentBatches
@@ -68,7 +68,7 @@ def training(folder: Path, device: torch.device, seed: int = 1, *, watched: bool
             yield from epoch
 
     def evaluate(model: nn.Module, epoch: int) -> Metrics:
-        output: Tensor = model(normalized(images.to(device), augmentation.mean, augmentation.std))
+        output: Tensor = model(normalize(images.to(device), augmentation.mean, augmentation.std))
         return {"test": {"spread": output.float().std().item()}}
 
     torch.manual_seed(seed)
