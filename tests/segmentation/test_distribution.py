@@ -38,6 +38,19 @@ def test_two_processes_train_and_measure_like_one(one: Path, tmp_path: Path, mac
         run_groups(PROGRAM, (2, [*SETTINGS, f"run_dir={two}"]))
     else:
         run_nodes(2, "seg_anl.segmentation.train", [*SETTINGS, f"run_dir={two}"])
+    check_same(one, two)
+
+
+@pytest.mark.parametrize("method", [["trinet", "method.gradual_epochs=2"], ["clslsr"]], ids=lambda words: words[0])
+def test_methods_in_two_processes_are_those_of_one(tmp_path: Path, method: list[str]) -> None:
+    settings = [*SETTINGS, f"method={method[0]}", *method[1:], "evaluation.train_every=1"]
+    runs = [tmp_path / name for name in ("one", "two")]
+    run_groups(PROGRAM, *((number, [*settings, f"run_dir={run}"]) for number, run in enumerate(runs, start=1)))
+    check_same(*runs)
+
+
+def check_same(one: Path, two: Path) -> None:
+    """Equal weights and metrics, up to rounding."""
     trained = [torch.load(run / "checkpoints/last.pt", weights_only=True)["model"] for run in (one, two)]
     for key, value in trained[0].items():
         torch.testing.assert_close(value, trained[1][key], rtol=1e-4, atol=1e-5)
