@@ -25,6 +25,24 @@ assert not [name for name in sys.modules if name.startswith("seg_anl")]
 """
 AUDIT = "from seg_anl.audit.command import main; main()"
 NNUNET_INSTALL = "from nnunetv2.model_sharing.entry_points import install_from_zip_entry_point as main; main()"
+# MONAI 1.6.1's ModelnnUNetWrapper builds no network of nnU-Net 2.8; its other two functions do.
+MONAI_NETWORK = """
+import os
+import sys
+
+import torch
+from monai.apps.nnunet.nnunet_bundle import convert_nnunet_to_monai_bundle, get_network_from_nnunet_plans
+
+bundle, weights = sys.argv[1:]
+os.makedirs(f"{bundle}/models")
+convert_nnunet_to_monai_bundle({"dataset_name_or_id": 501, "nnunet_configuration": "2d"}, bundle)
+network = get_network_from_nnunet_plans(
+    *(f"{bundle}/models/{name}.json" for name in ("plans", "dataset")),
+    *("2d", f"{bundle}/models/fold_0/model.pt", "network_weights"),
+)
+torch.save(network.state_dict(), weights)
+assert not [name for name in sys.modules if name.startswith("seg_anl")]
+"""
 SHORT = "epochs=2 iterations=2 validation_iterations=1"
 SHORT_NAME = "-epochs=2-iterations=2-validation_iterations=1"
 
@@ -70,6 +88,11 @@ def check_that_the_exported_model_predicts_the_same(
     trained = checkpoint(model / "fold_0", "final")["network_weights"]
     assert weights.keys() == trained.keys()
     assert all(torch.equal(weights[name], trained[name]) for name in weights)
+
+    isic.succeed(MONAI_NETWORK, str(tmp_path / "bundle"), str(tmp_path / "monai.pt"), nnUNet_results=elsewhere)
+    loaded = torch.load(tmp_path / "monai.pt", weights_only=True)
+    assert loaded.keys() == trained.keys()
+    assert all(torch.equal(loaded[name], trained[name]) for name in loaded)
 
     status, _, errors = isic.run(OURS, "export", str(model / "fold_0"), str(tmp_path / "none"))
     assert status == 2
