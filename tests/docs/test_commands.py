@@ -41,7 +41,7 @@ SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 CONFIGURED = {"seg-anl-train": "segmentation", "seg-anl-classify": "classification"}
 CONFIGURED |= {"seg_anl.segmentation.train": "segmentation", "classification.train": "classification"}
 # Of other projects, whose options are theirs to check, and of the shell.
-FOREIGN = {"pip", "export", "cd", "tensorboard", "diff", "python3", "source", "curl", "mkdir", "srun", "awk"}
+FOREIGN = {"pip", "export", "cd", "tensorboard", "diff", "eval", "python3", "source", "curl", "mkdir", "srun", "awk"}
 FOREIGN_OPTIONS = {
     *("--c", "--val", "--npz", "--verify_dataset_integrity", "--save_probabilities", "--help", "--config-dir", "--cfg"),
     "--node-rank",
@@ -171,6 +171,8 @@ def check(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if program == "torchrun" or (program == "python" and words[1] == "-m" and words[2] in CONFIGURED):
         module = words.index("-m") + 1
         composed(CONFIGURED[words[module]], words[module + 1 :])
+    elif words[1:] == ["--shell-completion", "install=bash"]:
+        assert program in CONFIGURED
     elif program in CONFIGURED:
         composed(CONFIGURED[program], words[1:])
     elif program == "seg-anl-nnunet" and words[1:2] in (["train"], ["predict"]):
