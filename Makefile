@@ -1,4 +1,4 @@
-# make demo   train CE and ANL-CE on wrong masks, print both Dice scores (about five minutes after installation)
+# make demo   train CE and ANL-CE on wrong masks, print both Dice scores (three to seven minutes after installation)
 # make test   ruff, mypy, the documentation and the whole test suite; installs nnU-Net, Ray and the tools as well (1.3 GB more)
 # make docs   the documentation site in site/; open site/index.html
 # make clean  remove the virtual environment and everything the two commands wrote
