@@ -175,11 +175,10 @@ def _begin(one: Experiment[Any, Any], data: Any, process: Process, locks: ExitSt
 
 def _file_fingerprints(config: DictConfig) -> dict[str, str]:
     """Digests of the files that settings such as ``data.weights_file`` name."""
-    files = {f"{group}.{name}": config[group][name] for group in ("data", "method") for name in config[group]}
+    named = [(group, name) for group in ("data", "method") for name in config[group] if str(name).endswith("_file")]
+    files = {f"{group}.{name}": config[group][name] for group, name in named}
     return {
-        setting: file_sha256(configured_path(value, setting))
-        for setting, value in files.items()
-        if setting.endswith("_file") and value is not None
+        setting: file_sha256(configured_path(value, setting)) for setting, value in files.items() if value is not None
     }
 
 

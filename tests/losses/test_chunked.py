@@ -110,7 +110,7 @@ def test_second_derivatives() -> None:
 
 
 @pytest.mark.parametrize("name", ["t_loss", "nr_dice", "anl_ce_er"])
-def test_second_derivatives_of_sums_in_parts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_derivatives_of_chunked_sums(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunked, "CHUNK_SIZE", 4)
     loss = build_loss(name).double()
     logits, labels = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True), torch.randint(3, (2, 4))

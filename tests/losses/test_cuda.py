@@ -56,7 +56,7 @@ def test_compiled_for_a_gpu(name: str, dtype: torch.dtype, make_loss: Any, evalu
 
 @pytest.mark.cuda
 @pytest.mark.parametrize("name", ["anl_ce", "ce", "gce"])
-def test_a_batch_that_is_reduced_in_parts(name: str, make_loss: Any, evaluate: Any) -> None:
+def test_a_batch_that_is_reduced_in_chunks(name: str, make_loss: Any, evaluate: Any) -> None:
     logits, labels = torch.randn(2, 3, 1100, 1100, dtype=torch.float64), torch.randint(3, (2, 1100, 1100))
     expected = evaluate(make_loss(name), logits, labels)
     for part, of_double in zip(
