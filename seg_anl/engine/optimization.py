@@ -93,6 +93,8 @@ def build_schedule(settings: OptimSettings, optimizer: torch.optim.Optimizer, ep
         if settings.schedule == "cosine":
             lowest = settings.eta_min / settings.lr
             return lowest + (1 - lowest) * (1 + math.cos(math.pi * epoch / epochs)) / 2
+        if settings.schedule == "polynomial":
+            return (1 - epoch / epochs) ** 0.9  # nnU-Net's (Isensee et al., Nature Methods 2021)
         return 1.0
 
     constant = [lambda epoch: 1.0] * (len(optimizer.param_groups) - 1)

@@ -105,7 +105,7 @@ class OptimSettings:
     weight_decay: NonNegative = 0.0
     momentum: FractionBelowOne = 0.9
     nesterov: bool = False
-    schedule: Literal["constant", "exponential", "cosine", "step", "milestones"] = "constant"
+    schedule: Literal["constant", "exponential", "cosine", "polynomial", "step", "milestones"] = "constant"
     gamma: Positive = 1.0
     step_size: Count = 1
     milestones: tuple[Count, ...] = ()

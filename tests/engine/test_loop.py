@@ -294,6 +294,7 @@ def test_loss_parameters_have_their_own_rate_without_decay_or_schedule() -> None
     ("schedule", "expected"),
     [
         ({"schedule": "cosine", "eta_min": 0.1}, [1.0, 0.1 + 0.9 * 0.75, 0.1 + 0.9 * 0.25]),
+        ({"schedule": "polynomial"}, [1.0, 0.694253, 0.372041]),  # (2/3)^0.9 and (1/3)^0.9
         ({"schedule": "step", "gamma": 0.5, "step_size": 2}, [1.0, 1.0, 0.5]),
         ({"schedule": "exponential", "gamma": 0.8}, [1.0, 0.8, 0.64]),
         ({"schedule": "constant"}, [1.0, 1.0, 1.0]),
