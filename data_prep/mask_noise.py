@@ -1,7 +1,7 @@
 """Synthetic annotation noise for masks: which items, which kind, how strong, and a record of what was done.
 
-What is to happen to an item is planned from seed and ids alone (:func:`plan_noise`), before any mask is read; so the
-order of files, the number of workers and a restart change nothing. The kinds are in :mod:`data_prep.mask_kinds`.
+:func:`plan_noise` plans it from seed and ids, before any mask is read: file order, workers and restarts change nothing.
+The kinds are in :mod:`data_prep.mask_kinds`.
 """
 
 from __future__ import annotations
@@ -29,19 +29,11 @@ _MAX_BINCOUNT = 1 << 16
 
 @dataclass(frozen=True)
 class MaskNoiseSettings:
-    """What decides the noise of a data set's masks, as :func:`seg_anl.records.ranges.checked` reads it.
+    """What decides the noise of a data set's masks, as :func:`seg_anl.records.ranges.checked` reads it."""
 
-    Attributes:
-        alpha: share of noisy items.
-        beta: strength; its meaning depends on the kind.
-        kinds: from which one is drawn for each item. One kind may stand alone, without a list.
-        mode: ``"corrected"``, or ``"official"`` for the published script.
-        seed: of all draws.
-    """
-
-    alpha: Fraction
-    beta: Fraction
-    kinds: tuple[str, ...] | str
+    alpha: Fraction  # share of noisy items
+    beta: Fraction  # strength; its meaning depends on the kind
+    kinds: tuple[str, ...] | str  # one is drawn for each item
     mode: Literal["corrected", "official"] = "corrected"
     seed: Annotated[int, Interval(whole=True)] = 0
 
@@ -53,11 +45,11 @@ class MaskNoiseSettings:
 
 
 class ItemNoise(NamedTuple):
-    """What is planned for one item."""
+    """The plan for one item."""
 
     item: str
     kind: str  # of noise, or "none"
-    seed: int  # from which its own generators start
+    seed: int  # of its own generators
     published: PublishedDraw | None = None  # of an affine item in mode "official"
 
 
@@ -74,29 +66,28 @@ def add_mask_noise(
 ) -> tuple[NDArray[Any], NoiseRecord]:
     """Put one kind of noise, drawn from ``kinds``, on a mask.
 
-    With several labels each is changed in turn, the lowest value first, with the same kind and draws of its own. A
-    label never takes an element that carries another label in the clean mask; where two labels reach for the same
-    element of the background, the lower value has it. What a label gives up becomes background. (``swap`` is the
-    exception: it exchanges labels, see :mod:`data_prep.mask_kinds.components`.)
+    Several labels are changed in turn, the lowest value first, by the same kind with draws of their own. A label never
+    takes an element of another one; where two grow into the same background, the lower value gets it. Lost elements
+    become background. (``swap`` exchanges labels instead, see :mod:`data_prep.mask_kinds.components`.)
 
     Args:
-        mask: (H, W) or (D, H, W), or either with axes of length one; 0 is background. Integers, booleans, or integral
+        mask: (H, W) or (D, H, W), perhaps with axes of length one; 0 is background. Integers, booleans or integral
             floats.
-        ratio: strength, in [0, 1]: the share of the clean area to change, see the kind for its exact meaning.
-        kinds: from which one is drawn; the order does not matter.
-        seed, item_id: what happens is a function of these two (and the mask), and the kind of these two alone.
-        mode: ``"corrected"``, or ``"official"`` for the published script's generators with all their faults.
-        labels: change these values only. None: all.
-        spacing: mm per element along every axis of ``mask``: erosion and dilation by a ball, rotation in space. None:
-            in elements, as published.
+        ratio: strength in [0, 1]: the share of the clean area to change; the exact meaning depends on the kind.
+        kinds: one is drawn; their order does not matter.
+        seed, item_id: decide the kind and, with the mask, everything else.
+        mode: ``"corrected"``, or ``"official"`` for the published script's generators with their faults.
+        labels: the values to change. None: all.
+        spacing: mm per element along each axis, for erosion and dilation by a ball and rotation in space. None:
+            elements, as published.
 
     Returns:
-        The noisy mask, of the same shape, dtype and values, and the record of what was done. An empty mask and one too
-        small to change come back equal, with the reason in the record's ``note``; no label that was there disappears,
-        except by ``swap`` where the two labels lie apart, and a result is never empty where the source was not.
+        The noisy mask, of the same shape and dtype, and its record. An empty mask, or one too small to change, comes
+        back equal, with the reason in the record's ``note``. No label disappears, except by ``swap`` if the two labels
+        lie apart.
 
     Raises:
-        ValueError: strength, kind, mode, shape or values out of the above.
+        ValueError: any argument out of the above.
 
     >>> mask = np.zeros((64, 64), np.uint8)
     >>> mask[16:48, 16:48] = 255
@@ -128,11 +119,10 @@ def noisy_dataset(
         kinds, seed, mode: as in :func:`add_mask_noise`; ``official`` repeats the published script's sequential draws.
 
     Returns:
-        Masks and records in the order of ``ids``; a clean item's mask is an equal copy and its record's kind
-        ``"none"``.
+        Masks and records in the order of ``ids``; clean items are copied, and their record's kind is ``"none"``.
 
     Raises:
-        ValueError: a setting out of range, ids that repeat, or not one id per mask.
+        ValueError: a setting out of range, repeated ids, or not one id per mask.
     """
     if len(masks) != len(ids):
         raise ValueError(f"{len(masks)} masks but {len(ids)} ids")
@@ -144,10 +134,10 @@ def noisy_dataset(
 def plan_noise(
     ids: Sequence[str], *, alpha: float, kinds: Sequence[str] = DEFAULT_KINDS, seed: int = 0, mode: str = "corrected"
 ) -> list[ItemNoise]:
-    """What is planned for each item, in the order of ``ids``.
+    """The plan for each item, in the order of ``ids``.
 
     ``corrected``: the items with the smallest hash of (seed, id) are noisy, so the sets are nested over ``alpha``,
-    and an item's kind depends on (seed, id) alone. ``official``: one ``random.Random(seed)`` shuffles the sorted ids,
+    and an item's kind depends only on (seed, id). ``official``: one ``random.Random(seed)`` shuffles the sorted ids,
     the first ``int(alpha * N)`` are noisy, and the same stream draws kind, angle and direction in sorted order.
 
     Raises:
@@ -169,7 +159,7 @@ def plan_noise(
 
 
 def _plan(item: str, kinds: tuple[str, ...], seed: int, published: random.Random | None = None) -> ItemNoise:
-    """Of a noisy item; ``published`` is the stream of mode ``official``."""
+    """The plan for a noisy item; ``published`` is the stream of mode ``official``."""
     if published is None:
         return ItemNoise(item, kinds[int(item_generator(seed, item, "kind").integers(len(kinds)))], seed)
     kind = published.choice(kinds)
@@ -183,11 +173,11 @@ def apply_noise(
     labels: Sequence[int] | None = None,
     spacing: Sequence[float] | None = None,
 ) -> tuple[NDArray[Any], NoiseRecord]:
-    """Do to ``mask`` what is planned for it; arguments, result and errors as in :func:`add_mask_noise`."""
+    """Carry out the plan for a mask; arguments, result and errors as in :func:`add_mask_noise`."""
     check_fraction("beta", ratio)
     if spacing is not None and (len(spacing) != mask.ndim or not all(0 < step < np.inf for step in spacing)):
         raise ValueError(f"spacing takes one positive number per axis of the mask ({mask.ndim}), not {tuple(spacing)}")
-    # A single slice is a picture, and would erode to nothing as a volume.
+    # A single slice is a picture: as a volume it would erode to nothing.
     flat, axes = without_flat_axes(mask)
     if flat.ndim not in (2, 3):
         raise ValueError(f"a mask has two or three dimensions, not the shape {mask.shape}")
@@ -209,7 +199,7 @@ def apply_noise(
         noisy, parameters, notes = _each_label(flat, ratio, plan, values, wanted, steps)
     area = int(np.count_nonzero(flat if labels is None else np.isin(flat, wanted)))
     changed = int(np.count_nonzero(noisy != flat))
-    if not notes and changed == 0:  # a kind that looks at all labels at once
+    if not notes and changed == 0:  # a kind for the whole mask
         notes = [UNCHANGED]
     elif not notes and not kind.whole_mask and changed < (ratio - _NOTABLY_LESS) * area:
         notes = [LESS]
@@ -235,7 +225,7 @@ def _each_label(
     wanted: list[int],
     spacing: tuple[float, ...] | None,
 ) -> tuple[NDArray[Any], dict[str, Any], list[str]]:
-    """The noisy mask, the parameters (under the label's value where there are several labels) and the notes."""
+    """The noisy mask, the parameters (by label if there are several) and the notes."""
     background = mask == 0
     noisy = mask.copy()
     noisy[np.isin(mask, wanted)] = 0
@@ -253,12 +243,12 @@ def _each_label(
 
 
 def _change_label(structure: Structure, ratio: float, plan: ItemNoise, rank: int) -> Outcome:
-    """One label's share of the plan, cut to where it may be and never empty."""
+    """The plan for one label, clipped to where it may grow, and never empty."""
     inside = structure.inside
     if plan.published is not None:
         outcome = Outcome(*published_affine(inside, ratio, plan.published))
     else:
-        # Drawn by rank, not by value: the same mask as 0/1 and as 0/255 gets the same noise.
+        # Drawn by rank, so that a mask of 0/1 and one of 0/255 get the same noise.
         generator = item_generator(plan.seed, plan.item, f"label {rank}")
         outcome = mask_kinds()[plan.kind].change(structure, ratio, generator)
     if structure.free is not None:
@@ -274,7 +264,7 @@ def label_values(mask: NDArray[Any]) -> list[int]:
     """The labels of a mask, ascending, without the background 0.
 
     Raises:
-        ValueError: for values that are no labels: fractions, negative or not finite numbers.
+        ValueError: fractions, negative or infinite values.
     """
     if mask.dtype.kind not in "buif":
         raise ValueError(f"a mask holds numbers, not {mask.dtype}")
@@ -284,14 +274,14 @@ def label_values(mask: NDArray[Any]) -> list[int]:
         mask = mask.astype(np.int64)
     if mask.size and mask.dtype.kind == "i" and int(mask.min()) < 0:
         raise ValueError(f"the mask holds the negative value {int(mask.min())}; labels are 0 and above")
-    # Counted where that is faster than sorting; bincount will not take uint64.
+    # Small values are counted, which is faster than sorting; bincount refuses uint64.
     counted = mask.size and mask.dtype != np.uint64 and int(mask.max()) < _MAX_BINCOUNT
     found = np.flatnonzero(np.bincount(mask.ravel())) if counted else np.unique(mask)
     return [int(value) for value in found if value]
 
 
 def check_fraction(name: str, value: object) -> None:
-    """Raise a ValueError of one line unless ``value`` is a number in [0, 1]."""
+    """Raise a ValueError unless ``value`` is a number in [0, 1]."""
     wrong = complaint(name, Fraction, value)
     if wrong:
         raise ValueError(wrong)

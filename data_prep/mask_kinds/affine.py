@@ -32,12 +32,12 @@ def displaced(
 ) -> tuple[BoolArray, dict[str, Any]]:
     """Rotate a mask about its centroid and shift it so that about ``ratio`` of its area disagrees.
 
-    The angle is uniform in +-30 degrees (3-D: about a random axis), the direction one of the 8 (26) neighbors. When
-    the rotation alone disagrees by more than ``ratio``, its angle is halved until it does not. Disagreement is the
-    exclusive or of old and new over the old area; of the two shifts around the wanted value the nearer is taken. With
-    ``spacing``, mm per element along each axis, the rotation is one in space.
+    The angle is uniform in +-30 degrees (3-D: about a random axis), the direction one of the 8 (26) neighbors. While the
+    rotation alone disagrees by more than ``ratio``, its angle is halved. Disagreement is the exclusive or of old and new
+    over the old area; the nearer of the two shifts around the wanted value is taken. With ``spacing``, mm per element
+    along each axis, the mask rotates in space.
 
-    Returns the mask, never empty when ``inside`` is not, with what was drawn (degrees, direction) and found (shift in
+    Returns the mask, not empty unless ``inside`` is, with what was drawn (degrees, direction) and found (shift in
     elements). The number of draws depends on neither ``inside`` nor ``ratio``.
     """
     angle = float(generator.uniform(-MAX_ANGLE, MAX_ANGLE))
@@ -69,26 +69,22 @@ def _affine(structure: Structure, ratio: float, generator: np.random.Generator) 
 
 
 class PublishedDraw(NamedTuple):
-    """The two numbers that the published script draws for a mask it displaces: degrees and direction (down, right)."""
+    """The published script's draws for a mask: degrees and direction (down, right)."""
 
     angle: float
     direction: tuple[int, int]
 
     @classmethod
     def from_stream(cls, stream: random.Random) -> PublishedDraw:
-        """The next two draws of the script's random stream."""
+        """The next draws of the script's random stream."""
         angle = stream.uniform(-MAX_ANGLE, MAX_ANGLE)
         return cls(angle, stream.choice(PUBLISHED_DIRECTIONS))
 
 
 def published_affine(inside: BoolArray, ratio: float, draw: PublishedDraw) -> tuple[BoolArray, dict[str, Any]]:
-    """The published generator for a non-empty (H, W) mask, its faults included; of a few pixels nothing may be left.
-
-    Raises:
-        ValueError: for a mask of three dimensions, which the script does not know.
-    """
+    """The published 2-D generator with its faults, for a non-empty (H, W) mask; a small one may vanish."""
     if inside.ndim != 2:
-        raise ValueError("mode 'official' displaces 2-D masks only, as the published script; use mode 'corrected'")
+        raise ValueError("mode 'official' displaces only 2-D masks, as the published script; use mode 'corrected'")
     direction = draw.direction
     rotated = skimage.transform.rotate(inside.astype(float), draw.angle).astype(np.uint8) == 1
     area = int(np.count_nonzero(inside))
@@ -115,7 +111,7 @@ def _moved_down_right(mask: BoolArray, down: int, right: int) -> BoolArray:
 
 
 class _Placed(NamedTuple):
-    """A cropped mask and where its first element lies; it may lie partly or wholly off the canvas."""
+    """A cropped mask and the place of its first element, perhaps off the canvas."""
 
     part: BoolArray
     origin: tuple[int, ...]
@@ -129,7 +125,7 @@ class _Placed(NamedTuple):
         return _Placed(self.part, tuple(o + steps * d for o, d in zip(self.origin, direction, strict=True)))
 
     def _overlap(self, shape: tuple[int, ...]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-        """Where the part meets a canvas of ``shape``: in the canvas, and in the part. Empty slices when it does not."""
+        """The overlap with a canvas of ``shape``: slices of the canvas and of the part, perhaps empty."""
         on_canvas, in_part = [], []
         for start, size, length in zip(self.origin, self.part.shape, shape, strict=True):
             first, last = max(start, 0), max(min(start + size, length), 0)
@@ -153,7 +149,7 @@ class _Placed(NamedTuple):
         return (area + int(np.count_nonzero(self.part[part])) - 2 * common) / area
 
     def rotated(self, rotation: NDArray[np.float64], spacing: tuple[float, ...] | None) -> _Placed:
-        """Turned about the centroid; every new element takes the value of the nearest old one."""
+        """Rotated about the centroid, by nearest neighbor."""
         ndim = self.part.ndim
         scale = np.ones(ndim) if spacing is None else np.asarray(spacing, dtype=float)
         forward = rotation * scale[None, :] / scale[:, None]
@@ -165,10 +161,10 @@ class _Placed(NamedTuple):
         low = np.floor(turned.min(axis=0)).astype(int)
         high = np.ceil(turned.max(axis=0)).astype(int)
         lines = [np.arange(first, last + 1) - middle for first, last, middle in zip(low, high, center, strict=True)]
-        framed = np.pad(self.part, 1)  # the frame answers for everything outside
+        framed = np.pad(self.part, 1)  # everything outside maps to the frame
         flat = np.zeros((), dtype=np.int32)
         for axis, size in enumerate(framed.shape):
-            # Rounding to the nearest element is cutting off after adding a half; one more for the frame.
+            # Adding a half and truncating rounds to the nearest element; one more for the frame.
             first, *others = map(np.multiply, backward[axis], lines)
             position = functools.reduce(np.add.outer, others, first + (center[axis] + 1.5))
             np.clip(position, 0, size - 1, out=position)
@@ -178,9 +174,9 @@ class _Placed(NamedTuple):
 
 
 def _best_shift(turned: _Placed, inside: BoolArray, area: int, direction: tuple[int, ...], ratio: float) -> int:
-    """Of the two shifts around the wanted disagreement, the one nearer to it that leaves something on the canvas.
+    """The nearer of the two shifts around the wanted disagreement that keep the mask on the canvas.
 
-    Off the canvas the disagreement is 1, so a ``ratio`` of at most 1 is always crossed.
+    Off the canvas the disagreement is 1, so a ``ratio`` of at most 1 is always reached.
     """
 
     def disagreement(shift: int) -> float:
@@ -200,7 +196,7 @@ def _best_shift(turned: _Placed, inside: BoolArray, area: int, direction: tuple[
 
 
 def _random_axis(ndim: int, generator: np.random.Generator) -> NDArray[np.float64] | None:
-    """A direction uniform on the sphere for 3-D; a plane has only one axis to turn about."""
+    """A direction uniform on the sphere for 3-D; None for 2-D."""
     if ndim == 2:
         return None
     components = generator.standard_normal(3)

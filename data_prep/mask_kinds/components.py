@@ -1,4 +1,4 @@
-"""Wrong parts: holes inside a structure, a component left out, a component that is not there, labels exchanged."""
+"""Wrong parts: holes, missing components, spurious components, exchanged labels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MAX_STRETCH = 1.6
 def with_holes(structure: Structure, ratio: float, generator: np.random.Generator) -> Outcome:
     """Take ``int(A * ratio)`` elements out of the interior, where a smooth random field is highest.
 
-    The rim of one element stays, so the outline does not move. Strengths of one draw are nested.
+    A rim of one element stays, so the outline does not move. Strengths of one draw are nested.
     """
     inside = structure.inside
     wanted = int(np.count_nonzero(inside) * ratio)
@@ -43,10 +43,10 @@ def with_holes(structure: Structure, ratio: float, generator: np.random.Generato
     "miss", beta="share of the area left out, rounded to whole components; at least one goes, at least one stays"
 )
 def without_components(structure: Structure, ratio: float, generator: np.random.Generator) -> Outcome:
-    """Leave out components: in random order, each that brings the share of the area gone nearer to ``ratio``.
+    """Leave out components, in random order, while that brings the missing share of the area nearer to ``ratio``.
 
-    At least one is left out (the smallest, where all are too large) and at least one stays. Neighbors over a corner
-    belong together.
+    At least one is left out (the smallest if all are too large) and at least one stays. Elements are connected over
+    corners, too.
     """
     inside = structure.inside
     box = bounding_box(inside)
@@ -74,9 +74,9 @@ def without_components(structure: Structure, ratio: float, generator: np.random.
 
 @mask_noise("spurious", beta="area of the component added, over the area of the label")
 def with_spurious(structure: Structure, ratio: float, generator: np.random.Generator) -> Outcome:
-    """Add one ellipsoidal component of ``int(A * ratio)`` elements somewhere in the background, apart from the mask.
+    """Add one ellipsoidal component of ``int(A * ratio)`` elements to the background, apart from the mask.
 
-    Its center is drawn from the places with room for it; where there is none it stands as far off as it can and may be
+    Its center is drawn from the places with room for it; if there are none, it lies as far off as it can and may be
     smaller than asked.
     """
     inside, spacing = structure.inside, structure.spacing
@@ -84,7 +84,7 @@ def with_spurious(structure: Structure, ratio: float, generator: np.random.Gener
     place, stretch = float(generator.random()), generator.uniform(1 / _MAX_STRETCH, _MAX_STRETCH, inside.ndim)
     if wanted == 0:
         return Outcome(inside.copy(), {})
-    allowed = ~scipy.ndimage.binary_dilation(inside, np.ones((3,) * inside.ndim))  # not touching, even over a corner
+    allowed = ~scipy.ndimage.binary_dilation(inside, np.ones((3,) * inside.ndim))  # not even touching at a corner
     if structure.free is not None:
         allowed &= structure.free
     if not allowed.any():
@@ -111,8 +111,8 @@ def with_spurious(structure: Structure, ratio: float, generator: np.random.Gener
 def exchanged(mask: NDArray[Any], values: list[int], ratio: float, generator: np.random.Generator) -> Outcome:
     """Exchange two labels, drawn from ``values``, on a share ``ratio`` of their common area.
 
-    The exchanged elements are those where a smooth random field is highest, so they hang together; at a ratio of 1 the
-    two labels are exchanged everywhere.
+    A smooth random field is highest on the exchanged elements, so they form connected regions; a ratio of 1 exchanges
+    all.
     """
     if len(values) < 2:
         return Outcome(mask.copy(), {}, "unchanged: swap needs two labels")
@@ -130,5 +130,5 @@ def exchanged(mask: NDArray[Any], values: list[int], ratio: float, generator: np
 
 
 def _highest(field: NDArray[np.float64], among: BoolArray, count: int) -> BoolArray:
-    """The ``count`` elements ``among`` which the field is highest."""
+    """The ``count`` elements of ``among`` where the field is highest."""
     return among & (field >= np.sort(field[among])[-count])

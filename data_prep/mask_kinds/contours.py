@@ -1,6 +1,6 @@
-"""Wrong outlines: a contour that wavers, and one clicked as a polygon of few points.
+"""Wrong outlines: a wavering contour, and a polygon of few clicked points.
 
-Errors of people rather than of a protocol; compare Heller et al., Imperfect Segmentation Labels: How Much Do They
+Human errors rather than errors of a protocol; compare Heller et al., Imperfect Segmentation Labels: How Much Do They
 Matter?, 2018.
 """
 
@@ -17,22 +17,22 @@ from .mask_kind import Outcome, Structure, mask_noise
 
 FIELD_SPANS = 8
 MAX_POINTS = 48
-_JITTER = 0.35  # of the distance between two points, so that their order on the contour stays
+_JITTER = 0.35  # of the distance between points: small enough to keep their order
 
 
 @mask_noise("boundary", beta="share of the area that changes sides where the contour wavers in and out")
 def wavering(structure: Structure, ratio: float, generator: np.random.Generator) -> Outcome:
     """Move the contour in and out along a smooth random field until ``int(A * ratio)`` elements have changed sides.
 
-    The field multiplies a growing amplitude and is added to the signed distance from the contour; an element changes
-    sides once the amplitude passes its distance over the field's size there. So one draw gives nested changes, exact to
-    the element (but for ties), and the deepest element inside never leaves. The draws depend on the mask's box alone.
+    The field, times a growing amplitude, is added to the signed distance from the contour; an element changes sides
+    when the amplitude passes its distance over the field's value. So changes of one draw are nested and exact (but for
+    ties), and the deepest element inside stays. The draws depend only on the mask's box.
     """
     inside, spacing, free = structure.inside, structure.spacing, structure.free
     wanted = int(np.count_nonzero(inside) * ratio)
     box = bounding_box(inside)
     longest = max(side.stop - side.start for side in box)
-    # Fixed by the mask alone: were it fixed by the strength, another strength would draw another field.
+    # Independent of the strength, so that all strengths draw the same field.
     wide = widened(box, longest // 2 + 2, inside.shape)
     part = inside[wide]
     field = smooth_field(part.shape, FIELD_SPANS, generator)
@@ -59,10 +59,10 @@ def wavering(structure: Structure, ratio: float, generator: np.random.Generator)
 
 @mask_noise("polygon", beta="exclusive or of mask and polygon over the area; few points give at most about 0.6")
 def polygonal(structure: Structure, ratio: float, generator: np.random.Generator) -> Outcome:
-    """Replace every contour by the polygon through a few of its points, as many as come nearest to ``ratio``.
+    """Replace every contour, also of holes, by the polygon through 3 to 48 of its points, about evenly spaced.
 
-    From 3 to 48 points about evenly spaced along each contour (outer ones and holes), of the number whose exclusive or
-    with the mask is nearest to the wanted area. A volume is outlined slice by slice.
+    Their number is the one whose exclusive or with the mask is nearest to ``ratio``. Volumes are outlined slice by
+    slice.
     """
     inside, slice_axis = structure.inside, structure.slice_axis
     start = float(generator.random())
@@ -92,7 +92,7 @@ def _contours(picture: BoolArray) -> list[NDArray[np.int32]]:
 def _filled(
     shape: tuple[int, ...], outlines: list[NDArray[np.int32]], places: NDArray[np.float64]
 ) -> NDArray[np.uint8]:
-    """The polygons through ``places`` of each outline, filled by the even-odd rule (so holes stay holes)."""
+    """The polygons through ``places`` of each outline, filled by the even-odd rule, which keeps holes."""
     canvas = np.zeros(shape, np.uint8)
     if outlines:
         cv2.fillPoly(canvas, [outline[(places * len(outline)).astype(int)] for outline in outlines], 1)

@@ -1,4 +1,4 @@
-"""What a kind of mask noise is, how one is declared, and which there are."""
+"""The declaration of a kind of mask noise, and the registry."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from ..regions import BoolArray
 
 DEFAULT_KINDS = ("erode", "dilate", "affine")
 PUBLISHED_ORDER = ("dilate", "erode", "affine")  # in which the published script draws one
-# A draw picks a kind by its place among those asked for, so this order is part of the results; others follow by name.
+# A draw picks a kind by position, so this order is part of the results; further kinds follow by name.
 _ORDER = (*DEFAULT_KINDS, "boundary", "polygon", "holes", "miss", "spurious", "swap")
 
 Function = TypeVar("Function", bound=Callable[..., "Outcome"])
 
 
 class Outcome(NamedTuple):
-    """A changed mask, what was drawn and found, and why nothing (or less) was changed where that is so."""
+    """A changed mask, what was drawn and found, and a note if less was changed than asked."""
 
     mask: NDArray[Any]
     parameters: dict[str, Any]
@@ -30,22 +30,22 @@ class Outcome(NamedTuple):
 
 
 class Structure(NamedTuple):
-    """One label of a mask, as a kind gets it."""
+    """One label of a mask."""
 
     inside: BoolArray  # the label's elements, (H, W) or (D, H, W), never empty
-    spacing: tuple[float, ...] | None = None  # mm per element along each axis; None: count in elements
-    free: BoolArray | None = None  # where the label may grow, None: anywhere; growth elsewhere is cut off afterwards
+    spacing: tuple[float, ...] | None = None  # mm per element along each axis; None: in elements
+    free: BoolArray | None = None  # where the label may grow (None: anywhere); other growth is cut off afterwards
 
     @property
     def slice_axis(self) -> int:
-        """The axis along which an annotator pages through a volume: the coarsest, or else the shortest."""
+        """The axis along which an annotator pages through a volume: the coarsest or, without spacing, the shortest."""
         if self.spacing is not None and len(set(self.spacing)) > 1:
             return int(np.argmax(self.spacing))
         return int(np.argmin(self.inside.shape))
 
 
 class MaskKind(NamedTuple):
-    """A declared kind of mask noise; the attributes are those of :func:`mask_noise`."""
+    """A declared kind of mask noise, see :func:`mask_noise`."""
 
     name: str
     beta: str
@@ -60,12 +60,12 @@ def mask_noise(name: str, *, beta: str, whole_mask: bool = False) -> Callable[[F
     """Declare the decorated function as a kind of mask noise.
 
     The function takes a :class:`Structure`, the strength in [0, 1] and a :class:`numpy.random.Generator`, and returns
-    an :class:`Outcome`. All randomness comes from the generator, and what is drawn should not depend on the strength.
+    an :class:`Outcome`. All randomness comes from the generator, and draws should not depend on the strength.
 
     Args:
         name: for ``--kinds`` and ``noise.kinds``.
-        beta: what the strength means, in one line for people.
-        whole_mask: the function takes the whole mask and the list of labels that may change instead of one label.
+        beta: what the strength means, in one line.
+        whole_mask: the function takes the mask and the list of labels that may change instead of one label.
     """
 
     def declare(function: Function) -> Function:
@@ -76,17 +76,17 @@ def mask_noise(name: str, *, beta: str, whole_mask: bool = False) -> Callable[[F
 
 
 def mask_kinds() -> dict[str, MaskKind]:
-    """Every declared kind by name, in the order that draws go by."""
+    """Every declared kind by name, in the order of draws."""
     import_modules("data_prep.mask_kinds")
     names = [*_ORDER, *sorted(_DECLARED.keys() - set(_ORDER))]
     return {name: _DECLARED[name] for name in names}
 
 
 def checked_kinds(kinds: Sequence[str], mode: str) -> tuple[str, ...]:
-    """The kinds without repeats in an order that does not depend on how they were written.
+    """The kinds without repeats in the order of draws.
 
     Raises:
-        ValueError: for an unknown mode, no kind, an unknown kind, or one that the published script does not have.
+        ValueError: an unknown mode or kind, no kind, or one that the published script does not have.
     """
     known = mask_kinds()
     if mode not in ("corrected", "official"):

@@ -1,9 +1,8 @@
-"""Erosion and dilation to a wanted area, from one distance transform instead of step after step.
+"""Erosion and dilation to a wanted area, from one distance transform instead of many steps.
 
-k steps with the 3 x 3 cross (3-D: the 6-neighbor cross) reach exactly the elements at a city-block distance of at most
-k, so the areas after every number of steps are one cumulative histogram of distances. The published generators iterate
-(Gonzalez-Jimenez et al., Robust T-Loss for Medical Image Segmentation, MICCAI 2023); the results are equal bit for bit,
-its rule for the number of steps included.
+k steps with the 3 x 3 cross (3-D: 6 neighbors) reach the elements at a city-block distance of at most k, so a cumulative
+histogram of distances has the areas after any number of steps. The result equals that of the published, iterating
+generators bit for bit (Gonzalez-Jimenez et al., Robust T-Loss for Medical Image Segmentation, MICCAI 2023).
 """
 
 from __future__ import annotations
@@ -23,16 +22,11 @@ from .mask_kind import Outcome, Structure, mask_noise
 def eroded(
     inside: BoolArray, ratio: float, spacing: tuple[float, ...] | None = None
 ) -> tuple[BoolArray, dict[str, Any]]:
-    """Shrink a mask by about ``ratio`` of its area A, and say in how many steps.
+    """Shrink a mask (H, W) or (D, H, W) by about ``ratio`` of its area A; returns it with the number of steps.
 
-    The target is ``A - int(A * ratio)``. Of the states before and after the step that reaches it, the nearer one is
-    taken (the earlier only if strictly nearer), and never an empty one. What lies outside the array counts as
-    background.
-
-    Args:
-        inside: (H, W) or (D, H, W).
-        ratio: share of the area or volume to take away, in [0, 1].
-        spacing: mm per element along each axis: shrink by a ball instead of a cross.
+    The target is ``A - int(A * ratio)``. The nearer of the states before and after the step that reaches it is taken
+    (the earlier only if strictly nearer), and never an empty one. Outside of the array is background. With ``spacing``,
+    mm per element along each axis, it shrinks by a ball instead of a cross.
 
     >>> mask = np.pad(np.ones((3, 3), bool), 1)
     >>> int(eroded(mask, 0.7)[0].sum())
@@ -56,9 +50,9 @@ def dilated(
     spacing: tuple[float, ...] | None = None,
     free: BoolArray | None = None,
 ) -> tuple[BoolArray, dict[str, Any]]:
-    """Grow a mask by about ``ratio`` of its area; the target is ``A + int(A * ratio)``, all else as in :func:`eroded`.
+    """Grow a mask by about ``ratio`` of its area, to ``A + int(A * ratio)``; all else as in :func:`eroded`.
 
-    It never fills the array. Growth where ``free`` is not true is neither made nor counted.
+    It never fills the array, and grows only where ``free`` is true.
 
     >>> mask = np.pad(np.ones((1, 1), bool), 2)
     >>> int(dilated(mask, 1.0)[0].sum())
@@ -71,7 +65,7 @@ def dilated(
     steps = (1.0,) * inside.ndim if spacing is None else spacing
     reach = _expected_reach(inside, growth, spacing)
     while True:
-        # Distances within reach are exact in the widened box, and beyond it nothing is nearer.
+        # Distances within reach are exact in the widened box, and no element outside is nearer.
         wide = widened(bounding_box(inside), tuple(int(reach / step) + 1 for step in steps), inside.shape)
         distance = _distance(~inside[wide], spacing)
         within = distance.ravel() if free is None else distance[free[wide] | inside[wide]]
@@ -95,15 +89,15 @@ def _dilate(structure: Structure, ratio: float, generator: np.random.Generator) 
 
 
 def _expected_reach(inside: BoolArray, growth: int, spacing: tuple[float, ...] | None) -> float:
-    """Far enough for most shapes; the guess decides the time alone."""
-    if spacing is not None:  # a ball of this radius around one element alone would hold the growth, were there no edges
+    """A guess that is far enough for most shapes; it affects only the time."""
+    if spacing is not None:  # a ball of this radius around one element would hold the growth, but for edges
         return 2.0 * float(np.prod(spacing) * growth) ** (1 / inside.ndim)
     sides = [side.stop - side.start for side in bounding_box(inside)]  # the surface of the mask's box
     return 3 + growth // sum(math.prod(sides) // side for side in sides)
 
 
 def _histogram(distances: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The distances that occur, rising, and how often; of steps also those between that do not."""
+    """The distances, ascending, and how often each occurs; whole steps also where they do not."""
     if distances.dtype.kind == "f":
         return np.unique(distances, return_counts=True)
     counts = np.bincount(distances)
@@ -120,7 +114,7 @@ def eroded_once(inside: BoolArray) -> BoolArray:
 
 
 def _nearer_step(areas: NDArray[Any], target: int, forbidden: int) -> int:
-    """The published rule: go on until the target is crossed, then take the nearer of the last two states."""
+    """The published rule: step until the target is crossed, then take the nearer of the last two states."""
     crossed = areas <= target if areas[0] > target else areas >= target
     crossed |= areas == forbidden
     last = int(np.argmax(crossed)) if crossed.any() else len(areas) - 1
@@ -129,16 +123,16 @@ def _nearer_step(areas: NDArray[Any], target: int, forbidden: int) -> int:
 
 
 def _depth(inside: BoolArray, spacing: tuple[float, ...] | None = None) -> NDArray[Any]:
-    """The distance of every element to the background, which also lies all round the array."""
+    """The distance of every element to the background, also outside of the array."""
     return _distance(np.pad(inside, 1), spacing)[(slice(1, -1),) * inside.ndim]
 
 
 def _distance(elements: BoolArray, spacing: tuple[float, ...] | None) -> NDArray[Any]:
-    """Of every element to the nearest one that is False: in steps of the cross, or in mm."""
+    """The distance of every element to the nearest False one, in steps of the cross or in mm."""
     if spacing is not None:
         return scipy.ndimage.distance_transform_edt(elements, sampling=spacing)
     if elements.ndim == 2:
-        # In 32 bits: the 8-bit transform stops at 255, which a 256 x 256 mask already exceeds.
+        # Not the 8-bit transform, which stops at 255.
         distance = cv2.distanceTransform(np.ascontiguousarray(elements).view(np.uint8), cv2.DIST_L1, 3)
         return distance.astype(np.int32)
     return np.asarray(scipy.ndimage.distance_transform_cdt(elements, metric="taxicab"), dtype=np.int32)
