@@ -1,4 +1,4 @@
-"""What kind of thing a setting's value is, as YAML and the command line give it."""
+"""Type checks for values from YAML, JSON and the command line."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any, TypeGuard
 
 
 def is_number(value: Any) -> TypeGuard[float]:
-    """Whether it is a finite number; True and False are none."""
+    """Whether ``value`` is a finite number; booleans are not."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf
 
 
 def is_whole_number(value: Any) -> TypeGuard[int]:
-    """Whether it is a whole number, written without a point; True and False are none."""
+    """Whether ``value`` is an integer; booleans and 1.0 are not."""
     return isinstance(value, int) and not isinstance(value, bool)

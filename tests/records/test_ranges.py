@@ -11,7 +11,6 @@ import pytest
 
 from seg_anl.records import UserError
 from seg_anl.records.ranges import (
-    AboveOne,
     Count,
     Fraction,
     FractionBelowOne,
@@ -40,7 +39,6 @@ def test_which_numbers_fit() -> None:
         (NonNegative, EDGES[2:]),
         (Positive, EDGES[3:]),
         (Negative, EDGES[:2]),
-        (AboveOne, EDGES[7:]),
         (Fraction, EDGES[2:7]),
         (PositiveFraction, EDGES[3:7]),
         (OpenFraction, EDGES[3:6]),
