@@ -54,8 +54,8 @@ def has_array(path: Path, name: str) -> bool:
 
 
 def read_matrix(path: Path) -> NDArray[Any]:
-    """A matrix from ``.npy``, ``.npz`` (one array) or text (``.csv``, ``.txt``: one row per line, commas or blanks)."""
-    if path.suffix.lower() not in (".csv", ".txt"):
+    """A matrix from an ``.npy`` file, an ``.npz`` file with one array, or text with one row per line."""
+    if path.suffix.lower() in (".npy", ".npz"):
         return read_array(path)
     lines = read_text(path).removeprefix("\ufeff").replace(",", " ").splitlines()  # Excel's byte order mark
     try:

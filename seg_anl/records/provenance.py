@@ -28,13 +28,18 @@ def package_versions(packages: Iterable[str]) -> dict[str, str]:
 
 
 def git_revision(folder: Path) -> str | None:
-    """The Git revision of the checkout that contains ``folder``, with ``-dirty`` for uncommitted changes, or None."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    """The Git revision of the files in ``folder``, with ``-dirty`` for uncommitted changes; None if Git has none."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
+
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=10, check=True)
+        git("ls-files", "--error-unmatch", ".")  # fails in a virtual environment inside another project's checkout
+        return git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip() or None
 
 
 def provenance(packages: Iterable[str], folder: Path) -> dict[str, Any]:

@@ -13,11 +13,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from numbers import Integral, Real
 from types import UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeGuard, TypeVar, Union, get_args, get_origin
 
 from .errors import UserError, nearest_names
 
 T = TypeVar("T")
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether ``value`` is a finite number; booleans are not."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf
+
+
+def is_whole_number(value: Any) -> TypeGuard[int]:
+    """Whether ``value`` is an integer; booleans and 1.0 are not."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True, repr=False)

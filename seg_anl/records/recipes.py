@@ -18,7 +18,7 @@ import yaml
 from .configuration import config_folder
 from .errors import UserError, nearest_names, one_line
 from .foreign_files import PlainLoader, read_text
-from .values import is_whole_number
+from .ranges import is_whole_number
 
 _FACTS = ("title", "runs", "paper", "task", "imbalanced")  # of a paper or preset as a whole
 
