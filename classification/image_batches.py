@@ -38,7 +38,7 @@ def training_batches(
 
 def on_device(split: Split, device: torch.device) -> Split:
     """The split with its in-memory images moved to the device."""
-    return split if isinstance(split.images, FileImages) else replace(split, images=placed(split.images, device))
+    return split if isinstance(split.images, FileImages) else replace(split, images=placed(device, split.images)[0])
 
 
 def evaluation_samples(data: Dataset, settings: Settings, device: torch.device) -> Samples:

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
-from data_prep.array_files import read_array, read_matrix
 from data_prep.label_noise import (
     LabelNoiseInputs,
     LabelNoiseSettings,
@@ -22,6 +21,7 @@ from seg_anl.engine.paths import configured_path
 from seg_anl.engine.run_directory import RunDirectory
 from seg_anl.engine.settings import plain
 from seg_anl.records import UserError, array_digest, nearest_names
+from seg_anl.records.array_files import read_array, read_matrix
 from seg_anl.records.ranges import checked
 
 from .datasets import Dataset, FileImages, fingerprints

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from seg_anl.records import NoiseRecord, UserError, array_digest, make_directory, write_manifest, written_aside
 from seg_anl.records.foreign_files import check_regular, read_json
+from seg_anl.records.manifest import MANIFEST
 
-MASKS_FILE, MANIFEST_FILE = "masks.npz", "manifest.json"
+MASKS_FILE = "masks.npz"
 
 
 def write_noisy_masks(
@@ -26,7 +27,7 @@ def write_noisy_masks(
 
 def has_noisy_masks(folder: Path) -> bool:
     """Whether ``folder`` holds what :func:`write_noisy_masks` writes."""
-    return (folder / MASKS_FILE).exists() and (folder / MANIFEST_FILE).exists()
+    return (folder / MASKS_FILE).exists() and (folder / MANIFEST).exists()
 
 
 def read_noisy_masks(folder: Path, sources: Mapping[str, str]) -> tuple[NDArray[Any], list[NoiseRecord]]:
@@ -39,7 +40,7 @@ def read_noisy_masks(folder: Path, sources: Mapping[str, str]) -> tuple[NDArray[
         check_regular(folder / MASKS_FILE)
         with np.load(folder / MASKS_FILE, allow_pickle=False) as archive:
             masks = archive["masks"]
-        records = [NoiseRecord(**item) for item in read_json(folder / MANIFEST_FILE)["items"]]
+        records = [NoiseRecord(**item) for item in read_json(folder / MANIFEST)["items"]]
     except Exception as error:  # a damaged archive fails in zipfile, zlib or NumPy, each with errors of its own
         raise UserError(f"{folder}: the noisy masks in it are damaged ({error}); delete the folder") from error
     results = [record.result_sha256 for record in records]

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 
 from seg_anl.records import UserError, item_id, written_aside
+from seg_anl.records.array_files import read_array
 from seg_anl.records.errors import reason_of
 from seg_anl.records.files import check_folder, files_below
 from seg_anl.records.foreign_files import check_regular
 
-from .array_files import read_array
 from .pictures import opened
 
 

@@ -21,13 +21,13 @@ from seg_anl.records.atomic import remove_partial
 from seg_anl.records.command_line import refuse_overlap
 from seg_anl.records.journal import Row, earlier_run, finish_items
 from seg_anl.records.lock import LOCK_FILE, locked
+from seg_anl.records.manifest import MANIFEST, MANIFEST_TABLE
 
 from .mask_distances import distances
 from .mask_files import load_mask, mask_paths, mask_suffix, save_mask
 from .mask_noise import ItemNoise, MaskNoiseSettings, apply_noise, plan_noise
 
 JOURNAL = ".seg-anl-noise.jsonl"
-MANIFEST = "manifest.json"
 PREVIEW = "preview.png"
 
 
@@ -102,7 +102,7 @@ def run_mask_noise(
         # Once more: until now another process may have been at work here.
         finished = _finished(folder, target, tasks, identity, overwrite=overwrite)
         if overwrite:
-            for name in (JOURNAL, MANIFEST, "manifest.csv", PREVIEW):
+            for name in (JOURNAL, MANIFEST, MANIFEST_TABLE, PREVIEW):
                 (folder / name).unlink(missing_ok=True)
         waiting = [task for task in tasks if task.plan.item not in finished]
         for place in {task.target.parent for task in waiting}:

@@ -12,12 +12,13 @@ from seg_anl.records import UserError, make_directory, write_json, written_aside
 from seg_anl.records.errors import cannot_write
 from seg_anl.records.foreign_files import check_regular, read_json
 from seg_anl.records.lock import LOCK_FILE
+from seg_anl.records.manifest import MANIFEST, MANIFEST_TABLE
 
-from .mask_folder import JOURNAL, MANIFEST, PREVIEW, MaskFolderSettings
+from .mask_folder import JOURNAL, PREVIEW, MaskFolderSettings
 
 LABELS = "labelsTr"
 DESCRIPTION = "dataset.json"
-_OF_THE_COMMAND = (MANIFEST, "manifest.csv", PREVIEW, JOURNAL, LOCK_FILE)  # not part of a dataset that is noisy itself
+_OF_THE_COMMAND = (MANIFEST, MANIFEST_TABLE, PREVIEW, JOURNAL, LOCK_FILE)  # not part of a dataset that is noisy itself
 
 
 def is_nnunet_dataset(folder: Path) -> bool:

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_anl.records import UserError
+from seg_anl.records.array_files import has_array, read_array, read_matrix
 from seg_anl.records.command_line import positive_int
 from seg_anl.records.ranges import checked
 
-from .array_files import has_array, read_array, read_matrix
 from .label_noise import HUMAN_LABELS, LabelNoiseInputs, LabelNoiseSettings, NoisyLabels, label_kinds, read_human_labels
 from .label_noise.class_noise import DATASET_CLASSES
 from .label_noise.label_folder import LABELS, make_label_noise, refuse_own_input

@@ -18,6 +18,7 @@ from seg_anl.records.command_line import positive_int, refuse_overlap, worker_co
 from seg_anl.records.files import file_sha256
 from seg_anl.records.journal import Row, earlier_run, finish_items
 from seg_anl.records.lock import locked
+from seg_anl.records.manifest import MANIFEST
 from seg_anl.records.predictions import write_arrays
 
 from . import raters
@@ -25,7 +26,7 @@ from .drawing import fullest_slice, panels, save_picture
 from .mask_files import mask_paths, save_mask
 
 MASKS, SOFT = "masks", "soft"  # folders below OUT
-MANIFEST, JOURNAL, TABLE, PICTURE = "manifest.json", ".seg-anl-raters.jsonl", "agreement.csv", "disagreement.png"
+JOURNAL, TABLE, PICTURE = ".seg-anl-raters.jsonl", "agreement.csv", "disagreement.png"
 CONSENSUS = "consensus"
 _SHOWN, _COLUMNS, _NAMED = 12, 4, 5
 

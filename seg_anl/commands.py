@@ -1,4 +1,4 @@
-"""The entry points of the commands: each is ready for Ctrl-C before it imports anything that takes time."""
+"""Entry points of the commands, which handle Ctrl-C before they import anything slow."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Ctrl-C while a command starts: one line instead of the traceback of whatever was being imported.
+"""Ctrl-C while a command starts: one line instead of the traceback of an import.
 
-A library that is interrupted in the middle of its import leaves any exception, or none; so the process ends there and
-then. Nothing has been written yet. Free of imports that take time: the commands import it first.
+A library may raise any exception, or none, if its import is interrupted, so the process ends at once; it has not
+written anything yet. Commands import this module first, so it must be fast to import.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import sys
 from types import FrameType
 from typing import Any
 
-INTERRUPTED = "interrupted; the same command carries on from the last finished step"
+INTERRUPTED = "interrupted; the same command continues from the last finished step"
 EXIT_INTERRUPTED = 130
 
 
 def end_quietly_while_importing(program: str) -> None:
-    """From now on Ctrl-C during an import ends the process with one line and status 130; else as Python has it."""
+    """From now on, Ctrl-C during an import ends the process with one line and status 130."""
 
     def interrupted(number: int, frame: FrameType | None) -> Any:
         while frame is not None:
@@ -27,5 +27,5 @@ def end_quietly_while_importing(program: str) -> None:
             frame = frame.f_back
         raise KeyboardInterrupt
 
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell or a parent ignores it
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # unless a shell or parent ignores it
         signal.signal(signal.SIGINT, interrupted)

@@ -34,7 +34,7 @@ def arrays(*, file: Path) -> Dataset:
 
 
 def _read_split(path: Path, split: str) -> Split:
-    from data_prep.array_files import read_array
+    from seg_anl.records.array_files import read_array
 
     images, labels = read_array(path, f"x_{split}"), read_array(path, f"y_{split}")
     source = f"{path}: x_{split}"

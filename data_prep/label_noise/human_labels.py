@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_anl.records import UserError, nearest_names
+from seg_anl.records.array_files import read_array
 from seg_anl.records.foreign_files import check_regular
 
-from ..array_files import read_array
 from .label_kind import Noisy, label_noise
 from .label_report import checked_labels, with_report
 

@@ -17,18 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_anl.records import UserError, array_digest, write_bytes, write_json, write_text
+from seg_anl.records.array_files import read_array
 from seg_anl.records.atomic import remove_partial
 from seg_anl.records.foreign_files import read_bytes, read_json
 from seg_anl.records.lock import locked
+from seg_anl.records.manifest import MANIFEST, MANIFEST_TABLE
 
-from ..array_files import read_array
 from ..drawing import save_picture
 from .label_kind import LabelNoiseInputs, LabelNoiseSettings, apply_label_noise
 from .label_report import LabelReport
 
-LABELS, MANIFEST, TABLE = "labels.npy", "manifest.json", "manifest.csv"
+LABELS = "labels.npy"
 CONFUSION, PICTURE = "confusion.csv", "confusion.png"
-OUTPUTS = (LABELS, TABLE, CONFUSION, PICTURE, MANIFEST)
+OUTPUTS = (LABELS, MANIFEST_TABLE, CONFUSION, PICTURE, MANIFEST)
 SCHEMA = 1
 _NUMBERS_SHOWN = 20  # classes up to which the picture's cells carry numbers
 
@@ -68,7 +69,7 @@ class NoisyLabels:
             remove_partial(folder, below=False)
             write_bytes(folder / LABELS, stored.getvalue())
             rows = zip(range(len(self.clean)), self.clean.tolist(), self.labels.tolist(), strict=True)
-            write_text(folder / TABLE, _table(["index", "clean", "noisy"], rows))
+            write_text(folder / MANIFEST_TABLE, _table(["index", "clean", "noisy"], rows))
             confusion = self.report.confusion
             cells = ([label, *row.tolist()] for label, row in enumerate(confusion))
             write_text(folder / CONFUSION, _table(["clean", *map(str, range(len(confusion)))], cells))

@@ -14,6 +14,7 @@ from seg_anl.records.atomic import folder_aside, remove_partial
 from seg_anl.records.command_line import refuse_overlap
 from seg_anl.records.foreign_files import read_bytes, read_json, read_table
 from seg_anl.records.item_files import refuse_unknown
+from seg_anl.records.manifest import MANIFEST
 
 HELP = "write a data set without the wrong annotations"
 DESCRIPTION = """\
@@ -28,7 +29,6 @@ examples:
   seg-anl-audit apply audit nnUNet_raw/Dataset502_Mended --ignore
   seg-anl-audit apply audit mended --drop --decisions decisions.json"""
 
-MANIFEST = "manifest.json"
 DECISIONS = ("wrong", "right", "unsure")
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.array_files import has_array, read_array
 from data_prep.mask_files import load_mask, mask_suffix
 from data_prep.pairing import PictureFile
 from data_prep.regions import BoolArray, Box
 from seg_anl.records import UserError
+from seg_anl.records.array_files import has_array, read_array
 
 NIFTI = (".nii", ".nii.gz")
 _SUM_TOLERANCE, _RANGE_TOLERANCE = 0.02, 1e-3  # float16 has three digits, and sums over many classes lose some

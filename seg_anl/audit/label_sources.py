@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.array_files import read_array
 from data_prep.pictures import read_image
 from seg_anl.records import UserError
-from seg_anl.records.predictions import FOLDER, HEADER_FILE, predicting_runs, unseen_if_any
+from seg_anl.records.array_files import read_array
+from seg_anl.records.predictions import FOLDER, HEADER_FILE, predicting_runs, prefer_out_of_sample
 
 ARRAYS = ("probabilities.npy", "labels.npy")
 _SUM_TOLERANCE = 0.02  # for float16 and many classes
@@ -115,7 +115,7 @@ def _read_arrays(source: Path) -> LabelSource:
 
 
 def _read_runs(headers: Mapping[Path, dict[str, Any]]) -> LabelSource:
-    runs, remarks = unseen_if_any(headers)
+    runs, remarks = prefer_out_of_sample(headers)
     run_of_fold: dict[Any, Path] = {}
     for run in runs:
         fold = headers[run].get("fold")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.array_files import read_array
 from data_prep.nnunet_raw import place
 from seg_anl.records import UserError, array_digest, make_directory, written_aside
+from seg_anl.records.array_files import read_array
 from seg_anl.records.foreign_files import read_yaml
 from seg_anl.records.predictions import write_arrays
 from seg_anl.records.runs import CONFIG_FILE

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.layouts import TrainingPairs, find_pairs
-from data_prep.mask_archive import MANIFEST_FILE, MASKS_FILE
+from data_prep.mask_archive import MASKS_FILE
 from data_prep.mask_files import mask_paths, mask_suffix
 from data_prep.nnunet_raw import DESCRIPTION, LABELS, is_nnunet_dataset, read_description
 from data_prep.pairing import PictureFile
@@ -19,7 +19,8 @@ from data_prep.pictures import IGNORED
 from seg_anl.records import UserError, item_id
 from seg_anl.records.files import files_below
 from seg_anl.records.foreign_files import check_regular, read_json, read_yaml
-from seg_anl.records.predictions import FOLDER, HEADER_FILE, predicting_runs, unseen_if_any
+from seg_anl.records.manifest import MANIFEST
+from seg_anl.records.predictions import FOLDER, HEADER_FILE, predicting_runs, prefer_out_of_sample
 from seg_anl.records.runs import CONFIG_FILE
 
 from .cases import CaseFiles, Labels, Structure
@@ -162,7 +163,7 @@ def _parse_labels(description: dict[str, Any]) -> Labels:
 
 
 def _open_runs(headers: Mapping[Path, dict[str, Any]], masks: Path | None) -> Source:
-    runs, remarks = unseen_if_any(headers)
+    runs, remarks = prefer_out_of_sample(headers)
     cases: dict[str, CaseFiles] = {}
     expected: set[str] = set()
     masks = masks or _masks_of_volumes(runs[0])
@@ -235,7 +236,7 @@ def _mean_training_losses(run: Path) -> dict[str, float]:
 
 def _training_mask_rows(run: Path) -> dict[str, int]:
     """The row of each item in the archive of masks that a run was trained on."""
-    path = run / "noise" / MANIFEST_FILE
+    path = run / "noise" / MANIFEST
     if not path.is_file():
         raise UserError(f"{run}: no {path.relative_to(run)}, which lists the training masks; give --masks")
     try:

@@ -1,4 +1,4 @@
-"""Batches cut from tensors that are whole on the training device and augmented there: what makes small sets fast."""
+"""Batches from data sets that are kept, and augmented, on the training device, which makes small ones fast."""
 
 from __future__ import annotations
 
@@ -11,51 +11,46 @@ from torch import Tensor
 from .distribution import Process
 from .randomness import epoch_generator
 
-# The share of a GPU's free memory that the data may take; beyond it they stay in the host's memory.
-RESIDENT_SHARE = 0.25
-# What a GPU evaluates at once, at least: 2048 images of 32 x 32. With fewer pixels it waits for the next call.
-PIXELS_AT_ONCE = 2**21
-
+RESIDENT_SHARE = 0.25  # of a GPU's free memory that the data may take
+PIXELS_AT_ONCE = 2**21  # to evaluate at once on a GPU: 2048 images of 32 x 32; with fewer it idles between calls
 
 Batch = tuple[Tensor, ...]
-"""Inputs and target; then the weight of each sample ``(B,)`` where they have one, and its position where asked for."""
-
+"""Inputs and target; then, if present, the weight of each sample ``(B,)`` and its position ``(B,)``."""
 
 Order = Callable[[int, Sequence[int], torch.Generator], Tensor]
-"""Number of samples, sizes of the batches, randomness -> the positions of the batches' samples, one after the other."""
+"""(number of samples, batch sizes, generator) -> positions of the samples of all batches, concatenated."""
 
 
 def shuffled(samples: int, sizes: Sequence[int], generator: torch.Generator) -> Tensor:
-    """Every sample once, but for those that no batch has place for."""
+    """A random order without repetition, cut off after the last batch."""
     return torch.randperm(samples, generator=generator)[: sum(sizes)]
 
 
 class BatchAugmentation(Protocol):
-    """Random changes of whole batches, drawn on the CPU and made on the device."""
+    """Random augmentation of whole batches, drawn on the CPU and applied on the device."""
 
     def draw(self, count: int, generator: torch.Generator) -> Any:
-        """What happens to each of ``count`` images: a tensor ``(count, ...)``, or what can be cut with a slice over the
-        images like one and has ``joined(several, device)``."""
+        """Random parameters for ``count`` images: a tensor ``(count, ...)``, or an object that slices like it and
+        has ``joined(several, device)``."""
 
     def __call__(self, images: Tensor, targets: Tensor, draws: Any, /) -> tuple[Tensor, Tensor]:
-        """uint8 images and their targets to what the network is given, changed as drawn."""
+        """Convert uint8 images and their targets to augmented network inputs and targets."""
 
 
 class ResidentBatches:
-    """Augmented batches of images and targets, the same for the same seed and epoch whatever came before.
+    """Augmented batches of images and targets, which depend only on seed and epoch.
 
-    Both are on the training device if they fit, else in (pinned) host memory. Each process takes
-    :attr:`Process.of_batch`.
+    The data are on the training device if they fit, else in pinned host memory.
 
     Args:
         images: ``(N, ...)`` uint8.
         targets: ``(N, ...)``.
         sizes: samples of each step over all processes, see :meth:`RunSettings.batch_sizes`.
         seed: of order and augmentation.
-        process: whose device it is, and whose part of every batch.
+        process: gets :attr:`Process.of_batch` of each batch, on its device.
         weights: ``(N,)`` or None.
         indexed: whether each batch ends with the positions ``(B,)`` of its samples.
-        order: which samples the batches of an epoch hold.
+        order: the samples of each batch.
     """
 
     def __init__(
@@ -71,13 +66,9 @@ class ResidentBatches:
         indexed: bool = False,
         order: Order = shuffled,
     ) -> None:
-        self.order = order
-        self.augmentation, self.sizes, self.seed, self.indexed = augmentation, sizes, seed, indexed
+        self.augmentation, self.sizes, self.seed, self.indexed, self.order = augmentation, sizes, seed, indexed, order
         self.device, self.of_batch = process.device, process.of_batch
-        resident = _fits(images, self.device)
-        self.images, self.targets = (
-            each.to(self.device) if resident else each.cpu().pin_memory() for each in (images, targets)
-        )
+        self.images, self.targets = placed(self.device, images, targets)
         self.weights = None if weights is None else weights.to(self.targets.device)
 
     def __len__(self) -> int:
@@ -87,8 +78,8 @@ class ResidentBatches:
         """Augmented images and targets on the device."""
         order = self.order(len(self.images), self.sizes, epoch_generator(self.seed, epoch, "order"))
         order = moved(order, self.images.device)
-        # Drawn on the CPU, batch after batch for all processes: the same on every device and for any number of them.
-        # Moved once: a step that copies nothing from the host never waits. The stream's name is that of recorded runs.
+        # Drawn on the CPU for all processes, so the numbers do not depend on devices; moved at once, so that steps need
+        # not wait for copies. The name of the stream must stay that of recorded runs.
         generator = epoch_generator(self.seed, epoch, "augmentation 0")
         drawn = [self.augmentation.draw(size, generator) for size in self.sizes]
         whole = isinstance(drawn[0], Tensor)
@@ -107,25 +98,22 @@ class ResidentBatches:
 
 
 def moved(tensor: Tensor, device: torch.device) -> Tensor:
-    """``tensor`` on ``device``; from the host to a GPU without waiting for the copy."""
+    """``tensor`` on ``device``; copies from the host to a GPU are asynchronous."""
     if device.type == "cuda" and tensor.device.type == "cpu":
-        tensor = tensor.pin_memory()  # of what is not pinned CUDA would copy a part at a time, the host beside it
+        tensor = tensor.pin_memory()  # CUDA copies other memory in parts, synchronously
     return tensor.to(device, non_blocking=True)
 
 
-def placed(data: Tensor, device: torch.device) -> Tensor:
-    """``data`` on ``device`` if they fit there, else in pinned memory of the host."""
-    return data.to(device) if _fits(data, device) else data.pin_memory()
+def placed(device: torch.device, *tensors: Tensor) -> list[Tensor]:
+    """``tensors`` on ``device`` if all of them fit there, else in pinned host memory."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        if sum(tensor.nbytes for tensor in tensors if not tensor.is_cuda) >= RESIDENT_SHARE * free:
+            return [tensor.cpu().pin_memory() for tensor in tensors]
+    return [tensor.to(device) for tensor in tensors]
 
 
 def evaluated_at_once(images: Tensor, least: int, device: torch.device) -> Iterator[Tensor]:
-    """``images`` ``(N, C, *S)`` in parts of ``least``, and of more where a GPU would wait, on ``device``."""
+    """``images`` ``(N, C, *S)`` on ``device`` in parts of ``least`` images, or more if a GPU would idle."""
     size = max(least, PIXELS_AT_ONCE // max(images.shape[2:].numel(), 1)) if device.type == "cuda" else least
     return (moved(part, device) for part in images.split(size))
-
-
-def _fits(images: Tensor, device: torch.device) -> bool:
-    if device.type != "cuda" or images.is_cuda:
-        return True
-    free, _ = torch.cuda.mem_get_info(device)
-    return images.numel() < RESIDENT_SHARE * free

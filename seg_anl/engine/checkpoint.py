@@ -1,4 +1,4 @@
-"""Checkpoints: everything a run needs to go on as if it had never stopped, whole on the disk or not there."""
+"""Checkpoints: everything that a run needs to continue as if it had never stopped."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CHECKPOINT_SCHEMA = 1
 
 
 def save_checkpoint(path: Path, *, epoch: int, rows: list[MetricRow], parts: Mapping[str, Any]) -> None:
-    """Write the state of ``parts`` (model, loss, optimizer, ...), the generators, finished epochs and rows."""
+    """Write the states of ``parts`` (model, loss, optimizer, ...) and of the generators, ``epoch`` and ``rows``."""
     state = {
         "schema": CHECKPOINT_SCHEMA,
         "epoch": epoch,
@@ -32,7 +32,7 @@ def save_checkpoint(path: Path, *, epoch: int, rows: list[MetricRow], parts: Map
         **{name: _on_host(part.state_dict()) for name, part in parts.items()},
     }
     if torch.cuda.is_initialized():
-        torch.cuda.synchronize()  # once, for all the copies
+        torch.cuda.synchronize()  # waits for the copies of _on_host
     with written_aside(path) as aside:
         torch.save(state, aside)
 
@@ -46,16 +46,16 @@ def load_checkpoint(path: Path, *, device: torch.device, parts: Mapping[str, Any
         for name, part in parts.items():
             part.load_state_dict(state[name])
         restore_random_states(state["random"])
-    except Exception as error:  # what a file holds in place of a state fails in any way, and is about this file
+    except Exception as error:  # wrong content raises errors of any type
         raise UserError(f"{path}: does not fit this configuration: {reason_of(error)}") from error
     return epoch, rows
 
 
 def load_model(path: Path, model: nn.Module, device: torch.device) -> None:
-    """Restore the network alone.
+    """Restore only the network, for prediction.
 
     Raises:
-        UserError: as :func:`load_checkpoint`; also for weights that are not finite, with which nothing is predicted.
+        UserError: also if its weights are not finite.
     """
     state = read_checkpoint(path, device)
     try:
@@ -67,20 +67,18 @@ def load_model(path: Path, model: nn.Module, device: torch.device) -> None:
 
 
 def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
-    """The raw state; tensors only, nothing in the file is executed."""
+    """The content of a checkpoint; no code in the file is executed."""
     if not os.path.lexists(path):
         raise UserError(f"{path}: no such checkpoint")
     _check_sums(path)
     try:
         state = torch.load(path, map_location=device, weights_only=True)
-    except pickle.UnpicklingError as error:  # whose words advise to execute it
-        raise UserError(
-            f"{path}: not a readable checkpoint: damaged, or holds more than tensors and numbers"
-        ) from error
-    except Exception as error:  # damaged pickles fail in any way
+    except pickle.UnpicklingError as error:  # its message recommends weights_only=False, which executes code
+        raise UserError(f"{path}: not a readable checkpoint: damaged, or not only tensors and numbers") from error
+    except Exception as error:  # damaged files raise errors of any type
         raise UserError(f"{path}: not a readable checkpoint: {reason_of(error)}") from error
     schema = state.get("schema") if isinstance(state, dict) else None
-    if type(schema) is not int or schema != CHECKPOINT_SCHEMA:
+    if not is_whole_number(schema) or schema != CHECKPOINT_SCHEMA:
         raise UserError(f"{path}: not a checkpoint of this project (schema {CHECKPOINT_SCHEMA} expected)")
     return state  # type: ignore[no-any-return]
 
@@ -88,38 +86,37 @@ def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
 def is_finite(*modules: nn.Module) -> bool:
     """Whether all weights and buffers are finite numbers."""
     tensors = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
-    found = [tensor.isfinite().all() for tensor in tensors if tensor.is_floating_point()]
-    return not found or bool(torch.stack(found).all())
+    finite = [tensor.isfinite().all() for tensor in tensors if tensor.is_floating_point()]
+    return not finite or bool(torch.stack(finite).all())
 
 
 def _check_sums(path: Path) -> None:
-    """Compare every part of the archive with its checksum, which torch ignores, and refuse what would unfold."""
+    """Verify the archive's checksums, which torch ignores, and refuse compressed parts, which may expand a lot."""
     check_regular(path)
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-            # torch reads nothing, and says nothing, where the attributes are those of a folder.
+            # torch silently reads nothing from an entry with the attributes of a folder
             stored = all(entry.compress_type == entry.external_attr == 0 for entry in entries)
             if not stored or sum(entry.file_size for entry in entries) > path.stat().st_size:
-                raise ValueError("its parts are not as torch writes them")
+                raise ValueError("torch did not write this archive")
             damaged = archive.testzip()
-    except Exception as error:  # damaged archives fail in any way
+    except Exception as error:  # as above
         raise UserError(f"{path}: not a readable checkpoint: {reason_of(error)}") from error
     if damaged is not None:
-        raise UserError(f"{path}: damaged: the checksum of {damaged} is another; delete it to go on without it")
+        raise UserError(f"{path}: damaged: wrong checksum of {damaged}; delete the file to continue without it")
 
 
 def _check_rows(epoch: Any, rows: list[MetricRow]) -> None:
     if not is_whole_number(epoch) or {row.epoch for row in rows} != set(range(epoch)):
-        raise ValueError("the number of epochs is not that of the metrics")
+        raise ValueError("the metrics are not those of its epochs")
     for row in rows:
         if not isinstance(row.split, str) or not all(isinstance(value, (int, float)) for value in row.values.values()):
-            raise ValueError("metrics that are no numbers")
+            raise ValueError("a metric is not a number")
 
 
 def _on_host(state: Any) -> Any:
-    """``state`` with copies in the host's memory, which may still be on their way from a GPU, and copies instead of
-    tensors that are parts of larger ones, which would be saved whole."""
+    """``state`` with asynchronous host copies of GPU tensors, and copies of views: torch saves their whole storage."""
     if isinstance(state, Tensor):
         if state.is_cuda:
             return torch.empty_like(state, device="cpu", pin_memory=True).copy_(state, non_blocking=True)

@@ -1,4 +1,4 @@
-"""Co-teaching: networks, each taught by the samples, or pixels, that the others find easy."""
+"""Co-teaching: each network learns from the samples, or pixels, that the others find easy."""
 
 from __future__ import annotations
 
@@ -36,66 +36,66 @@ class CrossedSmallLoss(AroundLoss):
     ``forget_rate`` over the first ``gradual_epochs`` epochs.
 
     Args:
-        loss: any loss of the registry; its reduction is taken over.
-        its: ``forget_rate``, the noise rate as far as it is known, and ``gradual_epochs``, T_k of the paper.
-        process: where it is one of several, the losses of the whole batch are compared, over all of them.
+        loss: any loss of the registry; its reduction becomes ``none``.
+        settings: ``forget_rate``, the (estimated) noise rate, and ``gradual_epochs``, T_k of the paper.
+        process: if there are several, losses are compared over the whole batch.
 
     Shape:
         - output: logits ``(B, n, K, *S)`` of n networks; target: ``(B, *S)``, or probabilities ``(B, K, *S)``.
 
     Reference: Han et al., Co-teaching: Robust Training of Deep Neural Networks with Extremely Noisy Labels, NeurIPS
-    2018, Algorithm 1. Pixels in place of samples, and three networks: PyMIC (Wang et al., 2023).
+    2018, Algorithm 1. Pixels instead of samples, and three networks: PyMIC (Wang et al., 2023).
     """
 
-    def __init__(self, loss: RobustLoss, its: Settings, process: Process) -> None:
+    def __init__(self, loss: RobustLoss, settings: Settings, process: Process) -> None:
         super().__init__(loss)
         loss.reduction = "none"
-        self.its, self.process = its, process
+        self.settings, self.process = settings, process
         self.kept = 1.0
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the share of samples that are learned from in ``epoch``."""
+        """Set the share of units that count as easy in ``epoch``."""
         super().set_epoch(epoch)
-        self.kept = 1 - self.its.forget_rate * min(1.0, epoch / max(self.its.gradual_epochs - 1, 1))
+        self.kept = 1 - self.settings.forget_rate * min(1.0, epoch / max(self.settings.gradual_epochs - 1, 1))
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        """The scalar criterion of all networks; their gradients do not mix."""
+        """The sum of all networks' criteria; each network gets only the gradient of its own."""
         losses = torch.stack([self._units(self.loss(logits, target)) for logits in output.unbind(dim=1)])
         size = losses.shape[1] * self.process.world_size
         easy = torch.stack([self._smallest(each, size) for each in losses.detach()])
         taught = torch.stack([easy[torch.arange(len(easy)) != network].all(dim=0) for network in range(len(easy))])
         counts = taught.sum(dim=1).clamp(min=1)
         totals = losses.where(taught[:, self.process.share(size)], 0).sum(dim=1)
-        return (totals / counts).sum() * self.process.world_size  # the processes' gradients are averaged
+        return (totals / counts).sum() * self.process.world_size  # gradients are averaged over processes
 
     def _units(self, values: Tensor) -> Tensor:
-        """The loss of each unit, of ``(B,)`` or ``(B, *S)`` values."""
-        if self.its.unit == "pixel" or values.ndim == 1:
+        """The loss of each unit from losses ``(B,)`` or ``(B, *S)``."""
+        if self.settings.unit == "pixel" or values.ndim == 1:
             return values.flatten()
         return values.flatten(1).mean(dim=1)
 
     def _smallest(self, values: Tensor, size: int) -> Tensor:
-        """Which units of all processes have the smallest of the ``size`` values."""
+        """A mask of the easy units among the ``size`` units of all processes."""
         batch = self.process.gathered(values, size)
         indices = batch.topk(max(1, int(self.kept * size)), largest=False, sorted=False).indices
         return torch.zeros_like(batch, dtype=torch.bool).scatter(0, indices, True)
 
 
 class CoTeaching(Method):
-    """Trains :class:`Networks` on :class:`CrossedSmallLoss`; the loop and the optimizer serve all networks.
+    """Trains :class:`Networks` on :class:`CrossedSmallLoss`, with one optimizer.
 
-    A bound on the gradient's norm (``optim.clip_norm``) holds for them together.
+    ``optim.clip_norm`` limits the gradient norm of all networks together.
     """
 
     networks = 2
 
-    def __init__(self, its: Settings) -> None:
-        self.its = its
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
 
     def network(self, build: Callable[[], nn.Module]) -> nn.Module:
-        """Networks that start from different weights."""
+        """Networks with different initial weights."""
         return Networks(*(build() for _ in range(self.networks)))
 
     def criterion(self, loss: RobustLoss, *, epochs: int, process: Process, **sizes: int) -> ScheduledLoss:
         """The crossed small-loss criterion over ``loss``."""
-        return CrossedSmallLoss(loss, self.its, process)
+        return CrossedSmallLoss(loss, self.settings, process)

@@ -1,4 +1,4 @@
-"""A Hydra command whose mistakes read like a person's: one line, exit status 2, no traceback."""
+"""Hydra commands with helpful errors: one line and exit status 2, no traceback."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from seg_anl.records import UserError, config_folder, nearest_names, run_command
 from .nodes import register_nodes
 from .sweep import SweepTask, run_with_hydra
 
-_PLAIN = re.compile(r"[\w.+/~-]*", re.ASCII)  # what Hydra reads as it stands
-# Hydra's own options, which it also takes by their beginnings.
+_PLAIN = re.compile(r"[\w.+/~-]*", re.ASCII)  # values that Hydra reads without quotes
+# Hydra's own options, which may be abbreviated.
 _OPTIONS = (
     *("--hydra-help", "--cfg", "--resolve", "--package", "--run", "--multirun", "--shell-completion"),
     *("--config-path", "--config-name", "--config-dir", "--experimental-rerun", "--info"),
@@ -37,13 +37,13 @@ _EXAMPLE = "expected SETTING=VALUE, for instance loss=gce or optim.lr=0.01"
 def hydra_command(program: str, config_name: str, help_text: str, task: SweepTask) -> None:
     """Run ``task`` on the configuration composed from the command line.
 
-    Plain overrides are composed and run at once. With Hydra's own options (``-m`` for sweeps, ``--config-dir``, ...)
-    Hydra runs the task; in a sweep a run that fails is reported at the end and does not stop the others.
+    With Hydra's own options (``-m`` for sweeps, ``--config-dir``, ...), Hydra runs the task; failed runs of a sweep are
+    reported at the end and do not stop the others.
     """
     arguments = sys.argv[1:]
-    logging.captureWarnings(True)  # libraries' warnings do not concern the person who trains
+    logging.captureWarnings(True)  # warnings of libraries do not help users
     warnings.filterwarnings("ignore")
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # it logs processes that did not meet by their stack
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # else torch logs a stack trace if processes do not connect
     if "--help" in arguments or "-h" in arguments:
         print(help_text.strip())
         return
@@ -51,12 +51,8 @@ def hydra_command(program: str, config_name: str, help_text: str, task: SweepTas
         print(f"seg_anl {__version__}")
         return
 
-    def run_once() -> None:
-        task(compose(config_name, arguments))
-
-    flags = [argument for argument in arguments if argument.startswith("-")]
-    if not flags:
-        run_command(program, run_once)
+    if not any(argument.startswith("-") for argument in arguments):
+        run_command(program, lambda: task(compose(config_name, arguments)))
         return
 
     def checked(config: DictConfig) -> float | None:
@@ -66,7 +62,7 @@ def hydra_command(program: str, config_name: str, help_text: str, task: SweepTas
     def swept() -> None:
         _refuse_settings_with_dashes(arguments)
         register_nodes()
-        run_with_hydra(program, config_folder(), config_name, list(map(_with_path_quoted, arguments)), checked)
+        run_with_hydra(program, config_name, list(map(_with_path_quoted, arguments)), checked)
 
     run_command(program, swept)
 
@@ -74,10 +70,10 @@ def hydra_command(program: str, config_name: str, help_text: str, task: SweepTas
 def compose(config_name: str, overrides: list[str]) -> DictConfig:
     """The configuration of ``config_name`` with ``overrides`` (``loss=gce``, ``optim.lr=0.01``).
 
-    A value that is the path of a file or folder is taken as it stands, spaces and all.
+    The path of an existing file or folder needs no quotes.
 
     Raises:
-        UserError: for an unknown setting, option or a value that cannot be read, with the nearest known names.
+        UserError: for an unknown setting or option, with similar names, and for a value that cannot be parsed.
     """
     register_nodes()
     overrides = list(map(_with_path_quoted, overrides))
@@ -85,9 +81,9 @@ def compose(config_name: str, overrides: list[str]) -> DictConfig:
     with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
         try:
             config = hydra.compose(config_name, overrides)
-            OmegaConf.resolve(config.copy())  # what refers to the seed must follow each of several
+            OmegaConf.resolve(config.copy())  # of a copy: references to the seed must follow each seed
             _refuse_wrong_choices(config_name, overrides)
-        # The last two: a group that is no name.
+        # Hydra raises the last two if the value of a group is not a name.
         except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
             raise UserError(_explained(error, config_name, overrides)) from error
     _refuse_incomplete(config, config_name)
@@ -95,7 +91,7 @@ def compose(config_name: str, overrides: list[str]) -> DictConfig:
 
 
 def _refuse_settings_with_dashes(arguments: list[str]) -> None:
-    """Say of ``--epochs 5``, as most programs have it, how it is written here."""
+    """Explain how to write ``--epochs 5``."""
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
         option, _, value = argument.partition("=")
         if option.startswith("--") and not any(known.startswith(option) for known in _OPTIONS):
@@ -105,7 +101,7 @@ def _refuse_settings_with_dashes(arguments: list[str]) -> None:
 
 
 def _with_path_quoted(argument: str) -> str:
-    """``SETTING=VALUE`` with quotes around a value that Hydra would read otherwise, where it is an existing path."""
+    """``SETTING=VALUE``, with quotes if the value is an existing path that Hydra would parse as something else."""
     name, _, value = argument.partition("=")
     if argument.startswith("-") or _PLAIN.fullmatch(value) or not os.path.exists(os.path.expanduser(value)):
         return argument
@@ -113,18 +109,18 @@ def _with_path_quoted(argument: str) -> str:
 
 
 def _quoted(value: str) -> str:
-    """In Hydra's quotes, without which it refuses letters with accents and reads commas and brackets as lists."""
+    """``value`` in quotes, without which Hydra refuses accents and parses commas and brackets as lists."""
     return '"' + re.sub(r'(\\*)"', r"\1\1\\" + '"', value) + '"'
 
 
 def _refuse_incomplete(config: DictConfig, config_name: str) -> None:
-    """Refuse settings without a value, and groups that the command line took out or replaced by one value."""
+    """Refuse settings without a value, and groups that the command line removed or replaced by a value."""
     written = _primary(config_name)
     for name in (*(str(key) for key in written if key != "defaults"), *_choices(config_name)):
         if config.get(name, ...) is ... and not OmegaConf.is_missing(config, name):
             raise UserError(f"the setting {name} is needed")
         if name == "task" and config[name] != written[name]:
-            raise UserError(f"task={config[name]}: this command's task is {written[name]}, and no setting")
+            raise UserError(f"task={config[name]}: the task of this command is always {written[name]}")
         if OmegaConf.is_dict(written.get(name)) and not OmegaConf.is_dict(config[name]):
             raise UserError(_no_group(name, written, config[name]))
     missing = sorted(OmegaConf.missing_keys(config))
@@ -144,24 +140,24 @@ def _primary(config_name: str) -> DictConfig:
 
 
 def _choices(config_name: str) -> list[str]:
-    """The groups of which a person chooses one by name: ``data``, ``loss``, ``preset``, ..."""
+    """The groups with options to choose from: ``data``, ``loss``, ``preset``, ..."""
     entries = (next(iter(entry)) for entry in _primary(config_name).defaults if OmegaConf.is_dict(entry))
     return [str(group) for group in entries if not str(group).startswith("optional ")]
 
 
 def _refuse_wrong_choices(config_name: str, overrides: list[str]) -> None:
-    """Refuse what Hydra accepts of a group, but nobody means: two options at once, none, or one in another place."""
+    """Refuse choices that Hydra accepts by mistake: two options at once, none, or one in another place."""
     choices = _choices(config_name)
     for text in overrides:
         group = re.split("[@=]", text.lstrip("~+"))[0]
-        if group in choices and not re.fullmatch(rf"{group}=\w+", text):  # a name that Hydra did not know ended above
+        if group in choices and not re.fullmatch(rf"{group}=\w+", text):  # Hydra has refused unknown names
             wrong = _wrong_choice(text, OverridesParser.create().parse_override(text))
             if wrong:
                 raise UserError(wrong)
 
 
 def _explained(error: Exception, config_name: str, overrides: list[str]) -> str:
-    """Hydra's complaint, put in terms of the override that caused it; needs Hydra to be initialized."""
+    """An error message for the override that caused Hydra's ``error``; Hydra must be initialized."""
     chosen, settings = [], []
     choices = _choices(config_name)
     for number, text in enumerate(overrides):
@@ -172,7 +168,7 @@ def _explained(error: Exception, config_name: str, overrides: list[str]) -> str:
         except HydraException:
             return f"cannot read {text!r}; {_quoting_hint(text, overrides[:number]) or _EXAMPLE}"
         if override.is_sweep_override():
-            return f"{text}: several values at once need -m, which makes a run of each"
+            return f"{text}: several values need -m, which starts a run for each"
         if override.key_or_group in choices:
             wrong = _wrong_choice(text, override)
             if wrong:
@@ -184,11 +180,11 @@ def _explained(error: Exception, config_name: str, overrides: list[str]) -> str:
 
 
 def _wrong_setting(settings: list[tuple[str, Override]], chosen: list[str], config_name: str) -> str | None:
-    """What is wrong with the first of ``settings`` that the ``chosen`` groups do not have, if any."""
+    """An error message for the first of ``settings`` that the ``chosen`` groups do not have, or None."""
     known, written = set(_dotted_names("", hydra.compose(config_name, chosen))), _primary(config_name)
     for text, override in settings:
         key = override.key_or_group
-        if OmegaConf.is_dict(written.get(key)) and override.value() is None:  # Hydra takes it for one of its groups
+        if OmegaConf.is_dict(written.get(key)) and override.value() is None:  # Hydra sees the choice of an option
             return _no_group(key, written, None)
         if key not in known and not override.is_add() and not override.is_force_add():
             return f"{text}: unknown setting {key!r}; {_nearest_setting(key, known)}"
@@ -196,18 +192,18 @@ def _wrong_setting(settings: list[tuple[str, Override]], chosen: list[str], conf
 
 
 def _wrong_choice(text: str, override: Override) -> str | None:
-    """What is wrong with an override of a group, if anything."""
+    """An error message for an override of a group, or None if it is right."""
     group, value = override.key_or_group, text.partition("=")[2]
     options = GlobalHydra.instance().config_loader().get_group_options(group)
     if override.is_delete():
-        return f"{text}: {group} cannot be taken away; {group}=NAME chooses another"
+        return f"{text}: {group} cannot be removed; {group}=NAME chooses another"
     if value not in options:
         return f"{text}: unknown {group} {value!r}; {nearest_names(value, options)}"
     return None if text == f"{group}={value}" else f"{text}: expected {group}={value}"
 
 
 def _quoting_hint(text: str, before: list[str]) -> str:
-    """How to quote a value, where that is what is missing."""
+    """How to quote the value of ``text``, or nothing if quotes would not help."""
     if "=" not in text and before and "=" in before[-1]:
         return f"{_EXAMPLE}. A value with a space needs quotes: {shlex.quote(f'{before[-1]} {text}')}"
     name, _, value = text.partition("=")
@@ -217,7 +213,7 @@ def _quoting_hint(text: str, before: list[str]) -> str:
 
 
 def _nearest_setting(key: str, known: set[str]) -> str:
-    """Suggest among the settings of the same group where there is one; naming all would fill the screen."""
+    """Similar names from the same group, if there is one; the list of all settings is long."""
     group, _, last = key.rpartition(".")
     siblings = {name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == group}
     if group and siblings:

@@ -1,4 +1,4 @@
-"""Which items of the training set a run learns from, tunes on, and predicts without having seen them."""
+"""Divide the training set into items to train on, to tune on, and to predict out of sample."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from seg_anl.records import UserError, chosen_items, fold_items
 from seg_anl.records.item_files import read_items, read_weights
 
 from .distribution import Process
-from .paths import configured_path
+from .paths import read_configured
 from .settings import DivisionSettings, RunSettings
 
 T = TypeVar("T")
@@ -24,13 +24,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class Division:
-    """Positions in the training set, ascending; those of files to leave out are in no part.
+    """Ascending positions in the training set; items in ``data.exclude_file`` are in no part.
 
     Attributes:
-        trained: what the network learns from.
+        trained: items to train on.
         tuning: held out for tuning.
-        unseen: held out by the fold, to be predicted when the network is trained.
-        weights: of ``trained`` in the loss, float32; None: all alike.
+        unseen: held out by the fold, to be predicted after training.
+        weights: loss weights of ``trained``, float32; None if they are equal.
     """
 
     trained: NDArray[np.int64]
@@ -49,25 +49,25 @@ def divided(
     known: Collection[str] = (),
     drawn_as: Sequence[str] = (),
 ) -> Division:
-    """Divide the training set, of which noise has been made as a whole.
+    """Divide the training set, after noise has been added to all of it.
 
     Args:
         items: ids, in the order of the training set.
-        run: with ``folds`` and ``fold``.
-        data: shares and files.
-        seed: what is held out is drawn from; that of the noise.
-        process: of one alone where there are weights.
-        known: ids that files may name though they are not in use; none: ``items`` alone.
-        drawn_as: names under which ``items`` are drawn for tuning, where they are others.
+        run: its ``folds`` and ``fold``.
+        data: its shares and files.
+        seed: draws the held-out items; the seed of the noise.
+        process: weights need a single one.
+        known: ids that files may name although they are not in use; by default ``items``.
+        drawn_as: names by which ``items`` are drawn for tuning; by default their ids.
     """
     if data.tuning and run.folds:
-        raise UserError("data.tuning and folds do not go together: what is held out for tuning would be in no fold")
+        raise UserError("data.tuning and folds do not go together: items held out for tuning would be in no fold")
     if data.weights_file is not None and process.world_size > 1:
         raise UserError("data.weights_file works in one process, without torchrun")
     names, known = drawn_as or items, known or items
     held_out = chosen_items(names, data.tuning, seed, "tuning")
     if data.tuning and not held_out:
-        raise UserError(f"data.tuning={data.tuning} of {len(items)} images is none")
+        raise UserError(f"data.tuning={data.tuning} of {len(items)} images rounds to none")
     unseen = set() if run.fold is None else fold_items(items, run.fold, run.folds or 0, seed)
     if run.folds and len(items) < run.folds:
         raise UserError(f"folds={run.folds} are more than the {len(items)} training images")
@@ -84,13 +84,5 @@ def divided(
     )
 
 
-def _read(
-    reader: Callable[[Path, Collection[str]], T], value: object, setting: str, known: Collection[str]
-) -> T | None:
-    """What the file of a ``setting`` holds; None for null."""
-    if value is None:
-        return None
-    try:
-        return reader(configured_path(value, setting), known)
-    except UserError as error:
-        raise UserError(str(error) if setting in str(error) else f"{setting}: {error}") from error
+def _read(read: Callable[[Path, Collection[str]], T], value: object, setting: str, known: Collection[str]) -> T | None:
+    return None if value is None else read_configured(lambda path: read(path, known), value, setting)

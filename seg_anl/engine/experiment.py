@@ -1,4 +1,4 @@
-"""The skeleton of a run, whatever is trained: check, lock, load, make noise once, prepare, fit, finish, summarize."""
+"""The steps of a run, for any task: check, load, lock, make noise once, prepare, train, finish, summarize."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from omegaconf import DictConfig
 from torch import nn
 
 from seg_anl.losses import ScheduledLoss
-from seg_anl.records import MetricRow, UserError
+from seg_anl.records import MetricRow, UserError, write_json
 from seg_anl.records.files import file_sha256
+from seg_anl.records.recipes import flat
+from seg_anl.records.runs import SUMMARY_FILE, finished_summary
 
 from .distribution import Process, is_main_process, started
 from .loop import Task, Training, check_penalties, fit
@@ -21,7 +23,7 @@ from .method import Method
 from .paths import configured_path
 from .randomness import seed_everything
 from .run_directory import RunDirectory
-from .settings import OptimSettings, RunSettings, of_each_run
+from .settings import OptimSettings, RunSettings, of_each_run, plain
 from .side_by_side import fit_together
 
 Data = TypeVar("Data")
@@ -29,18 +31,18 @@ Noisy = TypeVar("Noisy")
 
 
 class Experiment(ABC, Generic[Data, Noisy]):
-    """What a trainer brings to the skeleton: one configuration with one seed.
+    """What a trainer implements: a configuration with one seed.
 
-    Built before anything is read or written, it refuses settings that are wrong whatever the data.
+    The constructor reads and writes nothing; it refuses settings that are wrong for any data.
 
     Attributes:
         config: the composed configuration, kept in the run directory.
         settings, optim: its top level and its ``optim`` group.
         run: the run directory.
-        headline: ``split/metric`` that the summary is headed by.
-        at_once: how many networks are trained side by side.
-        method: what changes the training.
-        first_run: of the network that the method learns from, where it needs one.
+        headline: the ``split/metric`` that runs are compared by.
+        at_once: number of networks to train side by side.
+        method: the training method.
+        first_run: the run of the network that the method learns from, if it needs one.
     """
 
     config: DictConfig
@@ -54,36 +56,36 @@ class Experiment(ABC, Generic[Data, Noisy]):
 
     @abstractmethod
     def load(self) -> tuple[Data, list[str]]:
-        """The data set, read once for all seeds, and what to say about it."""
+        """The data set, read once for all seeds, and remarks to print about it."""
 
     @abstractmethod
     def network(self, data: Data, process: Process) -> nn.Module:
-        """The network with its first weights; refuses settings that do not fit the data, before anything is written."""
+        """The network with its initial weights; refuses settings that do not fit the data."""
 
     @abstractmethod
     def fingerprints(self, data: Data) -> dict[str, str]:
-        """Digests of what the run is made from, by name."""
+        """Digests of the run's inputs, by name."""
 
     @abstractmethod
     def noisy(self, data: Data) -> Noisy:
-        """The wrong annotations: made and written into the run directory, or read where an earlier start left them."""
+        """The wrong annotations, made and written into the run directory, or read if they are there already."""
 
     @abstractmethod
     def prepare(self, data: Data, noisy: Noisy, process: Process) -> tuple[ScheduledLoss, Task, str]:
-        """The criterion, what the loop needs, and what to say about the noise."""
+        """The criterion, the task for the loop, and a remark to print about the noise."""
 
     @abstractmethod
     def finish(self, model: nn.Module, rows: list[MetricRow], process: Process) -> Mapping[str, int | None]:
-        """Write pictures and records of the trained network; returns the counts for the summary."""
+        """Write the trained network's pictures and records; returns the counts for the summary."""
 
 
 Experiments = Sequence[Experiment[Any, Any]]
 Build = Callable[[DictConfig], Experiment[Any, Any]]
-"""A configuration with one seed to its experiment."""
+"""Makes the experiment of a configuration with one seed."""
 
 
 def run_configuration(config: DictConfig, build: Build) -> list[RunDirectory]:
-    """Bring the runs of a configuration, one for each seed and fold, to their end, or find that they have been.
+    """Finish the runs of a configuration, one for each seed and fold.
 
     Raises:
         UserError: for files that do not fit, before anything is written; for runs that diverged, after all have ended.
@@ -91,20 +93,20 @@ def run_configuration(config: DictConfig, build: Build) -> list[RunDirectory]:
     experiments = [build(one) for one in of_each_run(config)]
     if experiments[0].method.first_loss is not None:
         _train_first_networks(experiments, config, build)
-    say = print if is_main_process() else _silent
+    waiting = []
     for one in experiments:
         one.run.check(one.config)
         if one.run.finished:
-            say(f"{one.run.path}: finished already, left alone")
-    waiting = [one for one in experiments if not one.run.finished]
+            _say(f"{one.run.path}: finished already, left alone")
+        else:
+            waiting.append(one)
     if waiting:
-        _train_all(waiting, say)
+        _train_all(waiting)
     return [one.run for one in experiments]
 
 
 def _train_first_networks(experiments: Experiments, config: DictConfig, build: Build) -> None:
-    """Train the networks that the method of ``experiments`` learns from: plain runs, those that the same command with
-    ``method=plain`` and the method's first loss would make."""
+    """Train the networks that the method learns from; their runs are plain ones with the method's first loss."""
     waiting = [one for one in experiments if not one.run.finished]
     if not waiting:
         return
@@ -119,14 +121,14 @@ def _train_first_networks(experiments: Experiments, config: DictConfig, build: B
             one.first_run = run
 
 
-def _train_all(waiting: Experiments, say: Callable[[str], None]) -> None:
-    """Train runs that share their data, in groups of as many as are trained side by side."""
+def _train_all(waiting: Experiments) -> None:
+    """Train runs with the same data, in groups of ``at_once``."""
     failures: list[UserError] = []
     with started(str(waiting[0].settings.device)) as process:
         check_penalties(waiting[0].settings, waiting[0].optim, process)
         data, remarks = waiting[0].load()
         for remark in remarks:
-            say(remark)
+            _say(remark)
         at_once = waiting[0].at_once
         for start in range(0, len(waiting), at_once):
             failures += _train(waiting[start : start + at_once], data, process)
@@ -135,7 +137,7 @@ def _train_all(waiting: Experiments, say: Callable[[str], None]) -> None:
 
 
 def _train(group: Experiments, data: Any, process: Process) -> list[UserError]:
-    """Train a group of runs to their ends; returns why those that diverged did not reach it."""
+    """Train a group of runs side by side; returns the errors of those that diverged."""
     failures: list[UserError] = []
     with ExitStack() as locks:
         trainings = [_begin(one, data, process, locks) for one in group]
@@ -144,16 +146,21 @@ def _train(group: Experiments, data: Any, process: Process) -> list[UserError]:
                 failures.append(outcome)
             elif process.is_main:
                 counts = one.finish(training.model, outcome, process)
-                # Last of all: the summary says that the run is finished.
-                one.run.write_summary(
-                    one.config, outcome, headline=one.headline, counts=counts, loss_state=training.loss.numbers()
+                summary = finished_summary(
+                    plain(one.config),
+                    outcome,
+                    headline=one.headline,
+                    k=one.config.evaluation.last_k,
+                    counts=counts,
+                    loss_state=training.loss.numbers(),
                 )
+                write_json(one.run.path / SUMMARY_FILE, summary)  # last, because it marks the run as finished
         process.wait()
     return failures
 
 
 def _begin(one: Experiment[Any, Any], data: Any, process: Process, locks: ExitStack) -> Training:
-    """Build the network and open the run directory, which ``locks`` hold from then on."""
+    """Build the network, and lock and fill the run directory; ``locks`` keeps the lock."""
     seed_everything(one.settings.seed)
     model = one.network(data, process)
     noisy = None
@@ -175,10 +182,11 @@ def _begin(one: Experiment[Any, Any], data: Any, process: Process, locks: ExitSt
 
 def _file_fingerprints(config: DictConfig) -> dict[str, str]:
     """Digests of the files that settings such as ``data.weights_file`` name."""
-    named = [(group, name) for group in ("data", "method") for name in config[group] if str(name).endswith("_file")]
-    files = {f"{group}.{name}": config[group][name] for group, name in named}
+    settings = flat({group: plain(config[group]) for group in ("data", "method")})
     return {
-        setting: file_sha256(configured_path(value, setting)) for setting, value in files.items() if value is not None
+        name: file_sha256(configured_path(value, name))
+        for name, value in settings.items()
+        if name.endswith("_file") and value is not None
     }
 
 
@@ -194,8 +202,8 @@ def _fitted(
 
 
 def tuning_metric(runs: Sequence[RunDirectory]) -> float:
-    """The mean over finished runs of what a search may go by: the headline, on the held-out part of the noisy training
-    set where there is one (``data.tuning``), else on the test set."""
+    """The objective of a search: the mean headline of finished runs, on the part of the noisy training set that
+    ``data.tuning`` holds out, else on the test set."""
     values = []
     for run in runs:
         summary = run.summary
@@ -207,7 +215,7 @@ def tuning_metric(runs: Sequence[RunDirectory]) -> float:
 
 
 def print_result(run: RunDirectory, *hints: str) -> None:
-    """The table at the end of a run, and what to do with it next."""
+    """Print the table of a finished run, and ``hints`` about what to do next."""
     summary = run.summary if is_main_process() else None
     if summary is None:
         return
@@ -224,5 +232,6 @@ def print_result(run: RunDirectory, *hints: str) -> None:
     print("", *([f"curves    tensorboard --logdir {board}"] if board.exists() else []), *hints, sep="\n")
 
 
-def _silent(*_: object) -> None:
-    return None
+def _say(message: str) -> None:
+    if is_main_process():
+        print(message)

@@ -1,4 +1,4 @@
-"""What is kept of a run while it trains: metric rows, checkpoints, and curves for TensorBoard and others."""
+"""What a run saves while it trains: metric rows, checkpoints, and curves for TensorBoard and other services."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from seg_anl.records import MetricRow
+from seg_anl.records import MetricRow, write_metrics
+from seg_anl.records.runs import METRICS_FILE
 
 from .checkpoint import load_checkpoint, save_checkpoint
 from .distribution import Process
@@ -18,18 +19,18 @@ Metrics = dict[str, dict[str, float]]
 
 
 class Ledger:
-    """The books of one run. Made before training, it restores ``parts`` from the last checkpoint.
+    """Saves the progress of one run. The constructor restores ``parts`` from the last checkpoint.
 
     Only the main process writes.
 
     Args:
-        headline: split and metric that ``best.pt`` goes by; higher is better.
-        parts: what a checkpoint holds, by name.
-        loggers: names of the services that follow the run.
+        headline: split and metric that choose ``best.pt``; higher is better.
+        parts: the parts of a checkpoint, by name.
+        loggers: names of logging services.
 
     Attributes:
         first_epoch: the epoch (from 0) to train next.
-        rows: of all finished epochs.
+        rows: metrics of all finished epochs.
     """
 
     def __init__(
@@ -46,17 +47,16 @@ class Ledger:
         self.rows: list[MetricRow] = []
         if run.last.exists():
             self.first_epoch, self.rows = load_checkpoint(run.last, device=process.device, parts=parts)
-        self.best = max(
-            (row.values.get(self.metric, -math.inf) for row in self.rows if row.split == self.split), default=-math.inf
-        )
+        headlines = [row.values.get(self.metric, math.nan) for row in self.rows if row.split == self.split]
+        self.best = max((value for value in headlines if not math.isnan(value)), default=-math.inf)
         self.loggers: list[Logger] = []
         if process.is_main:
             run.write_environment(process.machine, resumed_at=self.first_epoch)
-            run.write_metrics(self.rows)
+            write_metrics(run.path / METRICS_FILE, self.rows)
             self.loggers = open_loggers(loggers, run, self.first_epoch)
 
     def close_epoch(self, epoch: int, metrics: Metrics, *, checkpoint: bool) -> float:
-        """Write down a finished epoch, with a ``checkpoint`` to resume from where it is due; returns the headline."""
+        """Save a finished epoch, with a ``checkpoint`` to resume from if requested; returns the headline."""
         self.rows.extend(MetricRow(epoch, split, values) for split, values in metrics.items())
         flat = {f"{split}/{name}": value for split, values in metrics.items() for name, value in values.items()}
         for logger in self.loggers:
@@ -67,10 +67,10 @@ class Ledger:
             save_checkpoint(self.run.best, epoch=epoch + 1, rows=self.rows, parts=self.parts)
         if checkpoint:
             save_checkpoint(self.run.last, epoch=epoch + 1, rows=self.rows, parts=self.parts)
-        self.run.write_metrics(self.rows)
+        write_metrics(self.run.path / METRICS_FILE, self.rows)
         return headline
 
     def close(self) -> None:
-        """Write out what the loggers still hold back."""
+        """Flush and close the loggers."""
         for logger in self.loggers:
             logger.close()

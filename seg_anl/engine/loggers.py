@@ -1,7 +1,7 @@
-"""Where the curves of a run go beside metrics.csv: TensorBoard, Weights & Biases, MLflow, Trackio (``logger=NAME``).
+"""Log metrics to TensorBoard, Weights & Biases, MLflow or Trackio (``logger=NAME``), beside metrics.csv.
 
-A service's package, TensorBoard's apart, is imported when it is used. Each follows its own environment variables
-(``WANDB_MODE``, ``MLFLOW_TRACKING_URI``, ``TRACKIO_DIR``, ...). A run that resumes goes on under its name there.
+Packages other than TensorBoard are imported on use. Each service reads its own environment variables (``WANDB_MODE``,
+``MLFLOW_TRACKING_URI``, ``TRACKIO_DIR``, ...). A resumed run continues under the same name.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from seg_anl.records import UserError, make_directory
 from seg_anl.records.errors import cannot_write, reason_of
 
-from .run_directory import RunDirectory, flat_settings
+from .run_directory import RunDirectory, identifying_settings
 
-PROJECT = "seg_anl"  # the runs' group in services that have groups, unless their variable names another
+PROJECT = "seg_anl"  # the name of the project or experiment, unless an environment variable names another
 
 
 class Logger(Protocol):
-    """One service, following one run. Made with the run and the epoch (from 0) that it trains next."""
+    """A service that logs one run. The constructor takes the run and the epoch (from 0) to train next."""
 
     def log(self, epoch: int, values: Mapping[str, float]) -> None:
-        """Hand on the values of ``split/metric`` after ``epoch``."""
+        """Log the values after ``epoch`` by ``split/metric``."""
 
     def close(self) -> None:
-        """Write out what is still held back."""
+        """Flush and close."""
 
 
 class TensorBoard:
-    """Event files in ``RUN/tb``, written here: TensorBoard's own writer has a thread, whose errors nobody could catch.
+    """Event files in ``RUN/tb``. TensorBoard's own writer is not used: nobody could catch the errors of its thread.
 
-    What earlier files say of ``first_epoch`` and later ones no longer holds.
+    Events of earlier files from ``first_epoch`` on are superseded.
 
     Raises:
-        UserError: here and in every method, when the file cannot be written.
+        UserError: here and in every method, if the file cannot be written.
     """
 
     def __init__(self, run: RunDirectory, first_epoch: int) -> None:
-        # TensorBoard reads files in the order of their names; two of one process may begin in one second.
+        # TensorBoard reads files in name order; a process may open two within one second.
         name = f"events.out.tfevents.{time.time():.0f}.{platform.node()}.{os.getpid()}"
         folder = make_directory(run.path / "tb")
         self.path = folder / f"{name}.{len(list(folder.glob(f'{name}.*')))}"
@@ -80,7 +80,7 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    """A W&B run; its files are in ``RUN/wandb``, where ``wandb sync`` finds those of ``WANDB_MODE=offline``."""
+    """A W&B run, with its files in ``RUN/wandb``; ``wandb sync`` uploads those of ``WANDB_MODE=offline``."""
 
     def __init__(self, run: RunDirectory, first_epoch: int) -> None:
         import wandb
@@ -90,9 +90,9 @@ class WeightsAndBiases:
             name=_name(run),
             id=hashlib.sha256(str(run.path.resolve()).encode()).hexdigest()[:16],
             resume="allow",
-            reinit="create_new",  # several runs train at once with runs_per_device
+            reinit="create_new",  # with runs_per_device, several runs train at once
             dir=run.path,
-            config=flat_settings(run.config()),
+            config=identifying_settings(run.config()),
             settings=wandb.Settings(console="off", silent=True),
         )
 
@@ -106,7 +106,7 @@ class WeightsAndBiases:
 
 
 class MLflow:
-    """An MLflow run, which a resumed run finds again by its folder."""
+    """An MLflow run; a resumed run finds it by a digest of the folder."""
 
     def __init__(self, run: RunDirectory, first_epoch: int) -> None:
         from mlflow import MlflowClient
@@ -117,7 +117,7 @@ class MLflow:
         known = self.client.get_experiment_by_name(group)
         experiment = self.client.create_experiment(group) if known is None else known.experiment_id
         folder = str(run.path.resolve())
-        digest = hashlib.sha256(folder.encode()).hexdigest()  # a path may hold what a query would stumble over
+        digest = hashlib.sha256(folder.encode()).hexdigest()  # a path may contain quotes
         found = self.client.search_runs([experiment], f"tags.run_folder_digest = '{digest}'")
         if found:
             self.id = found[0].info.run_id
@@ -125,7 +125,7 @@ class MLflow:
         else:
             tags = {"run_folder": folder, "run_folder_digest": digest}
             self.id = self.client.create_run(experiment, run_name=_name(run), tags=tags).info.run_id
-            parameters = [Param(name, str(value)) for name, value in flat_settings(run.config()).items()]
+            parameters = [Param(name, str(value)) for name, value in identifying_settings(run.config()).items()]
             for start in range(0, len(parameters), 100):  # MLflow's limit
                 self.client.log_batch(self.id, params=parameters[start : start + 100])
 
@@ -140,13 +140,14 @@ class MLflow:
 
 
 class Trackio:
-    """A run of Trackio's local data base."""
+    """A run in Trackio's local database."""
 
     def __init__(self, run: RunDirectory, first_epoch: int) -> None:
         import trackio
 
-        settings = {"config": flat_settings(run.config()), "auto_log_gpu": False, "auto_log_cpu": False, "embed": False}
-        self.run = trackio.init(PROJECT, name=_name(run), resume="allow", **settings)
+        quiet = {"auto_log_gpu": False, "auto_log_cpu": False, "embed": False}
+        settings = identifying_settings(run.config())
+        self.run = trackio.init(PROJECT, name=_name(run), resume="allow", config=settings, **quiet)
 
     def log(self, epoch: int, values: Mapping[str, float]) -> None:
         """One step."""
@@ -157,7 +158,7 @@ class Trackio:
         self.run.finish()
 
 
-# By the setting's words, which are in settings.LOGGERS.
+# By name in settings.LOGGERS.
 CLASSES: dict[str, Callable[[RunDirectory, int], Logger]] = {
     "tensorboard": TensorBoard,
     "wandb": WeightsAndBiases,
@@ -167,18 +168,18 @@ CLASSES: dict[str, Callable[[RunDirectory, int], Logger]] = {
 
 
 def open_loggers(names: tuple[str, ...], run: RunDirectory, first_epoch: int) -> list[Logger]:
-    """The services of the setting ``logger``."""
+    """The loggers of the setting ``logger``."""
     loggers = []
     for name in names:
         try:
             loggers.append(CLASSES[name](run, first_epoch))
         except UserError:
             raise
-        except Exception as error:  # a foreign package's, about its own log-in or server
+        except Exception as error:  # errors of a service, for example about its login
             raise UserError(f"logger={name}: {reason_of(error)}") from error
     return loggers
 
 
 def _name(run: RunDirectory) -> str:
-    """Data, noise, loss, preset and seed, of the folders that a run lies in."""
+    """Data, noise, loss, preset and seed, from the path of the run."""
     return "/".join(run.path.resolve().parts[-5:])

@@ -1,4 +1,4 @@
-"""The training loop. The order of its steps is what decides whether a published table reproduces, so it is all here."""
+"""The training loop. It is all in one place, because the order of its steps decides whether a table reproduces."""
 
 from __future__ import annotations
 
@@ -27,23 +27,20 @@ from .step_graph import replayed
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-Objective = Callable[..., Tensor]
-"""Inputs, target and perhaps weight of a batch to the value to minimize."""
-
 
 @dataclass(frozen=True)
 class Task:
-    """What a trainer brings to the loop.
+    """What a trainer gives to the loop.
 
     Attributes:
-        batches: epoch (from 0) -> batches on the device, this process's share only.
-        steps_per_epoch: how many there are.
-        evaluate: (network in eval mode, epoch) -> metrics, the same in every process; called in each after every epoch,
-            so that each can take its share of the work.
-        headline: split and metric that ``best.pt`` and the progress bar go by; higher is better.
-        after_epoch: (network in eval mode, epoch) -> metrics of the training, in every process before evaluation; may
-            change the network. The rest of what a method remembers is in ``state``.
-        state: what else a checkpoint holds, by name: objects with ``state_dict`` and ``load_state_dict``.
+        batches: epoch (from 0) -> this process's share of the batches, on the device.
+        steps_per_epoch: their number.
+        evaluate: (network in eval mode, epoch) -> metrics; called in every process, which may share the work, and must
+            return the same in each.
+        headline: split and metric that choose ``best.pt`` and are shown as progress; higher is better.
+        after_epoch: (network in eval mode, epoch) -> metrics of the training; called in every process before
+            evaluation, and may change the network.
+        state: further parts of a checkpoint, by name: objects with ``state_dict`` and ``load_state_dict``.
     """
 
     batches: Callable[[int], Iterable[Batch]]
@@ -56,7 +53,7 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """A network to be trained on a loss, with what feeds it and where it is written down."""
+    """A network to train on a loss, its data and its run directory."""
 
     model: nn.Module
     loss: ScheduledLoss
@@ -65,11 +62,11 @@ class Training:
 
 
 def fit(training: Training, settings: LoopSettings, optim: OptimSettings, process: Process) -> list[MetricRow]:
-    """Train a network to the end, from the beginning or from the run's last checkpoint; returns all metric rows.
+    """Train a network to the end, starting from the run's last checkpoint if there is one; returns all metric rows.
 
     Raises:
-        UserError: settings that do not go together; a loss, weights or outputs that are no longer finite
-            (the last checkpoint stays).
+        UserError: for settings that do not go together; if loss, weights or outputs are no longer finite (the last
+            checkpoint stays).
     """
     check_penalties(settings, optim, process)
     learner, task = Learner(training, settings, optim, process), training.task
@@ -87,9 +84,9 @@ def fit(training: Training, settings: LoopSettings, optim: OptimSettings, proces
     with closing(learner.ledger), progress, _stream(settings, process):
         for epoch in range(first, settings.epochs):
             learner.begin(epoch)
-            one = replayed(step) if settings.graph and process.device.type == "cuda" else step
+            train = replayed(step) if settings.graph and process.device.type == "cuda" else step
             for batch in task.batches(epoch):
-                one(*batch)
+                train(*batch)
                 progress.step()
             learner.finish(epoch)
             process.wait()
@@ -100,7 +97,7 @@ def fit(training: Training, settings: LoopSettings, optim: OptimSettings, proces
 
 
 class Learner:
-    """A network in training, with its optimizer, its checkpoints and, once it diverges, the reason."""
+    """A network in training, with optimizer, checkpoints and, if it diverges, the error (``failure``)."""
 
     def __init__(self, training: Training, settings: LoopSettings, optim: OptimSettings, process: Process) -> None:
         self.model, self.loss, self.task, self.run = training.model, training.loss, training.task, training.run
@@ -111,7 +108,7 @@ class Learner:
         self.loss.to(device)
         self.optimizer = build_optimizer(optim, self.model, self.loss)
         self.schedule = build_schedule(optim, self.optimizer, settings.epochs)
-        # Only half precision can underflow; bfloat16 has float32's range.
+        # Only float16 gradients underflow; bfloat16 has float32's range.
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype is torch.float16)
         self.total = torch.zeros((), device=device)
         self.shown = {"loss": math.nan, " ".join(self.task.headline): math.nan}
@@ -125,7 +122,7 @@ class Learner:
         return torch.autocast(self.process.device.type, dtype=self.dtype, enabled=self.dtype is not None)
 
     def formatted(self, inputs: Tensor) -> Tensor:
-        """``inputs`` as the network gets them."""
+        """``inputs`` in the network's memory format, with gradients for the Jacobian penalty."""
         return inputs.contiguous(memory_format=self.memory_format).requires_grad_(self.optim.jacobian > 0)
 
     def begin(self, epoch: int) -> None:
@@ -135,7 +132,7 @@ class Learner:
         self.total.zero_()
 
     def step(self, value: Tensor) -> None:
-        """Change the weights by the gradients of ``value``: unscale, L1 sub-gradient, clip, optimizer."""
+        """Update the weights after the backward pass of ``value``: unscale, L1 sub-gradient, clip, optimizer."""
         self.scaler.unscale_(self.optimizer)
         self.process.average_gradients(self.loss.parameters())
         add_l1_subgradient(self.model.parameters(), self.optim.l1)
@@ -146,18 +143,18 @@ class Learner:
         self.total += value.detach()
 
     def finish(self, epoch: int) -> None:
-        """Evaluate the network and write the epoch down; a loss that is not finite becomes the ``failure``."""
+        """Evaluate the network and save the epoch; a loss that is not finite sets ``failure``."""
         loss = self.process.mean(self.total).item() / max(self.task.steps_per_epoch, 1)
         if not math.isfinite(loss):
             self._fail(epoch, f"the training loss became {loss}")
             return
-        if not self._everywhere(is_finite(self.model, self.loss)):  # the last step's weights are in no loss yet
+        if not self._everywhere(is_finite(self.model, self.loss)):  # no loss has seen the last step's weights
             self._fail(epoch, "weights are no longer finite numbers")
             return
         progress = {"loss": loss, "lr": self.optimizer.param_groups[0]["lr"]}
         self.schedule.step()
         self.model.eval()
-        self.process.share_buffers(self.model)  # else every process would evaluate a different network
+        self.process.share_buffers(self.model)  # else the processes would evaluate different networks
         if self.task.after_epoch is not None:
             progress.update(self.task.after_epoch(self.model, epoch))
         with torch.inference_mode(), self.autocast(), finite_outputs(self.model) as finite:
@@ -173,7 +170,7 @@ class Learner:
         self.shown = {"loss": loss, " ".join(self.task.headline): headline}
 
     def _everywhere(self, holds: bool) -> bool:
-        """Whether it holds in every process: all have to stop at once."""
+        """Whether a condition holds in every process, so that all stop together."""
         return self.process.mean(self.total.new_tensor(float(holds))).item() == 1
 
     def _fail(self, epoch: int, what: str) -> None:
@@ -185,13 +182,13 @@ class Learner:
 
 @contextmanager
 def finite_outputs(model: nn.Module) -> Iterator[Tensor]:
-    """A scalar tensor that is true as long as what ``model`` puts out is finite; nothing waits for the device."""
+    """Yield a scalar tensor that is true while outputs of ``model`` are finite, without synchronizing the device."""
     finite = torch.ones((), dtype=torch.bool, device=next(model.parameters()).device)
 
-    def look(module: nn.Module, inputs: Any, output: Tensor) -> None:
+    def check(module: nn.Module, inputs: Any, output: Tensor) -> None:
         finite.logical_and_(output.isfinite().all())
 
-    handle = model.register_forward_hook(look)
+    handle = model.register_forward_hook(check)
     try:
         yield finite
     finally:
@@ -199,8 +196,8 @@ def finite_outputs(model: nn.Module) -> Iterator[Tensor]:
 
 
 def check_penalties(settings: LoopSettings, optim: OptimSettings, process: Process) -> None:
-    """Refuse a Jacobian penalty where gradients cannot be differentiated: compiled graphs, DistributedDataParallel; and
-    graphs of steps that are not the same each time."""
+    """Refuse the Jacobian penalty with compilation or DistributedDataParallel, whose gradients are not differentiable,
+    and CUDA graphs of steps that vary."""
     if optim.jacobian and (settings.compile or process.world_size > 1):
         raise UserError("optim.jacobian works in one process without compilation: use compile=false, without torchrun")
     if settings.graph and (
@@ -210,14 +207,15 @@ def check_penalties(settings: LoopSettings, optim: OptimSettings, process: Proce
 
 
 def _stream(settings: LoopSettings, process: Process) -> AbstractContextManager[Any]:
-    """The stream that training runs on: with graphs one of its own, on which alone they can be captured."""
+    """The stream to train on; CUDA graphs cannot be captured on the default one."""
     if not settings.graph or process.device.type != "cuda":
         return nullcontext()
     torch.cuda.synchronize()
     return torch.cuda.stream(torch.cuda.Stream(process.device))
 
 
-def _objective(learner: Learner) -> Objective:
+def _objective(learner: Learner) -> Callable[..., Tensor]:
+    """A function from inputs, target and, if present, weight of a batch to the value to minimize."""
     network, jacobian = learner.process.wrapped(learner.model), learner.optim.jacobian
 
     def objective(inputs: Tensor, *targets: Tensor) -> Tensor:
@@ -232,6 +230,6 @@ def _objective(learner: Learner) -> Objective:
 
 
 def compiled(objective: Callable[..., Any]) -> Callable[..., Any]:
-    """``objective`` compiled anew: of one function in several runs of a process the compiler would give up."""
+    """``objective``, compiled after a reset: the compiler gives up on functions that it compiles in run after run."""
     torch.compiler.reset()
     return torch.compile(objective)

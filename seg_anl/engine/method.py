@@ -1,4 +1,4 @@
-"""What a training method may change of a run: its network, its criterion, its batches, what happens after an epoch."""
+"""The parts of a run that a training method may change: network, criterion, batches, the end of an epoch."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .batches import shuffled
 from .distribution import Process
 
 Samples = Callable[..., Iterator[Tensor]]
-"""Training images, normalized and not augmented. Classification: (epoch, count) -> so many, or all there are, drawn for
-the epoch. Segmentation: () -> this process's share of all, in order."""
+"""Training images, normalized and not augmented. Classification: (epoch, count) -> ``count`` images drawn for the
+epoch, or all if there are fewer. Segmentation: () -> this process's share of all, in order."""
 
 
 class AroundLoss(ScheduledLoss):
-    """A criterion around a loss, whose schedule and random numbers are the loss's."""
+    """A criterion that wraps a loss, with the loss's schedule."""
 
     def __init__(self, loss: RobustLoss) -> None:
         super().__init__()
@@ -31,19 +31,18 @@ class AroundLoss(ScheduledLoss):
 
 
 class Batches(Protocol):
-    """What training batches are cut from: ``targets`` ``(N, ...)`` of the training set, which a method may change."""
+    """A source of training batches; a method may change ``targets`` ``(N, ...)``."""
 
     targets: Tensor
 
 
 class Method:
-    """The network is trained on the given loss, and that is all; a method overrides what it changes.
+    """Plain training on the given loss; methods override what they change.
 
     Attributes:
-        first_loss: the loss of a network that is trained before, on the same labels, or None. Its probabilities of the
-            training samples go to :meth:`learn`.
-        one_process: whether it works in one process alone.
-        indexed: whether the criterion is given, last, the positions ``(B,)`` of a batch's samples.
+        first_loss: the loss of a first network, trained on the same labels, or None; :meth:`learn` gets its output.
+        one_process: whether the method works only in one process.
+        indexed: whether the criterion's last argument is the positions ``(B,)`` of the samples.
     """
 
     first_loss: str | None = None
@@ -51,36 +50,36 @@ class Method:
     indexed = False
 
     def network(self, build: Callable[[], nn.Module]) -> nn.Module:
-        """What is trained; ``build`` returns a new network each time."""
+        """The network to train; ``build`` returns a new one each time."""
         return build()
 
     def identify(self, items: Sequence[str], known: Sequence[str]) -> None:
-        """Take the ids of the images to learn from, and of all that files may name, before anything is written.
+        """Take the ids of the training images, and of all that files may name, before anything is written.
 
-        Segmentation alone does this.
+        Only segmentation calls this.
         """
 
     def order(self, samples: int, sizes: Sequence[int], generator: torch.Generator) -> Tensor:
-        """Which masks the batches of an epoch hold, see :data:`~seg_anl.engine.batches.Order`."""
+        """The samples of an epoch's batches, see :data:`~seg_anl.engine.batches.Order`."""
         return shuffled(samples, sizes, generator)
 
     def learn(self, probabilities: Tensor) -> None:
-        """Take the ``(N, K)`` probabilities of the first network; of masks ``(N, K, H, W)``, float16."""
+        """Take the first network's probabilities of the training set: ``(N, K)``, or ``(N, K, H, W)`` in float16."""
 
     def criterion(
         self, loss: RobustLoss, *, epochs: int, process: Process, samples: int = 0, classes: int = 0
     ) -> ScheduledLoss:
-        """What it is trained on; ``samples`` and ``classes`` are the training set's. Its buffers are in checkpoints."""
+        """The training criterion; ``samples`` and ``classes`` are the sizes of the training set."""
         return loss
 
     def prepare(self, batches: Batches) -> None:
-        """Look at, or change, what the batches are cut from: before training, and before a checkpoint is loaded."""
+        """Inspect or change the source of the batches, before a checkpoint is loaded."""
 
     def after_epoch(self, model: nn.Module, epoch: int, samples: Samples) -> dict[str, float]:
-        """Look at, or change, the network (in evaluation mode) after ``epoch``; returns metrics of the training."""
+        """Inspect or change the network (in eval mode) after ``epoch``; returns metrics of the training."""
         return {}
 
     @property
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds of the method, by name: objects with ``state_dict`` and ``load_state_dict``."""
+        """The method's parts of a checkpoint, by name: objects with ``state_dict`` and ``load_state_dict``."""
         return {}

@@ -1,4 +1,4 @@
-"""Settings of training methods that both trainers have, and reading the ``method`` group, free of torch."""
+"""Settings of training methods that both trainers have, and how to read the ``method`` group; without torch."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ from seg_anl.records.ranges import Count, FractionBelowOne, checked
 
 @dataclass(frozen=True)
 class MethodSettings:
-    """Of any method; ``only_loss`` is the one that it is defined for, None: any."""
+    """Settings of any method; ``only_loss`` is the only loss that it is defined for, or None."""
 
     only_loss: ClassVar[str | None] = None
 
 
 @dataclass(frozen=True)
 class Plain(MethodSettings):
-    """Training on the given loss and nothing else."""
+    """Plain training on the given loss."""
 
 
 @dataclass(frozen=True)
 class CoTeaching(MethodSettings):
-    """Co-teaching: the noise rate, as far as it is known, T_k of the paper, and what is kept or left out: samples, or
-    pixels of masks."""
+    """Co-teaching: the (estimated) noise rate, T_k of the paper, and whether to select samples or pixels of masks."""
 
     forget_rate: FractionBelowOne
     gradual_epochs: Count
@@ -36,7 +35,7 @@ Known = TypeVar("Known", bound=MethodSettings)
 
 
 def method_settings(given: Mapping[str, Any], loss: str, known: Mapping[str, type[Known]]) -> Known:
-    """The checked ``method`` group, to be used with the loss of this name."""
+    """The checked ``method`` group ``given``, for training on ``loss``."""
     name = str(given.get("name"))
     if name not in known:
         raise UserError(f"method.name={name}: {nearest_names(name, known)}")

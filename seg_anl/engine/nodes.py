@@ -1,12 +1,12 @@
-"""Hydra's nodes that no file holds: a loss's from its declaration, a preset's from its recipe.
+"""Hydra nodes without a file: losses from their declarations, presets from their recipes.
 
-``loss=NAME`` is the declared parameters with their defaults. A preset is five groups, the later laid over the earlier:
+``loss=NAME`` is the declared parameters with their defaults. A preset is five groups; later ones override earlier ones:
 
     preset/PRESET                               settings for any data set
-    recipe/PRESET/DATA                          settings of a data set
-    recipe_noise/PRESET/DATA-NOISE              how the source makes a kind of noise
-    recipe_loss/PRESET/DATA/LOSS                parameters of a loss, and what else it changes
-    recipe_loss_noise/PRESET/DATA/LOSS-NOISE    what depends on loss and noise
+    recipe/PRESET/DATA                          settings for a data set
+    recipe_noise/PRESET/DATA-NOISE              settings for a kind of noise
+    recipe_loss/PRESET/DATA/LOSS                settings for a loss
+    recipe_loss_noise/PRESET/DATA/LOSS-NOISE    settings for a loss under a kind of noise
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from seg_anl.records.recipes import load_recipe, recipe_names
 
 
 def register_nodes() -> None:
-    """Add the losses and the presets to Hydra's ConfigStore, whose content Hydra's launchers take to other processes.
+    """Add losses and presets to Hydra's ConfigStore, which Hydra's launchers send to other processes.
 
-    A later call adds the losses that were declared since.
+    A later call adds losses that were declared since.
     """
     store = ConfigStore.instance()
     known = store.list("loss") if "loss" in store.repo else []
@@ -35,23 +35,20 @@ def register_nodes() -> None:
         if f"{name}.yaml" not in known:
             store.store(group="loss", name=name, node={"name": name, **_defaults(declaration)})
     _register_recipes()
-    _leave_to_our_files()
-    _stay_in_one_piece()
+    _prefer_own_launchers()
+    _skip_store_copies()
 
 
 @cache
-def _stay_in_one_piece() -> None:
-    """Hydra copies the whole store for each composition, and what it takes from there once more: half of its time."""
+def _skip_store_copies() -> None:
+    """Hydra copies the whole store for each composition, which takes half of its time; it copies used nodes anyway."""
     ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
 
 
 @cache
-def _leave_to_our_files() -> None:
-    """Take out the plugins' launchers and sweepers that ``configs/hydra`` has by the same name: Hydra would mix both.
-
-    They are not there before Hydra has looked for its plugins.
-    """
-    Plugins.instance()
+def _prefer_own_launchers() -> None:
+    """Remove the plugins' launchers and sweepers that ``configs/hydra`` replaces; Hydra would merge both."""
+    Plugins.instance()  # registers them
     nodes = ConfigStore.instance().repo["hydra"]
     for file in (config_folder() / "hydra").glob("*/*.yaml"):
         nodes.get(file.parent.name, {}).pop(file.name, None)
@@ -77,7 +74,7 @@ def _register_recipes() -> None:
 
 
 def _defaults(declaration: Declaration) -> dict[str, Any]:
-    """The defaults of a loss; a None that the annotation does not allow is a value that the command line must give."""
+    """The defaults of a loss; a None that the annotation does not allow is a required setting."""
     return {
         name: MISSING if value is None and type(None) not in get_args(declaration.annotations[name]) else value
         for name, value in declaration.parameters.items()

@@ -6,44 +6,42 @@ import copy
 import itertools
 import math
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from omegaconf import DictConfig
 from torch import nn
 from torch.optim import lr_scheduler
 
 from seg_anl.losses import RobustLoss, build_loss
 from seg_anl.records import UserError
+from seg_anl.records.array_files import read_matrix
 
-from .paths import configured_path
+from .paths import read_configured
 from .settings import OptimSettings, plain
 
 
 def loss_from_config(config: DictConfig, *others: str) -> RobustLoss:
     """The loss of a ``loss`` configuration; ``others`` are settings in it that are not the loss's.
 
-    A ``transition`` may be a file: a row a line, numbers with commas between, as ``seg-anl-audit labels`` writes it.
+    A ``transition`` may be a file, see :func:`seg_anl.records.array_files.read_matrix`.
     """
     parameters = plain(config, omit=("name", *others))
     if isinstance(parameters.get("transition"), str):
-        parameters["transition"] = _matrix(configured_path(parameters["transition"], "loss.transition"))
+        parameters["transition"] = read_configured(read_matrix, parameters["transition"], "loss.transition")
     try:
         return build_loss(str(config.name), **parameters)
     except ValueError as error:
         raise UserError(str(error)) from error
-    except (TypeError, RuntimeError) as error:  # a matrix that torch cannot make a tensor of
+    except (TypeError, RuntimeError) as error:  # of torch.as_tensor
         raise UserError(f"loss={config.name}: a parameter is of the wrong kind: {error}") from error
 
 
 def check_loss(loss: RobustLoss, classes: int) -> None:
-    """Refuse a loss that does not fit the number of classes or gives more than a number: a copy is tried out."""
+    """Evaluate a copy of ``loss`` to refuse one that does not fit the number of classes or is not a scalar."""
     target = torch.zeros(1, 2, dtype=torch.long)
     try:
-        with torch.random.fork_rng(devices=[]):  # some losses draw
+        with torch.random.fork_rng(devices=[]):  # some losses draw random numbers
             value = copy.deepcopy(loss)(torch.zeros(1, classes, 2), target)
     except ValueError as error:
         raise UserError(str(error)) from error
@@ -51,28 +49,21 @@ def check_loss(loss: RobustLoss, classes: int) -> None:
         raise UserError(f"loss.reduction={loss.reduction}: training needs one number; use mean or sum")
 
 
-def _matrix(path: Path) -> NDArray[np.float64]:
-    try:
-        return np.loadtxt(path, delimiter=",", ndmin=2, encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise UserError(f"loss.transition: {path}: not a table of numbers with commas between: {error}") from error
-
-
 def build_optimizer(settings: OptimSettings, model: nn.Module, loss: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer over the network's and, in a group of their own without decay, the loss's parameters."""
+    """The optimizer of the network's parameters and, in a separate group without weight decay, the loss's."""
     groups: list[dict[str, Any]] = [{"params": list(model.parameters()), "weight_decay": settings.weight_decay}]
     own = list(loss.parameters())
     if own:
         groups.append({"params": own, "lr": settings.loss_lr, "weight_decay": 0.0})
-    # One kernel instead of a dozen per parameter: a fifth of the time on a CPU.
+    # One kernel instead of a dozen per parameter, which takes a fifth of the time on a CPU.
     fused = all(parameter.device.type in ("cpu", "cuda") for group in groups for parameter in group["params"])
     if settings.name == "sgd":
         optimizer = torch.optim.SGD(
             groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.nesterov, fused=fused
         )
         if settings.momentum:
-            # A first step that is skipped, because half precision overflowed, would leave fused SGD with momenta of
-            # uninitialized memory. From zero the first step is the same.
+            # If the first step is skipped because half precision overflowed, fused SGD is left with uninitialized
+            # momenta. Starting from zero does not change the first step.
             for parameter in itertools.chain.from_iterable(group["params"] for group in optimizer.param_groups):
                 optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         return optimizer
@@ -81,7 +72,7 @@ def build_optimizer(settings: OptimSettings, model: nn.Module, loss: nn.Module) 
 
 
 def build_schedule(settings: OptimSettings, optimizer: torch.optim.Optimizer, epochs: int) -> lr_scheduler.LRScheduler:
-    """The schedule, to be stepped once per epoch; the loss's own group keeps its rate."""
+    """The learning-rate schedule, stepped once per epoch; the rate of the loss's parameters is constant."""
 
     def factor(epoch: int) -> float:
         if settings.schedule == "exponential":
@@ -103,9 +94,9 @@ def build_schedule(settings: OptimSettings, optimizer: torch.optim.Optimizer, ep
 
 @torch.no_grad()
 def add_l1_subgradient(parameters: Iterable[nn.Parameter], delta: float) -> None:
-    """Add delta * sign(theta) to every gradient: the L1 penalty of Ye et al., 2023, over *all* network parameters.
+    """Add ``delta * sign(theta)`` to every gradient: the L1 penalty of Ye et al., 2023, over *all* network parameters.
 
-    The published code includes biases and the scales and shifts of normalization layers; so does this.
+    Like the published code, this includes biases and the scales and shifts of normalization layers.
     """
     if delta == 0:
         return

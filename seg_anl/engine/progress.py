@@ -1,4 +1,4 @@
-"""What a person sees of a training: a bar on a terminal, one line per epoch in a file or a batch job's log."""
+"""The progress of training: a bar on a terminal, a line per epoch in a log file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .settings import LoopSettings
 
 
 class Progress:
-    """The progress of one training, or of several side by side, on standard error, where ``visible``."""
+    """Shows the progress of one training, or of several side by side, on standard error if ``visible``."""
 
     def __init__(self, settings: LoopSettings, *, first_epoch: int, steps: int, visible: bool) -> None:
         self.epochs, self.first_epoch, self.steps = settings.epochs, first_epoch, steps
@@ -39,14 +39,13 @@ class Progress:
         self.bar.update()
 
     def epoch(self, done: int, values: Sequence[Mapping[str, float]]) -> None:
-        """Show the means over ``values``, one mapping for each training, after ``done`` epochs."""
+        """Show the means over ``values``, one mapping per training, after ``done`` epochs."""
         shown = {name: f"{statistics.fmean(each[name] for each in values):.4f}" for name in values[0]}
         self.bar.set_description(f"epoch {min(done + 1, self.epochs)}/{self.epochs}", refresh=False)
         self.bar.set_postfix(shown)
         if self.lines:
             took = (time.monotonic() - self.start) / (done - self.first_epoch)
             left = tqdm.format_interval(took * (self.epochs - done))
-            said = ", ".join(f"{name} {value}" for name, value in shown.items())
-            print(
-                f"epoch {done}/{self.epochs}: {said}, {took:.3g} s an epoch, {left} left", file=sys.stderr, flush=True
-            )
+            text = ", ".join(f"{name} {value}" for name, value in shown.items())
+            line = f"epoch {done}/{self.epochs}: {text}, {took:.3g} s an epoch, {left} left"
+            print(line, file=sys.stderr, flush=True)

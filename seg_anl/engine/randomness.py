@@ -1,4 +1,4 @@
-"""Random numbers that a resumed run repeats: global states for checkpoints, and generators that depend on the epoch."""
+"""Reproducible random numbers: seeds, generators per epoch, and states of global generators for checkpoints."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from seg_anl.records import item_hash
 
 
 def seed_everything(seed: int) -> None:
-    """Start Python's, NumPy's and torch's global generators from ``seed``."""
+    """Seed the global generators of Python, NumPy and torch."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
 
 
 def epoch_generator(seed: int, epoch: int, purpose: str) -> torch.Generator:
-    """A generator that is a function of its arguments: an epoch can be repeated without replaying those before it."""
+    """A generator that depends only on its arguments, so an epoch can be repeated without those before it."""
     return torch.Generator().manual_seed(item_hash(seed, str(epoch), purpose) % 2**63)
 
 
 def random_states() -> dict[str, Any]:
-    """The global generators' states as plain lists and tensors, fit for ``torch.load(weights_only=True)``."""
+    """The states of the global generators, as lists and tensors for ``torch.load(weights_only=True)``."""
     name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # type: ignore[misc]
     version, internal, gauss_next = random.getstate()
     return {
@@ -36,7 +36,7 @@ def random_states() -> dict[str, Any]:
 
 
 def restore_random_states(states: dict[str, Any]) -> None:
-    """Put back what :func:`random_states` returned; CUDA states only where there are as many devices."""
+    """Restore the result of :func:`random_states`; CUDA states only if there are as many devices."""
     version, internal, gauss_next = states["python"]
     random.setstate((version, tuple(internal), gauss_next))
     name, keys, position, has_gauss, gauss = states["numpy"]

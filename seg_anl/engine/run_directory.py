@@ -1,4 +1,4 @@
-"""A run directory: where it lies, whether it may be (re)used, and the files in it that are not checkpoints."""
+"""Run directories: their paths, whether they may be reused, and their files except checkpoints."""
 
 from __future__ import annotations
 
@@ -15,13 +15,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from seg_anl.records import (
-    MetricRow,
     UserError,
     is_whole_number,
     make_directory,
     read_metrics,
     write_json,
-    write_metrics,
     write_text,
 )
 from seg_anl.records.atomic import remove_partial
@@ -29,24 +27,16 @@ from seg_anl.records.foreign_files import read_json, read_yaml
 from seg_anl.records.lock import locked
 from seg_anl.records.provenance import provenance, write_environment
 from seg_anl.records.recipes import flat
-from seg_anl.records.runs import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, SUMMARY_FILE, finished_summary
+from seg_anl.records.runs import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, SUMMARY_FILE
 
 from .settings import plain
 
-# Settings that say where and how fast, not what: they neither name a run nor keep it from being resumed.
+# Settings of where and how fast a run trains. They do not identify it, and may change when it is resumed.
 PLACE_SETTINGS = (
-    "run_root",
-    "run_dir",
-    "device",
-    "workers",
-    "runs_per_device",
-    "graph",
-    "progress",
-    "logger",
-    "data.memory",
-    "data.cache",
+    *("run_root", "run_dir", "device", "workers", "runs_per_device", "graph", "progress", "logger"),
+    *("data.memory", "data.cache"),
 )
-# Settings younger than the first recorded runs, with what those did: at this value they do not name a run either.
+# Settings added after the first recorded runs, with the behavior of those: at this value they do not identify a run.
 LATER_SETTINGS = {
     "drop_last": True,
     "method.unit": "sample",
@@ -64,7 +54,7 @@ class RunDirectory:
 
     @property
     def last(self) -> Path:
-        """The checkpoint that a run resumes from."""
+        """The checkpoint to resume from."""
         return self.path / "checkpoints" / "last.pt"
 
     @property
@@ -74,15 +64,15 @@ class RunDirectory:
 
     @property
     def summary(self) -> dict[str, Any] | None:
-        """summary.json, or None when there is none yet."""
+        """The content of summary.json, or None if it does not exist yet."""
         remedy = "delete it to resume the run"
         content = _named_values(self.path / SUMMARY_FILE, remedy)
         if content is not None and content.get("status") == "finished" and not _is_summary(content):
-            raise UserError(f"{self.path / SUMMARY_FILE}: damaged: not the numbers of a finished run; {remedy}")
+            raise UserError(f"{self.path / SUMMARY_FILE}: damaged: not the summary of a finished run; {remedy}")
         return content
 
     def config(self) -> DictConfig:
-        """The resolved configuration the run was started with: data, in which nothing refers to anything else."""
+        """The resolved configuration of the run; interpolations are refused."""
         path = self.path / CONFIG_FILE
         if not os.path.lexists(path):
             raise UserError(f"{self.path}: not a run directory (no {CONFIG_FILE} in it)")
@@ -98,10 +88,10 @@ class RunDirectory:
 
     @property
     def finished(self) -> bool:
-        """Whether the run has come to its end; one whose metrics were lost comes to it again from its checkpoint.
+        """Whether the run is finished. One whose metrics were lost is not, and finishes again from its checkpoint.
 
         Raises:
-            UserError: when summary.json is damaged, or the metrics are lost and there is no checkpoint.
+            UserError: if summary.json is damaged, or the metrics are lost and there is no checkpoint.
         """
         summary = self.summary
         if summary is None or summary.get("status") != "finished":
@@ -117,14 +107,14 @@ class RunDirectory:
         return True
 
     def check(self, config: DictConfig) -> None:
-        """Check that what the folder holds, if anything, was made with the same settings."""
+        """Check that a run in the folder, if any, has the same settings."""
         if not (self.path / CONFIG_FILE).exists():
             return
-        before, now = flat_settings(self.config()), flat_settings(config)
+        before, now = identifying_settings(self.config()), identifying_settings(config)
         different = [
-            f"{key}={before.get(key)} there, {now.get(key)} now"
-            for key in sorted(before.keys() | now.keys())
-            if before.get(key) != now.get(key) and key.split(".")[0] not in PLACE_SETTINGS
+            f"{name}={before.get(name)} there, {now.get(name)} now"
+            for name in sorted(before.keys() | now.keys())
+            if before.get(name) != now.get(name)
         ]
         if different:
             raise UserError(
@@ -134,15 +124,13 @@ class RunDirectory:
 
     @property
     def inputs(self) -> dict[str, Any] | None:
-        """Digests of what the run was made from, by name; None where nothing is recorded."""
-        return _named_values(self.path / INPUTS_FILE, "delete the run's folder to begin anew")
+        """Digests of the run's inputs, by name; None if they are not recorded."""
+        return _named_values(self.path / INPUTS_FILE, "delete the run's folder to start over")
 
     def check_inputs(self, fingerprints: dict[str, str]) -> None:
-        """Check by ``fingerprints``, digests by name, that a run that resumes is made from what it began with."""
-        before = self.inputs
-        if before is None:
-            return
-        # A run of an older version may not have all digests.
+        """Check that the inputs of a resumed run, by their ``fingerprints``, have not changed."""
+        before = self.inputs or {}
+        # Runs of older versions may lack some digests.
         changed = [name for name, digest in fingerprints.items() if before.get(name, digest) != digest]
         if changed:
             raise UserError(
@@ -151,54 +139,34 @@ class RunDirectory:
             )
 
     def create(self, config: DictConfig, fingerprints: dict[str, str] | None = None) -> None:
-        """Write what the run is made from: the configuration (without where and how fast), and the ``fingerprints`` of
-        its inputs, unless they are there. A configuration that is there may lack settings younger than the run."""
+        """Write the configuration without :data:`PLACE_SETTINGS` and, unless present, the ``fingerprints``.
+
+        An existing configuration is replaced, because it may lack settings of later versions.
+        """
         make_directory(self.path / "checkpoints")
         if not (self.path / INPUTS_FILE).exists():
             write_json(self.path / INPUTS_FILE, fingerprints or {})
-        what = OmegaConf.masked_copy(config, [str(key) for key in config if key not in PLACE_SETTINGS])
-        write_text(self.path / CONFIG_FILE, OmegaConf.to_yaml(what, resolve=True))
+        kept = OmegaConf.masked_copy(config, [str(key) for key in config if key not in PLACE_SETTINGS])
+        write_text(self.path / CONFIG_FILE, OmegaConf.to_yaml(kept, resolve=True))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the run against a second process that would train in the same folder, which is made where missing.
-
-        What a killed process left half-written is deleted.
-        """
+        """Lock the folder against a second training process, and delete what a killed one left half-written."""
         with locked(self.path, "another process is training in this folder", name=LOCK_FILE):
             remove_partial(self.path)
             yield
 
     def write_environment(self, machine: Mapping[str, Any], *, resumed_at: int = 0) -> None:
-        """Write environment.json: versions, command and the ``machine``, see :attr:`Process.machine`.
+        """Write environment.json, or add to it if the run is ``resumed_at`` an epoch > 0.
 
-        A run resumed at an epoch > 0 adds its environment to the list ``resumed``.
+        ``machine`` is :attr:`Process.machine`.
         """
         now = {**provenance(PACKAGES, Path(__file__).parent), **machine}
         write_environment(self.path / ENVIRONMENT_FILE, now, resumed_at=resumed_at)
 
-    def write_metrics(self, rows: list[MetricRow]) -> None:
-        """Write metrics.csv anew from all rows."""
-        write_metrics(self.path / METRICS_FILE, rows)
-
-    def write_summary(
-        self,
-        config: DictConfig,
-        rows: list[MetricRow],
-        *,
-        headline: str,
-        counts: Mapping[str, int | None],
-        loss_state: Mapping[str, float],
-    ) -> None:
-        """Write summary.json, last of all: it says that the run is finished."""
-        content = finished_summary(
-            plain(config), rows, headline=headline, k=config.evaluation.last_k, counts=counts, loss_state=loss_state
-        )
-        write_json(self.path / SUMMARY_FILE, content)
-
 
 def _is_summary(content: Mapping[str, Any]) -> bool:
-    """Whether it holds what the table at the end of a run is printed from."""
+    """Whether the values for the table at the end of a run have the right types."""
     metrics = content.get("metrics")
     return (
         all(is_whole_number(content.get(name)) for name in ("k", "epochs"))
@@ -214,7 +182,7 @@ def _is_summary(content: Mapping[str, Any]) -> bool:
 
 
 def _named_values(path: Path, remedy: str) -> dict[str, Any] | None:
-    """What a JSON file of the run holds; None where there is none. A damaged one is refused with the ``remedy``."""
+    """The content of a JSON file of the run, or None if it does not exist; errors end with the ``remedy``."""
     if not os.path.lexists(path):
         return None
     try:
@@ -227,22 +195,22 @@ def _named_values(path: Path, remedy: str) -> dict[str, Any] | None:
 
 
 def run_path(config: DictConfig, noise: str, *, noise_follows_seed: bool = False) -> Path:
-    """The folder of a configuration's run: named by what people compare, made unique by a digest of the rest.
+    """The folder of a configuration's run: named after the settings that people compare, with a digest of the rest.
 
     Args:
-        config: with task, data.name, loss.name, preset, seed, run_root and run_dir; perhaps method.name.
+        config: with task, data.name, loss.name, preset, seed, run_root and run_dir; method.name is optional.
         noise: the noise in a word, ``symmetric0.4``.
-        noise_follows_seed: whether the noise has the run's seed unless it is given one.
+        noise_follows_seed: whether the default of ``noise.seed`` is the run's seed.
     """
     if config.run_root is None:
         raise UserError("run_root must name a folder, got null")
     for setting in ("run_root", "run_dir"):
-        if not str(config[setting]).strip():  # a shell variable that is not set; the path would be the current folder
+        if not str(config[setting]).strip():  # from an unset shell variable; the path would be the current folder
             raise UserError(f"{setting} is empty: name a folder")
         if OmegaConf.is_config(config[setting]):
             raise UserError(f"{setting} must name a folder, got {config[setting]!r}")
     if config.run_dir is not None:
-        return Path(os.path.expanduser(str(config.run_dir)))  # unlike a Path's own, it leaves a ~nobody alone
+        return Path(os.path.expanduser(str(config.run_dir)))  # unlike Path.expanduser, it ignores an unknown ~user
     method = str(OmegaConf.select(config, "method.name", default="plain"))
     loss = str(config.loss.name) if method == "plain" else f"{config.loss.name}-{method}"
     parts = [str(config.task), str(config.data.name), noise, loss, str(config.preset)]
@@ -253,32 +221,32 @@ def run_path(config: DictConfig, noise: str, *, noise_follows_seed: bool = False
 
 
 def settings_digest(config: DictConfig, noise_follows_seed: bool = False) -> str:
-    """Eight hexadecimal digits that distinguish runs of different settings.
+    """Eight hexadecimal digits that distinguish runs with different settings, apart from seed and fold.
 
-    The seed, the fold and the place do not enter, nor does a noise seed that follows the seed; ``1`` and ``1.0`` are
-    the same.
+    A noise seed that follows the seed does not count either; ``1`` and ``1.0`` are equal.
     """
-    left_out = {*PLACE_SETTINGS, "seed", "fold"}
     settings = {
-        name: _whole(value) for name, value in flat_settings(config).items() if name.split(".")[0] not in left_out
+        name: _as_integers(value)
+        for name, value in identifying_settings(config).items()
+        if name not in ("seed", "fold")
     }
     if noise_follows_seed and settings.get("noise.seed") == config.seed:
         del settings["noise.seed"]
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def _whole(value: Any) -> Any:
-    """Whole numbers without a point, also in lists."""
+def _as_integers(value: Any) -> Any:
+    """``value`` with whole floats as integers, also in lists."""
     if isinstance(value, list):
-        return [_whole(each) for each in value]
+        return [_as_integers(each) for each in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def flat_settings(config: DictConfig) -> dict[str, Any]:
-    """Dotted names of the settings that say what a run is, with their resolved values; lists stay whole."""
+def identifying_settings(config: DictConfig) -> dict[str, Any]:
+    """The resolved settings that identify a run, by dotted name; lists are values."""
     settings = flat(plain(config))
     later = dict(LATER_SETTINGS)
-    if config.get("task") == "segmentation":  # which had no methods, and unlabeled elements in volumes alone
+    if config.get("task") == "segmentation":  # had no methods, and ignored elements only in volumes
         later["method.name"] = "plain"
         if config.data.get("name") == "folder":
             later["data.ignore"] = None

@@ -1,4 +1,4 @@
-"""Settings of both trainers with their kinds and ranges, free of torch so that a wrong one is refused at once."""
+"""Settings of both trainers with their types and ranges; without torch, so that wrong ones are refused quickly."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from seg_anl.records.ranges import (
     complaint,
 )
 
-LOGGERS = ("tensorboard", "wandb", "mlflow", "trackio")  # names of packages, and of the extras that install them
+LOGGERS = ("tensorboard", "wandb", "mlflow", "trackio")  # packages, and extras that install them
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Folds = Annotated[int, Interval(least=2, most=1000, whole=True)]
@@ -30,7 +30,7 @@ Workers = Annotated[int, Interval(least=0, most=512, whole=True)]
 
 @dataclass(frozen=True, kw_only=True)
 class LoopSettings:
-    """How long and how to run the loop; ``configs/segmentation.yaml`` says what each setting does."""
+    """Settings of the training loop, described in ``configs/segmentation.yaml``."""
 
     epochs: Count
     precision: Precision = "fp32"
@@ -44,7 +44,7 @@ class LoopSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings(LoopSettings):
-    """The settings at the top level of a trainer's configuration; ``record`` is checked by :func:`checked_records`."""
+    """The top level of a trainer's configuration; :func:`checked_records` checks ``record``."""
 
     task: str
     preset: str
@@ -70,11 +70,7 @@ class RunSettings(LoopSettings):
             raise UserError(f"fold={self.fold} {expected}, the number of parts of the training set")
 
     def batch_sizes(self, count: int, world_size: int) -> list[int]:
-        """The samples of each step of an epoch over ``count`` images, all processes together.
-
-        Raises:
-            UserError: when ``count`` images or ``world_size`` processes do not allow them.
-        """
+        """The number of samples in each step of an epoch over ``count`` images, over all processes."""
         size = self.batch_size
         if size > count:
             raise UserError(f"batch_size must be from 1 to {count}, the number of training images; got {size}")
@@ -89,7 +85,7 @@ class RunSettings(LoopSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class DivisionSettings:
-    """What the ``data`` group of either trainer says of which items are learned from, see :mod:`.division`."""
+    """The settings in the ``data`` group of both trainers that :mod:`.division` uses."""
 
     tuning: FractionBelowOne = 0.0
     exclude_file: Any = None
@@ -98,7 +94,7 @@ class DivisionSettings:
 
 @dataclass(frozen=True)
 class OptimSettings:
-    """The ``optim`` group of the configuration; ``configs/optim/adam.yaml`` says what each setting does."""
+    """The ``optim`` group, described in ``configs/optim/sgd.yaml``."""
 
     name: Literal["adam", "adamw", "sgd"]
     lr: Positive
@@ -123,7 +119,7 @@ class OptimSettings:
 
 
 def plain(config: DictConfig, *, omit: Collection[str] = ()) -> dict[str, Any]:
-    """The resolved settings of a group as plain values, without those named in ``omit``."""
+    """The resolved settings of a group as plain values, except those in ``omit``."""
     settings = OmegaConf.to_container(config, resolve=True)
     assert isinstance(settings, dict)
     return {str(name): value for name, value in settings.items() if name not in omit}
@@ -133,47 +129,39 @@ GROUPS = ("data", "noise", "loss", "model", "optim", "method", "augmentation", "
 
 
 def top_level(config: DictConfig) -> dict[str, Any]:
-    """The settings of a configuration that are in no group."""
+    """The settings outside any group."""
     return plain(config, omit=GROUPS)
 
 
 def of_each_run(config: DictConfig) -> list[DictConfig]:
-    """The configuration of each of its runs: ``seed`` is a number or a list, and ``folds`` without ``fold`` is all."""
-    if config.get("fold") is not None or complaint("folds", Folds, config.get("folds")):
-        return _of_each_seed(config)
-    if config.run_dir is not None:
-        raise UserError("run_dir is the folder of one run: name run_root for all folds, or one fold with fold=0")
-    configs = [config.copy() for _ in range(config.folds)]
-    for fold, one in enumerate(configs):
-        one.fold = fold
-    return [run for one in configs for run in _of_each_seed(one)]
-
-
-def _of_each_seed(config: DictConfig) -> list[DictConfig]:
-    if not OmegaConf.is_list(config.seed):
-        return [config]
-    seeds = list(config.seed)
-    if not seeds or len(set(map(str, seeds))) < len(seeds):
-        raise UserError(f"seed must be a whole number, or a list of different ones; got {seeds}")
-    if len(seeds) > 1 and config.run_dir is not None:
-        raise UserError("run_dir is the folder of one run: name run_root for several seeds")
-    configs = [config.copy() for _ in seeds]
-    for one, seed in zip(configs, seeds, strict=True):
-        one.seed = seed
+    """The configurations of all runs: ``seed`` may be a list, and ``folds`` without ``fold`` means all folds."""
+    choices: list[dict[str, Any]] = [{}]
+    if config.get("fold") is None and complaint("folds", Folds, config.get("folds")) is None:
+        choices = [{"fold": fold} for fold in range(config.folds)]
+    if OmegaConf.is_list(config.seed):
+        seeds = list(config.seed)
+        if not seeds or len(set(map(str, seeds))) < len(seeds):
+            raise UserError(f"seed must be a whole number or a list of different ones, got {seeds}")
+        choices = [{**choice, "seed": seed} for choice in choices for seed in seeds]
+    if len(choices) > 1 and config.run_dir is not None:
+        raise UserError("run_dir is the folder of one run: set run_root for several seeds or folds")
+    configs = [config.copy() for _ in choices]
+    for one, choice in zip(configs, choices, strict=True):
+        one.update(choice)
     return configs
 
 
 def listed(value: Any) -> tuple[str, ...]:
-    """What a setting names: nothing (null), one thing, or a list."""
+    """The names in a setting that may be null, one name, or a list."""
     if value is None:
         return ()
     return tuple(map(str, value)) if isinstance(value, (list, tuple)) else (str(value),)
 
 
 def checked_records(value: Any, known: Collection[str], *, fold: int | None = None) -> frozenset[str]:
-    """The records that the setting ``record`` asks for, by name; predictions are for runs without a ``fold``."""
+    """The names in the setting ``record``; predictions are for runs without a ``fold``."""
     if fold is not None and "predictions" in listed(value):
-        raise UserError("record=predictions is for runs without a fold, which predicts the items it has not seen")
+        raise UserError("record=predictions is for runs without a fold; a fold predicts its held-out items anyway")
     for name in listed(value):
         if name not in known:
             raise UserError(f"record={name}: {nearest_names(name, known)}")

@@ -1,6 +1,6 @@
-"""Several networks of one architecture trained as one wide network (``runs_per_device``): one call a layer for all.
+"""Train several networks of one architecture as one wide network (``runs_per_device``), with one call per layer.
 
-For networks so small that a device waits for the next call longer than it computes. The plain loop knows nothing of it.
+This is for networks so small that the device waits for calls longer than it computes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .progress import Progress
 from .settings import LoopSettings, OptimSettings
 
 ALONE = "use runs_per_device=1"
-ROUNDING = 0.02  # share of an output's norm; networks that mix differ by about all of it
+ROUNDING = 0.02  # share of an output's norm; networks that mix differ by about its whole norm
 
 
 def fit_together(
@@ -30,26 +30,26 @@ def fit_together(
 ) -> list[list[MetricRow] | UserError]:
     """Train each network as :func:`~seg_anl.engine.loop.fit` would train it alone, up to rounding.
 
-    Only the passes through the networks are one; losses, penalties, clipping, optimizers and checkpoints are each
-    network's own. A run that its last checkpoint left behind the others catches up first; one whose loss is no longer
-    finite is left out from then on. Returns for each training its metric rows, or why it was left out.
+    The networks share only their passes; each has its own loss, penalties, clipping, optimizer and checkpoints. A run
+    that resumes from an earlier epoch than the others catches up first; one that diverges is left out from then on.
+    Returns the metric rows of each training, or its error.
     """
     if process.world_size > 1:
         raise UserError("runs_per_device works in one process: use runs_per_device=1 with torchrun")
     if settings.graph:
         raise UserError(f"graph=true is for one run at a time: {ALONE}")
     if optim.jacobian or any(training.loss.draws for training in trainings):
-        # From one generator for all: what a run draws would depend on its neighbors.
+        # All runs share a generator, so a run's random numbers would depend on the others.
         raise UserError(
-            f"a loss or penalty that draws random numbers (nlnl, optim.jacobian) needs a process of its own: {ALONE}"
+            f"a loss or penalty that draws random numbers (nlnl, optim.jacobian) needs its own process: {ALONE}"
         )
     learners = [Learner(training, settings, optim, process) for training in trainings]
     present: list[Learner] = []
-    with ExitStack() as books:
+    with ExitStack() as stack:
         for learner in learners:
-            books.callback(learner.ledger.close)
+            stack.callback(learner.ledger.close)
         first, steps = min(learner.ledger.first_epoch for learner in learners), learners[0].task.steps_per_epoch
-        progress = books.enter_context(Progress(settings, first_epoch=first, steps=steps, visible=True))
+        progress = stack.enter_context(Progress(settings, first_epoch=first, steps=steps, visible=True))
         for epoch in range(first, settings.epochs):
             before = present
             present = [one for one in learners if one.ledger.first_epoch <= epoch and one.failure is None]
@@ -78,7 +78,7 @@ def fit_together(
 def _objective(
     learners: Sequence[Learner], epoch: int
 ) -> Callable[[Sequence[Tensor], Sequence[Tensor]], Sequence[Tensor]]:
-    """Inputs and targets of each learner to the value that it minimizes."""
+    """A function from the inputs and targets of each learner to its value to minimize."""
     networks = Stack([learner.model for learner in learners])
     losses = LossStack([learner.loss for learner in learners])
     networks.check([next(iter(learner.task.batches(epoch)))[0] for learner in learners])
@@ -92,24 +92,23 @@ def _objective(
 
 
 class Stack:
-    """K networks side by side: the channels of one beside those of the next, in every layer.
+    """One wide network whose layers hold the channels of K networks side by side.
 
-    Their weights and statistics move into the layers of one wide network, and those of the K networks become windows
-    onto them: what changes in the one place changes in the other. Gradients arrive at the K networks. Optimizers,
-    clipping, evaluation and checkpoints see K networks as if each were alone; outputs and gradients equal those of the
-    networks alone up to rounding.
+    Its weights and statistics share memory with those of the K networks, which get their gradients. So optimizers,
+    clipping, evaluation and checkpoints work on the K networks as if each were alone; outputs and gradients are those
+    of the separate networks up to rounding.
 
     Args:
-        networks: of one architecture, made of convolutions, batch norm, linear layers and what treats every channel
+        networks: of one architecture, of convolutions, batch norm, linear layers, and layers that treat all channels
             alike. They must be trained for equal numbers of steps.
 
     Raises:
-        UserError: for other layers, and for dropout, whose draws would depend on the neighbors.
+        UserError: for other layers, and for dropout, whose random numbers would depend on the other networks.
     """
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
         self.networks = networks
-        self.wide = _side_by_side(networks)
+        self.wide = _wide_network(networks)
         self.counters = [
             part.num_batches_tracked
             for network in networks
@@ -118,7 +117,7 @@ class Stack:
         ]
 
     def __call__(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Outputs ``(B, ..., D)`` of each network for its own inputs ``(B, C, ...)``, in the first network's mode."""
+        """The output ``(B, ..., D)`` of each network for its inputs ``(B, C, ...)``, in the first network's mode."""
         self.wide.train(self.networks[0].training)
         if self.counters and self.wide.training:
             torch._foreach_add_(self.counters, 1)
@@ -127,17 +126,17 @@ class Stack:
 
     @torch.no_grad()
     def check(self, inputs: Sequence[Tensor]) -> None:
-        """Check that the networks do not mix: that side by side each says of its ``inputs`` what it says alone.
+        """Check that each network's output for its ``inputs`` is that of the network alone.
 
         Raises:
-            UserError: when they do, which is so for networks whose ``forward`` treats channels by their number.
+            UserError: if it is not, for example because ``forward`` uses channel numbers.
         """
         training = self.networks[0].training
         for network in self.networks:
             network.eval()
         for found, network, images in zip(self(inputs), self.networks, inputs, strict=True):
             expected = network(images)
-            # As a whole: convolutions in TensorFloat-32 leave three digits, and of small elements fewer.
+            # The norm, because TensorFloat-32 is accurate to three digits, and less for small elements.
             if found.shape != expected.shape or not (found - expected).norm() <= ROUNDING * expected.norm():
                 raise UserError(f"networks of this architecture cannot be trained side by side: {ALONE}")
         for network in self.networks:
@@ -145,17 +144,15 @@ class Stack:
 
 
 class LossStack:
-    """K losses that differ in nothing but parameters and buffers, evaluated as one; each keeps its own, as above."""
+    """K losses that differ only in parameters and buffers, evaluated at once; memory is shared as in :class:`Stack`."""
 
     def __init__(self, losses: Sequence[nn.Module]) -> None:
-        self.loss, self.state = losses[0], {}
-        for name, _ in losses[0].named_parameters():
-            self.state[name] = _joined([loss.get_parameter(name) for loss in losses], torch.stack, torch.unbind)
-        for name, _ in losses[0].named_buffers():
-            self.state[name] = _joined([loss.get_buffer(name) for loss in losses], torch.stack, torch.unbind)
+        self.loss = losses[0]
+        states = [{**dict(loss.named_parameters()), **dict(loss.named_buffers())} for loss in losses]
+        self.state = {name: _joined([state[name] for state in states], torch.stack, torch.unbind) for name in states[0]}
 
     def __call__(self, outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> Sequence[Tensor]:
-        """The scalar of each loss for its own output and target."""
+        """Each loss for its output and target, as scalars."""
         values: Tensor = vmap(self._one, randomness="error")(
             self.state, torch.stack([*outputs]), torch.stack([*targets])
         )
@@ -167,7 +164,7 @@ class LossStack:
 
 
 class WideLinear(nn.Module):
-    """K linear layers, each on its share of the features: ``(B, K * in_features)`` to ``(B, K * out_features)``."""
+    """K linear layers, each on its own features: ``(B, K * in_features)`` to ``(B, K * out_features)``."""
 
     def __init__(self, parts: Sequence[nn.Linear]) -> None:
         super().__init__()
@@ -176,7 +173,7 @@ class WideLinear(nn.Module):
         self.bias = None if parts[0].bias is None else _beside([part.bias for part in parts])
 
     def forward(self, features: Tensor) -> Tensor:
-        """One batched matrix product for all."""
+        """Apply all layers in one batched matrix product."""
         each = features.unflatten(-1, (self.count, -1)).transpose(0, 1)
         weight = self.weight.unflatten(0, (self.count, -1)).transpose(1, 2)
         if self.bias is None:
@@ -186,16 +183,16 @@ class WideLinear(nn.Module):
         return product.transpose(0, 1).flatten(1)
 
 
-def _side_by_side(networks: Sequence[nn.Module]) -> nn.Module:
-    """One network whose layers hold those of all ``networks``."""
-    held = [nn.Sequential(network) for network in networks]  # so that no layer is without a parent
+def _wide_network(networks: Sequence[nn.Module]) -> nn.Module:
+    """A network whose layers hold those of all ``networks``."""
+    parents = [nn.Sequential(network) for network in networks]  # so that every layer has a parent
     wide = nn.Sequential(copy.deepcopy(networks[0]))
     for name, layer in list(wide.named_modules()):
         if isinstance(layer, nn.modules.dropout._DropoutNd) and layer.p > 0:
             raise UserError(f"a network with dropout cannot be trained beside others: {ALONE}")
         if layer._parameters or layer._buffers:
             parent, _, last = name.rpartition(".")
-            setattr(wide.get_submodule(parent), last, _wide_layer([one.get_submodule(name) for one in held]))
+            setattr(wide.get_submodule(parent), last, _wide_layer([one.get_submodule(name) for one in parents]))
     return wide
 
 
@@ -209,7 +206,7 @@ def _wide_layer(parts: Sequence[nn.Module]) -> nn.Module:
         wide.groups *= count
     elif isinstance(wide, (nn.BatchNorm1d, nn.BatchNorm2d)):
         wide.num_features *= count
-        wide.register_buffer("num_batches_tracked", None)  # counted in the parts
+        wide.register_buffer("num_batches_tracked", None)  # Stack counts in the K networks
     else:
         raise UserError(f"networks with {type(first).__name__} layers cannot be trained side by side: {ALONE}")
     for name in [*wide._parameters, *wide._buffers]:
@@ -226,20 +223,20 @@ def _beside(tensors: Sequence[Tensor]) -> Tensor:
 def _joined(
     tensors: Sequence[Tensor], join: Callable[[list[Tensor]], Tensor], part: Callable[[Tensor], Sequence[Tensor]]
 ) -> Tensor:
-    """One tensor of which ``tensors`` become parts; as a parameter it hands its gradient out to them."""
+    """A tensor that ``tensors`` become views of; if they are parameters, it distributes its gradient to them."""
     joined = join([tensor.detach() for tensor in tensors])
-    for tensor, its_part in zip(tensors, part(joined), strict=True):
-        tensor.data = its_part
+    for tensor, view in zip(tensors, part(joined), strict=True):
+        tensor.data = view
     if not isinstance(tensors[0], nn.Parameter):
         return joined
     parameter = nn.Parameter(joined, requires_grad=tensors[0].requires_grad)
 
-    def hand_out(parameter: Tensor) -> None:
+    def distribute(parameter: Tensor) -> None:
         assert parameter.grad is not None
         for tensor, gradient in zip(tensors, part(parameter.grad), strict=True):
             tensor.grad = gradient
         parameter.grad = None
 
     if parameter.requires_grad:
-        parameter.register_post_accumulate_grad_hook(hand_out)
+        parameter.register_post_accumulate_grad_hook(distribute)
     return parameter

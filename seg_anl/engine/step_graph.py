@@ -1,4 +1,4 @@
-"""A training step as one CUDA graph (``graph=true``): the host starts it with one call in place of hundreds."""
+"""A training step as one CUDA graph (``graph=true``), which the host launches with one call instead of hundreds."""
 
 from __future__ import annotations
 
@@ -7,42 +7,42 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-WARM_UP = 3  # steps in which convolutions are chosen, graphs of the compiler made and memory is taken
+WARM_UP = 3  # steps in which convolutions are chosen, code is compiled and memory is allocated
 
 Step = Callable[..., None]
-"""Takes the tensors of a batch; changes weights and statistics in place, and asks the device for nothing."""
+"""Takes the tensors of a batch and updates weights and statistics in place, without synchronization."""
 
 
 def replayed(step: Step) -> Step:
-    """``step`` for one epoch: plain for the first batches, then captured, then replayed for batches of that shape.
+    """``step`` for one epoch: called for the first batches, then captured, then replayed for batches of that shape.
 
-    Made anew each epoch, since what is a number to Python is fixed in the graph: the learning rate, a loss's schedule.
-    The caller's current stream must not be the default one.
+    Each epoch needs a new capture, because Python numbers such as the learning rate or a loss's schedule are constants
+    in the graph. The current stream must not be the default one.
     """
-    held: list[Tensor] = []
+    inputs: list[Tensor] = []
     replay: Callable[[], None] | None = None
     plain = 0
 
     def once(*batch: Tensor) -> None:
         nonlocal replay, plain
-        if plain < WARM_UP or (replay is not None and [one.shape for one in batch] != [one.shape for one in held]):
+        if plain < WARM_UP or (replay is not None and [one.shape for one in batch] != [one.shape for one in inputs]):
             plain += 1
             step(*batch)
             return
         if replay is None:
-            held.extend(one.clone() for one in batch)
-            replay = _captured(step, held)
+            inputs.extend(one.clone() for one in batch)
+            replay = _captured(step, inputs)
         else:
-            for own, new in zip(held, batch, strict=True):
+            for own, new in zip(inputs, batch, strict=True):
                 own.copy_(new)
         replay()
 
     return once
 
 
-def _captured(step: Step, held: Sequence[Tensor]) -> Callable[[], None]:
-    """A graph of ``step``, which is not executed meanwhile. Threads that load data may go on with CUDA."""
+def _captured(step: Step, inputs: Sequence[Tensor]) -> Callable[[], None]:
+    """The replay of a graph of ``step``, captured without executing it; other threads may use CUDA meanwhile."""
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, stream=torch.cuda.current_stream(), capture_error_mode="thread_local"):
-        step(*held)
+        step(*inputs)
     return graph.replay

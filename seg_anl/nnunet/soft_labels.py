@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from data_prep.array_files import has_array, read_array
 from seg_anl.records import UserError, make_directory, written_aside
+from seg_anl.records.array_files import has_array, read_array
 from seg_anl.records.foreign_files import check_regular
 
 from .environment_settings import SOFT_VARIABLE

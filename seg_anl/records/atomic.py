@@ -1,7 +1,7 @@
-"""Files that are either whole or absent: written aside, flushed to the disk, then renamed over the target.
+"""Write files whole or not at all: into a temporary file beside the target, synced, then renamed over the target.
 
-What is being written is held by a lock that ends with its process. So a later start knows the leftovers of one that was
-killed from what another process is writing just now.
+The writing process holds a lock on the temporary file, so a later start can tell what a killed process left behind
+from what another process is still writing.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import io
 import json
 import os
 import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from errno import ENOSPC
@@ -26,25 +26,22 @@ try:
 except ImportError:  # Windows: leftovers stay there
     fcntl = None  # type: ignore[assignment]
 
-PARTIAL_PREFIX = ".partial-"  # of a file or folder that is being written
-_PARTIAL = re.compile(re.escape(PARTIAL_PREFIX) + r"\w{8}(\..+)?")  # with tempfile's eight characters
-_TORCH_CANNOT_WRITE = (
-    "PytorchStreamWriter failed",
-    "unexpected pos",
-    "file write failed",
-)  # all it says of a full disk
+PARTIAL_PREFIX = ".partial-"  # of temporary files and folders
+_PARTIAL = re.compile(re.escape(PARTIAL_PREFIX) + r"\w{8}(\..+)?")
+# torch's errors when a write fails; it does not say why, and a full disk is the usual reason.
+_TORCH_CANNOT_WRITE = ("PytorchStreamWriter failed", "unexpected pos", "file write failed")
 
 
 def make_directory(path: Path) -> Path:
     """Create ``path`` and its parents.
 
     Raises:
-        UserError: when it cannot be made, for instance because a file stands in the way; the message names it.
+        UserError: if that fails; the message names a file that is in the way.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        # os.path, as a Path's own questions fail where a name is too long or a folder closed
+        # os.path, because Path.exists raises where a name is too long or a folder is not readable
         in_the_way = next((p for p in (path, *path.parents) if os.path.lexists(p) and not os.path.isdir(p)), None)
         reason = f"{in_the_way} is a file" if in_the_way else getattr(error, "strerror", None) or error
         raise UserError(f"cannot create the folder {path}: {reason}") from error
@@ -53,34 +50,33 @@ def make_directory(path: Path) -> Path:
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; on success it is synced and renamed to ``path``, on any error removed.
+    """Yield a temporary path beside ``path``; on success sync it and rename it to ``path``, on any error remove it.
 
-    The temporary name keeps the suffixes of ``path``, because writers choose their format by them. A process killed
-    in between leaves only a file whose name starts with :data:`PARTIAL_PREFIX`.
+    The temporary name keeps the suffixes of ``path``, because writers choose their format by them. A killed process
+    leaves only a file whose name starts with :data:`PARTIAL_PREFIX`.
 
     Raises:
-        UserError: when no file can be created there, or not all of it: the disk is full.
+        UserError: if the file cannot be created or written, for example because the disk is full.
     """
     if os.path.isdir(path):
-        raise UserError(f"cannot write {path}: a folder of this name stands there")
+        raise UserError(f"cannot write {path}: a folder has this name")
+    aside = path.parent / f"{_partial_name()}{''.join(path.suffixes)}"
     try:
-        descriptor, name = tempfile.mkstemp(prefix=PARTIAL_PREFIX, suffix="".join(path.suffixes), dir=path.parent)
+        descriptor = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     except ValueError as error:  # a NUL in the name
         raise UserError(f"cannot write {path}: {error}") from error
     except OSError as error:
         raise cannot_write(path, error) from error
-    aside = Path(name)
     try:
-        _hold(descriptor)
+        _lock(descriptor)
         yield aside
         with open(aside, "rb+") as written:
             os.fsync(written.fileno())
-        os.chmod(aside, 0o666 & ~_umask())
         os.replace(aside, path)
     except BaseException as error:
         with suppress(OSError):
             aside.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename in (None, name):
+        if isinstance(error, OSError) and error.filename in (None, str(aside)):
             raise cannot_write(path, error) from error
         if isinstance(error, RuntimeError) and any(words in str(error) for words in _TORCH_CANNOT_WRITE):
             raise cannot_write(path, OSError(ENOSPC, os.strerror(ENOSPC))) from error
@@ -91,16 +87,15 @@ def written_aside(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def folder_aside(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside ``path``; on success it is renamed to ``path``, on any error removed."""
-    make_directory(path.parent)
-    aside = Path(tempfile.mkdtemp(prefix=PARTIAL_PREFIX, dir=path.parent))
+    """Yield an empty folder beside ``path``; on success rename it to ``path``, on any error remove it."""
+    aside = make_directory(path.parent) / _partial_name()
+    aside.mkdir()
     descriptor = os.open(aside, os.O_RDONLY) if fcntl else None
     try:
-        _hold(descriptor)
-        os.chmod(aside, 0o777 & ~_umask())
+        _lock(descriptor)
         yield aside
         if path.is_dir():
-            path.rmdir()  # an empty one
+            path.rmdir()  # raises unless it is empty
         os.replace(aside, path)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
@@ -111,9 +106,9 @@ def folder_aside(path: Path) -> Iterator[Path]:
 
 
 def remove_partial(folder: Path, *, below: bool = True) -> None:
-    """Delete what killed processes left half-written in ``folder`` and, with ``below``, in its folders, and name it.
+    """Delete, and name, what killed processes left half-written in ``folder`` and, with ``below``, in its subfolders.
 
-    Other processes may write there.
+    Files that another process is writing stay.
     """
     found = folder.rglob(f"{PARTIAL_PREFIX}*") if below else folder.glob(f"{PARTIAL_PREFIX}*")
     for path in sorted(path for path in found if _PARTIAL.fullmatch(path.name) and not path.is_symlink()):
@@ -122,19 +117,23 @@ def remove_partial(folder: Path, *, below: bool = True) -> None:
             print(f"{path}: left half-written by a process that was killed; deleted")
 
 
-def _hold(descriptor: int | None) -> None:
+def _partial_name() -> str:
+    return f"{PARTIAL_PREFIX}{secrets.token_hex(4)}"
+
+
+def _lock(descriptor: int | None) -> None:
     if fcntl and descriptor is not None:
         with suppress(OSError):  # a file system without locks
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _is_left_over(path: Path) -> bool:
-    """Whether nobody holds the file or folder any more."""
+    """Whether no process holds a lock on the file or folder."""
     if not fcntl or not (path.is_file() or path.is_dir()):
         return False
     try:
         descriptor = os.open(path, os.O_RDONLY)
-    except OSError:  # just renamed, or another person's
+    except OSError:  # just renamed, or owned by someone else
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -152,7 +151,11 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 ``text`` to ``path``, whole or not at all; the name of a file in it that is no UTF-8 is refused."""
+    """Write ``text`` to ``path`` in UTF-8, whole or not at all.
+
+    Raises:
+        UserError: also for a file name in ``text`` that is not UTF-8.
+    """
     try:
         data = text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -167,15 +170,9 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write ``rows`` under a header line; floats in full precision, a missing value as an empty cell."""
+    """Write ``rows`` under a header line: floats in full precision, missing values as empty cells."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, text.getvalue())
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

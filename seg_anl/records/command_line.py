@@ -1,4 +1,4 @@
-"""What the commands share: a parser with errors of one line, kinds of arguments, a check that no input is replaced."""
+"""What the commands share: an argument parser with one-line errors, argument types, a check for overlapping folders."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_WORKERS = max(64, 4 * (os.cpu_count() or 1))
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """An argument parser that says what is wrong in one line, without the usage, and keeps an example in its help."""
+    """An argument parser that reports an error in one line, without the usage, and keeps the layout of its help."""
 
     def __init__(self, **options: object) -> None:
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
@@ -23,16 +23,16 @@ class OneLineParser(argparse.ArgumentParser):
         self.add_argument("--version", action="version", version=f"seg_anl {__version__}")
 
     def error(self, message: str) -> NoReturn:
-        """Leave with the exit status of a user's error."""
+        """Exit with the status of a user error."""
         exit_with_error(self.prog, f"{message} (see {self.prog} --help)")
 
 
 def positive_int(text: str, most: int | None = None) -> int:
-    """An argument type: a whole number of at least 1, and at most ``most``."""
+    """An argument type: a whole number from 1 to ``most``."""
     number = int(text) if text.isdecimal() and len(text) < 20 else 0
     if number < 1 or (most is not None and number > most):
         wanted = "of at least 1" if most is None else f"from 1 to {most}"
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number {wanted}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number {wanted}")
     return number
 
 
@@ -42,7 +42,7 @@ def worker_count(text: str) -> int:
 
 
 def refuse_overlap(source: Path, target: Path) -> None:
-    """Raise a UserError when one folder is, or lies in, the other: what is read must not change."""
+    """Raise a UserError if one folder is or contains the other: a command must not write over its input."""
     inner, outer = Path(os.path.realpath(target)), Path(os.path.realpath(source))
     if inner == outer or outer in inner.parents or inner in outer.parents:
-        raise UserError(f"{target} and {source} lie in each other: what is read must not be written over")
+        raise UserError(f"{target} and {source} overlap: the output must not lie in the input, nor the input in it")

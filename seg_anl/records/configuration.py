@@ -1,4 +1,4 @@
-"""Where the configuration files lie."""
+"""Where the configuration files are."""
 
 from __future__ import annotations
 
@@ -10,11 +10,7 @@ from .errors import UserError
 
 
 def config_folder() -> Path:
-    """The folder of the YAML and CSV files: inside the package in an installed wheel, beside it in a checkout.
-
-    Raises:
-        UserError: when neither is there, which means a broken installation.
-    """
+    """The folder of the YAML and CSV files: inside the package in an installed wheel, beside it in a checkout."""
     package = Path(seg_anl.__file__).parent
     for folder in (package / "configs", package.parent / "configs"):
         if (folder / "segmentation.yaml").is_file():

@@ -1,9 +1,8 @@
-"""What a person did wrong, said in one line.
+"""Report a user's mistake in one line.
 
-Every command of the project raises :class:`UserError` for bad input and runs under :func:`run_command`, which turns it
-into one line on the standard error and exit status 2. A traceback therefore always means a defect of the program.
-It names the file or setting, what was found and what was expected. Whatever reads what a person wrote may raise it;
-docstrings say so only where there is more to say.
+Commands raise :class:`UserError` for bad input and run under :func:`run_command`, which turns it into one line on
+standard error and exit status 2. So a traceback always means a bug. Any function that reads user input may raise it;
+docstrings mention it only if there is more to say.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from typing import NoReturn
 from seg_anl.interrupt import EXIT_INTERRUPTED, INTERRUPTED
 
 EXIT_USER_ERROR = 2
-EXIT_UNREAD = 141  # as the shell tells that who read the output has left
+EXIT_UNREAD = 141  # what a shell reports for SIGPIPE
 
-FULL = (errno.ENOSPC, errno.EDQUOT)  # what a disk says that has no space left, or none for this person
+FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk is full, or this user's quota
 
 
 class UserError(Exception):
@@ -32,7 +31,7 @@ class UserError(Exception):
 
 
 def nearest_names(name: str, known: Iterable[str]) -> str:
-    """Say which three known names stand nearest to ``name``, for the end of an error message: first those it begins.
+    """The end of an error message: up to three known names like ``name``, those that start with it first.
 
     >>> nearest_names("anl_c", ["anl_ce", "gce", "mae"])
     "did you mean 'anl_ce'?"
@@ -46,17 +45,17 @@ def nearest_names(name: str, known: Iterable[str]) -> str:
     'known: gce, mae'
     """
     names, lower = sorted(known), name.lower()
-    begun = [match for match in names if lower and match.lower().startswith(lower)]
-    of_lower = {match.lower(): match for match in names}
-    similar = [of_lower[match] for match in difflib.get_close_matches(lower, of_lower, n=3, cutoff=0.6)]
-    close = list(dict.fromkeys([*begun, *similar]))[:3]
+    completions = [known_name for known_name in names if lower and known_name.lower().startswith(lower)]
+    by_lower = {known_name.lower(): known_name for known_name in names}
+    similar = [by_lower[match] for match in difflib.get_close_matches(lower, by_lower, n=3, cutoff=0.6)]
+    close = list(dict.fromkeys([*completions, *similar]))[:3]
     if close:
         return f"did you mean {' or '.join(repr(match) for match in close)}?"
     return f"known: {', '.join(names)}"
 
 
 def reason_of(error: BaseException, line: int = 0) -> str:
-    """What an exception of a library says, in one ``line`` of its words: the first, or the last (-1).
+    """One ``line`` of a library's error message: the first (0) or the last (-1) that is not blank.
 
     >>> reason_of(ValueError("bad header\\n  at byte 3")), reason_of(KeyError())
     ('bad header', 'KeyError')
@@ -65,8 +64,17 @@ def reason_of(error: BaseException, line: int = 0) -> str:
     return lines[line][:300] if lines else type(error).__name__
 
 
+def one_line(error: object) -> str:
+    """A library's whole error message in one line of at most 300 characters.
+
+    >>> one_line(ValueError("bad header\\n  at byte 3"))
+    'bad header at byte 3'
+    """
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
 def exit_with_error(program: str, message: object) -> NoReturn:
-    """Print one line ``program: error: message`` and leave with the exit status of a user's error."""
+    """Print one line ``program: error: message`` and exit with the status of a user error."""
     print(f"{program}: error: {' '.join(str(message).split())}", file=sys.stderr)
     raise SystemExit(EXIT_USER_ERROR)
 
@@ -74,8 +82,8 @@ def exit_with_error(program: str, message: object) -> NoReturn:
 def run_command(program: str, main: Callable[[], object]) -> None:
     """Run a command's body; a :class:`UserError` becomes one line and status 2, Ctrl-C status 130.
 
-    A name that the terminal cannot show is written with escapes. Where the output is read no further (``| head``), the
-    command ends quietly with status 141. What the system refuses (a full disk, a closed folder) is one line, too.
+    So do errors of the system (a full disk, no permission). When nobody reads the output any more (``| head``), the
+    command ends quietly with status 141. Characters that the terminal cannot show are escaped.
     """
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -89,18 +97,18 @@ def run_command(program: str, main: Callable[[], object]) -> None:
         print(f"{program}: {INTERRUPTED}", file=sys.stderr)
         raise SystemExit(EXIT_INTERRUPTED) from None
     except BrokenPipeError:
-        if not _output_is_unread():
+        if not _output_is_closed():
             raise
         raise SystemExit(EXIT_UNREAD) from None
     except OSError as error:
-        _forget_unwritten_output()
+        _drop_unwritten_output()
         exit_with_error(program, refusal(error))
     except MemoryError:
-        exit_with_error(program, "the memory of this machine does not suffice")
+        exit_with_error(program, "this machine does not have enough memory")
 
 
 def _check_threads() -> None:
-    """Refuse what the libraries below would end with a traceback for, while they are imported."""
+    """Refuse values with which libraries end in a traceback while they are imported."""
     for name in ("OMP_NUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMEXPR_MAX_THREADS"):
         text = os.environ.get(name, "1")
         if not text.strip().isdecimal():
@@ -108,7 +116,7 @@ def _check_threads() -> None:
 
 
 def refusal(error: OSError) -> str:
-    """What the system refused, in its own words: the path where there is one, and the space that a full disk has left.
+    """The system's error message, with the path if there is one, and the space left on a full disk.
 
     >>> refusal(PermissionError(13, "Permission denied", "runs/.lock"))
     'runs/.lock: Permission denied'
@@ -122,27 +130,27 @@ def refusal(error: OSError) -> str:
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:
-    """What the system refused while ``path`` was written, perhaps under another name."""
+    """The error for a failed write to ``path``, or to the temporary file beside it."""
     return UserError(f"cannot write {refusal(OSError(error.errno, error.strerror or str(error), str(path)))}")
 
 
-def _forget_unwritten_output() -> None:
+def _drop_unwritten_output() -> None:
     try:
         print(end="", flush=True)
     except OSError:
-        _send_output_nowhere()
+        _redirect_output_to_null()
 
 
-def _send_output_nowhere() -> None:
-    """Else Python would try once more as it ends, and complain."""
+def _redirect_output_to_null() -> None:
+    """Otherwise Python writes buffered output once more as it exits, and complains."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _output_is_unread() -> bool:
-    """Whether the standard output has no reader; what is still to be written then goes nowhere."""
+def _output_is_closed() -> bool:
+    """Whether nobody reads standard output any more; then the rest of the output is discarded."""
     try:
         print(flush=True)
     except BrokenPipeError:
-        _send_output_nowhere()
+        _redirect_output_to_null()
         return True
     return False

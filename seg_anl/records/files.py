@@ -1,4 +1,4 @@
-"""Folders that other people made, and the files below them. Reading those: :mod:`seg_anl.records.foreign_files`."""
+"""Find files in a user's folders. :mod:`seg_anl.records.foreign_files` reads them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pathlib import Path
 
 from .errors import UserError
 
-_LEFT_BEHIND = ("Thumbs.db", "desktop.ini")  # by systems, as are hidden files
+_SYSTEM_FILES = ("Thumbs.db", "desktop.ini")
 
 
 def check_folder(path: Path, setting: str = "") -> None:
     """Raise a UserError unless ``path``, the value of ``setting``, is a folder."""
-    if not os.path.isdir(path):  # a Path's own question fails where the name is too long
+    if not os.path.isdir(path):  # Path.is_dir raises if the name is too long
         raise UserError(f"{setting}{': ' if setting else ''}{path} is not a folder")
 
 
 def file_sha256(path: Path) -> str:
-    """Hexadecimal digits of a file of any size."""
+    """The SHA-256 of a file of any size, in hexadecimal digits."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -28,25 +28,25 @@ def file_sha256(path: Path) -> str:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Every file below ``folder``, sorted, without hidden ones and what systems leave behind; links are followed."""
+    """Every file below ``folder``, sorted, except hidden and system files; follows links."""
     found = sorted(walked(folder))
     for path in found:
-        if any("\ud800" <= letter <= "\udfff" for letter in str(path)):  # tables and manifests need text
+        if any("\ud800" <= letter <= "\udfff" for letter in str(path)):  # cannot be written into tables
             raise UserError(f"{path.name!a} in {str(path.parent)!a}: the name is not UTF-8; rename it")
     return found
 
 
 def walked(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
-    """The same in no order, whatever the names; ``above`` are the folders that ``folder`` lies in."""
+    """The same files in any order, with names of any kind; ``above`` are the folders that contain ``folder``."""
     resolved = os.path.realpath(folder)
     if resolved in above:
-        raise UserError(f"{folder} is a link to a folder above it, a loop without end")
+        raise UserError(f"{folder} is a link to a folder above it, which is an endless loop")
     try:
         entries = list(os.scandir(folder))
     except OSError as error:
         raise UserError(f"cannot list {folder}: {error.strerror}") from error
     for entry in entries:
-        if entry.name.startswith(".") or entry.name in _LEFT_BEHIND:
+        if entry.name.startswith(".") or entry.name in _SYSTEM_FILES:
             continue
         if entry.is_dir():
             yield from walked(folder / entry.name, (*above, resolved))

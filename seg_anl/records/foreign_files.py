@@ -1,7 +1,6 @@
-"""Files that others made, read as data: regular files of bounded size and depth, without aliases, nothing constructed.
+"""Read files from other people and machines as plain data: bounded in size and depth, nothing constructed.
 
-Run directories, manifests, tables and plans travel from machine to machine. Whatever reads YAML, JSON, CSV or lines of
-one reads it here.
+Every reader of YAML, JSON, CSV or text files goes through this module.
 """
 
 from __future__ import annotations
@@ -18,41 +17,31 @@ from typing import Any
 
 import yaml
 
-from .errors import UserError
+from .errors import UserError, one_line
 
 MOST_BYTES = 256 << 20  # a manifest of half a million masks
-MOST_YAML_BYTES = 1 << 20  # a configuration has some kilobytes
+MOST_YAML_BYTES = 1 << 20  # configurations have a few kilobytes
 MOST_DEPTH = 32
-
-# Without waiting: a FIFO that nobody writes to would hold an ordinary open for ever.
-_OPEN = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 def check_regular(path: Path) -> None:
-    """Refuse what is no regular file, before a library opens it: a FIFO would wait for ever, a device never end."""
+    """Refuse anything but a regular file before it is opened: a FIFO would block, a device would never end."""
     try:
         regular = stat.S_ISREG(os.stat(path).st_mode)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read: {_reason(error)}") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise _unreadable(path, error) from error
     if not regular:
         raise UserError(f"{path}: cannot be read: not a regular file")
 
 
 def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     """The content of a regular file of at most ``most`` bytes."""
+    check_regular(path)
     try:
-        descriptor = os.open(path, _OPEN)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read: {_reason(error)}") from error
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise UserError(f"{path}: cannot be read: not a regular file")
-        with open(descriptor, "rb", closefd=False) as file:
+        with open(path, "rb") as file:
             content = file.read(most + 1)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {_reason(error)}") from error
-    finally:
-        os.close(descriptor)
+        raise _unreadable(path, error) from error
     if len(content) > most:
         raise UserError(f"{path}: cannot be read: larger than {most >> 20} MiB")
     return content
@@ -63,13 +52,13 @@ def read_text(path: Path, most: int = MOST_BYTES) -> str:
     try:
         return read_bytes(path, most).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: cannot be read: no UTF-8 text: {error.reason} at byte {error.start}") from error
+        raise UserError(f"{path}: cannot be read: not UTF-8 text: {error.reason} at byte {error.start}") from error
 
 
 def read_table(path: Path, *columns: str) -> list[dict[str, str]]:
-    """The rows of a CSV file, by the names in its first line, among which must be ``columns``; a missing cell is empty.
+    """The rows of a CSV file as dictionaries, with the names of its header; a missing cell is empty.
 
-    It is UTF-8 text, with the mark that Windows puts first or without.
+    The header must have ``columns``. The file is UTF-8, with or without a byte order mark.
     """
     text = read_text(path).removeprefix("\ufeff")
     try:
@@ -85,35 +74,35 @@ def read_table(path: Path, *columns: str) -> list[dict[str, str]]:
 
 
 def read_json(path: Path) -> Any:
-    """The value that a JSON file holds."""
+    """The value in a JSON file."""
     return parse_json(read_text(path), path)
 
 
 def parse_json(text: str, place: object) -> Any:
-    """The value of JSON ``text`` that came from ``place``."""
+    """The value of JSON ``text``; error messages name ``place``."""
     try:
         value = json.loads(text)
     except RecursionError as error:
         raise UserError(f"{place}: damaged: nested too deep") from error
     except ValueError as error:
-        raise UserError(f"{place}: damaged: {_one_line(error)}") from error
+        raise UserError(f"{place}: damaged: {one_line(error)}") from error
     return _bounded(value, place)
 
 
 def read_yaml(path: Path) -> Any:
-    """The value that a YAML file holds: plain numbers, texts, lists and groups."""
+    """The value in a YAML file: numbers, strings, lists and mappings."""
     return parse_yaml(read_text(path, MOST_YAML_BYTES), path)
 
 
 def parse_yaml(text: str, place: object) -> Any:
-    """The value of YAML ``text`` that came from ``place``."""
+    """The value of YAML ``text``; error messages name ``place``."""
     if len(text) > MOST_YAML_BYTES:
         raise UserError(f"{place}: larger than {MOST_YAML_BYTES >> 20} MiB")
     try:
-        _refuse_aliases(text, place)  # before anything is built: nine lines of aliases stand for a billion values
+        _refuse_aliases(text, place)  # before loading: nine lines of aliases can expand to a billion values
         return _bounded(yaml.load(text, PlainLoader), place)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{place}: damaged: {_one_line(error)}") from error
+        raise UserError(f"{place}: damaged: {one_line(error)}") from error
 
 
 def _refuse_aliases(text: str, place: object) -> None:
@@ -127,7 +116,7 @@ def _refuse_aliases(text: str, place: object) -> None:
 
 
 def _bounded(value: Any, place: object) -> Any:
-    """``value``, unless it is nested too deep or holds a whole number that is beyond any float."""
+    """``value``; refuses deep nesting and integers beyond the range of floats."""
     level, depth = [value], 0
     while level:
         depth += 1
@@ -146,17 +135,17 @@ def _bounded(value: Any, place: object) -> Any:
 
 
 class PlainLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Reads values as Hydra does (1e-4 is a number, 2017-01-01 a text); refuses a name that stands twice in a group."""
+    """Reads values as Hydra does (1e-4 is a number, 2017-01-01 a string); refuses duplicate keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """PyYAML's hook; names are texts."""
+        """PyYAML's hook."""
         keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
         seen: set[Any] = set()
         for key in keys:
             if not isinstance(key, str):
-                raise yaml.constructor.ConstructorError(None, None, "a name that is no text", node.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, "a key that is not a string", node.start_mark)
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key} stands there twice", node.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"{key} appears twice", node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep=deep)  # type: ignore[no-any-return]
 
@@ -170,10 +159,5 @@ PlainLoader.add_implicit_resolver(
 )
 
 
-def _reason(error: Exception) -> str:
-    """What the system says, in its own words; of a name with a NUL, what Python says."""
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+def _unreadable(path: Path, error: OSError | ValueError) -> UserError:
+    return UserError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}")

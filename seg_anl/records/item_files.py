@@ -1,4 +1,4 @@
-"""Files that name items: lists of those to leave out, tables of weights. An unknown id is refused by name."""
+"""Read files that name training items: lists of items to leave out, tables of weights. Unknown ids are refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .foreign_files import read_table, read_text
 
 
 def read_items(path: Path, known: Collection[str]) -> set[str]:
-    """The items that a text file lists, one a line; empty lines and those that begin with # are passed over."""
+    """The items in a text file, one per line, except blank lines and lines that start with ``#``."""
     lines = read_text(path).removeprefix("\ufeff").splitlines()
     found = {line.strip() for line in lines if line.strip() and not line.startswith("#")}
     refuse_unknown(found, known, path)
@@ -19,11 +19,11 @@ def read_items(path: Path, known: Collection[str]) -> set[str]:
 
 
 def read_weights(path: Path, known: Collection[str]) -> dict[str, float]:
-    """The weights of a CSV table with the columns item and weight."""
+    """The weights in a CSV table with the columns item and weight."""
     try:
         weights = {row["item"]: float(row["weight"]) for row in read_table(path, "item", "weight")}
     except ValueError as error:
-        raise UserError(f"{path}: damaged: a weight that is no number ({error})") from error
+        raise UserError(f"{path}: damaged: a weight is not a number ({error})") from error
     refuse_unknown(weights, known, path)
     for item, weight in weights.items():
         if not 0 <= weight < math.inf:
@@ -32,7 +32,7 @@ def read_weights(path: Path, known: Collection[str]) -> dict[str, float]:
 
 
 def refuse_unknown(items: Collection[str], known: Collection[str], path: Path) -> None:
-    """Raise a UserError when one of ``items``, which ``path`` names, is not ``known``."""
+    """Raise a UserError if one of ``items``, listed in ``path``, is not ``known``."""
     unknown = sorted(set(items) - set(known))
     if unknown:
         more = f" (and {len(unknown) - 1} more)" if len(unknown) > 1 else ""

@@ -1,6 +1,7 @@
-"""The journal of a command that works through many items: a killed run goes on after the items that it had finished.
+"""The journal of a command that works through many items: after a kill, the next run skips finished items.
 
-One JSON line each: first the identity of the run, all that decides its results, then the row of each finished item.
+It is a JSON Lines file: first the identity of the run (everything that determines its results), then a row per
+finished item.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .atomic import written_aside
+from .atomic import write_text
 from .errors import UserError, cannot_write
 from .foreign_files import parse_json, read_bytes, read_json
 from .progress import progress_bar
@@ -22,10 +23,10 @@ ERRORS_SHOWN = 5
 
 
 def read_journal(path: Path) -> tuple[Row, dict[str, Row]] | None:
-    """Identity of the run that wrote ``path``, and its rows by ``item``; None where there is none, or a damaged one."""
+    """The identity and, by ``item``, the rows of the run that wrote ``path``; None if it is missing or damaged."""
     if not path.is_file():
         return None
-    lines = read_bytes(path).split(b"\n")[:-1]  # a kill may have cut off the last one
+    lines = read_bytes(path).split(b"\n")[:-1]  # a kill may have cut off the last line
     try:
         identity, *rows = (parse_json(line.decode(), path) for line in lines)
         return dict(identity), {row["item"]: row for row in rows}
@@ -34,7 +35,7 @@ def read_journal(path: Path) -> tuple[Row, dict[str, Row]] | None:
 
 
 def earlier_run(journal: Path, manifest: Path) -> tuple[Row, dict[str, Row]] | None:
-    """The same of the run that filled a folder: by its journal if it was cut short, else by its manifest."""
+    """Identity and rows of an earlier run: from its journal if it was interrupted, otherwise from its manifest."""
     found = read_journal(journal)
     if found is None and manifest.is_file():
         try:
@@ -55,24 +56,23 @@ def finish_items(
     unit: str,
     workers: int,
 ) -> dict[str, Row]:
-    """Do ``tasks``, writing the row of each into ``journal`` as soon as there is one; returns all rows by item.
+    """Do ``tasks`` and write the row of each into ``journal`` at once; returns all rows by item.
 
     Args:
-        journal: replaced by one of ``finished`` before the first task.
+        journal: replaced by a journal of the ``finished`` items before the first task.
         identity: of this run.
         finished: rows of items that are not among the tasks, by item.
-        work: task -> row with its ``item``, or what is wrong with it. Pickled if there are several workers.
-        tasks: of the items that are left.
-        unit: what an item is called on the terminal.
-        workers: processes; the rows do not depend on them.
+        work: task -> row with its ``item``, or an error message. It is pickled if there are several workers.
+        tasks: the items that are left.
+        unit: the word for an item in messages.
+        workers: number of processes; the rows do not depend on it.
 
     Raises:
-        UserError: naming the first tasks at fault; the others are done by then, and in the journal.
+        UserError: naming the first tasks that failed, after all others are done and in the journal.
     """
     rows, errors = dict(finished), []
+    write_text(journal, "".join(map(_line, (identity, *rows.values()))))
     try:
-        with written_aside(journal) as aside:
-            aside.write_text("".join(map(_line, (identity, *rows.values()))), encoding="utf-8")
         with open(journal, "a", encoding="utf-8") as file:
             results = in_processes(work, tasks, workers)
             for result in progress_bar(results, unit, total=len(tasks), title=f"{unit}s"):
@@ -83,7 +83,9 @@ def finish_items(
                 file.write(_line(result))
                 file.flush()
     except OSError as error:
-        raise cannot_write(journal, error) from error
+        if error.filename in (None, str(journal)):  # otherwise it is about a file of the work
+            raise cannot_write(journal, error) from error
+        raise
     if errors:
         more = f"; and {len(errors) - ERRORS_SHOWN} more" if len(errors) > ERRORS_SHOWN else ""
         total = len(finished) + len(tasks)

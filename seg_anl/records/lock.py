@@ -1,4 +1,4 @@
-"""One process at a time in a folder that a command fills: two would delete each other's half-written files."""
+"""Allow one process at a time in an output folder: two would delete each other's half-written files."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ def locked(
     *,
     name: str = LOCK_FILE,
 ) -> Iterator[None]:
-    """Hold ``folder``, made where it is missing, against other processes; the lock of a killed process is free again.
+    """Lock ``folder``, creating it if necessary; a process that is killed loses its lock.
 
-    No lock file stays behind, and neither does a folder into which nothing was written. Where another process holds it,
-    ``busy`` is the error.
+    Afterwards the lock file is deleted, and the folder too if it is empty.
+
+    Raises:
+        UserError: with the words ``busy`` if another process has the lock.
     """
     path = make_directory(folder) / name
     lock = FileLock(path, timeout=0)
@@ -37,8 +39,8 @@ def locked(
     try:
         yield
     finally:
-        with suppress(OSError):  # where an open file cannot be deleted, it stays
+        with suppress(OSError):  # Windows does not delete open files
             path.unlink()
         lock.release()
-        with suppress(OSError):  # it is not empty
+        with suppress(OSError):  # not empty
             folder.rmdir()

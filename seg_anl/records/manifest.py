@@ -1,4 +1,4 @@
-"""What was done to which annotation: one record per item, as CSV for people and as JSON for programs."""
+"""Manifests: what was done to each annotation, as CSV for people and as JSON for programs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from .atomic import write_csv, write_json
 
+MANIFEST, MANIFEST_TABLE = "manifest.json", "manifest.csv"
 MANIFEST_SCHEMA = 1
 
 
@@ -24,12 +25,12 @@ class NoiseRecord:
     Attributes:
         item: the item's id, see :func:`seg_anl.records.seeds.item_id`.
         kind: the kind of noise, or ``"none"`` for an item left clean.
-        asked: the strength asked for, as a share of the clean area or volume.
+        asked: the requested strength, as a share of the clean area or volume.
         realised: the strength reached: changed pixels (exclusive or) over the clean area; 0 for an unchanged item.
-        note: why an item that should have been changed was not, or was changed less; empty otherwise.
-        parameters: what was drawn (angle, direction, ...) and found (steps, shift, ...).
+        note: why an item was not changed, or less than requested; otherwise empty.
+        parameters: random parameters (angle, direction, ...) and computed ones (steps, shift, ...).
         source_sha256, result_sha256: of the arrays, see :func:`array_digest`.
-        measures: how far the result is from the source (dice, assd, ...), by name, where that was measured.
+        measures: distances between result and source (dice, assd, ...) by name, if measured.
     """
 
     item: str
@@ -44,22 +45,22 @@ class NoiseRecord:
 
 
 def array_digest(array: NDArray[Any]) -> str:
-    """SHA-256 over an array's dtype, shape and values in C order; independent of file format and compression."""
+    """SHA-256 of an array's dtype, shape and values in C order; does not depend on file format or compression."""
     digest = hashlib.sha256(f"{array.dtype.str} {array.shape} ".encode())
     digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 
 def write_manifest(folder: Path, settings: dict[str, Any], records: Sequence[NoiseRecord]) -> None:
-    """Write ``manifest.csv`` and ``manifest.json`` of ``records`` (sorted by item) into ``folder``.
+    """Write ``manifest.csv`` and ``manifest.json`` of ``records``, sorted by item, into ``folder``.
 
-    In the CSV file every measure has a column of its own, after the others.
+    In the CSV file, every measure has its own column after the others.
     """
     rows = [asdict(record) for record in sorted(records, key=lambda record: record.item)]
-    write_json(folder / "manifest.json", {"schema": MANIFEST_SCHEMA, "settings": settings, "items": rows})
+    write_json(folder / MANIFEST, {"schema": MANIFEST_SCHEMA, "settings": settings, "items": rows})
     for row in rows:
         row["parameters"] = json.dumps(row["parameters"], sort_keys=True)
         row.update(row.pop("measures"))
     columns = [name for name in NoiseRecord.__dataclass_fields__ if name != "measures"]
     measures = dict.fromkeys(name for record in records for name in record.measures)
-    write_csv(folder / "manifest.csv", [*columns, *measures], rows)
+    write_csv(folder / MANIFEST_TABLE, [*columns, *measures], rows)

@@ -1,7 +1,7 @@
-"""RUN/predictions: what a trained network says of training items, as class probabilities.
+"""RUN/predictions: class probabilities that a trained network predicts for training items.
 
-One ``NAME.npz`` for each item, or one for all; predictions.json, written last, says of which items and whether the
-network has been trained on them.
+One ``NAME.npz`` per item, or one for all. predictions.json, written last, lists the items and says whether the network
+was trained on them.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ def write_predictions(
 
     Args:
         run: the run directory.
-        arrays: names of files without suffix, and what each holds.
-        items: ids of the training items that are predicted.
-        fold, folds: the part of the training set that the network has not seen; None for a network that has seen all.
-        more: what else predictions.json says.
+        arrays: file names without suffix, and the arrays of each file.
+        items: ids of the predicted training items.
+        fold, folds: the fold that the network was not trained on; None if it was trained on all.
+        more: further entries of predictions.json.
     """
     folder = make_directory(run / FOLDER)
     (folder / HEADER_FILE).unlink(missing_ok=True)
@@ -47,9 +47,9 @@ def write_predictions(
 
 
 def predicting_runs(source: Path) -> dict[Path, dict[str, Any]]:
-    """The run directories at or below ``source`` with predictions, and what their predictions.json says."""
-    whole = (source / FOLDER / HEADER_FILE).is_file()
-    paths = [source / FOLDER / HEADER_FILE] if whole else sorted(source.rglob(f"{FOLDER}/{HEADER_FILE}"))
+    """The run directories at or below ``source`` that have predictions, with the content of their predictions.json."""
+    own = source / FOLDER / HEADER_FILE
+    paths = [own] if own.is_file() else sorted(source.rglob(f"{FOLDER}/{HEADER_FILE}"))
     headers = {path.parent.parent: read_json(path) for path in paths}
     for run, header in headers.items():
         known = header if isinstance(header, dict) else {}
@@ -58,14 +58,14 @@ def predicting_runs(source: Path) -> dict[Path, dict[str, Any]]:
     return headers
 
 
-def unseen_if_any(headers: Mapping[Path, Mapping[str, Any]]) -> tuple[list[Path], list[str]]:
-    """The runs that predict what they have not seen, or where there are none, all; and a remark on those left out."""
+def prefer_out_of_sample(headers: Mapping[Path, Mapping[str, Any]]) -> tuple[list[Path], list[str]]:
+    """The runs with out-of-sample predictions, or all runs if there are none; and a remark about runs left out."""
     used = [run for run, header in headers.items() if header["out_of_sample"]] or list(headers)
     return used, [f"{len(headers) - len(used)} in-sample run(s) left out"] if len(used) < len(headers) else []
 
 
 def write_arrays(path: Path, **arrays: Any) -> None:
-    """Write a compressed ``.npz``, whole or not at all; its folder is made where it is missing."""
+    """Write a compressed ``.npz``, whole or not at all, and create its folder if necessary."""
     make_directory(path.parent)
     with written_aside(path) as aside, open(aside, "wb") as file:
         np.savez_compressed(file, **arrays)

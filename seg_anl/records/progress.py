@@ -1,4 +1,4 @@
-"""The bar of progress of all long work but training: on a terminal, and nothing in a file or a batch job's log."""
+"""The progress bar for everything but training: on a terminal only, so log files stay clean."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ Item = TypeVar("Item")
 def progress_bar(
     items: Iterable[Item], unit: str, *, total: int | None = None, title: str | None = None, shown: bool = True
 ) -> tqdm[Item]:
-    """The same items, counted on standard error as they pass; ``shown=False`` hides the bar on a terminal too."""
-    # disable=None: off where standard error is no terminal.
+    """``items`` with a progress bar on standard error; ``shown=False`` hides it on a terminal too."""
+    # disable=None: off unless standard error is a terminal
     return tqdm(
         items, desc=title, total=total, unit=unit, leave=False, disable=None if shown else True, dynamic_ncols=True
     )

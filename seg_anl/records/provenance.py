@@ -1,4 +1,4 @@
-"""What a result came from: versions of packages and the revision of the checkout."""
+"""Where a result comes from: package versions, revision of the checkout, machine."""
 
 from __future__ import annotations
 
@@ -28,18 +28,23 @@ def package_versions(packages: Iterable[str]) -> dict[str, str]:
 
 
 def git_revision(folder: Path) -> str | None:
-    """The revision of the checkout around ``folder``, with ``-dirty`` for uncommitted changes; None outside one."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    """The Git revision of the files in ``folder``, with ``-dirty`` for uncommitted changes; None if Git has none."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
+
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=10, check=True)
+        git("ls-files", "--error-unmatch", ".")  # fails in a virtual environment inside another project's checkout
+        return git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip() or None
 
 
 def provenance(packages: Iterable[str], folder: Path) -> dict[str, Any]:
-    """Versions, platform, command line and revision of the checkout around ``folder``, for environment.json."""
-    # Hydra's own options on the command line are ours, not the person's.
+    """Versions, platform, command line and Git revision for environment.json."""
+    # Hydra's own options were added by this package.
     arguments = [word for word in sys.argv[1:] if not word.startswith("hydra")]
     return {
         "python": platform.python_version(),
@@ -52,11 +57,11 @@ def provenance(packages: Iterable[str], folder: Path) -> dict[str, Any]:
 
 
 def write_environment(path: Path, now: dict[str, Any], *, resumed_at: int = 0) -> None:
-    """Write environment.json; a run resumed at an epoch > 0 adds its own to the list ``resumed`` of the first."""
+    """Write environment.json; a run resumed at an epoch > 0 adds its environment to the list ``resumed``."""
     if resumed_at and path.exists():
         first = read_json(path)
         if not isinstance(first, dict) or not isinstance(first.setdefault("resumed", []), list):
-            raise UserError(f"{path}: damaged: no record of a run's machine; delete it to go on")
+            raise UserError(f"{path}: damaged: not the environment of a run; delete it to continue")
         first["resumed"].append({"epoch": resumed_at, **now})
         now = first
     write_json(path, now)

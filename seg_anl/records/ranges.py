@@ -1,7 +1,7 @@
-"""Kinds and ranges of settings: declared once, as the annotation of a parameter or field, and checked by one function.
+"""Types and ranges of settings, declared as annotations and checked by one function.
 
-A loss annotates its keywords (``q: PositiveFraction = 0.7``), a group of settings the fields of its dataclass
-(``lr: Positive``). :func:`complaint` says what is wrong with a value, :func:`checked` reads a whole group.
+A loss annotates its keywords (``q: PositiveFraction = 0.7``), a settings dataclass its fields (``lr: Positive``).
+:func:`complaint` checks a value, :func:`checked` a whole group.
 """
 
 from __future__ import annotations
@@ -13,16 +13,26 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from numbers import Integral, Real
 from types import UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeGuard, TypeVar, Union, get_args, get_origin
 
 from .errors import UserError, nearest_names
 
 T = TypeVar("T")
 
 
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether ``value`` is a finite number; booleans are not."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf
+
+
+def is_whole_number(value: Any) -> TypeGuard[int]:
+    """Whether ``value`` is an integer; booleans and 1.0 are not."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 @dataclass(frozen=True, repr=False)
 class Interval:
-    """Finite numbers between bounds: ``above`` and ``below`` exclude the bound, ``least`` and ``most`` include it."""
+    """A range of finite numbers: ``above`` and ``below`` are exclusive bounds, ``least`` and ``most`` inclusive."""
 
     above: float = -math.inf
     least: float = -math.inf
@@ -31,7 +41,7 @@ class Interval:
     whole: bool = False
 
     def holds(self, value: Any) -> bool:
-        """Whether ``value`` is a number of the interval."""
+        """Whether ``value`` is a number in the interval."""
         if isinstance(value, bool) or not isinstance(value, Integral if self.whole else Real):
             return False
         try:
@@ -56,19 +66,18 @@ Number = Annotated[float, Interval()]
 NonNegative = Annotated[float, Interval(least=0)]
 Positive = Annotated[float, Interval(above=0)]
 Negative = Annotated[float, Interval(below=0)]
-AboveOne = Annotated[float, Interval(above=1)]
 Fraction = Annotated[float, Interval(least=0, most=1)]
 PositiveFraction = Annotated[float, Interval(above=0, most=1)]
 OpenFraction = Annotated[float, Interval(above=0, below=1)]
 FractionBelowOne = Annotated[float, Interval(least=0, below=1)]
-Weight = Annotated[float, Interval(least=0, most=1e12)]  # of a term, so that float32 holds the sum
+Weight = Annotated[float, Interval(least=0, most=1e12)]  # of a loss term; float32 can hold the sum
 Count = Annotated[int, Interval(least=1, whole=True)]
 WholeNumber = Annotated[int, Interval(least=0, whole=True)]
-Seed = Annotated[int, Interval(least=0, most=2**32 - 1, whole=True)]  # NumPy's
+Seed = Annotated[int, Interval(least=0, most=2**32 - 1, whole=True)]  # NumPy's range
 
 
 def complaint(name: str, annotation: Any, value: Any) -> str | None:
-    """What is wrong with ``value`` as the setting ``name``, in one sentence, or None where it fits ``annotation``.
+    """An error message if ``value``, of the setting ``name``, does not fit ``annotation``; otherwise None.
 
     >>> complaint("optim.lr", Positive, -1)
     'optim.lr must be a number > 0, got -1'
@@ -83,7 +92,7 @@ def complaint(name: str, annotation: Any, value: Any) -> str | None:
 
 
 def expected(annotation: Any) -> str | None:
-    """What a setting must be, in words; None where the annotation says nothing of its range.
+    """A description of the values that ``annotation`` allows; None if it allows any.
 
     >>> expected(PositiveFraction)
     'a number > 0 and <= 1'
@@ -92,12 +101,10 @@ def expected(annotation: Any) -> str | None:
 
 
 def checked(schema: type[T], given: Mapping[str, Any], group: str = "") -> T:
-    """The dataclass ``schema`` from the settings ``given`` under ``group``.
-
-    Lists become tuples. What concerns several fields at once is checked by the dataclass itself.
+    """An instance of the dataclass ``schema`` from the settings ``given`` in ``group``; lists become tuples.
 
     Raises:
-        UserError: naming the setting that is unknown, missing or out of range.
+        UserError: naming a setting that is unknown, missing or out of range.
     """
     prefix = f"{group}." if group else ""
     annotations = typing.get_type_hints(schema, include_extras=True)
@@ -120,13 +127,13 @@ def checked(schema: type[T], given: Mapping[str, Any], group: str = "") -> T:
 
 
 def keyword_parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The keyword-only parameters of a function or class, in the order they are written."""
+    """The keyword-only parameters of a function or class, in source order."""
     signature = inspect.signature(function, eval_str=True)
     return {p.name: p for p in signature.parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
 def _expected(annotation: Any, value: Any) -> str | None:
-    """What ``value`` should have been, or None where it fits."""
+    """What ``value`` should have been, or None if it fits."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         interval = next((extra for extra in arguments[1:] if isinstance(extra, Interval)), None)

@@ -1,6 +1,6 @@
 """The files of a run directory that training writes and reporting reads: metrics.csv and summary.json.
 
-metrics.csv has the columns ``epoch, split`` and then the metrics' names; one row per finished epoch and split.
+metrics.csv has the columns ``epoch``, ``split`` and one per metric, and a row per finished epoch and split.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from .foreign_files import read_text
 
 METRICS_KEYS = ("epoch", "split")
 SUMMARY_SCHEMA = 1
-_LOWER_IS_BETTER = ("loss", "hd95")  # metrics of these names, also against other annotations
-# Of the configuration, what a summary repeats.
+_LOWER_IS_BETTER = ("loss", "hd95")  # beginnings of metric names
+# Parts of the configuration that the summary repeats.
 DESCRIBED = ("task", "preset", "data", "model", "loss", "noise", "method", "optim", "seed", "epochs")
 
 CONFIG_FILE = "config.yaml"
@@ -39,7 +39,7 @@ class MetricRow:
 
 
 def write_metrics(path: Path, rows: Sequence[MetricRow]) -> None:
-    """Write metrics.csv: columns in the order in which the metrics first appear."""
+    """Write metrics.csv; metrics are in order of first appearance."""
     names = list(dict.fromkeys(name for row in rows for name in row.values))
     table = [{"epoch": row.epoch, "split": row.split, **row.values} for row in rows]
     write_csv(path, [*METRICS_KEYS, *names], table)
@@ -49,13 +49,13 @@ def read_metrics(path: Path) -> list[MetricRow]:
     """Read metrics.csv.
 
     Raises:
-        UserError: naming file and line, when it is not such a table.
+        UserError: naming the file and the damaged line.
     """
     return parse_metrics(read_text(path), path)
 
 
 def parse_metrics(text: str, path: object) -> list[MetricRow]:
-    """The rows of metrics.csv, whose text came from ``path``."""
+    """The rows in the ``text`` of a metrics.csv; error messages name ``path``."""
     rows = []
     reader = csv.DictReader(io.StringIO(text, newline=""))
     try:
@@ -74,10 +74,10 @@ def parse_metrics(text: str, path: object) -> list[MetricRow]:
 def metric_summary(
     rows: Sequence[MetricRow], split: str, name: str, k: int, *, lower_is_better: bool = False
 ) -> dict[str, Any]:
-    """``last``, ``best`` (with its epoch) and mean and sample standard deviation over the last ``k`` epochs.
+    """``last``, ``best`` (with its epoch), and mean and sample standard deviation over the last ``k`` epochs.
 
-    ``best`` is picked by looking at ``split`` itself: quote it as such when that is the test set. With one epoch the
-    standard deviation is None.
+    ``best`` is chosen on ``split`` itself, which makes it optimistic on a test set. With one epoch the standard
+    deviation is None.
     """
     series = [(row.epoch, row.values[name]) for row in rows if row.split == split and name in row.values]
     if not series:
@@ -88,7 +88,7 @@ def metric_summary(
     mean = math.fsum(tail) / len(tail)
     spread = math.sqrt(math.fsum((value - mean) ** 2 for value in tail) / (len(tail) - 1)) if len(tail) > 1 else None
     pick = min if lower_is_better else max
-    # NaN compares as neither better nor worse, so a diverged epoch must not take part.
+    # NaN compares as neither better nor worse, so diverged epochs must be excluded.
     best_epoch, best = pick([pair for pair in series if not math.isnan(pair[1])] or series, key=lambda pair: pair[1])
     return {
         "last": series[-1][1],
@@ -110,14 +110,14 @@ def finished_summary(
     counts: Mapping[str, int | None],
     loss_state: Mapping[str, float],
 ) -> dict[str, Any]:
-    """What summary.json holds of a run that is finished.
+    """The content of summary.json of a finished run.
 
     Args:
-        config: the run's, of which the parts in :data:`DESCRIBED` are taken over, as far as they are there.
-        headline: ``split/metric`` that the run is judged by.
-        k: last epochs that means and spreads are over.
-        counts: samples of each split, and how many annotations are wrong (None where nobody knows).
-        loss_state: numbers that the loss has learned.
+        config: the run's configuration; the summary repeats the parts in :data:`DESCRIBED`.
+        headline: the ``split/metric`` that runs are compared by.
+        k: number of last epochs to average over.
+        counts: numbers of samples per split and of wrong annotations (None if unknown).
+        loss_state: learned parameters of the loss.
     """
     return {
         "schema": SUMMARY_SCHEMA,
@@ -132,7 +132,7 @@ def finished_summary(
 
 
 def summarize(rows: Sequence[MetricRow], k: int) -> dict[str, dict[str, Any]]:
-    """:func:`metric_summary` of every ``split/metric`` in ``rows``; learning rates are left out."""
+    """:func:`metric_summary` of every ``split/metric`` in ``rows`` except learning rates."""
     series = dict.fromkeys((row.split, name) for row in rows for name in row.values if name != "lr")
     return {
         f"{split}/{name}": metric_summary(rows, split, name, k, lower_is_better=name.startswith(_LOWER_IS_BETTER))

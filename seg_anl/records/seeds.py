@@ -1,4 +1,4 @@
-"""Randomness that depends on a seed and an item's name alone, never on file order, worker count or machine."""
+"""Randomness that depends only on a seed and an item's id, not on file order, worker count or machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _DOUBLE_SUFFIXES = (".nii.gz",)
 
 
 def item_id(path: Path, root: Path) -> str:
-    """The name a file's noise is drawn under: its POSIX path below ``root``, without suffix and ``_segmentation``.
+    """The id of a file: its POSIX path below ``root``, without suffix and ``_segmentation``.
 
     >>> item_id(Path("/data/masks/a/ISIC_01_segmentation.png"), Path("/data/masks"))
     'a/ISIC_01'
@@ -31,30 +31,27 @@ def item_id(path: Path, root: Path) -> str:
 
 
 def item_hash(seed: int, item: str, purpose: str = "") -> int:
-    """A 128-bit number that is a function of its arguments alone (BLAKE2b); ``purpose`` separates uses of one seed."""
+    """A 128-bit BLAKE2b hash of the arguments; ``purpose`` separates different uses of a seed."""
     text = f"{seed}\0{purpose}\0{item}".encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=16).digest(), "little")
 
 
 def item_generator(seed: int, item: str, purpose: str = "") -> np.random.Generator:
-    """NumPy's PCG64 generator started from :func:`item_hash`."""
+    """NumPy's PCG64 generator seeded with :func:`item_hash`."""
     return np.random.Generator(np.random.PCG64(item_hash(seed, item, purpose)))
 
 
 def chosen_items(items: Iterable[str], share: float, seed: int, purpose: str = "choice") -> set[str]:
-    """Exactly ``round(share * N)`` of the items: those with the smallest hash, so the sets are nested over ``share``.
+    """Exactly ``round(share * N)`` items, those with the smallest hashes, so a larger ``share`` adds items.
 
-    ``round`` is Python's: halves go to the even number. The choice does not depend on the order of ``items``.
+    ``round`` is Python's, which rounds halves to the even number. The order of ``items`` does not matter.
     """
     ranked = _ranked(items, seed, purpose)
     return set(ranked[: round(share * len(ranked))])
 
 
 def fold_items(items: Iterable[str], fold: int, folds: int, seed: int) -> set[str]:
-    """Part ``fold`` (from 0) of ``folds`` parts, which together are all items and differ in size by one at most.
-
-    The parts do not depend on the order of ``items``.
-    """
+    """Fold ``fold`` (from 0) of ``folds`` folds, whose sizes differ by one at most; item order does not matter."""
     return set(_ranked(items, seed, "fold")[fold::folds])
 
 

@@ -1,4 +1,4 @@
-"""Work for several threads, or processes: started afresh, ended with their parent, quiet when Ctrl-C is pressed."""
+"""Run tasks in threads or in spawned processes, which end with their parent and stay quiet on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Result = TypeVar("Result")
 
 
 def in_threads(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int) -> Iterator[Result]:
-    """The results in the order of the tasks; memory stays bounded, for at most ``workers`` wait to be taken.
+    """Yield results in task order; at most ``workers`` results are held in memory.
 
     Raises:
-        UserError: in the end, naming the first task at fault and how many more there are.
+        UserError: at the end, with the first task's error and the number of others.
     """
     errors: list[UserError] = []
     for outcome in tried_in_threads(function, tasks, workers):
@@ -33,13 +33,13 @@ def in_threads(function: Callable[[Task], Result], tasks: Sequence[Task], worker
         elif not errors:
             yield outcome
     if errors:
-        raise UserError(f"{errors[0]}" + (f" (and {len(errors) - 1} more at fault)" if errors[1:] else ""))
+        raise UserError(f"{errors[0]}" + (f" (and {len(errors) - 1} more failed)" if errors[1:] else ""))
 
 
 def tried_in_threads(
     function: Callable[[Task], Result], tasks: Sequence[Task], workers: int
 ) -> Iterator[Result | UserError]:
-    """As :func:`in_threads`, with the error of a task at fault in the place of its result."""
+    """Like :func:`in_threads`, but yield the error of a failed task instead of its result."""
 
     def tried(task: Task) -> Result | UserError:
         try:
@@ -58,32 +58,32 @@ def tried_in_threads(
 
 
 def in_processes(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int) -> Iterator[Result]:
-    """The results in the order of the tasks, from ``workers`` processes; with one worker, from this one.
+    """Yield results in task order, from ``workers`` processes; with one worker, from this process.
 
     Raises:
-        UserError: when a process was killed.
+        UserError: if a process was killed.
     """
     if workers <= 1 or len(tasks) <= 1:
         yield from map(function, tasks)
         return
-    # Not forked: a fork of a process that has run OpenCV or torch may hang.
+    # spawn, because a fork of a process that has run OpenCV or torch may hang
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context, initializer=_start_worker)
     try:
-        with _interrupts_ignored():  # the workers are started in here and inherit it
+        with _interrupts_ignored():  # inherited by the workers, which start here
             results = pool.map(function, tasks, chunksize=2)
         yield from results
     except BrokenProcessPool as error:
-        raise UserError("a worker was killed, perhaps for lack of memory; try again with fewer --workers") from error
+        raise UserError("a worker was killed, perhaps because memory ran out; try fewer --workers") from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 @contextmanager
 def _interrupts_ignored() -> Iterator[None]:
-    """Ctrl-C reaches every process of a terminal; only this one should answer it, with one line."""
+    """Ctrl-C reaches every process of a terminal; only the parent should report it."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals belong to the main thread
+        yield  # only the main thread may set signal handlers
         return
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -93,16 +93,16 @@ def _interrupts_ignored() -> Iterator[None]:
 
 
 def _start_worker() -> None:
-    import cv2  # takes a while, and only workers need it
+    import cv2  # slow to import, and only workers need it
 
-    cv2.setNumThreads(1)  # one process, one core
+    cv2.setNumThreads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
     parent = multiprocessing.parent_process()
     if parent is not None:
-        # A killed parent cannot stop its workers; they would wait for work for ever.
-        threading.Thread(target=_leave_after, args=(parent,), daemon=True).start()
+        # A killed parent cannot stop its workers, which would wait for work forever.
+        threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
 
 
-def _leave_after(parent: BaseProcess) -> None:
+def _exit_after(parent: BaseProcess) -> None:
     parent.join()
     os._exit(1)

@@ -16,12 +16,12 @@ from monai.transforms import Resize
 from numpy.typing import NDArray
 from torch import Tensor
 
-from data_prep.array_files import read_array
 from data_prep.pairing import Pair, image_files, mask_item
 from data_prep.pictures import check_size, read_labels, read_mask
 from seg_anl.engine.paths import configured_path
 from seg_anl.engine.settings import listed
 from seg_anl.records import NoiseRecord, UserError, array_digest, item_hash
+from seg_anl.records.array_files import read_array
 from seg_anl.records.files import check_folder, files_below
 from seg_anl.records.workers import in_threads
 

@@ -146,8 +146,8 @@ def test_invalid_folders_are_refused(nnunet: tuple[Path, Path], tmp_path: Path) 
     items = ["c0", "c1", "c2", "c3"]
     audit = write_audit(tmp_path / "audit", items, items, source=predictions, masks=raw, images=None)
     for target, message in (
-        (raw / "new", "lie in each other"),
-        (audit / "new", "lie in each other"),
+        (raw / "new", "overlap"),
+        (audit / "new", "overlap"),
         (raw, "already exists"),
         (tmp_path / "new", "no case would be left"),
     ):

@@ -166,7 +166,7 @@ def test_invalid_folders_are_refused(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("")
     for source, out, message in (
-        ("source", "source/out", "lie in each other"),
+        ("source", "source/out", "overlap"),
         ("source", "mine", "holds thesis.txt"),
         ("mine", "out", "no run with predictions"),
         ("nowhere", "out", "is not a folder"),

@@ -154,9 +154,9 @@ def test_ranking_without_images_and_probabilities(data, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["masks", "{data}/predicted", "{data}/predicted/out", "--masks", "{data}/masks"], "lie in each other"),
-        (["masks", "{data}/predicted", "{data}/masks/out", "--masks", "{data}/masks"], "lie in each other"),
-        (["masks", "{data}/predicted", "{raw}/out", "--masks", "{raw}"], "lie in each other"),
+        (["masks", "{data}/predicted", "{data}/predicted/out", "--masks", "{data}/masks"], "overlap"),
+        (["masks", "{data}/predicted", "{data}/masks/out", "--masks", "{data}/masks"], "overlap"),
+        (["masks", "{data}/predicted", "{raw}/out", "--masks", "{raw}"], "overlap"),
         (["masks", "{data}/nowhere", "{tmp}/out"], "nowhere is not a folder"),
         (["masks", "{data}/predicted", "{tmp}/out", "--masks", "{data}/masks", "--tolerance", "-1"], "--tolerance"),
         (["masks", "{data}/predicted", "{tmp}/out", "--by", "{data}/table.csv", "site"], "columns item and site"),

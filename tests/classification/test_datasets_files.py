@@ -178,7 +178,7 @@ def test_error_names_a_damaged_kaggle_list(layout, data_config, content):
         shutil.move(path, root / "val" / path.name)
         path.parent.rmdir()
     (root / "LOC_val_solution.csv").write_bytes(content)
-    with pytest.raises(UserError, match=r"LOC_val_solution\.csv: (cannot be read: no UTF-8|damaged)") as caught:
+    with pytest.raises(UserError, match=r"LOC_val_solution\.csv: (cannot be read: not UTF-8|damaged)") as caught:
         load_dataset(data_config("imagenet", **settings))
     assert "\n" not in str(caught.value)
 

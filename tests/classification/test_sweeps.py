@@ -121,7 +121,7 @@ def test_crashed_run_is_listed_and_does_not_stop_the_others(tmp_path: Path) -> N
 def test_missing_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sweep.PLUGINS, "hydra/launcher=ray", ("no_such_plugin", "cluster"))
     with pytest.raises(UserError, match=r"hydra/launcher=ray needs .* pip install 'seg-anl\[cluster\]'"):
-        sweep.run_with_hydra("x", tmp_path, "classification", ["-m", "hydra/launcher=ray"], lambda config: None)
+        sweep.run_with_hydra("x", "classification", ["-m", "hydra/launcher=ray"], lambda config: None)
 
 
 @pytest.mark.parametrize(
@@ -338,3 +338,11 @@ def test_search_without_a_successful_trial_says_why(tmp_path: Path) -> None:
     assert "sweep: 0 run(s) finished, 2 failed" in out
     assert err.strip().splitlines()[-1].startswith("seg-anl-classify: error: 2 run(s) of the sweep failed: ")
     assert "Traceback" not in err
+
+
+def test_the_folder_of_a_sweep_is_named_as_hydra_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert sweep.sweep_root("classification", ["seed=1,2"]) == tmp_path / "runs"
+    assert sweep.sweep_root("classification", ["seed=1,2", 'run_root="my runs"']) == tmp_path / "my runs"
+    with pytest.raises(UserError, match="run_root=a,b: a sweep has one run_root"):
+        sweep.sweep_root("classification", ["run_root=a,b"])

@@ -200,7 +200,7 @@ def test_killed_and_resumed_run_matches_an_uninterrupted_one(tmp_path: Path) -> 
         (["optim=null"], "optim=null: unknown optim 'null'"),
         (["~optim.name"], "the setting optim.name is needed"),
         (["+optim.foo=1"], "optim.foo: no such setting"),
-        (["seed=1,2"], "seed=1,2: several values at once need -m"),
+        (["seed=1,2"], "seed=1,2: several values need -m"),
         (["augmentation=null"], "augmentation is a group of settings, such as augmentation.crop_padding"),
         (["batch_size=1"], "set a larger batch_size"),
         (["run_dir="], "run_dir is empty"),

@@ -230,7 +230,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(labels, tmp_path, command, mon
         ("absent.npy OUT --kind symmetric --rate 0.2", "No such file"),
         ("rows.csv OUT --kind symmetric --rate 0.2", "expected an .npy or .npz file"),
         ("good.npy rows.csv --kind symmetric --rate 0.2", "rows.csv is a file"),
-        ("good.npy OUT --kind symmetric --rate 0.2 --classes 10.5", "'10.5' is no whole number of at least 1"),
+        ("good.npy OUT --kind symmetric --rate 0.2 --classes 10.5", "'10.5' is not a whole number of at least 1"),
         ("good.npy OUT --kind symmetric --rate 0.2 --human-labels worst", "--human-labels is not for --kind symmetric"),
         ("two.npy OUT --kind matrix --matrix rows.csv --rate 0.2", "--rate is not for --kind matrix"),
         ("column.npy OUT --kind symmetric --rate 0.2", "got shape (600, 1): save labels[:, 0]"),
@@ -238,8 +238,8 @@ def test_bad_input_is_one_line_and_leaves_nothing(labels, tmp_path, command, mon
         ("from_one.npy OUT --kind symmetric --rate 0.2", "no label 0 in 0..10; number the classes from 0"),
         ("ignored.npy OUT --kind symmetric --rate 0.2", "no label 3 (and 245 more) in 0..255"),
         ("least.npy OUT --kind symmetric --rate 0.2", "must count classes from 0, found -9223372036854775808..0"),
-        ("members.npz OUT --kind symmetric --rate 0.2", "members.npz: not an archive of NumPy's arrays"),
-        ("two.npy OUT --kind matrix --matrix excel.txt", "excel.txt: cannot be read: no UTF-8 text"),
+        ("members.npz OUT --kind symmetric --rate 0.2", "members.npz: not an archive of NumPy arrays"),
+        ("two.npy OUT --kind matrix --matrix excel.txt", "excel.txt: cannot be read: not UTF-8 text"),
         ("two.npy OUT --kind matrix --matrix header.csv", "rows of one length and no header"),
     ):
         status, _, error = command(main, "labels", *line.split())

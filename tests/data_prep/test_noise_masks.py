@@ -368,7 +368,7 @@ def test_the_good_masks_are_done_and_a_second_run_does_the_mended_one(mask_folde
         (["--mode", "official", "--kinds", "holes"], "holes"),
         (["--labels", "0"], "background"),
         (["--workers", "0"], "workers"),
-        (["--workers", "100000"], "'100000' is no whole number from 1 to"),
+        (["--workers", "100000"], "'100000' is not a whole number from 1 to"),
         (["--mm"], "voxel size"),
         (["--only", "*.nii"], "*.nii"),
         (["--only", ""], "empty"),
@@ -384,7 +384,7 @@ def test_bad_settings_get_one_line_and_status_2(noise, arguments, words):
 def test_the_clean_masks_cannot_be_written_over(mask_folder, tmp_path, noise):
     before = tree(mask_folder)
     for target in (mask_folder, mask_folder / "noisy", tmp_path):
-        assert "lie in each other" in noise(target, "--overwrite")[2]
+        assert "overlap" in noise(target, "--overwrite")[2]
     (tmp_path / "file").write_text("")
     for target in ("file", "file/t"):
         assert "is a file" in noise(target)[2]

@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_prep.array_files import read_array, read_matrix
 from data_prep.label_noise import read_human_labels
 from data_prep.mask_files import load_mask
 from data_prep.noise_command import main as noise
 from data_prep.pictures import read_image, read_labels, read_mask, two_valued
 from data_prep.prep_command import main as prep
 from seg_anl.records import UserError
+from seg_anl.records.array_files import read_array, read_matrix
 
 SQUARE = np.pad(np.full((2, 2), 255, np.uint8), ((2, 2), (3, 3)))
 # How viewers turn what is stored, by the tag's number (EXIF 2.3, section 4.6.4 A).

@@ -150,7 +150,7 @@ def test_every_missing_or_broken_file_is_named_and_can_be_skipped(isic, tmp_path
     [
         (["isic2017", "{tmp}/nowhere", "{tmp}/out"], "is not a folder"),
         (["isic2017", "{tmp}", "{tmp}/out"], "holds no folder ISIC-2017_Training_Data"),
-        (["isic2017", "{isic}", "{isic}/out"], "lie in each other"),
+        (["isic2017", "{isic}", "{isic}/out"], "overlap"),
         (["isic2017", "{isic}", "{tmp}/out", "--size", "0"], "--size"),
         (["shenzhen", "{isic}", "{tmp}/out"], "no images"),
         (["nnunet", "{isic}", "{tmp}/out", "--name", "X"], "--id"),

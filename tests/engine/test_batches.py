@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from seg_anl.engine.batches import ResidentBatches
+from seg_anl.engine.batches import ResidentBatches, placed
 from seg_anl.engine.distribution import Process
 from seg_anl.engine.settings import RunSettings
 from seg_anl.records import UserError
@@ -94,3 +94,10 @@ def test_indexed_batches_end_with_positions() -> None:
     for _, targets, weights, positions in data.epoch(0):
         assert torch.equal(positions, targets.long())
         assert torch.equal(weights, targets + 0.5)
+
+
+def test_the_memory_of_all_tensors_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (400, 1000))  # a quarter of 400 bytes may be used
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
+    images, soft_targets = torch.zeros(60, dtype=torch.uint8), torch.zeros(15, dtype=torch.float32)
+    assert [tensor.device for tensor in placed(torch.device("cuda"), images, soft_targets)] == [CPU, CPU]

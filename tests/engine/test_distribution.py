@@ -89,5 +89,5 @@ def test_shares_are_disjoint_ordered_and_even(world_size: int) -> None:
 
 
 def test_a_full_device_is_one_line_with_what_to_do() -> None:
-    with pytest.raises(UserError, match="memory is full; lower batch_size"), started("cpu"):
+    with pytest.raises(UserError, match="out of memory; lower batch_size"), started("cpu"):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")

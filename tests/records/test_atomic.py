@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from seg_anl.records import UserError, make_directory, write_bytes, write_csv, write_json, write_text, written_aside
-from seg_anl.records.atomic import remove_partial
+from seg_anl.records.atomic import folder_aside, remove_partial
 
 
 def test_writers_write(tmp_path: Path) -> None:
@@ -142,6 +142,15 @@ def test_permissions_are_those_of_an_ordinary_file(tmp_path: Path) -> None:
     (tmp_path / "ordinary").write_text("")
     write_text(tmp_path / "ours", "")
     assert (tmp_path / "ours").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+
+
+def test_the_umask_is_not_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It belongs to the process: of two threads that change and restore it, one would write files open to all."""
+    monkeypatch.delattr(os, "umask")
+    write_text(tmp_path / "a.txt", "")
+    with folder_aside(tmp_path / "b") as aside:
+        write_text(aside / "c.txt", "")
+    assert (tmp_path / "b" / "c.txt").exists()
 
 
 def test_make_directory(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ BAD_YAML = {
     "more depth": ("[" * 5000, "depth"),
     "python": ("!!python/object/apply:os.system [id]", "constructor"),
     "twice": ("a: 1\na: 2", "twice"),
-    "odd names": ("? [1, 2]\n: 3", "no text"),
+    "odd names": ("? [1, 2]\n: 3", "not a string"),
     "digits": ("a: 1" + "0" * 5000, "digits"),
     "bits": ("a: 0x" + "f" * 400, "1600 bits"),
     "cut": ("a: [1", "damaged"),

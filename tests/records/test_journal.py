@@ -46,9 +46,14 @@ def test_a_damaged_journal_is_none(tmp_path: Path, content: bytes) -> None:
     assert read_journal(tmp_path / ".journal") is None
 
 
-def test_what_cannot_be_written_names_the_journal(tmp_path: Path) -> None:
-    def full(number: int) -> str:
-        raise OSError(28, "No space left on device")
+def raise_error(error: OSError) -> str:
+    raise error
 
+
+def test_an_error_names_the_journal_or_the_file_of_the_work(tmp_path: Path) -> None:
+    full = OSError(28, "No space left on device")
     with pytest.raises(UserError, match=r"cannot write .*\.journal: No space left on device"):
-        finish_items(tmp_path / ".journal", IDENTITY, {}, full, [1], unit="number", workers=1)
+        finish_items(tmp_path / ".journal", IDENTITY, {}, raise_error, [full], unit="number", workers=1)
+    closed = PermissionError(13, "Permission denied", "mask.png")
+    with pytest.raises(PermissionError, match=r"mask\.png"):
+        finish_items(tmp_path / ".journal", IDENTITY, {}, raise_error, [closed], unit="number", workers=1)

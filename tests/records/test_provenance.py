@@ -37,6 +37,9 @@ def test_the_revision_says_whether_files_were_changed(tmp_path: Path) -> None:
     assert git_revision(tmp_path) == head[:12]
     (tmp_path / "a").write_text("2")
     assert git_revision(tmp_path) == f"{head[:12]}-dirty"
+    (tmp_path / "environment").mkdir()
+    (tmp_path / "environment" / "installed.py").touch()
+    assert git_revision(tmp_path / "environment") is None  # the revision is not that of an installed package
 
 
 def test_the_command_is_what_the_person_wrote(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

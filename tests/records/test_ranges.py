@@ -11,7 +11,6 @@ import pytest
 
 from seg_anl.records import UserError
 from seg_anl.records.ranges import (
-    AboveOne,
     Count,
     Fraction,
     FractionBelowOne,
@@ -27,6 +26,8 @@ from seg_anl.records.ranges import (
     checked,
     complaint,
     expected,
+    is_number,
+    is_whole_number,
     keyword_parameters,
 )
 
@@ -40,7 +41,6 @@ def test_which_numbers_fit() -> None:
         (NonNegative, EDGES[2:]),
         (Positive, EDGES[3:]),
         (Negative, EDGES[:2]),
-        (AboveOne, EDGES[7:]),
         (Fraction, EDGES[2:7]),
         (PositiveFraction, EDGES[3:7]),
         (OpenFraction, EDGES[3:6]),
@@ -124,3 +124,13 @@ def test_keyword_parameters_are_those_after_the_star() -> None:
     def function(pred: object, *, q: Positive = 0.7, tau: float = 1) -> None: ...
 
     assert [(p.name, p.default) for p in keyword_parameters(function).values()] == [("q", 0.7), ("tau", 1)]
+
+
+def test_kinds_of_values() -> None:
+    numbers = [(1, True), (1.5, False), (-0.0, False), (10**400, True)]
+    for value, whole in numbers:
+        assert is_number(value)
+        assert is_whole_number(value) == whole
+    for other in (True, math.inf, -math.inf, math.nan, "1", None, [1], 1j):
+        assert not is_number(other)
+        assert not is_whole_number(other)

@@ -17,7 +17,7 @@ def test_results_come_in_order_until_the_first_fault_and_all_faults_count() -> N
     assert list(in_threads(square, range(3), workers=2)) == [0, 1, 4]
     results = in_threads(square, range(8), workers=3)
     assert [next(results) for _ in range(3)] == [0, 1, 4]
-    with pytest.raises(UserError, match=r"^3 is broken \(and 1 more at fault\)$"):
+    with pytest.raises(UserError, match=r"^3 is broken \(and 1 more failed\)$"):
         next(results)
     with pytest.raises(UserError, match=r"^3 is broken$"):
         list(in_threads(square, range(5), workers=3))

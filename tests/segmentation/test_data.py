@@ -199,7 +199,7 @@ def test_several_bad_files_are_counted(make_folder: MakeFolder) -> None:
     for i in range(4):
         (root / f"images/a{i:02d}.png").write_text("no")
     config = folder_config(root, test_share=0.01 + 1 / 12)
-    with pytest.raises(UserError, match=r"\(and [23] more at fault\)"):
+    with pytest.raises(UserError, match=r"\(and [23] more failed\)"):
         loaded(config)
 
 

@@ -18,12 +18,11 @@ import numpy as np
 from data_prep.mask_noise import MaskNoiseSettings, apply_noise, plan_noise
 from seg_anl.records import NoiseRecord, UserError, array_digest, make_directory, write_manifest, written_aside
 from seg_anl.records.foreign_files import read_json
+from seg_anl.records.manifest import MANIFEST
 
 from .files import read_volume
 from .preparation import Volume
 from .shelf import Shelf
-
-MANIFEST = "manifest.json"
 
 
 def noisy_volumes(

@@ -1,4 +1,4 @@
-"""Reading arrays that a person names on the command line. Nothing is ever unpickled."""
+"""Read arrays and matrices from files that a user names. Nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_anl.records import UserError
-from seg_anl.records.foreign_files import check_regular, read_text
+from .errors import UserError
+from .foreign_files import check_regular, read_text
 
 
 def read_array(path: Path, *names: str) -> NDArray[Any]:
-    """An array out of an ``.npy`` file, or out of an ``.npz`` file under the first of ``names`` that it has.
+    """The array in an ``.npy`` file, or the first of ``names`` in an ``.npz`` file.
 
-    Without names a file with one array gives that. An array of Python objects is refused.
+    Without names, an ``.npz`` file must have exactly one array.
     """
     suffix = path.suffix.lower()
     if suffix not in (".npy", ".npz"):
@@ -34,11 +34,11 @@ def read_array(path: Path, *names: str) -> NDArray[Any]:
             return _numbers(path, loaded[known[0] if known else loaded.files[0]])
     except UserError:
         raise
-    except Exception as error:  # NumPy parses headers as Python: damaged ones raise errors of any type
+    except Exception as error:  # damaged headers raise errors of any type
         reason = f"not a whole {suffix} file: {error}"
         if str(error).startswith("Object arrays"):
             reason = "holds Python objects, which are not unpickled; save plain arrays"
-        elif "allow_pickle" in str(error):  # what NumPy says of any unknown file
+        elif "allow_pickle" in str(error):  # NumPy's message for any unknown file
             reason = "not a NumPy file"
         raise UserError(f"{path}: {reason}") from error
 
@@ -54,10 +54,10 @@ def has_array(path: Path, name: str) -> bool:
 
 
 def read_matrix(path: Path) -> NDArray[Any]:
-    """A matrix from ``.npy``, ``.npz`` (one array) or text (``.csv``, ``.txt``: a row a line, commas or blanks)."""
-    if path.suffix.lower() not in (".csv", ".txt"):
+    """A matrix from an ``.npy`` file, an ``.npz`` file with one array, or text with one row per line."""
+    if path.suffix.lower() in (".npy", ".npz"):
         return read_array(path)
-    lines = read_text(path).removeprefix("\ufeff").replace(",", " ").splitlines()  # Excel puts a mark first
+    lines = read_text(path).removeprefix("\ufeff").replace(",", " ").splitlines()  # Excel's byte order mark
     try:
         return np.array([[float(cell) for cell in line.split()] for line in lines if line.strip()], dtype=np.float64)
     except ValueError as error:
@@ -66,8 +66,8 @@ def read_matrix(path: Path) -> NDArray[Any]:
 
 
 def _numbers(path: Path, array: NDArray[Any] | bytes) -> NDArray[Any]:
-    if isinstance(array, bytes):  # what NumPy makes of a member of the archive that it does not know
-        raise UserError(f"{path}: not an archive of NumPy's arrays")
+    if isinstance(array, bytes):  # an unknown member of the archive
+        raise UserError(f"{path}: not an archive of NumPy arrays")
     if array.dtype.kind not in "biuf":
         raise UserError(f"{path}: expected numbers, found {array.dtype}")
     return array
