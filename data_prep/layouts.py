@@ -20,7 +20,7 @@ from seg_anl.records.files import check_folder
 from seg_anl.records.foreign_files import read_table
 from seg_anl.records.ranges import Interval, OpenFraction, complaint
 
-from .pairing import Matched, Pair, PictureFile, match
+from .pairing import Matched, Pair, PictureFile, first_of, match
 
 TRAINING = "train"
 SPLITS = (TRAINING, "validation", "test")
@@ -119,7 +119,7 @@ def _find_usual(root: Path) -> Found:
         beside = f"; {len(matched.foreign)} files left out that are no pictures" if matched.foreign else ""
         found.remarks.append(f"{split}: {matched.images} images{beside}")
     if not found.pairs:
-        raise UserError(_first_of(found.problems))
+        raise UserError(first_of(found.problems))
     return found
 
 
@@ -265,16 +265,11 @@ def _divided(train_folders: _Folders, test_folders: _Folders, remark: str) -> Tr
 
 def _usable(matched: Matched) -> list[Pair]:
     if matched.alone or matched.faults:
-        raise UserError(_first_of([*matched.alone, *matched.faults]))
+        raise UserError(first_of([*matched.alone, *matched.faults]))
     return matched.pairs
 
 
 def _left_out(*parts: Matched) -> str:
     """What to say of masks that are not used."""
     spare = [line for matched in parts for line in matched.spare]
-    return f"; masks left out: {_first_of(spare)}" if spare else ""
-
-
-def _first_of(lines: Sequence[str]) -> str:
-    """Many lines as one: the first, and how many more there are."""
-    return lines[0] + (f" (and {len(lines) - 1} more)" if len(lines) > 1 else "")
+    return f"; masks left out: {first_of(spare)}" if spare else ""
