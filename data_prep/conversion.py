@@ -1,9 +1,9 @@
-"""Pairs of images and masks to a clean folder or to an nnU-Net raw dataset, with every fault named."""
+"""Write pairs of images and masks as a clean folder or an nnU-Net raw dataset, naming every fault."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,10 +28,10 @@ T = TypeVar("T")
 
 
 def read_pair(pair: Pair, size: int | None, *, color: bool) -> tuple[Picture, Picture, tuple[int, int]]:
-    """Read and resize a pair as the published scripts do: image bilinear without antialiasing, mask by nearest element.
+    """The image (H, W, 3) or, without ``color``, (H, W); the mask (H, W) of 0 and 1; width and height in the file.
 
-    Returns the image, (H, W, 3) RGB or (H, W) gray, squashed to a square of ``size`` pixels (None: as in the file); the
-    mask (H, W) of 0 and 1; and width and height in the file.
+    Resized to a square of ``size`` pixels, if any, as the published scripts do: the image bilinearly without
+    antialiasing, the mask by the nearest pixel.
     """
     image, _ = read_image(pair.image.open(), pair.image.name, "RGB" if color else "L")
     labels = read_labels(pair.mask.open(), pair.mask.name)
@@ -49,21 +49,16 @@ def write_clean_folder(
 ) -> tuple[list[dict[str, Any]], list[Duplicate]]:
     """Write ``images/SPLIT``, ``masks/SPLIT`` (0 and 255), ``split.csv`` and ``duplicates.csv`` to ``target``.
 
-    Pairs are read by :func:`read_pair`, in ``workers`` threads; ``skip_broken`` carries on with those that are whole.
-
-    Returns:
-        The rows of split.csv, and the duplicates among all splits.
-
-    Raises:
-        UserError: when something is missing or broken (problems.txt has all of it) and ``skip_broken`` is False.
+    ``workers`` threads read the pairs. Missing or broken files are listed in problems.txt; they are an error unless
+    ``skip_broken``. Returns the rows of split.csv, and the duplicates among all splits.
     """
     convert = partial(_convert_one, target=target, size=size, color=found.color)
     done = _each(convert, found, target, "prepare", workers=workers, skip_broken=skip_broken)
     rows = [row for row, _ in done]
     duplicates = find_duplicates([print_ for _, print_ in done])
-    first_of = {duplicate.item: duplicate.first for duplicate in reversed(duplicates)}
+    first_of = {(duplicate.item, duplicate.split): duplicate.first for duplicate in reversed(duplicates)}
     for row in rows:
-        row["duplicate_of"] = first_of.get(row["id"], "")
+        row["duplicate_of"] = first_of.get((row["id"], row["split"]), "")
     write_csv(target / "duplicates.csv", Duplicate._fields, [duplicate._asdict() for duplicate in duplicates])
     write_csv(target / "split.csv", SPLIT_COLUMNS, rows)
     return rows, duplicates
@@ -91,12 +86,13 @@ def write_raw_dataset(
 ) -> dict[str, int]:
     """Write imagesTr, labelsTr (0 and 1), imagesTs, labelsTs and dataset.json to ``folder``.
 
-    The split ``train`` goes to Tr, every other one to Ts; returns the number of cases in each. The arguments are those
-    of :func:`write_clean_folder`, with the ``name`` of the dataset and the ``label``, what the masks show.
-
-    Raises:
-        UserError: when something is missing or broken and ``skip_broken`` is False, or nothing is left to train on.
+    The split ``train`` goes to Tr, every other one to Ts; returns the number of cases in each. ``name`` is the
+    dataset's, ``label`` what the masks show; the other arguments are those of :func:`write_clean_folder`.
     """
+    written_from: dict[tuple[str, str], Pair] = {}
+    for pair in found.pairs:
+        if (earlier := written_from.setdefault((_side(pair), pair.item), pair)) is not pair:
+            raise UserError(f"{earlier.image} and {pair.image} would both be the case {pair.item}; rename one")
     convert = partial(_write_case, folder=folder, size=size)
     written = Counter(_each(convert, found, folder, "convert", workers=workers, skip_broken=skip_broken))
     if written["Tr"] == 0:
@@ -117,34 +113,31 @@ def _write_case(pair: Pair, folder: Path, size: int | None) -> str:
     if "/" in pair.item:
         raise UserError(f"{pair.image.name} lies in a sub-folder, but nnU-Net has its cases side by side; move it up")
     image, mask, _ = read_pair(pair, size, color=True)
-    side = "Tr" if pair.split == TRAINING else "Ts"
+    side = _side(pair)
     _write_png(folder / f"images{side}" / f"{pair.item}_0000.png", image)
     _write_png(folder / f"labels{side}" / f"{pair.item}.png", mask)
     return side
 
 
+def _side(pair: Pair) -> str:
+    return "Tr" if pair.split == TRAINING else "Ts"
+
+
 def _each(
     work: Callable[[Pair], T], found: Found, target: Path, title: str, *, workers: int, skip_broken: bool
 ) -> list[T]:
-    """``work`` on every pair in threads, in order; what was wrong is kept in problems.txt, and raised as one line.
-
-    Threads do, because decoding and resizing happen outside the interpreter's lock.
-    """
+    """The results of ``work`` on every pair; faults go to problems.txt and, unless ``skip_broken``, are an error."""
     tried = tried_in_threads(work, found.pairs, workers)
     outcomes = list(progress_bar(tried, "pair", total=len(found.pairs), title=title))
     problems = [*found.problems, *(str(outcome) for outcome in outcomes if isinstance(outcome, UserError))]
-    _report_problems(problems, target / PROBLEMS, skip_broken=skip_broken)
-    return [outcome for outcome in outcomes if not isinstance(outcome, UserError)]
-
-
-def _report_problems(problems: Sequence[str], path: Path, *, skip_broken: bool) -> None:
+    path = target / PROBLEMS
     path.unlink(missing_ok=True)
-    if not problems:
-        return
-    write_text(path, "\n".join(problems) + "\n")
-    if not skip_broken:
+    if problems:
+        write_text(path, "\n".join(problems) + "\n")
+    if problems and not skip_broken:
         shown = "; ".join(problems[:3]) + ("; ..." if len(problems) > 3 else "")
         raise UserError(f"{len(problems)} problems, all in {path} (--skip-broken goes on without): {shown}")
+    return [outcome for outcome in outcomes if not isinstance(outcome, UserError)]
 
 
 def _write_png(path: Path, picture: Picture) -> None:

@@ -79,7 +79,7 @@ def _entry(given: Any, place: Path, name: str) -> Entry:
     if not images or not all(isinstance(path, str) and path for path in (*images, "-" if label is None else label)):
         expected = "a path, or {'image': a path or one for each channel, 'label': a path}"
         raise UserError(f"{place}: {name} is {str(given)[:200]}, expected {expected}")
-    paths = [Path(os.path.normpath(place.parent / path)) for path in (*images, *([] if label is None else [label]))]
+    paths = [Path(os.path.abspath(place.parent / path)) for path in (*images, *([] if label is None else [label]))]
     return Entry(tuple(paths[: len(images)]), None if label is None else paths[-1])
 
 

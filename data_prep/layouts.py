@@ -1,7 +1,7 @@
-"""Where the images and masks of a dataset lie: the official ISIC-2017 folders, a folder of one's own, the embedded set.
+"""Where a dataset keeps images and masks: the official ISIC-2017 folders, a folder of your own, or the embedded set.
 
-:func:`find_pairs` serves the trainer, which stops at the first fault; :func:`find_dataset` the preparation, which
-collects them all. Which mask belongs to which image: :mod:`data_prep.pairing`.
+:func:`find_pairs` is for the trainer and stops at the first fault; :func:`find_dataset` is for ``seg-anl-prep`` and
+collects all of them. :mod:`data_prep.pairing` says which mask belongs to which image.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from seg_anl.records.files import check_folder
 from seg_anl.records.foreign_files import read_table
 from seg_anl.records.ranges import Interval, OpenFraction, complaint
 
-from .pairing import Matched, Pair, PictureFile, match
+from .pairing import Matched, Pair, PictureFile, first_of, match
 
 TRAINING = "train"
 SPLITS = (TRAINING, "validation", "test")
@@ -31,23 +31,16 @@ _Folders = tuple[Path, Path]  # of images and of masks
 
 
 class Found(NamedTuple):
-    """What lies in a dataset's folders.
-
-    Attributes:
-        pairs: complete ones.
-        problems: one line for each image without a mask, mask without an image and the like.
-        remarks: what a person should know but need not mend.
-        color: whether images are color pictures.
-    """
+    """The pairs of a dataset."""
 
     pairs: list[Pair]
-    problems: list[str]
+    problems: list[str]  # one line for each image without a mask, mask without an image and the like
     remarks: list[str]
-    color: bool = True
+    color: bool = True  # False: gray images
 
 
 class TrainingPairs(NamedTuple):
-    """Training and test pairs, sorted by item, and what to say about where they come from."""
+    """Training and test pairs, sorted by item, and a remark on where they come from."""
 
     train: list[Pair]
     test: list[Pair]
@@ -55,17 +48,17 @@ class TrainingPairs(NamedTuple):
 
 
 def official_folders(root: Path, split: str) -> _Folders:
-    """Where the images and masks of a split of ISIC-2017, Part 1, lie."""
+    """The folders of images and masks of a split of ISIC-2017, Part 1."""
     official, _ = ISIC2017_SPLITS[split]
     return root / f"ISIC-2017_{official}_Data", root / f"ISIC-2017_{official}_Part1_GroundTruth"
 
 
 def usual_folders(root: Path) -> dict[str, _Folders]:
-    """The folders of images and masks of every split that ``root`` is divided into; undivided, it is all training.
+    """The folders of images and masks of every split below ``root``; one without splits is all training.
 
-    Known are ``images/SPLIT`` with ``masks/SPLIT``, ``SPLIT/images`` with ``SPLIT/masks``, ``images`` with ``masks``,
-    and images with their masks in one folder, as which any other folder is read. The splits are those of
-    :data:`SPLITS`; a division has ``train`` and one of the others.
+    Known layouts: ``images/SPLIT`` with ``masks/SPLIT``, ``SPLIT/images`` with ``SPLIT/masks``, ``images`` with
+    ``masks``. Any other folder is taken to hold images and masks side by side. Splits are :data:`SPLITS`: ``train`` and
+    at least one other.
     """
     for images, masks in (("images/{}", "masks/{}"), ("{}/images", "{}/masks")):
         splits = {split: (root / images.format(split), root / masks.format(split)) for split in SPLITS}
@@ -77,24 +70,26 @@ def usual_folders(root: Path) -> dict[str, _Folders]:
     return {TRAINING: (root, root)}
 
 
-# For the preparation
-
-
 def find_dataset(source: Path) -> Found:
-    """The pairs of a folder with split.csv (as ``seg-anl-prep isic2017`` writes it), of the official ISIC-2017 folders,
-    or of a folder in one of the usual layouts.
+    """The pairs of a folder with a split.csv of ``seg-anl-prep``, of the official ISIC-2017 folders, or of a folder in
+    one of the usual layouts.
     """
     if os.path.lexists(source / "split.csv"):
         return _find_listed(source)
-    official = any(folder.is_dir() for split in ISIC2017_SPLITS for folder in official_folders(source, split))
-    return find_isic2017(source) if official else _find_usual(source)
+    if any(folder.is_dir() for split in ISIC2017_SPLITS for folder in official_folders(source, split)):
+        return find_isic2017(source)
+    found = Found([], [], [])
+    for split, folders in usual_folders(source).items():
+        matched = _matched(found, folders, split)
+        other = f"; {len(matched.foreign)} other files left out" if matched.foreign else ""
+        found.remarks.append(f"{split}: {matched.images} images{other}")
+    if not found.pairs:
+        raise UserError(first_of(found.problems))
+    return found
 
 
 def find_isic2017(root: Path) -> Found:
-    """The pairs of every split of ISIC-2017 that lies below ``root``, in order of split and name.
-
-    Superpixel files beside the images are left out and counted in a remark.
-    """
+    """The pairs of every split of ISIC-2017 below ``root``; superpixel files are only counted."""
     found = Found([], [], [])
     for split, (_, published) in ISIC2017_SPLITS.items():
         images, masks = official_folders(root, split)
@@ -109,17 +104,6 @@ def find_isic2017(root: Path) -> Found:
             found.remarks.append(f"{split}: {matched.images} images ({expected}){beside}")
     if not found.pairs and not found.problems:
         raise UserError(f"{root} holds no folder ISIC-2017_Training_Data, nor another of the challenge's splits")
-    return found
-
-
-def _find_usual(root: Path) -> Found:
-    found = Found([], [], [])
-    for split, folders in usual_folders(root).items():
-        matched = _matched(found, folders, split)
-        beside = f"; {len(matched.foreign)} files left out that are no pictures" if matched.foreign else ""
-        found.remarks.append(f"{split}: {matched.images} images{beside}")
-    if not found.pairs:
-        raise UserError(_first_of(found.problems))
     return found
 
 
@@ -141,9 +125,6 @@ def _find_listed(source: Path) -> Found:
     return Found(pairs, [], [f"{split}: {count} images" for split, count in counts.items()])
 
 
-# For the trainer
-
-
 def find_pairs(
     name: str,
     seed: int,
@@ -157,33 +138,33 @@ def find_pairs(
     exclude: Sequence[str] = (),
     limit: int | None = None,
 ) -> TrainingPairs:
-    """The pairs to train and to test on, by the settings of the trainer's ``data`` group.
+    """The training and test pairs of the trainer's ``data`` group.
 
     Args:
-        name: ``"embedded"``, which has no ``root``, ``"isic2017"`` or ``"folder"``.
-        seed: draws the held-out part of ``folder`` and the limited part.
-        images, masks, test_images, test_masks: sub-folders of ``root``, where ``folder`` has none of the usual layouts.
-        test_share: what ``folder`` holds out, in (0, 1), where there is no test folder.
+        name: ``"embedded"`` (without ``root``), ``"isic2017"`` or ``"folder"``.
+        seed: draws held-out items and, with ``limit``, those to use.
+        images, masks, test_images, test_masks: sub-folders of ``root`` instead of a usual layout.
+        test_share: held out in (0, 1) if there is no test folder.
         exclude, limit: training items to leave out; how many to use.
     """
-    if name not in ("embedded", "isic2017", "folder"):
-        raise UserError(f"data.name={name}: {nearest_names(name, ('embedded', 'folder', 'isic2017'))}")
-    if name != "embedded" and root in (None, ""):  # as an unset variable of the shell leaves it
-        raise UserError(f"data.root must be a path, got {root!r}")
-    path = Path(str(root)).expanduser()
     if name == "embedded":
         pairs = _embedded()
-    else:
+    elif name in ("folder", "isic2017"):
+        if root in (None, ""):  # as an unset variable of the shell leaves it
+            raise UserError(f"data.root must be a path, got {root!r}")
+        path = Path(str(root)).expanduser()
         check_folder(path, "data.root")
         named = {"images": images, "masks": masks, "test_images": test_images, "test_masks": test_masks}
         given = {key: path / value for key, value in named.items() if value}
         pairs = _from_folders(name, path, given, test_share, seed)
+    else:
+        raise UserError(f"data.name={name}: {nearest_names(name, ('embedded', 'folder', 'isic2017'))}")
     kept = chosen_training_items([pair.item for pair in pairs.train], exclude, limit, seed)
-    return pairs._replace(train=_chosen(pairs.train, kept))
+    return pairs._replace(train=[pair for pair in pairs.train if pair.item in kept])
 
 
 def chosen_training_items(items: Sequence[str], exclude: Sequence[str], limit: int | None, seed: int) -> set[str]:
-    """The training items but those to ``exclude``, of which ``seed`` draws ``limit``."""
+    """The training items without ``exclude``; with a ``limit``, that many of them, drawn by ``seed``."""
     for item in exclude:
         if item not in items:
             raise UserError(f"data.exclude: no training image {item!r}; {nearest_names(item, items)[:200]}")
@@ -196,17 +177,13 @@ def chosen_training_items(items: Sequence[str], exclude: Sequence[str], limit: i
 
 
 def held_out_items(items: Sequence[str], test_share: float, seed: int) -> set[str]:
-    """The items to test on where there is no test folder."""
+    """The items to test on if there is no test folder."""
     if wrong := complaint("data.test_share", OpenFraction, test_share):
         raise UserError(wrong)
     held_out = chosen_items(items, test_share, seed, "test")
     if not 0 < len(held_out) < len(items):
         raise UserError(f"data.test_share={test_share} of {len(items)} images leaves nothing to train or test on")
     return held_out
-
-
-def _chosen(pairs: Sequence[Pair], items: set[str]) -> list[Pair]:
-    return [pair for pair in pairs if pair.item in items]
 
 
 def _embedded() -> TrainingPairs:
@@ -226,55 +203,44 @@ def _embedded() -> TrainingPairs:
 
 def _from_folders(name: str, root: Path, named: dict[str, Path], test_share: float, seed: int) -> TrainingPairs:
     splits = {split: folders for split in SPLITS if (folders := official_folders(root, split))[0].is_dir()}
+    official = TRAINING in splits and not named
+    if name == "isic2017" and not official:
+        folder = official_folders(root, TRAINING)[0].name
+        raise UserError(f"{root} holds no folder {folder}; expected the official ISIC-2017 Part 1 layout")
+    if not official:
+        splits = _named_folders(named) if named else usual_folders(root)
     tested = next((split for split in ("test", "validation") if split in splits), None)
-    if name == "folder" and "images" in named:
-        train, test = _named_folders(named)
-    elif name == "isic2017" or TRAINING in splits:
-        if TRAINING not in splits:
-            folder = official_folders(root, TRAINING)[0].name
-            raise UserError(f"{root} holds no folder {folder}; expected the official ISIC-2017 Part 1 layout")
-        if tested is None:
-            raise UserError(f"{root}: neither ISIC-2017_Test_v2_Data nor ISIC-2017_Validation_Data to test on")
-        return _divided(splits[TRAINING], splits[tested], f"ISIC-2017: tested on {ISIC2017_SPLITS[tested][0]}")
-    else:
-        usual = usual_folders(root)
-        train, test = usual[TRAINING], usual.get("test", usual.get("validation"))
-    if test is not None:
-        return _divided(train, test, f"{train[0]}: tested on {test[0]}")
-    matched = match(*train, TRAINING)
-    items = [pair.item for pair in _usable(matched)]
-    held_out = held_out_items(items, test_share, seed)
+    train = match(*splits[TRAINING], TRAINING)
+    pairs = _usable(train)
+    if tested is not None:
+        test = match(*splits[tested], "test")
+        source = f"ISIC-2017: tested on {ISIC2017_SPLITS[tested][0]}"
+        remark = source if official else f"{splits[TRAINING][0]}: tested on {splits[tested][0]}"
+        return TrainingPairs(pairs, _usable(test), remark + _left_out(train, test))
+    if official:
+        raise UserError(f"{root}: neither ISIC-2017_Test_v2_Data nor ISIC-2017_Validation_Data to test on")
+    held_out = held_out_items([pair.item for pair in pairs], test_share, seed)
     share = f"{len(held_out)} images held out (data.test_share={float(test_share)})"
-    remark = f"{root}: no test folder, so tested on {share}{_left_out(matched)}"
-    return TrainingPairs(_chosen(matched.pairs, {*items} - held_out), _chosen(matched.pairs, held_out), remark)
+    parts = ([pair for pair in pairs if (pair.item in held_out) == test] for test in (False, True))
+    return TrainingPairs(*parts, f"{root}: no test folder, so tested on {share}{_left_out(train)}")
 
 
-def _named_folders(named: dict[str, Path]) -> tuple[_Folders, _Folders | None]:
+def _named_folders(named: dict[str, Path]) -> dict[str, _Folders]:
     for key, folder in named.items():
         check_folder(folder, f"data.{key}")
-    if "masks" not in named or ("test_images" in named) != ("test_masks" in named):
-        raise UserError("data.images needs data.masks beside it, and data.test_images data.test_masks")
-    test = (named["test_images"], named["test_masks"]) if "test_images" in named else None
-    return (named["images"], named["masks"]), test
-
-
-def _divided(train_folders: _Folders, test_folders: _Folders, remark: str) -> TrainingPairs:
-    train, test = match(*train_folders, TRAINING), match(*test_folders, "test")
-    return TrainingPairs(_usable(train), _usable(test), remark + _left_out(train, test))
+    if not {"images", "masks"} <= named.keys() or ("test_images" in named) != ("test_masks" in named):
+        raise UserError("data.images and data.masks go together, and so do data.test_images and data.test_masks")
+    test = {"test": (named["test_images"], named["test_masks"])} if "test_images" in named else {}
+    return {TRAINING: (named["images"], named["masks"]), **test}
 
 
 def _usable(matched: Matched) -> list[Pair]:
     if matched.alone or matched.faults:
-        raise UserError(_first_of([*matched.alone, *matched.faults]))
+        raise UserError(first_of([*matched.alone, *matched.faults]))
     return matched.pairs
 
 
 def _left_out(*parts: Matched) -> str:
-    """What to say of masks that are not used."""
+    """A remark on masks without an image."""
     spare = [line for matched in parts for line in matched.spare]
-    return f"; masks left out: {_first_of(spare)}" if spare else ""
-
-
-def _first_of(lines: Sequence[str]) -> str:
-    """Many lines as one: the first, and how many more there are."""
-    return lines[0] + (f" (and {len(lines) - 1} more)" if len(lines) > 1 else "")
+    return f"; masks left out: {first_of(spare)}" if spare else ""

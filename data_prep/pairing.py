@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from seg_anl.records import item_id
+from seg_anl.records import UserError, item_id
 from seg_anl.records.files import files_below
 from seg_anl.records.seeds import MASK_SUFFIX
 
@@ -126,6 +126,22 @@ def image_files(folder: Path) -> list[Path]:
         for path in files_below(folder)
         if path.suffix.lower() in IMAGE_SUFFIXES and not path.stem.endswith(SUPERPIXELS)
     ]
+
+
+def files_by_item(files: Iterable[Path], item_of: Callable[[Path], str]) -> dict[str, Path]:
+    """The files by item; two files of one item are refused."""
+    found: dict[str, Path] = {}
+    for path in files:
+        item = item_of(path)
+        if item in found:
+            raise UserError(_same_id(found[item], path, item))
+        found[item] = path
+    return found
+
+
+def first_of(lines: Sequence[object]) -> str:
+    """The first of several lines, and how many more there are."""
+    return f"{lines[0]}" + (f" (and {len(lines) - 1} more)" if len(lines) > 1 else "")
 
 
 def _no_mask(image: Path, masks: Path, *, together: bool) -> str:

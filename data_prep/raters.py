@@ -115,14 +115,20 @@ def agreement(counts: Sequence[Sequence[Sequence[int]]]) -> dict[str, float]:
     }
 
 
-def stored(fused: Labels, masks: Sequence[LoadedMask], classes: int, ignore: int | None) -> NDArray[Any]:
-    """Class indices as the first rater's file holds them; foreground of two classes as the raters write it."""
+def stored(
+    fused: Labels, masks: Sequence[LoadedMask], paths: Sequence[Path], classes: int, ignore: int | None
+) -> NDArray[Any]:
+    """The values of class indices in the first rater's file; the foreground of two classes has the raters' value."""
     values = np.arange(classes)
     if classes == 2:
         of_foreground = (mask.array[(mask.array != 0) & (mask.array != ignore)] for mask in masks)
         values[1] = next((int(found.flat[0]) for found in of_foreground if found.size), 1)
     named = values[fused.clip(min=0)]
-    return (named if ignore is None else np.where(fused == NOTHING, ignore, named)).astype(masks[0].array.dtype)
+    named = named if ignore is None else np.where(fused == NOTHING, ignore, named)
+    dtype = masks[0].array.dtype
+    if dtype.kind in "iu" and named.max() > np.iinfo(dtype).max:
+        raise UserError(f"{paths[0]}: its {dtype} cannot hold {named.max()}, the value of another rater; convert it")
+    return named.astype(dtype)
 
 
 def rater_names(sources: Sequence[Path]) -> list[str]:

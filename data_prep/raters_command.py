@@ -142,20 +142,21 @@ def _is_done(task: _Task, row: Row | None) -> bool:
 def _one(task: _Task) -> Row | str:
     """Read, fuse, write and compare the masks of one item; what is wrong with them comes back as text."""
     by, classes, ignore, seed = (task.settings[name] for name in ("by", "classes", "ignore", "seed"))
+    rater = raters.drawn(seed, task.item, len(task.paths)) if by == "random" else None
     try:
         masks, labels = raters.load_raters(task.paths, classes, ignore)
         consensus = raters.staple(labels, classes) if by == "staple" else raters.vote(labels, classes)
+        chosen = consensus if rater is None else labels[rater]
+        fused = None if by == "mean" else raters.stored(chosen, masks, task.paths, classes, ignore)
     except UserError as error:
         return str(error)
-    rater = raters.drawn(seed, task.item, len(masks)) if by == "random" else None
     make_directory(task.target.parent)
-    if by == "mean":
+    if fused is None:
         probabilities = raters.mean(labels, classes)
         # As the losses know an element that does not count: all its channels hold the value to ignore.
         write_arrays(task.target, probabilities=np.nan_to_num(probabilities, nan=0 if ignore is None else ignore))
     else:
-        fused = consensus if rater is None else labels[rater]
-        save_mask(masks[0], raters.stored(fused, masks, classes, ignore), task.target)
+        save_mask(masks[0], fused, task.target)
     pairs = combinations([*labels, consensus], 2)
     return {
         "item": task.item,

@@ -67,39 +67,53 @@ def read_noise(folder: Path, clean: ImageSet) -> tuple[ImageSet, list[NoiseRecor
     return clean.with_masks(masks), records
 
 
-def remarks_on(train: ImageSet, test: ImageSet, classes: int) -> list[str]:
-    """What a person should know of masks without foreground, classes in no mask, and copies across the split.
-
-    Raises:
-        UserError: where the training masks hold one class alone.
+def check_training_set(train: ImageSet, test: ImageSet, classes: int) -> list[str]:
+    """Refuse training masks of one class; returns remarks on masks, see :func:`check_masks`, and on images that are in
+    both sets.
     """
-    tested = {array_digest(image.numpy()) for image in test.images}
-    copies = [
-        one for one, image in zip(train.items, train.images, strict=True) if array_digest(image.numpy()) in tested
-    ]
+    tested = {array_digest(image) for image in test.images.numpy()}
+    pairs = zip(train.items, train.images.numpy(), strict=True)
+    copies = [item for item, image in pairs if array_digest(image) in tested]
     remarks = []
     if copies:
-        remarks.append(f"{len(copies)} training images are test images, too: exclude {_named(copies)} (data.exclude)")
+        remarks.append(
+            f"{len(copies)} training images are test images, too: exclude {_first_three(copies)} (data.exclude)"
+        )
     if train.soft is not None or train.raters is not None:  # learned from in place of the masks
         return remarks
-    counts = torch.stack([torch.bincount(mask.flatten(), minlength=IGNORED + 1) for mask in train.masks])[:, :classes]
-    absent = [label for label, count in enumerate(counts.sum(dim=0).tolist()) if not count]
-    if len(absent) >= classes - 1:
-        held = (
-            "nothing labeled" if len(absent) == classes else "foreground alone" if 0 in absent else "background alone"
-        )
-        raise UserError(
-            f"the {len(train)} training masks hold {held}; look at data.masks, data.threshold, data.classes"
-        )
-    remarks += [f"class {label} is in no training mask (data.classes={classes})" for label in absent]
-    empty = (counts[:, 1:].sum(dim=1) == 0).nonzero().flatten().tolist()
+    counts = np.stack([np.bincount(mask.ravel(), minlength=IGNORED + 1)[:classes] for mask in train.masks.numpy()])
+    names = [f"class {label}" for label in range(classes)]
+    return remarks + check_masks(counts, train.items, names, "data.masks, data.threshold, data.classes")
+
+
+def check_masks(counts: NDArray[np.int64], items: Sequence[str], names: Sequence[str], settings: str) -> list[str]:
+    """Remarks on masks without foreground and on classes that no mask holds.
+
+    Args:
+        counts: ``(N, C)`` labeled pixels of each class in each training mask, background first.
+        items: ids of the masks.
+        names: of the classes.
+        settings: what decides the classes, for the messages.
+
+    Raises:
+        UserError: where the masks hold one class alone.
+    """
+    absent = counts.sum(axis=0) == 0
+    if absent.sum() >= len(names) - 1:
+        held = "nothing labeled" if absent.all() else "foreground alone" if absent[0] else "background alone"
+        raise UserError(f"the {len(items)} training masks hold {held}; look at {settings}")
+    remarks = [
+        f"{name} is in no training mask; look at {settings}" for name, no in zip(names, absent, strict=True) if no
+    ]
+    empty = [item for item, count in zip(items, counts[:, 1:].sum(axis=1), strict=True) if not count]
     if empty:
-        names = _named([train.items[position] for position in empty])
-        remarks.append(f"{len(empty)} of {len(train)} training masks hold no foreground at this size: {names}")
+        remarks.append(
+            f"{len(empty)} of {len(items)} training masks hold no foreground at this size: {_first_three(empty)}"
+        )
     return remarks
 
 
-def _named(items: Sequence[str]) -> str:
+def _first_three(items: Sequence[str]) -> str:
     return ", ".join(items[:3]) + (", ..." if len(items) > 3 else "")
 
 

@@ -30,7 +30,7 @@ from seg_anl.records.predictions import write_predictions
 
 from .augmentation import Augmentation, normalized
 from .criterion import build_criterion
-from .datasets import ImageSet, load_images, read_noise, remarks_on
+from .datasets import ImageSet, check_training_set, load_images, read_noise
 from .dice import dice_scores
 from .masks_record import record_losses, record_masks
 from .methods import build_method
@@ -101,7 +101,7 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
             ]
             loaded.append(images)
         train = with_rater_labels(loaded[0], pairs.train, self.data, self.settings.workers)
-        return (train, loaded[1]), remarks + remarks_on(train, loaded[1], self.data.classes)
+        return (train, loaded[1]), remarks + check_training_set(train, loaded[1], self.data.classes)
 
     def network(self, data: Splits, process: Process) -> nn.Module:
         """The network of the ``model`` group, as the method has it."""

@@ -16,7 +16,7 @@ from monai.transforms import Resize
 from numpy.typing import NDArray
 from torch import Tensor
 
-from data_prep.pairing import Pair, image_files, mask_item
+from data_prep.pairing import Pair, files_by_item, first_of, image_files, mask_item
 from data_prep.pictures import check_size, read_labels, read_mask
 from seg_anl.engine.paths import configured_path
 from seg_anl.engine.settings import listed
@@ -80,11 +80,11 @@ def _read(
     check_folder(folder, setting)
     arrays = [path for path in files_below(folder) if path.suffix in (".npz", ".npy")]
     items = {pair.item for pair in pairs}
-    files = {mask_item(path, folder, items): path for path in (arrays if reader is _soft else image_files(folder))}
+    found = arrays if reader is _soft else image_files(folder)
+    files = files_by_item(found, lambda path: mask_item(path, folder, items))
     lacking = [pair.item for pair in pairs if pair.item not in files]
     if lacking:
-        more = f" (and {len(lacking) - 1} more)" if len(lacking) > 1 else ""
-        raise UserError(f"{setting}: {folder} has no file of the training image {lacking[0]}{more}")
+        raise UserError(f"{setting}: {folder} has no file of the training image {first_of(lacking)}")
     resize = Resize(spatial_size=data.shape, mode="nearest")
 
     def one(pair: Pair) -> Tensor:

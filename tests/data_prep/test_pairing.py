@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.layouts import find_dataset, usual_folders
+from data_prep.layouts import find_dataset, find_pairs, usual_folders
 from data_prep.pairing import MASK_ENDINGS, image_files, match
 from data_prep.prep_command import main
+from seg_anl.records import UserError
 
 GRAY = np.full((6, 8), 90, np.uint8)
 SQUARE = np.pad(np.full((2, 2), 255, np.uint8), ((2, 2), (3, 3)))
@@ -103,7 +104,7 @@ def test_nnunet_takes_a_folder_of_ones_own(tmp_path, command):
     (tmp_path / "own/images/license.txt").write_text("")
     status, said, _ = command(main, "nnunet", tmp_path / "own", tmp_path / "raw", "--id", 9, "--name", "Own")
     assert status == 0
-    assert "train: 2 images; 1 files left out that are no pictures" in said
+    assert "train: 2 images; 1 other files left out" in said
     label = np.array(Image.open(tmp_path / "raw/Dataset009_Own/labelsTr/b.png"))
     np.testing.assert_array_equal(label, SQUARE // 255)
 
@@ -117,3 +118,21 @@ def test_nnunet_has_no_sub_folders_but_a_clean_folder_may(tmp_path, command):
     status, _, said = command(main, "nnunet", root, tmp_path / "raw", "--id", 9, "--name", "Own")
     assert status == 2
     assert "deeper/b.jpg lies in a sub-folder" in said
+
+
+def test_images_of_one_name_in_two_splits_do_not_overwrite_each_other(tmp_path, command):
+    for number, split in enumerate(("train", "validation", "test")):
+        put(tmp_path / "own", f"{split}/images/a.png", picture=GRAY + np.arange(8, dtype=np.uint8) * number)
+        put(tmp_path / "own", f"{split}/masks/a.png", picture=SQUARE)
+    status, _, said = command(main, "nnunet", tmp_path / "own", tmp_path / "raw", "--id", 9, "--name", "Own")
+    assert status == 2
+    assert "validation/images/a.png and " in said
+    assert "test/images/a.png would both be the case a; rename one" in said
+
+
+@pytest.mark.parametrize("named", [{"masks": "gt"}, {"images": "images"}, {"test_masks": "gt"}])
+def test_a_folder_named_without_its_partner_is_refused(tmp_path, named):
+    put(tmp_path, "images/a.png", "images/b.png")
+    put(tmp_path, *(f"{folder}/{name}.png" for folder in ("masks", "gt") for name in "ab"), picture=SQUARE)
+    with pytest.raises(UserError, match=r"data.images and data.masks go together, and so do"):
+        find_pairs("folder", 0, root=tmp_path, **named)

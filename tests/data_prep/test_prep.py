@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data_prep.conversion import write_clean_folder
 from data_prep.duplicates import find_duplicates, fingerprint
+from data_prep.layouts import find_dataset
 from data_prep.prep_command import main
 from data_prep.shenzhen import find_shenzhen
 from tests.data_prep.conftest import ellipse
@@ -203,3 +205,16 @@ def test_shenzhen_is_split_as_published(tmp_path, command):
     assert np.array(Image.open(tmp_path / "out" / rows[0]["image"])).shape == (32, 32)
     (root / "img" / f"{names[0]}.png").unlink()
     assert any(names[0] in problem for problem in find_shenzhen(root).problems)
+
+
+def test_a_duplicate_is_one_in_its_own_split_alone(tmp_path):
+    for split, item, seed in (("train", "a", 1), ("train", "b", 1), ("test", "b", 2)):
+        for folder, picture in (("images", photograph(seed)), ("masks", lesion(seed))):
+            (tmp_path / folder / split).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(tmp_path / folder / split / f"{item}.png")
+    rows, _ = write_clean_folder(find_dataset(tmp_path), tmp_path / "out", None)
+    assert {(row["split"], row["id"]): row["duplicate_of"] for row in rows} == {
+        ("train", "a"): "",
+        ("train", "b"): "a",
+        ("test", "b"): "",
+    }

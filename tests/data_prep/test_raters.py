@@ -205,3 +205,12 @@ def test_bad_input_is_one_line(folders, tmp_path, command, change, options, mess
     assert message in said
     assert said.strip().count("\n") == 0 or "item/s" in said
     assert not (tmp_path / "out/manifest.json").exists()
+
+
+def test_a_value_beyond_the_first_raters_type_is_refused(tmp_path, command):
+    for name, value, dtype in (("a", 0, np.uint8), ("b", 512, np.uint16), ("c", 512, np.uint16)):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "m.npy", np.full((4, 4), value, dtype))
+    status, _, said = command(main, "raters", *(tmp_path / name for name in "abc"), tmp_path / "out", "--by", "vote")
+    assert status == 2
+    assert "a/m.npy: its uint8 cannot hold 512, the value of another rater; convert it" in said

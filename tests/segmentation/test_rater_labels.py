@@ -121,6 +121,7 @@ def bad_sum(root: Path, folder: Path) -> None:
     ("spoil", "settings", "message"),
     [
         (lambda root, folder: (folder / "a03.npz").unlink(), [], "{folder} has no file of the training image a03"),
+        (lambda root, folder: (folder / "a03.npy").touch(), [], "a03.npy and {folder}/a03.npz have the same id 'a03'"),
         (bad_sum, [], "a03.npz: not class probabilities"),
         (lambda root, folder: np.savez(folder / "a03.npz", probabilities=np.ones((3, 4, 4))),
          [], "expected (2, height"),

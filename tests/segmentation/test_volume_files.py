@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data import load_decathlon_datalist
+from PIL import Image
 
 from seg_anl.records import UserError
 from seg_anl.segmentation.volumes.cases import Case, find_cases, image_cases, listed_images
@@ -23,6 +24,7 @@ from seg_anl.segmentation.volumes.planning import Plan, planned_patch
 from seg_anl.segmentation.volumes.prediction import predicted_values
 from seg_anl.segmentation.volumes.preparation import Preparation, find_frame, scaled
 from seg_anl.segmentation.volumes.settings import VolumeDataSettings
+from seg_anl.segmentation.volumes.shelf import Shelf, load_volumes
 
 from .volume_files import affine_of, balls, nnunet_dataset, save
 
@@ -152,6 +154,64 @@ def test_a_dicom_series_is_one_volume(tmp_path: Path) -> None:
     np.testing.assert_allclose(nibabel.load(tmp_path / "s.nii.gz").affine, affine)
 
 
+def test_an_image_in_two_files_gets_a_mask_in_one_and_is_read_anew_when_its_data_change(tmp_path: Path) -> None:
+    itk = pytest.importorskip("SimpleITK")
+    case, mask = saved(tmp_path, affine_of((1, 1.5, 2), "LPS"))
+    itk.WriteImage(itk.ReadImage(str(case.images[0])), str(tmp_path / "a.mhd"))
+    case = Case("a", (tmp_path / "a.mhd",), case.mask)
+    preparation, found = prepared(case), []
+    for _ in range(2):
+        (volume,) = load_volumes([case], preparation, Shelf(0, tmp_path / "shelf"), workers=1, progress=False)
+        found.append(np.array(volume.image))
+        np.fromfile(tmp_path / "a.raw", np.float32)[::-1].tofile(tmp_path / "a.raw")
+    np.testing.assert_allclose(found[0], found[1][:, ::-1, ::-1, ::-1], atol=1e-4)
+    assert np.abs(found[0] - found[1]).max() > 1
+    target = tmp_path / "out" / target_name(case.images[0], "a")
+    write_labels(case.images[0], mask, target)
+    assert [path.name for path in target.parent.iterdir()] == ["a.mha"]
+    np.testing.assert_array_equal(read_volume(target)[0][0], mask)
+
+
+def test_pictures_with_a_palette_are_colors_but_labels_in_masks(tmp_path: Path) -> None:
+    indices = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    picture = Image.fromarray(indices)
+    picture.putpalette([value for index in range(256) for value in (255 - index, index, 7)])
+    picture.save(tmp_path / "a.png")
+    image, mask = read_volume(tmp_path / "a.png")[0], read_volume(tmp_path / "a.png", mask=True)[0]
+    np.testing.assert_array_equal(image[..., 0], np.stack([255 - indices, indices, np.full_like(indices, 7)]))
+    np.testing.assert_array_equal(mask[0, ..., 0], indices)
+    Image.fromarray(indices > 5).save(tmp_path / "b.png")
+    np.testing.assert_array_equal(read_volume(tmp_path / "b.png", mask=True)[0][0, ..., 0], indices > 5)
+
+
+def test_pictures_of_nnunet_have_all_channels_in_one_file(tmp_path: Path) -> None:
+    form = {"channel_names": {"0": "R", "1": "G", "2": "B"}, "file_ending": ".png", "labels": {"background": 0, "a": 1}}
+    for number in range(3):
+        for folder, shape in (("imagesTr", (8, 9, 3)), ("labelsTr", (8, 9))):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            name = f"c{number}_0000.png" if folder == "imagesTr" else f"c{number}.png"
+            Image.fromarray(np.ones(shape, np.uint8)).save(tmp_path / folder / name)
+    (tmp_path / "dataset.json").write_text(json.dumps(form))
+    cases = find_cases(VolumeDataSettings(name="nnunet", root=str(tmp_path)), 0)
+    assert cases.suffixed
+    assert find_frame(cases.train, None).channels == cases.channels == 3
+
+
+def test_a_second_mask_is_refused_and_one_without_image_is_named(tmp_path: Path) -> None:
+    image, mask = balls((8, 8, 8), affine_of(), 0)
+    for number in range(3):
+        save(tmp_path / f"images/c{number}.nii.gz", image, affine_of())
+        save(tmp_path / f"masks/c{number}.nii.gz", mask, affine_of())
+    save(tmp_path / "masks/other.nii.gz", mask, affine_of())
+    data = VolumeDataSettings(name="volumes", root=str(tmp_path), test_share=0.34)
+    assert (
+        f"masks without an image left out: {tmp_path}/masks/other.nii.gz; 2 to train on" in find_cases(data, 0).remark
+    )
+    save(tmp_path / "masks/c1_seg.nii.gz", mask, affine_of())
+    with pytest.raises(UserError, match=r"c1.nii.gz and .*c1_seg.nii.gz have the same id 'c1'; rename one"):
+        find_cases(data, 0)
+
+
 def test_masks_carry_their_images_header(tmp_path: Path) -> None:
     case, mask = saved(tmp_path, affine_of((0.7, 1.1, 2.5), "PIR", angle=17))
     write_labels(case.images[0], np.where(mask == 2, 420, mask.astype(int)), tmp_path / "out/a.nii.gz")
@@ -199,6 +259,8 @@ def test_labels_of_a_description() -> None:
         [255] * 3,
     ]
     assert labels.decided(labels.multi_hot()[:4].T.float()).tolist() == [0, 1, 2, 3]
+    with pytest.raises(UserError, match=r"dataset.json: labels must have different values"):
+        Labels.of_description({"labels": {"background": 0, "a": 1, "b": 1}}, "dataset.json")
     plain = Labels.of_description({"labels": {"b": 2, "a": 1, "background": 0}}, "dataset.json")
     assert (plain.names, plain.heads) == (("a", "b"), 3)
 
@@ -329,6 +391,12 @@ def test_a_list_is_read_as_monai_reads_it(tmp_path: Path) -> None:
     (predicted,) = listed_images(tmp_path / "list.json")
     assert [path.name for path in predicted.images] == ["t1.nii.gz", "t2.nii.gz"]
     assert find_frame(cases.train, None).channels == cases.channels == 2
+
+
+def test_paths_in_a_list_are_absolute_or_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("list.json").write_text(json.dumps({"test": ["sub/b.nii", str(tmp_path / "c.nii")]}))
+    assert [case.item for case in listed_images(Path("list.json"))] == ["sub/b", "c"]
 
 
 @pytest.mark.parametrize(

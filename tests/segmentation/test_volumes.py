@@ -211,3 +211,19 @@ def test_monai_networks_learn_from_a_list_of_files(tmp_path: Path) -> None:
         open_source(tmp_path / "SegResNet", None, None, None)
     predict_masks(tmp_path / "SegResNet", tmp_path / "images", tmp_path / "all", **PREDICT)
     check_audited_as_predicted(tmp_path / "SegResNet", tmp_path / "all", tmp_path / "labels")
+
+
+def test_masks_that_teach_nothing_are_refused_or_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = nnunet_dataset(tmp_path / "data", 3, labels={"background": 0, "ball": 1, "moon": 2, "star": 5})
+    settings = ["data=nnunet", f"data.root={root}", "epochs=1", "loss=ce", "data.exclude=[]"]
+    empty = root / "labelsTr/case 1.nii.gz"
+    save(empty, np.zeros_like(np.asarray(nibabel.load(empty).dataobj)), nibabel.load(empty).affine)
+    trained(*settings, f"run_dir={tmp_path / 'run'}")
+    said = capsys.readouterr().out
+    assert "label 5 is in no training mask; look at data.labels or dataset.json" in said
+    assert "1 of 2 training masks hold no foreground at this size: case 1\n" in said
+    for mask in (root / "labelsTr").iterdir():
+        save(mask, np.zeros_like(np.asarray(nibabel.load(mask).dataobj)), nibabel.load(mask).affine)
+    with pytest.raises(UserError, match=r"the 2 training masks hold background alone; look at data.labels or"):
+        trained(*settings, f"run_dir={tmp_path / 'other'}")
+    assert not (tmp_path / "other").exists()

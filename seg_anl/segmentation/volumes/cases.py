@@ -13,13 +13,13 @@ from data_prep import decathlon
 from data_prep.decathlon import Entry, items_of, read_datalist
 from data_prep.layouts import TRAINING, chosen_training_items, held_out_items, usual_folders
 from data_prep.nnunet_raw import DESCRIPTION, LABELS, is_nnunet_dataset, read_description
-from data_prep.pairing import mask_item
+from data_prep.pairing import files_by_item, first_of, mask_item
 from seg_anl.engine.paths import configured_path
 from seg_anl.engine.settings import listed
 from seg_anl.records import UserError, item_id
-from seg_anl.records.files import check_folder
+from seg_anl.records.files import check_folder, files_below
 
-from .files import SUFFIXES, suffix_of
+from .files import PICTURES, SUFFIXES, suffix_of
 from .labels import MOST_CLASSES, Labels
 from .settings import VolumeDataSettings
 
@@ -69,48 +69,53 @@ def find_cases(data: VolumeDataSettings, seed: int) -> Cases:
         remark = f"{root}: no test masks, so tested on {len(test)} cases held out (data.test_share={data.test_share:g})"
     kept = chosen_training_items([case.item for case in train], listed(data.exclude), data.limit, seed)
     train = [case for case in train if case.item in kept]
-    return replace(found, train=train, test=test, remark=f"{remark}; {len(train)} to train on")
+    return replace(found, train=train, test=test, remark=f"{remark}{found.remark}; {len(train)} to train on")
 
 
-def image_cases(folder: Path, cases: Collection[str] = (), *, suffixed: bool = True) -> dict[str, list[Path]]:
-    """The image files below a folder by item, ``CASE_0000`` and so on together, each sorted.
+def image_cases(place: Path, known: Collection[str] = (), *, suffixed: bool = True) -> dict[str, list[Path]]:
+    """The image files below a folder, or those of the case that one file belongs to: sorted channels by item.
 
-    A name among the ``cases`` that are known is no channel's, however it ends; without ``suffixed`` no name is.
+    Names end with the number of a channel, ``CASE_0000``, unless they are ``known`` items or not ``suffixed``.
     """
-    check_folder(folder)
-    found: dict[str, list[Path]] = {}
-    for path in _volumes(folder):
+    folder = place if (below := suffix_of(place) is None) else place.parent
+
+    def item_of(path: Path) -> str:
         item = item_id(path, folder)
-        found.setdefault(item if item in cases or not suffixed else _CHANNEL.sub("", item), []).append(path)
-    if not found:
+        return item if item in known or not suffixed else _CHANNEL.sub("", item)
+
+    if below:
+        check_folder(folder)
+        paths = _volumes(folder)
+    else:
+        paths = sorted(path for path in folder.iterdir() if suffix_of(path) and item_of(path) == item_of(place))
+    if not paths:
         raise UserError(f"{folder}: no images in it ({' '.join(SUFFIXES)} or folders of .dcm files)")
-    for item, paths in found.items():
-        expected = [f"{item}_{number:04}" for number in range(len(paths))]
-        if len(paths) > 1 and [item_id(path, folder) for path in paths] != expected:
-            names = ", ".join(path.name for path in paths[:5])
+    found: dict[str, list[Path]] = {}
+    for path in paths:
+        found.setdefault(item_of(path), []).append(path)
+    for item, channels in found.items():
+        expected = [f"{item}_{number:04}" for number in range(len(channels))]
+        if len(channels) > 1 and [item_id(path, folder) for path in channels] != expected:
+            names = ", ".join(path.name for path in channels[:5])
             raise UserError(f"{folder}: {item} has the files {names}; expected one, or channels from _0000 on")
     return found
 
 
 def _volumes(folder: Path) -> list[Path]:
     """Every file of a known format below ``folder``, and every folder of a DICOM series, sorted."""
-    found = []
-    for below, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        series = [name for name in folders if suffix_of(Path(below, name)) == "dicom"]
-        folders[:] = [name for name in folders if name not in series]
-        found += [Path(below, name) for name in series]
-        found += [Path(below, name) for name in names if not name.startswith(".") and suffix_of(Path(below, name))]
-    return sorted(found)
+    files = files_below(folder)
+    series = {path.parent for path in files if path.suffix.lower() == ".dcm"} - {folder}
+    return sorted([*series, *(path for path in files if path.parent not in series and suffix_of(path))])
 
 
 def _folders(root: Path, data: VolumeDataSettings) -> Cases:
     if is_nnunet_dataset(root):
         raise UserError(f"{root} has a {DESCRIPTION}: take data=nnunet or, for a list as MONAI's, data=decathlon")
     splits = usual_folders(root)
-    train = _pairs(*splits[TRAINING])
-    test = splits.get("test", splits.get("validation"))
-    return Cases(train, [] if test is None else _pairs(*test), _set_labels(data))
+    train, remark = _pairs(*splits[TRAINING])
+    tested = splits.get("test", splits.get("validation"))
+    test, more = _pairs(*tested) if tested else ([], "")
+    return Cases(train, test, _set_labels(data), remark=remark + more)
 
 
 def _set_labels(data: VolumeDataSettings) -> Labels:
@@ -119,18 +124,20 @@ def _set_labels(data: VolumeDataSettings) -> Labels:
     return Labels.plain(data.labels, data.ignore)
 
 
-def _pairs(images: Path, masks: Path) -> list[Case]:
+def _pairs(images: Path, masks: Path) -> tuple[list[Case], str]:
+    """The cases, and a remark on masks without an image."""
     if images == masks:
         raise UserError(f"{images}: expected images/ and masks/ in it, or images/train and masks/train and the like")
     check_folder(masks)
     mask_files = _volumes(masks)
     image_of = image_cases(images, {mask_item(path, masks) for path in mask_files})
-    mask_of = {mask_item(path, masks, image_of): path for path in mask_files}
-    alone = sorted(image_of.keys() - mask_of.keys())
+    mask_of = files_by_item(mask_files, lambda path: mask_item(path, masks, image_of))
+    alone = [paths[0] for item, paths in sorted(image_of.items()) if item not in mask_of]
     if alone:
-        more = f" (and {len(alone) - 1} more)" if len(alone) > 1 else ""
-        raise UserError(f"{image_of[alone[0]][0]}: no mask for it in {masks}{more}")
-    return [Case(item, tuple(image_of[item]), mask_of[item]) for item in sorted(image_of)]
+        raise UserError(f"{masks}: no mask for {first_of(alone)}")
+    spare = [path for item, path in mask_of.items() if item not in image_of]
+    cases = [Case(item, tuple(image_of[item]), mask_of[item]) for item in sorted(image_of)]
+    return cases, f"; masks without an image left out: {first_of(spare)}" if spare else ""
 
 
 def listed_images(place: Path) -> list[Case]:
@@ -168,9 +175,7 @@ def _listed(entries: Sequence[Entry], place: Path, channels: Sequence[str] | Non
             raise UserError(f"{place}: no 'label' for {entry.images[0]}")
     items = items_of([entry.label for entry in entries if entry.label], place)
     cases = [Case(item, entry.images, entry.label) for item, entry in zip(items, entries, strict=True)]
-    several = max(len(case.images) for case in cases) if cases else 0
-    names = channels if channels and (several > 1 or len(channels) == 1) else [str(number) for number in range(several)]
-    return _there(cases, names, place)
+    return _there(cases, channels or (), place)
 
 
 def _nnunet(root: Path, data: VolumeDataSettings) -> Cases:
@@ -196,11 +201,14 @@ def _nnunet_split(root: Path, split: str, description: Mapping[str, Any], channe
             cases.append(Case(item, paths, root / str(entry["label"])))
     else:
         check_folder(images)
-        names = {name.removesuffix(end) for name in os.listdir(images) for end in numbered if name.endswith(end)}
-        names |= {name.removesuffix(ending) for name in os.listdir(masks) if name.endswith(ending) and name[0] != "."}
+        names = os.listdir(images)
+        if ending in PICTURES and not any(name.endswith(end) for end in numbered[1:] for name in names):
+            numbered = numbered[:1]  # as nnU-Net keeps pictures: all channels in one file
+        items = {name.removesuffix(end) for name in names for end in numbered if name.endswith(end)}
+        items |= {name.removesuffix(ending) for name in os.listdir(masks) if name.endswith(ending) and name[0] != "."}
         cases = [
-            Case(name, tuple(images / (name + end) for end in numbered), masks / (name + ending))
-            for name in sorted(names)
+            Case(item, tuple(images / (item + end) for end in numbered), masks / (item + ending))
+            for item in sorted(items)
         ]
     if not cases:
         raise UserError(f"{masks}: no masks in it that end with {ending} (file_ending in {DESCRIPTION})")
@@ -208,7 +216,10 @@ def _nnunet_split(root: Path, split: str, description: Mapping[str, Any], channe
 
 
 def _there(cases: Sequence[Case], channels: Sequence[str], place: Path) -> list[Case]:
-    """``cases``, sorted, once all files of all are there."""
+    """``cases``, sorted, once the files of all ``channels`` (or one file with all of them) and the masks exist."""
+    several = max((len(case.images) for case in cases), default=0)
+    if not channels or several == 1 < len(channels):
+        channels = [str(number) for number in range(several)]
     for case in cases:
         for path, name in zip(case.images, channels, strict=False):
             if not path.exists():

@@ -28,6 +28,7 @@ from seg_anl.records.atomic import remove_partial
 from seg_anl.records.predictions import write_predictions
 
 from ..criterion import SegmentationCriterion, build_criterion
+from ..datasets import check_masks
 from ..settings import noise_name
 from .augmentation import VolumeAugmentation
 from .cases import Case, find_cases
@@ -93,13 +94,17 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
             load_volumes(cases, preparation, shelf, workers=self.settings.workers, progress=self.settings.progress)
             for cases in (found.train, found.test)
         )
+        values = found.labels.values
+        counts = np.stack([np.bincount(volume.mask.ravel(), minlength=IGNORED + 1)[: len(values)] for volume in train])
+        names = [f"label {value}" for value in values]
+        remarks = check_masks(counts, [volume.item for volume in train], names, "data.labels or dataset.json")
         shapes, spacing = [volume.mask.shape for volume in train], train[0].spacing
         planned = self.config.model.name == "nnunet"
         patch = planned_patch(data.patch, spacing, shapes, divisible=planned)
         plan = Plan(frame, spacing, patch, found.labels, found.suffixed)
         size = by_axes(np.median(shapes, axis=0))
         grid = f"voxels of {by_axes(spacing)} mm, {size} of them (median), patches of {by_axes(patch)}"
-        return VolumeSet(train, test, plan, shelf, found.train, preparation), [found.remark, grid]
+        return VolumeSet(train, test, plan, shelf, found.train, preparation), [found.remark, grid, *remarks]
 
     def network(self, data: VolumeSet, process: Process) -> nn.Module:
         """The network of the ``model`` group."""

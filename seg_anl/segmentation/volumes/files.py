@@ -9,13 +9,16 @@ from __future__ import annotations
 import locale
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cv2
+import nibabel
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
 
 from data_prep.mask_files import load_nifti, reading, simpleitk
 from seg_anl.records import UserError, make_directory, written_aside
@@ -27,6 +30,8 @@ NIFTI = (".nii.gz", ".nii")
 ITK = (".nrrd", ".mha", ".mhd")
 PICTURES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
 SUFFIXES = (*NIFTI, *ITK, *PICTURES)
+# Lossy, or in several files, which could not be written whole or not at all.
+_WRITTEN_AS = {"dicom": ".nii.gz", ".jpg": ".png", ".jpeg": ".png", ".mhd": ".mha"}
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -37,15 +42,26 @@ def suffix_of(path: Path) -> str | None:
     return next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), None)
 
 
-def read_volume(path: Path) -> tuple[NDArray[Any], Affine]:
-    """Values ``(C, X, Y, Z)`` as stored, of pictures ``(C, H, W, 1)``, and the affine (4, 4)."""
+def files_of(path: Path) -> list[Path]:
+    """The files that hold an image: the slices of a DICOM series, the header and the data of an ``.mhd``."""
+    if path.is_dir():
+        return sorted(path.iterdir())
+    data = (path.with_suffix(suffix) for suffix in (".raw", ".zraw")) if path.suffix.lower() == ".mhd" else ()
+    return [path, *filter(Path.exists, data)]
+
+
+def read_volume(path: Path, *, mask: bool = False) -> tuple[NDArray[Any], Affine]:
+    """Values ``(C, X, Y, Z)`` as stored, of pictures ``(C, H, W, 1)``, and the affine (4, 4).
+
+    A picture with a palette has colors, but as a ``mask`` the palette's indices are its labels.
+    """
     suffix = suffix_of(path)
     if suffix != "dicom":
         check_regular(path)
     if suffix is None:
         raise UserError(f"{path}: unknown format; known: {' '.join(SUFFIXES)} and folders of .dcm files")
     with reading(path, suffix):
-        values, affine = _READERS[suffix](path)
+        values, affine = _read_picture(path, mask) if suffix in PICTURES else _READERS[suffix](path)
     if values.dtype.kind not in "buif":
         raise UserError(f"{path}: holds {values.dtype}, expected numbers")
     if values.dtype.kind == "f" and not np.isfinite(values).all():
@@ -87,8 +103,8 @@ def write_labels(source: Path, labels: NDArray[Any], target: Path) -> None:
 
 def target_name(source: Path, name: str) -> str:
     """The file name of ``source``'s label map, without folder."""
-    suffix = suffix_of(source)
-    return name + (".nii.gz" if suffix == "dicom" else ".png" if suffix in (".jpg", ".jpeg") else str(suffix))
+    suffix = str(suffix_of(source))
+    return name + _WRITTEN_AS.get(suffix, suffix)
 
 
 def _nifti(path: Path) -> Any:
@@ -148,22 +164,19 @@ def _same_locale() -> Iterator[None]:
         locale.setlocale(locale.LC_ALL, before)
 
 
-def _read_picture(path: Path) -> tuple[NDArray[Any], Affine]:
-    import cv2
-    from PIL import Image, UnidentifiedImageError
-
-    indices = None
+def _read_picture(path: Path, mask: bool) -> tuple[NDArray[Any], Affine]:
+    labels = None
     try:
         with Image.open(path) as picture:
             if picture.getexif().get(0x0112, 1) != 1 and picture.format != "TIFF":
                 raise UserError(f"{path}: stored turned (EXIF orientation); save it upright, or use data=folder")
-            if picture.mode == "P":  # labels are stored so, of which OpenCV would make colors
-                indices = np.array(picture)
+            if mask and picture.mode in ("1", "P"):  # of which OpenCV makes 255 and colors
+                labels = np.array(picture)
     except UnidentifiedImageError:
         pass  # colors of 16 bits in a TIFF, which OpenCV reads; it refuses what is no picture, too
     if cv2.imcount(str(path)) > 1:
         raise UserError(f"{path}: {cv2.imcount(str(path))} pages or frames in one file, expected one picture")
-    values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if indices is None else indices
+    values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if labels is None else labels
     if values is None:
         raise UserError(f"{path}: not a picture, or a damaged one")
     if values.ndim == 2:
@@ -173,8 +186,6 @@ def _read_picture(path: Path) -> tuple[NDArray[Any], Affine]:
 
 
 def _write_nifti(source: Path, labels: NDArray[Any], target: Path) -> None:
-    import nibabel
-
     if suffix_of(source) == "dicom":
         nibabel.save(nibabel.Nifti1Image(labels, _read_itk(source)[1]), target)
         return
@@ -198,15 +209,12 @@ def _write_itk(source: Path, labels: NDArray[Any], target: Path) -> None:
 
 
 def _write_picture(source: Path, labels: NDArray[Any], target: Path) -> None:
-    from PIL import Image
-
     Image.fromarray(labels[..., 0]).save(target)
 
 
-_READERS = {
+_READERS: dict[str, Callable[[Path], tuple[NDArray[Any], Affine]]] = {
     **dict.fromkeys(NIFTI, _read_nifti),
     **dict.fromkeys((*ITK, "dicom"), _read_itk),
-    **dict.fromkeys(PICTURES, _read_picture),
 }
 _WRITERS = {
     **dict.fromkeys((*NIFTI, "dicom"), _write_nifti),

@@ -63,6 +63,8 @@ class Labels:
             raise UserError(f"{place}: the ignore label must be one value of its own, got {ignore}")
         ignored = None if ignore is None else int(ignore)
         if not any(isinstance(value, list) for value in given.values()):
+            if len(wanted) != len(values) - 1:
+                raise UserError(f"{place}: labels must have different values, got {given}")
             names = sorted(wanted, key=lambda name: wanted[name])
             return cls.plain(values, ignored, names)
         order = description.get("regions_class_order")

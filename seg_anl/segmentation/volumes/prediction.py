@@ -22,7 +22,7 @@ from seg_anl.records.progress import progress_bar
 from seg_anl.records.ranges import checked
 
 from .cases import Case, image_cases, listed_images
-from .files import suffix_of, target_name, write_labels
+from .files import target_name, write_labels
 from .planning import Plan
 from .preparation import SAME, Preparation, by_axes
 from .settings import VolumeDataSettings
@@ -107,8 +107,6 @@ def predicted_values(
 def _cases(images: Path, suffixed: bool) -> list[Case]:
     if images.name.lower().endswith(".json"):
         return listed_images(images)
-    one = suffix_of(images) is not None
-    if not one and not images.is_dir():
+    if not images.exists():
         raise UserError(f"{images}: no such file or folder")
-    found = image_cases(images.parent if one else images, suffixed=suffixed)
-    return [Case(item, tuple(paths)) for item, paths in found.items() if not one or images in paths]
+    return [Case(item, tuple(paths)) for item, paths in image_cases(images, suffixed=suffixed).items()]

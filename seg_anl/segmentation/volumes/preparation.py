@@ -153,7 +153,7 @@ class Preparation:
         """A case with its mask, prepared."""
         assert case.mask is not None
         values, affine = read_image(case)
-        mask, mask_affine = read_volume(case.mask)
+        mask, mask_affine = read_volume(case.mask, mask=True)
         _check_fit(case.mask, mask[:1], mask_affine, case.images[0], values, affine)
         if len(mask) > 1:
             raise UserError(f"{case.mask}: {len(mask)} channels, a mask has one")

@@ -20,6 +20,7 @@ from seg_anl.records.progress import progress_bar
 from seg_anl.records.workers import in_threads
 
 from .cases import Case
+from .files import files_of
 from .preparation import Preparation, Volume
 
 FORMAT = 1  # of what is prepared: another number makes all files anew
@@ -80,7 +81,7 @@ def load_volumes(
 
 
 def _keys(case: Case, preparation: Preparation) -> tuple[str, str]:
-    files = [path for path in (*case.images, case.mask) if path is not None]
+    files = [path for image in (*case.images, case.mask) if image is not None for path in files_of(image)]
     stats = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     digest = hashlib.sha256(repr((FORMAT, stats, preparation)).encode()).hexdigest()[:24]
     return f"{digest}-image", f"{digest}-mask"
