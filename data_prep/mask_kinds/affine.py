@@ -32,10 +32,10 @@ def displaced(
 ) -> tuple[BoolArray, dict[str, Any]]:
     """Rotate a mask about its centroid and shift it so that about ``ratio`` of its area disagrees.
 
-    The angle is uniform in +-30 degrees (3-D: about a random axis), the direction one of the 8 (26) neighbors. While the
-    rotation alone disagrees by more than ``ratio``, its angle is halved. Disagreement is the exclusive or of old and new
-    over the old area; the nearer of the two shifts around the wanted value is taken. With ``spacing``, mm per element
-    along each axis, the mask rotates in space.
+    The angle is uniform in +-30 degrees (3-D: about a random axis), the direction one of the 8 (26) neighbors. While
+    the rotation alone disagrees by more than ``ratio``, its angle is halved. Disagreement is the exclusive or of old
+    and new over the old area; the nearer of the two shifts around the wanted value is taken. With ``spacing``, mm per
+    element along each axis, the mask rotates in space.
 
     Returns the mask, not empty unless ``inside`` is, with what was drawn (degrees, direction) and found (shift in
     elements). The number of draws depends on neither ``inside`` nor ``ratio``.
