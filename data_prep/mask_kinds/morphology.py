@@ -1,8 +1,8 @@
 """Erosion and dilation to a wanted area, from one distance transform instead of many steps.
 
 k steps with the 3 x 3 cross (3-D: 6 neighbors) reach the elements at a city-block distance of at most k, so a
-cumulative histogram of distances has the areas after any number of steps. The result equals that of the published, iterating
-generators bit for bit (Gonzalez-Jimenez et al., Robust T-Loss for Medical Image Segmentation, MICCAI 2023).
+cumulative histogram of distances has the areas after any number of steps. The result equals that of the
+published, iterating generators bit for bit (Gonzalez-Jimenez et al., Robust T-Loss for Medical Image Segmentation, MICCAI 2023).
 """
 
 from __future__ import annotations
