@@ -79,13 +79,13 @@ def compose(config_name: str, overrides: list[str]) -> DictConfig:
     overrides = list(map(_with_path_quoted, overrides))
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
+        chosen, settings = _checked_overrides(config_name, overrides)
         try:
             config = hydra.compose(config_name, overrides)
             OmegaConf.resolve(config.copy())  # of a copy: references to the seed must follow each seed
-            _refuse_wrong_choices(config_name, overrides)
         # Hydra raises the last two if the value of a group is not a name.
         except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
-            raise UserError(_explained(error, config_name, overrides)) from error
+            raise UserError(_wrong_setting(settings, chosen, config_name) or str(error).splitlines()[0]) from error
     _refuse_incomplete(config, config_name)
     return config
 
@@ -120,7 +120,7 @@ def _refuse_incomplete(config: DictConfig, config_name: str) -> None:
         if config.get(name, ...) is ... and not OmegaConf.is_missing(config, name):
             raise UserError(f"the setting {name} is needed")
         if name == "task" and config[name] != written[name]:
-            raise UserError(f"task={config[name]}: the task of this command is always {written[name]}")
+            raise UserError(f"task={config[name]}: this command's task is {written[name]}")
         if OmegaConf.is_dict(written.get(name)) and not OmegaConf.is_dict(config[name]):
             raise UserError(_no_group(name, written, config[name]))
     missing = sorted(OmegaConf.missing_keys(config))
@@ -145,38 +145,39 @@ def _choices(config_name: str) -> list[str]:
     return [str(group) for group in entries if not str(group).startswith("optional ")]
 
 
-def _refuse_wrong_choices(config_name: str, overrides: list[str]) -> None:
-    """Refuse choices that Hydra accepts by mistake: two options at once, none, or one in another place."""
-    choices = _choices(config_name)
-    for text in overrides:
-        group = re.split("[@=]", text.lstrip("~+"))[0]
-        if group in choices and not re.fullmatch(rf"{group}=\w+", text):  # Hydra has refused unknown names
-            wrong = _wrong_choice(text, OverridesParser.create().parse_override(text))
-            if wrong:
-                raise UserError(wrong)
+def _checked_overrides(config_name: str, overrides: list[str]) -> tuple[list[str], list[tuple[str, Override]]]:
+    """The overrides that choose an option of a group, and all others; Hydra must be initialized.
 
-
-def _explained(error: Exception, config_name: str, overrides: list[str]) -> str:
-    """An error message for the override that caused Hydra's ``error``; Hydra must be initialized."""
+    Refuses what cannot be parsed, several values, and choices that Hydra accepts by mistake: none, or in another place.
+    """
     chosen, settings = [], []
-    choices = _choices(config_name)
     for number, text in enumerate(overrides):
         try:
             override = OverridesParser.create().parse_override(text)
             if not override.key_or_group:
                 raise HydraException("no name")
-        except HydraException:
-            return f"cannot read {text!r}; {_quoting_hint(text, overrides[:number]) or _EXAMPLE}"
+        except HydraException as error:
+            hint = _quoting_hint(text, overrides[:number]) or _EXAMPLE
+            raise UserError(f"cannot read {text!r}; {hint}") from error
         if override.is_sweep_override():
-            return f"{text}: several values need -m, which starts a run for each"
-        if override.key_or_group in choices:
-            wrong = _wrong_choice(text, override)
-            if wrong:
-                return wrong
+            raise UserError(f"{text}: several values need -m, which starts a run for each")
+        if override.key_or_group in _choices(config_name):
+            _check_choice(text, override)
             chosen.append(text)
         else:
             settings.append((text, override))
-    return _wrong_setting(settings, chosen, config_name) or str(error).splitlines()[0]
+    return chosen, settings
+
+
+def _check_choice(text: str, override: Override) -> None:
+    group, value = override.key_or_group, text.partition("=")[2]
+    options = GlobalHydra.instance().config_loader().get_group_options(group)
+    if override.is_delete():
+        raise UserError(f"{text}: {group} cannot be removed; {group}=NAME chooses another")
+    if value not in options:
+        raise UserError(f"{text}: unknown {group} {value!r}; {nearest_names(value, options)}")
+    if text != f"{group}={value}":
+        raise UserError(f"{text}: expected {group}={value}")
 
 
 def _wrong_setting(settings: list[tuple[str, Override]], chosen: list[str], config_name: str) -> str | None:
@@ -189,17 +190,6 @@ def _wrong_setting(settings: list[tuple[str, Override]], chosen: list[str], conf
         if key not in known and not override.is_add() and not override.is_force_add():
             return f"{text}: unknown setting {key!r}; {_nearest_setting(key, known)}"
     return None
-
-
-def _wrong_choice(text: str, override: Override) -> str | None:
-    """An error message for an override of a group, or None if it is right."""
-    group, value = override.key_or_group, text.partition("=")[2]
-    options = GlobalHydra.instance().config_loader().get_group_options(group)
-    if override.is_delete():
-        return f"{text}: {group} cannot be removed; {group}=NAME chooses another"
-    if value not in options:
-        return f"{text}: unknown {group} {value!r}; {nearest_names(value, options)}"
-    return None if text == f"{group}={value}" else f"{text}: expected {group}={value}"
 
 
 def _quoting_hint(text: str, before: list[str]) -> str:

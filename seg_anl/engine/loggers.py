@@ -10,8 +10,7 @@ import hashlib
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
@@ -42,16 +41,14 @@ class TensorBoard:
     Events of earlier files from ``first_epoch`` on are superseded.
 
     Raises:
-        UserError: here and in every method, if the file cannot be written.
+        UserError: here and in ``log``, if the file cannot be written.
     """
 
     def __init__(self, run: RunDirectory, first_epoch: int) -> None:
-        # TensorBoard reads files in name order; a process may open two within one second.
+        # TensorBoard reads files in name order; a process may start two within one second.
         name = f"events.out.tfevents.{time.time():.0f}.{platform.node()}.{os.getpid()}"
         folder = make_directory(run.path / "tb")
         self.path = folder / f"{name}.{len(list(folder.glob(f'{name}.*')))}"
-        with self._refusals():
-            self.file = open(self.path, "xb")  # noqa: SIM115
         self._write(Event(file_version="brain.Event:2"))
         self._write(Event(step=first_epoch, session_log=SessionLog(status=SessionLog.START)))
 
@@ -61,20 +58,13 @@ class TensorBoard:
         self._write(Event(step=epoch, summary=Summary(value=points)))
 
     def close(self) -> None:
-        """Close the file."""
-        with self._refusals():
-            self.file.close()
+        """Nothing is open between writes."""
 
     def _write(self, event: Event) -> None:
         event.wall_time = time.time()
-        with self._refusals():
-            RecordWriter(self.file).write(event.SerializeToString())
-            self.file.flush()
-
-    @contextmanager
-    def _refusals(self) -> Iterator[None]:
         try:
-            yield
+            with open(self.path, "ab") as file:
+                RecordWriter(file).write(event.SerializeToString())
         except OSError as error:
             raise cannot_write(self.path, error) from error
 

@@ -9,14 +9,12 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import NoneType
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from seg_anl.records import (
     UserError,
-    is_whole_number,
     make_directory,
     read_metrics,
     write_json,
@@ -166,19 +164,15 @@ class RunDirectory:
 
 
 def _is_summary(content: Mapping[str, Any]) -> bool:
-    """Whether the values for the table at the end of a run have the right types."""
-    metrics = content.get("metrics")
-    return (
-        all(is_whole_number(content.get(name)) for name in ("k", "epochs"))
-        and isinstance(metrics, dict)
-        and all(
-            isinstance(values, dict)
-            and is_whole_number(values.get("best_epoch"))
-            and isinstance(values.get("last_k_std"), (float, int, NoneType))
-            and all(isinstance(values.get(name), (float, int)) for name in ("last", "last_k_mean", "best"))
-            for values in metrics.values()
-        )
-    )
+    """Whether the values for the table at the end of a run are numbers."""
+    try:
+        numbers = [content["k"], content["epochs"]]
+        for values in content["metrics"].values():
+            numbers += [values[name] for name in ("last", "last_k_mean", "best", "best_epoch")]
+            numbers.append(values["last_k_std"] or 0)  # None for one epoch
+    except (KeyError, TypeError, AttributeError):
+        return False
+    return all(isinstance(number, (int, float)) for number in numbers)
 
 
 def _named_values(path: Path, remedy: str) -> dict[str, Any] | None:

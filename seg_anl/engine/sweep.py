@@ -23,6 +23,8 @@ from omegaconf.errors import OmegaConfBaseException
 from seg_anl.records import UserError, config_folder, make_directory, run_command, write_text
 from seg_anl.records.errors import refusal
 
+from .paths import configured_path
+
 # Hydra's own records of a run, which run directories replace.
 HYDRA_QUIET = ["hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"]
 SWEEP_FLAGS = {"-m", "--multirun"}
@@ -196,7 +198,7 @@ def sweep_root(config_name: str, settings: list[str]) -> Path:
     if given is not None and given.is_sweep_override():
         raise UserError(f"{given.input_line}: a sweep has one run_root")
     root = OmegaConf.load(config_folder() / f"{config_name}.yaml").run_root if given is None else given.value()
-    return Path(os.path.realpath(os.path.expanduser(str(root))))
+    return Path(os.path.realpath(configured_path(root, "run_root")))
 
 
 def _check_plugins(arguments: list[str]) -> None:

@@ -97,11 +97,11 @@ def run_command(program: str, main: Callable[[], object]) -> None:
         print(f"{program}: {INTERRUPTED}", file=sys.stderr)
         raise SystemExit(EXIT_INTERRUPTED) from None
     except BrokenPipeError:
-        if not _output_is_closed():
+        if not isinstance(_flush_output(end="\n"), BrokenPipeError):  # of another pipe
             raise
         raise SystemExit(EXIT_UNREAD) from None
     except OSError as error:
-        _drop_unwritten_output()
+        _flush_output(end="")
         exit_with_error(program, refusal(error))
     except MemoryError:
         exit_with_error(program, "this machine does not have enough memory")
@@ -134,23 +134,11 @@ def cannot_write(path: Path, error: OSError) -> UserError:
     return UserError(f"cannot write {refusal(OSError(error.errno, error.strerror or str(error), str(path)))}")
 
 
-def _drop_unwritten_output() -> None:
+def _flush_output(end: str) -> OSError | None:
+    """Flush standard output; discard it if that fails, because Python would try again as it exits, and complain."""
     try:
-        print(end="", flush=True)
-    except OSError:
-        _redirect_output_to_null()
-
-
-def _redirect_output_to_null() -> None:
-    """Otherwise Python writes buffered output once more as it exits, and complains."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _output_is_closed() -> bool:
-    """Whether nobody reads standard output any more; then the rest of the output is discarded."""
-    try:
-        print(flush=True)
-    except BrokenPipeError:
-        _redirect_output_to_null()
-        return True
-    return False
+        print(end=end, flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return error
+    return None

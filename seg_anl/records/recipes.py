@@ -84,8 +84,9 @@ class Recipe:
             )
         section = self.data[data]
         of_loss = section.losses.get(loss or "")
-        of_noise = [layer.noise.get(noise or "") for layer in (section, of_loss) if layer]
-        return [layer for layer in (self.common, section, of_noise[0], of_loss, *of_noise[1:]) if layer]
+        of_both = of_loss.noise.get(noise or "") if of_loss else None
+        layers = (self.common, section, section.noise.get(noise or ""), of_loss, of_both)
+        return [layer for layer in layers if layer]
 
 
 def recipe_names() -> list[str]:

@@ -344,5 +344,6 @@ def test_the_folder_of_a_sweep_is_named_as_hydra_reads_it(tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path)
     assert sweep.sweep_root("classification", ["seed=1,2"]) == tmp_path / "runs"
     assert sweep.sweep_root("classification", ["seed=1,2", 'run_root="my runs"']) == tmp_path / "my runs"
-    with pytest.raises(UserError, match="run_root=a,b: a sweep has one run_root"):
-        sweep.sweep_root("classification", ["run_root=a,b"])
+    for given, message in {"a,b": "run_root=a,b: a sweep has one run_root", "null": "run_root must be a path"}.items():
+        with pytest.raises(UserError, match=message):
+            sweep.sweep_root("classification", [f"run_root={given}"])
