@@ -1,4 +1,4 @@
-"""Reading arrays that a person names on the command line. Nothing is ever unpickled."""
+"""Read arrays from NumPy and text files. Nothing is ever unpickled."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from seg_anl.records.foreign_files import check_regular, read_text
 
 
 def read_array(path: Path, *names: str) -> NDArray[Any]:
-    """An array out of an ``.npy`` file, or out of an ``.npz`` file under the first of ``names`` that it has.
-
-    Without names a file with one array gives that. An array of Python objects is refused.
+    """The array of an ``.npy`` file, or that of an ``.npz`` file under the first of ``names`` it has (no names: its
+    only array). Arrays of Python objects are refused.
     """
     suffix = path.suffix.lower()
     if suffix not in (".npy", ".npz"):
@@ -34,11 +33,11 @@ def read_array(path: Path, *names: str) -> NDArray[Any]:
             return _numbers(path, loaded[known[0] if known else loaded.files[0]])
     except UserError:
         raise
-    except Exception as error:  # NumPy parses headers as Python: damaged ones raise errors of any type
+    except Exception as error:  # NumPy parses headers as Python: a damaged one can raise anything
         reason = f"not a whole {suffix} file: {error}"
         if str(error).startswith("Object arrays"):
             reason = "holds Python objects, which are not unpickled; save plain arrays"
-        elif "allow_pickle" in str(error):  # what NumPy says of any unknown file
+        elif "allow_pickle" in str(error):  # NumPy's answer to any unknown file
             reason = "not a NumPy file"
         raise UserError(f"{path}: {reason}") from error
 
@@ -54,19 +53,19 @@ def has_array(path: Path, name: str) -> bool:
 
 
 def read_matrix(path: Path) -> NDArray[Any]:
-    """A matrix from ``.npy``, ``.npz`` (one array) or text (``.csv``, ``.txt``: a row a line, commas or blanks)."""
+    """A matrix from ``.npy``, ``.npz`` (one array) or text (``.csv``, ``.txt``: a row per line, commas or blanks)."""
     if path.suffix.lower() not in (".csv", ".txt"):
         return read_array(path)
-    lines = read_text(path).removeprefix("\ufeff").replace(",", " ").splitlines()  # Excel puts a mark first
+    lines = read_text(path).removeprefix("\ufeff").replace(",", " ").splitlines()  # Excel writes a byte order mark
     try:
         return np.array([[float(cell) for cell in line.split()] for line in lines if line.strip()], dtype=np.float64)
     except ValueError as error:
-        reason = "numbers only, a point before decimals, rows of one length and no header"
-        raise UserError(f"{path}: not a table of numbers ({reason}): {error}") from error
+        expected = "only numbers, decimal points, rows of one length and no header"
+        raise UserError(f"{path}: not a table of numbers ({expected}): {error}") from error
 
 
 def _numbers(path: Path, array: NDArray[Any] | bytes) -> NDArray[Any]:
-    if isinstance(array, bytes):  # what NumPy makes of a member of the archive that it does not know
+    if isinstance(array, bytes):  # a member of the archive that is not an array
         raise UserError(f"{path}: not an archive of NumPy's arrays")
     if array.dtype.kind not in "biuf":
         raise UserError(f"{path}: expected numbers, found {array.dtype}")

@@ -51,10 +51,7 @@ def eroded(
 
 
 def dilated(
-    inside: BoolArray,
-    ratio: float,
-    spacing: tuple[float, ...] | None = None,
-    free: BoolArray | None = None,
+    inside: BoolArray, ratio: float, spacing: tuple[float, ...] | None = None, free: BoolArray | None = None
 ) -> tuple[BoolArray, dict[str, Any]]:
     """Grow a mask by about ``ratio`` of its area; the target is ``A + int(A * ratio)``, all else as in :func:`eroded`.
 
