@@ -22,12 +22,13 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 
+from data_prep.drawing import CLEAN_COLOR, NOISY_COLOR
 from data_prep.layouts import find_pairs
 from data_prep.mask_noise import add_mask_noise
 from seg_anl.reporting.published import find_table, published_numbers
 from seg_anl.reporting.run_directories import read_runs
 from seg_anl.segmentation.datasets import load_images
-from seg_anl.segmentation.run_picture import CLEAN_COLOR, NOISY_COLOR, draw_panel
+from seg_anl.segmentation.run_picture import draw_panel
 from seg_anl.segmentation.settings import DataSettings
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"

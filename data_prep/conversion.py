@@ -12,14 +12,14 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from seg_anl.records import UserError, make_directory, write_csv, write_json, write_text, written_aside
+from seg_anl.records import UserError, write_csv, write_json, write_text
 from seg_anl.records.progress import progress_bar
 from seg_anl.records.workers import tried_in_threads
 
 from .duplicates import Duplicate, Fingerprint, find_duplicates, fingerprint
 from .layouts import TRAINING, Found
 from .pairing import Pair
-from .pictures import Picture, check_size, read_image, read_labels, two_valued
+from .pictures import Picture, check_size, read_image, read_labels, two_valued, write_png
 
 SPLIT_COLUMNS = ("id", "split", "image", "mask", "source_width", "source_height", "foreground", "duplicate_of")
 PROBLEMS = "problems.txt"
@@ -67,8 +67,8 @@ def write_clean_folder(
 def _convert_one(pair: Pair, target: Path, size: int | None, color: bool) -> tuple[dict[str, Any], Fingerprint]:
     picture, binary, (width, height) = read_pair(pair, size, color=color)
     image, mask = f"images/{pair.split}/{pair.item}.png", f"masks/{pair.split}/{pair.item}.png"
-    _write_png(target / image, picture)
-    _write_png(target / mask, binary * np.uint8(255))
+    write_png(target / image, Image.fromarray(picture))
+    write_png(target / mask, Image.fromarray(binary * np.uint8(255)))
     foreground = round(float(binary.mean()), 6)
     row = dict(zip(SPLIT_COLUMNS, (pair.item, pair.split, image, mask, width, height, foreground), strict=False))
     return row, fingerprint(pair.item, pair.split, Path(pair.image.name), picture)
@@ -114,8 +114,8 @@ def _write_case(pair: Pair, folder: Path, size: int | None) -> str:
         raise UserError(f"{pair.image.name} lies in a sub-folder, but nnU-Net has its cases side by side; move it up")
     image, mask, _ = read_pair(pair, size, color=True)
     side = _side(pair)
-    _write_png(folder / f"images{side}" / f"{pair.item}_0000.png", image)
-    _write_png(folder / f"labels{side}" / f"{pair.item}.png", mask)
+    write_png(folder / f"images{side}" / f"{pair.item}_0000.png", Image.fromarray(image))
+    write_png(folder / f"labels{side}" / f"{pair.item}.png", Image.fromarray(mask))
     return side
 
 
@@ -136,11 +136,5 @@ def _each(
         write_text(path, "\n".join(problems) + "\n")
     if problems and not skip_broken:
         shown = "; ".join(problems[:3]) + ("; ..." if len(problems) > 3 else "")
-        raise UserError(f"{len(problems)} problems, all in {path} (--skip-broken goes on without): {shown}")
+        raise UserError(f"{len(problems)} problems, all in {path} (--skip-broken continues without them): {shown}")
     return [outcome for outcome in outcomes if not isinstance(outcome, UserError)]
-
-
-def _write_png(path: Path, picture: Picture) -> None:
-    make_directory(path.parent)
-    with written_aside(path) as aside:
-        Image.fromarray(picture).save(aside, format="PNG")

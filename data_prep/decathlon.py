@@ -19,25 +19,18 @@ SPLITS = (TRAINING, "validation", "test")
 
 
 class Entry(NamedTuple):
-    """A file for each channel, or one for all; and what was annotated, if anything."""
+    """The files of an image, one or one per channel, and its mask if there is one."""
 
     images: tuple[Path, ...]
     label: Path | None
 
 
 class Datalist(NamedTuple):
-    """What a list says.
+    """The content of a list; None for names that it does not give."""
 
-    Attributes:
-        place: its file.
-        splits: the entries of each of :data:`SPLITS` that it has.
-        labels: names of the values in the masks, or None where it names none.
-        channels: names of the channels, or None.
-    """
-
-    place: Path
-    splits: dict[str, list[Entry]]
-    labels: dict[int, str] | None
+    place: Path  # its file
+    splits: dict[str, list[Entry]]  # those of SPLITS that it has
+    labels: dict[int, str] | None  # names of the values in the masks
     channels: list[str] | None
 
 
@@ -51,14 +44,14 @@ def read_datalist(root: Path) -> Datalist:
     splits = {}
     for split, entries in found.items():
         if not isinstance(entries, list):
-            raise UserError(f"{place}: {split!r} is no list")
+            raise UserError(f"{place}: {split!r} is not a list")
         splits[split] = [_entry(each, place, f"{split}[{number}]") for number, each in enumerate(entries)]
     channels, labels = (_numbered(content.get(key), place, key) for key in ("modality", "labels"))
     return Datalist(place, splits, labels, None if channels is None else [channels[key] for key in sorted(channels)])
 
 
 def items_of(files: Sequence[Path], place: Path) -> list[str]:
-    """The id of each file: its path below the folder that all of them lie in."""
+    """The id of each file: its path below the common folder."""
     if not files:
         return []
     folder = Path(os.path.commonpath([file.parent for file in files]))
@@ -66,7 +59,7 @@ def items_of(files: Sequence[Path], place: Path) -> list[str]:
     for file in files:
         item = item_id(file, folder)
         if item in file_of:
-            raise UserError(f"{place}: {file} stands twice, or as {file_of[item].name} too")
+            raise UserError(f"{place}: {file} is listed twice, or also as {file_of[item].name}")
         file_of[item] = file
     return list(file_of)
 

@@ -1,4 +1,4 @@
-"""Declarations are found by importing every module of the package they lie in."""
+"""Find declarations by importing every module of their package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same picture twice: exact and near duplicates among the images of a dataset."""
+"""Exact and near duplicates among the images of a dataset."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 THUMBNAIL = 32
-# Of 2150 ISIC-2017 images six pairs lie above; each is one photograph, stored twice, brightened or with other colors.
-# Different photographs reach 0.98.
+# Six pairs of the 2150 ISIC-2017 images lie above: copies, or one photograph with other brightness or colors. Different
+# photographs reach 0.98.
 NEAR = 0.99
 _BLOCK = 1024
 
 
 class Fingerprint(NamedTuple):
-    """What tells pictures apart: the file's SHA-256 and a normalized thumbnail (zero mean, unit length)."""
+    """An image's file digest and its normalized thumbnail (zero mean, unit length)."""
 
     item: str
     split: str
@@ -28,18 +28,14 @@ class Fingerprint(NamedTuple):
 
 
 class Duplicate(NamedTuple):
-    """A row of duplicates.csv: two items that show the same picture; ``first`` stands earlier in the dataset.
-
-    The kind is ``"exact"`` for equal files, ``"near"`` for the same picture in other files; the similarity is the
-    correlation of the thumbnails.
-    """
+    """A row of duplicates.csv: ``item`` shows the same picture as ``first``, which comes earlier in the dataset."""
 
     first: str
     first_split: str
     item: str
     split: str
-    kind: str
-    similarity: float
+    kind: str  # "exact": equal files, or "near"
+    similarity: float  # correlation of the thumbnails
 
 
 def fingerprint(item: str, split: str, file: Path, image: NDArray[np.uint8]) -> Fingerprint:
@@ -52,7 +48,7 @@ def fingerprint(item: str, split: str, file: Path, image: NDArray[np.uint8]) -> 
 
 
 def find_duplicates(prints: Sequence[Fingerprint]) -> list[Duplicate]:
-    """All pairs that are equal files or whose thumbnails correlate by at least 0.99; those of one color never do."""
+    """All pairs of equal files, or whose thumbnails correlate by at least 0.99; plain images never do."""
     found = []
     thumbnails = np.array([one.thumbnail for one in prints])
     for start in range(0, len(prints), _BLOCK):

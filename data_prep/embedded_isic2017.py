@@ -2,8 +2,8 @@
 
     python -m data_prep.embedded_isic2017 ISIC2017_ROOT seg_anl/segmentation/embedded/isic2017_96.zip
 
-600 training pairs, drawn by a seed from those that duplicate no other image, and the 150 validation pairs, squashed to
-96 x 96 pixels. The same folders give the same bytes.
+600 training pairs without duplicates, drawn by a seed, and the 150 validation pairs, resized to 96 x 96 pixels. The
+same folders give the same bytes.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def make_embedded(root: Path, out: Path) -> None:
 def _add(archive: zipfile.ZipFile, name: str, image: Image.Image, **options: Any) -> None:
     data = io.BytesIO()
     image.save(data, **options)
-    archive.writestr(zipfile.ZipInfo(name), data.getvalue())  # ZipInfo's fixed date keeps the bytes the same
+    archive.writestr(zipfile.ZipInfo(name), data.getvalue())  # with a fixed date, so with the same bytes
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Noisy masks of one size kept for a training run: one NumPy archive beside their manifest."""
+"""The noisy masks of a training run: one NumPy archive and a manifest."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MASKS_FILE = "masks.npz"
 def write_noisy_masks(
     folder: Path, masks: NDArray[Any], records: Sequence[NoiseRecord], settings: Mapping[str, Any]
 ) -> None:
-    """Write masks ``(N, ...)`` (sorted by item), their records and the settings into ``folder``, made if missing."""
+    """Write masks ``(N, ...)``, sorted by item, with their records and settings."""
     with written_aside(make_directory(folder) / MASKS_FILE) as aside:
         np.savez_compressed(aside, masks=masks)
     write_manifest(folder, dict(settings), records)
@@ -31,10 +31,10 @@ def has_noisy_masks(folder: Path) -> bool:
 
 
 def read_noisy_masks(folder: Path, sources: Mapping[str, str]) -> tuple[NDArray[Any], list[NoiseRecord]]:
-    """The masks ``(N, ...)`` and records that :func:`write_noisy_masks` wrote; each mask is hashed once, to compare it.
+    """The masks ``(N, ...)`` and records of :func:`write_noisy_masks`.
 
-    ``sources`` are digests (:func:`seg_anl.records.array_digest`) of the clean masks by item, sorted by item; noise of
-    other masks is refused.
+    ``sources`` are the digests (:func:`seg_anl.records.array_digest`) of the clean masks by item, sorted; noise made
+    from other masks is refused.
     """
     try:
         check_regular(folder / MASKS_FILE)
@@ -45,7 +45,7 @@ def read_noisy_masks(folder: Path, sources: Mapping[str, str]) -> tuple[NDArray[
         raise UserError(f"{folder}: the noisy masks in it are damaged ({error}); delete the folder") from error
     results = [record.result_sha256 for record in records]
     if [record.item for record in records] != list(sources) or results != [array_digest(mask) for mask in masks]:
-        raise UserError(f"{folder}: the noisy masks in it do not fit their manifest or these images; delete the folder")
+        raise UserError(f"{folder}: its noisy masks do not fit their manifest or these images; delete the folder")
     if [record.source_sha256 for record in records] != list(sources.values()):
         raise UserError(
             f"{folder}: the clean masks have changed since the noisy ones were made; delete the run's folder"

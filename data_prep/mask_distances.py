@@ -1,4 +1,4 @@
-"""How far a noisy mask is from the clean one: Dice, average and 95th-percentile surface distance."""
+"""Dice, average and 95th-percentile surface distance between a clean and a noisy mask."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def distances(
     spacing: tuple[float, ...] | None = None,
     labels: Collection[int] | None = None,
 ) -> dict[str, Any]:
-    """``dice``, ``assd``, ``hd95`` (None where they have no value) of two label masks, and their ``unit``, mm or px.
+    """``dice``, ``assd``, ``hd95`` of two label masks, None if undefined, and the ``unit`` of the distances, mm or px.
 
-    The mean over the ``labels`` present in ``clean`` (None: all); one that has vanished from ``noisy`` counts with Dice
-    0 and has no distance. The distances are those of MONAI's metrics, to the last digit. Masks are (H, W) or (D, H, W),
-    or have axes of length one; ``spacing`` is mm per element along each axis.
+    Means over the ``labels`` (None: all) present in ``clean``; one missing in ``noisy`` has Dice 0 and no distance. The
+    distances equal those of MONAI's metrics. Masks are (H, W) or (D, H, W), perhaps with axes of length one;
+    ``spacing`` is mm per element along each axis.
     """
     steps = [1.0] * clean.ndim if spacing is None else spacing
     long = np.array([step for step, length in zip(steps, clean.shape, strict=True) if length != 1])
@@ -43,14 +43,14 @@ def _of_one_label(clean: BoolArray, noisy: BoolArray, steps: NDArray[np.float64]
     if not noisy.any() or clean.ndim < 2:
         return {"dice": dice}
     box = widened(bounding_box(clean | noisy), 1, clean.shape)
-    # The elements with a neighbor outside; what lies outside the array counts as such.
+    # The elements with a neighbor outside the mask or the array.
     rims = [np.argwhere(mask[box] ^ scipy.ndimage.binary_erosion(mask[box])) * steps for mask in (noisy, clean)]
     there, back = (
         scipy.spatial.KDTree(target, leafsize=32).query(points)[0].astype(np.float32)
         for points, target in (rims, rims[::-1])
     )
     hd95 = max(float(np.quantile(way, 0.95)) for way in (there, back))
-    import torch  # takes a second to import, and only its float32 mean rounds as MONAI's in the sixth decimal
+    import torch  # slow to import, but its float32 mean rounds as MONAI's in the sixth decimal
 
     assd = float(torch.from_numpy(np.concatenate([there, back])).mean())
     return {"dice": dice, "assd": round(assd, 6), "hd95": round(hd95, 6)}

@@ -1,8 +1,4 @@
-"""Mask files of every format the commands know: finding them, loading them, and saving a changed mask the same way.
-
-A format is one reader that returns the labels and a function that writes others instead. Palette, affine matrix,
-header, voxel size and orientation are carried over untouched.
-"""
+"""Find, load and save mask files of every known format; palette, header, geometry and orientation are kept."""
 
 from __future__ import annotations
 
@@ -21,53 +17,44 @@ from seg_anl.records.errors import reason_of
 from seg_anl.records.files import check_folder, files_below
 from seg_anl.records.foreign_files import check_regular
 
+from .pairing import files_by_item
 from .pictures import opened
 
 
 class LoadedMask(NamedTuple):
     """A mask and how to write another one to a file of the same kind.
 
-    Attributes:
-        array: the labels, as stored.
-        spacing: mm per element along each axis of ``array``, where the file says so.
-        save: writes an array of the same shape and dtype to a path of the same suffix, all else as in the source.
-        geometry: where the elements lie: NIfTI's affine matrix, or SimpleITK's origin, spacing and direction.
+    ``save`` writes an array of the same shape and dtype to a path of the same suffix.
     """
 
-    array: NDArray[Any]
-    spacing: tuple[float, ...] | None
+    array: NDArray[Any]  # as stored
+    spacing: tuple[float, ...] | None  # mm per element along each axis, if the file says so
     save: Callable[[NDArray[Any], Path], None]
-    geometry: tuple[float, ...] = ()
+    geometry: tuple[float, ...] = ()  # NIfTI's affine matrix, or SimpleITK's origin, spacing and direction
 
 
 def mask_paths(root: Path, pattern: str = "*") -> list[Path]:
-    """Every mask file below ``root`` whose name fits ``pattern``, sorted.
+    """Every mask file below ``root`` whose name matches ``pattern``, sorted.
 
     Raises:
-        UserError: ``root`` is no folder, holds no mask, a file of an unknown format, or two files with the same id.
+        UserError: no such folder, no mask in it, a file of an unknown format, or two files with the same id.
     """
     check_folder(root)
     if not pattern:
-        raise UserError("the pattern of names is empty; '*' takes all files")
+        raise UserError("the pattern of names is empty; '*' matches all files")
     found = [path for path in files_below(root) if path.match(pattern)]
     if not found:
-        among = "" if pattern == "*" else f" that fits {pattern!r}"
-        raise UserError(f"no mask{among} in {root}; known formats: {' '.join(_READERS)}")
-    by_id: dict[str, Path] = {}
+        matching = "" if pattern == "*" else f" that matches {pattern!r}"
+        raise UserError(f"no mask{matching} in {root}; known formats: {' '.join(_READERS)}")
     for path in found:
         if mask_suffix(path) is None:
             known = " ".join(_READERS)
             raise UserError(f"{path} is not a mask (known: {known}); move it away or choose files with --only '*.png'")
-        item = item_id(path, root)
-        if (earlier := by_id.setdefault(item, path)) != path:
-            raise UserError(
-                f"{earlier} and {path} have the same id {item!r}: their noise would be the same; rename one"
-            )
-    return found
+    return list(files_by_item(found, lambda path: item_id(path, root)).values())
 
 
 def mask_suffix(path: Path) -> str | None:
-    """The suffix by which the format of ``path`` is known, or None."""
+    """The suffix of a known format, or None."""
     return next((suffix for suffix in _READERS if path.name.lower().endswith(suffix)), None)
 
 
@@ -75,7 +62,7 @@ def load_mask(path: Path) -> LoadedMask:
     """Read a mask.
 
     Raises:
-        UserError: naming the file: not there, damaged, of an unknown format, or with more than one channel.
+        UserError: a file that is missing, damaged, of an unknown format, or has more than one channel.
     """
     suffix = mask_suffix(path)
     if suffix is None:
@@ -87,7 +74,7 @@ def load_mask(path: Path) -> LoadedMask:
 
 @contextmanager
 def reading(path: Path, kind: str) -> Iterator[None]:
-    """Whatever a library raises of a damaged file of this ``kind`` names the file."""
+    """Turn what a library raises for a damaged file into a UserError that names the file."""
     try:
         yield
     except UserError:
@@ -99,7 +86,7 @@ def reading(path: Path, kind: str) -> Iterator[None]:
 
 
 def load_nifti(path: Path) -> Any:
-    """nibabel's image; a UserError for files of other formats that nibabel knows."""
+    """nibabel's image; other formats of nibabel are refused."""
     import nibabel  # only NIfTI files need it
 
     image = nibabel.load(path)
@@ -109,7 +96,7 @@ def load_nifti(path: Path) -> Any:
 
 
 def simpleitk(path: Path) -> Any:
-    """SimpleITK, without its warnings; a UserError that names the file where it is not installed."""
+    """SimpleITK without its warnings, for reading ``path``."""
     try:
         import SimpleITK
     except ImportError as error:
@@ -119,7 +106,7 @@ def simpleitk(path: Path) -> Any:
 
 
 def save_mask(mask: LoadedMask, array: NDArray[Any], path: Path) -> None:
-    """Write ``array`` to ``path`` in the format and with the header of ``mask``, whole or not at all."""
+    """Write ``array`` atomically to ``path``, in the format and with the header of ``mask``."""
     with written_aside(path) as aside:
         mask.save(array, aside)
 
@@ -132,7 +119,7 @@ def _read_picture(path: Path) -> LoadedMask:
                 f"{path} has {len(picture.getbands())} channels ({mode}), a mask has one; "
                 "save its labels as a gray picture"
             )
-        # Pillow turns a TIFF by its orientation when it reads it, a PNG not: there the tag has to stay.
+        # Pillow applies the orientation of a TIFF when it reads it, but not that of a PNG: only there the tag stays.
         kept = {"TIFF": ("compression", "dpi"), "PNG": ("dpi", "transparency", "exif")}.get(kind or "", ("dpi",))
         info = {key: picture.info[key] for key in kept if key in picture.info}
         frames = [np.array(frame) for frame in ImageSequence.Iterator(picture)]
@@ -154,7 +141,7 @@ def _picture(frame: NDArray[Any], mode: str, palette: list[int] | None) -> Image
 
 def _read_npy(path: Path) -> LoadedMask:
     def save(changed: NDArray[Any], target: Path) -> None:
-        with open(target, "wb") as file:  # by name, numpy would add a second suffix to odd names
+        with open(target, "wb") as file:  # given a name, NumPy could add a suffix
             np.save(file, changed, allow_pickle=False)
 
     return LoadedMask(read_array(path), None, save)
@@ -167,18 +154,18 @@ def _read_nifti(path: Path) -> LoadedMask:
     stored = np.dtype(image.get_data_dtype())
     array = np.asarray(proxy if scaled else proxy.get_unscaled())
     zero = -proxy.inter / proxy.slope if scaled else 0
-    # What a label gives up becomes 0, so a stored number must mean 0.
+    # Pixels that a label loses become 0, so a stored number must mean 0.
     if stored.kind in "iu" and not (np.iinfo(stored).min <= zero <= np.iinfo(stored).max and zero == round(zero)):
         raise UserError(
             f"{path}: its {stored} numbers, scaled by {proxy.slope:g} and shifted by {proxy.inter:g}, cannot be 0, "
-            "which is background; save the labels unscaled"
+            "the background; save the labels unscaled"
         )
 
     def save(changed: NDArray[Any], target: Path) -> None:
-        if scaled:  # the stored numbers under the same scaling: the labels themselves may not fit the stored type
+        if scaled:  # the labels themselves may not fit the stored type
             raw = (changed - proxy.inter) / proxy.slope
             changed = (np.rint(raw) if stored.kind in "iu" else raw).astype(stored)
-        # Without an affine of its own the copy leaves the header's as they are: qform, sform, codes, even damaged ones.
+        # Without an affine nibabel keeps the header's qform, sform and codes, even damaged ones.
         copy = type(image)(changed, None, image.header.copy())
         if scaled:
             copy.header.set_slope_inter(proxy.slope, proxy.inter)

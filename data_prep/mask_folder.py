@@ -1,7 +1,7 @@
-"""A folder of masks to a noisy folder: what is to be done, doing it in parallel, and carrying on after an interruption.
+"""Write a noisy copy of a folder of masks, in parallel and resumable.
 
-Every mask is written whole or not at all; a journal in the target remembers the records of what is finished until the
-manifest replaces it. So a run that was killed goes on where it stood and ends with the same bytes.
+Masks are written atomically, and a journal keeps the records of finished ones until the manifest replaces it: a run
+that was killed continues where it stopped and ends with the same bytes.
 """
 
 from __future__ import annotations
@@ -33,17 +33,11 @@ PREVIEW = "preview.png"
 
 @dataclass(frozen=True)
 class MaskFolderSettings(MaskNoiseSettings):
-    """Everything that decides what a run writes; the manifest keeps it.
+    """Everything that decides what a run writes; kept in the manifest."""
 
-    Attributes:
-        labels: the values that may change; None: all.
-        mm: erode, dilate and turn in millimeters instead of elements.
-        distances: measure Dice and surface distances of every noisy mask.
-    """
-
-    labels: tuple[int, ...] | None = None
-    mm: bool = False
-    distances: bool = True
+    labels: tuple[int, ...] | None = None  # the values that may change; None: all
+    mm: bool = False  # erode, dilate and rotate in millimeters instead of elements
+    distances: bool = True  # measure Dice and surface distances of every noisy mask
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -72,19 +66,19 @@ def run_mask_noise(
 
     Args:
         source: folder of masks, nested or not.
-        target: where they go; neither inside ``source`` nor around it.
+        target: neither inside ``source`` nor around it.
         settings: what to do.
-        pattern: glob that a mask's name has to fit.
-        manifest_folder: where manifest and journal go; None: ``target``.
-        workers: processes; the result does not depend on it.
-        overwrite: do everything anew, and replace what a run of other settings left in ``target``.
+        pattern: glob for names of masks.
+        manifest_folder: for manifest and journal; None: ``target``.
+        workers: processes; they do not change the result.
+        overwrite: start over, replacing masks of a run with other settings.
 
     Returns:
         The records of all masks, sorted by item.
 
     Raises:
-        UserError: bad input, or a target that holds something else. Masks that cannot be used are named together at the
-            end; the others are done by then and a second run does only what is missing.
+        UserError: bad input, or other files in the target. Bad masks are named at the end, when all others are done; a
+            second run makes only those that are missing.
     """
     folder = target if manifest_folder is None else manifest_folder
     refuse_overlap(source, folder)
@@ -99,7 +93,7 @@ def run_mask_noise(
     if len(finished) == len(ids) and (folder / MANIFEST).is_file() and not (folder / JOURNAL).exists():
         return [finished[item] for item in sorted(ids)]
     with locked(folder):
-        # Once more: until now another process may have been at work here.
+        # Once more: another process may have worked here until now.
         finished = _finished(folder, target, tasks, identity, overwrite=overwrite)
         if overwrite:
             for name in (JOURNAL, MANIFEST, MANIFEST_TABLE, PREVIEW):
@@ -116,7 +110,7 @@ def run_mask_noise(
 
 
 def _identity(settings: MaskFolderSettings, ids: Sequence[str]) -> dict[str, Any]:
-    """Settings as the manifest keeps them, with what else decides the result: the items and the program's version."""
+    """What decides the result, for the manifest: settings, items and version."""
     digest = hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
     plain = json.loads(json.dumps(asdict(settings)))
     return {"command": "masks", "version": __version__, **plain, "items": len(ids), "items_sha256": digest}
@@ -125,7 +119,7 @@ def _identity(settings: MaskFolderSettings, ids: Sequence[str]) -> dict[str, Any
 def _finished(
     folder: Path, target: Path, tasks: Sequence[_Task], identity: dict[str, Any], *, overwrite: bool
 ) -> dict[str, NoiseRecord]:
-    """The records by item of what an earlier, equal run has finished; an error when something else is there."""
+    """The records by item that an equal run has finished; other contents are refused."""
     if os.path.lexists(folder) and not folder.is_dir():
         raise UserError(f"{folder} is a file; expected a folder")
     if not os.path.exists(folder) or not {path.name for path in folder.iterdir()} - {LOCK_FILE}:
@@ -159,10 +153,10 @@ def _finished(
 
 
 def _is_newer(target: Path, source: Path) -> bool:
-    """Whether ``target`` is there and was written after ``source`` last changed or was put there.
+    """Whether ``target`` was written after the last change of ``source``.
 
-    A file that is moved or copied over another may carry an old time of modification (``cp -p``, ``mv``,
-    ``rsync``); that of its inode, or of a link's, is new.
+    A file moved or copied over another keeps its time of modification (``cp -p``, ``mv``, ``rsync``), but the times of
+    its inode and of a link are new.
     """
     if not target.is_file() or not source.is_file():
         return False
@@ -171,19 +165,19 @@ def _is_newer(target: Path, source: Path) -> bool:
 
 
 def _check_result(target: Path, record: NoiseRecord) -> None:
-    """Raise a UserError unless ``target`` holds the mask that ``record`` tells of."""
+    """Refuse a ``target`` that is not the mask of its ``record``."""
     try:
         same = array_digest(load_mask(target).array) == record.result_sha256
     except UserError:
         same = False
     if not same:
         raise UserError(
-            f"{target} is not the mask that this command wrote (SHA-256 in {MANIFEST}): delete it, and it is made again"
+            f"{target} is not the mask that this command wrote (SHA-256 in {MANIFEST}); delete it to make it again"
         )
 
 
 def _earlier_records(folder: Path) -> tuple[dict[str, Any] | None, dict[str, NoiseRecord]]:
-    """Settings and records by item of an earlier run; without one that can be read, None and none."""
+    """Settings and records by item of an earlier run; None and none if they cannot be read."""
     try:
         settings, rows = earlier_run(folder / JOURNAL, folder / MANIFEST) or (None, {})
         return settings, {item: NoiseRecord(**row) for item, row in rows.items()}
@@ -192,12 +186,12 @@ def _earlier_records(folder: Path) -> tuple[dict[str, Any] | None, dict[str, Noi
 
 
 def _one_mask(task: _Task) -> Row | str:
-    """Read, change, write, measure one mask. Errors of the mask come back as text, errors of writing are raised."""
+    """Read, change, write and measure one mask; returns its row, or what is wrong with the mask."""
     settings = task.settings
     try:
         mask = load_mask(task.source)
         if settings.mm and mask.spacing is None:
-            raise UserError(f"{task.source}: --mm needs a file that knows its voxel size")
+            raise UserError(f"{task.source}: --mm needs a file with a voxel size")
         spacing = mask.spacing if settings.mm else None
         noisy, record = apply_noise(mask.array, settings.beta, task.plan, settings.labels, spacing)
     except UserError as error:

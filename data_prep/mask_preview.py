@@ -1,4 +1,4 @@
-"""A picture of what the noise did: outlines of clean and noisy masks, the weakest and strongest cases of each kind."""
+"""A picture of what the noise did: outlines of clean and noisy masks, from weak to strong cases of each kind."""
 
 from __future__ import annotations
 
@@ -11,22 +11,20 @@ from numpy.typing import NDArray
 
 from seg_anl.records import NoiseRecord, UserError, item_id
 
-from .drawing import fullest_slice, panels, save_picture
+from .drawing import CLEAN_COLOR, NOISY_COLOR, fullest_slice, panels, save_picture
 from .mask_files import load_mask, mask_paths
 from .regions import bounding_box, widened, without_flat_axes
 
 COLUMNS = 6
-_NAME_SHOWN = 26  # characters, counted from the end, which tells items apart
-# Blue and orange of Okabe & Ito: told apart by color-blind readers and in gray.
-CLEAN_COLOR, NOISY_COLOR = "#0072B2", "#D55E00"
+_NAME_SHOWN = 26  # characters at the end
 
 
 def write_preview(
     source: Path, target: Path, records: Sequence[NoiseRecord], picture: Path, pattern: str = "*"
 ) -> None:
-    """Write ``picture`` (PNG): one row for each kind, from the weakest to the strongest realized noise.
+    """Write ``picture`` (PNG): a row per kind of noise, from the weakest to the strongest of the run's ``records``.
 
-    The masks are those of ``source`` whose names fit ``pattern``, and those in ``target``; ``records`` are of the run.
+    Shows the masks of ``source`` whose names match ``pattern``, and their noisy versions in ``target``.
     """
     from matplotlib.lines import Line2D
 
@@ -48,7 +46,7 @@ def write_preview(
 
 
 def _spread(records: Sequence[NoiseRecord]) -> Sequence[NoiseRecord]:
-    """Up to COLUMNS of the records, evenly spaced from the first to the last."""
+    """At most COLUMNS records, evenly spaced from the first to the last."""
     places = np.linspace(0, len(records) - 1, COLUMNS)
     return records if len(records) <= COLUMNS else [records[round(place)] for place in places]
 
@@ -62,6 +60,6 @@ def _outlines(axis: Any, clean: NDArray[Any], noisy: NDArray[Any]) -> None:
     for mask, color in ((clean, CLEAN_COLOR), (noisy, NOISY_COLOR)):
         for value in np.unique(mask)[:12]:
             if value:
-                inside = np.pad(mask == value, 1)  # so that a mask that touches the edge has an outline there
+                inside = np.pad(mask == value, 1)  # for an outline at the picture's edge
                 rows, columns = (np.arange(length) - 1 for length in inside.shape)
                 axis.contour(columns, rows, inside, levels=[0.5], colors=color, linewidths=1.0)

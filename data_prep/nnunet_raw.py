@@ -1,8 +1,7 @@
-"""nnU-Net raw datasets (format version 2): recognizing one, and completing a noisy copy. nnU-Net is not imported."""
+"""nnU-Net raw datasets (format version 2), without nnU-Net: recognize one, complete a noisy copy of one."""
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from seg_anl.records import UserError, make_directory, write_json, written_aside
 from seg_anl.records.errors import cannot_write
+from seg_anl.records.files import files_below
 from seg_anl.records.foreign_files import check_regular, read_json
 from seg_anl.records.lock import LOCK_FILE
 from seg_anl.records.manifest import MANIFEST, MANIFEST_TABLE
@@ -53,7 +53,7 @@ def _label_values(value: Any) -> set[int]:
 
 
 def noise_labels(source: Path, settings: MaskFolderSettings) -> MaskFolderSettings:
-    """The settings with every label of the dataset but background and nnU-Net's ignore label, unless they name some."""
+    """The settings with all labels but background and ignore label, unless they name some."""
     labels = read_description(source)["labels"]
     if "ignore" not in labels:
         return settings
@@ -67,14 +67,12 @@ def noise_labels(source: Path, settings: MaskFolderSettings) -> MaskFolderSettin
 
 
 def complete_noisy_dataset(source: Path, target: Path, settings: MaskFolderSettings, *, copy: bool) -> None:
-    """Add to the noisy labels in ``target`` all that makes it a dataset: images, other files and dataset.json."""
-    for folder, _, names in os.walk(source, followlinks=True):
-        here = Path(folder).relative_to(source)
-        if here.parts[:1] == (LABELS,):
-            continue
-        for name in names:
-            if here != Path(".") or name not in (DESCRIPTION, *_OF_THE_COMMAND):
-                place(source / here / name, make_directory(target / here) / name, copy=copy)
+    """Complete the noisy labels in ``target`` to a dataset: images, other files and dataset.json."""
+    for path in files_below(source):
+        relative = path.relative_to(source)
+        if relative.parts[0] != LABELS and str(relative) not in (DESCRIPTION, *_OF_THE_COMMAND):
+            make_directory((target / relative).parent)
+            place(path, target / relative, copy=copy)
     description = read_description(source)
     noise = {key: value for key, value in asdict(settings).items() if key != "distances"}
     description["annotation_noise"] = noise
@@ -83,7 +81,7 @@ def complete_noisy_dataset(source: Path, target: Path, settings: MaskFolderSetti
 
 
 def place(source: Path, target: Path, *, copy: bool) -> None:
-    """Put ``source`` at ``target``, as a copy or as a symbolic link; what is there already stays."""
+    """Copy or link ``source`` to ``target``, unless that exists."""
     if target.exists():
         return
     try:

@@ -1,4 +1,4 @@
-"""``seg-anl-noise labels``: arguments, and what is said on the terminal."""
+"""``seg-anl-noise labels``: its arguments and output."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .label_noise.label_report import checked_labels
 _FILES = ("matrix", "softmax", "human")
 _SETTINGS = [field.name for field in fields(LabelNoiseSettings) if field.name not in ("kind", "num_classes", "seed")]
 _CHOICES = {"dataset": list(DATASET_CLASSES), "labels": list(HUMAN_LABELS)}
-_NOTABLE = 0.01  # of the rate asked: a class that falls short by more is worth a word
+_NOTABLE = 0.01  # of the rate asked: a larger shortfall of a class is mentioned
 
 _DESCRIPTION = """\
 Write a noisy copy of training labels: labels.npy (same data type), manifest.csv and manifest.json (what was done to
@@ -80,7 +80,7 @@ def add_arguments(sub_commands: Any) -> None:
 
 
 def run(arguments: Namespace) -> None:
-    """Do what the command line asks for."""
+    """Run the command."""
     try:
         kind = label_kind(arguments.kind)
     except ValueError as error:
@@ -100,7 +100,7 @@ def run(arguments: Namespace) -> None:
 
 
 def _check_options(arguments: Namespace, kind: LabelKind) -> None:
-    """Refuse options of other kinds, and the lack of one that this kind needs."""
+    """Refuse options of other kinds, and ask for those that this kind needs."""
     required = kind.required | ({kind.needs} & {*_FILES}) | (kind.options & {"labels"})
     for name in (*_SETTINGS, *_FILES):
         option = "--human-labels" if name == "labels" else f"--{name.replace('_', '-')}"
@@ -113,21 +113,21 @@ def _check_options(arguments: Namespace, kind: LabelKind) -> None:
 
 
 def _check_labels(source: Path, labels: NDArray[Any], num_classes: int, *, counted: bool) -> None:
-    """Refuse invalid labels, and gaps in them unless the person gave the number of classes (``counted``)."""
+    """Refuse invalid labels and, unless --classes was given (``counted``), missing ones."""
     try:
         absent = np.flatnonzero(np.bincount(checked_labels(labels, num_classes), minlength=num_classes) == 0)
     except ValueError as error:
         raise UserError(f"{source}: {error}") from error
-    if absent.size and not counted:  # labels from 1, or 255 for "ignore": noise would go into classes that are none
+    if absent.size and not counted:  # labels from 1, or 255 for "ignore": noise would make labels of no class
         others = f" (and {absent.size - 1} more)" if absent.size > 1 else ""
         raise UserError(
             f"{source}: no label {absent[0]}{others} in 0..{num_classes - 1}; number the classes from 0 without gaps, "
-            f"or say --classes {num_classes} if there are so many"
+            f"or confirm their number by --classes {num_classes}"
         )
 
 
 def _settings(arguments: Namespace, kind: LabelKind, labels: NDArray[Any]) -> LabelNoiseSettings:
-    """The settings with the defaults of the kind filled in, so that the manifest has them all."""
+    """All settings of the kind, defaults too, for the manifest."""
     # Labels that are not integers are refused later, with the reason.
     classes = arguments.classes or (int(labels.max()) + 1 if labels.dtype.kind in "iu" and labels.size else 2)
     defaults = {"counts": "cell" if arguments.reflip else "exact", "features": "raw", "rate_std": 0.1}
@@ -153,7 +153,7 @@ def _inputs(arguments: Namespace, needs: str | None, labels: NDArray[Any], num_c
 
 
 def summary(noisy: NoisyLabels, settings: LabelNoiseSettings) -> str:
-    """Asked and realized rates, overall and of the classes, for the terminal."""
+    """Asked and realized rates, overall and per class, for the terminal."""
     report, asked = noisy.report, settings.rate or 0.0
     total = int(report.confusion.sum())
     changed = total - int(report.confusion.trace())
@@ -168,8 +168,8 @@ def summary(noisy: NoisyLabels, settings: LabelNoiseSettings) -> str:
             "the counts of each pair of classes are rounded down: --counts exact meets the rate in every class"
         )
     elif asked and not changed:
-        draws = "; --counts iid draws for each sample" if settings.counts else ""
-        lines.append(f"too few samples in a class for this rate: nothing changed{draws}")
+        remedy = "; --counts iid draws for each sample" if settings.counts else ""
+        lines.append(f"too few samples in a class for this rate: nothing changed{remedy}")
     away = report.confusion.astype(np.float64)
     np.fill_diagonal(away, 0)
     if changed:

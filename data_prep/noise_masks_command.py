@@ -1,4 +1,4 @@
-"""``seg-anl-noise masks``: arguments, and what is said on the terminal."""
+"""``seg-anl-noise masks``: its arguments and output."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Write a noisy copy of a folder of masks: same names, formats, sizes, data types 
 what was done to which file. SRC may be nested, or an nnU-Net raw dataset (then DST becomes a complete one).
 
 Known formats: PNG, TIFF, BMP, NPY, NIfTI (.nii, .nii.gz), and NRRD and MHA where SimpleITK is installed.
-What happens depends on the seed and each mask's name alone. A second run does only what is missing or was edited."""
+The noise of a mask depends only on the seed and its name. A second run makes only missing or edited masks."""
 
 _EXAMPLE = """\
 example:
@@ -52,28 +52,34 @@ def add_arguments(sub_commands: Any) -> None:
     add("target", metavar="DST", type=Path, help="new folder")
     add("--alpha", type=float, required=True, help="share of the masks to make noisy, in [0, 1]")
     add("--beta", type=float, required=True, help="strength, in [0, 1]: share of a mask's area to change")
-    add("--kinds", nargs="+", default=list(DEFAULT_KINDS), metavar="KIND", help="drawn from (default: %(default)s)")
+    add(
+        "--kinds",
+        nargs="+",
+        default=list(DEFAULT_KINDS),
+        metavar="KIND",
+        help="of noise, one per mask (default: %(default)s)",
+    )
     add("--mode", default="corrected", help="corrected (default), or official: the published script with its bugs")
     add("--seed", type=int, default=0, help="default 0")
     add("--labels", type=int, nargs="+", metavar="N", help="change these label values only")
-    add("--mm", action="store_true", help="erode, dilate and turn in mm, by the file's voxel size")
-    add("--only", default="*", metavar="GLOB", help="take only files whose name fits, such as '*.png'")
+    add("--mm", action="store_true", help="erode, dilate and rotate in mm, by the file's voxel size")
+    add("--only", default="*", metavar="GLOB", help="take only files with matching names, such as '*.png'")
     add("--images", choices=["link", "copy"], default="link", help="of an nnU-Net dataset (default: symbolic links)")
-    add("--workers", type=worker_count, default=1, metavar="N", help="processes; changes nothing but the time")
+    add("--workers", type=worker_count, default=1, metavar="N", help="processes; they change only the time")
     add("--no-distances", action="store_true", help="leave Dice, ASSD and HD95 out of the manifest")
     add("--preview", action="store_true", help="write preview.png: weakest and strongest cases, clean against noisy")
-    add("--overwrite", action="store_true", help="do everything anew, also where DST holds other settings")
+    add("--overwrite", action="store_true", help="start over, even if DST holds masks of other settings")
 
 
 def run(arguments: Namespace) -> None:
-    """Do what the command line asks for."""
+    """Run the command."""
     source, target = arguments.source, arguments.target
     check_folder(source)
     settings = _settings(arguments)
     nnunet = is_nnunet_dataset(source)
     folders, pattern, picture = (source, target), arguments.only, target / PREVIEW
     if arguments.preview and not nnunet and (source / PREVIEW).exists():
-        raise UserError(f"{source / PREVIEW} has the name of what --preview writes into {target}; rename it")
+        raise UserError(f"{source / PREVIEW} has the name that --preview writes in {target}; rename it")
     if nnunet:
         pattern = f"*{read_description(source)['file_ending']}"
         folders = (source / "labelsTr", target / "labelsTr")
@@ -104,7 +110,7 @@ def _settings(arguments: Namespace) -> MaskFolderSettings:
 
 
 def summary(records: Sequence[NoiseRecord], settings: MaskFolderSettings) -> str:
-    """Asked and realized noise per kind, and what was left unchanged and why, for the terminal."""
+    """Asked and realized noise per kind, and why masks were left unchanged, for the terminal."""
     noisy = [record for record in records if record.kind != "none"]
     lines = [f"{len(noisy)} of {len(records)} masks noisy (alpha {settings.alpha}), strength asked {settings.beta}"]
     if settings.alpha > 0 and not noisy:

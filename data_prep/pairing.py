@@ -1,4 +1,4 @@
-"""Which mask belongs to which image, by the names of the files. Where the two lie: :mod:`data_prep.layouts`."""
+"""Pair images and masks by file name; :mod:`data_prep.layouts` finds their folders."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from seg_anl.records.files import files_below
 from seg_anl.records.seeds import MASK_SUFFIX
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
-MASK_ENDINGS = (MASK_SUFFIX, "_mask", "_seg", "_label")  # of a mask's name, which is its image's otherwise
-SUPERPIXELS = "_superpixels"  # pictures that lie beside the images in the official ISIC folders
-_TABLE = ".csv"  # metadata and lists of files lie beside images; nobody mistakes them for a picture
+MASK_ENDINGS = (MASK_SUFFIX, "_mask", "_seg", "_label")  # of a mask's name, after its image's
+SUPERPIXELS = "_superpixels"  # beside the images in the official ISIC folders
+_TABLE = ".csv"  # metadata and lists of files, common beside images
 
 
 @dataclass(frozen=True)
 class PictureFile:
-    """A file by its path, or the content of one that lies in an archive."""
+    """The path of a file, or its content from an archive."""
 
     name: str
     content: bytes | None = None
@@ -36,7 +36,7 @@ class PictureFile:
 
 @dataclass(frozen=True)
 class Pair:
-    """One image with its mask, and the split it belongs to."""
+    """An image, its mask and its split."""
 
     item: str
     split: str
@@ -51,35 +51,26 @@ class Pair:
 
 @dataclass(frozen=True)
 class Matched:
-    """The files of a folder of images and a folder of masks, sorted out.
-
-    Attributes:
-        pairs: complete ones, in the order of the images' paths.
-        superpixels: how many superpixel files lie beside the images.
-        alone: one line for each image without a mask.
-        faults: one line for each image with another's id, and for a folder that is missing or empty.
-        spare: one line for each mask that no image needs.
-        foreign: one line for each file that is no picture.
-    """
+    """The pairs of a folder of images and a folder of masks, by the images' paths, and a line for each other file."""
 
     pairs: list[Pair] = field(default_factory=list)
-    superpixels: int = 0
-    alone: list[str] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
-    spare: list[str] = field(default_factory=list)
-    foreign: list[str] = field(default_factory=list)
+    superpixels: int = 0  # files
+    alone: list[str] = field(default_factory=list)  # images without a mask
+    faults: list[str] = field(default_factory=list)  # images with another's id; folders that are missing or empty
+    spare: list[str] = field(default_factory=list)  # masks without an image
+    foreign: list[str] = field(default_factory=list)  # other files
 
     @property
     def images(self) -> int:
-        """How many images there are, with a mask or without."""
+        """The number of images, with or without a mask."""
         return len(self.pairs) + len(self.alone)
 
 
 def match(images: Path, masks: Path, split: str) -> Matched:
-    """Pair the images with the masks below two folders, or the same one, by their ids.
+    """Pair the images and masks below two folders, or below one.
 
-    A mask has its image's name, or that with one of :data:`MASK_ENDINGS`; in one folder with the images it needs the
-    ending. Superpixels, hidden files and tables are passed over.
+    A mask has its image's name, perhaps with one of :data:`MASK_ENDINGS`; in one folder it needs the ending.
+    Superpixels, hidden files and tables are ignored.
     """
     folders = dict.fromkeys((images, masks))
     missing = [f"{folder}: no such folder" for folder in folders if not os.path.isdir(folder)]
@@ -112,7 +103,9 @@ def match(images: Path, masks: Path, split: str) -> Matched:
 
 
 def mask_item(path: Path, masks: Path, images: Collection[str] = ()) -> str:
-    """The id of the image that a mask below ``masks`` is of; an id in ``images`` may itself end like a mask's."""
+    """The id of the image that a mask below ``masks`` belongs to; ids in ``images`` may themselves end like a
+    mask's.
+    """
     item = item_id(path, masks)
     for ending in MASK_ENDINGS if item not in images else ():
         item = item.removesuffix(ending)

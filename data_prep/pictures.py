@@ -1,7 +1,6 @@
-"""Reading one image or mask from a file, and saying in one line what is wrong with it.
+"""Read one image or mask, upright, for training, prediction and preparation.
 
-Training, prediction and preparation read through this file: pictures come upright, whichever way they are stored.
-Masks of more formats, with headers and palettes kept for writing: :mod:`data_prep.mask_files`.
+Masks of more formats, with header and palette kept for writing: :mod:`data_prep.mask_files`.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from seg_anl.records import UserError
+from seg_anl.records import UserError, make_directory, written_aside
 from seg_anl.records.errors import reason_of
 from seg_anl.records.foreign_files import check_regular
 
 Picture = NDArray[np.uint8]
-IGNORED = 255  # of class indices: an unlabeled element, whatever its value in the file
+IGNORED = 255  # class index of an unlabeled element
 _ORIENTATION = 0x0112  # the EXIF tag
 _TURNS = dict(enumerate(map(Image.Transpose, (0, 3, 1, 5, 4, 6, 2)), start=2))
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "PPM")
@@ -30,7 +29,7 @@ def read_image(source: Path | BinaryIO, name: str, mode: Literal["RGB", "L"] = "
     """An image as RGB ``(H, W, 3)`` or gray ``(H, W)``, and the mode it was stored in (``"RGB"``, ``"P"``, ...).
 
     Raises:
-        UserError: naming the file, when it is missing, damaged or has more than 8 bits per channel.
+        UserError: a file that is missing, damaged or has more than 8 bits per channel.
     """
     with opened(source, name) as image:
         stored = image.mode
@@ -40,7 +39,7 @@ def read_image(source: Path | BinaryIO, name: str, mode: Literal["RGB", "L"] = "
 
 
 def refuse_depth(stored: str, name: str) -> None:
-    """Refuse modes of more than 8 bits per channel: Pillow cuts their values at 255 where it makes RGB of them."""
+    """Refuse modes of more than 8 bits per channel, which Pillow's conversion to RGB would clip at 255."""
     if stored in ("I", "F") or stored.startswith("I;"):
         raise UserError(
             f"{name}: an image with more than 8 bits per channel (mode {stored}); convert it to 8-bit RGB, or "
@@ -52,8 +51,7 @@ def read_labels(source: Path | BinaryIO, name: str, *, gray: bool = False) -> ND
     """A mask's values ``(H, W)`` as stored: palette indices are labels, colors become gray.
 
     Raises:
-        UserError: naming the file, when it is missing or damaged, or its values are no numbers or, unless ``gray``
-            values were expected, not whole ones.
+        UserError: a file that is missing or damaged, or values that are not finite or, unless ``gray``, not whole.
     """
     with opened(source, name) as image:
         values = np.array(upright(image if len(image.getbands()) == 1 else image.convert("L"), image))
@@ -65,14 +63,13 @@ def read_labels(source: Path | BinaryIO, name: str, *, gray: bool = False) -> ND
 def read_mask(
     source: Path | BinaryIO, name: str, *, classes: int = 2, threshold: float | None = None, ignore: int | None = None
 ) -> Picture:
-    """A mask as class indices ``(H, W)`` uint8, under the settings of the trainer.
+    """A mask as class indices ``(H, W)`` uint8; pixels of the value ``ignore`` become :data:`IGNORED`.
 
-    Two classes: a mask has at most one value beside 0 (0/1, 0/255, ...), or ``threshold`` says where foreground begins;
-    a mask of 0 and one value at or below it is refused.
-    More classes: its values are the indices. Pixels of the value ``ignore`` become :data:`IGNORED`.
+    Two classes: at most one value beside 0 (0/1, 0/255, ...); or foreground is above ``threshold``, and a mask of 0 and
+    one value at or below it is refused. More classes: the values are the indices.
 
     Raises:
-        UserError: naming the file, when it is missing or damaged or its values are not a mask's.
+        UserError: a file that is missing or damaged, or other values.
     """
     gray = classes == 2 and threshold is not None
     labels = read_labels(source, name, gray=gray)
@@ -85,7 +82,7 @@ def read_mask(
 def _class_indices(labels: NDArray[Any], name: str, classes: int, threshold: float | None) -> Picture:
     if classes == 2 and threshold is not None:
         found = _values(labels)
-        if np.count_nonzero(found) == 1 and found[-1] <= threshold:  # of a mask among others of 0 and 255
+        if np.count_nonzero(found) == 1 and found[-1] <= threshold:  # 0 and 1 instead of 0 and 255
             raise UserError(
                 f"{name}: a mask of 0 and {found[-1]:g}, all of it background by data.threshold={threshold:g}; "
                 "save it as 0 and 255"
@@ -117,42 +114,47 @@ def two_valued(labels: NDArray[Any], name: str) -> Picture:
 
 
 def _values(labels: NDArray[Any]) -> NDArray[Any]:
-    """The distinct values of a mask, rising."""
-    if labels.dtype == np.uint8:
-        return np.flatnonzero(np.bincount(labels.ravel(), minlength=256))  # without sorting every pixel
-    return np.unique(labels)
+    """The distinct values of a mask, ascending."""
+    # Bytes are counted, which is faster than sorting.
+    return np.flatnonzero(np.bincount(labels.ravel())) if labels.dtype == np.uint8 else np.unique(labels)
 
 
 def upright(picture: Image.Image, file: Image.Image) -> Image.Image:
-    """The picture as viewers turn it; not by ``ImageOps.exif_transpose``, which rewrites all tags and fails on some."""
+    """The picture as viewers show it. (``ImageOps.exif_transpose`` rewrites all tags and fails on some.)"""
     turn = _TURNS.get(file.getexif().get(_ORIENTATION, 1))
     return picture if turn is None else picture.transpose(turn)
 
 
 def check_size(mask: NDArray[Any], image: Picture, name: str) -> None:
-    """Raise a UserError, naming the mask's file, unless ``mask`` (H, W) is as large as ``image`` (H, W, ...)."""
+    """Refuse a ``mask`` (H, W) that is not as large as its ``image`` (H, W, ...)."""
     (height, width), (mask_height, mask_width) = image.shape[:2], mask.shape
     if mask.shape != image.shape[:2]:
         raise UserError(f"{name}: a mask of {mask_width} x {mask_height} pixels, but its image has {width} x {height}")
+
+
+def write_png(path: Path, picture: Image.Image, **options: Any) -> None:
+    """Write a PNG file atomically, and its folder where it is missing."""
+    make_directory(path.parent)
+    with written_aside(path) as aside:
+        picture.save(aside, format="PNG", **options)
 
 
 @contextmanager
 def opened(
     source: Path | BinaryIO, name: str, formats: tuple[str, ...] = FORMATS, *, stacks: bool = False
 ) -> Iterator[Image.Image]:
-    """The decoded picture; what Pillow raises here or in the body, converting it, becomes a UserError.
+    """The decoded picture of a file or its content; what Pillow raises, in the body too, becomes a UserError.
 
-    Of a regular file or its content; taken are ``formats``, by Pillow's names, whatever the file is called, and with
-    ``stacks`` a TIFF of several pages, too.
+    ``formats`` are Pillow's names, whatever the file is called; ``stacks`` allows TIFFs of several pages.
     """
     if isinstance(source, Path):
         check_regular(source)
     try:
-        # Not by its path: Pillow maps an uncompressed TIFF that it opened itself, and scrambles it if it is turned.
+        # Not by path: Pillow maps an uncompressed TIFF that it opened itself, and scrambles it when it transposes it.
         content = source.open("rb") if isinstance(source, Path) else source
         with content, Image.open(content, formats=formats) as image:
             frames = getattr(image, "n_frames", 1)
-            # A phone's photo may hold a preview of itself (MPO): the first picture is the photo.
+            # A phone's photo may hold previews (MPO); the first picture is the photo.
             if frames > 1 and image.format != "MPO" and not (stacks and image.format == "TIFF"):
                 raise UserError(f"{name}: {frames} pages or frames in one file, expected one picture")
             image.load()
@@ -161,5 +163,5 @@ def opened(
         raise
     except UnidentifiedImageError as error:
         raise UserError(f"{name}: cannot be read: not an image ({', '.join(formats)}), or a damaged one") from error
-    except Exception as error:  # decoders of damaged files fail in any way
+    except Exception as error:  # decoders of damaged files raise anything
         raise UserError(f"{name}: cannot be read: {reason_of(error)}") from error

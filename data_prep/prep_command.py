@@ -1,4 +1,4 @@
-"""The command ``seg-anl-prep``: public datasets as they are downloaded to folders that the trainers read."""
+"""The command ``seg-anl-prep``: downloaded public datasets to folders that the trainers read."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from .shenzhen import find_shenzhen
 
 PROGRAM = "seg-anl-prep"
 _DESCRIPTION = """\
-Turn public datasets as they are downloaded into clean folders. Nothing is dropped silently: every missing or
-unreadable file is named, duplicates are listed in duplicates.csv."""
+Turn downloaded public datasets into clean folders. Nothing is dropped silently: every missing or unreadable file is
+named, duplicates are listed in duplicates.csv."""
 _DATASETS = {
     "isic2017": "the official ISIC-2017 Part 1 folders to images/, masks/ and split.csv",
     "nnunet": "the same folders, what isic2017 or shenzhen made, or images/ and masks/, to an nnU-Net raw dataset",
@@ -32,7 +32,7 @@ _EXAMPLE = """\
 examples:
   seg-anl-prep isic2017 downloads/isic2017 data/isic2017 --size 256
   seg-anl-prep nnunet downloads/isic2017 $nnUNet_raw --id 501 --name ISIC2017 --size 256"""
-_MAX_SIZE = 1 << 13  # pixels; a picture of that size takes 200 MB
+_MAX_SIZE = 1 << 13  # pixels; such a picture takes 200 MB
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
         one.add_argument("target", metavar="OUT", type=Path, help="where to write")
         one.add_argument("--size", type=_size, default=size, help=f"pixels, or original (default {size or 'original'})")
         one.add_argument("--workers", type=worker_count, default=2, metavar="N", help="threads (default 2)")
-        one.add_argument("--skip-broken", action="store_true", help="go on without what is missing or broken")
+        one.add_argument("--skip-broken", action="store_true", help="continue without missing or broken files")
         one.add_argument("--overwrite", action="store_true", help="write into a folder that is not empty")
         if name == "nnunet":
             one.add_argument("--id", type=positive_int, required=True, help="number of the dataset, such as 501")

@@ -1,4 +1,4 @@
-"""Boxes around a mask: where it lies, and the part of an array that an algorithm has to look at."""
+"""Bounding boxes of masks."""
 
 from __future__ import annotations
 
@@ -13,12 +13,8 @@ BoolArray = NDArray[np.bool_]
 
 
 def bounding_box(mask: NDArray[Any]) -> Box:
-    """The smallest box that holds every non-zero element of a mask of any dimension.
-
-    Raises:
-        ValueError: when the mask is empty.
-    """
-    if mask.ndim == 2 and mask.dtype == np.bool_ and mask.flags.c_contiguous:  # by far the most frequent
+    """The smallest box that holds every non-zero element of a mask, which must not be empty."""
+    if mask.ndim == 2 and mask.dtype == np.bool_ and mask.flags.c_contiguous:  # the usual case
         column, row, width, height = cv2.boundingRect(mask.view(np.uint8))
         box: Box = (slice(row, row + height), slice(column, column + width))
     else:
@@ -31,7 +27,7 @@ def bounding_box(mask: NDArray[Any]) -> Box:
 
 
 def widened(box: Box, margin: int | tuple[int, ...], shape: tuple[int, ...]) -> Box:
-    """``box`` with ``margin`` more elements on every side, cut off at the edges of an array of ``shape``."""
+    """``box`` with ``margin`` more elements on every side, clipped to an array of ``shape``."""
     margins = (margin,) * len(shape) if isinstance(margin, int) else margin
     return tuple(
         slice(max(side.start - more, 0), min(side.stop + more, length))
@@ -47,7 +43,7 @@ def pasted(shape: tuple[int, ...], box: Box, part: BoolArray) -> BoolArray:
 
 
 def without_flat_axes(mask: NDArray[Any]) -> tuple[NDArray[Any], list[int]]:
-    """The mask without axes of length one, but for as many as make two, and the axes that are left."""
+    """The mask without axes of length one, but with at least two axes; and the axes that are left."""
     long = [axis for axis, length in enumerate(mask.shape) if length != 1]
     flat = [axis for axis, length in enumerate(mask.shape) if length == 1]
     kept = sorted(long + flat[: max(2 - len(long), 0)])

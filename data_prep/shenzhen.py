@@ -24,8 +24,8 @@ _MASK_FOLDERS = ("mask", "masks", "mask/mask")
 def find_shenzhen(root: Path, seed: int = 0) -> Found:
     """Pair the images with the masks ``NAME_mask.png``, and split them as the published script does.
 
-    30 % of the masks, drawn by ``random.Random(seed).sample`` over the sorted names, are ``test`` (in the script
-    validation, with seed 0). Images without a mask are not part of the published set; a remark counts them.
+    30 % of the masks, drawn by ``random.Random(seed).sample`` over the sorted names, are ``test`` (the script's
+    validation set, with seed 0). A remark counts images without a mask, which the published set leaves out.
     """
     images = _folder(root, _IMAGE_FOLDERS, "*.png", "images")
     masks = _folder(root, _MASK_FOLDERS, "*_mask.png", "masks")

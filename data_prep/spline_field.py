@@ -9,9 +9,9 @@ _LEAST_CONTROLS = 4  # a cubic spline needs four
 
 
 def smooth_field(shape: tuple[int, ...], spans: int, generator: np.random.Generator) -> NDArray[np.float64]:
-    """A smooth field over ``shape``, of two or three dimensions, whose control values are standard normal.
+    """A smooth field over a 2-D or 3-D ``shape`` with standard normal control values.
 
-    ``spans`` are pieces of the spline along the longest axis; the others get as many as keep the pieces about cubic.
+    The spline has ``spans`` pieces along the longest axis, and along the others as many as keep them about cubic.
     """
     longest = max(shape)
     counts = [max(1, round(spans * length / longest)) + _LEAST_CONTROLS - 1 for length in shape]
@@ -28,7 +28,7 @@ def smooth_field(shape: tuple[int, ...], spans: int, generator: np.random.Genera
 
 
 def _cubic_weights(length: int, controls: int) -> NDArray[np.float64]:
-    """(length, controls): how much each control value counts at each place; rows sum to one."""
+    """(length, controls): the weight of each control value at each place; rows sum to one."""
     position = (np.arange(length) + 0.5) / length * (controls - 3)
     first = np.minimum(position.astype(int), controls - 4)
     t = position - first

@@ -1,7 +1,7 @@
 """Mask noise as MONAI transforms, drawn anew each time a mask passes.
 
-For experiments with noise on the fly. A study of training on wrong masks wants each mask wrong in one way for good: use
-``seg-anl-noise masks`` or :func:`data_prep.mask_noise.noisy_dataset` for that.
+To study training on wrong masks, each mask should be wrong in one way for good: use ``seg-anl-noise masks`` or
+:func:`data_prep.mask_noise.noisy_dataset`.
 """
 
 from __future__ import annotations

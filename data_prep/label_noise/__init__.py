@@ -1,13 +1,10 @@
-"""Synthetic and human label noise: wrong labels out of right ones, each with a report of what was done.
+"""Synthetic and human label noise, each with a report of what was done. Free of torch at import.
 
-Every kind is a pure function, declared with :func:`label_noise` in any file of this folder. Common to all of them:
+A kind is a pure function, declared with :func:`label_noise` in any file of this folder. All of them
 
-- ``labels`` are (N,) integers in ``[0, num_classes)``; they are not changed.
-- ``rate`` lies in [0, 1], ``seed`` in [0, 2**32).
-- They return (N,) noisy labels of the same dtype, and a :class:`LabelReport`.
-- They raise a ValueError of one line for anything out of range.
-
-Nothing here imports torch at import.
+- take (N,) integer ``labels`` in ``[0, num_classes)``, a ``rate`` in [0, 1] and a ``seed`` in [0, 2**32),
+- return (N,) noisy labels of the same dtype and a :class:`LabelReport`,
+- raise a ValueError of one line for anything out of range.
 """
 
 from .class_noise import asymmetric, pair_flip, symmetric, transition

@@ -1,4 +1,4 @@
-"""Noise that depends on the class alone: symmetric, asymmetric, pair flip, any transition matrix."""
+"""Noise that depends only on the class: symmetric, asymmetric, pair flip, any transition matrix."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ OfMatrix = Literal["exact", "cell", "iid"]  # how many samples go from class to 
 def symmetric(
     labels: NDArray[Any], num_classes: int, rate: Fraction, *, counts: Counts = "cell", seed: Seed = 0
 ) -> Noisy:
-    """Turn a share of each class into the other classes, all alike.
+    """Turn a share of each class into the other classes, evenly.
 
     Args:
         labels, num_classes, rate, seed: as in all kinds; below, K classes and n_c samples of class c.
-        counts: ``"exact"``: ``round(rate * n_c)`` samples of class c, spread as evenly as they go.
-            ``"cell"``: exactly ``int(rate / (K - 1) * n_c)`` samples of class c become each other class (Active
-            Negative Loss). The floor costs: with 500 samples in each of 100 classes 0.1 gives no noise at all.
-            ``"class"``: exactly ``int(rate * N / K)`` samples of each class, whatever the class's size, each to a
-            random other class (Active Passive Loss). ``"iid"``: a draw for each sample.
+        counts: ``"exact"``: ``round(rate * n_c)`` samples of class c, spread as evenly as possible.
+            ``"cell"``: ``int(rate / (K - 1) * n_c)`` samples of class c become each other class (Active Negative
+            Loss). Rounding down has a price: with 500 samples in each of 100 classes, 0.1 gives no noise at all.
+            ``"class"``: ``int(rate * N / K)`` samples of each class, whatever its size, each to a random other class
+            (Active Passive Loss). ``"iid"``: a draw for each sample.
 
     Raises:
-        ValueError: ``"class"`` where a class is smaller than its count.
+        ValueError: ``"class"`` with a class smaller than its count.
 
     >>> _, report = symmetric(np.arange(50000) % 10, 10, 0.4)
     >>> round(report.realised, 6), int(report.confusion[0, 1])
@@ -75,20 +75,20 @@ def asymmetric(
 ) -> Noisy:
     """Turn classes into look-alikes, by the published flips of a data set.
 
-    The rate is that of each source class: half the classes of MNIST and CIFAR-10 are none, so about half of it is
+    The rate is that of each source class; half the classes of MNIST and CIFAR-10 have no flip, so about half of it is
     realized overall.
 
     Args:
         labels, num_classes, rate, seed: as in all kinds.
         dataset: ``"mnist"``, ``"cifar10"`` or ``"cifar100"``, of ``num_classes`` classes.
         counts: ``"exact"``, ``round(rate * n_c)``; ``"cell"``, ``int(rate * n_c)``; or ``"iid"``.
-        reflip: CIFAR-10 as in Active Passive Loss, Asymmetric Loss Functions and Sparse Regularization: the flips
-            happen one after the other on the current labels; "dogs" which are flipped cats are flipped back.
+        reflip: CIFAR-10 as in Active Passive Loss, Asymmetric Loss Functions and Sparse Regularization: flips are
+            applied in turn to the current labels, so "dogs" that are flipped cats are flipped back.
         bidirectional: CIFAR-10 as in Equal Loss: truck <-> automobile, bird <-> airplane, deer <-> horse, cat <-> dog.
         superclass: CIFAR-100, ``"index"`` or ``"semantic"``, see
             :func:`data_prep.label_noise.transitions.cifar100_groups`.
         pairs: CIFAR-100 as in Equal Loss: two classes of every superclass, drawn with the seed, flip into each other.
-            Else each class into the next of its superclass, the last into the first.
+            Otherwise each class flips into the next of its superclass, the last into the first.
 
     Raises:
         ValueError: an option that the data set does not have.
@@ -117,7 +117,7 @@ def asymmetric(
 def pair_flip(
     labels: NDArray[Any], num_classes: int, rate: Fraction, *, counts: OfMatrix = "cell", seed: Seed = 0
 ) -> Noisy:
-    """Turn a share of each class into the class after it, of the last into the first.
+    """Turn a share of each class into the next class, of the last into the first.
 
     Reference: Han et al., Co-teaching, NeurIPS 2018.
     """
@@ -128,20 +128,15 @@ def pair_flip(
 
 @label_noise("matrix", meaning="by a transition matrix of your own", needs="matrix")
 def transition(
-    labels: NDArray[Any],
-    matrix: NDArray[Any],
-    num_classes: int,
-    *,
-    counts: OfMatrix = "cell",
-    seed: Seed = 0,
+    labels: NDArray[Any], matrix: NDArray[Any], num_classes: int, *, counts: OfMatrix = "cell", seed: Seed = 0
 ) -> Noisy:
     """Change labels by a transition matrix.
 
     Args:
         labels, num_classes, seed: as in all kinds.
         matrix: (K, K), rows sum to 1; the share of a clean class (row) that becomes a label (column).
-        counts: ``"cell"``: exactly ``int(matrix[c, j] * n_c)`` samples each; ``"exact"``: those rounded so that as many
-            of each class change as the matrix says; ``"iid"``: a draw for each sample.
+        counts: ``"cell"``: ``int(matrix[c, j] * n_c)`` samples each; ``"exact"``: rounded so that the number of changes
+            of each class is right; ``"iid"``: a draw for each sample.
     """
     clean = checked_labels(labels, num_classes)
     noisy = _by_matrix(clean, checked_matrix(matrix, num_classes), counts, random_stream(seed))
@@ -152,7 +147,7 @@ def _by_matrix(
     clean: NDArray[np.int64], matrix: NDArray[np.float64], counts: str, stream: np.random.RandomState
 ) -> NDArray[np.int64]:
     if counts == "iid":
-        # One multinomial draw a sample is the published stream; a call for many samples would draw differently.
+        # One multinomial draw per sample, as published; one call for many samples would draw differently.
         draws = (stream.multinomial(1, matrix[label]).argmax() for label in clean)
         return np.fromiter(draws, np.int64, len(clean))
     noisy = clean.copy()
@@ -170,7 +165,7 @@ def _by_matrix(
 
 
 def _rounded(wanted: NDArray[np.float64], stream: np.random.RandomState) -> NDArray[np.int64]:
-    """Whole numbers that sum to the rounded sum of ``wanted``: the greatest rests are rounded up, equal ones by lot."""
+    """Integers that sum to the rounded sum of ``wanted``: the largest fractions are rounded up, ties at random."""
     numbers = wanted.astype(np.int64)
     order = np.lexsort((stream.random_sample(len(wanted)), numbers - wanted))
     numbers[order[: round(float(wanted.sum())) - int(numbers.sum())]] += 1
@@ -192,7 +187,7 @@ def _equal_count_per_class(
     chosen = np.concatenate([stream.choice(pool, number, replace=False) for pool in pools])
     other = stream.randint(0, num_classes - 1, size=len(chosen))
     noisy = clean.copy()
-    noisy[chosen] = other + (other >= clean[chosen])  # step over the class itself
+    noisy[chosen] = other + (other >= clean[chosen])  # skip the class itself
     return noisy
 
 
@@ -201,7 +196,7 @@ def _one_after_the_other(
 ) -> NDArray[np.int64]:
     noisy = clean.copy()
     for source, target in flips:
-        pool = np.flatnonzero(noisy == source)  # of the current labels: this is why flips go back
+        pool = np.flatnonzero(noisy == source)  # of the current labels, so flips can go back
         noisy[stream.choice(pool, int(rate * len(pool)), replace=False) if len(pool) else pool] = target
     return noisy
 

@@ -1,7 +1,4 @@
-"""Labels by people: CIFAR-10N and CIFAR-100N, from the user's own copy of the published files.
-
-Their labels are CC BY-NC 4.0: they are read from where the user put them and never shipped.
-"""
+"""Labels by people: CIFAR-10N and CIFAR-100N, from the user's own copy of the published files (CC BY-NC 4.0)."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from seg_anl.records.foreign_files import check_regular
 from .label_kind import Noisy, label_noise
 from .label_report import checked_labels, with_report
 
-# The published keys; "worst" is spelled otherwise there than in every paper.
+# The published keys; all papers spell "worse" as "worst".
 HUMAN_LABELS = {
     "aggregate": "aggre_label",
     "random1": "random_label1",
@@ -40,13 +37,13 @@ def human(labels: NDArray[Any], human_labels: NDArray[Any], num_classes: int) ->
 
 
 def read_human_labels(path: Path, which: str, clean: NDArray[Any], num_classes: int) -> NDArray[Any]:
-    """Read one set of human labels (N,), and check by the clean labels in the same file that it is about these samples.
+    """Read one set of human labels (N,), whose file must hold the same clean labels.
 
     Args:
-        path: ``CIFAR-10_human.pt`` or ``CIFAR-100_human.pt`` (needs torch, which unpickles nothing but NumPy arrays),
-            or an ``.npz`` with the same names, where the clean labels may be called ``y_train``.
+        path: ``CIFAR-10_human.pt`` or ``CIFAR-100_human.pt`` (torch unpickles only their NumPy arrays), or an ``.npz``
+            with the same names, where the clean labels may be called ``y_train``.
         which: a name of :data:`HUMAN_LABELS`; ``"noisy"`` is CIFAR-100N's.
-        clean: (N,) clean labels of the samples to be labeled, in their order.
+        clean: (N,) clean labels of the samples, in order.
         num_classes: K.
     """
     if which not in HUMAN_LABELS:
@@ -87,7 +84,7 @@ def _read_pt(path: Path) -> dict[str, NDArray[Any]]:
         if isinstance(loaded, dict):
             arrays = (np.ndarray, list, torch.Tensor)
             return {str(name): np.asarray(value) for name, value in loaded.items() if isinstance(value, arrays)}
-    except Exception as error:  # the unpickler fails on damaged bytes with errors of any type
+    except Exception as error:  # damaged bytes make the unpickler raise anything
         found = str(error).rpartition("WeightsUnpickler error: ")[2]  # torch's own advice comes before it
         reason = next(iter(found.strip().splitlines()), "")[:160]
         raise UserError(f"{path}: not a whole file of integer arrays: {type(error).__name__}: {reason}") from error
@@ -95,7 +92,7 @@ def _read_pt(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _numpy_types() -> list[Any]:
-    """What a pickled integer array is made of, under the module names of NumPy 1 and 2."""
+    """The parts of a pickled integer array, under the module names of NumPy 1 and 2."""
     import _codecs
 
     rebuild = np.empty(0).__reduce__()[0]

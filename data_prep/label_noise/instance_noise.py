@@ -1,6 +1,5 @@
-"""Noise that depends on the sample: part-dependent (from pixels) and by a network's prediction errors (from softmaxes).
-
-No network is trained here: the softmaxes come from one that was trained on the clean labels elsewhere.
+"""Noise that depends on the sample: part-dependent (from pixels), and by prediction errors, from the softmaxes of a
+network that was trained on the clean labels elsewhere.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from .label_report import checked_labels, random_stream, with_report
 
 _BLOCK_VALUES = 1 << 22  # 32 MB of float64 at a time, however many images there are
 _MAX_CHANNELS = 4
-_GREATEST = np.float64(1e100)  # of a pixel: its square is still a number; float64, as in float32 it would be infinite
-_SOFTMAX_TOLERANCE = 1e-3  # of a row's sum: room for half precision
+_GREATEST = np.float64(1e100)  # pixel, whose square is still finite in float64
+_SOFTMAX_TOLERANCE = 1e-3  # of a row's sum, for half precision
 _Scale = tuple[NDArray[np.float64], NDArray[np.float64]]  # mean and deviation
 
 
@@ -36,20 +35,19 @@ def part_dependent(
 ) -> Noisy:
     """Noise by random projections of the pixels (PDN).
 
-    Each sample has its own flip rate, drawn from a normal distribution cut to [0, 1]. Where it goes is drawn from the
+    Each sample has its own flip rate, from a normal distribution truncated to [0, 1]. Its new class is drawn from the
     softmax over the other classes of ``x @ W[y]``, W standard normal.
 
-    The scale of the pixels is not in the paper, but decides the noise: raw ones share a large mean, so most flips of a
-    class go to one other class, almost as in pair flip; normalized ones spread.
+    The paper does not give the scale of the pixels, which decides the noise: raw ones share a large mean, so most flips
+    of a class go to one other class, almost as in pair flip; normalized ones spread.
 
     Args:
         labels, num_classes, seed: as in all kinds.
         images: (N, ...) numbers; pictures as (N, H, W), (N, H, W, C) or (N, C, H, W), or feature vectors (N, d).
-        rate: the center of the flip rates. Being cut shifts their mean: 0.1 gives 0.129, 0.2 0.206. 0 leaves
-            the labels unchanged (the published code would still flip 8 %).
-        features: ``"raw"``, the values unchanged (published), or ``"normalized"`` to mean 0 and deviation 1 for each
-            channel of ``images``.
-        rate_std: of the flip rates before the cut, in (0, 1].
+        rate: the center of the flip rates. Truncation shifts their mean: 0.1 gives 0.129, 0.2 0.206. 0 leaves the
+            labels unchanged (the published code still flips 8 %).
+        features: ``"raw"`` (published), or ``"normalized"`` to mean 0 and deviation 1 per channel.
+        rate_std: of the flip rates before truncation, in (0, 1].
 
     Raises:
         ValueError: images that are not numbers, or beyond 1e100.
@@ -83,16 +81,16 @@ def prediction_error(
 ) -> Noisy:
     """Flip the samples that a network finds most confusable, each to the class it is confused with.
 
-    The softmax is averaged over the epochs of a training on the clean labels. A sample's score is the greatest mean
-    probability of a wrong class; exactly ``round(rate * N)`` samples, those with the highest scores, get that class.
+    The softmax is averaged over the epochs of a training on the clean labels. A sample's score is the largest mean
+    probability of a wrong class; the ``round(rate * N)`` samples with the highest scores get that class.
 
     Args:
         labels, num_classes, rate: as in all kinds.
         softmax: (N, K) averages over epochs, or (E, N, K) for E epochs, averaged here.
-        seed: decides between equal scores only; a saturated softmax has many.
+        seed: decides ties, of which a saturated softmax has many.
 
     Raises:
-        ValueError: rows that are no probabilities.
+        ValueError: rows that are not probabilities.
 
     Reference: Chen et al., Beyond Class-Conditional Assumption: A Primary Attempt to Combat Instance-Dependent Label
     Noise, AAAI 2021, Algorithm 1.
@@ -111,7 +109,7 @@ def prediction_error(
 
 
 def _cut_normal(uniform: NDArray[np.float64], center: float, deviation: float) -> NDArray[np.float64]:
-    """Draws of a normal distribution cut to [0, 1], by its inverse distribution function."""
+    """Draws of a normal distribution truncated to [0, 1], by its inverse distribution function."""
     low, high = scipy.special.ndtr((0 - center) / deviation), scipy.special.ndtr((1 - center) / deviation)
     return np.clip(center + deviation * scipy.special.ndtri(low + uniform * (high - low)), 0.0, 1.0)
 
@@ -123,16 +121,16 @@ def _projected_softmax(
     scale: _Scale | None,
     stream: np.random.RandomState,
 ) -> NDArray[np.float64]:
-    """(N, K): softmax over the other classes of ``x @ W[y]``.
+    """(N, K): softmax over the other classes of ``x @ W[y]``, in blocks that fit into memory.
 
-    One class's weights and one block of pictures are held at a time. In float64, although published in float32: raw
-    pixels give logits of many thousands, whose rounding would differ between machines.
+    In float64, although published in float32: raw pixels give logits of many thousands, whose rounding would differ
+    between machines.
     """
     size = int(np.prod(images.shape[1:]))
     per_block = max(1, _BLOCK_VALUES // size)
     result = np.empty((len(clean), num_classes))
     for label in range(num_classes):
-        # Rounded to float32 as published, which keeps the stream and the weights those of the published code.
+        # Rounded to float32, as in the published code.
         weights = stream.standard_normal((size, num_classes)).astype(np.float32).astype(np.float64)
         members = np.flatnonzero(clean == label)
         for start in range(0, len(members), per_block):
@@ -156,7 +154,7 @@ def _channel_scale(images: NDArray[Any]) -> _Scale:
     per_block = max(1, _BLOCK_VALUES // int(np.prod(images.shape[1:])))
     blocks = [slice(start, start + per_block) for start in range(0, len(images), per_block)]
     count = images.size // (1 if channel is None else images.shape[channel])
-    # Two passes: the sum of squares alone would cancel for features with a large mean.
+    # Two passes: a sum of squares would cancel for features with a large mean.
     mean = sum(images[b].sum(axis=axes, keepdims=True, dtype=np.float64) for b in blocks) / count
     square = sum(np.square(images[b] - mean).sum(axis=axes, keepdims=True) for b in blocks) / count
     deviation = np.sqrt(square)

@@ -1,6 +1,6 @@
 """Noisy labels in memory and in a folder: labels.npy, manifest, confusion matrix as table and picture.
 
-manifest.json is written last and removed first: a folder that has it is whole.
+manifest.json is written last and removed first: a folder that has it is complete.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ LABELS = "labels.npy"
 CONFUSION, PICTURE = "confusion.csv", "confusion.png"
 OUTPUTS = (LABELS, MANIFEST_TABLE, CONFUSION, PICTURE, MANIFEST)
 SCHEMA = 1
-_NUMBERS_SHOWN = 20  # classes up to which the picture's cells carry numbers
+_NUMBERS_SHOWN = 20  # at most so many classes have numbers in the picture's cells
 
 
 @dataclass(frozen=True, eq=False)
 class NoisyLabels:
-    """A label vector made noisy, and everything that its folder is to say about it."""
+    """A noisy label vector and its provenance."""
 
     clean: NDArray[Any]  # (N,)
     labels: NDArray[Any]  # (N,), of the same dtype
     report: LabelReport
-    identity: dict[str, Any]  # what decides the result: settings, and digests of all arrays that were used
-    source: str  # file or words that the clean labels came from
+    identity: dict[str, Any]  # what decides the result: settings and digests of all arrays
+    source: str  # file or description of the clean labels
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """What manifest.json holds."""
+        """The content of manifest.json."""
         return {
             "schema": SCHEMA,
-            # A name that is no text would be no JSON either.
+            # JSON has no names that are not text.
             "source": os.fsencode(Path(self.source).name).decode("utf-8", "replace"),
             **self.identity,
             "samples": len(self.clean),
@@ -60,10 +60,10 @@ class NoisyLabels:
         }
 
     def write(self, folder: Path, *, overwrite: bool = False) -> None:
-        """Write everything into ``folder``: a new or empty one, or one of a run of the same settings."""
+        """Write everything into a new or empty ``folder``, or one with noise of the same settings."""
         stored = io.BytesIO()
         np.save(stored, self.labels, allow_pickle=False)
-        with locked(folder):  # asked only now: another run may have ended here a moment ago
+        with locked(folder):
             _check_target(folder, self.identity, stored.getvalue(), overwrite=overwrite)
             (folder / MANIFEST).unlink(missing_ok=True)
             remove_partial(folder, below=False)
@@ -85,10 +85,9 @@ def make_label_noise(
     source: str = "noise",
     other_sources: Sequence[str] = (),
 ) -> NoisyLabels:
-    """Make a label vector (N,) noisy as :func:`data_prep.label_noise.apply_label_noise`, ready to be written.
+    """:func:`data_prep.label_noise.apply_label_noise` of labels (N,), ready to be written.
 
-    ``source`` is the file or words that the labels came from, for manifest and error messages; ``other_sources`` are
-    those of ``inputs``, for messages.
+    ``source`` names the file of the labels in manifest and errors, ``other_sources`` those of ``inputs`` in errors.
     """
     inputs = inputs or LabelNoiseInputs()
     try:
@@ -101,12 +100,12 @@ def make_label_noise(
 
 
 def has_label_noise(folder: Path) -> bool:
-    """Whether ``folder`` holds what :meth:`NoisyLabels.write` writes, whole: the manifest comes last."""
+    """Whether ``folder`` holds the complete output of :meth:`NoisyLabels.write`."""
     return (folder / MANIFEST).exists()
 
 
 def read_label_noise(folder: Path) -> NDArray[np.int64]:
-    """The labels ``(N,)`` that :meth:`NoisyLabels.write` left in ``folder``."""
+    """The labels ``(N,)`` of :meth:`NoisyLabels.write`."""
     labels = read_array(folder / LABELS)
     try:
         expected = read_json(folder / MANIFEST)["result_sha256"]
@@ -118,7 +117,7 @@ def read_label_noise(folder: Path) -> NDArray[np.int64]:
 
 
 def refuse_own_input(folder: Path, files: Iterable[Path]) -> None:
-    """Raise a UserError when writing into ``folder`` would replace one of ``files``."""
+    """Refuse to replace one of ``files`` by writing into ``folder``."""
     written = {os.path.realpath(folder / name) for name in OUTPUTS}
     for path in files:
         if os.path.realpath(path) in written:
@@ -126,12 +125,12 @@ def refuse_own_input(folder: Path, files: Iterable[Path]) -> None:
 
 
 def _table(columns: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
-    """Whole numbers as CSV, a row at a time: a table may have as many as 25 million."""
+    """Integers as CSV, a row at a time: a table may have 25 million cells."""
     return "".join(f"{','.join(map(str, row))}\n" for row in chain([columns], rows))
 
 
 def draw_confusion(report: LabelReport, picture: Path) -> None:
-    """Draw the confusion matrix, each row as shares of its clean class, as a PNG file."""
+    """Draw the confusion matrix, as shares of each clean class (row), into a PNG file."""
     from matplotlib.figure import Figure  # no display, no global state
 
     number = len(report.confusion)
@@ -148,7 +147,7 @@ def draw_confusion(report: LabelReport, picture: Path) -> None:
     axis.set_xticks(range(0, number, step))
     axis.set_yticks(range(0, number, step))
     if number <= _NUMBERS_SHOWN:
-        for row, column in np.argwhere(shares >= 0.005):  # what is not rounded to zero
+        for row, column in np.argwhere(shares >= 0.005):  # shown as 0.01 or more
             color = "black" if shares[row, column] > 0.6 else "white"
             text = f"{shares[row, column]:.2f}".lstrip("0")
             axis.text(column, row, text, ha="center", va="center", color=color, fontsize=8 if number <= 10 else 5)
@@ -156,7 +155,7 @@ def draw_confusion(report: LabelReport, picture: Path) -> None:
 
 
 def _check_target(target: Path, identity: dict[str, Any], labels: bytes, *, overwrite: bool) -> None:
-    """Refuse what another run or program left in ``target``, but not what a killed run of these settings did."""
+    """Refuse other files in ``target``, but not those of a killed run with these settings."""
     path, there = target / MANIFEST, [target / name for name in OUTPUTS if (target / name).exists()]
     for output in there:
         if output.is_dir():

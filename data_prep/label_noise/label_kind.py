@@ -1,4 +1,4 @@
-"""What a kind of label noise is, how one is declared, and how labels are made noisy by a kind's name."""
+"""The declaration of a kind of label noise, the registry, and noise by a kind's name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Counts = Literal["exact", "cell", "class", "iid"]
 FlipsOf = Literal["mnist", "cifar10", "cifar100"]
 Superclass = Literal["index", "semantic"]
 Features = Literal["raw", "normalized"]
-Noisy: TypeAlias = tuple[NDArray[Any], LabelReport]  # (N,) labels of the dtype of the clean ones, and what was done
+Noisy: TypeAlias = tuple[NDArray[Any], LabelReport]  # (N,) labels of the clean ones' dtype
 Given = ParamSpec("Given")
 
 _ORDER = ("symmetric", "asymmetric", "pair_flip", "matrix", "part_dependent", "prediction_error", "human")
@@ -28,18 +28,9 @@ _ORDER = ("symmetric", "asymmetric", "pair_flip", "matrix", "part_dependent", "p
 
 @dataclass(frozen=True)
 class LabelNoiseSettings:
-    """What is to be done to a label vector; None: not a setting of the kind, or its default.
+    """The settings of all kinds, see their functions; None: not one of this kind, or its default."""
 
-    Attributes:
-        kind: a name of :func:`label_kinds`.
-        num_classes: K.
-        rate: asked share of wrong labels; the kinds ``matrix`` and ``human`` have none.
-        seed: of all draws; human labels have none.
-        counts, dataset, reflip, bidirectional, superclass, pairs, features, rate_std: see the kind's function.
-        labels: which human labels, see :data:`data_prep.label_noise.human_labels.HUMAN_LABELS`.
-    """
-
-    kind: str
+    kind: str  # a name of label_kinds()
     num_classes: int
     rate: Fraction | None = None
     seed: Seed | None = None
@@ -51,7 +42,7 @@ class LabelNoiseSettings:
     pairs: bool | None = None
     features: Features | None = None
     rate_std: PositiveFraction | None = None
-    labels: str | None = None
+    labels: str | None = None  # a name of HUMAN_LABELS
 
     def given(self) -> dict[str, Any]:
         """The settings that are not None, by name."""
@@ -74,8 +65,8 @@ class LabelKind(NamedTuple):
     meaning: str
     needs: str | None
     parameters: frozenset[str]  # the settings that its function takes
-    options: frozenset[str]  # all that it has beside kind and number of classes
-    required: frozenset[str]  # those among them without a default
+    options: frozenset[str]  # its settings, but kind and number of classes
+    required: frozenset[str]  # those without a default
     make: Callable[..., Noisy]
 
 
@@ -85,15 +76,15 @@ _DECLARED: dict[str, LabelKind] = {}
 def label_noise(
     name: str, *, meaning: str, needs: str | None = None, options: Collection[str] = ()
 ) -> Callable[[Callable[Given, Noisy]], Callable[Given, Noisy]]:
-    """Declare the decorated function as a kind of label noise; its arguments are then checked by their annotations.
+    """Declare the decorated function as a kind of label noise; annotations check its arguments.
 
-    It takes the labels, the array it needs (if any), the number of classes, and settings by names of
+    It takes the labels, the array it needs (if any), the number of classes, and settings of
     :class:`LabelNoiseSettings`.
 
     Args:
         name: for ``--kind`` and ``noise.kind``.
-        meaning: for people, in one line.
-        needs: the name in :class:`LabelNoiseInputs` of the array it needs.
+        meaning: in one line, for the help.
+        needs: the array of :class:`LabelNoiseInputs` that it needs.
         options: settings of the kind that its function does not take.
     """
 
@@ -118,13 +109,13 @@ def label_noise(
 
 
 def label_kinds() -> dict[str, LabelKind]:
-    """Every declared kind by name: those of the papers, then others by name."""
+    """Every declared kind: those of the papers, then others by name."""
     import_modules("data_prep.label_noise")
     return {name: _DECLARED[name] for name in (*_ORDER, *sorted(_DECLARED.keys() - set(_ORDER)))}
 
 
 def label_kind(name: str) -> LabelKind:
-    """The kind of this name; a ValueError where there is none."""
+    """The kind of this name, or a ValueError."""
     kinds = label_kinds()
     if name not in kinds:
         raise ValueError(f"no kind of label noise {name!r}; {nearest_names(name, kinds)}")
@@ -134,11 +125,11 @@ def label_kind(name: str) -> LabelKind:
 def apply_label_noise(
     labels: NDArray[Any], settings: LabelNoiseSettings, inputs: LabelNoiseInputs | None = None
 ) -> Noisy:
-    """Make a label vector noisy as the settings say, with ``inputs``, what the kind needs beside the labels.
+    """Make a label vector noisy by the settings and the ``inputs`` that the kind needs.
 
     Raises:
-        ValueError: an unknown kind, a setting that it does not have or lacks, a missing input, or anything the kind's
-            function says.
+        ValueError: an unknown kind, a setting that it does not have, a missing setting or input, or an error of its
+            function.
 
     >>> import numpy as np
     >>> settings = LabelNoiseSettings("pair_flip", num_classes=3, rate=0.5, seed=1)

@@ -1,4 +1,4 @@
-"""Checks of a label vector, and the report on what noise did to it."""
+"""Checks of a label vector, and the report on its noise."""
 
 from __future__ import annotations
 
@@ -7,25 +7,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_CLASSES = 5000  # a stray label must not lead to a confusion matrix of terabytes
+MAX_CLASSES = 5000  # a stray label must not ask for a confusion matrix of terabytes
 
 
 class LabelReport(NamedTuple):
-    """What noise did to a label vector.
+    """What noise did to a label vector."""
 
-    Attributes:
-        realised: share of labels that changed, in [0, 1].
-        class_rates: the same for every clean class; None for a class without samples.
-        confusion: (K, K) int64; samples of clean class (row) that now carry a label (column).
-    """
-
-    realised: float
-    class_rates: tuple[float | None, ...]
-    confusion: NDArray[np.int64]
+    realised: float  # share of changed labels, in [0, 1]
+    class_rates: tuple[float | None, ...]  # the same for every clean class; None without samples
+    confusion: NDArray[np.int64]  # (K, K): samples by clean class (row) and label (column)
 
 
 def label_report(clean: NDArray[Any], noisy: NDArray[Any], num_classes: int) -> LabelReport:
-    """Compare two label vectors, (N,) integers in ``[0, num_classes)``; a ValueError for any that are not.
+    """Compare two label vectors, (N,) integers in ``[0, num_classes)``, or raise a ValueError.
 
     >>> report = label_report(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1]), 2)
     >>> report.realised, report.class_rates, report.confusion.tolist()
@@ -42,11 +36,7 @@ def label_report(clean: NDArray[Any], noisy: NDArray[Any], num_classes: int) -> 
 
 
 def checked_labels(labels: NDArray[Any], num_classes: int, name: str = "labels") -> NDArray[np.int64]:
-    """The labels as int64, once they are known to be (N,) integers in ``[0, num_classes)``, N >= 1, K >= 2.
-
-    Raises:
-        ValueError: saying what was found.
-    """
+    """The labels as int64; a ValueError unless they are (N,) integers in ``[0, num_classes)``, N >= 1, K >= 2."""
     if labels.ndim != 1 or not labels.size:
         raise ValueError(f"{name} must be one non-empty row of numbers, got shape {labels.shape}{_remedy(labels)}")
     if labels.dtype.kind not in "iu":
@@ -66,7 +56,7 @@ def checked_labels(labels: NDArray[Any], num_classes: int, name: str = "labels")
 
 
 def _remedy(labels: NDArray[Any]) -> str:
-    """What to do about labels of a shape that other programs write."""
+    """How to convert labels of a shape that other programs write."""
     if labels.ndim != 2 or not labels.size or labels.dtype.kind not in "biuf":
         return ""
     if labels.shape[1] == 1:
@@ -76,14 +66,14 @@ def _remedy(labels: NDArray[Any]) -> str:
 
 
 def random_stream(seed: int) -> np.random.RandomState:
-    """The generator of all label noise: NumPy's Mersenne Twister, started from ``seed`` in [0, 2**32).
+    """The generator of all label noise: NumPy's Mersenne Twister from ``seed`` in [0, 2**32).
 
-    NumPy guarantees the stream of this class for all time (NEP 19), which it does not for ``Generator``; and it is
-    what published code draws from after ``np.random.seed(seed)``, so the same seed gives the same noisy labels.
+    NumPy freezes its stream (NEP 19), but not that of ``Generator``; and published code draws from it after
+    ``np.random.seed(seed)``, so equal seeds give equal labels.
     """
     return np.random.RandomState(seed)
 
 
 def with_report(clean: NDArray[Any], noisy: NDArray[Any], num_classes: int) -> tuple[NDArray[Any], LabelReport]:
-    """Noisy labels in the dtype of the clean ones, and their report."""
+    """Noisy labels in the clean ones' dtype, and their report."""
     return noisy.astype(clean.dtype), label_report(clean, noisy, num_classes)

@@ -1,4 +1,4 @@
-"""Which class turns into which: transition matrices and the published flips of MNIST, CIFAR-10 and CIFAR-100."""
+"""Transition matrices and the published flips of MNIST, CIFAR-10 and CIFAR-100."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ Flip = tuple[int, int]
 
 # Patrini et al., Making Deep Neural Networks Robust to Label Noise, CVPR 2017: 7 -> 1, 2 -> 7, 5 <-> 6, 3 -> 8.
 MNIST_FLIPS: tuple[Flip, ...] = ((7, 1), (2, 7), (5, 6), (6, 5), (3, 8))
-# The same: truck -> automobile, bird -> airplane, cat -> dog, dog -> cat, deer -> horse. The order is that of the
-# published sequential flips, which it decides.
+# The same: truck -> automobile, bird -> airplane, cat -> dog, dog -> cat, deer -> horse. Sequential flips depend on the
+# order, which is the published one.
 CIFAR10_FLIPS: tuple[Flip, ...] = ((9, 1), (2, 0), (3, 5), (5, 3), (4, 7))
 # Equal Loss flips all four pairs in both directions.
 CIFAR10_PAIRS: tuple[Flip, ...] = ((9, 1), (2, 0), (4, 7), (3, 5))
@@ -26,7 +26,7 @@ CIFAR100_COARSE: tuple[int, ...] = (
     *(10, 3, 2, 12, 12, 16, 12, 1, 9, 19, 2, 10, 0, 1, 16, 12, 9, 13, 15, 13),
     *(16, 19, 2, 4, 6, 19, 5, 5, 8, 19, 18, 1, 2, 15, 6, 0, 17, 8, 14, 13),
 )
-# How far a row of a given matrix may be from 1, and how far rounding alone takes it.
+# How far a row's sum may be from 1, and how far by rounding alone.
 _ROW_TOLERANCE, _ROUNDING = 1e-6, 1e-12
 
 
@@ -34,8 +34,8 @@ def cifar100_groups(superclass: str) -> list[list[int]]:
     """The 20 groups of five fine labels, each in ascending order.
 
     Args:
-        superclass: ``"index"``, contiguous blocks of five ids (what all published numbers used: the fine ids are
-            alphabetical, so a block has nothing in common), or ``"semantic"``, the superclasses of the data set.
+        superclass: ``"index"``, contiguous blocks of five ids (behind all published numbers, although alphabetical ids
+            have nothing in common), or ``"semantic"``, the superclasses of the data set.
 
     >>> cifar100_groups("index")[0], cifar100_groups("semantic")[0]
     ([0, 1, 2, 3, 4], [4, 30, 55, 72, 95])
@@ -60,14 +60,14 @@ def both_ways(pairs: Iterable[Flip]) -> list[Flip]:
 
 
 def symmetric_matrix(num_classes: int, rate: float) -> NDArray[np.float64]:
-    """(K, K): ``1 - rate`` on the diagonal, the rest spread evenly over the other classes."""
+    """(K, K): ``1 - rate`` on the diagonal, the rest spread evenly."""
     matrix = np.full((num_classes, num_classes), rate / (num_classes - 1))
     np.fill_diagonal(matrix, 1 - rate)
     return matrix
 
 
 def flips_matrix(num_classes: int, flips: Iterable[Flip], rate: float) -> NDArray[np.float64]:
-    """(K, K): a share ``rate`` of each flip's source becomes its target; classes that are no source stay."""
+    """(K, K): a share ``rate`` of each flip's source becomes its target; other classes stay."""
     matrix = np.eye(num_classes)
     for source, target in flips:
         matrix[source, source], matrix[source, target] = 1 - rate, rate
@@ -75,11 +75,7 @@ def flips_matrix(num_classes: int, flips: Iterable[Flip], rate: float) -> NDArra
 
 
 def checked_matrix(matrix: NDArray[Any], num_classes: int) -> NDArray[np.float64]:
-    """The matrix as float64, once it is known to be (K, K), finite, not negative and with rows that sum to 1.
-
-    Raises:
-        ValueError: naming the first row at fault.
-    """
+    """The matrix as float64; a ValueError unless it is (K, K), finite, not negative and its rows sum to 1."""
     if matrix.shape != (num_classes, num_classes):
         raise ValueError(f"the matrix must be {num_classes} x {num_classes} for these labels, got {matrix.shape}")
     if matrix.dtype.kind not in "fiu":
@@ -93,5 +89,5 @@ def checked_matrix(matrix: NDArray[Any], num_classes: int) -> NDArray[np.float64
     if off.max() > _ROW_TOLERANCE:
         row = int(off.argmax())
         raise ValueError(f"row {row} of the matrix sums to {sums[row]:.6g}, not to 1")
-    # Rows that are right to the last digits stay as they are: dividing could take a count below a whole number.
+    # Rows that are right but for rounding stay: dividing could take a count below a whole number.
     return np.where(off[:, None] > _ROUNDING, given / sums[:, None], given)

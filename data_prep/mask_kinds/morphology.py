@@ -2,7 +2,8 @@
 
 k steps with the 3 x 3 cross (3-D: 6 neighbors) reach the elements at a city-block distance of at most k, so a
 cumulative histogram of distances has the areas after any number of steps. The result equals that of the
-published, iterating generators bit for bit (Gonzalez-Jimenez et al., Robust T-Loss for Medical Image Segmentation, MICCAI 2023).
+published, iterating generators bit for bit (Gonzalez-Jimenez et al., Robust T-Loss for
+Medical Image Segmentation, MICCAI 2023).
 """
 
 from __future__ import annotations
@@ -45,10 +46,7 @@ def eroded(
 
 
 def dilated(
-    inside: BoolArray,
-    ratio: float,
-    spacing: tuple[float, ...] | None = None,
-    free: BoolArray | None = None,
+    inside: BoolArray, ratio: float, spacing: tuple[float, ...] | None = None, free: BoolArray | None = None
 ) -> tuple[BoolArray, dict[str, Any]]:
     """Grow a mask by about ``ratio`` of its area, to ``A + int(A * ratio)``; all else as in :func:`eroded`.
 

@@ -61,8 +61,8 @@ def read_matrix(path: Path) -> NDArray[Any]:
     try:
         return np.array([[float(cell) for cell in line.split()] for line in lines if line.strip()], dtype=np.float64)
     except ValueError as error:
-        reason = "numbers only, a point before decimals, rows of one length and no header"
-        raise UserError(f"{path}: not a table of numbers ({reason}): {error}") from error
+        expected = "only numbers, decimal points, rows of one length and no header"
+        raise UserError(f"{path}: not a table of numbers ({expected}): {error}") from error
 
 
 def _numbers(path: Path, array: NDArray[Any] | bytes) -> NDArray[Any]:

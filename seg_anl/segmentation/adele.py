@@ -1,4 +1,4 @@
-"""ADELE: consistency between scales, and masks that the network corrects class by class once it learns more slowly."""
+"""ADELE: consistency between scales, and masks that the network corrects, class by class, when its learning slows."""
 
 from __future__ import annotations
 
@@ -19,16 +19,13 @@ from seg_anl.losses import RobustLoss, ScheduledLoss
 
 from .settings import Adele
 
-BEGUN = 0.1  # IoU from which a class counts as being learned; ours
-LEAST_EPOCHS = 3  # as many as the curve has parameters
-SAFE_MULTIPLE = 32  # pixels that networks of unknown depth can halve
+BEGUN = 0.1  # IoU from which a class is being learned; our choice
+LEAST_EPOCHS = 3  # the curve has three parameters
+SAFE_MULTIPLE = 32  # pixels, divisible by the strides of networks of unknown depth
 
 
 class MultiScale(nn.Module):
-    """A network that sees its images at several scales in training: logits ``(B, S, C, H, W)``, scale 1 first.
-
-    In evaluation it is the network alone, ``(B, C, H, W)``.
-    """
+    """In training, logits ``(B, S, C, H, W)`` of images at several scales, scale 1 first; else of the network alone."""
 
     def __init__(self, network: nn.Module, scales: Sequence[float]) -> None:
         super().__init__()
@@ -42,7 +39,7 @@ class MultiScale(nn.Module):
         return self.at_all_scales(images) if self.training else self.network(images)
 
     def at_all_scales(self, images: Tensor) -> Tensor:
-        """``(B, S, C, H, W)`` in either mode."""
+        """``(B, S, C, H, W)``, in evaluation too."""
         size = images.shape[2:]
         found = [self.network(images)]
         for scale in self.scales:
@@ -55,11 +52,11 @@ class MultiScale(nn.Module):
 class ScaleConsistency(AroundLoss):
     """The mean over the scales of ``loss`` + lambda KL(p_s || q), where q is the mean of the scales' predictions p_s.
 
-    Images whose q is below ``certain`` everywhere have no second term. Unlike the published script for SegTHOR this
-    does not divide the logits by the number of scales.
+    Images whose q is below ``certain`` everywhere have no second term. The published script for SegTHOR also divides
+    the logits by the number of scales.
 
     Shape:
-        - output: logits ``(B, S, C, H, W)``; target: ``(B, H, W)``; weight: as of the loss, which alone has it.
+        - output: logits ``(B, S, C, H, W)``; target: ``(B, H, W)``; weight: of the loss only.
 
     Reference: Liu et al., Adaptive Early-Learning Correction for Segmentation from Noisy Annotations, CVPR 2022,
     Section 3.2; the authors' repository for the mask.
@@ -82,13 +79,12 @@ class ScaleConsistency(AroundLoss):
 class AdaptiveCorrection(Method):
     """ADELE: trains :class:`MultiScale` on :class:`ScaleConsistency`, and corrects the masks after epochs.
 
-    The IoU of each foreground class, of the network's predictions with the masks it was given, makes a curve over the
-    epochs. Once its slope has fallen by the share ``slowdown`` of the first, pixels with or predicted as that class (or
-    background) take the prediction, the mean over the scales, where it is confident; a mask never gets a class that it
-    did not hold.
+    A curve is fitted to the IoU, over the epochs, of the predictions of a foreground class with the given masks. Once
+    its slope has fallen by the share ``slowdown``, pixels labeled and predicted as that class or background take
+    confident predictions (the mean over the scales). A mask never gets a class that it did not hold.
 
-    Reference: Liu et al., CVPR 2022, Section 3.1 and Equation 2; the authors' repository for which pixels may change
-    and, ten epochs later, change again.
+    Reference: Liu et al., CVPR 2022, Section 3.1 and Equation 2; the authors' repository for which pixels may change,
+    and again ten epochs later.
     """
 
     one_process = True
@@ -112,13 +108,13 @@ class AdaptiveCorrection(Method):
         return ScaleConsistency(loss, self.its)
 
     def prepare(self, batches: Batches) -> None:
-        """Batches are cut from a copy of the masks, which is corrected."""
+        """Give the batches a copy of the masks to correct."""
         self.batches, self.given = batches, batches.targets
         batches.targets = batches.targets.clone()
 
     @torch.inference_mode()
     def after_epoch(self, model: nn.Module, epoch: int, samples: Samples) -> dict[str, float]:
-        """Measure the classes' IoU and correct those whose time has come."""
+        """Measure the IoU of all classes, and correct those that are due."""
         assert isinstance(model, MultiScale)
         predicted, sure = self._predicted(model, samples())
         for label in range(1, len(self.ious)):
@@ -133,9 +129,9 @@ class AdaptiveCorrection(Method):
         return {"corrected": changed, **{f"iou_{k}": self.ious[k][-1] for k in range(1, len(self.ious))}}
 
     def _predicted(self, model: MultiScale, samples: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-        """The most probable class ``(N, H, W)``, of the mean over the scales, and whether that is confident."""
+        """The most probable class ``(N, H, W)`` of the mean over the scales, and whether it is confident."""
         classes, confident = [], []
-        for images in samples:  # kept as bytes: of a whole data set
+        for images in samples:  # kept as bytes, for the whole data set
             probability, label = model.at_all_scales(images).float().softmax(dim=2).mean(dim=1).max(dim=1)
             classes.append(label.to(self.given.device, torch.uint8))
             confident.append((probability > self.its.confidence).to(self.given.device))
@@ -148,17 +144,17 @@ class AdaptiveCorrection(Method):
 
     @property
     def state(self) -> dict[str, Any]:
-        """The curves, when each class was corrected, and the pixels that differ from the masks given."""
+        """The curves, the epochs of corrections, and the corrected pixels."""
         return {"adele": self}
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint holds."""
+        """The state for a checkpoint."""
         positions = (self.batches.targets != self.given).flatten().nonzero().squeeze(1)
         labels = self.batches.targets.flatten()[positions]
         return {"ious": self.ious, "corrected": self.corrected, "positions": positions, "labels": labels}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Correct the masks as they were."""
+        """Restore the corrected masks."""
         self.ious, self.corrected = state["ious"], state["corrected"]
         place = self.given.device
         self.batches.targets.view(-1)[state["positions"].to(place)] = state["labels"].to(place)
@@ -167,7 +163,7 @@ class AdaptiveCorrection(Method):
 def slows(ious: Sequence[float], slowdown: float) -> bool:
     """Whether the curve a (1 - exp(-b t^c)) through ``ious`` has lost the share ``slowdown`` of its slope at t = 1.
 
-    Epochs before the class is learned at all are left out; later epochs weigh more, as in the published code.
+    Epochs before the class is learned are left out; later epochs weigh more, as in the published code.
     """
     begun = next((epoch for epoch, iou in enumerate(ious) if iou >= BEGUN), len(ious))
     curve = np.asarray(ious[begun:], dtype=np.float64)
@@ -186,10 +182,9 @@ def slows(ious: Sequence[float], slowdown: float) -> bool:
 
 
 def correct(targets: Tensor, predicted: Tensor, sure: Tensor, due: Sequence[int], classes: int) -> None:
-    """Give the ``targets`` ``(N, H, W)`` their ``predicted`` class where it is ``sure``, in place.
+    """Give ``targets`` ``(N, H, W)`` their ``predicted`` class where it is ``sure``, in place.
 
-    Only in masks that hold a class of ``due``, from such a class or background to another, and to classes that the
-    mask holds.
+    Pixels change among background and the classes of ``due``, and only to classes that their mask holds.
     """
     allowed = torch.zeros(classes, dtype=torch.bool, device=targets.device)
     allowed[[0, *due]] = True

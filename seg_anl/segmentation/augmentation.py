@@ -15,17 +15,12 @@ class Augmentation:
         self.settings = settings
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """Uniform numbers ``(count, 5)``: a row decides what happens to an image."""
+        """Uniform numbers ``(count, 5)``, a row for each image."""
         return torch.rand(5, count, generator=generator, device=generator.device).t()
 
     def __call__(self, images: Tensor, masks: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
-        """Images ``(B, 3, H, W)`` and masks ``(B, H, W)``, uint8, to images in [-1, 1] and masks, changed alike.
-
-        Class probabilities ``(B, C, H, W)`` are taken as masks are.
-
-        Args:
-            draws: ``(B, 5)``, of :meth:`draw`.
-        """
+        """uint8 images ``(B, 3, H, W)`` and masks ``(B, H, W)`` or class probabilities ``(B, C, H, W)`` to images in
+        [-1, 1] and masks; ``draws`` ``(B, 5)`` are those of :meth:`draw`."""
         draws = draws.t().to(images.device, non_blocking=True)
         for axis in (1, 2):
             mirror = draws[axis - 1] < self.settings.flip

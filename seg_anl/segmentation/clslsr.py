@@ -1,4 +1,4 @@
-"""CLSLSR: labels that confident learning suspects are smoothed; a first network says which."""
+"""CLSLSR: smooths the labels that confident learning suspects, by the predictions of a first network."""
 
 from __future__ import annotations
 
@@ -13,11 +13,7 @@ from .settings import ConfidentSmoothing
 
 
 class SmoothedWhereSuspected(AroundLoss):
-    """``slsr`` on masks that hold label + C where the label is suspected.
-
-    Shape:
-        - output: logits ``(B, C, *S)``; target: ``(B, *S)``; weight: as of the loss.
-    """
+    """``slsr`` on masks ``(B, *S)`` that hold label + C where the label is suspected; logits are ``(B, C, *S)``."""
 
     def forward(self, output: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The scalar criterion."""
@@ -29,7 +25,7 @@ class SmoothedWhereSuspected(AroundLoss):
 class ConfidentLearning(Method):
     """A first network learns the masks with cross entropy; a second one learns them with ``loss=slsr``.
 
-    Pixels are suspected by the first network's predictions for the images that it was trained on, all images together.
+    Pixels are suspected by the first network's predictions for its own training images, all images together.
 
     Reference: Zhang et al., Characterizing Label Errors: Confident Learning for Noisy-Labeled Image Segmentation,
     MICCAI 2020; predictions, pruning and smoothing as in PyMIC (Wang et al., 2023).
@@ -42,15 +38,15 @@ class ConfidentLearning(Method):
         self.share = 0.0
 
     def learn(self, probabilities: Tensor) -> None:
-        """Keep what the first network says."""
+        """Keep the first network's predictions."""
         self.probabilities = probabilities
 
     def criterion(self, loss: RobustLoss, *, epochs: int, process: Process, **sizes: int) -> ScheduledLoss:
-        """``loss``, told which labels to smooth."""
+        """``loss``, smoothing suspected labels."""
         return SmoothedWhereSuspected(loss)
 
     def prepare(self, batches: Batches) -> None:
-        """Mark suspected labels in the masks, where augmentation takes them along."""
+        """Mark suspected labels in the masks, so that they are augmented, too."""
         masks = batches.targets
         suspected = suspected_labels(self.probabilities, masks.cpu()).to(masks.device)
         batches.targets = masks.short() + self.probabilities.shape[1] * suspected
@@ -58,5 +54,5 @@ class ConfidentLearning(Method):
         del self.probabilities
 
     def after_epoch(self, model: nn.Module, epoch: int, samples: Samples) -> dict[str, float]:
-        """Say how many labels are suspected."""
+        """The share of suspected labels."""
         return {"suspected": self.share}

@@ -1,4 +1,4 @@
-"""Confident learning: which labels are wrong, by what a network trained on them predicts."""
+"""Confident learning: find wrong labels by the predictions of a network trained on them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from torch import Tensor
 
 
 def suspected_labels(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """Which ``labels`` are likely to be wrong ("prune both"): ``(N, *S)`` bool.
+    """Which ``labels`` are probably wrong ("prune both"): ``(N, *S)`` bool; probabilities are ``(N, K, *S)``, on the
+    CPU.
 
-    The confident joint C says how many elements of label i are truly of class j. Of label i, the sum over j of C_ij
-    elements of the smallest p_i may be wrong, and of each pair C_ij elements of the largest p_j - p_i: suspected is
-    who is among both, unless the network predicts the label. Probabilities are ``(N, K, *S)``, on the CPU.
+    The confident joint C counts the elements of label i and true class j. Suspected are elements that are both among
+    the sum_j C_ij elements of label i with the smallest p_i, and among the C_ij with the largest p_j - p_i for some j,
+    unless the network predicts their label.
 
     Reference: Northcutt et al., Confident Learning: Estimating Uncertainty in Dataset Labels, JAIR 2021, Sections 3.1
     and 3.2; elements that are predicted as labeled are kept as in its authors' cleanlab.
@@ -30,17 +31,16 @@ def suspected_labels(probabilities: Tensor, labels: Tensor) -> Tensor:
 
 
 def confident_joint(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """How many elements of label i are truly of class j: ``(K, K)`` int64, rows summing to the labels' counts.
+    """The number of elements of label i and true class j: ``(K, K)`` int64, rows summing to the labels' counts.
 
-    An element counts as of class j where p_j reaches the mean p_j of the elements labeled j; of several such classes
-    the most probable.
+    An element counts for the most probable class j whose p_j reaches the mean p_j of the elements labeled j.
 
     Reference: Northcutt et al., JAIR 2021, Equations 1 to 3.
     """
     classes = probabilities.shape[1]
     counts = labels.flatten().long().bincount(minlength=classes)
     means = [probabilities[:, k][labels == k].double().mean() for k in range(classes)]
-    usual = torch.stack(means).nan_to_num(nan=2.0)  # of a class that no element has: out of reach
+    usual = torch.stack(means).nan_to_num(nan=2.0)  # a class without elements is out of reach
     joint = torch.zeros(classes * classes, dtype=torch.long)
     for p, given in zip(probabilities.double(), labels.long(), strict=True):
         rows = p.flatten(1)
@@ -52,7 +52,7 @@ def confident_joint(probabilities: Tensor, labels: Tensor) -> Tensor:
 
 
 def smallest(values: Tensor, count: int) -> Tensor:
-    """Which of ``values`` ``(n,)`` are among the ``count`` smallest."""
+    """Mask of the ``count`` smallest ``values`` ``(n,)``."""
     if count == 0:
         return torch.zeros_like(values, dtype=torch.bool)
     return values <= values.kthvalue(min(count, len(values))).values

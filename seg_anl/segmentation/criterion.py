@@ -1,4 +1,4 @@
-"""What a segmentation network is trained on: a robust loss, optionally beside Dice, over all deep-supervision heads."""
+"""The training criterion: a robust loss, optionally with Dice, over all deep-supervision heads."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from seg_anl.losses import RobustLoss
 class SegmentationCriterion(AroundLoss):
     """``loss`` plus ``dice_weight`` times MONAI's Dice loss (softmax, foreground only).
 
-    Takes logits ``(B, C, *S)``, or of all heads ``(B, heads, C, *S)`` with the full resolution first; heads are
-    weighted 1, 1/2, 1/4, ..., normalized to a sum of 1. Of overlapping regions, ``multi_hot`` ``(256, C)`` takes a
-    class index to what each channel's target is.
+    Takes logits ``(B, C, *S)``, or ``(B, heads, C, *S)`` with the full resolution first; heads weigh 1, 1/2, 1/4, ...,
+    normalized. ``multi_hot`` ``(256, C)`` maps class indices to targets of overlapping regions.
     """
 
     multi_hot: Tensor | None
@@ -33,12 +32,13 @@ class SegmentationCriterion(AroundLoss):
         self.register_buffer("multi_hot", multi_hot, persistent=False)
 
     def numbers(self) -> dict[str, float]:
-        """Those of the robust loss."""
+        """The robust loss's numbers."""
         return self.loss.numbers()
 
     def forward(self, output: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The scalar criterion; ``target`` holds class indices ``(B, *S)`` or, as floating point, probabilities
-        ``(B, C, *S)``; ``weight`` is that of the images."""
+        """The scalar criterion of class indices ``(B, *S)`` or float probabilities ``(B, C, *S)``; ``weight``
+        ``(B,)``.
+        """
         of_one_head = output.ndim == target.ndim + (not target.is_floating_point())
         if self.multi_hot is not None:
             target = self.multi_hot[target.long()].movedim(-1, 1)
@@ -60,6 +60,6 @@ class SegmentationCriterion(AroundLoss):
 def build_criterion(
     config: DictConfig, dice_weight: float, multi_hot: Tensor | None = None, **decided: Any
 ) -> SegmentationCriterion:
-    """The criterion of a ``loss`` configuration; ``decided`` are keywords of the loss that follow from the data."""
+    """The criterion of a ``loss`` configuration; ``decided`` are keywords that follow from the data."""
     loss = loss_from_config(OmegaConf.create({**plain(config), **decided}), "dice_weight")
     return SegmentationCriterion(loss, float(dice_weight), multi_hot)

@@ -1,4 +1,4 @@
-"""DAST: two branches, of trusted masks and of the rest, and what their divergence says of a mask."""
+"""DAST: a branch for trusted masks, one for the others, and selection of masks by their divergence."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from seg_anl.records.item_files import read_items
 from .settings import Dast
 from .several_networks import together
 
-EMPTY = -1.0  # a place without a score yet; scores are not negative
+EMPTY = -1.0  # no score yet; scores are not negative
 
 
 class TwoBranches(nn.Module):
-    """A DynUNet with two decoders: logits ``(B, 2, C, H, W)``, of the trusted masks' branch first.
+    """A DynUNet with two decoders: logits ``(B, 2, C, H, W)``, the trusted branch first.
 
-    In evaluation they are one: the logarithm of their mean probabilities, ``(B, C, H, W)``.
+    In evaluation, the logarithm of their mean probabilities, ``(B, C, H, W)``.
     """
 
     def __init__(self, network: DynUNet, other: DynUNet) -> None:
@@ -50,20 +50,21 @@ class TwoBranches(nn.Module):
 
 
 class SelectiveLoss(AroundLoss):
-    """``loss`` of each branch on its masks, and two terms for masks that the branches' divergence singles out.
+    """``loss`` of each branch on its masks, and two terms for masks selected by the branches' divergence d.
 
-    With e_1 and e_2 the cross entropy of the trusted and the other branch with a mask, the mean over pixels weighted
-    by exp(-16 d), and d the branches' divergence there, only masks with e_1 < e_2 are singled out:
+    e_1 and e_2 are the cross entropies of the trusted and the other branch with a mask, means over pixels weighted by
+    exp(-16 d). Among masks with e_1 < e_2
 
-    - of the largest e_2 among recent ones the mask is taken to be very wrong: d is minimized there;
-    - of the smallest e_1, almost right: the trusted branch learns it, averaged with both predictions and sharpened.
+    - one with the largest e_2 of recent masks counts as very wrong: d is minimized there;
+    - one with the smallest e_1 as almost right: the trusted branch learns it, averaged with both predictions and
+      sharpened.
 
     Shape:
         - output: logits ``(B, 2, C, *S)``; target: ``(B, *S)``, trusted masks in the first half of the batch.
 
     Reference: Yang et al., Learning COVID-19 Pneumonia Lesion Segmentation from Imperfect Annotations via
-    Divergence-Aware Selective Training, JBHI 2022; the formulas as in PyMIC (Wang et al., 2023), where a score is that
-    of a batch, not of a mask.
+    Divergence-Aware Selective Training, JBHI 2022; formulas as in PyMIC (Wang et al., 2023), which scores batches
+    instead of masks.
     """
 
     recent: Tensor
@@ -76,13 +77,13 @@ class SelectiveLoss(AroundLoss):
         self.register_buffer("counts", torch.zeros(3))  # in this epoch: masks, the very wrong, the almost right
 
     def set_epoch(self, epoch: int) -> None:
-        """Set how much the two terms weigh in ``epoch``."""
+        """Set the weight of the two terms."""
         super().set_epoch(epoch)
         self.counts.zero_()
         self.ramp = math.exp(-5 * (1 - min(1.0, epoch / self.its.gradual_epochs)) ** 2)
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        """The scalar criterion; remembers the scores."""
+        """The scalar criterion; updates the scores."""
         trusted = len(target) // 2
         labels, both = target[trusted:].long(), output[trusted:]
         value: Tensor = (self.loss(output[:trusted, 0], target[:trusted]) + self.loss(both[:, 1], labels)) / 2
@@ -96,7 +97,7 @@ class SelectiveLoss(AroundLoss):
         return value + self.ramp * selected
 
     def _singled_out(self, log_probs: Tensor, labels: Tensor, divergences: Tensor) -> tuple[Tensor, Tensor]:
-        """Which masks ``(B,)`` are very wrong, and almost right, by their scores among recent ones."""
+        """Which masks ``(B,)`` are very wrong, and which almost right, by their rank among recent scores."""
         index = labels[:, None, None].expand(-1, 2, 1, *labels.shape[1:])
         entropies = -torch.log(0.999 * log_probs.gather(2, index).squeeze(2).exp() + 5e-4)
         scores = (entropies * torch.exp(-self.its.sharpness * divergences)[:, None]).flatten(2).mean(dim=2).t()
@@ -107,22 +108,22 @@ class SelectiveLoss(AroundLoss):
 
 
 def divergence(first: Tensor, second: Tensor) -> Tensor:
-    """The mean of both Kullback-Leibler divergences ``(B, *S)`` of log-probabilities ``(B, C, *S)``; in each the
-    reference has no gradient."""
+    """The mean of both Kullback-Leibler divergences ``(B, *S)`` of log-probabilities ``(B, C, *S)``, without gradient
+    of the reference."""
     forward = first.detach().exp() * (first.detach() - second)
     backward = second.detach().exp() * (second.detach() - first)
     return (forward + backward).sum(dim=1) / 2
 
 
 def refined(both: Tensor, labels: Tensor) -> Tensor:
-    """The mean of masks ``(B, *S)`` and both predictions of logits ``(B, 2, C, *S)``, sharpened: ``(B, C, *S)``."""
+    """The sharpened mean ``(B, C, *S)`` of masks ``(B, *S)`` and both predictions of logits ``(B, 2, C, *S)``."""
     votes = torch.cat([both.detach().argmax(dim=2), labels.unsqueeze(1)], dim=1)
     mean = F.one_hot(votes, both.shape[2]).float().mean(dim=1).movedim(-1, 1)
     return mean**2 / (mean**2 + (1 - mean) ** 2)
 
 
 class DivergenceAware(Method):
-    """Trains :class:`TwoBranches` on :class:`SelectiveLoss`; trusted masks are half of each batch, however few."""
+    """Trains :class:`TwoBranches` on :class:`SelectiveLoss`; half of each batch has trusted masks."""
 
     one_process = True
 
@@ -131,13 +132,13 @@ class DivergenceAware(Method):
         self.trusted: Tensor
 
     def identify(self, items: Sequence[str], known: Sequence[str]) -> None:
-        """Read which masks are trusted."""
+        """Read the ids of the trusted masks."""
         path = configured_path(self.its.trusted_file, "method.trusted_file")
         named = read_items(path, known)
         self.trusted = torch.tensor([item in named for item in items])
         if self.trusted.all() or not self.trusted.any():
             count = int(self.trusted.sum())
-            raise UserError(f"{path}: expected some of the {len(items)} images that are learned from, got {count}")
+            raise UserError(f"{path}: expected some, not all, of the {len(items)} training images, got {count}")
 
     def network(self, build: Callable[[], nn.Module]) -> nn.Module:
         """A network with two decoders."""
@@ -147,24 +148,24 @@ class DivergenceAware(Method):
         return TwoBranches(first, second)
 
     def order(self, samples: int, sizes: Sequence[int], generator: torch.Generator) -> Tensor:
-        """Trusted images in the first half of each batch, and others in the second."""
+        """Trusted images in the first half of each batch, others in the second."""
         halves, rests = [size // 2 for size in sizes], [size - size // 2 for size in sizes]
         first = repeated(self.trusted.nonzero().squeeze(1), sum(halves), generator).split(halves)
         second = repeated((~self.trusted).nonzero().squeeze(1), sum(rests), generator).split(rests)
         return torch.cat([part for batch in zip(first, second, strict=True) for part in batch])
 
     def criterion(self, loss: RobustLoss, *, epochs: int, process: Process, **sizes: int) -> ScheduledLoss:
-        """``loss`` of both branches, and the selected masks."""
+        """``loss`` of both branches, and the terms of selected masks."""
         self.selective = SelectiveLoss(loss, self.its)
         return self.selective
 
     def after_epoch(self, model: nn.Module, epoch: int, samples: Samples) -> dict[str, float]:
-        """Say which share of the masks that are not trusted was singled out."""
+        """The shares of the untrusted masks that were selected."""
         masks, worst, best = self.selective.counts.tolist()
         return {"very_wrong": worst / masks, "almost_right": best / masks}
 
 
 def repeated(positions: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """``count`` of ``positions``, shuffled anew whenever all have been taken."""
+    """``count`` of ``positions``, reshuffled whenever all have been taken."""
     rounds = math.ceil(count / len(positions))
     return torch.cat([positions[torch.randperm(len(positions), generator=generator)] for _ in range(rounds)])[:count]

@@ -1,4 +1,4 @@
-"""A data set as the trainer wants it: decoded once, resized, uint8 tensors that whole batches are cut from."""
+"""Decoded and resized images and masks, as uint8 tensors for whole batches, and checks of them."""
 
 from __future__ import annotations
 
@@ -26,29 +26,20 @@ from .settings import DataSettings
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images and masks of one size.
-
-    Attributes:
-        items: ids, sorted.
-        images: ``(N, 3, H, W)`` uint8.
-        masks: ``(N, H, W)`` uint8, class indices; :data:`~data_prep.pictures.IGNORED` where there is no annotation.
-        conversions: how many images were stored in another mode than RGB, by mode.
-        soft: ``(N, C, H, W)`` float16, class probabilities to learn from in place of the masks, or None.
-        raters: ``(N, R, H, W)`` uint8, masks of R raters, one of which is learned from in each epoch, or None.
-    """
+    """Images and masks of one size, sorted by item."""
 
     items: list[str]
-    images: Tensor
-    masks: Tensor
-    conversions: dict[str, int]
-    soft: Tensor | None = None
-    raters: Tensor | None = None
+    images: Tensor  # (N, 3, H, W) uint8
+    masks: Tensor  # (N, H, W) uint8 class indices, IGNORED for unlabeled pixels
+    conversions: dict[str, int]  # number of images stored in another mode than RGB, by mode
+    soft: Tensor | None = None  # (N, C, H, W) float16 class probabilities, learned instead of the masks
+    raters: Tensor | None = None  # (N, R, H, W) uint8 masks of R raters, one drawn in each epoch
 
     def __len__(self) -> int:
         return len(self.items)
 
     def part(self, index: NDArray[np.int64]) -> ImageSet:
-        """The images at the positions ``index``, ascending; where these are all, nothing is copied."""
+        """The images at the ascending positions ``index``; all of them are not copied."""
         if len(index) == len(self):
             return self
         tensors = {name: getattr(self, name) for name in ("images", "masks", "soft", "raters")}
@@ -56,21 +47,19 @@ class ImageSet:
         return replace(self, items=[self.items[i] for i in index], **parts)
 
     def with_masks(self, masks: NDArray[np.uint8]) -> ImageSet:
-        """The same images under other masks ``(N, H, W)``."""
+        """The same images with other masks ``(N, H, W)``."""
         return replace(self, masks=torch.from_numpy(masks))
 
 
 def read_noise(folder: Path, clean: ImageSet) -> tuple[ImageSet, list[NoiseRecord]]:
-    """``clean`` under the noisy masks that a run made from it and keeps in ``folder``, and what was done to each."""
+    """``clean`` with the noisy masks that a run keeps in ``folder``, and their records."""
     sources = {item: array_digest(mask) for item, mask in zip(clean.items, clean.masks.numpy(), strict=True)}
     masks, records = read_noisy_masks(folder, sources)
     return clean.with_masks(masks), records
 
 
 def check_training_set(train: ImageSet, test: ImageSet, classes: int) -> list[str]:
-    """Refuse training masks of one class; returns remarks on masks, see :func:`check_masks`, and on images that are in
-    both sets.
-    """
+    """Refuse masks of one class; returns remarks on masks (:func:`check_masks`) and on images in both sets."""
     tested = {array_digest(image) for image in test.images.numpy()}
     pairs = zip(train.items, train.images.numpy(), strict=True)
     copies = [item for item, image in pairs if array_digest(image) in tested]
@@ -79,7 +68,7 @@ def check_training_set(train: ImageSet, test: ImageSet, classes: int) -> list[st
         remarks.append(
             f"{len(copies)} training images are test images, too: exclude {_first_three(copies)} (data.exclude)"
         )
-    if train.soft is not None or train.raters is not None:  # learned from in place of the masks
+    if train.soft is not None or train.raters is not None:  # learned instead of the masks
         return remarks
     counts = np.stack([np.bincount(mask.ravel(), minlength=IGNORED + 1)[:classes] for mask in train.masks.numpy()])
     names = [f"class {label}" for label in range(classes)]
@@ -121,7 +110,7 @@ def load_images(pairs: Sequence[Pair], data: DataSettings, *, workers: int, prog
     """Decode and resize all pairs (images bilinear, masks nearest) in ``workers`` threads."""
     resize = Resized(keys=("image", "mask"), spatial_size=data.shape, mode=("bilinear", "nearest"))
     options: dict[str, Any] = {"classes": data.classes, "threshold": data.threshold, "ignore": data.ignore}
-    # Made once and filled in place: samples collected in a list would be in memory twice when they are stacked.
+    # Filled in place: stacking a list of samples would need their memory twice.
     images = torch.empty(len(pairs), 3, *data.shape, dtype=torch.uint8)
     masks = torch.empty(len(pairs), *data.shape, dtype=torch.uint8)
 
@@ -132,7 +121,6 @@ def load_images(pairs: Sequence[Pair], data: DataSettings, *, workers: int, prog
         check_size(mask, image, pair.mask.name)
         channels_first = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
         resized = resize({"image": channels_first, "mask": torch.from_numpy(mask[None])})
-        # Rounded bytes take a quarter of the memory of what resizing returns.
         small = {key: resized[key].as_tensor().round().clamp(0, 255).to(torch.uint8) for key in ("image", "mask")}
         images[position], masks[position] = small["image"], small["mask"][0]
         return mode

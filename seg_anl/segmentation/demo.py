@@ -1,9 +1,9 @@
-"""``make demo``: what training on mostly wrong masks does to cross entropy and to ANL-CE, on real skin lesions.
+"""``make demo``: cross entropy and ANL-CE on mostly wrong masks of real skin lesions.
 
     python -m seg_anl.segmentation.demo [FOLDER]
 
 Trains both on 200 of the embedded ISIC-2017 images at 64 pixels, 70 % of them with a mask that is wrong by 70 % of the
-lesion's area, and compares them on the 150 validation images with clean masks. Seeded; some minutes on two cores.
+lesion's area, and compares them on the 150 validation images with clean masks. Some minutes on two cores.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
+from data_prep.drawing import CLEAN_COLOR, NOISY_COLOR, PREDICTED_COLOR, save_picture
 from data_prep.layouts import find_pairs
 from seg_anl.engine.command import compose
 from seg_anl.engine.run_directory import RunDirectory
@@ -25,18 +26,18 @@ from .datasets import ImageSet, load_images, read_noise
 from .dice import dice_per_image
 from .experiment import train
 from .networks import load_run_model, predict_labels
-from .run_picture import CLEAN_COLOR, NOISY_COLOR, PREDICTED_COLOR, draw_curve, draw_panel, save_figure
+from .run_picture import draw_curve, draw_panel
 from .settings import data_settings
 
 LOSSES = {"ce": "cross entropy", "anl_ce": "ANL-CE"}
-# Few images, often seen: here wrong masks are learned by heart. With all 600 images for 20 epochs the losses come out
-# the same; docs/isic2017.md has both, and more seeds.
+# Few images, seen often, so wrong masks are memorized. With all 600 images for 20 epochs both losses are equal;
+# docs/isic2017.md has both, and more seeds.
 SETTINGS = ["noise.alpha=0.7", "noise.beta=0.7", "preset=small", "data.limit=200", "epochs=60"]
 QUANTILES = (0.05, 0.2, 0.4, 0.6, 0.8, 0.95)
 
 
 def demo(folder: Path, overrides: list[str]) -> None:
-    """Train both losses below ``folder`` and say how they did."""
+    """Train both losses below ``folder``, and print and draw their results."""
     runs = {}
     for number, (loss, name) in enumerate(LOSSES.items(), start=1):
         print(f"\n[{number}/{len(LOSSES)}] {name}")
@@ -61,7 +62,7 @@ def demo(folder: Path, overrides: list[str]) -> None:
 
 
 def _draw(path: Path, runs: dict[str, RunDirectory]) -> None:
-    """The picture: how masks were spoilt, what each loss made of test images from hard to easy, and the curves."""
+    """Draw noisy masks, predictions of each loss from hard to easy test images, and the curves."""
     device = torch.device("cpu")
     config = next(iter(runs.values())).config()
     data = data_settings(config)
@@ -77,7 +78,7 @@ def _draw(path: Path, runs: dict[str, RunDirectory]) -> None:
     chosen = [int(order[round(q * (len(order) - 1))]) for q in QUANTILES]
 
     lines = 3 + len(runs)
-    figure = plt.figure(figsize=(10, 1.62 * lines + 2.4), layout="constrained")
+    figure = Figure(figsize=(10, 1.62 * lines + 2.4), layout="constrained")
     grid = figure.add_gridspec(lines, len(chosen), height_ratios=[1] * (lines - 1) + [1.7])
     _draw_noise([figure.add_subplot(grid[0, column]) for column in range(len(chosen))], clean, runs)
     for column, index in enumerate(chosen):
@@ -93,17 +94,17 @@ def _draw(path: Path, runs: dict[str, RunDirectory]) -> None:
     for (loss, run), color in zip(runs.items(), (NOISY_COLOR, CLEAN_COLOR), strict=True):
         rows = read_metrics(run.path / METRICS_FILE)
         draw_curve(curve, rows, "test", "dice", label=f"{LOSSES[loss]}, 150 test images", color=color)
-    save_figure(figure, path)
+    save_picture(figure, path)
 
 
 def _draw_noise(panels: list[Axes], clean: ImageSet, runs: dict[str, RunDirectory]) -> None:
-    """Training images with the masks they were trained on: two of each kind of noise."""
+    """Draw training images with their noisy masks, two of each kind of noise."""
     run = next(iter(runs.values()))
     noisy, records = read_noise(run.path / "noise", clean)
     by_kind: dict[str, list[int]] = {}
     for index, record in enumerate(records):
         area = int((clean.masks[index] > 0).sum())
-        if record.realised > 0 and area > 0.05 * clean.masks[index].numel():  # large enough to be seen
+        if record.realised > 0 and area > 0.05 * clean.masks[index].numel():  # large enough to see
             by_kind.setdefault(record.kind, []).append(index)
     examples = [(kind, index) for kind in sorted(by_kind) for index in by_kind[kind][:2]]
     for axes, (kind, index) in zip(panels, examples, strict=False):

@@ -10,16 +10,14 @@ from torch import Tensor
 from data_prep.pictures import IGNORED
 from seg_anl.engine.batches import moved
 
-IMAGES_AT_ONCE = 64  # whose classes are written out, 16 bytes a pixel and class
+IMAGES_AT_ONCE = 64  # one-hot, 16 bytes per pixel and class
 
 
 def dice_per_image(predicted: Tensor, truth: Tensor, classes: int) -> Tensor:
-    """Dice of every image, the mean over foreground classes, ``(N,)``.
+    """Dice of every image ``(N,)``, the mean over foreground classes, of class indices ``(N, H, W)``.
 
-    A class that is missing in an image's truth counts 1 where it is missing in the prediction too, else 0.
-
-    Args:
-        predicted, truth: class indices ``(N, H, W)``; where ``truth`` is ``IGNORED``, nothing counts.
+    A class that is missing in an image's truth counts 1 if it is missing in the prediction, too, and else 0. Pixels
+    whose truth is ``IGNORED`` do not count.
     """
     predicted, truth = _labeled(predicted, truth)
 
@@ -49,6 +47,6 @@ def dice_scores(predicted: Tensor, truth: Tensor, classes: int) -> dict[str, flo
 
 
 def _labeled(predicted: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """Both with background where there is no annotation."""
+    """Both with background in unlabeled pixels."""
     ignored = truth == IGNORED
     return predicted.masked_fill(ignored, 0), truth.masked_fill(ignored, 0)

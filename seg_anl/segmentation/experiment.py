@@ -1,4 +1,4 @@
-"""A segmentation run: what ``seg-anl-train`` brings to the skeleton in :mod:`seg_anl.engine.experiment`."""
+"""Segmentation runs on images, built on the skeleton in :mod:`seg_anl.engine.experiment`."""
 
 from __future__ import annotations
 
@@ -42,23 +42,22 @@ from .volumes.experiment import CASES_FILE, VolumeExperiment
 from .volumes.settings import is_of_volumes
 
 Splits = tuple[ImageSet, ImageSet]
-"""Training and test images under their clean masks."""
-RATERS = ("soft", "raters")  # what the data group says of them
+"""Training and test images with their clean masks."""
 NoisyMasks = tuple[ImageSet, list[NoiseRecord]]
-"""The training images under their noisy masks, and what was done to each mask."""
+"""The training images with their noisy masks, and a record of each."""
 
 
 def train(config: DictConfig) -> list[RunDirectory]:
-    """Run a configuration to its end, or find that it has been; returns each run directory: of its seeds, and folds.
+    """Train a configuration, unless it is finished; returns the run directory of each seed and fold.
 
     Raises:
-        UserError: for bad settings or files; nothing is written before the settings have been checked.
+        UserError: bad settings or files; nothing is written before the settings have been checked.
     """
     return run_configuration(config, VolumeExperiment if is_of_volumes(config) else SegmentationExperiment)
 
 
 def train_and_print(config: DictConfig) -> float:
-    """Train, then print each run's result table; returns the mean of their tuning metrics."""
+    """Train and print the results; returns the mean tuning metric of the runs."""
     runs = train(config)
     for run in runs:
         predict = f"predict   seg-anl-predict {run.path} IMAGES OUT"
@@ -70,7 +69,7 @@ def train_and_print(config: DictConfig) -> float:
 
 
 class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
-    """ISIC-style images to a network, evaluated by Dice."""
+    """Images and masks of one size, evaluated by Dice."""
 
     headline = "test/dice"
 
@@ -89,7 +88,7 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
     def load(self) -> tuple[Splits, list[str]]:
         """Decode the training and test pairs."""
         if self.config.model.name != "dynunet":
-            build_model(self.config.model, self.data)  # refused now rather than after all images are decoded
+            build_model(self.config.model, self.data)  # refuses bad settings before images are decoded
         pairs = find_pairs(seed=self.noise.seed, **self.data.pairing)
         remarks = [f"{pairs.remark}; {len(pairs.train)} to train on"]
         loaded = []
@@ -104,14 +103,14 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
         return (train, loaded[1]), remarks + check_training_set(train, loaded[1], self.data.classes)
 
     def network(self, data: Splits, process: Process) -> nn.Module:
-        """The network of the ``model`` group, as the method has it."""
+        """The network of the ``model`` group, as the method wants it."""
         if self.method.one_process and process.world_size > 1:
             raise UserError(f"method={self.config.method.name} works in one process, without torchrun")
         clean, test = data
         trained = self._division(clean, process).trained
-        self.settings.batch_sizes(len(trained), process.world_size)  # refused now rather than after the noise was made
+        self.settings.batch_sizes(len(trained), process.world_size)  # refuses bad sizes before noise is made
         self.method.identify([clean.items[position] for position in trained], clean.items)
-        process.share(len(test))  # too few images for the processes are refused now rather than after an epoch
+        process.share(len(test))  # refuses too few images for the processes
         return self.method.network(lambda: build_model(self.config.model, self.data))
 
     def fingerprints(self, data: Splits) -> dict[str, str]:
@@ -130,7 +129,9 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
             return read_noise(folder, clean)
         if clean.soft is not None or clean.raters is not None:
             found, records = consensus(clean)
-            write_noisy_masks(folder, found, records, {name: plain(self.config.data)[name] for name in RATERS})
+            write_noisy_masks(
+                folder, found, records, {name: plain(self.config.data)[name] for name in ("soft", "raters")}
+            )
             return clean.with_masks(found), records
         try:
             made, records = noisy_dataset(list(clean.masks.numpy()), clean.items, **vars(self.noise))
@@ -145,7 +146,7 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
         (clean, test), (given, self.noise_records) = data, noisy
         division = self._division(clean, process)
         self.clean, self.test = clean.part(division.trained), test
-        self.train = self.clean.with_masks(given.masks.numpy()[division.trained])  # the images are there once
+        self.train = self.clean.with_masks(given.masks.numpy()[division.trained])  # sharing the images
         self.tuning = given.part(division.tuning) if len(division.tuning) else None
         self.predicted = self.train if self.settings.fold is None else given.part(division.unseen)
         if self.tuning is not None:
@@ -174,7 +175,7 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
         return self._criterion(process), task, ""
 
     def evaluate(self, model: nn.Module, epoch: int, process: Process) -> Metrics:
-        """Dice on the test images and, where due, on the training images against their noisy and clean masks."""
+        """Dice on the test images and, if due, on the training images against noisy and clean masks."""
 
         def predicted(data: ImageSet) -> Tensor:
             part = predict_labels(model, data.images[process.share(len(data))], process.device)
@@ -219,13 +220,15 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
         return {"train": len(self.train), "test": len(self.test), "wrong_masks": len(wrong)}
 
     def _predict(self, model: nn.Module, process: Process) -> None:
-        """Write the class probabilities of the fold's images; of a run without a fold, of those it was trained on."""
+        """Write class probabilities of the images that the fold holds out or, without a fold, of the training
+        images.
+        """
         items, each = self.predicted.items, predict_probabilities(model, self.predicted.images, process.device)
         arrays = ((item, {"probabilities": one.cpu().numpy()}) for item, one in zip(items, each, strict=True))
         write_predictions(self.run.path, arrays, items, fold=self.settings.fold, folds=self.settings.folds)
 
     def _batches(self, division: Division, process: Process) -> ResidentBatches:
-        """Batches of what is learned from, as the method wants them."""
+        """Batches of the training set, as the method wants them."""
         batches = ResidentBatches(
             self.train.images,
             self.train.masks if self.train.soft is None else self.train.soft,
@@ -242,7 +245,7 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
 
     @torch.inference_mode()
     def _first_probabilities(self, first: RunDirectory, process: Process) -> Tensor:
-        """What the network of a finished run says of the training images: ``(N, C, H, W)`` float16."""
+        """Probabilities ``(N, C, H, W)`` float16 of the training images, by the network of a finished run."""
         model = build_model(self.config.model, self.data)
         load_model(first.last, model, process.device)
         model.to(process.device).eval()

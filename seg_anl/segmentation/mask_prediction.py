@@ -1,9 +1,9 @@
-"""Predicting the masks of image files with a trained run, and writing them with overlays and orientation."""
+"""Predict the masks of image files with a trained run, and write them with overlays and orientation."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,10 +15,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from data_prep.pairing import IMAGE_SUFFIXES, image_files
-from data_prep.pictures import read_image
+from data_prep.pictures import read_image, write_png
 from seg_anl.engine.distribution import started
 from seg_anl.engine.run_directory import RunDirectory
-from seg_anl.records import UserError, make_directory, written_aside
+from seg_anl.records import UserError
 from seg_anl.records.atomic import remove_partial
 from seg_anl.records.files import files_below
 from seg_anl.records.progress import progress_bar
@@ -33,9 +33,8 @@ ORIENTATION = 0x0112  # the EXIF tag
 _TO_STORED = dict(enumerate(map(Image.Transpose, (0, 3, 1, 5, 2, 6, 4)), start=2))  # from upright, by orientation
 
 
-@dataclass(frozen=True)
-class _Job:
-    """An image file, and where its mask and, where one is wanted, its overlay go."""
+class _Job(NamedTuple):
+    """The files of an image, its mask and, if wanted, its overlay."""
 
     source: Path
     mask: Path
@@ -49,13 +48,10 @@ class _Job:
 def predict_masks(
     run: Path, images: Path, out: Path, *, overlay: bool, checkpoint: str, device: str, overwrite: bool, trust: bool
 ) -> bool:
-    """Predict every image below ``images`` into ``out``; an image that cannot be read is named, and left out.
-
-    Returns:
-        Whether there is a mask for every image.
+    """Predict every image below ``images`` into ``out``; returns whether all could be read. Others are named.
 
     Raises:
-        UserError: for a folder that is no run, masks that would be replaced, or an output that cannot be written.
+        UserError: not a run, masks that would be replaced, or an output that cannot be written.
     """
     directory = RunDirectory(run)
     weights = directory.last if checkpoint == "last" else directory.best
@@ -106,7 +102,7 @@ def predict_mask(
 
 
 def outlined(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """``image`` (H, W, 3) with the outlines of every class of ``mask`` (H, W) drawn in yellow on a dark edge."""
+    """``image`` (H, W, 3) with the outlines of all classes of ``mask`` (H, W) in yellow with a dark edge."""
     from skimage.morphology import dilation, disk
     from skimage.segmentation import find_boundaries
 
@@ -125,7 +121,7 @@ def _resized(tensor: Tensor, size: tuple[int, ...]) -> Tensor:
 def _trained(
     directory: RunDirectory, weights: Path, device: torch.device, trusted: bool
 ) -> tuple[nn.Module, DictConfig]:
-    """The network of a segmentation run, and its configuration; a run of another task is named as such."""
+    """The network and configuration of a segmentation run; runs of other tasks are refused."""
     task = directory.config().get("task")
     if task != "segmentation":
         raise UserError(f"{directory.path}: a run of the task {task!r}; masks need a run of seg-anl-train")
@@ -136,30 +132,26 @@ def _trained(
 
 
 def _orientation(path: Path) -> int | None:
-    """The EXIF orientation with which viewers show the image; None for upright ones.
+    """The EXIF orientation of an image that is not stored upright.
 
-    What is predicted is upright. The mask is stored as its photo is, so it lies on it whether a program turns both or
-    neither.
+    Predictions are upright, but stored like their photo: they fit it whether a program turns both or neither.
     """
     with Image.open(path) as picture:
-        if picture.format == "TIFF":  # which Pillow turns itself
+        if picture.format == "TIFF":  # Pillow itself makes it upright
             return None
         orientation = picture.getexif().get(ORIENTATION)
     return orientation if isinstance(orientation, int) and 2 <= orientation <= 8 else None
 
 
 def _save(path: Path, array: NDArray[np.uint8], orientation: int | None) -> None:
-    make_directory(path.parent)
     tags, picture = Image.Exif(), Image.fromarray(array)
     if orientation is not None:
         tags[ORIENTATION], picture = orientation, picture.transpose(_TO_STORED[orientation])
-    with written_aside(path) as aside:
-        picture.save(aside, format="PNG", **({"exif": tags} if len(tags) else {}))
+    write_png(path, picture, **({"exif": tags} if len(tags) else {}))
 
 
 def _jobs(images: Path, out: Path, *, overlay: bool) -> tuple[list[_Job], list[Path]]:
-    """What is to be predicted and where it goes, every file to a place of its own; and what other files
-    there are."""
+    """The images with their distinct outputs, and the other files."""
     others: list[Path] = []
     if images.is_file():
         targets = {images: Path(images.stem + ".png")}

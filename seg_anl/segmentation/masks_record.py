@@ -1,4 +1,4 @@
-"""RUN/records, written on request: wrong masks with their predictions for the report's figure, losses of each image."""
+"""RUN/records, on request: wrong masks with their predictions, for a figure of the report, and losses of each image."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ OF_EACH_KIND = 6
 def record_masks(
     folder: Path, clean: ImageSet, noisy: ImageSet, predicted: Tensor, records: Sequence[NoiseRecord]
 ) -> None:
-    """Write masks.npz: what the network predicts for images that it was trained on with a wrong mask.
+    """Write masks.npz: training images with wrong masks, the first six of each kind of noise, and their predictions.
 
-    ``predicted`` holds class indices ``(N, H, W)`` of the training set, not augmented. The first six images of each
-    kind of noise are kept, by the order of their ids.
+    ``predicted`` holds class indices ``(N, H, W)`` of the training set.
     """
     kinds = {record.item: record.kind for record in records if record.realised > 0}
     chosen: list[int] = []

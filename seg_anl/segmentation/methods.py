@@ -1,6 +1,5 @@
-"""Methods for masks that are more than a loss.
-
-A new one is a file and a line here, its settings in ``settings.py``, and a YAML in ``configs/method``.
+"""Training methods for masks. A new one is a file and a line here, settings in ``settings.py``, and a YAML in
+``configs/method``.
 """
 
 from __future__ import annotations
@@ -28,5 +27,5 @@ _OF_SETTINGS: dict[type, Callable[[Any], Method]] = {
 
 
 def build_method(its: method_settings.MethodSettings) -> Method:
-    """The method that has these settings."""
+    """The method of some settings."""
     return _OF_SETTINGS[type(its)](its)

@@ -1,9 +1,6 @@
 """MONAI's segmentation networks by name, and its DynUNet as nnU-Net plans it.
 
-Arguments are data: numbers, words, and lists and groups of these.
-
-A name stands for itself in :data:`NETWORKS` and nothing is imported by its path, so a configuration from anywhere can
-be built. A network of one's own is built in :mod:`seg_anl.segmentation.networks`, from the command line alone.
+Names are those of :data:`NETWORKS` and arguments plain data, so building a configuration from anywhere is safe.
 """
 
 from __future__ import annotations
@@ -23,7 +20,7 @@ from seg_anl.records.errors import reason_of
 
 from .settings import DynUNetSettings
 
-# Those that take images to logits of the same size in one tensor, and nothing but plain values to be built.
+# Networks built from plain values, with one tensor of logits of the image's size.
 NETWORKS: dict[str, type[nn.Module]] = {
     network.__name__: network
     for network in (
@@ -42,7 +39,7 @@ NETWORKS: dict[str, type[nn.Module]] = {
 }
 _FILLED_IN = ("spatial_dims", "in_channels", "out_channels")
 _NOT_PLAIN = ("norm_layer", "preprocess", "pretrained")  # a class, a function, a download
-MOST_PARAMETERS = 1 << 29  # 2 GiB of weights; Adam and gradients take three times as much again
+MOST_PARAMETERS = 1 << 29  # 2 GiB of weights; Adam and gradients take three times as much
 MOST_MODULES = 20_000
 LARGEST_NUMBER = 8192  # of an argument: channels, features, pixels
 
@@ -50,7 +47,7 @@ LARGEST_NUMBER = 8192  # of an argument: channels, features, pixels
 def build_monai_network(
     name: object, arguments: Mapping[str, Any], classes: int, *, dimensions: int = 2, channels: int = 3
 ) -> nn.Module:
-    """The network ``name`` for RGB images, or for others."""
+    """MONAI's network ``name``, by default for RGB images."""
     network = NETWORKS.get(str(name))
     if network is None:
         raise UserError(f"model.network={name}: {nearest_names(str(name), NETWORKS)}; model=own for one of your own")
@@ -69,7 +66,7 @@ def build_monai_network(
         return _of_bearable_size(build)
     except UserError:
         raise
-    except Exception as error:  # whatever the constructor raises is about the arguments given here
+    except Exception as error:  # the constructor's complaints about its arguments
         raise UserError(f"model.network={name}: cannot be built: {last_line(error)}") from error
 
 
@@ -82,9 +79,8 @@ def planned_dynunet(
     classes: int,
     supervised: int,
 ) -> nn.Module:
-    """nnU-Net's U-Net, by kernels and strides along each axis, for each resolution.
-
-    In training so many coarser resolutions as are ``supervised`` have an output of their own.
+    """nnU-Net's U-Net, by kernels and strides along each axis for each resolution, with so many ``supervised`` coarser
+    outputs in training.
     """
     dimensions = len(strides[0])
     heads = {"deep_supervision": True, "deep_supr_num": supervised} if supervised else {}
@@ -105,7 +101,7 @@ def planned_dynunet(
 
 
 def _of_bearable_size(build: Callable[[], nn.Module]) -> nn.Module:
-    """What ``build`` makes, first without memory for its weights: a network that takes too much of it is refused."""
+    """The network of ``build``, which is built without memory first, to refuse one that is too large."""
     made = 0
 
     def count(module: nn.Module, name: str, child: nn.Module | None) -> None:
@@ -133,7 +129,7 @@ def last_line(error: BaseException) -> str:
 
 
 def _not_plain(value: Any, depth: int = 0) -> str | None:
-    """The first value in ``value`` that is more than data, in words; None where all is plain."""
+    """The first value in ``value`` that is not plain data, in words, or None."""
     if isinstance(value, (list, dict)) and depth < 4:
         inside = value.values() if isinstance(value, dict) else value
         named = "_target_" if isinstance(value, dict) and any(str(key).startswith("_") for key in value) else None
@@ -146,7 +142,7 @@ def _not_plain(value: Any, depth: int = 0) -> str | None:
 
 
 class _SpacedOnTheHost(TorchFunctionMode):
-    """SwinUNETR reads numbers out of a ``linspace``, which a tensor without memory cannot give."""
+    """SwinUNETR reads numbers from a ``linspace``, which needs memory."""
 
     def __torch_function__(self, function: Any, types: Any, arguments: Any = (), keywords: Any = None) -> Any:
         keywords = dict(keywords or {})

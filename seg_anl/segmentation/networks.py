@@ -1,5 +1,5 @@
-"""Networks by configuration (an nnU-Net-like DynUNet planned from the image size, a network of MONAI, one's own), the
-network of a trained run, and what a network predicts."""
+"""Networks by configuration (a DynUNet planned from the image size, a network of MONAI, your own) or from a trained
+run, and their predictions."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def build_model(model: DictConfig, data: DataSettings, *, trusted: bool = True) 
     Args:
         model: the ``model`` group.
         data: the ``data`` group.
-        trusted: whether code that the configuration names may run: yes for a command line, not for a file.
+        trusted: whether code that the configuration names may run: from a command line, but not from a file.
 
     Raises:
-        UserError: for a size that the network cannot halve often enough, or a network that cannot be built.
+        UserError: a size that cannot be halved often enough, or a network that cannot be built.
     """
     settings = plain(model)
     name = settings.pop("name", None)
@@ -62,8 +62,7 @@ def load_run_model(
 ) -> tuple[nn.Module, DictConfig]:
     """The network of a run with the weights of ``checkpoint``, in eval mode, and the run's configuration.
 
-    Args:
-        trusted: whether the code that the run's configuration names may run.
+    ``trusted``: whether the code that the configuration names may run.
     """
     config = run.config()
     method = build_method(saved_method(config))
@@ -85,7 +84,7 @@ def predict_probabilities(model: nn.Module, images: Tensor, device: torch.device
 
 
 def predict_losses(model: nn.Module, images: Tensor, masks: Tensor, device: torch.device) -> Tensor:
-    """The cross entropy ``(N,)`` of each image, its mean over labeled pixels; masks are uint8 ``(N, H, W)``."""
+    """The cross entropy ``(N,)`` of each image, the mean over labeled pixels; masks are uint8 ``(N, H, W)``."""
     losses = []
     for batch, labels in zip(images.split(PREDICTION_BATCH), masks.split(PREDICTION_BATCH), strict=True):
         logits = model(normalized(moved(batch, device))).float()
@@ -97,7 +96,7 @@ def predict_losses(model: nn.Module, images: Tensor, masks: Tensor, device: torc
 
 
 def planned_stages(size: tuple[int, int], asked: int | None) -> int:
-    """How many resolutions the network has: halve while both sides stay even and 4 pixels or more, at most 7 stages."""
+    """The number of resolutions: both sides are halved while they are even and stay at 4 pixels or more, up to 7."""
     most, side = 1, size
     while most < MOST_STAGES and all(n % 2 == 0 and n // 2 >= SMALLEST_FEATURE_MAP for n in side):
         side = (side[0] // 2, side[1] // 2)
@@ -110,20 +109,20 @@ def planned_stages(size: tuple[int, int], asked: int | None) -> int:
 
 
 def _network_name(settings: dict[str, Any]) -> Any:
-    """The name of MONAI's network, taken out of ``settings``; runs before version 0.2 have it as a path."""
+    """Pop the name of MONAI's network, a path in runs before version 0.2."""
     if "network" in settings:
         return settings.pop("network")
     return str(settings.pop("_target_", None)).removeprefix("monai.networks.nets.")
 
 
 def _own(settings: dict[str, Any], data: DataSettings, trusted: bool) -> nn.Module:
-    """What ``model._target_``, any class or function, makes of the other settings: it runs a person's own code."""
+    """The network that the user's own class or function ``model._target_`` builds from the other settings."""
     target = settings.get("_target_")
     if not trusted:
         raise UserError(f"this run's network is code of somebody's own, model._target_={target}; --trust runs it")
     try:
         network = hydra.utils.instantiate(settings, spatial_dims=2, in_channels=3, out_channels=data.classes)
-    except Exception as error:  # whatever a foreign constructor raises is about the settings given here
+    except Exception as error:  # the constructor's complaints about its settings
         raise UserError(f"model._target_={target}: cannot be built: {last_line(error)}") from error
     if not isinstance(network, nn.Module):
         raise UserError(f"model._target_={target} is not a network")

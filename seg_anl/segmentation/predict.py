@@ -1,4 +1,4 @@
-"""The command ``seg-anl-predict``: masks for new images from a trained run, at the images' own size."""
+"""The command ``seg-anl-predict``: masks of new images, in their own size, from a trained run."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ example:
   seg-anl-predict runs/segmentation/.../seed1-89ab4567 Dataset501_X/imagesTs/ masks/
 
 Writes OUT/NAME.png for every image of IMAGES (a file, or a folder with its sub-folders): 0 and 255 for two classes,
-class indices for more. --overlay adds OUT/overlay/NAME.png, the image with the outline drawn on it. A photo that is
-stored turned (EXIF) is predicted upright, as it was in training; its mask and overlay are stored as it is.
+class indices for more. --overlay adds OUT/overlay/NAME.png, the image with the outline drawn on it. A photo with an
+EXIF orientation is predicted upright, as in training; its mask and overlay are stored like the photo.
 
-Of a run on volumes (data=nnunet and the like): OUT/CASE.nii.gz and the like, in the format, the geometry and with
-the header of each image, with the label values of the training masks. IMAGES may be a dataset.json as MONAI's: its list
-"test" or else "validation".
-One that cannot be read is named at the end, and the exit status is 1; the others get their masks.
+For a run on volumes (data=nnunet and the like): OUT/CASE.nii.gz and the like, in the format and geometry of each image
+(.mha for .mhd, NIfTI for DICOM), with the label values of the training masks. IMAGES may be a dataset.json as MONAI's:
+its list "test", or else "validation".
+Images that cannot be read are named at the end, with exit status 1; the others get their masks.
 """
 
 

@@ -1,6 +1,6 @@
-"""What images are learned from in place of their masks: class probabilities, or the masks of several raters.
+"""Class probabilities, or masks of several raters, to learn from instead of the masks.
 
-Both are resized as masks are, to the nearest pixel, which is linear: the mean of resized masks is the resized mean.
+Both are resized like masks, by the nearest pixel: the mean of resized masks is the resized mean.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from seg_anl.records.workers import in_threads
 from .datasets import ImageSet
 from .settings import DataSettings
 
-SUM_TOLERANCE = 2e-3  # of the losses: what half precision leaves of 1
+SUM_TOLERANCE = 2e-3  # for half precision, as in the losses
 
 
 def with_rater_labels(images: ImageSet, pairs: Sequence[Pair], data: DataSettings, workers: int) -> ImageSet:
-    """``images`` with what ``data.soft`` or ``data.raters`` names, read in ``workers`` threads."""
+    """``images`` with the labels of ``data.soft`` or ``data.raters``, read in ``workers`` threads."""
     if data.soft is not None:
         return replace(images, soft=_read(data.soft, "data.soft", _soft, pairs, data, workers).half())
     if data.raters:
@@ -42,8 +42,8 @@ def with_rater_labels(images: ImageSet, pairs: Sequence[Pair], data: DataSetting
 
 
 def consensus(images: ImageSet) -> tuple[NDArray[np.uint8], list[NoiseRecord]]:
-    """The class ``(N, H, W)`` that is most probable, or that most raters have (of equals the lowest), and how far each
-    of these masks is from that of the files."""
+    """The most probable class ``(N, H, W)``, or that of most raters (of equals the lowest), and records of the
+    difference from the masks."""
     if images.soft is not None:
         kind, masks = "soft", images.soft.float().argmax(dim=1)
     else:
@@ -60,7 +60,7 @@ def consensus(images: ImageSet) -> tuple[NDArray[np.uint8], list[NoiseRecord]]:
 
 
 def drawn_masks(images: ImageSet, seed: int, epoch: int) -> Tensor:
-    """Of every image the mask of one rater ``(N, H, W)``, a function of seed, epoch and item alone."""
+    """The mask of one rater for each image ``(N, H, W)``, a function of seed, epoch and item."""
     assert images.raters is not None
     count = images.raters.shape[1]
     chosen = [item_hash(seed, f"{epoch} {item}", "rater") % count for item in images.items]
@@ -75,7 +75,7 @@ def _read(
     data: DataSettings,
     workers: int,
 ) -> Tensor:
-    """Arrays ``(C, h, w)`` of all pairs from a folder, resized: ``(N, C, H, W)``."""
+    """Resized arrays ``(N, C, H, W)`` of all pairs, from files of ``(C, h, w)`` in a folder."""
     folder = configured_path(value, setting)
     check_folder(folder, setting)
     arrays = [path for path in files_below(folder) if path.suffix in (".npz", ".npy")]

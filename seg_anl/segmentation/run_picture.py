@@ -7,38 +7,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure  # no display, no global state
+from matplotlib.gridspec import GridSpec
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from data_prep.drawing import CLEAN_COLOR, NOISY_COLOR, PREDICTED_COLOR, save_picture
 from data_prep.pictures import IGNORED
-from seg_anl.records import MetricRow, written_aside
+from seg_anl.records import MetricRow
 
 from .datasets import ImageSet
 from .dice import dice_per_image
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.gridspec import GridSpec
-from matplotlib.ticker import MaxNLocator
-
-# Blue and orange of Okabe & Ito: distinct for color-blind readers and in gray.
-CLEAN_COLOR, NOISY_COLOR, PREDICTED_COLOR = "#0072B2", "#D55E00", "#F0E442"
 CASES = 3
 
 
 @dataclass(frozen=True)
 class Cases:
-    """Some images of one split with what the network predicts for them.
-
-    ``noisy`` is None for a test set, whose masks are clean.
-    """
+    """Some images of one split and their predictions."""
 
     title: str
     clean: ImageSet
-    noisy: ImageSet | None
+    noisy: ImageSet | None  # None for test images
     predicted: Tensor
     dice: Tensor
 
@@ -51,9 +43,8 @@ def worst_and_best(
     classes: int,
     among: Sequence[int] | None = None,
 ) -> Cases:
-    """The three worst and the three best cases by Dice against the clean masks, out of the indices ``among``.
-
-    ``clean`` and ``noisy`` hold the same images in the same order.
+    """The three worst and the three best cases, by Dice against the clean masks, ``among`` some indices (default:
+    all).
     """
     candidates = torch.tensor(list(among) if among else range(len(clean)))
     dice = dice_per_image(predicted[candidates].cpu(), clean.masks[candidates], classes)
@@ -69,10 +60,10 @@ def worst_and_best(
 
 
 def save_report(path: Path, title: str, groups: Sequence[Cases], rows: Sequence[MetricRow]) -> None:
-    """Write the picture: every case's image, clean mask, noisy mask (where there is one), prediction; then Dice."""
+    """Draw the image, clean mask, noisy mask (if any) and prediction of every case, and Dice over the epochs."""
     columns = max(len(group.dice) for group in groups)
     heights = [row for group in groups for row in [1.0] * (4 if group.noisy is not None else 3)]
-    figure = plt.figure(figsize=(1.55 * columns + 1.2, 1.55 * len(heights) + 3.4), layout="constrained")
+    figure = Figure(figsize=(1.55 * columns + 1.2, 1.55 * len(heights) + 3.4), layout="constrained")
     figure.suptitle(title, fontsize=12)
     grid = figure.add_gridspec(len(heights) + 1, columns, height_ratios=[*heights, 2.0])
     line = 0
@@ -86,20 +77,13 @@ def save_report(path: Path, title: str, groups: Sequence[Cases], rows: Sequence[
     axes = figure.add_subplot(grid[len(heights), :])
     for split, name, label, color, style in curves:
         draw_curve(axes, rows, split, name, label=label, color=color, linestyle=style)
-    save_figure(figure, path)
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all, and close it."""
-    with written_aside(path) as aside:
-        figure.savefig(aside, dpi=110, format="png")
-    plt.close(figure)
+    save_picture(figure, path)
 
 
 def draw_panel(
     axes: Axes, image: Tensor, filled: tuple[Tensor, str] | None = None, outline: Tensor | None = None
 ) -> None:
-    """An image ``(3, H, W)``; a mask ``(H, W)`` laid over it in a color, the outline of another in blue."""
+    """Draw an image ``(3, H, W)``, a mask ``(H, W)`` over it in a color, and the outline of another in blue."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.imshow(image.permute(1, 2, 0).numpy())
@@ -112,7 +96,7 @@ def draw_panel(
 
 
 def draw_curve(axes: Axes, rows: Sequence[MetricRow], split: str, name: str, **style: Any) -> None:
-    """One metric over the epochs, counted from 1; nothing where the rows lack it."""
+    """Plot one metric over the epochs, counted from 1, if there is any."""
     points = [(row.epoch + 1, row.values[name]) for row in rows if row.split == split and name in row.values]
     if points:
         axes.plot(*zip(*points, strict=True), marker="." if len(points) < 30 else None, linewidth=1.6, **style)

@@ -1,4 +1,4 @@
-"""The settings of ``seg-anl-train`` with their kinds and ranges, free of torch."""
+"""The settings of ``seg-anl-train`` with their types and ranges, free of torch."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ from seg_anl.records.ranges import (
 RECORDS = ("dynamics", "masks", "predictions")
 MOST_FILTERS = {2: 512, 3: 320}  # of the coarsest stages, by dimensions
 
-Classes = Annotated[int, Interval(least=2, most=255, whole=True)]  # masks hold them in one byte, where 255 is free
+Classes = Annotated[int, Interval(least=2, most=255, whole=True)]  # in one byte, where 255 marks unlabeled pixels
 Pixels = Annotated[int, Interval(least=8, most=8192, whole=True)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ItemSettings(DivisionSettings):
-    """What the ``data`` group says of which images are trained on, whatever their dimensions."""
+    """The settings of the ``data`` group that select images, whatever their dimensions."""
 
     test_share: OpenFraction = 0.2
     exclude: Any = ()
@@ -50,7 +50,7 @@ class ItemSettings(DivisionSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class DataSettings(ItemSettings):
-    """The ``data`` group; ``configs/data/folder.yaml`` says what each setting does."""
+    """The ``data`` group, see ``configs/data/folder.yaml``."""
 
     name: Literal["embedded", "folder", "isic2017"]
     size: Pixels | tuple[Pixels, Pixels]
@@ -75,7 +75,7 @@ class DataSettings(ItemSettings):
 
     @property
     def pairing(self) -> dict[str, Any]:
-        """What :func:`data_prep.layouts.find_pairs` takes."""
+        """The arguments of :func:`data_prep.layouts.find_pairs`."""
         names = ("name", "root", "images", "masks", "test_images", "test_masks", "test_share", "limit")
         return {**{name: getattr(self, name) for name in names}, "exclude": listed(self.exclude)}
 
@@ -87,7 +87,7 @@ class DataSettings(ItemSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class DynUNetSettings:
-    """The ``model`` group of an nnU-Net-like network; ``configs/model`` says what each setting does."""
+    """The ``model`` group of an nnU-Net-like network, see ``configs/model``."""
 
     name: str
     base_filters: Count = 32
@@ -103,7 +103,7 @@ class DynUNetSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentationSettings:
-    """Random mirroring along both axes and random gamma; see ``configs/augmentation/pictures.yaml``.
+    """The ``augmentation`` group, see ``configs/augmentation/pictures.yaml``.
 
     Reference: Ye et al., Active Negative Loss, Section VI-B; gamma acts on intensities in [0, 1].
     """
@@ -119,7 +119,7 @@ class AugmentationSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSettings:
-    """The headline is the mean over the ``last_k`` epochs; training images are evaluated every ``train_every``."""
+    """The headline is the mean of the ``last_k`` epochs; training images are evaluated every ``train_every`` epochs."""
 
     last_k: Count = 10
     train_every: Count = 1
@@ -183,8 +183,9 @@ METHODS: dict[str, type[MethodSettings]] = {
 
 @dataclass(frozen=True)
 class Settings(Generic[Data, Augmentation, Evaluation]):
-    """All groups but ``loss`` and ``model``, which are checked by those who build from them, and the weight of MONAI's
-    Dice loss beside the loss."""
+    """The checked groups (``loss`` and ``model`` are checked when they are built), and the weight of MONAI's Dice
+    loss.
+    """
 
     run: RunSettings
     optim: OptimSettings
@@ -218,7 +219,7 @@ def settings_of(
     records: Collection[str],
     methods: Mapping[str, type[MethodSettings]],
 ) -> Settings[Data, Augmentation, Evaluation]:
-    """The checked settings of images of one kind, whose groups are dataclasses; ``records`` are those it can write."""
+    """The checked settings of images or volumes, by the dataclasses of their groups and the records they can write."""
     run, its = checked(RunSettings, top_level(config)), checked(data, plain(config.data), "data")
     dice_weight = config.loss.get("dice_weight", 0.0)
     if wrong := complaint("loss.dice_weight", NonNegative, dice_weight):
@@ -239,14 +240,14 @@ def settings_of(
 
 
 def saved_method(config: DictConfig, known: Mapping[str, type[MethodSettings]] = METHODS) -> MethodSettings:
-    """The checked ``method`` group; runs of earlier versions have none."""
+    """The checked ``method`` group, which earlier versions lack."""
     if "method" not in config:
         return Plain()
     return method_settings(plain(config.method), str(config.loss.name), known)
 
 
 def _check_replaced_masks(settings: ImageSettings) -> None:
-    """Refuse what does not go with soft labels or raters in place of the masks."""
+    """Refuse settings that do not go with soft labels or raters."""
     data = settings.data
     if data.soft is None and data.raters is None:
         return
@@ -258,7 +259,7 @@ def _check_replaced_masks(settings: ImageSettings) -> None:
 
 
 def _check_method(config: DictConfig, settings: ImageSettings) -> None:
-    """Refuse what does not go with the method."""
+    """Refuse settings that do not go with the method."""
     method, data = settings.method, settings.data
     if isinstance(method, Plain):
         return
@@ -285,5 +286,5 @@ def data_settings(config: DictConfig) -> DataSettings:
 
 
 def noise_name(config: DictConfig) -> str:
-    """The noise's part of a run's place."""
+    """The part of a run's path that names the noise."""
     return f"alpha{config.noise.alpha:g}-beta{config.noise.beta:g}"

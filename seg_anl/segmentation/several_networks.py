@@ -1,4 +1,4 @@
-"""Methods with several networks for masks: Co-teaching, and TriNet, where two networks have to agree for the third.
+"""Methods with several networks for masks: Co-teaching, and TriNet, where two networks select for the third.
 
 Their criterion is :class:`~seg_anl.engine.co_teaching.CrossedSmallLoss`.
 """
@@ -13,7 +13,7 @@ from seg_anl.engine.co_teaching import CoTeaching, Networks
 
 
 class MaskNetworks(Networks):
-    """Networks which in evaluation are one: the logarithm of their mean probabilities, ``(B, C, H, W)``."""
+    """Networks whose output in evaluation is the logarithm of their mean probabilities, ``(B, C, H, W)``."""
 
     def forward(self, images: Tensor) -> Tensor:
         """All outputs in training, ``(B, n, C, H, W)``."""
@@ -22,7 +22,7 @@ class MaskNetworks(Networks):
 
 
 def together(outputs: Tensor) -> Tensor:
-    """What logits ``(B, n, C, H, W)`` say in the mean: log-probabilities ``(B, C, H, W)``."""
+    """The logarithm ``(B, C, H, W)`` of the mean probabilities of logits ``(B, n, C, H, W)``."""
     return outputs.softmax(dim=2).mean(dim=1).log()
 
 
@@ -30,12 +30,12 @@ class CoTeachingOfMasks(CoTeaching):
     """Co-teaching whose two networks predict together."""
 
     def network(self, build: Callable[[], nn.Module]) -> nn.Module:
-        """Networks that start from different weights."""
+        """Networks with different initial weights."""
         return MaskNetworks(*(build() for _ in range(self.networks)))
 
 
 class TriNetwork(CoTeachingOfMasks):
-    """TriNet: a network learns from what *both* others find easy; what one of them finds hard is left out.
+    """TriNet: a network learns from what *both* others find easy.
 
     Reference: Zhang et al., Robust Medical Image Segmentation from Non-expert Annotations with Tri-network, MICCAI
     2020, as in PyMIC (Wang et al., 2023), with the sum over the networks in place of the mean.

@@ -1,4 +1,4 @@
-"""The command ``seg-anl-train``: a configuration to a finished run directory."""
+"""The command ``seg-anl-train``."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def _train(config: DictConfig) -> float:
-    # Imported step by step: a misspelled name is refused without SciPy, a wrong value without torch.
+    # Imports in steps: a misspelled name is refused without SciPy, a wrong value without torch.
     from seg_anl.engine.settings import of_each_run
 
     from .settings import read_settings

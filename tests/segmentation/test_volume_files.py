@@ -405,7 +405,7 @@ def test_paths_in_a_list_are_absolute_or_relative(tmp_path: Path, monkeypatch: p
         (lambda c: c.pop("training"), "no cases in its list 'training'"),
         (lambda c: c["training"][1].pop("label"), r"no 'label' for .*cases/1/t1.nii.gz"),
         (lambda c: c["training"][1].update(image=7), r"training\[1\] is .*expected a path, or"),
-        (lambda c: c["training"].append(c["training"][0]), r"cases/0/seg.nii.gz stands twice"),
+        (lambda c: c["training"].append(c["training"][0]), r"cases/0/seg.nii.gz is listed twice"),
         (lambda c: c["training"][1]["image"].pop(), r"1/seg has 1 images for 2 channels"),
         (lambda c: c["training"][1].update(image=["a", "b.nii"]), r"a: missing; it is the channel 'T1' of 1/seg"),
         (lambda c: c["validation"][0].update(label="no.nii"), r"no.nii: missing; it is the mask of no"),

@@ -1,1 +1,1 @@
-"""Volumes and images of any depth: NIfTI and the like, trained in patches, predicted in their own geometry."""
+"""Volumes, and pictures of any bit depth: trained in patches, predicted in their own geometry."""

@@ -1,7 +1,7 @@
-"""Augmentation of batches of patches on the device: nnU-Net's changes, in its order, with its probabilities.
+"""Augmentation of batches of patches on the device: nnU-Net's changes, in its order.
 
-What happens to a patch follows from one number drawn on the CPU, so nothing waits for the device, and any device makes
-the same changes, but for the noise. Values are those after scaling of intensities.
+A seed per patch, drawn on the CPU, decides everything, so nothing waits for the device, and all devices make the same
+changes (but for the noise). Values are those after intensity scaling.
 """
 
 from __future__ import annotations
@@ -19,15 +19,12 @@ from torch import Tensor
 
 from .settings import VolumeAugmentationSettings
 
-ANISOTROPIC = 3  # times the finest spacing: such volumes are turned about their coarse axis alone, as in nnU-Net
+ANISOTROPIC = 3  # times the finest spacing: such volumes rotate only about their coarse axis, as in nnU-Net
 _SEEDS = 2**62
 
 
 class VolumeAugmentation:
-    """Random changes of patches, see :class:`VolumeAugmentationSettings`.
-
-    ``spacing`` is mm along each axis: rotations are of the body, not of the grid.
-    """
+    """Random changes of patches, see :class:`VolumeAugmentationSettings`; ``spacing`` is mm along each axis."""
 
     def __init__(self, settings: VolumeAugmentationSettings, spacing: Sequence[float]) -> None:
         self.settings, self.spacing = settings, tuple(spacing)
@@ -37,10 +34,8 @@ class VolumeAugmentation:
         return torch.randint(_SEEDS, (count,), generator=generator)
 
     def __call__(self, images: Tensor, masks: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
-        """Images ``(B, C, *S)`` float and masks ``(B, *S)`` uint8, changed alike.
-
-        Args:
-            draws: ``(B,)`` on the CPU, of :meth:`draw`.
+        """Augmented images ``(B, C, *S)`` float and masks ``(B, *S)`` uint8; ``draws`` ``(B,)`` are those of
+        :meth:`draw`.
         """
         generators = map(np.random.default_rng, draws.tolist())
         changed = [self._changed(*each) for each in zip(images, masks, generators, strict=True)]
@@ -75,8 +70,8 @@ class VolumeAugmentation:
         return image.flip([axis + 1 for axis in axes]), mask.flip(axes)
 
     def _moved(self, image: Tensor, mask: Tensor, matrix: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
-        """Turned and scaled about the middle by a matrix in mm; zeros and background come in from outside."""
-        # In the coordinates of grid_sample an axis is from -1 to 1, and the last one comes first.
+        """Transformed about the center by a matrix in mm; outside are zeros and background."""
+        # grid_sample's coordinates run from -1 to 1 along each axis, the last axis first.
         length = np.array(mask.shape) * self.spacing
         between = (matrix * length / length[:, None])[::-1, ::-1]
         theta = F.pad(torch.from_numpy(between.copy()), (0, 1)).to(image.device, image.dtype)
@@ -85,9 +80,9 @@ class VolumeAugmentation:
         return F.grid_sample(image[None], grid, align_corners=False)[0], moved[0, 0].to(mask.dtype)
 
     def _matrix(self, turned: bool, scaled: bool, random: Generator) -> NDArray[np.float64]:
-        """From where in mm a voxel comes, ``(d, d)``."""
+        """The inverse transform ``(d, d)`` in mm."""
         dimensions = len(self.spacing)
-        planes = [(0, 1)] if dimensions == 2 else [(1, 2), (0, 2), (0, 1)]  # across the axis of that number
+        planes = [(0, 1)] if dimensions == 2 else [(1, 2), (0, 2), (0, 1)]  # perpendicular to axis 0, 1, 2
         coarse = int(np.argmax(self.spacing))
         if dimensions == 3 and self.spacing[coarse] > ANISOTROPIC * min(self.spacing):
             planes = [planes[coarse]]
@@ -102,12 +97,12 @@ class VolumeAugmentation:
 
 
 def _for(numbers: NDArray[np.float64], image: Tensor) -> Tensor:
-    """A number for each channel, shaped to go with an image ``(C, *S)``."""
+    """A number for each channel, shaped to broadcast to an image ``(C, *S)``."""
     return torch.from_numpy(numbers).to(image.device, image.dtype).view(-1, *[1] * (image.ndim - 1))
 
 
 def _either_side(bounds: tuple[float, float], random: Generator, count: int) -> NDArray[np.float64]:
-    """Numbers below and above 1 with equal probability, where 1 is between the bounds."""
+    """Uniform numbers; if 1 is between the bounds, below or above it with equal probability."""
     low, high = bounds
     if not low < 1 < high:
         return random.uniform(low, high, count)
@@ -117,7 +112,7 @@ def _either_side(bounds: tuple[float, float], random: Generator, count: int) -> 
 def _some_channels(
     image: Tensor, random: Generator, bounds: tuple[float, float], change: Callable[[Tensor, float], Tensor]
 ) -> Tensor:
-    """Each channel changed with one half, by a strength of its own."""
+    """Change each channel with a probability of one half, by a strength of its own."""
     amounts = [random.uniform(*bounds) if random.random() < 0.5 else None for _ in image]
     channels = zip(image[:, None, None], amounts, strict=True)
     return torch.cat([channel[0] if by is None else change(channel, by)[0] for channel, by in channels])
@@ -135,14 +130,14 @@ def _coarse(channel: Tensor, scale: float) -> Tensor:
 
 
 def _contrasted(image: Tensor, factor: Tensor) -> Tensor:
-    """``(C, *S)``: further from, or nearer to, each channel's mean, within its range before."""
+    """``(C, *S)``: distances to each channel's mean times a factor, clipped to its range."""
     axes = tuple(range(1, image.ndim))
     mean = image.mean(axes, keepdim=True)
     return ((image - mean) * factor + mean).clamp(image.amin(axes, keepdim=True), image.amax(axes, keepdim=True))
 
 
 def _with_gamma(image: Tensor, exponent: Tensor) -> Tensor:
-    """``(C, *S)``: a power of each channel's values in [0, 1], mean and standard deviation kept."""
+    """``(C, *S)``: gamma of each channel's values in [0, 1], keeping mean and standard deviation."""
     axes = tuple(range(1, image.ndim))
     low, high = image.amin(axes, keepdim=True), image.amax(axes, keepdim=True)
     std, mean = torch.std_mean(image, axes, keepdim=True)

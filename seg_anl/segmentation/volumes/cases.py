@@ -1,4 +1,4 @@
-"""Which files make up a case, and which cases there are: nnU-Net raw datasets, lists, folders of images and masks."""
+"""Find cases and their files: nnU-Net raw datasets, lists, folders of images and masks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _CHANNEL = re.compile(r"_(\d{4})$")
 
 @dataclass(frozen=True)
 class Case:
-    """One image, in a file for each channel or in one for all, and its mask."""
+    """An image, one file or one per channel, and its mask."""
 
     item: str
     images: tuple[Path, ...]
@@ -37,9 +37,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Cases:
-    """Training and test cases, sorted by item; what their masks hold; how many channels are described, if that is; and
-    what to say about where they come from.
-    """
+    """Training and test cases, sorted by item, their labels, the number of channels, if known, and a remark."""
 
     train: list[Case]
     test: list[Case]
@@ -49,13 +47,13 @@ class Cases:
 
     @property
     def suffixed(self) -> bool:
-        """Whether the images' names end with the number of a channel."""
+        """Whether the names of images end with the number of a channel."""
         first = self.train[0]
         return first.images[0].name.startswith(f"{Path(first.item).name}_0000")
 
 
 def find_cases(data: VolumeDataSettings, seed: int) -> Cases:
-    """The cases to train and to test on; ``seed`` draws what is held out and the limited part."""
+    """The training and test cases; ``seed`` draws held-out and, with a limit, training cases."""
     root = configured_path(data.root, "data.root")
     if data.name != "decathlon":  # which may be a file
         check_folder(root, "data.root")
@@ -141,7 +139,7 @@ def _pairs(images: Path, masks: Path) -> tuple[list[Case], str]:
 
 
 def listed_images(place: Path) -> list[Case]:
-    """The images to predict of a list: those of its ``test``, or of its ``validation`` where it has none."""
+    """The images of a list to predict: its ``test``, or else its ``validation``."""
     found = read_datalist(place).splits
     entries = found.get("test") or found.get("validation")
     if not entries:

@@ -1,4 +1,4 @@
-"""A run on volumes: what ``seg-anl-train data=nnunet`` brings to the skeleton in :mod:`seg_anl.engine.experiment`."""
+"""Segmentation runs on volumes, built on the skeleton in :mod:`seg_anl.engine.experiment`."""
 
 from __future__ import annotations
 
@@ -48,9 +48,7 @@ CASES_FILE = "cases.csv"
 
 @dataclass(frozen=True)
 class VolumeSet:
-    """Training and test volumes under their clean masks, the plan made from them, and where they are kept; the files of
-    the training volumes, and how they were prepared.
-    """
+    """Training and test volumes with clean masks, their plan, storage and preparation, and the training files."""
 
     train: list[Volume]
     test: list[Volume]
@@ -61,11 +59,11 @@ class VolumeSet:
 
 
 NoisyVolumes = tuple[list[Volume], list[NoiseRecord]]
-"""The training volumes under their noisy masks, and what was done to each."""
+"""The training volumes with their noisy masks, and a record of each."""
 
 
 class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
-    """Volumes to a network that is trained on patches, evaluated by Dice on whole volumes."""
+    """Volumes, trained on patches, evaluated by Dice on whole volumes."""
 
     headline = "test/dice"
 
@@ -75,14 +73,14 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
         self.data, self.noise, self.augmentation = given.data, given.noise, given.augmentation
         self.evaluation, self.records = given.evaluation, given.records
         self.dice_weight = given.dice_weight
-        loss_from_config(config.loss, "dice_weight")  # refused now rather than after all files were read
+        loss_from_config(config.loss, "dice_weight")  # refuses a bad loss before files are read
         self.run = RunDirectory(run_path(config, noise_name(config)))
 
     def load(self) -> tuple[VolumeSet, list[str]]:
         """Read and prepare the training and test cases, and plan patch and network."""
         data = self.data
         found = find_cases(data, self.noise.seed)
-        # Kept as they are, the test images have to be as the training images are.
+        # Without resampling, the test images need the training images' spacing.
         frame = find_frame(found.train if data.spacing else [*found.train, *found.test], data.spacing)
         if found.channels not in (None, frame.channels):
             raise UserError(f"{found.train[0].images[0]}: {frame.channels} channel(s), {found.channels} are described")
@@ -109,7 +107,7 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
     def network(self, data: VolumeSet, process: Process) -> nn.Module:
         """The network of the ``model`` group."""
         division = self._division(data, process)
-        self._sizes(len(division.trained), process)  # refused now rather than after the noise was made
+        self._sizes(len(division.trained), process)  # refuses bad sizes before noise is made
         process.share(len(data.test))
         if data.plan.labels.ignore is not None and self.dice_weight:
             raise UserError(
@@ -161,7 +159,7 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
         return self._criterion(data.plan.labels), task, ""
 
     def evaluate(self, model: nn.Module, epoch: int, process: Process) -> Metrics:
-        """Dice on the test volumes and, where due, on the training volumes against their noisy and clean masks."""
+        """Dice on the test volumes and, if due, on the training volumes against noisy and clean masks."""
         labels = self.plan.labels
         metrics = {"test": mean_scores(self._scores(model, self.test, [self.test], process)[0], labels)}
         if self.tuning:
@@ -188,7 +186,7 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
     def _scores(
         self, model: nn.Module, volumes: Sequence[Volume], truths: Sequence[Sequence[Volume]], process: Process
     ) -> list[Tensor]:
-        """:func:`case_scores` of all volumes, ``(N, structures, 5)``, against the masks of each of ``truths``."""
+        """:func:`case_scores` ``(N, structures, 5)`` of all volumes against the masks of each of ``truths``."""
         share, labels = process.share(len(volumes)), self.plan.labels
         tolerance = self.evaluation.tolerance if self.evaluation.surface else None
         found: list[list[Tensor]] = [[] for _ in truths]
@@ -202,7 +200,7 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
         return [process.gathered(torch.stack(scores), len(volumes)) for scores in found]
 
     def _probabilities(self, model: nn.Module, device: torch.device) -> Iterator[tuple[str, NDArray[np.float16]]]:
-        """Of each case, ``(heads, X, Y, Z)`` as its files lie: where the audit lays them over the mask."""
+        """Probabilities ``(heads, X, Y, Z)`` of each case in its files' geometry, for the audit."""
         labels = self.plan.labels
         for volume in self.predicted:
             case = self.cases[volume.item]
@@ -210,14 +208,14 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
             logits = predicted_logits(model, prepared.image, self.plan.patch, device)
             found = prepared.restored(labels.probabilities(logits).cpu())
             if labels.order is None:
-                found[0] = 1 - found[1:].sum(dim=0)  # outside of the crop all is background
+                found[0] = 1 - found[1:].sum(dim=0)  # outside of the crop is background
             assert case.mask is not None
-            # SimpleITK, through which the audit reads these masks, has the last axis first.
+            # The audit reads these masks by SimpleITK, which reverses the axes.
             order = (0, 3, 2, 1) if suffix_of(case.mask) in ITK else (0, 1, 2, 3)
             yield volume.item, found.permute(order).half().numpy()
 
     def _criterion(self, labels: Labels) -> SegmentationCriterion:
-        """The loss, which passes over unlabeled voxels and takes regions as problems of their own."""
+        """The loss, without unlabeled voxels; regions are two-class problems."""
         decided: dict[str, Any] = {} if labels.ignore is None else {"ignore_index": IGNORED}
         if labels.order is None:
             return build_criterion(self.config.loss, self.dice_weight, **decided)

@@ -1,7 +1,7 @@
-"""Files of volumes and images: their values with an affine matrix, and label maps written beside them.
+"""Read volumes and pictures with their affine matrix, and write label maps in their format and geometry.
 
-NIfTI goes through nibabel; NRRD, MetaImage and DICOM series through SimpleITK, which masks of these kinds need anyway;
-pictures of 8 or 16 bits through OpenCV. An affine takes voxels to mm, right, anterior and superior rising.
+nibabel reads NIfTI, SimpleITK reads NRRD, MetaImage and DICOM series, OpenCV pictures of 8 or 16 bits. An affine maps
+voxels to mm in RAS+ coordinates.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def suffix_of(path: Path) -> str | None:
-    """The suffix by which the format is known; ``"dicom"`` of a folder with a series, None of anything else."""
+    """The suffix of a known format, ``"dicom"`` for a folder with a series, or None."""
     if path.is_dir():
         return "dicom" if any(entry.name.lower().endswith(".dcm") for entry in os.scandir(path)) else None
     return next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), None)
@@ -84,13 +84,13 @@ def read_geometry(path: Path) -> tuple[tuple[int, ...], Affine]:
 
 
 def write_labels(source: Path, labels: NDArray[Any], target: Path) -> None:
-    """Write a label map ``(X, Y, Z)``, shaped as ``source``, in its format and geometry; a DICOM series' as NIfTI."""
+    """Write a label map ``(X, Y, Z)`` in the geometry of ``source``."""
     suffix, ending = str(suffix_of(source)), str(suffix_of(target))
     labels = labels.astype(np.uint8 if labels.max(initial=0) < 256 else np.uint16)
     make_directory(target.parent)
     try:
         with written_aside(target) as aside:
-            # The libraries go by the name's end, which a file written aside has not.
+            # The libraries choose a format by the suffix.
             named = aside.with_name(aside.name + ending)
             try:
                 _WRITERS[suffix](source, labels, named)
@@ -156,7 +156,7 @@ def _itk_image(path: Path) -> Any:
 
 @contextmanager
 def _same_locale() -> Iterator[None]:
-    """SimpleITK's DICOM reader leaves the process in the C locale, in which every later text file would be ASCII."""
+    """SimpleITK's DICOM reader sets the C locale, in which later text files would be ASCII."""
     before = locale.setlocale(locale.LC_ALL)
     try:
         yield
@@ -173,7 +173,7 @@ def _read_picture(path: Path, mask: bool) -> tuple[NDArray[Any], Affine]:
             if mask and picture.mode in ("1", "P"):  # of which OpenCV makes 255 and colors
                 labels = np.array(picture)
     except UnidentifiedImageError:
-        pass  # colors of 16 bits in a TIFF, which OpenCV reads; it refuses what is no picture, too
+        pass  # OpenCV reads TIFFs of 16-bit colors, and refuses other files below
     if cv2.imcount(str(path)) > 1:
         raise UserError(f"{path}: {cv2.imcount(str(path))} pages or frames in one file, expected one picture")
     values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if labels is None else labels
@@ -195,7 +195,7 @@ def _write_nifti(source: Path, labels: NDArray[Any], target: Path) -> None:
     header.set_slope_inter(1, 0)
     header["cal_max"] = header["cal_min"] = 0
     shaped = labels[..., 0] if len(image.shape) == 2 else labels
-    # Without an affine of its own it keeps the header's as they are: qform, sform and codes.
+    # Without an affine nibabel keeps the header's qform, sform and codes.
     nibabel.save(type(image)(shaped, None, header), target)
 
 

@@ -1,4 +1,4 @@
-"""What the values in masks mean: classes, the structures that are scored, unlabeled voxels, overlapping regions."""
+"""The meaning of values in masks: classes, scored structures, unlabeled voxels, overlapping regions."""
 
 from __future__ import annotations
 
@@ -21,26 +21,18 @@ MOST_CLASSES = 254
 
 @dataclass(frozen=True)
 class Labels:
-    """Stored values and what they stand for.
+    """Stored values and their meaning."""
 
-    Attributes:
-        values: of the classes in the files, rising, background (0) first; the position is the class index.
-        names: of the structures that are scored: the classes but background, or the regions.
-        members: the class indices that each structure consists of.
-        ignore: the value of unlabeled voxels.
-        order: of regions: the value that each writes into a predicted mask, the later over the earlier; None: classes
-            that exclude each other.
-    """
-
-    values: tuple[Label, ...]
-    names: tuple[str, ...]
-    members: tuple[tuple[Label, ...], ...]
-    ignore: Label | None = None
+    values: tuple[Label, ...]  # of the classes in the files, ascending from background (0); positions are class indices
+    names: tuple[str, ...]  # of the scored structures: foreground classes, or regions
+    members: tuple[tuple[Label, ...], ...]  # class indices of each structure
+    ignore: Label | None = None  # the value of unlabeled voxels
+    # Of regions: the value that each writes into a predicted mask, later over earlier ones. None: exclusive classes.
     order: tuple[Label, ...] | None = None
 
     @classmethod
     def plain(cls, values: Sequence[int], ignore: int | None = None, names: Sequence[str] = ()) -> Labels:
-        """Classes that exclude each other."""
+        """Exclusive classes."""
         classes = range(1, len(values))
         return cls(
             tuple(values), tuple(names) or tuple(str(v) for v in values[1:]), tuple((k,) for k in classes), ignore
@@ -48,7 +40,7 @@ class Labels:
 
     @classmethod
     def of_description(cls, description: Mapping[str, Any], place: object) -> Labels:
-        """Those of an nnU-Net dataset.json."""
+        """The labels of an nnU-Net dataset.json."""
         given = dict(description["labels"])
         ignore = given.pop("ignore", None)
         sets = {
@@ -104,15 +96,15 @@ class Labels:
         return result
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """Of logits ``(heads, *S)``."""
+        """Probabilities of logits ``(heads, *S)``."""
         return logits.softmax(dim=0) if self.order is None else logits.sigmoid()
 
     def structure(self, indices: Tensor, number: int) -> Tensor:
-        """Where class ``indices`` belong to a structure."""
+        """Mask of the class ``indices`` that belong to a structure."""
         return torch.isin(indices, torch.tensor(self.members[number], dtype=indices.dtype, device=indices.device))
 
     def multi_hot(self) -> Tensor:
-        """``(256, heads)`` uint8: a class index to the regions it is in; :data:`IGNORED` to 255 in all."""
+        """``(256, heads)`` uint8: the regions of each class index; :data:`IGNORED` is 255 in all."""
         table = torch.zeros(256, self.heads, dtype=torch.uint8)
         for head, members in enumerate(self.members):
             table[list(members), head] = 1

@@ -1,7 +1,7 @@
-"""Noise on the masks of volumes of any shape, kept in a run as NIfTI files for people to look at.
+"""Noise on the masks of volumes, kept in a run as NIfTI files to look at.
 
-``NAME.nii.gz`` in RUN/noise lies in the prepared geometry (axes right, anterior, superior; mm from its corner) and
-holds class indices, 255 where nothing is labeled. Masks that stay clean have no file.
+RUN/noise/NAME.nii.gz holds class indices in the prepared geometry (RAS axes, mm from its corner), 255 for unlabeled
+voxels. Clean masks have no file.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ def noisy_volumes(
     classes: int,
     shelf: Shelf,
 ) -> tuple[list[Volume], list[NoiseRecord]]:
-    """Training volumes under noisy masks: made and written into ``folder``, or read where an earlier start left them.
+    """Training volumes with noisy masks, made in ``folder`` or read from an earlier start, and their records.
 
-    Erosion, dilation and rotation go by mm; unlabeled voxels (255) stay as they are and nothing grows into them.
+    Erosion, dilation and rotation are in mm; unlabeled voxels (255) stay, and nothing grows into them.
     """
     if not (folder / MANIFEST).exists():
         _make(folder, clean, noise, settings, classes)

@@ -1,4 +1,4 @@
-"""Batches of patches cut from volumes of any shape, part of them around a labeled voxel, augmented on the device."""
+"""Augmented batches of patches from volumes of any shape, some of them around a labeled voxel."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from seg_anl.engine.randomness import epoch_generator
 from .labels import IGNORED
 from .preparation import Volume
 
-MOST_PLACES = 10_000  # of each class in an image, as in nnU-Net
+MOST_PLACES = 10_000  # per class and image, as in nnU-Net
 
 
 class PatchBatches:
-    """Augmented patches, the same for the same seed and epoch whatever came before and whoever read the files.
+    """Augmented patches, a function of seed and epoch.
 
-    An epoch takes ``patches`` of each volume in random order. The last ``round(share)`` of a batch lie around a random
-    voxel of a random class of their volume, as nnU-Net's; the others anywhere in it. Each process takes
+    An epoch takes ``patches`` of each volume in random order. As in nnU-Net, the last ones of a batch are centered on a
+    random voxel of a random class of their volume, the others lie anywhere. Each process takes
     :attr:`Process.of_batch`.
 
     Args:
-        volumes: images under the masks to train on.
-        patch: voxels along each axis; beyond a smaller image lie zeros and background.
+        volumes: with the masks to train on.
+        patch: voxels along each axis; smaller images are padded with zeros and background.
         patches: of each volume in an epoch.
-        foreground: share of a batch that holds a labeled voxel for certain.
+        foreground: share of a batch that is certain to hold a labeled voxel.
         augmentation: changes of whole batches.
         sizes: samples of each step over all processes.
         seed: of order, places and augmentation.
-        process: whose device it is, and whose part of every batch.
+        process: with its device and its part of every batch.
         weights: ``(N,)`` or None; the third part of each batch.
     """
 
@@ -61,7 +61,7 @@ class PatchBatches:
         return len(self.sizes)
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
-        """Patches, their masks and perhaps weights on the device."""
+        """Patches, masks and, if any, weights on the device."""
         order = torch.randperm(len(self.volumes) * self.patches, generator=epoch_generator(self.seed, epoch, "order"))
         where, what = (epoch_generator(self.seed, epoch, purpose) for purpose in ("places", "augmentation 0"))
         device, of_batch = self.process.device, self.process.of_batch
@@ -99,7 +99,7 @@ def _padded(array: NDArray[Any], patch: tuple[int, ...]) -> NDArray[Any]:
 
 
 def _places(mask: NDArray[np.uint8]) -> list[NDArray[np.int64]]:
-    """Of each class that is there, background aside, the flat indices of some thousand voxels spread over it."""
+    """For each foreground class of a mask, the flat indices of some thousand voxels spread over it."""
     flat = np.asarray(mask).ravel()
     classes = [value for value in np.flatnonzero(np.bincount(flat, minlength=256)) if 0 < value < IGNORED]
     found = [np.flatnonzero(flat == value) for value in classes]

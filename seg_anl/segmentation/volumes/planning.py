@@ -1,4 +1,4 @@
-"""Patch and network planned from spacing and shapes as nnU-Net plans them, without its search for the memory's limit.
+"""Plan patch and network from spacing and shapes as nnU-Net does, without its search for the memory's limit.
 
 Reference: Isensee et al., nnU-Net, Nature Methods 2021; ``get_pool_and_conv_props`` of nnU-Net 2.8.
 """
@@ -26,8 +26,8 @@ from .labels import MOST_CLASSES, Labels
 from .preparation import Frame
 from .settings import PlannedSettings
 
-SHORTEST = 4  # voxels of an axis at the coarsest resolution
-PATCH_VOXELS = {2: 512**2, 3: 128**3}  # of a planned patch; what a GPU of 8 GB takes with the default filters
+SHORTEST = 4  # voxels along an axis at the coarsest resolution
+PATCH_VOXELS = {2: 512**2, 3: 128**3}  # of a planned patch, by dimensions; fits a GPU of 8 GB with default filters
 MOST_VOXELS = 1 << 28  # of a patch
 
 Steps = list[list[int]]
@@ -35,10 +35,10 @@ Steps = list[list[int]]
 
 
 def planned_resolutions(spacing: Sequence[float], patch: Sequence[int]) -> tuple[Steps, Steps]:
-    """Kernels and strides of each resolution, the first stride being 1.
+    """Kernels and strides of each resolution; the first stride is 1.
 
-    An axis is halved while 4 voxels remain and its spacing is less than twice the finest; a kernel is 1 along an axis
-    until its spacing is, and 3 at the coarsest resolution.
+    An axis is halved while 4 voxels remain and its spacing is less than twice the finest. A kernel is 1 along an axis
+    until then, and 3 at the coarsest resolution.
     """
     steps, size = list(spacing), [float(n) for n in patch]
     kernel = [1] * len(steps)
@@ -61,10 +61,9 @@ def planned_resolutions(spacing: Sequence[float], patch: Sequence[int]) -> tuple
 def planned_patch(
     asked: Sequence[int] | None, spacing: Sequence[float], shapes: Sequence[Sequence[int]], *, divisible: bool
 ) -> tuple[int, ...]:
-    """The patch asked for, checked; or one of up to 128^3 voxels that is as long along each axis in mm and no longer
-    than the median of the training images' ``shapes``.
+    """The checked patch ``asked`` for, or one of up to 128^3 voxels, a cube in mm, within the median of ``shapes``.
 
-    It must be ``divisible`` by the strides of the planned network, where that is the one.
+    ``divisible``: by the strides of the planned network.
     """
     dimensions, longest = len(spacing), np.max(shapes, axis=0)
     if asked is None:
@@ -104,7 +103,7 @@ def build_volume_model(
     try:
         with torch.inference_mode():
             shape = built.eval()(torch.zeros(1, channels, *patch)).shape
-    except Exception as error:  # whatever the network raises is about its patch
+    except Exception as error:  # the network's complaints about its patch
         raise UserError(f"model.network={network} cannot take data.patch={list(patch)}: {last_line(error)}") from error
     if tuple(shape) != (1, heads, *patch):
         raise UserError(f"model.network={network} makes {tuple(shape)} of data.patch={list(patch)}; expected its size")
@@ -112,7 +111,7 @@ def build_volume_model(
 
 
 def _asked_resolutions(asked: int | None, spacing: Sequence[float], patch: Sequence[int]) -> tuple[Steps, Steps]:
-    """:func:`planned_resolutions`, but for those that ``model.stages`` leaves out."""
+    """:func:`planned_resolutions`, at most ``model.stages`` of them."""
     kernels, strides = planned_resolutions(spacing, patch)
     most = len(strides)
     if asked is not None and not 2 <= asked <= most:
@@ -125,21 +124,13 @@ def _asked_resolutions(asked: int | None, spacing: Sequence[float], patch: Seque
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run decides from its data, kept in RUN/plan.json.
-
-    Attributes:
-        frame: of the network's arrays.
-        spacing: mm along each axis that the network is planned from.
-        patch: voxels along each axis.
-        labels: what the masks hold.
-        suffixed: whether images are named ``CASE_0000``.
-    """
+    """A run's decisions from its data, kept in RUN/plan.json."""
 
     frame: Frame
-    spacing: tuple[Positive, ...]
-    patch: tuple[Count, ...]
+    spacing: tuple[Positive, ...]  # mm along each axis
+    patch: tuple[Count, ...]  # voxels along each axis
     labels: Labels
-    suffixed: bool
+    suffixed: bool  # images are named CASE_0000
 
     def model(self, config: DictConfig) -> nn.Module:
         """The network of a ``model`` configuration, see :func:`build_volume_model`."""
@@ -152,7 +143,7 @@ class Plan:
 
     @classmethod
     def read(cls, path: Path) -> Plan:
-        """What :meth:`write` wrote."""
+        """Read and check the file of :meth:`write`."""
         content = read_json(path)
         if not isinstance(content, dict) or not all(
             isinstance(content.get(part), dict) for part in ("frame", "labels")

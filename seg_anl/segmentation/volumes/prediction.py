@@ -1,4 +1,4 @@
-"""What a network says of whole volumes, in sliding windows; and masks for files, in the files' own geometry."""
+"""Predict whole volumes in sliding windows, and write masks in the geometry of their files."""
 
 from __future__ import annotations
 
@@ -43,9 +43,8 @@ def predicted_logits(model: nn.Module, image: Tensor, patch: Sequence[int], devi
 def predict_volumes(
     run: RunDirectory, config: DictConfig, images: Path, out: Path, *, weights: Path, device: str, overwrite: bool
 ) -> bool:
-    """Predict every case of ``images``: a folder, a list, or a file with its channels; returns whether each has a mask.
-
-    One that cannot be read is left out.
+    """Predict every case of ``images``: a folder, a list, or a file with its channels; returns whether all were
+    read.
     """
     plan = Plan.read(run.path / PLAN_FILE)
     cases = _cases(images, plan.suffixed)
@@ -71,8 +70,8 @@ def predict_volumes(
 
 
 def refuse_replaced(targets: Iterable[Path], sources: Iterable[Path], *, overwrite: bool) -> None:
-    """Raise a UserError where a file to be written is an image, or is there already and must not be replaced."""
-    images = {os.path.realpath(source) for source in sources}  # a Path's own fails where links go round
+    """Refuse to write over an image or, unless ``overwrite``, over any file."""
+    images = {os.path.realpath(source) for source in sources}  # Path.resolve fails for loops of links
     for target in targets:
         if os.path.realpath(target) in images:
             raise UserError(f"{target} is an image to predict and would be replaced; choose another folder")
@@ -81,7 +80,7 @@ def refuse_replaced(targets: Iterable[Path], sources: Iterable[Path], *, overwri
 
 
 def print_failures(failures: Iterable[str]) -> None:
-    """Name the files that got no mask, a line each, as errors of the command are."""
+    """Print an error line for each file without a mask."""
     for failure in failures:
         print(f"seg-anl-predict: error: {' '.join(failure.split())}", file=sys.stderr)
 
@@ -90,7 +89,7 @@ def print_failures(failures: Iterable[str]) -> None:
 def predicted_values(
     model: nn.Module, case: Case, preparation: Preparation, plan: Plan, device: torch.device
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-    """The label values ``(X, Y, Z)`` of a case's files; probabilities are resampled back before one is chosen."""
+    """The label values ``(X, Y, Z)`` in a case's geometry; probabilities are resampled before a class is chosen."""
     if not np.allclose(own := preparation.spacing(case), plan.spacing, rtol=SAME):
         raise UserError(
             f"{case.images[0]}: voxels of {by_axes(own)} mm, but the run was trained on {by_axes(plan.spacing)} mm "

@@ -1,6 +1,5 @@
-"""From files to what the network is given, and back: RAS, cropped to the foreground, scaled, resampled.
-
-The steps are MONAI's invertible transforms, so a prediction goes back the same way.
+"""Prepare volumes for the network, and bring predictions back, by MONAI's invertible transforms: RAS orientation, crop
+to non-zero voxels, intensity scaling, resampling.
 """
 
 from __future__ import annotations
@@ -32,48 +31,36 @@ Channels = Annotated[int, Interval(least=1, most=1024, whole=True)]
 
 @dataclass(frozen=True)
 class Frame:
-    """What the network's arrays are in.
+    """The geometry of the network's arrays."""
 
-    Attributes:
-        axes: of right, anterior, superior (0, 1, 2), those that an image has: two of pictures and single slices.
-        spacing: mm along these axes to resample to; None: as stored.
-        channels: how many an image has.
-    """
-
-    axes: tuple[int, ...]
-    spacing: tuple[Positive, ...] | None
+    axes: tuple[int, ...]  # of right, anterior, superior (0, 1, 2): two for pictures and single slices
+    spacing: tuple[Positive, ...] | None  # mm along these axes to resample to; None: as stored
     channels: Channels
 
 
 @dataclass(frozen=True)
 class Volume:
-    """A prepared case.
-
-    Attributes:
-        image: ``(C, *S)`` float32.
-        mask: class indices ``(*S)`` uint8.
-        spacing: mm along each axis of S.
-    """
+    """A prepared case."""
 
     item: str
-    image: NDArray[np.float32]
-    mask: NDArray[np.uint8]
-    spacing: tuple[float, ...]
+    image: NDArray[np.float32]  # (C, *S)
+    mask: NDArray[np.uint8]  # class indices (*S)
+    spacing: tuple[float, ...]  # mm along each axis of S
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """An image as the network gets it, ``(C, *S)``, and how to go back."""
+    """A prepared image ``(C, *S)``, and the inverse of its spatial steps."""
 
     image: Tensor
     restored: Callable[[Tensor], Tensor]
 
 
 def scaled(image: Tensor, intensity: str, window: tuple[float, float] | None) -> Tensor:
-    """Gray values ``(C, ...)`` to what networks take, each channel by itself.
+    """Scale the intensities ``(C, ...)`` of each channel.
 
-    ``zscore``: less the mean, over the standard deviation. ``percentile``: the 0.5th to 99.5th percentile to [0, 1];
-    ``window``: the window to [0, 1]; what lies outside is cut off.
+    ``zscore``: to mean 0 and standard deviation 1. ``percentile``: the 0.5th to 99.5th percentile to [0, 1];
+    ``window``: the window to [0, 1]; values outside are clipped.
     """
     flat = image.flatten(1)
     if intensity == "zscore":
@@ -89,7 +76,7 @@ def scaled(image: Tensor, intensity: str, window: tuple[float, float] | None) ->
 
 
 def find_frame(cases: Sequence[Case], spacing: Sequence[float] | str | None) -> Frame:
-    """The frame of a training set, from its files' headers."""
+    """The frame of a training set, from its headers."""
     shapes, steps = zip(*map(_ras_geometry, cases), strict=True)
     extended = [tuple(axis for axis in range(3) if shape[axis] > 1) for shape in shapes]
     axes = extended[0] if len(extended[0]) >= 2 else (0, 1, 2)
@@ -122,18 +109,14 @@ def _target_spacing(
 
 
 def _ras_geometry(case: Case) -> tuple[list[int], list[float]]:
-    """Voxels, and mm a voxel, along right, anterior, superior."""
+    """Voxels, and mm per voxel, along right, anterior, superior."""
     shape, affine = read_geometry(case.images[0])
     order = [int(axis) for axis in np.argsort(io_orientation(affine)[:, 0])]
     return [shape[axis] for axis in order], [float(np.linalg.norm(affine[:3, axis])) for axis in order]
 
 
 def read_image(case: Case) -> tuple[NDArray[Any], Affine]:
-    """All channels of a case, ``(C, X, Y, Z)``, and the affine of the first.
-
-    Raises:
-        UserError: for channels of different shape or place.
-    """
+    """All channels of a case, ``(C, X, Y, Z)``, which must share shape and affine."""
     parts = [read_volume(path) for path in case.images]
     for path, (values, affine) in zip(case.images[1:], parts[1:], strict=True):
         _check_fit(path, values, affine, case.images[0], *parts[0])
@@ -142,7 +125,7 @@ def read_image(case: Case) -> tuple[NDArray[Any], Affine]:
 
 @dataclass(frozen=True)
 class Preparation:
-    """How cases are prepared, the same in training and prediction."""
+    """The preparation of cases in training and prediction."""
 
     frame: Frame
     labels: Labels
@@ -173,11 +156,11 @@ class Preparation:
         return tuple(own[axis] for axis in self.frame.axes)
 
     def image(self, case: Case) -> Prepared:
-        """A case without its mask, prepared, with the way back."""
+        """A prepared case without its mask."""
         image, steps = self._image(case, *read_image(case))
 
         def restored(channels: Tensor) -> Tensor:
-            """``(R, *S)`` in the prepared geometry to ``(R, X, Y, Z)`` in the files', 0 outside of the crop."""
+            """``(R, *S)`` in the prepared geometry to ``(R, X, Y, Z)`` in that of the files, 0 outside of the crop."""
             for axis in sorted({0, 1, 2} - {*self.frame.axes}):
                 channels = channels.unsqueeze(axis + 1)
             back = MetaTensor(channels, affine=image.affine, applied_operations=list(image.applied_operations))
@@ -188,7 +171,7 @@ class Preparation:
         return Prepared(self._flattened(image.as_tensor()), restored)
 
     def _image(self, case: Case, values: NDArray[Any], affine: Affine) -> tuple[MetaTensor, list[InvertibleTransform]]:
-        """The image ``(C, X, Y, Z)`` and the steps it has gone through."""
+        """The prepared image ``(C, X, Y, Z)`` and its spatial steps."""
         if len(values) != self.frame.channels:
             raise UserError(f"{case.images[0]}: {len(values)} channel(s), expected {self.frame.channels}")
         image = MetaTensor(torch.from_numpy(values.astype(np.float32)), affine=torch.from_numpy(affine))
@@ -221,7 +204,7 @@ class Preparation:
 def _check_fit(
     path: object, values: NDArray[Any], affine: Affine, other: object, image: NDArray[Any], image_affine: Affine
 ) -> None:
-    """Refuse files that do not lie on each other, with both of what differs."""
+    """Refuse files of different shape or place."""
     if values.shape[1:] != image.shape[1:]:
         raise UserError(f"{path}: {by_axes(values.shape[1:])} voxels, but {other} has {by_axes(image.shape[1:])}")
     if not np.allclose(affine, image_affine, rtol=SAME, atol=SAME):
@@ -230,5 +213,5 @@ def _check_fit(
 
 
 def by_axes(numbers: Iterable[float]) -> str:
-    """Numbers along axes, for people."""
+    """Numbers along axes, for messages."""
     return " x ".join(f"{number:.4g}" for number in numbers)

@@ -1,4 +1,4 @@
-"""How good predicted volumes are: Dice of each structure, and on request distances of surfaces in mm."""
+"""Scores of predicted volumes: Dice of each structure, and on request surface distances in mm."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def case_scores(
 ) -> Tensor:
     """``(structures, 5)`` float64 of one case: voxels in common, predicted and true; HD95 in mm; surface Dice.
 
-    Unlabeled voxels count nowhere. HD95 is NaN where a structure is missing in one of the two; the surface Dice is 1
-    where it is missing in both and 0 where it is in one.
+    Unlabeled voxels do not count. HD95 is NaN for a structure missing in either mask; the surface Dice is 1 if it is
+    missing in both and 0 if in one.
 
     Args:
         predicted, truth: class indices ``(*S)``.
-        labels: what the structures are.
+        labels: with the structures.
         spacing: mm along each axis.
-        tolerance: mm, of the surface Dice; None leaves both distances out (NaN).
+        tolerance: of the surface Dice in mm; None: no distances (NaN).
     """
     labeled = truth != IGNORED
     rows = []
@@ -42,16 +42,16 @@ def case_scores(
 
 
 def dice_of(scores: Tensor) -> Tensor:
-    """Dice of :func:`case_scores` ``(..., 5)``: 1 where a structure is missing in both, 0 where it is in one."""
+    """Dice of :func:`case_scores` ``(..., 5)``: 1 for a structure missing in both masks, 0 if in one."""
     total = scores[..., PREDICTED] + scores[..., TRUE]
     return torch.where(total > 0, 2 * scores[..., COMMON] / total.clamp(min=1), 1.0)
 
 
 def mean_scores(scores: Tensor, labels: Labels) -> dict[str, float]:
-    """What metrics.csv holds of the cases ``(N, structures, 5)``.
+    """The metrics of the cases ``(N, structures, 5)``.
 
     ``dice``: mean over cases and structures; ``dice_pooled``: one ratio over all voxels, mean over structures;
-    ``dice_NAME`` of each structure where there are several; ``hd95`` (mean where it has a value) and ``nsd``.
+    ``dice_NAME`` of each of several structures; ``hd95`` (mean where defined) and ``nsd``.
     """
     dice = dice_of(scores)
     found = {"dice": dice.mean().item(), "dice_pooled": dice_of(scores.sum(dim=0)).mean().item()}
@@ -64,7 +64,7 @@ def mean_scores(scores: Tensor, labels: Labels) -> dict[str, float]:
 
 
 def write_cases(path: Path, items: Sequence[str], scores: Tensor, labels: Labels) -> None:
-    """A CSV table with a row for each case and structure."""
+    """Write a CSV table with a row for each case and structure."""
     dice = dice_of(scores)
     rows = [
         {
@@ -87,14 +87,14 @@ def _distances(predicted: Tensor, truth: Tensor, spacing: Sequence[float], toler
     if not predicted.any() or not truth.any():
         return math.nan, float(not predicted.any() and not truth.any())
     p, t = (each[None, None].cpu() for each in _cropped(predicted, truth))
-    steps = list(map(float, spacing))  # MONAI wants them of one type
+    steps = list(map(float, spacing))  # MONAI needs one type
     hd95 = compute_hausdorff_distance(p, t, include_background=True, percentile=95, spacing=steps)
     nsd = compute_surface_dice(p, t, class_thresholds=[tolerance], include_background=True, spacing=steps)
     return hd95.item(), nsd.item()
 
 
 def _cropped(*masks: Tensor) -> list[Tensor]:
-    """Masks in the smallest box that holds them all, with a margin: surfaces need no more."""
+    """Masks cropped to their common box with a margin, enough for surfaces."""
     corners = torch.stack(masks).any(dim=0).nonzero()
     low, high = (corners.amin(dim=0) - 1).clamp(min=0).tolist(), (corners.amax(dim=0) + 2).tolist()
     return [mask[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] for mask in masks]

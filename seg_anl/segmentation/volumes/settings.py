@@ -25,7 +25,7 @@ Angle = Annotated[float, Interval(least=0, most=180)]
 
 @dataclass(frozen=True, kw_only=True)
 class VolumeDataSettings(ItemSettings):
-    """The ``data`` group; ``configs/data/nnunet.yaml`` and ``volumes.yaml`` say what each setting does."""
+    """The ``data`` group, see ``configs/data/nnunet.yaml`` and ``volumes.yaml``."""
 
     name: Literal["nnunet", "decathlon", "volumes"]
     root: Any
@@ -50,7 +50,7 @@ class VolumeDataSettings(ItemSettings):
                 f"data.labels must be different values, 0 (background) first and without data.ignore; "
                 f"got {list(self.labels)} and {self.ignore}"
             )
-        self.budget  # noqa: B018 - refuses what is no size
+        self.budget  # noqa: B018 - refuses a bad size
 
     @property
     def budget(self) -> int:
@@ -99,7 +99,7 @@ class VolumeAugmentationSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class VolumeEvaluationSettings(EvaluationSettings):
-    """``surface`` adds HD95 and, at ``tolerance`` mm, the normalized surface Dice."""
+    """``surface`` adds HD95 and the normalized surface Dice at ``tolerance`` mm."""
 
     train_every: Count = 5
     surface: bool = False
@@ -110,14 +110,14 @@ VolumeSettings = Settings[VolumeDataSettings, VolumeAugmentationSettings, Volume
 
 
 def is_of_volumes(config: DictConfig) -> bool:
-    """Whether the configuration is one of this package."""
+    """Whether the configuration is for volumes."""
     return config.get("data", {}).get("name") in DATA_NAMES
 
 
 def read_volume_settings(config: DictConfig) -> VolumeSettings:
     """The checked settings of a configuration with one seed."""
     if "size" in config.data:
-        raise UserError("data.size is for data of images, as is preset=small; of volumes take data.patch")
+        raise UserError("data.size is for data of images, as is preset=small; for volumes set data.patch")
     if config.channels_last:
         raise UserError("channels_last=true is for data of images, not of volumes")
     model = plain(config.model)
@@ -125,13 +125,8 @@ def read_volume_settings(config: DictConfig) -> VolumeSettings:
         checked(PlannedSettings, model, "model")
     elif model.get("name") != "monai":
         raise UserError(
-            f"model.name={model.get('name')} is for data of images; of volumes take model=nnunet or model=monai"
+            f"model.name={model.get('name')} is for data of images; for volumes take model=nnunet or model=monai"
         )
     return settings_of(
-        config,
-        VolumeDataSettings,
-        VolumeAugmentationSettings,
-        VolumeEvaluationSettings,
-        RECORDS,
-        {"plain": Plain},
+        config, VolumeDataSettings, VolumeAugmentationSettings, VolumeEvaluationSettings, RECORDS, {"plain": Plain}
     )

@@ -1,7 +1,6 @@
-"""Prepared volumes: in memory up to a budget, beyond it in files that are mapped into memory.
+"""Prepared volumes: in memory up to a budget, beyond it in memory-mapped files.
 
-A patch cut from a mapped file reads that patch alone, and the system keeps in its own cache what is read often. Files
-are named by what they are made from, written aside and renamed; a later run finds them, whatever ended the one before.
+A patch of a mapped file is read alone. Files are named by their sources and written atomically, so later runs use them.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from .cases import Case
 from .files import files_of
 from .preparation import Preparation, Volume
 
-FORMAT = 1  # of what is prepared: another number makes all files anew
+FORMAT = 2  # version of the files; a new number makes all anew
 
 
 class Shelf:
@@ -33,12 +32,12 @@ class Shelf:
         self.left, self.folder = budget, folder
 
     def kept(self, array: NDArray[Any], key: str) -> NDArray[Any]:
-        """``array``, or the same in a file under ``key``; a mapped one is read into memory while that lasts."""
+        """``array`` in memory while the budget lasts, then mapped from a file named ``key``."""
         mapped = isinstance(array, np.memmap)
         if array.nbytes <= self.left:
             self.left -= array.nbytes
             return np.array(array) if mapped else array
-        self.left = 0  # what comes later goes to files, too: which does not depend on sizes that happen to fit
+        self.left = 0  # later ones go to files too, even if they would fit
         if mapped:
             return array
         path = make_directory(self.folder) / f"{key}.npy"
@@ -47,7 +46,7 @@ class Shelf:
         return self._mapped(path)
 
     def stored(self, *keys: str) -> list[NDArray[Any]] | None:
-        """What an earlier run has written under these keys, or None where one is missing."""
+        """The files of an earlier run under these keys, or None if one is missing."""
         paths = [self.folder / f"{key}.npy" for key in keys]
         return list(map(self._mapped, paths)) if all(path.is_file() for path in paths) else None
 
@@ -55,13 +54,13 @@ class Shelf:
         try:
             return np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
-            raise UserError(f"{path}: damaged; delete it, it will be made anew ({error})") from error
+            raise UserError(f"{path}: damaged; delete it to make it anew ({error})") from error
 
 
 def load_volumes(
     cases: Sequence[Case], preparation: Preparation, shelf: Shelf, *, workers: int, progress: bool
 ) -> list[Volume]:
-    """All cases prepared, in their order, by ``workers`` threads, which change nothing but the time."""
+    """All cases in order, prepared by ``workers`` threads."""
 
     def prepared(case: Case) -> Volume:
         stored = shelf.stored(*_keys(case, preparation))
