@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import multiprocessing
 import os
-import subprocess
-import sys
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,18 +19,49 @@ import pytest
 import torch
 from PIL import Image
 
-from seg_anl.nnunet.lookup import trainers
+from seg_anl.nnunet.lookup import quiet, trainers
+from tests.processes import Process, main_of
 
 collect_ignore_glob = [] if importlib.util.find_spec("nnunetv2") else ["test_*.py"]
 
 EMBEDDED = Path(__file__).parents[2] / "seg_anl" / "segmentation" / "embedded" / "isic2017_96.zip"
-OURS = "from seg_anl.nnunet.nnunet_command import main; main()"
-NNUNET_TRAIN = "from nnunetv2.run.run_training import run_training_entry as main; main()"
-NNUNET_PLAN = (
-    "from nnunetv2.experiment_planning.plan_and_preprocess_entrypoints import plan_and_preprocess_entry as m; m()"
-)
-
 Make = Callable[..., Any]
+Entry = Callable[[], object]
+
+
+def ours() -> None:
+    """``seg-anl-nnunet``."""
+    from seg_anl.nnunet.nnunet_command import main
+
+    main()
+
+
+def nnunet_train() -> None:
+    """``nnUNetv2_train``."""
+    from nnunetv2.run.run_training import run_training_entry
+
+    run_training_entry()
+
+
+def nnunet_plan() -> None:
+    """``nnUNetv2_plan_and_preprocess``, on fewer voxels: it draws 100 million, which takes 20 seconds."""
+    from nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor import DatasetFingerprintExtractor
+    from nnunetv2.experiment_planning.plan_and_preprocess_entrypoints import plan_and_preprocess_entry
+
+    run = DatasetFingerprintExtractor.run
+
+    def run_on_few(extractor: DatasetFingerprintExtractor, *arguments: Any, **keywords: Any) -> Any:
+        extractor.num_foreground_voxels_for_intensitystats = 1e5
+        return run(extractor, *arguments, **keywords)
+
+    DatasetFingerprintExtractor.run = run_on_few
+    plan_and_preprocess_entry()
+
+
+def fork_workers() -> None:
+    """Have nnU-Net's pools fork: its spawned workers would import torch and nnU-Net anew, seconds for each pool."""
+    contexts = multiprocessing.get_context
+    multiprocessing.get_context = lambda method=None: contexts("fork")  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -45,39 +76,47 @@ class NNUNet:
         # One process each, for small and shared machines.
         return folders | {"nnUNet_def_n_proc": "1", "nnUNet_n_proc_DA": "0", "nnUNet_compile": "f"}
 
-    def start(self, code: str, *arguments: str, **variables: str) -> subprocess.Popen[str]:
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("nnUNet_", "SEG_ANL_"))}
-        return subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", code, *arguments],
-            env=inherited | {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONUNBUFFERED": "1"} | self.variables | variables,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def start(self, entry: Entry, *arguments: str, **variables: str) -> Process:
+        """Begin a command in a copy of this process, which has imported nnU-Net."""
+        with quiet():
+            for name in ("run.run_training", "training.nnUNetTrainer.primus.primus_trainers"):  # the slow ones
+                importlib.import_module(f"nnunetv2.{name}")
 
-    def run(self, code: str, *arguments: str, **variables: str) -> tuple[int, str, str]:
-        process = self.start(code, *arguments, **variables)
-        output, errors = process.communicate(timeout=300)
-        return process.returncode, output, errors
+        def work() -> object:
+            for name in [name for name in os.environ if name.startswith(("nnUNet_", "SEG_ANL_"))]:
+                del os.environ[name]
+            os.environ.update(self.variables | variables)
+            warnings.simplefilter("ignore")
+            fork_workers()
+            return entry()
 
-    def kill_in_second_epoch(self, code: str, *arguments: str, **variables: str) -> None:
-        process = self.start(code, *arguments, **variables)
-        assert process.stdout is not None
-        assert any("Epoch 1" in line for line in process.stdout)
+        return Process(main_of(entry.__name__, work, *arguments))
+
+    def run(self, entry: Entry, *arguments: str, **variables: str) -> tuple[int, str, str]:
+        return self.start(entry, *arguments, **variables).ended()
+
+    def kill_in_second_epoch(self, entry: Entry, *arguments: str, **variables: str) -> None:
+        process = self.start(entry, *arguments, **variables)
+        process.until(lambda: "Epoch 1" in process.out)
         process.kill()
-        process.communicate(timeout=60)
 
-    def succeed(self, code: str, *arguments: str, **variables: str) -> str:
-        status, output, errors = self.run(code, *arguments, **variables)
+    def succeed(self, entry: Entry, *arguments: str, **variables: str) -> str:
+        status, output, errors = self.run(entry, *arguments, **variables)
         assert status == 0, output[-3000:] + errors[-3000:]
         return output
 
     def plan(self, dataset: int, configuration: str, *more: str) -> None:
+        """Plan a data set, with so few channels that the convolutions cost little."""
         self.succeed(
-            NNUNET_PLAN,
+            nnunet_plan,
             *("-d", str(dataset), "-c", configuration, "-npfp", "1", "-np", "1", *more),
             nnUNet_n_proc_DA="1",  # 0 fails in planning
         )
+        (path,) = self.root.glob(f"preprocessed/Dataset{dataset}_*/nnUNetPlans.json")
+        plans = json.loads(path.read_text())
+        architecture = plans["configurations"][configuration]["architecture"]["arch_kwargs"]
+        architecture["features_per_stage"] = [4] * architecture["n_stages"]
+        path.write_text(json.dumps(plans))
 
 
 def write_case(folder: Path, name: str, image: Image.Image, mask: np.ndarray, split: str) -> None:
@@ -142,9 +181,6 @@ def make(isic: NNUNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
         for variable, value in variables.items():
             monkeypatch.setenv(variable, value)
         plans = json.loads((folder / "nnUNetPlans.json").read_text())
-        # So few channels that the convolutions cost little.
-        architecture = plans["configurations"]["2d"]["architecture"]["arch_kwargs"]
-        architecture["features_per_stage"] = [4] * architecture["n_stages"]
         description = json.loads((folder / "dataset.json").read_text())
         trainer_class = trainers()[name] if isinstance(name, str) else name
         plans["continue_training"] = continued

@@ -10,9 +10,15 @@ from seg_anl.nnunet import lookup, nnunet_command, trainer_folder
 from seg_anl.nnunet.lookup import check, require_nnunet, trainers, with_our_folder
 from seg_anl.records import UserError
 
-from .conftest import OURS, NNUNet
+from .conftest import NNUNet, ours
 
-ABSENT = "import sys; sys.modules['nnunetv2'] = None; "
+
+def absent() -> None:
+    """The command where nnU-Net is not installed."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "nnunetv2"]:
+        del sys.modules[name]
+    sys.modules["nnunetv2"] = None  # type: ignore[assignment]
+    ours()
 
 
 @pytest.fixture
@@ -39,7 +45,7 @@ def test_importing_the_package_does_not_import_nnunet():
 
 @pytest.mark.parametrize("command", ["path", "train 501 2d 0"])
 def test_missing_nnunet_names_what_to_install(empty: NNUNet, command: str):
-    line = one_line(*empty.run(ABSENT + OURS, *command.split()))
+    line = one_line(*empty.run(absent, *command.split()))
     assert line.endswith("nnU-Net v2 is not installed; pip install 'seg-anl[nnunet]', or pip install 'nnunetv2>=2.8'")
 
 
@@ -80,7 +86,7 @@ def test_broken_package_is_not_blamed_on_our_folder(monkeypatch):
 
 
 def test_check_without_the_variable(empty: NNUNet):
-    line = one_line(*empty.run(OURS, "check"))
+    line = one_line(*empty.run(ours, "check"))
     assert "nnUNet_extTrainer is not set; export nnUNet_extTrainer=$(seg-anl-nnunet path)" in line
 
 
@@ -132,9 +138,9 @@ def test_unknown_trainer_suggests_the_nearest(monkeypatch):
 
 
 def test_plan_adds_the_published_batch_and_patch(isic: NNUNet):
-    output = isic.succeed(OURS, "plan", "501")
+    output = isic.succeed(ours, "plan", "501")
     assert "configuration 2d_isic2017: 2d with batch 16, patch 256 x 256" in output
     assert "note: the median image size is 96 x 96, not 256 x 256" in output
-    isic.succeed(OURS, "plan", "501")
-    assert "other values" in one_line(*isic.run(OURS, "plan", "501", "--batch-size", "8"))
-    assert "found none" in one_line(*isic.run(OURS, "plan", "999"))
+    isic.succeed(ours, "plan", "501")
+    assert "other values" in one_line(*isic.run(ours, "plan", "501", "--batch-size", "8"))
+    assert "found none" in one_line(*isic.run(ours, "plan", "999"))

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import nibabel
@@ -15,38 +16,59 @@ from PIL import Image
 
 from seg_anl.records import SUMMARY_SCHEMA, read_metrics
 
-from .conftest import NNUNET_TRAIN, OURS, NNUNet
+from .conftest import Entry, NNUNet, nnunet_train, ours
 
-NNUNET_PREDICT_FOLDER = """
-import sys
-from nnunetv2.inference.predict_from_raw_data import predict_entry_point_modelfolder
-predict_entry_point_modelfolder()
-assert not [name for name in sys.modules if name.startswith("seg_anl")]
-"""
-AUDIT = "from seg_anl.audit.command import main; main()"
-NNUNET_INSTALL = "from nnunetv2.model_sharing.entry_points import install_from_zip_entry_point as main; main()"
-# MONAI 1.6.1's ModelnnUNetWrapper builds no network of nnU-Net 2.8; its other two functions do.
-MONAI_NETWORK = """
-import os
-import sys
-
-import torch
-from monai.apps.nnunet.nnunet_bundle import convert_nnunet_to_monai_bundle, get_network_from_nnunet_plans
-
-bundle, weights = sys.argv[1:]
-os.makedirs(f"{bundle}/models")
-convert_nnunet_to_monai_bundle({"dataset_name_or_id": 501, "nnunet_configuration": "2d"}, bundle)
-network = get_network_from_nnunet_plans(
-    *(f"{bundle}/models/{name}.json" for name in ("plans", "dataset")),
-    *("2d", f"{bundle}/models/fold_0/model.pt", "network_weights"),
-)
-torch.save(network.state_dict(), weights)
-assert not [name for name in sys.modules if name.startswith("seg_anl")]
-"""
 SHORT = "epochs=2 iterations=2 validation_iterations=1"
 SHORT_NAME = "-epochs=2-iterations=2-validation_iterations=1"
 
 pytestmark = pytest.mark.slow
+
+
+def audit() -> None:
+    """``seg-anl-audit``."""
+    from seg_anl.audit.command import main
+
+    main()
+
+
+def install() -> None:
+    """``nnUNetv2_install_pretrained_model_from_zip``."""
+    from nnunetv2.model_sharing.entry_points import install_from_zip_entry_point
+
+    install_from_zip_entry_point()
+
+
+def predict_from_folder() -> None:
+    """``nnUNetv2_predict_from_modelfolder``."""
+    from nnunetv2.inference.predict_from_raw_data import predict_entry_point_modelfolder
+
+    predict_entry_point_modelfolder()
+
+
+def monai_network() -> None:
+    """Load a model of nnU-Net through MONAI; its ModelnnUNetWrapper (1.6.1) builds no network of nnU-Net 2.8."""
+    from monai.apps.nnunet.nnunet_bundle import convert_nnunet_to_monai_bundle, get_network_from_nnunet_plans
+
+    bundle, weights = map(Path, sys.argv[1:])
+    (bundle / "models").mkdir(parents=True)
+    convert_nnunet_to_monai_bundle({"dataset_name_or_id": 501, "nnunet_configuration": "2d"}, str(bundle))
+    network = get_network_from_nnunet_plans(
+        *(str(bundle / f"models/{name}.json") for name in ("plans", "dataset")),
+        *("2d", str(bundle / "models/fold_0/model.pt"), "network_weights"),
+    )
+    torch.save(network.state_dict(), weights)
+
+
+def without_this_package(entry: Entry) -> Entry:
+    """A command as where this package is not installed."""
+
+    def main() -> None:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "seg_anl"]:
+            del sys.modules[name]
+        sys.modules["seg_anl"] = None  # type: ignore[assignment]  # importing it fails
+        entry()
+
+    return main
 
 
 def fold(nnunet: NNUNet, dataset: str, variant: str, configuration: str = "2d") -> Path:
@@ -63,38 +85,43 @@ def dice(predicted: Path, truth: Path) -> float:
 
 
 def check_that_the_exported_model_predicts_the_same(
-    isic: NNUNet, model: Path, ours: Path, isic_folder: Path, tmp_path: Path
+    isic: NNUNet, model: Path, predictions: Path, isic_folder: Path, tmp_path: Path
 ) -> None:
     plain, theirs, images = tmp_path / "plain", tmp_path / "theirs", tmp_path / "images"
-    isic.succeed(OURS, "export", str(model), str(plain))
+    isic.succeed(ours, "export", str(model), str(plain))
     images.mkdir()
     for image in sorted((isic_folder / "imagesTs").glob("*"))[:2]:
         (images / image.name).symlink_to(image)
     isic.succeed(
-        NNUNET_PREDICT_FOLDER,
+        without_this_package(predict_from_folder),
         *("-m", str(plain), "-f", "0", "-device", "cpu", "--disable_tta", "-npp", "1", "-nps", "1"),
         *("-i", str(images), "-o", str(theirs)),
     )
     masks = sorted(theirs.glob("*.png"))
     assert len(masks) == 2
     for mask in masks:
-        np.testing.assert_array_equal(np.asarray(Image.open(mask)), np.asarray(Image.open(ours / mask.name)))
+        np.testing.assert_array_equal(np.asarray(Image.open(mask)), np.asarray(Image.open(predictions / mask.name)))
 
-    isic.succeed(OURS, "export", str(model), str(tmp_path / "plain.zip"))
+    isic.succeed(ours, "export", str(model), str(tmp_path / "plain.zip"))
     elsewhere = str(tmp_path / "results")
-    isic.succeed(NNUNET_INSTALL, str(tmp_path / "plain.zip"), nnUNet_results=elsewhere)
+    isic.succeed(without_this_package(install), str(tmp_path / "plain.zip"), nnUNet_results=elsewhere)
     installed = tmp_path / "results/Dataset501_ISIC/nnUNetTrainer__nnUNetPlans__2d/fold_0"
     weights = torch.load(installed / "checkpoint_final.pth", weights_only=True)["network_weights"]
     trained = checkpoint(model / "fold_0", "final")["network_weights"]
     assert weights.keys() == trained.keys()
     assert all(torch.equal(weights[name], trained[name]) for name in weights)
 
-    isic.succeed(MONAI_NETWORK, str(tmp_path / "bundle"), str(tmp_path / "monai.pt"), nnUNet_results=elsewhere)
+    isic.succeed(
+        without_this_package(monai_network),
+        str(tmp_path / "bundle"),
+        str(tmp_path / "monai.pt"),
+        nnUNet_results=elsewhere,
+    )
     loaded = torch.load(tmp_path / "monai.pt", weights_only=True)
     assert loaded.keys() == trained.keys()
     assert all(torch.equal(loaded[name], trained[name]) for name in loaded)
 
-    status, _, errors = isic.run(OURS, "export", str(model / "fold_0"), str(tmp_path / "none"))
+    status, _, errors = isic.run(ours, "export", str(model / "fold_0"), str(tmp_path / "none"))
     assert status == 2
     assert "expected TRAINER__PLANS__CONFIGURATION" in errors
     assert not (tmp_path / "none").exists()
@@ -102,9 +129,9 @@ def check_that_the_exported_model_predicts_the_same(
 
 def test_train_predict_and_evaluate_with_nnunets_commands(isic: NNUNet, isic_folder: Path, tmp_path: Path):
     variant = f"nnUNetTrainerANLCE-alpha=10{SHORT_NAME}"
-    path = isic.succeed(OURS, "path").strip()
+    path = isic.succeed(ours, "path").strip()
     log = isic.succeed(
-        NNUNET_TRAIN,
+        nnunet_train,
         *("501", "2d", "0", "-tr", "nnUNetTrainerANLCE", "-device", "cpu"),
         nnUNet_extTrainer=path,
         SEG_ANL_LOSS="anl_ce alpha=10",
@@ -127,7 +154,7 @@ def test_train_predict_and_evaluate_with_nnunets_commands(isic: NNUNet, isic_fol
 
     predictions = tmp_path / "predictions"
     isic.succeed(
-        OURS,
+        ours,
         *("predict", "-d", "501", "-c", "2d", "-f", "0", "-tr", variant, "-device", "cpu", "--disable_tta"),
         *("-i", str(isic_folder / "imagesTs"), "-o", str(predictions), "-npp", "1", "-nps", "1"),
     )
@@ -147,13 +174,13 @@ def test_killed_and_continued_t_loss_keeps_nu(isic: NNUNet, isic_folder: Path):
     train = ("train", "501", "2d", "0", "-tr", "nnUNetTrainerTLoss", "-device", "cpu")
     settings = {"SEG_ANL_TRAIN": SHORT, "SEG_ANL_TEST": str(isic_folder)}
     folder = fold(isic, "Dataset501_ISIC", f"nnUNetTrainerTLoss{SHORT_NAME}")
-    isic.kill_in_second_epoch(OURS, *train, **settings)
+    isic.kill_in_second_epoch(ours, *train, **settings)
     before = checkpoint(folder, "best")["seg_anl"]
     nu = before["loss_state"]["log_nu"].item()
     assert nu != 1.0
     assert not (folder / "summary.json").exists()
 
-    isic.succeed(OURS, *train, "--c", **settings)
+    isic.succeed(ours, *train, "--c", **settings)
     after = checkpoint(folder, "final")["seg_anl"]
     assert after["loss_state"]["log_nu"].item() not in (1.0, nu)
     # Adam's step counter: two before the kill and two after it.
@@ -196,7 +223,7 @@ def test_volumes_with_regions_and_unlabeled_voxels_are_trained_audited_and_mende
     (tests / "images").symlink_to(raw / "imagesTr")
     (tests / "labels").symlink_to(raw / "labelsTr")
     nnunet.succeed(
-        OURS,
+        ours,
         *("train", "502", "3d_fullres", "0", "-tr", "nnUNetTrainerDiceANLCE", "-device", "cpu", "--npz"),
         SEG_ANL_TRAIN=once,
         SEG_ANL_TEST=str(tests),
@@ -207,12 +234,18 @@ def test_volumes_with_regions_and_unlabeled_voxels_are_trained_audited_and_mende
     assert 0 <= row.values["dice"] <= 1
     (predicted,) = (folder / "validation").glob("*.nii.gz")
 
-    case, audit, mended = predicted.name.removesuffix(".nii.gz"), tmp_path / "audit", tmp_path / "raw/Dataset503_Mended"
-    output = nnunet.succeed(AUDIT, "masks", str(folder.parent), str(audit))
+    case, audited, mended = (
+        predicted.name.removesuffix(".nii.gz"),
+        tmp_path / "audit",
+        tmp_path / "raw/Dataset503_Mended",
+    )
+    output = nnunet.succeed(audit, "masks", str(folder.parent), str(audited))
     assert "1 cases (nnU-Net folds), not seen in training" in output
     assert "of nnU-Net's five folds, 1, 2, 3, 4 are missing" in output
     (tmp_path / "decisions.json").write_text(json.dumps({case: "wrong"}))
-    nnunet.succeed(AUDIT, "apply", str(audit), str(mended), "--ignore", "--decisions", str(tmp_path / "decisions.json"))
+    nnunet.succeed(
+        audit, "apply", str(audited), str(mended), "--ignore", "--decisions", str(tmp_path / "decisions.json")
+    )
     before, after, theirs = (
         nibabel.load(path) for path in (raw / f"labelsTr/{case}.nii.gz", mended / f"labelsTr/{case}.nii.gz", predicted)
     )

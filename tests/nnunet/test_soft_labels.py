@@ -22,7 +22,7 @@ from seg_anl.nnunet.environment_settings import loss_choice
 from seg_anl.nnunet.robust_trainer import RobustLossTrainer
 from seg_anl.nnunet.soft_labels import SoftLabels, _ReplaceLabels
 
-from .conftest import NNUNET_TRAIN, OURS, Make, NNUNet, stops
+from .conftest import Make, NNUNet, nnunet_train, ours, stops
 
 
 class Plain(RobustLossTrainer, nnUNetTrainerNoDA):
@@ -238,7 +238,7 @@ def test_nnunets_own_command_with_soft_labels_weights_and_class_weights(
     table.write_text("item,weight\n" + "".join(f"{case},{i % 3 / 2}\n" for i, case in enumerate(masks)))
     train = ("501", "2d", "0", "-tr", "nnUNetTrainerDiceANLCE", "-device", "cpu")
     settings = {
-        "nnUNet_extTrainer": isic.succeed(OURS, "path").strip(),
+        "nnUNet_extTrainer": isic.succeed(ours, "path").strip(),
         "SEG_ANL_LOSS": "class_weights=auto",
         "SEG_ANL_TRAIN": "epochs=2 iterations=3 validation_iterations=1",
     }
@@ -246,12 +246,12 @@ def test_nnunets_own_command_with_soft_labels_weights_and_class_weights(
         "SEG_ANL_SOFT": write_soft_labels(tmp_path / "mean3", {case: 0.1 + 0.8 * mask for case, mask in masks.items()}),
         "SEG_ANL_WEIGHTS": str(table),
     }
-    isic.kill_in_second_epoch(NNUNET_TRAIN, *train, **settings, **label_settings)
-    status, _, errors = isic.run(NNUNET_TRAIN, *train, "--c", **settings)
+    isic.kill_in_second_epoch(nnunet_train, *train, **settings, **label_settings)
+    status, _, errors = isic.run(nnunet_train, *train, "--c", **settings)
     assert status == 2
     assert "SEG_ANL_SOFT and SEG_ANL_WEIGHTS as for that run" in errors
     one_worker = {"nnUNet_n_proc_DA": "1"}  # augmentation in another process
-    log = isic.succeed(NNUNET_TRAIN, *train, "--c", **settings, **label_settings | one_worker)
+    log = isic.succeed(nnunet_train, *train, "--c", **settings, **label_settings | one_worker)
     assert "Epoch 1" in log
     assert "Epoch 0" not in log
     assert re.search(r"class weights 0\.\d+ [1-9]", log)

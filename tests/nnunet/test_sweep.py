@@ -4,18 +4,27 @@ import os
 import shlex
 import signal
 import subprocess
-import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from seg_anl.nnunet import nnunet_command
-from seg_anl.nnunet.sweep import Training, launch
+from seg_anl.nnunet.sweep import Training, launch, sweep
 from seg_anl.records import UserError
+from tests.processes import ROOT
 
-from .conftest import OURS, NNUNet
+from .conftest import NNUNet, ours
 
 SHORT = "epochs=2 iterations=1 validation_iterations=1"
+STAND_IN = """
+import sys
+
+def run_training_entry():
+    print("training", sys.argv[1])
+    sys.exit(sys.argv[1] == "broken")
+"""
+REASONS = {"broken": "exit status 1: training broken", "sound": ""}
 NAME = "-epochs=2-iterations=1-validation_iterations=1"
 
 
@@ -71,30 +80,25 @@ def children(process: int) -> list[int]:
 
 @pytest.mark.slow
 def test_killed_fold_resumes_under_submitit(isic: NNUNet, tmp_path: Path):
-    arguments = ("sweep", "501", "2d", "-f", "0", "1", "-tr", "nnUNetTrainerMAE")
+    arguments = ("sweep", "501", "2d", "-f", "0", "-tr", "nnUNetTrainerMAE")
     after = ("--", "-device", "cpu")
     settings = {"SEG_ANL_TRAIN": SHORT, "nnUNet_results": str(tmp_path)}
-    process = isic.start(OURS, *arguments, *after, **settings)
+    process = isic.start(ours, *arguments, *after, **settings)
     model = f"nnUNetTrainerMAE{NAME}__nnUNetPlans__2d"
     log = tmp_path / "Dataset501_ISIC" / "sweep" / f"{model}__fold_0.log"
-    end = time.monotonic() + 300
-    while not (log.exists() and "Epoch 1" in log.read_text()):
-        assert time.monotonic() < end
-        assert process.poll() is None
-        time.sleep(0.2)
+    process.until(lambda: log.exists() and "Epoch 1" in log.read_text())
     (training,) = children(process.pid)
     os.kill(training, signal.SIGKILL)
-    output, errors = process.communicate(timeout=300)
-    assert process.returncode == 1
-    assert f"[1/2] {model} fold 0: failed\n[2/2] {model} fold 1: finished\n" in output
+    status, output, errors = process.ended()
+    assert status == 1
+    assert f"[1/1] {model} fold 0: failed\n" in output
     (line,) = errors.splitlines()
     assert line.startswith(f"{model} fold 0: exit status -9: ")
     assert line.endswith(f"(log: {log})")
 
     before = log.read_text()
-    output = isic.succeed(OURS, *arguments, "--launcher", "submitit_local", *after, **settings)
-    assert "sweep: 2 trainings, 1 already finished" in output
-    assert f"[1/1] {model} fold 0: finished\nsweep: 2 finished, 0 failed" in output
+    output = isic.succeed(ours, *arguments, "--launcher", "submitit_local", *after, **settings)
+    assert f"[1/1] {model} fold 0: finished\nsweep: 1 finished, 0 failed" in output
     again = log.read_text()[len(before) :]
     assert "Epoch 1" in again
     assert "Epoch 0" not in again
@@ -102,13 +106,34 @@ def test_killed_fold_resumes_under_submitit(isic: NNUNet, tmp_path: Path):
 
 
 @pytest.fixture
-def two(isic: NNUNet, tmp_path: Path) -> list[Training]:
-    """One training that succeeds at once, and one that fails."""
+def two(tmp_path: Path) -> list[Training]:
+    """A training that fails and one that succeeds, at once: a stand-in for nnU-Net, whose import takes seconds."""
+    package = tmp_path / "stand_in" / "nnunetv2"
+    (package / "run").mkdir(parents=True)
+    for folder in (package, package / "run"):
+        (folder / "__init__.py").touch()
+    (package / "run" / "run_training.py").write_text(STAND_IN)
+    variables = {"PYTHONPATH": os.pathsep.join([str(package.parent), str(ROOT)])}
 
-    def training(name: str, *arguments: str) -> Training:
-        return Training(name, arguments, isic.variables, tmp_path / name, tmp_path / f"{name}.log", str(tmp_path))
+    def training(name: str) -> Training:
+        return Training(name, (name,), variables, tmp_path / name, tmp_path / f"{name}.log", str(tmp_path))
 
-    return [training("helps", "-h"), training("broken", "999", "2d", "0", "-device", "cpu")]
+    return [training("broken"), training("sound")]
+
+
+def test_a_failure_does_not_stop_the_others(two: list[Training], capsys):
+    finished = replace(two[1], name="finished")
+    (finished.folder / "validation").mkdir(parents=True)
+    for name in ("checkpoint_final.pth", "validation/summary.json"):
+        (finished.folder / name).touch()
+    sound = replace(two[1], folder=two[1].folder.parent / "new")
+    assert sweep([two[0], finished, sound], "here", []) == 1
+    said = capsys.readouterr()
+    first, *others = said.out.splitlines()
+    assert first.startswith("sweep: 3 trainings, 1 already finished; logs in ")
+    assert others == ["[1/2] broken: failed", "[2/2] sound: finished", "sweep: 2 finished, 1 failed"]
+    assert said.err == f"broken: exit status 1: training broken (log: {two[0].log})\n"
+    assert sound.log.read_text() == "training sound\n"
 
 
 def test_slurm_scripts_train(two: list[Training], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -130,15 +155,11 @@ def test_slurm_scripts_train(two: list[Training], tmp_path: Path, monkeypatch: p
     for number in range(2):
         environment = {**os.environ, **slurm, "SLURM_ARRAY_TASK_ID": str(number)}
         subprocess.run(command[command.index("-u") - 1 :], cwd="/", env=environment, check=True, timeout=300)
-    reasons = {training.name: reason for training, reason in outcomes}
-    assert reasons["helps"] == ""
-    assert reasons["broken"].startswith("exit status 1: ")
+    assert {training.name: reason for training, reason in outcomes} == REASONS
 
 
 @pytest.mark.slow
-def test_failure_on_ray_is_reported(two: list[Training], tmp_path: Path):
+def test_failure_on_ray_is_reported(two: list[Training]):
     pytest.importorskip("ray")
-    outcomes = {training.name: reason for training, reason in launch(two, "ray", ["ray.remote.num_cpus=0.5"])}
-    assert outcomes["helps"] == ""
-    assert outcomes["broken"].startswith("exit status 1: ")
-    assert "usage:" in (tmp_path / "helps.log").read_text()
+    outcomes = launch(two, "ray", ["ray.remote.num_cpus=0.5"])
+    assert {training.name: reason for training, reason in outcomes} == REASONS
