@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
@@ -49,7 +50,7 @@ def train_and_print(config: DictConfig) -> float:
     """Train, print the result table of each run, and return the mean of their tuning metrics."""
     runs = train(config)
     for run in runs:
-        print_result(run, f"tables    seg-anl-report {run.path}")
+        print_result(run, f"tables    seg-anl-report {shlex.quote(str(run.path))}")
     return tuning_metric(runs)
 
 

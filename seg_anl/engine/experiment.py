@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import statistics
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -229,7 +230,8 @@ def print_result(run: RunDirectory, *hints: str) -> None:
         numbers = "".join(f"{values[key]:>9.4f}" for key in ("last", "last_k_mean"))
         print(f"{name:<28}{numbers}{spread:>9}{values['best']:>9.4f}   epoch {values['best_epoch'] + 1}")
     board = run.path / "tb"
-    print("", *([f"curves    tensorboard --logdir {board}"] if board.exists() else []), *hints, sep="\n")
+    curves = [f"curves    tensorboard --logdir {shlex.quote(str(board))}"] if board.exists() else []
+    print("", *curves, *hints, sep="\n")
 
 
 def _say(message: str) -> None:

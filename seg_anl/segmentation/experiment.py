@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -60,7 +61,7 @@ def train_and_print(config: DictConfig) -> float:
     """Train and print the results; returns the mean tuning metric of the runs."""
     runs = train(config)
     for run in runs:
-        predict = f"predict   seg-anl-predict {run.path} IMAGES OUT"
+        predict = f"predict   seg-anl-predict {shlex.quote(str(run.path))} IMAGES OUT"
         if is_of_volumes(config):
             print_result(run, f"cases     {run.path / CASES_FILE}", predict)
         else:

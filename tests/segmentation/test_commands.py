@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -29,22 +30,24 @@ def test_train_predict_and_look(make_folder: Callable[..., Path], tmp_path: Path
         "noise.alpha=0.5",
         "data.tuning=0.2",
     ]
-    settings += ["model.deep_supervision=true", "loss.dice_weight=0.5", "run_dir=run", "record=[masks]"]
+    settings += ["model.deep_supervision=true", "loss.dice_weight=0.5", "run_dir=my run", "record=[masks]"]
     code, out, err = call("train", *settings, cwd=tmp_path)
     assert (code, err) == (0, "")
+    (printed,) = (line for line in out.splitlines() if line.startswith("predict "))
+    predict = shlex.split(printed.replace("IMAGES OUT", shlex.join([str(root / "images"), "out"])))[2:]
     assert re.search(r"run begins on .*\d+ (threads?|GiB)\), a network of 0\.\d\d million parameters\n", out)
     assert "test/dice" in out
-    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    summary = json.loads((tmp_path / "my run/summary.json").read_text())
     assert summary["status"] == "finished"
     assert summary["loss"]["name"] == "anl_ce"
-    rows = list(csv.DictReader((tmp_path / "run/metrics.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "my run/metrics.csv").open()))
     assert {row["split"] for row in rows} == {"train", "test", "tuning"}
     assert [int(row["epoch"]) for row in rows if row["split"] == "test"] == list(range(6))
-    picture = np.asarray(Image.open(tmp_path / "run/report.png"))
+    picture = np.asarray(Image.open(tmp_path / "my run/report.png"))
     assert picture.std() > 20
-    manifest = list(csv.DictReader((tmp_path / "run/noise/manifest.csv").open()))
+    manifest = list(csv.DictReader((tmp_path / "my run/noise/manifest.csv").open()))
     assert sum(row["kind"] != "none" for row in manifest) == round(0.5 * len(manifest))
-    with np.load(tmp_path / "run/records/masks.npz", allow_pickle=False) as record:
+    with np.load(tmp_path / "my run/records/masks.npz", allow_pickle=False) as record:
         assert (record["noisy"] != record["truth"]).any(axis=(1, 2)).all()
         assert record["images"].shape == (*record["predicted"].shape, 3)
         kinds = {row["item"]: row["kind"] for row in manifest}
@@ -54,16 +57,14 @@ def test_train_predict_and_look(make_folder: Callable[..., Path], tmp_path: Path
     assert code == 0
     assert "finished already, left alone" in out
 
-    code, out, err = call(
-        "predict", "run", str(root / "images"), "out", "--overlay", "--checkpoint", "best", cwd=tmp_path
-    )
+    code, out, err = call("predict", *predict, "--checkpoint", "best", cwd=tmp_path)
     assert code == 0, err
     for image in (root / "images").iterdir():
         mask = Image.open(tmp_path / "out" / image.name)
         assert mask.size == Image.open(image).size
         assert set(np.unique(np.asarray(mask))) <= {0, 255}
         assert Image.open(tmp_path / "out/overlay" / image.name).mode == "RGB"
-    code, _, err = call("predict", "run", str(root / "images"), "out", cwd=tmp_path)
+    code, _, err = call("predict", *predict, cwd=tmp_path)
     assert code == 2
     assert "exists already; give --overwrite" in err
 
