@@ -66,7 +66,7 @@ class RunSettings(LoopSettings):
             if importlib.util.find_spec(name) is None:
                 raise UserError(f"logger={name} needs another package: pip install 'seg-anl[{name}]'")
         if self.fold is not None and self.fold >= (self.folds or 0):
-            expected = "needs folds beside it" if self.folds is None else f"must be from 0 to {self.folds - 1}"
+            expected = "needs folds" if self.folds is None else f"must be from 0 to {self.folds - 1}"
             raise UserError(f"fold={self.fold} {expected}, the number of parts of the training set")
 
     def batch_sizes(self, count: int, world_size: int) -> list[int]:

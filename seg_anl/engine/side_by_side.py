@@ -169,8 +169,8 @@ class WideLinear(nn.Module):
     def __init__(self, parts: Sequence[nn.Linear]) -> None:
         super().__init__()
         self.count = len(parts)
-        self.weight = _beside([part.weight for part in parts])
-        self.bias = None if parts[0].bias is None else _beside([part.bias for part in parts])
+        self.weight = _concatenated([part.weight for part in parts])
+        self.bias = None if parts[0].bias is None else _concatenated([part.bias for part in parts])
 
     def forward(self, features: Tensor) -> Tensor:
         """Apply all layers in one batched matrix product."""
@@ -211,11 +211,11 @@ def _wide_layer(parts: Sequence[nn.Module]) -> nn.Module:
         raise UserError(f"networks with {type(first).__name__} layers cannot be trained side by side: {ALONE}")
     for name in [*wide._parameters, *wide._buffers]:
         if getattr(wide, name) is not None:
-            setattr(wide, name, _beside([getattr(part, name) for part in parts]))
+            setattr(wide, name, _concatenated([getattr(part, name) for part in parts]))
     return wide
 
 
-def _beside(tensors: Sequence[Tensor]) -> Tensor:
+def _concatenated(tensors: Sequence[Tensor]) -> Tensor:
     count = len(tensors)
     return _joined(tensors, torch.cat, lambda joined: joined.chunk(count))
 

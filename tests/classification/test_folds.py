@@ -121,7 +121,7 @@ def test_excluded_samples_and_weights(tmp_path: Path) -> None:
     ("settings", "message"),
     [
         (["folds=3", "fold=3"], "fold=3 must be from 0 to 2"),
-        (["fold=0"], "fold=0 needs folds beside it"),
+        (["fold=0"], "fold=0 needs folds, the number"),
         (["folds=1"], "folds must be a whole number >= 2"),
         (["folds=91", "fold=0"], "folds=91 are more than the 90 training images"),
         (["folds=3", "run_dir=run"], "run_dir is the folder of one run"),
