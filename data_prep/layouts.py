@@ -20,7 +20,7 @@ from seg_anl.records.files import check_folder
 from seg_anl.records.foreign_files import read_table
 from seg_anl.records.ranges import Interval, OpenFraction, complaint
 
-from .pairing import Matched, Pair, PictureFile, first_of, match
+from .pairing import Matched, Pair, PictureFile, check_inside, first_of, match
 
 TRAINING = "train"
 SPLITS = (TRAINING, "validation", "test")
@@ -118,6 +118,8 @@ def _matched(found: Found, folders: _Folders, split: str) -> Matched:
 def _find_listed(source: Path) -> Found:
     table = source / "split.csv"
     rows = read_table(table, "id", "split", "image", "mask")
+    for row in rows:
+        check_inside(f"{row['split']}/{row['id']}", table)
     pairs = [Pair.of_paths(row["id"], row["split"], source / row["image"], source / row["mask"]) for row in rows]
     if not pairs:
         raise UserError(f"{table} lists no images")

@@ -13,6 +13,7 @@ from seg_anl.records.files import files_below
 from seg_anl.records.foreign_files import check_regular, read_json
 
 from .mask_folder import MANIFEST, PREVIEW, MaskFolderSettings
+from .pairing import check_inside
 
 LABELS = "labelsTr"
 DESCRIPTION = "dataset.json"
@@ -40,6 +41,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
         raise UserError(f"{path}: 'dataset' is no group of cases")
     for case, entry in entries.items():
+        check_inside(case, path)
         label = Path(str(entry.get("label")))
         if label.is_absolute() or LABELS not in label.parts:
             raise UserError(f"{path}: the label of {case!r} lies outside {LABELS}: {label}")
