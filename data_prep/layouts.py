@@ -223,8 +223,8 @@ def _from_folders(name: str, root: Path, named: dict[str, Path], test_share: flo
         raise UserError(f"{root}: neither ISIC-2017_Test_v2_Data nor ISIC-2017_Validation_Data to test on")
     held_out = held_out_items([pair.item for pair in pairs], test_share, seed)
     share = f"{len(held_out)} images held out (data.test_share={float(test_share)})"
-    parts = ([pair for pair in pairs if (pair.item in held_out) == test] for test in (False, True))
-    return TrainingPairs(*parts, f"{root}: no test folder, so tested on {share}{_left_out(train)}")
+    kept, tested_on = ([pair for pair in pairs if (pair.item in held_out) == test] for test in (False, True))
+    return TrainingPairs(kept, tested_on, f"{root}: no test folder, so tested on {share}{_left_out(train)}")
 
 
 def _named_folders(named: dict[str, Path]) -> dict[str, _Folders]:
