@@ -20,7 +20,7 @@ from seg_anl.records.files import check_folder
 from seg_anl.records.foreign_files import read_table
 from seg_anl.records.ranges import Interval, OpenFraction, complaint
 
-from .pairing import Matched, Pair, PictureFile, first_of, match
+from .pairing import Matched, Pair, PictureFile, check_inside, first_of, match
 
 TRAINING = "train"
 SPLITS = (TRAINING, "validation", "test")
@@ -118,6 +118,8 @@ def _matched(found: Found, folders: _Folders, split: str) -> Matched:
 def _find_listed(source: Path) -> Found:
     table = source / "split.csv"
     rows = read_table(table, "id", "split", "image", "mask")
+    for row in rows:
+        check_inside(f"{row['split']}/{row['id']}", table)
     pairs = [Pair.of_paths(row["id"], row["split"], source / row["image"], source / row["mask"]) for row in rows]
     if not pairs:
         raise UserError(f"{table} lists no images")
@@ -221,8 +223,8 @@ def _from_folders(name: str, root: Path, named: dict[str, Path], test_share: flo
         raise UserError(f"{root}: neither ISIC-2017_Test_v2_Data nor ISIC-2017_Validation_Data to test on")
     held_out = held_out_items([pair.item for pair in pairs], test_share, seed)
     share = f"{len(held_out)} images held out (data.test_share={float(test_share)})"
-    parts = ([pair for pair in pairs if (pair.item in held_out) == test] for test in (False, True))
-    return TrainingPairs(*parts, f"{root}: no test folder, so tested on {share}{_left_out(train)}")
+    kept, tested_on = ([pair for pair in pairs if (pair.item in held_out) == test] for test in (False, True))
+    return TrainingPairs(kept, tested_on, f"{root}: no test folder, so tested on {share}{_left_out(train)}")
 
 
 def _named_folders(named: dict[str, Path]) -> dict[str, _Folders]:

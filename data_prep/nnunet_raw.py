@@ -15,6 +15,7 @@ from seg_anl.records.lock import LOCK_FILE
 from seg_anl.records.manifest import MANIFEST, MANIFEST_TABLE
 
 from .mask_folder import JOURNAL, PREVIEW, MaskFolderSettings
+from .pairing import check_inside
 
 LABELS = "labelsTr"
 DESCRIPTION = "dataset.json"
@@ -42,6 +43,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
         raise UserError(f"{path}: 'dataset' is no group of cases")
     for case, entry in entries.items():
+        check_inside(case, path)
         label = Path(str(entry.get("label")))
         if label.is_absolute() or LABELS not in label.parts:
             raise UserError(f"{path}: the label of {case!r} lies outside {LABELS}: {label}")

@@ -132,6 +132,12 @@ def files_by_item(files: Iterable[Path], item_of: Callable[[Path], str]) -> dict
     return found
 
 
+def check_inside(name: str, place: Path) -> None:
+    """Refuse a name in the file ``place`` that would lead out of the folder that it is used in."""
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise UserError(f"{place}: {name!r} leads out of its folder; expected a name")
+
+
 def first_of(lines: Sequence[object]) -> str:
     """The first of several lines, and how many more there are."""
     return f"{lines[0]}" + (f" (and {len(lines) - 1} more)" if len(lines) > 1 else "")

@@ -301,6 +301,7 @@ def test_nnunets_ignore_label_is_left_alone(tmp_path, noise):
         ({"labels": {"background": 0, "lesion": None}}, "label 'lesion' is None"),
         ({"file_ending": 5}, "no 'file_ending'"),
         ({"dataset": [1]}, "'dataset' is no group of cases"),
+        ({"dataset": {"../x": {"label": "labelsTr/x.png"}}}, "'../x' leads out of its folder"),
         ({"dataset": {"c0": {"images": []}}}, "the label of 'c0' lies outside labelsTr"),
     ],
 )

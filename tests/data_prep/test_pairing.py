@@ -130,6 +130,14 @@ def test_images_of_one_name_in_two_splits_do_not_overwrite_each_other(tmp_path, 
     assert "test/images/a.png would both be the case a; rename one" in said
 
 
+@pytest.mark.parametrize(("split", "item"), [("train", "../../b"), ("/tmp", "b"), ("..", "b")])
+def test_a_table_cannot_name_places_outside(tmp_path, split, item):
+    put(tmp_path, "a.png")
+    (tmp_path / "split.csv").write_text(f"id,split,image,mask\n{item},{split},a.png,a.png\n")
+    with pytest.raises(UserError, match=rf"split.csv: '{split}/{item}' leads out of its folder"):
+        find_dataset(tmp_path)
+
+
 @pytest.mark.parametrize("named", [{"masks": "gt"}, {"images": "images"}, {"test_masks": "gt"}])
 def test_a_folder_named_without_its_partner_is_refused(tmp_path, named):
     put(tmp_path, "images/a.png", "images/b.png")
