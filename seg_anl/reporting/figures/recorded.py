@@ -187,6 +187,8 @@ def _densities(runs: list[Run], requested: int | None) -> pd.DataFrame:
         samples[""] = (record["p_label"], norms)
     frames = []
     for line, (p, weights) in samples.items():
+        if not len(p):  # without label noise there are no wrong labels
+            continue
         heights = np.histogram(p, EDGES, weights=weights)[0] / (len(p) * np.diff(EDGES))
         frames.append(pd.DataFrame({"line": line, "x": EDGES, "y": [*heights, heights[-1]], "epoch": epoch + 1}))
     return pd.concat(frames)

@@ -134,6 +134,14 @@ def test_densities_have_area_one_and_cross_entropy_has_gradient_two_minus_two_p(
     assert sum(drawn[:-1]) / 25 == pytest.approx(mean_norm, rel=1e-3)
 
 
+def test_clean_labels_have_no_density_of_wrong_ones(make_run: MakeRun) -> None:
+    arrays = softmaxes()
+    run = make_run("a", records={"probabilities/epoch_0001": {**arrays, "labels": arrays["clean"]}}, loss__name="ce")
+    with np.errstate(all="raise"):
+        densities, _ = drawn_panels("target-probability", [run])
+    assert len(lines(densities)) == 1
+
+
 def test_epoch_and_number_of_samples_can_be_chosen(make_run: MakeRun) -> None:
     early, late = softmaxes(size=400), softmaxes(size=100)
     run = make_run("a", records={"probabilities/epoch_0001": early, "probabilities/epoch_0003": late}, loss__name="ce")
