@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Iterable
 from pathlib import PurePath
 from typing import Literal, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from .names import noise_order
 from .run_directories import FINISHED, Run
-from .run_settings import describe, differing, distinguishing, fingerprint, flat_settings
+from .run_settings import describe, differing, distinguishing, fingerprint
 
 Kind = Literal["unfinished", "damaged", "duplicate", "mixed settings", "one seed", "unlike rows", "elsewhere"]
 NOT_AVERAGED: tuple[Kind, ...] = ("unfinished", "damaged", "duplicate", "elsewhere")
@@ -35,25 +32,29 @@ def gather(runs: Iterable[Run]) -> tuple[pd.DataFrame, list[Notice]]:
     """
     runs = sorted(runs, key=lambda run: PurePath(run.path))
     notices = [Notice(run.status, (run.path,), run.reason) for run in runs if run.status in NOT_AVERAGED]
-    rows: list[tuple[object, ...]] = []
-    for (task, data, method), of_method in _run_table(runs).groupby(["task", "data", "method"]):
-        by_noise = dict(tuple(of_method.groupby("noise")))
-        names = distinguishing({noise: [*some.drop_duplicates("same")["settings"]] for noise, some in by_noise.items()})
-        for noise, some in sorted(by_noise.items(), key=lambda item: noise_order(item[1]["run"].iloc[0].config)):
-            title = f"{data}, {method}, {noise}"
-            if some["same"].nunique() > 1:
-                notices.append(_mixed_notice(title, some))
-            for _, group in some.groupby("same", sort=False):
-                kept, duplicates = _drop_duplicates(group)
-                notices += duplicates
-                if len(kept) == 1:
-                    text = f"{title}: only one seed, so no standard deviation or standard error"
-                    notices.append(Notice("one seed", (kept[0].path,), text))
-                settings = group["settings"].iloc[0]
-                variant, headline = describe(settings, names), group["headline"].iloc[0]
-                rows.append((task, data, method, noise, variant, headline, kept, kept[0].config, settings))
-    columns = ["task", "data", "method", "noise", "variant", "headline", "runs", "config", "settings"]
-    return pd.DataFrame(rows, columns=columns), notices
+    table = _run_table(run for run in runs if run.status == FINISHED)
+    table["first"] = table.groupby(["same", "identity"])["run"].transform("first")
+    copies = table[table["run"] != table["first"]]
+    notices += [_duplicate(run, first) for run, first in zip(copies["run"], copies["first"], strict=True)]
+    columns = ["task", "data", "method", "noise", "headline", "settings", "config"]
+    kept = table.drop(copies.index).sort_values("seed", kind="stable").groupby("same", sort=False)
+    groups = kept.agg(**{name: (name, "first") for name in columns}, runs=("run", list), position=("position", "min"))
+    groups["order"] = [noise_order(config) for config in groups["config"]]
+    groups = groups.reset_index().sort_values(["task", "data", "method", "order", "position"], ignore_index=True)
+    groups["variant"] = ""
+    for _, some in groups.groupby(["task", "data", "method"]):
+        names = distinguishing(some["settings"], some["noise"])
+        groups.loc[some.index, "variant"] = [describe(settings, names) for settings in some["settings"]]
+    for (_, data, method, noise), some in groups.groupby(["task", "data", "method", "noise"], sort=False):
+        if len(some) > 1:
+            names = differing(some["settings"])
+            more = f" and {len(names) - 6} more" if len(names) > 6 else ""
+            text = f"{data}, {method}, {noise}: runs differ in {', '.join(names[:6])}{more}; not averaged together"
+            notices.append(Notice("mixed settings", tuple(table.loc[table["same"].isin(some["same"]), "path"]), text))
+    for group in groups[groups["runs"].map(len) == 1].itertuples():
+        text = f"{group.data}, {group.method}, {group.noise}: only one seed, so no standard deviation or standard error"
+        notices.append(Notice("one seed", (group.runs[0].path,), text))
+    return groups, notices
 
 
 def _run_table(runs: Iterable[Run]) -> pd.DataFrame:
@@ -62,64 +63,45 @@ def _run_table(runs: Iterable[Run]) -> pd.DataFrame:
     ``same`` is equal for runs with equal settings, ``identity`` for equal seeds (without seeds, for equal values).
     """
     rows = []
-    for run in runs:
-        if run.status == FINISHED:
-            settings, seeds = flat_settings(run.config), (run.seed, (run.config.get("noise") or {}).get("seed"))
-            identity = str(seeds if run.seed is not None else (seeds, run.headline.value))
-            names = (run.task, run.data_name, run.method_name, run.noise_name, run.summary["headline"])
-            rows.append((run, run.path, *names, settings, fingerprint(settings), identity))
-    columns = ["run", "path", "task", "data", "method", "noise", "headline", "settings", "same", "identity"]
-    return pd.DataFrame(rows, columns=columns)
+    for position, run in enumerate(runs):
+        seeds = (run.seed, (run.config.get("noise") or {}).get("seed"))
+        identity = str(seeds if run.seed is not None else (seeds, run.headline.value))
+        names = (run.task, run.data_name, run.method_name, run.noise_name, run.summary["headline"])
+        keys = (fingerprint(run.settings), identity, run.seed)
+        rows.append((position, run, run.path, run.config, run.settings, *names, *keys))
+    columns = ["position", "run", "path", "config", "settings", "task", "data", "method", "noise", "headline"]
+    return pd.DataFrame(rows, columns=[*columns, "same", "identity", "seed"])
 
 
-def _mixed_notice(title: str, runs: pd.DataFrame) -> Notice:
-    names = differing(runs.drop_duplicates("same")["settings"])
-    more = f" and {len(names) - 6} more" if len(names) > 6 else ""
-    text = f"{title}: runs differ in {', '.join(names[:6])}{more}; not averaged together"
-    return Notice("mixed settings", tuple(runs["path"]), text)
-
-
-def _drop_duplicates(runs: pd.DataFrame) -> tuple[list[Run], list[Notice]]:
-    """Keep the first run (by path) of each identity, sorted by seed, with a notice for each of the others."""
-    first = runs.drop_duplicates("identity").set_index("identity")["run"]
-    notices = []
-    for run, other in zip(runs["run"], runs["identity"].map(first), strict=True):
-        if run is not other:
-            value, kept = run.headline.value, other.headline.value
-            comparison = "the values agree" if value == kept else f"the values differ: {value:.6g} and {kept:.6g}"
-            text = f"same settings and seed {run.seed} as {other.path}, which is used instead; {comparison}"
-            notices.append(Notice("duplicate", (run.path,), text))
-    return sorted(first, key=lambda run: (run.seed is None, run.seed, PurePath(run.path))), notices
+def _duplicate(run: Run, other: Run) -> Notice:
+    value, kept = run.headline.value, other.headline.value
+    comparison = "the values agree" if value == kept else f"the values differ: {value:.6g} and {kept:.6g}"
+    text = f"same settings and seed {run.seed} as {other.path}, which is used instead; {comparison}"
+    return Notice("duplicate", (run.path,), text)
 
 
 def averages(groups: pd.DataFrame) -> pd.DataFrame:
-    """Mean and std over seeds: one row per group (its index), split and metric that all its runs have.
+    """Mean and std over seeds of the headline metric: one row per group (its index) and split that all its runs have.
 
     The value of a run is its mean over the last k epochs. Columns: mean and std (sample standard deviation, NaN for one
-    seed) in percent except for losses; seeds; last_k.
+    seed) in percent; seeds; last_k.
     """
     rows = [
-        (group, *name.split("/", 1), values.get("last_k_mean"), values.get("k"))
+        (group, name.split("/", 1)[0], values.get("last_k_mean"), values.get("k"))
         for group, runs in groups["runs"].items()
         for run in runs
         for name, values in run.summary["metrics"].items()
-        if "/" in name
+        if name.endswith(f"/{run.headline.metric}")
     ]
-    tidy = pd.DataFrame(rows, columns=["group", "split", "metric", "value", "k"])
-    tidy["value"] = pd.to_numeric(tidy["value"], errors="coerce")
-    tidy["value"] *= np.where(tidy["metric"] == "loss", 1.0, 100.0)
-    result = tidy.dropna(subset=["value"]).groupby(["group", "split", "metric"], sort=False)
-    table = result.agg(
-        mean=("value", statistics.fmean), std=("value", sample_std), seeds=("value", "size"), last_k=("k", "first")
+    tidy = pd.DataFrame(rows, columns=["group", "split", "value", "last_k"])
+    tidy["value"] = 100 * pd.to_numeric(tidy["value"], errors="coerce")
+    by_split = tidy.dropna(subset=["value"]).groupby(["group", "split"], sort=False)
+    table = by_split.agg(
+        **{
+            "mean": ("value", "mean"),
+            "std": ("value", "std"),
+            "seeds": ("value", "size"),
+            "last_k": ("last_k", "first"),
+        }
     ).reset_index()
     return table[table["seeds"] == table["group"].map(groups["runs"].map(len))]
-
-
-def sample_std(values: Iterable[float]) -> float:
-    """Sample standard deviation (n - 1), exact for equal values; NaN for fewer than two.
-
-    >>> sample_std([1.0, 3.0]) == math.sqrt(2.0)
-    True
-    """
-    values = [*map(float, values)]
-    return statistics.stdev(values) if len(values) > 1 and all(map(math.isfinite, values)) else math.nan

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, NamedTuple
@@ -16,7 +16,6 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
@@ -35,9 +34,8 @@ TITLES = {
     ("train", "accuracy_true"): "Training accuracy on the true labels",
     ("train", "accuracy"): "Training accuracy on the given labels",
 }
-POINTS = 72  # per inch
 SIZE = (5.4, 3.0)  # of a chart, in inches
-LEFT, RIGHT, BOTTOM, TOP = 0.085, 0.985, 0.135, 0.975  # of its axes
+LEFT, RIGHT, BOTTOM, TOP = 0.085, 0.985, 0.135, 0.975  # of its axes; the script knows them, too
 INK, LINE = "#010203", "#040506"  # placeholders for the page's text and line colors
 DASHES = ("-", (0, (4, 2)), (0, (1.2, 1.5)), (0, (6, 2, 1.2, 2)))
 STYLE: Any = {
@@ -53,22 +51,13 @@ STYLE: Any = {
 }
 
 
-class Series(NamedTuple):
-    """A line of a chart: name, row number in its table, color, and number of earlier lines of the same color."""
-
-    name: str
-    number: int
-    color: Color
-    twins: int
-
-
 class Chart(NamedTuple):
-    """A chart of the page; ``scale`` gives position and limits of its axes to the script."""
+    """A chart of the page; ``values`` gives its lines to the script, as JSON of a pandas frame."""
 
     title: str
     label: str
     svg: Markup
-    scale: str
+    values: str
 
 
 @contextmanager
@@ -81,18 +70,19 @@ def page_style() -> Iterator[None]:
         yield
 
 
-def lines_of(table: Table) -> dict[str, Series]:
-    """The line of each row with runs, for all noises of a table; rows with the same color differ in their dashes."""
-    rows = table.entries[table.entries["mean"].notna()].drop_duplicates("label")
-    twins = rows.groupby("color").cumcount()
-    series = zip(rows["label"], range(len(rows)), rows["color"], twins, strict=True)
-    return {each[0]: Series(*each) for each in series}
+def lines_of(table: Table) -> pd.DataFrame:
+    """The lines of a table's charts: label, color and dashes of each row with runs.
+
+    Rows of the same color differ in their dashes.
+    """
+    rows = table.entries[table.entries["mean"].notna()].drop_duplicates("label").reset_index(drop=True)
+    return rows[["label", "color"]].assign(dashes=rows.groupby("color").cumcount() % len(DASHES))
 
 
 def curves_of(groups: pd.DataFrame, metrics: Collection[str]) -> pd.DataFrame:
     """Metrics, and their variants for correct and wrong labels, over the epochs that all runs of a group have.
 
-    One row per group, split, metric and epoch: mean, min and max over seeds, in percent except for losses.
+    One row per group, split, metric and epoch (from 1): mean, min and max over seeds, in percent.
     """
     names = [*metrics, *(f"{metric}_{kind}" for metric in metrics for kind in ("clean", "mislabelled", "true"))]
     group_of = {run.path: group for group, runs in groups["runs"].items() for run in runs}
@@ -101,20 +91,25 @@ def curves_of(groups: pd.DataFrame, metrics: Collection[str]) -> pd.DataFrame:
     tidy["group"] = tidy["run"].astype(object).map(group_of)
     keys = ["group", "split", "metric", "epoch"]
     table = tidy.groupby(keys, observed=True)["value"].agg(["mean", "min", "max", "size"]).reset_index()
-    table[["mean", "min", "max"]] *= np.where(table["metric"] == "loss", 1.0, 100.0)[:, None]
+    table[["mean", "min", "max"]] *= 100
+    table["epoch"] += 1
     return table[table["size"] == table["group"].map(groups["runs"].map(len))]
 
 
-def training_curves(curves: pd.DataFrame, series: Mapping[Any, Series], split: str, metric: str) -> list[Chart]:
-    """Charts for one noise: the headline ``metric`` of ``split``, then the available training metrics.
+def training_curves(curves: pd.DataFrame, run: Sequence[Any], lines: pd.DataFrame, metric: str) -> list[Chart]:
+    """Charts for one noise: the headline ``metric``, then the available training metrics.
 
-    ``curves``: see :func:`curves_of`; ``series``: the line of each group of runs to draw.
+    ``curves``: see :func:`curves_of`; ``run``: the table's entries with runs; ``lines``: see :func:`lines_of`.
     """
+    number_of = dict(zip(lines["label"], lines.index, strict=True))
+    numbers = {entry.group: number_of[entry.label] for entry in run}
+    split = run[0].split
     titles = {(split, metric): f"{split[:1].upper()}{split[1:]} {METRICS.get(metric, metric)}", **TITLES}
-    available = dict(iter(curves[curves["group"].isin([*series])].groupby(["split", "metric"], observed=True)))
+    curves = curves.assign(line=curves["group"].map(numbers)).dropna(subset="line").astype({"line": int})
+    available = dict(iter(curves.groupby(["split", "metric"], observed=True)))
     if ("train", "accuracy_true") in available:
         available.pop(("train", "accuracy"), None)  # only a mixture of the others
-    return [_curve_chart(title, available[key], series) for key, title in titles.items() if key in available]
+    return [_curve_chart(title, available[key], lines) for key, title in titles.items() if key in available]
 
 
 @cache
@@ -129,59 +124,49 @@ def _curve_axes() -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _curve_chart(title: str, curves: pd.DataFrame, series: Mapping[Any, Series]) -> Chart:
-    low, high = float(curves["min"].min()), float(curves["max"].max())
+def _curve_chart(title: str, curves: pd.DataFrame, lines: pd.DataFrame) -> Chart:
+    low, high = curves["min"].min(), curves["max"].max()
     margin = 0.04 * (high - low) or 0.5
-    epochs = curves["epoch"] + 1  # from 0 in the files, from 1 in the chart
-    first, last = int(epochs.min()), max(int(epochs.max()), int(epochs.min()) + 1)
+    first, last = curves["epoch"].min(), max(curves["epoch"].max(), curves["epoch"].min() + 1)
     figure, axes = _curve_axes()
     for artist in (*axes.lines, *axes.collections):
         artist.remove()
     axes.set(xlim=(first, last), ylim=(low - margin, high + margin))
-    of_group = dict(iter(curves.groupby("group")))
-    drawn = {group: line for group, line in series.items() if group in of_group}
-    for group, line in drawn.items():
-        epoch, mean, below, above = of_group[group][["epoch", "mean", "min", "max"]].to_numpy().T
-        x = epoch + 1
-        style: dict[str, Any] = {"color": line.color.light, "linestyle": DASHES[line.twins % len(DASHES)]}
+    drawn = lines.loc[curves["line"].unique()].sort_index()
+    for number, curve in curves.groupby("line"):
+        color, dashes = lines["color"][number].light, DASHES[lines["dashes"][number]]
+        epochs, mean, below, above = (curve[name].to_numpy() for name in ("epoch", "mean", "min", "max"))
+        style: dict[str, Any] = {"color": color, "linestyle": dashes, "marker": "o" if len(curve) == 1 else ""}
+        axes.add_artist(Line2D(epochs, mean, linewidth=1.5, gid=f"line-{number}", clip_on=False, **style))
         if (below < above).any():
-            edge = np.column_stack([np.r_[x, x[::-1]], np.r_[above, below[::-1]]])
-            band = PolyCollection([edge], facecolors=line.color.light, alpha=0.15, linewidths=0)
-            band.set(gid=f"band-{line.number}", clip_on=False)
-            axes.add_collection(band, autolim=False)
-        curve = Line2D(x, mean, linewidth=1.5, marker="o" if len(x) == 1 else "", **style)
-        curve.set(gid=f"line-{line.number}", clip_on=False)
-        axes.add_artist(curve)
-    width, height = (POINTS * inches for inches in SIZE)
-    position = (LEFT * width, RIGHT * width, first, last, (1 - BOTTOM) * height, (1 - TOP) * height)
-    svg = _inline_svg(figure, [line.color for line in drawn.values()])
-    scale = " ".join(f"{number:.6g}" for number in (*position, low - margin, high + margin))
-    return Chart(title, f"{title} by epoch: {', '.join(line.name for line in drawn.values())}", svg, scale)
+            band = axes.fill_between(epochs, below, above, color=color, alpha=0.15, linewidth=0)
+            band.set(gid=f"band-{number}", clip_on=False)
+    values = curves.pivot(index="epoch", columns="line", values="mean").round(1).to_json(orient="split")
+    label = f"{title} by epoch: {', '.join(drawn['label'])}"
+    return Chart(title, label, _inline_svg(figure, [*drawn["color"]]), values)
 
 
-def forest_plot(rows: Sequence[Any]) -> Markup:
-    """Our number (dot) and the published one (diamond) of each row, with whiskers of one standard deviation."""
-    longest = max(len(row.label) for row in rows)
-    labels, height = min(4.0, 0.35 + 0.075 * longest), 0.45 + 0.3 * len(rows)
+def forest_plot(entries: pd.DataFrame) -> Markup:
+    """Our number (dot) and the published one (diamond) of each entry, with whiskers of one standard deviation."""
+    longest, count = entries["label"].map(len).max(), len(entries)
+    labels, height = min(4.0, 0.35 + 0.075 * longest), 0.45 + 0.3 * count
     width = labels + 4.2
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes((labels / width, 0.4 / height, 4.0 / width, 1 - 0.42 / height))
-    offsets = [0.17 * (row.published_mean is not None) for row in rows]
-    ours = [(row.mean, row.std or 0.0, y - offsets[y], row.color.light) for y, row in enumerate(rows)]
-    theirs = [
-        (row.published_mean, row.published_std or 0.0, y + offsets[y], INK) for y, row in enumerate(rows) if offsets[y]
-    ]
-    for points, marker in ((ours, "o"), (theirs, "D")):
-        if points:
-            means, stds, ys, colors = zip(*points, strict=True)
-            axes.hlines(ys, np.subtract(means, stds), np.add(means, stds), colors=colors, linewidth=1.2)
-            axes.scatter(means, ys, s=26, marker=marker, c=colors if marker == "o" else "none", edgecolors=colors)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_yticks(range(len(rows)), [" ".join(row.label.split())[:60] for row in rows])
+    shift = 0.17 * entries["published_mean"].notna()
+    for prefix, marker, side in (("", "o", -1), ("published_", "D", 1)):
+        rows = entries.dropna(subset=[f"{prefix}mean"])
+        means, y = rows[f"{prefix}mean"].astype(float), rows.index + side * shift[rows.index]
+        stds = rows[f"{prefix}std"].astype(float).fillna(0)
+        colors = INK if prefix else [color.light for color in rows["color"]]
+        axes.hlines(y, means - stds, means + stds, colors=colors, linewidth=1.2)
+        axes.scatter(means, y, s=26, marker=marker, c="none" if prefix else colors, edgecolors=colors)
+    axes.set_ylim(count - 0.5, -0.5)
+    axes.set_yticks(range(count), [" ".join(label.split())[:60] for label in entries["label"]])
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.grid(axis="x", linewidth=0.6)
     axes.margins(x=0.06)
-    return _inline_svg(figure, [row.color for row in rows])
+    return _inline_svg(figure, [*entries["color"]])
 
 
 def _inline_svg(figure: Figure, colors: Sequence[Color]) -> Markup:

@@ -6,39 +6,32 @@ from typing import Any
 
 from seg_anl.records.recipes import load_recipe
 
-from .protocols import Departure, recipe_for
-from .tables import SIGNIFICANT, Table, p_text, p_value, spread_text
+from .protocols import recipe_for
+from .tables import SIGNIFICANT, Table, p_text, spread_text, t_test
 
 METRICS = {"dice": "Dice", "accuracy": "accuracy"}
 
 
 def what_is_measured(table: Table) -> str:
     """One sentence about the numbers."""
-    split = " and ".join(dict.fromkeys(column.split for column in table.columns))
-    unit = "" if table.metric == "loss" else " in percent"
+    split = " and ".join(dict.fromkeys(entry.split for name in table.columns for entry in table.rows(name)))
     epochs = " or ".join("the last epoch" if k == 1 else f"the mean over the last {k} epochs" for k in table.last_k)
     return (
-        f"{split[:1].upper()}{split[1:]} {METRICS.get(table.metric, table.metric)}{unit}: {epochs} of each run; "
+        f"{split[:1].upper()}{split[1:]} {METRICS.get(table.metric, table.metric)} in percent: {epochs} of each run; "
         f"mean ± sample standard deviation over seeds."
     )
 
 
 def source(table: Table) -> str:
     """The published table to compare with, as text; empty if there is none."""
-    if table.published is None:
-        return ""
-    return f"{load_recipe(table.published.paper).title}, Table {table.published.table}"
-
-
-def departures_text(departures: tuple[Departure, ...]) -> str:
-    """The differences from the published protocol, in one line."""
-    return "; ".join(map(str, departures))
+    published = table.published
+    return f"{load_recipe(published.paper).title}, Table {published.table}" if published else ""
 
 
 def notes(table: Table) -> list[str]:
     """Notes on the comparison with the paper, missing runs, and other published tables."""
     texts = []
-    counts = [entry.published_runs for entry in table.rows() if entry.is_published]
+    counts = [entry.published_runs for entry in table.rows() if entry.published]
     if counts:
         theirs = (
             f"published standard deviation² / {counts[0]:.0f}, the number of runs averaged in the paper"
@@ -83,17 +76,15 @@ def ranking(table: Table) -> list[Any]:
     of noises in which it is best, and the text of its first number.
     """
     runs = table.entries[table.entries["mean"].notna()]
-    rounded = runs["mean"].astype(float).round(table.decimals)
-    ranks = rounded.groupby([runs["noise"], runs["split"]]).rank(ascending=table.metric == "loss")
-    ranked = runs.assign(rank=ranks, best=runs["best"].astype(int)).groupby("label", sort=False)
-    rows = ranked.agg(
-        color=("color", "first"),
-        rank=("rank", "mean"),
-        noises=("rank", "size"),
-        best=("best", "sum"),
-        text=("ours", "first"),
-    ).reset_index()
-    return sorted(rows.itertuples(index=False), key=lambda row: (-row.noises, row.rank))
+    means = runs["mean"].astype(float).round(table.decimals)
+    ranks = means.groupby(runs["column"]).rank(ascending=False)
+    runs = runs.assign(rank=ranks, best=runs["best"].astype(int))
+    rows = runs.groupby("label", sort=False, as_index=False).agg(
+        **{"color": ("color", "first"), "rank": ("rank", "mean"), "noises": ("rank", "size")},
+        **{"best": ("best", "sum"), "text": ("ours", "first")},
+    )
+    rows = rows.sort_values(["noises", "rank"], ascending=[False, True], kind="stable")
+    return [*rows.itertuples(index=False)]
 
 
 def verdict(table: Table) -> str:
@@ -108,24 +99,25 @@ def _best_method(table: Table, ranked: list[Any]) -> str:
     leader = ranked[0]
     if len(ranked) == 1:
         return f"Only {leader.label} was run."
-    run = [column for column in table.columns if table.rows(column, run=True)]
-    if len(run) > 1:
+    runs = table.rows(run=True)
+    count = len({entry.column for entry in runs})
+    if count > 1:
         wins = sorted((row for row in ranked if row.best), key=lambda row: -row.best)
         counts = ", ".join(f"{row.label} ({row.best})" for row in wins)
-        if leader.noises < len(run):
-            return f"No method was run with all {len(run)} noises, so none leads; most often best: {counts or 'none'}."
+        if leader.noises < count:
+            return f"No method was run with all {count} noises, so none leads; most often best: {counts or 'none'}."
         return (
-            f"{leader.label} has the best mean rank, {leader.rank:.1f} over {leader.noises} of {len(run)} noises; most "
-            f"often best: {counts or 'none, because each has one seed'}."
+            f"{leader.label} has the best mean rank, {leader.rank:.1f} over {count} of {count} noises; most often "
+            f"best: {counts or 'none, because each has one seed'}."
         )
-    by_label = {entry.label: entry for entry in table.rows(run[0], run=True)}
+    by_label = {entry.label: entry for entry in runs}
     first, second = by_label[leader.label], by_label[ranked[1].label]
     ahead = spread_text(abs(first.mean - second.mean), None, table.decimals)
     ahead = ahead if float(ahead) else f"less than {10**-table.decimals:g}"
     if first.seeds < 2 or second.seeds < 2 or not (first.std or second.std):
         significance = "with too few seeds or too little spread to test it"
     else:
-        p = p_value(first.mean, first.std, first.seeds, second.mean, second.std, second.seeds)
+        _, p = t_test(first.mean, first.std, first.seeds, second.mean, second.std, second.seeds)
         significance = f"which is {'' if p < SIGNIFICANT else 'not '}significant ({p_text(p)})"
     return f"{leader.label} leads with {first.ours}, by {ahead} over {second.label}, {significance}."
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
@@ -35,21 +35,10 @@ _DEFAULTS = {"noise.reflip": False, "noise.bidirectional": False, "noise.pairs":
 _NNUNET_SCHEDULES = {"DecayPerEpoch": "exponential"}  # runs of nnU-Net record the class name
 
 
-class Departure(NamedTuple):
-    """A setting in which a run differs from the published protocol."""
-
-    setting: str
-    ours: str
-    published: str
-
-    def __str__(self) -> str:
-        return f"{self.setting} {self.ours} (published: {self.published})"
-
-
 def departures(
     config: Mapping[str, Any], summary: Mapping[str, Any], paper: str, data: str, model: str = ""
-) -> tuple[Departure, ...]:
-    """The settings in which a finished run differs from a paper's protocol.
+) -> tuple[str, ...]:
+    """The settings in which a finished run differs from a paper's protocol, each with both values.
 
     Settings that the recipe marks as assumed, or that the run does not record, are not compared. ``paper``, ``data``
     and ``model`` are those of the table; without a network there, the recipe's network applies.
@@ -62,14 +51,14 @@ def departures(
         published.pop("counts.train", None)  # depends on the imbalance, which is the same
     if model:
         published["model.name"] = model
-    differences = [] if data_name(config) == data else [Departure("data", data_name(config), data)]
+    differences = [] if data_name(config) == data else [("data", data_name(config), data)]
     for name in sorted(published, key=lambda name: [*_WORDS, name].index(name)):
         if name in ours and not _is_equal(name, ours[name], published[name]):
-            differences.append(Departure(_WORDS.get(name, name), value_text(ours[name]), value_text(published[name])))
+            differences.append((_WORDS.get(name, name), value_text(ours[name]), value_text(published[name])))
     preset = config.get("preset")
     if recipe and preset is not None and preset not in {each.name for each in recipes_of(paper)}:
-        differences.append(Departure("preset", value_text(preset), recipe.name))
-    return tuple(differences)
+        differences.append(("preset", value_text(preset), recipe.name))
+    return tuple(f"{setting} {mine} (published: {theirs})" for setting, mine, theirs in differences)
 
 
 def recipe_for(paper: str, data: str, *, imbalanced: bool = False) -> Recipe | None:
@@ -95,21 +84,22 @@ def _protocol(recipe: Recipe, config: Mapping[str, Any], data: str) -> dict[str,
     return {name: value for name, value in published.items() if name not in _NOT_COMPARED}
 
 
-@cache
 def _defaults(task: str, noise: str, loss: str) -> dict[str, Any]:
     """Settings that a recipe leaves out: declared parameters of the loss, and defaults of ``seg-anl-classify``."""
-
-    def read(file: str) -> dict[str, Any]:
-        path = config_folder() / f"{file}.yaml"
-        return dict(yaml.safe_load(path.read_text(encoding="utf-8"))) if path.is_file() else {}
-
     defaults: dict[str, Any] = {"loss": dict(declarations()[loss].parameters) if loss in declarations() else {}}
     if task == "classification":
-        top = read("classification")
+        top = _read("classification")
         defaults |= {"augmentation": top["augmentation"], "evaluation": {"last_k": top["evaluation"]["last_k"]}}
-        defaults |= {"optim": read("optim/sgd"), "noise": read(f"noise/{noise}")}
-        defaults["noise"].pop("seed", None)
+        of_noise = {name: value for name, value in _read(f"noise/{noise}").items() if name != "seed"}
+        defaults |= {"optim": _read("optim/sgd"), "noise": of_noise}
     return defaults
+
+
+@cache
+def _read(file: str) -> dict[str, Any]:
+    """A file of ``configs``; empty if there is none."""
+    path = config_folder() / f"{file}.yaml"
+    return dict(yaml.safe_load(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 
 def _recorded(config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,9 +23,8 @@ from seg_anl.records.atomic import remove_partial
 
 from . import phrases
 from .archives import Folder, read_bytes
-from .names import noise_order
 from .run_directories import FINISHED
-from .tables import MINUS, SIGNIFICANT, Best, Column, Report, Table
+from .tables import MINUS, SIGNIFICANT, Best, Report, Table
 
 INDEX, PAGE = "tables.md", "report.html"
 PICTURE = "report.png"  # written by the trainers into run directories
@@ -137,16 +136,14 @@ def table_csv(table: Table, groups: pd.DataFrame) -> str:
     entries = table.entries
     paths = groups["runs"].map(lambda runs: "; ".join(run.path for run in runs))
     frame = entries.rename(columns={"t": "difference_in_standard_errors", "p": "p_value"}).assign(
-        table=table.published.id if table.published else "",
-        task=table.task,
-        data=table.data,
+        **{"table": table.published.id if table.published else "", "task": table.task, "data": table.data},
         metric=table.metric,
-        best=entries["best"].where(entries["mean"].notna()).map({True: 1, False: 0}),
-        differs_in=entries["departures"].map(phrases.departures_text),
+        best=entries["best"].where(entries["mean"].notna()),
+        differs_in=entries["departures"].map("; ".join),
         runs=entries["group"].map(paths),
-    )[_CSV]
-    integers = ["last_k", "seeds", "best", "published_runs"]
-    return frame.astype(dict.fromkeys(integers, "Int64")).to_csv(index=False, lineterminator="\n")
+    )
+    integers = dict.fromkeys(["last_k", "seeds", "best", "published_runs"], "Int64")
+    return frame[_CSV].astype(integers).to_csv(index=False, lineterminator="\n")
 
 
 def table_latex(table: Table) -> str:
@@ -169,17 +166,15 @@ def page_html(report: Report) -> str:
             lines = lines_of(table)
             columns = []
             for column in table.columns:
-                rows, run = table.rows(column), table.rows(column, run=True)
-                series = {row.group: lines[row.label] for row in run}
-                charts = training_curves(curves, series, column.split, table.metric)
-                legend = [*series.values()] if charts else []
-                columns.append((column, run, rows, forest_plot(run) if run else "", charts, legend))
+                run = table.rows(column, run=True)
+                charts = training_curves(curves, run, lines, table.metric) if run else []
+                legend = lines[lines["label"].isin([entry.label for entry in run])]
+                columns.append((column, forest_plot(pd.DataFrame(run)) if run else "", charts, legend))
             sections.append((table, columns, list(_pictures(table, report.groups, budget))))
     return _render(
         "report.html",
         report=report,
         sections=sections,
-        noise_order=noise_order,
         FINISHED=FINISHED,
         SIGNIFICANT=SIGNIFICANT,
         style=Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8")),
@@ -190,11 +185,9 @@ def page_html(report: Report) -> str:
 def _pictures(table: Table, groups: pd.DataFrame, budget: Iterator[int]) -> Iterator[tuple[str, str]]:
     """Pictures written by the trainers, from one run per entry, up to the page's budget: data URI and caption."""
     for entry in table.rows(run=True):
-        for run in groups["runs"][entry.group]:
-            if (run.folder / PICTURE).is_file() and next(budget, None) is not None:
-                if uri := picture_uri(run.folder / PICTURE):
-                    yield uri, f"{entry.label}, {table.column_label(Column(entry.noise, entry.split))}: {run.path}"
-                break
+        run = next((run for run in groups["runs"][entry.group] if (run.folder / PICTURE).is_file()), None)
+        if run and next(budget, None) is not None and (uri := picture_uri(run.folder / PICTURE)):
+            yield uri, f"{entry.label}, {entry.column}: {run.path}"
 
 
 def picture_uri(path: Folder) -> str | None:
@@ -204,9 +197,7 @@ def picture_uri(path: Folder) -> str | None:
             small = picture.convert("RGB")
     except (OSError, ValueError, Image.DecompressionBombError):
         return None
-    if small.width > _PICTURE_WIDTH:
-        height = round(small.height * _PICTURE_WIDTH / small.width)
-        small = small.resize((_PICTURE_WIDTH, height), Image.Resampling.LANCZOS)
+    small.thumbnail((_PICTURE_WIDTH, small.height), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=_PICTURE_QUALITY, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -11,12 +11,12 @@ import math
 import os
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from seg_anl.records import METRICS_KEYS, SUMMARY_SCHEMA, UserError, parse_metrics
 from seg_anl.records.foreign_files import parse_json, parse_yaml
@@ -27,6 +27,7 @@ from seg_anl.records.runs import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, SU
 
 from .archives import SUFFIX, Folder, open_archive, read_text, split_archive_path
 from .names import data_name, method_name, noise_name
+from .run_settings import flat_settings
 
 Status = Literal["finished", "unfinished", "damaged"]
 
@@ -52,13 +53,6 @@ class Headline(NamedTuple):
     metric: str
     k: int
     value: float
-
-
-class Curve(NamedTuple):
-    """One metric of one split over training; ``epochs`` are ascending, from 0."""
-
-    epochs: NDArray[np.int64]
-    values: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,22 +92,25 @@ class Run:
         values = self.summary["metrics"][self.summary["headline"]]
         return Headline(split, metric, int(values["k"]), float(values["last_k_mean"]))
 
-    def has(self, split: str, metric: str) -> bool:
-        """Whether metrics.csv has this metric of this split."""
-        return len(self.curve(split, metric).epochs) > 0
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The settings that determine the results; see :func:`flat_settings`."""
+        return flat_settings(self.config)
 
-    def curve(self, split: str, metric: str) -> Curve:
-        """A metric over the epochs that have it; may be empty."""
-        rows = self.metrics[self.metrics["split"] == split] if metric in self.metrics else self.metrics[:0]
-        rows = rows.dropna(subset=[metric]) if len(rows) else rows.assign(**{metric: []})
-        return Curve(rows["epoch"].to_numpy(np.int64), rows[metric].to_numpy(np.float64))
+    def curve(self, split: str, metric: str) -> pd.Series:
+        """A metric by epoch, from 0, without the epochs that lack it; may be empty."""
+        if metric not in self.metrics:
+            return pd.Series(dtype=float)
+        is_split = (self.metrics["split"] == split).to_numpy()
+        values, epochs = (self.metrics[name].to_numpy()[is_split] for name in (metric, "epoch"))
+        return pd.Series(values, epochs).dropna()
 
 
 def tidy_metrics(runs: Iterable[Run], metrics: Collection[str]) -> pd.DataFrame:
     """Metrics of ``runs`` in long format: one row per run (its path), split, metric and epoch, with the value."""
     wide = {run.path: run.metrics.filter([*METRICS_KEYS, *metrics]) for run in runs if len(run.metrics)}
     if not wide:
-        return pd.DataFrame({name: [] for name in ("run", "split", "epoch", "metric", "value")})
+        return pd.DataFrame(columns=["run", "split", "epoch", "metric", "value"])
     joined = pd.concat(wide, names=["run", None]).reset_index("run").astype({"run": "category", "split": "category"})
     return joined.melt(["run", "split", "epoch"], var_name="metric").dropna(subset=["value"])
 
@@ -141,8 +138,7 @@ def find_runs(paths: Iterable[Path]) -> dict[str, Folder | UserError]:
             problem = "is a file" if root.exists() else "does not exist"
             raise UserError(f"{root} {problem}; expected run directories, or folders or archives that contain some")
         for path, folder in _runs_in_archive(*archive) if archive else _runs_below(root):
-            real = os.path.realpath(path)
-            runs[real] = min((path, folder), runs.get(real, (path, folder)), key=lambda item: item[0])
+            runs.setdefault(os.path.realpath(path), (path, folder))
     if not runs:
         raise UserError(
             f"no run directory in {', '.join(map(str, roots))}; a run directory holds {CONFIG_FILE}, {METRICS_FILE} "
@@ -154,16 +150,18 @@ def find_runs(paths: Iterable[Path]) -> dict[str, Folder | UserError]:
 def _runs_below(root: Path) -> Iterator[tuple[str, Folder | UserError]]:
     seen: set[str] = set()
     for folder, subfolders, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        is_run = _is_run(set(files), is_root=folder == str(root))
-        if is_run and real not in seen:
-            yield folder, Path(folder)
-        # Do not descend into runs, or follow a link cycle.
-        subfolders[:] = [] if is_run or real in seen else sorted(n for n in subfolders if not n.startswith("."))
-        for name in [] if is_run or real in seen else sorted(files):
-            if name.lower().endswith(SUFFIX) and not name.startswith("."):
-                yield from _runs_in_archive(Path(folder) / name, "")
+        visible = sorted(name for name in subfolders if not name.startswith("."))
+        subfolders.clear()  # do not descend into runs, or follow a link cycle
+        if (real := os.path.realpath(folder)) in seen:
+            continue
         seen.add(real)
+        if _is_run({*files}, is_root=folder == str(root)):
+            yield folder, Path(folder)
+            continue
+        subfolders[:] = visible
+        for name in sorted(files):
+            if name.lower().endswith(SUFFIX) and not name.startswith("."):
+                yield from _runs_in_archive(Path(folder, name), "")
 
 
 def _runs_in_archive(path: Path, inside: str) -> Iterator[tuple[str, Folder | UserError]]:
@@ -224,8 +222,6 @@ def read_metrics_table(path: Folder) -> pd.DataFrame:
         raise UserError(f"{path}: the last line is cut off")
     head, *lines = text.splitlines() or [""]
     names = head.split(",")
-    if tuple(names[:2]) != METRICS_KEYS:
-        raise UserError(f"{path}: expected columns starting with {', '.join(METRICS_KEYS)}")
     try:
         if {line.count(",") for line in lines} - {head.count(",")} or len({*names}) < len(names):
             raise ValueError("rows of different lengths, or duplicate columns")
@@ -234,22 +230,22 @@ def read_metrics_table(path: Folder) -> pd.DataFrame:
     except (ValueError, OverflowError, pd.errors.ParserError) as error:
         parse_metrics(text, path)  # the strict parser raises a more precise error
         raise UserError(f"{path}: damaged: {error}") from error
+    if tuple(names[:2]) != METRICS_KEYS:
+        raise UserError(f"{path}: expected columns starting with {', '.join(METRICS_KEYS)}")
     if (table["epoch"] > _MAX_EPOCH).any():
         raise UserError(f"{path}: damaged: epoch {table['epoch'].max()}")
     if taken := {"run", "metric", "value"}.intersection(table):
         raise UserError(f"{path}: a metric is named {min(taken)!r}, which is reserved for the report")
-    for split, epochs in table.groupby("split", sort=False)["epoch"]:
-        if (epochs.diff()[1:] <= 0).any():
-            raise UserError(f"{path}: the epochs of {split} are not ascending")
+    is_late = table.groupby("split")["epoch"].diff() <= 0
+    if is_late.any():
+        raise UserError(f"{path}: the epochs of {table['split'][is_late.idxmax()]} are not ascending")
     return table
 
 
 def _read_config(path: Folder) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path} is missing")
-    config = parse_yaml(read_text(path), path)
-    if not isinstance(config, dict):
-        raise UserError(f"{path}: damaged: expected named values")
+    config = _named_values(parse_yaml(read_text(path), path), path)
     for key in ("task", "epochs", "data", "loss"):
         if config.get(key) is None:
             raise UserError(f"{path}: damaged: no setting {key!r}")
@@ -267,15 +263,19 @@ def _read_summary(path: Folder) -> dict[str, Any]:
     """summary.json; empty if it does not exist, because the run has not finished."""
     if not path.exists():
         return {}
-    summary = parse_json(read_text(path), path)
-    if not isinstance(summary, dict):
-        raise UserError(f"{path}: damaged: expected named values")
+    summary = _named_values(parse_json(read_text(path), path), path)
     if summary.get("schema") != SUMMARY_SCHEMA:
         raise UserError(f"{path}: has schema {summary.get('schema')!r}; expected {SUMMARY_SCHEMA}")
     return summary
 
 
-def _drop_null(group: Any) -> Any:
+def _named_values(content: Any, path: Folder) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: damaged: expected named values")
+    return content
+
+
+def _without_null(group: Any) -> Any:
     """A group without null settings, because a run may have been finished by a version with more settings."""
     return {key: value for key, value in group.items() if value is not None} if isinstance(group, dict) else group
 
@@ -283,7 +283,7 @@ def _drop_null(group: Any) -> Any:
 def _check_finished(run: Run, done: int) -> None:
     """Check that the three files of a finished run agree."""
     for key in _SHARED_KEYS:
-        if _drop_null(run.config.get(key)) != _drop_null(run.summary.get(key)):
+        if _without_null(run.config.get(key)) != _without_null(run.summary.get(key)):
             raise UserError(f"{CONFIG_FILE} and {SUMMARY_FILE} are from different runs: {key} differs")
     if done != run.epochs:
         raise UserError(f"{METRICS_FILE} ends after {done} epochs, {SUMMARY_FILE} says {run.epochs}")
@@ -293,12 +293,11 @@ def _check_finished(run: Run, done: int) -> None:
             raise TypeError("a metric is not a group of values")
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UserError(f"{SUMMARY_FILE}: damaged: no headline value ({type(error).__name__}: {error})") from error
-    name = f"{split}/{metric}"
     if math.isnan(value):
-        raise UserError(f"diverged: {name} is not a number")
-    values = run.curve(split, metric).values
+        raise UserError(f"diverged: {split}/{metric} is not a number")
+    values = run.curve(split, metric)
     if not 1 <= k <= len(values):
-        raise UserError(f"{METRICS_FILE} lacks the {k} values of {name}")
-    mean = math.fsum(values[-k:]) / k
+        raise UserError(f"{METRICS_FILE} lacks the {k} values of {split}/{metric}")
+    mean = math.fsum(values.iloc[-k:]) / k
     if not math.isclose(mean, value, rel_tol=1e-9, abs_tol=1e-12):
-        raise UserError(f"{SUMMARY_FILE} says {name} {value:.6g}, {METRICS_FILE} {mean:.6g}")
+        raise UserError(f"{SUMMARY_FILE} says {split}/{metric} {value:.6g}, {METRICS_FILE} {mean:.6g}")

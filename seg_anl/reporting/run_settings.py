@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -53,29 +53,29 @@ def fingerprint(settings: Any) -> str:
     return json.dumps(settings, sort_keys=True, default=str)
 
 
-def _settings_table(configurations: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """One row per configuration and one column per setting, as JSON text; NaN if it is missing."""
-    rows = [{name: fingerprint(value) for name, value in settings.items()} for settings in configurations]
-    return pd.DataFrame(rows, dtype=object)
+def _settings_table(settings: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """One row per run and one column per setting in which they differ, as JSON text; a missing one is NaN."""
+    rows = [{name: fingerprint(value) for name, value in some.items()} for some in settings]
+    table = pd.DataFrame(rows, dtype=object)
+    return table[sorted(table.columns[table.nunique(dropna=False) > 1])]
 
 
-def differing(configurations: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Sorted names of the settings that differ between configurations; a missing setting differs from any value."""
-    table = _settings_table(configurations)
-    return sorted(table.columns[table.nunique(dropna=False) > 1])
+def differing(settings: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Sorted names of the settings that differ between runs; a missing setting differs from any value."""
+    return [*_settings_table(settings)]
 
 
-def distinguishing(groups: Mapping[Any, Sequence[Mapping[str, Any]]]) -> list[str]:
-    """A small set of settings that distinguishes all members of each group, chosen greedily in naming order."""
-    candidates = {name for group in groups.values() if len(group) > 1 for name in differing(group)}
-    table = _settings_table(settings for group in groups.values() for settings in group)
-    table["_group"] = [index for index, group in enumerate(groups.values()) for _ in group]
-    chosen = ["_group"]
+def distinguishing(settings: Iterable[Mapping[str, Any]], noises: Iterable[str]) -> list[str]:
+    """A small set of settings that distinguishes all runs with the same noise, chosen greedily in naming order."""
+    table = _settings_table(settings)
 
     def naming_order(name: str) -> tuple[int, str]:
         return next((i for i, start in enumerate(_NAMING_ORDER) if name.startswith(start)), len(_NAMING_ORDER)), name
 
-    for name in sorted(candidates, key=naming_order):
+    names = sorted(table, key=naming_order)
+    table["noise"] = [*noises]
+    chosen = ["noise"]
+    for name in names:
         if len(table[[*chosen, name]].drop_duplicates()) > len(table[chosen].drop_duplicates()):
             chosen.append(name)
     return chosen[1:]
@@ -104,13 +104,13 @@ def listed_settings(groups: pd.DataFrame) -> tuple[str, dict[str, str]]:
     names = differing(groups["settings"])
     first = groups["settings"].iloc[0]
     losses = [name for name in first if name.startswith("loss.") and name != "loss.name"]
-    common = describe(first, [name for name in (*_COMMON, *losses) if name in first and name not in names])
     own = {}
     for name in names:
-        if name != "loss.name" and name not in _NOISE_SETTINGS and not _is_in_variant(name, groups, everywhere=True):
+        in_variants = groups["variant"].str.contains(f"{name} ", regex=False).all()
+        if name not in ("loss.name", *_NOISE_SETTINGS) and not in_variants:
             has_setting = groups["settings"].map(lambda settings, name=name: name in settings)
             own[name] = _by_value(name, groups[has_setting] if name.startswith("loss.") else groups)
-    return common, own
+    return describe(first, [name for name in (*_COMMON, *losses) if name in first and name not in names]), own
 
 
 def unlike_rows(groups: pd.DataFrame) -> str:
@@ -119,28 +119,21 @@ def unlike_rows(groups: pd.DataFrame) -> str:
         name: None
         for _, some in groups.groupby("noise", sort=False)
         for name in differing(some["settings"])
-        if name.startswith(_MUST_AGREE) and name != _NNUNET_TRAINER and not _is_in_variant(name, some)
+        if name.startswith(_MUST_AGREE)
+        and name != _NNUNET_TRAINER
+        and not some["variant"].str.contains(f"{name} ", regex=False).any()
     }
     return "; ".join(f"{name} {_by_value(name, groups, ', ')}" for name in names)
-
-
-def _is_in_variant(name: str, groups: pd.DataFrame, *, everywhere: bool = False) -> bool:
-    """Whether any (or ``everywhere``: all) variants of the groups name a setting."""
-    return (all if everywhere else any)(f"{name} " in variant for variant in groups["variant"])
-
-
-def _labels(groups: pd.DataFrame) -> pd.Series:
-    return groups["method"] + ("," + " " + groups["variant"]).where(groups["variant"] != "", "")
 
 
 def _by_value(name: str, groups: pd.DataFrame, separator: str = "; ") -> str:
     """Each value with its methods, and their noises if a method has several values."""
     values = groups["settings"].map(lambda settings: value_text(settings.get(name)))
-    frame = pd.DataFrame({"value": values, "label": _labels(groups), "noise": groups["noise"]})
-    has_several = frame.groupby("label")["value"].nunique() > 1
+    labels = groups["method"].str.cat(groups["variant"], sep=", ").str.removesuffix(", ")
+    has_several = values.groupby(labels).nunique() > 1
     texts = []
-    for value, some in frame.groupby("value", sort=False):
-        noises = some.groupby("label", sort=False)["noise"].agg("; ".join)
+    for value, some in groups["noise"].groupby(values, sort=False):
+        noises = some.groupby(labels, sort=False).agg("; ".join)
         methods = [f"{label} with {noise}" if has_several[label] else str(label) for label, noise in noises.items()]
         texts.append(f"{value} ({', '.join(methods)})")
     return separator.join(texts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +19,7 @@ from seg_anl.records.recipes import load_recipe
 from .aggregate import NOT_AVERAGED, Notice, averages, gather
 from .names import loss_titles, method_name, noise_order
 from .palette import method_color
-from .protocols import Departure, departures
+from .protocols import departures
 from .published import METHOD, PLACE, find_table, is_of_dataset, matching_tables, places_of, published_numbers
 from .run_directories import Run
 from .run_settings import listed_settings, unlike_rows
@@ -31,13 +32,6 @@ class Best(str):
     """The text of the best number of a column, which each format highlights."""
 
 
-class Column(NamedTuple):
-    """A noise and an evaluation split."""
-
-    noise: str
-    split: str
-
-
 @dataclass(frozen=True, eq=False)
 class Table:
     """One table of one task, data set and metric.
@@ -46,12 +40,13 @@ class Table:
         name: file name, unique in a report.
         last_k: number of last epochs that each run's value is averaged over; several if runs differ.
         decimals: number of decimals shown.
+        columns: labels of the columns: noises, with the evaluation split if there are several.
         entries: one row per method and column, in display order; see :func:`_entries` and :func:`_with_texts`.
         published: the published table to compare with, if any.
         others: other published tables with numbers for these runs, and the number of matches.
         missing: method and noise of published numbers without runs.
         total: number of published numbers.
-        marks: letters for sets of departures, shown next to entries.
+        marks: letters for sets of departures from the published protocol, shown next to entries.
         settings: the settings that all runs share, and those in which they differ.
         notices: notices about this table.
     """
@@ -63,56 +58,49 @@ class Table:
     metric: str
     last_k: tuple[int, ...]
     decimals: int
-    columns: tuple[Column, ...]
+    columns: tuple[str, ...]
     entries: pd.DataFrame
     published: Any
     others: tuple[tuple[str, int], ...]
     missing: tuple[tuple[str, str], ...]
     total: int
-    marks: Mapping[tuple[Departure, ...], str]
+    marks: Mapping[tuple[str, ...], str]
     settings: tuple[str, dict[str, str]]
     notices: tuple[Notice, ...]
 
-    def column_label(self, column: Column) -> str:
-        """The noise, with the split if the table has several."""
-        several = len({one.split for one in self.columns}) > 1
-        return f"{column.noise}, {column.split}" if several else column.noise
-
-    def rows(self, column: Column | None = None, *, run: bool = False) -> list[Any]:
+    def rows(self, column: str | None = None, *, run: bool = False) -> list[Any]:
         """The entries, optionally of one column, or only those with runs."""
         entries = self.entries[self.entries["mean"].notna()] if run else self.entries
         rows = entries.itertuples(index=False, name="Entry")
-        return [entry for entry in rows if column in (None, (entry.noise, entry.split))]
+        return [entry for entry in rows if column in (None, entry.column)]
 
-    def by_method(self, *, run: bool = True) -> dict[str, dict[Column, Any]]:
-        """The entries by row label and column; with ``run=False`` including rows without runs."""
-        rows: dict[str, dict[Column, Any]] = {entry.label: {} for entry in self.rows(run=run)}
+    def by_label(self) -> dict[str, dict[str, Any]]:
+        """The entries by row label and column."""
+        rows: dict[str, dict[str, Any]] = {}
         for entry in self.rows():
-            rows.get(entry.label, {})[Column(entry.noise, entry.split)] = entry
+            rows.setdefault(entry.label, {})[entry.column] = entry
         return rows
 
-    def texts(self, column: Column) -> pd.DataFrame:
+    def texts(self, column: str) -> pd.DataFrame:
         """One column as text: one row per method, with published numbers if there are any."""
-        entries = self.entries[(self.entries["noise"] == column.noise) & (self.entries["split"] == column.split)]
+        entries = self.entries[self.entries["column"] == column]
         entries = entries.assign(
             ours=entries["ours"].where(entries["ours"] != "", "no runs"),
             seeds=entries["seeds"].map(lambda seeds: f"{seeds:.0f}" if seeds else ""),
         )
         heads = {"label": "method", "ours": "ours", "seeds": "seeds"}
-        if entries["is_published"].any():
+        if (entries["published"] != "").any():
             heads |= {"published": "published", "gap": "difference", "errors": "in standard errors", "mark": "differs"}
         return entries[[*heads]].rename(columns=heads)
 
-    def summary(self, columns: Sequence[Column], *, published: bool = False) -> pd.DataFrame:
+    def summary(self, columns: Sequence[str], *, published: bool = False) -> pd.DataFrame:
         """Several columns as text: one row per method with runs, optionally with a row of published numbers."""
         rows = []
-        for label, entries in self.by_method(run=not published).items():
-            in_columns = [entries.get(column) for column in columns]
-            ours = [entry.shown if entry else "" for entry in in_columns]
-            theirs = [entry.published if entry else "" for entry in in_columns]
-            rows += [(label, *ours)] if any(ours) else []
-            rows += [(f"{label}, published", *theirs)] if published and any(theirs) else []
-        return pd.DataFrame(rows, columns=["ours", *map(self.column_label, columns)], dtype=object)
+        for label, entries in self.by_label().items():
+            for name, text in ((label, "shown"), (f"{label}, published", "published"))[: 1 + published]:
+                cells = [getattr(entries.get(column), text, "") for column in columns]
+                rows += [(name, *cells)] if any(cells) else []
+        return pd.DataFrame(rows, columns=["ours", *columns], dtype=object)
 
 
 class Report(NamedTuple):
@@ -184,11 +172,10 @@ def _make_table(
     task, data = groups["task"].iloc[0], groups["data"].iloc[0]
     numbers = published_numbers(published)
     measured = averages(groups)
-    measured = measured[measured["metric"] == metric].drop(columns="metric")
     columns = _columns(groups, numbers, split, complete=complete)
     decimals = 1 if metric == "dice" else 2
     entries, missing = _entries(groups, measured, numbers, columns, published)
-    entries["best"] = _is_best(entries, decimals, lower=metric == "loss")
+    entries["best"] = _is_best(entries, decimals)
     departure_sets = dict.fromkeys(each for each in entries["departures"] if each)
     marks = {each: chr(ord("a") + i) if i < 26 else f"a{i}" for i, each in enumerate(departure_sets)}
     entries["mark"] = [marks.get(each, "") for each in entries["departures"]]
@@ -202,7 +189,7 @@ def _make_table(
         metric=metric,
         last_k=tuple(sorted({int(k) for k in measured.loc[measured["split"] == split, "last_k"]})),
         decimals=decimals,
-        columns=columns,
+        columns=tuple(columns["column"]),
         entries=_with_texts(entries.astype(object).where(entries.notna(), None), decimals),
         published=published,
         others=others,
@@ -214,66 +201,59 @@ def _make_table(
     )
 
 
-def _columns(groups: pd.DataFrame, numbers: pd.DataFrame, split: str, *, complete: bool) -> tuple[Column, ...]:
-    """The paper's columns in its order (all, or those with runs), then noises that the paper lacks."""
+def _columns(groups: pd.DataFrame, numbers: pd.DataFrame, split: str, *, complete: bool) -> pd.DataFrame:
+    """Noise, split and label: the paper's columns in its order (all, or those with runs), then our other noises."""
     ours = {noise: noise_order(config) for noise, config in zip(groups["noise"], groups["config"], strict=True)}
-    theirs = [Column(*row) for row in numbers[["noise", "split"]].drop_duplicates().to_numpy()]
-    kept = [column for column in theirs if complete or column.noise in ours]
-    own = sorted(ours.keys() - {column.noise for column in kept}, key=ours.__getitem__)
-    return (*kept, *(Column(noise, split) for noise in own))
+    theirs = numbers[["noise", "split"]].drop_duplicates()
+    kept = theirs if complete else theirs[theirs["noise"].isin(ours)]
+    own = sorted(ours.keys() - {*kept["noise"]}, key=ours.__getitem__)
+    columns = pd.concat([kept, pd.DataFrame({"noise": own, "split": split}, dtype=object)], ignore_index=True)
+    has_several = columns["split"].nunique() > 1
+    return columns.assign(column=columns["noise"] + (", " + columns["split"] if has_several else ""))
 
 
 def _entries(
-    groups: pd.DataFrame, measured: pd.DataFrame, numbers: pd.DataFrame, columns: tuple[Column, ...], published: Any
+    groups: pd.DataFrame, measured: pd.DataFrame, numbers: pd.DataFrame, columns: pd.DataFrame, published: Any
 ) -> tuple[pd.DataFrame, tuple[tuple[str, str], ...]]:
     """Our averages merged with the published numbers in display order, and the published numbers without runs.
 
-    Columns: label (of the row), method, published_as, variant, noise, split, group (index among groups of runs),
-    last_k, seeds, mean, std, published_method, published_mean, published_std, published_runs, is_published (the paper
-    has a number, possibly illegible), difference, t (the difference in standard errors), p, departures and color; NaN
-    if missing. Numbers are in percent except for losses.
+    Columns: label (of the row), method, published_as, variant, noise, split, column, group (index among groups of
+    runs), last_k, seeds, mean, std, published_method, published_mean (NaN if illegible), published_std,
+    published_runs, difference, t (the difference in standard errors), p, departures and color; NaN if missing. Numbers
+    are in percent.
     """
-    shown = pd.DataFrame([(*column, i) for i, column in enumerate(columns)], columns=["noise", "split", "column"])
-    ours = places_of(groups, numbers).assign(variant=groups["variant"], method=groups["method"])
-    ours = ours.merge(measured, left_index=True, right_on="group").merge(shown[["noise", "split"]])
-    numbers = numbers.assign(is_published=True, position=range(len(numbers)))
-    merged = ours.merge(numbers, on=PLACE, how="outer")
+    ours = places_of(groups, numbers).assign(variant=groups["variant"], config=groups["config"])
+    ours = ours.merge(measured, left_index=True, right_on="group").merge(columns[["noise", "split"]])
+    merged = ours.merge(numbers.assign(position=range(len(numbers))), on=PLACE, how="outer")
     without_runs = merged["group"].isna()
     merged.loc[without_runs, "variant"] = merged["model"].map(lambda model: f"model.name {model}" if model else "")
-    configs = [
-        {"loss": {"name": row.loss}, "method": {"name": row.training}} if is_missing else groups["config"][row.group]
-        for row, is_missing in zip(merged.itertuples(), without_runs, strict=True)
+    merged["config"] = [
+        {"loss": {"name": row.loss}, "method": {"name": row.training}} if pd.isna(row.group) else row.config
+        for row in merged.itertuples()
     ]
-    merged["method"] = [method_name(config) for config in configs]
-    merged["color"] = [method_color(config) for config in configs]
+    merged["method"], merged["color"] = merged["config"].map(method_name), [*map(method_color, merged["config"])]
     unmatched = merged[without_runs].sort_values("position")
     missing = tuple(dict.fromkeys(zip(unmatched["method"], unmatched["noise"], strict=True)))
 
     # The paper's name of the method if it differs from ours, and its position in the paper.
-    of_method = numbers.groupby(METHOD, sort=False).agg(published_as=("published_method", "last"))
-    of_method = of_method.assign(index=range(len(of_method))).reset_index()
-    merged = merged.merge(shown, on=["noise", "split"]).merge(of_method, on=METHOD, how="left")
-    merged["published_as"] = merged["published_method"].where(merged["group"].isna(), merged["published_as"])
+    of_method = numbers.groupby(METHOD, sort=False)[["published_method"]].last().rename_axis(METHOD).reset_index()
+    of_method = of_method.rename(columns={"published_method": "published_as"}).reset_index(names="index")
+    merged = merged.merge(columns).merge(of_method, on=METHOD, how="left")
     merged["published_as"] = merged["published_as"].where(merged["published_as"] != merged["method"]).fillna("")
     merged["label"] = [row_label(row.method, row.published_as, row.variant) for row in merged.itertuples()]
     titles = {title: i for i, title in enumerate(loss_titles().values())}
     merged["index"] = merged["index"].fillna(len(of_method)).groupby(merged["label"]).transform("first")
     merged["title"] = merged["method"].map(titles).fillna(len(titles))
-    merged = merged.sort_values(["index", "title", "method", "published_as", "variant", "column"], ignore_index=True)
+    merged["order"] = merged["column"].map({column: i for i, column in enumerate(columns["column"])})
+    merged = merged.sort_values(["index", "title", "method", "published_as", "variant", "order"], ignore_index=True)
 
-    merged["is_published"] = merged["is_published"].notna()
     runs = load_recipe(published.paper).runs if published else None
-    merged["published_runs"] = np.where(merged["is_published"], runs or math.nan, math.nan)
+    merged["published_runs"] = np.where(merged["published_method"].notna(), runs or math.nan, math.nan)
     merged["difference"] = merged["mean"] - merged["published_mean"]
     merged["departures"] = [_departures(groups, row, published) for row in merged.itertuples()]
-    theirs = (merged["published_std"] ** 2 / merged["published_runs"]).fillna(0)
-    errors = np.sqrt(merged["std"] ** 2 / merged["seeds"] + theirs)
-    merged["t"] = merged["difference"] / errors.where(errors > 0)  # NaN with one seed or without variation
-    tested = merged["t"].notna() & ~merged["departures"].map(bool)  # otherwise the experiments differ
-    merged["p"] = [
-        p_value(*row) if test else math.nan
-        for test, *row in zip(tested, *(merged[name] for name in P_VALUE_OF), strict=True)
-    ]
+    names = ["mean", "std", "seeds", "published_mean", "published_std", "published_runs"]
+    merged["t"], merged["p"] = t_test(*(merged[name].to_numpy(float) for name in names))
+    merged["p"] = merged["p"].where(~merged["departures"].map(bool))  # otherwise the experiments differ
     return merged, missing
 
 
@@ -283,38 +263,38 @@ def row_label(method: str, published_as: str, variant: str) -> str:
     return f"{name}, {variant}" if variant else name
 
 
-P_VALUE_OF = ("mean", "std", "seeds", "published_mean", "published_std", "published_runs")
+def t_test(mean: Any, std: Any, seeds: Any, other: Any, other_std: Any, other_runs: Any) -> tuple[Any, Any]:
+    """Welch's t-test: the difference in standard errors, and the two-sided p-value; NaN where there is no spread.
 
-
-def p_value(mean: float, std: float, seeds: int, other: float, other_std: float, other_runs: float) -> float:
-    """The two-sided p-value of Welch's t-test.
-
-    If the variation of the other mean is unknown (NaN), the mean is treated as exact (one-sample t-test).
+    Where the spread of the other mean or its number of runs is unknown (NaN), that mean is taken as exact, which makes
+    it a one-sample t-test.
     """
-    from scipy.special import stdtr  # much faster to import than scipy.stats
+    from scipy.stats import ttest_ind_from_stats  # slow to import
 
-    ours = std**2 / seeds
-    theirs = other_std**2 / other_runs if other_runs > 1 and other_std > 0 else 0.0
-    freedom = (ours + theirs) ** 2 / (ours**2 / (seeds - 1) + (theirs**2 / (other_runs - 1) if theirs else 0))
-    return float(2 * stdtr(freedom, -abs(mean - other) / math.sqrt(ours + theirs)))
+    is_exact = ~((np.asarray(other_runs) > 1) & (np.asarray(other_std) > 0))
+    theirs = np.where(is_exact, 0.0, other_std), np.where(is_exact, 2, other_runs)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t, p = ttest_ind_from_stats(mean, std, seeds, other, *theirs, equal_var=False)
+    is_defined = np.isfinite(t)
+    return np.where(is_defined, t, math.nan), np.where(is_defined, p, math.nan)
 
 
-def _departures(groups: pd.DataFrame, entry: Any, published: Any) -> tuple[Departure, ...]:
+def _departures(groups: pd.DataFrame, entry: Any, published: Any) -> tuple[str, ...]:
     """The departures of an entry's runs from the published protocol."""
-    if published is None or not entry.is_published or math.isnan(entry.mean):
+    if published is None or pd.isna(entry.published_method) or pd.isna(entry.mean):
         return ()
     run = groups["runs"][entry.group][0]
     return departures(run.config, run.summary, published.paper, published.dataset, entry.network)
 
 
-def _is_best(entries: pd.DataFrame, decimals: int, *, lower: bool) -> pd.Series:
+def _is_best(entries: pd.DataFrame, decimals: int) -> pd.Series:
     """Whether a row has the best average of its column, to the decimals shown; rows with one seed are left out."""
     means = entries["mean"].map(lambda value: round(float(value), decimals))
-    by_column = [entries["noise"], entries["split"]]
-    competing = (entries["seeds"] > 1) | ((entries["seeds"] > 1).groupby(by_column).transform("sum") == 0)
-    means = means.where(competing)
-    has_several = means.groupby(by_column).transform("count") > 1
-    return has_several & (means == means.groupby(by_column).transform("min" if lower else "max"))
+    column = entries["column"]
+    has_seeds = entries["seeds"] > 1
+    means = means.where(has_seeds | ~has_seeds.groupby(column).transform("any"))
+    has_several = means.groupby(column).transform("count") > 1
+    return has_several & (means == means.groupby(column).transform("max"))
 
 
 def _with_texts(entries: pd.DataFrame, decimals: int) -> pd.DataFrame:
@@ -335,12 +315,11 @@ def _with_texts(entries: pd.DataFrame, decimals: int) -> pd.DataFrame:
             errors = f"{signed(entry.t, 1)} ({p_text(entry.p)})"
         best = Best if entry.best else str
         gap = signed(entry.difference, decimals)
-        return best(ours), best(shown), theirs if entry.is_published else "", gap, errors
+        return best(ours), best(shown), theirs if entry.published_method else "", gap, errors
 
     names = ["ours", "shown", "published", "gap", "errors"]
-    return entries.assign(
-        **pd.DataFrame(map(texts, entries.itertuples()), columns=names, dtype=object, index=entries.index)
-    )
+    rows = [*map(texts, entries.itertuples())]
+    return entries.assign(**pd.DataFrame(rows, columns=names, dtype=object, index=entries.index))
 
 
 def spread_text(mean: float | None, std: float | None, decimals: int) -> str:
@@ -382,9 +361,9 @@ def _slug(text: str) -> str:
 
 
 def _with_unique_names(tables: list[Table]) -> list[Table]:
-    seen: list[str] = []
+    taken = {"tables", "report"}  # the index and the page
     for i, table in enumerate(tables):
-        seen.append(table.name)
-        if seen.count(table.name) > 1:
-            tables[i] = replace(table, name=f"{table.name}-{seen.count(table.name)}")
+        names = itertools.chain([table.name], (f"{table.name}-{number}" for number in itertools.count(2)))
+        tables[i] = replace(table, name=next(name for name in names if name not in taken))
+        taken.add(tables[i].name)
     return tables

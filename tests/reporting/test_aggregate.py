@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from seg_anl.reporting.aggregate import averages, gather, sample_std
+from seg_anl.reporting.aggregate import averages, gather
 from seg_anl.reporting.run_directories import read_runs
 from seg_anl.reporting.run_settings import distinguishing
 
@@ -169,12 +169,13 @@ def test_variants_are_distinguished_by_few_settings():
         {"preset": "b", "epochs": 20, "optim.lr": 0.2},
     ]
     # the epochs follow from the preset, so preset and learning rate suffice
-    assert distinguishing({"noise": settings}) == ["preset", "optim.lr"]
+    assert distinguishing(settings, ["noise"] * 3) == ["preset", "optim.lr"]
     # settings that differ only between noises are not needed
-    assert distinguishing({"one": settings[:1], "other": settings[1:2]}) == []
+    assert distinguishing(settings[:2], ["one", "other"]) == []
 
 
-def test_sample_std():
-    assert sample_std([2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]) == pytest.approx(math.sqrt(32 / 7))
-    assert sample_std([0.1, 0.1, 0.1]) == 0  # exactly, or equal seeds would seem to vary
-    assert math.isnan(sample_std([5.0]))
+def test_equal_seeds_have_no_spread(write_run, gathered):
+    for seed in (1, 2, 3):  # exactly, or equal seeds would seem to vary
+        write_run(f"s{seed}", [0.1], seed=seed)
+    ((group,), _) = gathered()
+    assert (group.mean, group.std) == (pytest.approx(10), 0)

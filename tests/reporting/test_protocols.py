@@ -23,7 +23,7 @@ def departed(paper: str, data: str, *overrides: str, model: str = "", **counts: 
     place = ["data.root=x"] if data in ("webvision", "animal10n", "clothing1m", "imagenet", "isic2017") else []
     config = config_of("segmentation" if data == "isic2017" else "classification", f"data={data}", *place, *overrides)
     summary = {"k": config["evaluation"]["last_k"], "counts": {**image_counts(data), **counts}}
-    return [str(departure) for departure in departures(config, summary, paper, data, model)]
+    return [*departures(config, summary, paper, data, model)]
 
 
 @pytest.mark.parametrize("paper", PAPERS)
@@ -111,4 +111,4 @@ def test_images_data_and_preset_are_compared() -> None:
     assert departed("anl2024", "cifar10", "preset=anl2024", train=4000) == ["training images 4000 (published: 50000)"]
     assert "preset default (published: apl2020)" in departed("apl2020", "mnist", "preset=default")
     config = config_of("classification", "data=digits", "preset=default")
-    assert "data digits (published: mnist)" in map(str, departures(config, {}, "apl2020", "mnist"))
+    assert "data digits (published: mnist)" in departures(config, {}, "apl2020", "mnist")

@@ -8,7 +8,6 @@ import shutil
 import zipfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from seg_anl.records import UserError, read_metrics
@@ -23,8 +22,7 @@ def test_finished_run(write_run):
     assert (run.task, run.seed, run.epochs) == ("classification", 3, 3)
     assert (run.method_name, run.noise_name, run.data_name) == ("ANL-CE", "symmetric 0.4", "cifar10")
     assert run.headline == ("test", "accuracy", 2, pytest.approx(0.6))  # (0.4 + 0.8) / 2
-    epochs, values = run.curve("test", "accuracy")
-    assert (epochs.tolist(), values.tolist()) == ([0, 1, 2], [0.2, 0.4, 0.8])
+    assert run.curve("test", "accuracy").to_dict() == {0: 0.2, 1: 0.4, 2: 0.8}
     tidy = tidy_metrics([run], ["accuracy", "loss"])
     assert len(tidy) == 9  # accuracy of two splits and the training loss over three epochs
     assert set(tidy.columns) == {"run", "split", "epoch", "metric", "value"}
@@ -46,7 +44,7 @@ def test_run_in_training_is_unfinished_with_progress(write_run):
     (folder / "summary.json").unlink()
     run = read_run(folder)
     assert (run.status, run.reason) == ("unfinished", "3 of 10 epochs done")
-    assert run.curve("test", "accuracy").values.tolist() == [0.1, 0.2, 0.3]
+    assert [*run.curve("test", "accuracy")] == [0.1, 0.2, 0.3]
     (folder / "metrics.csv").unlink()  # it has only begun
     (folder / ".partial-xyz.csv").write_text("epoch,spl")
     (folder / "environment.json").write_text("{}")
@@ -169,5 +167,6 @@ def test_metric_not_measured_in_every_epoch_keeps_its_epochs(tmp_path):
     path = tmp_path / "metrics.csv"
     path.write_text("epoch,split,dice,lr\n0,test,0.5,\n1,test,,\n2,test,0.75,\n2,train,,0.1\n")
     run = Run("a", tmp_path, "unfinished", metrics=read_metrics_table(path))
-    np.testing.assert_array_equal(run.curve("test", "dice"), ([0, 2], [0.5, 0.75]))
-    assert (run.has("test", "lr"), run.has("train", "lr")) == (False, True)
+    assert run.curve("test", "dice").to_dict() == {0: 0.5, 2: 0.75}
+    assert run.curve("test", "lr").empty
+    assert run.curve("train", "lr").to_dict() == {2: 0.1}

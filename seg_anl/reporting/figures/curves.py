@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,10 +15,10 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from seg_anl.reporting.run_directories import Run, tidy_metrics
-from seg_anl.reporting.run_settings import differing, flat_settings
+from seg_anl.reporting.run_settings import differing
 
 from . import drawing
-from .drawing import color_of, finish, layout, seeds_text
+from .drawing import colors_of, finish, layout, seeds_text
 from .facets import CELL, conditions_text
 from .records import lacks_record, read_epoch, recorded_epochs
 
@@ -54,111 +54,112 @@ def sparse_rate(probabilities: NDArray[np.floating]) -> float:
     return float((largest > 0.99).mean())
 
 
-def sparse_rates(runs: Sequence[Run]) -> pd.DataFrame:
-    """The sparse rate in all recorded epochs, in the format of :func:`tidy_metrics`."""
-    rows = [
-        (run.path, *SPARSE_RATE[:2], epoch, sparse_rate(read_epoch(run, "probabilities", epoch, "softmax")["softmax"]))
-        for run in runs
-        for epoch in recorded_epochs([run], "probabilities")
-    ]
-    return pd.DataFrame(rows, columns=["run", "split", "metric", "epoch", "value"])
+def lacks_metrics(*metrics: Metric) -> Callable[[Run], str | None]:
+    """A function that says why a run cannot be drawn; it returns None for a run that has these metrics."""
+
+    def lacking(run: Run) -> str | None:
+        reasons = (
+            lacks_record("probabilities")(run)
+            if metric is SPARSE_RATE
+            else f"has no {metric.split}/{metric.name} in its metrics.csv"
+            for metric in metrics
+            if metric is SPARSE_RATE or run.curve(metric.split, metric.name).empty
+        )
+        return next(filter(None, reasons), None)
+
+    return lacking
 
 
-class Curves(NamedTuple):
-    """Metrics over epochs, averaged over seeds, with panels by one setting and lines by another.
+def draw_curves(
+    placed: pd.DataFrame,
+    notes: list[str],
+    *,
+    metrics: Sequence[Metric],
+    apart: bool = False,
+    colors: str = "unlike",
+    varied: tuple[str, ...] = LOSS_SETTINGS,
+    quantity: str = "test accuracy",
+    caption: str = "",
+) -> Drawing:
+    """Draw metrics over epochs, averaged over seeds; see :class:`drawing.Figure`.
 
-    Attributes:
-        metrics: metrics to draw; several are lines of the same panel.
+    Args:
+        placed: the runs, with panels and lines.
+        notes: gets a note for each panel whose lines differ in other settings than ``varied`` ones.
+        metrics: several are lines of the same panel.
         apart: whether each metric has its own column instead.
         colors: ``methods`` (the color of each line's method), ``ordered`` (a color map) or ``unlike``.
         varied: settings, or groups of settings, in which the lines of a panel may differ.
-        quantity, caption: label of the y axes, and text for the caption.
+        quantity: label of the y axes.
+        caption: text for the caption.
     """
-
-    metrics: tuple[Metric, ...] = (TEST,)
-    apart: bool = False
-    colors: str = "unlike"
-    varied: tuple[str, ...] = LOSS_SETTINGS
-    quantity: str = "test accuracy"
-    caption: str = ""
-
-    def lacking(self, run: Run) -> str | None:
-        """Why a run cannot be drawn; None if it can."""
-        for metric in self.metrics:
-            if metric is SPARSE_RATE and (reason := lacks_record("probabilities")(run)):
-                return reason
-            if metric is not SPARSE_RATE and not run.has(metric.split, metric.name):
-                return f"has no {metric.split}/{metric.name} in its metrics.csv"
-        return None
-
-    def draw(self, placed: pd.DataFrame, notes: list[str]) -> Drawing:
-        """Draw the runs; see :class:`drawing.Figure`."""
-        frame = self._values(placed)
-        by_metric = len(self.metrics) > 1 and not self.apart
-        hue = "metric" if by_metric else "line"
-        frame[hue] = frame[hue].cat.rename_categories({"": " "})  # seaborn treats an empty name as no name
-        grid = sns.relplot(
-            frame,
-            kind="line",
-            **{"x": "epoch", "y": "value", "hue": hue, "style": hue, "errorbar": drawing.LOW_TO_HIGH},
-            **(self._metric_styles() if by_metric else self._line_styles(placed)),
-            markevery=max(1, round(frame["epoch"].nunique() / 7)),
-            legend="full" if frame[hue].nunique() > 1 or frame[hue].iloc[0] != " " else False,
-            **layout(frame),
-        )
-        for axes in grid.axes.flat:
-            axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True, min_n_ticks=2))
-        notes += self._unexpected_differences(frame)
-        caption = " ".join(filter(None, (f"{conditions_text(placed)}.", self.caption, seeds_text(placed))))
-        return finish(grid, caption, "epoch", f"{self.quantity} (%)")
-
-    def _values(self, placed: pd.DataFrame) -> pd.DataFrame:
-        """The metrics in percent by epoch (from 1), for the epochs that all runs of a line have."""
-        runs = [*placed.drop_duplicates("path")["run"]]
-        names = {metric[:2]: metric.text for metric in self.metrics}
-        values = tidy_metrics(runs, [name for _, name in names])
-        if SPARSE_RATE in self.metrics:
-            values = pd.concat([values, sparse_rates(runs)])
-        values["metric"] = pd.Categorical(
-            map(names.get, zip(values["split"], values["metric"], strict=True)), [*names.values()]
-        )
-        values = values.dropna(subset="metric").rename(columns={"run": "path"}).astype({"path": str})
-        values["value"], values["epoch"] = 100 * values["value"], values["epoch"] + 1
-        if self.apart:
-            placed, values["column"] = placed.drop(columns="column"), values["metric"]
-        frame = placed.merge(values, on="path")
-        runs_of = frame.groupby([*CELL, "metric"], observed=True)["path"].transform("nunique")
-        runs_at = frame.groupby([*CELL, "metric", "epoch"], observed=True)["path"].transform("nunique")
-        return frame[runs_at == runs_of].copy()
-
-    def _metric_styles(self) -> dict[str, Any]:
-        colors, dashes, markers = zip(*(metric.style for metric in self.metrics), strict=True)
-        return _styles([metric.text for metric in self.metrics], colors, dashes, markers)
-
-    def _line_styles(self, placed: pd.DataFrame) -> dict[str, Any]:
-        lines = placed["line"].cat.categories
-        colors = [drawing.COLORS[i % len(drawing.COLORS)] for i in range(len(lines))]
-        if self.colors == "methods":
-            colors = [color_of(run) for run in placed.sort_values("line").drop_duplicates("line")["run"]]
-        elif self.colors == "ordered" and len(lines) > 2:  # without the lightest colors, which are too faint on white
-            colors = [to_hex(shade) for shade in colormaps["viridis"](np.linspace(0, 0.86, len(lines)))]
-        return _styles([line or " " for line in lines], colors, range(len(lines)), range(len(lines)))
-
-    def _unexpected_differences(self, frame: pd.DataFrame) -> list[str]:
-        """Notes about settings in which the lines of a panel differ but should not."""
-        notes = []
-        for (row, column), some in frame.groupby(["row", "column"], observed=True):
-            names = differing(flat_settings(run.config) for run in some.drop_duplicates("path")["run"])
-            extra = [n for n in names if not any(n == known or n.startswith(f"{known}.") for known in self.varied)]
-            panel = f"{row} {column}".strip()
-            notes += [f"panel {panel!r}: its lines also differ in {', '.join(extra)}"] if extra else []
-        return notes
+    frame = _values(placed, metrics, apart)
+    by_metric = len(metrics) > 1 and not apart
+    hue = "metric" if by_metric else "line"
+    frame[hue] = frame[hue].cat.rename_categories({"": " "})  # seaborn treats an empty name as no name
+    grid = sns.relplot(
+        frame,
+        kind="line",
+        **{"x": "epoch", "y": "value", "hue": hue, "style": hue, "errorbar": drawing.LOW_TO_HIGH},
+        **_styles(metrics, placed, colors if not by_metric else "metrics"),
+        markevery=max(1, round(frame["epoch"].nunique() / 7)),
+        legend="full" if frame[hue].nunique() > 1 or frame[hue].iloc[0] != " " else False,
+        **layout(frame),
+    )
+    for axes in grid.axes.flat:
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True, min_n_ticks=2))
+    for panel, some in frame.drop_duplicates(["row", "column", "path"]).groupby(["row", "column"], observed=True):
+        names = differing(run.settings for run in some["run"])
+        extra = [name for name in names if not f"{name}.".startswith(tuple(f"{known}." for known in varied))]
+        title = " ".join(filter(None, panel))
+        notes += [f"panel {title!r}: its lines also differ in {', '.join(extra)}"] if extra else []
+    caption = " ".join(filter(None, (f"{conditions_text(placed)}.", caption, seeds_text(placed))))
+    return finish(grid, caption, "epoch", f"{quantity} (%)")
 
 
-def _styles(names: Sequence[str], colors: Any, dashes: Iterable[int], markers: Iterable[int]) -> dict[str, Any]:
-    """Arguments of seaborn for lines with these names."""
+def _values(placed: pd.DataFrame, metrics: Sequence[Metric], apart: bool) -> pd.DataFrame:
+    """The metrics in percent by epoch (from 1), for the epochs that all runs of a line have."""
+    runs = [*placed.drop_duplicates("path")["run"]]
+    values = tidy_metrics(runs, [metric.name for metric in metrics])
+    if SPARSE_RATE in metrics:
+        rates = [
+            (
+                run.path,
+                *SPARSE_RATE[:2],
+                epoch,
+                sparse_rate(read_epoch(run, "probabilities", epoch, "softmax")["softmax"]),
+            )
+            for run in runs
+            for epoch in recorded_epochs([run], "probabilities")
+        ]
+        values = pd.concat([values, pd.DataFrame(rates, columns=["run", "split", "metric", "epoch", "value"])])
+    names = {metric[:2]: metric.text for metric in metrics}
+    texts = map(names.get, zip(values["split"], values["metric"], strict=True))
+    values["metric"] = pd.Categorical(texts, [*names.values()])
+    values = values.dropna(subset="metric").rename(columns={"run": "path"}).astype({"path": str})
+    values["value"], values["epoch"] = 100 * values["value"], values["epoch"] + 1
+    if apart:
+        placed, values["column"] = placed.drop(columns="column"), values["metric"]
+    frame = placed.merge(values, on="path")
+    runs_of = frame.groupby([*CELL, "metric"], observed=True)["path"].transform("nunique")
+    runs_at = frame.groupby([*CELL, "metric", "epoch"], observed=True)["path"].transform("nunique")
+    return frame[runs_at == runs_of].copy()
+
+
+def _styles(metrics: Sequence[Metric], placed: pd.DataFrame, colors: str) -> dict[str, Any]:
+    """Arguments of seaborn: colors, dashes and markers of the lines."""
+    lines = len(placed["line"].cat.categories)
+    palette: Sequence[str] = [drawing.COLORS[i % len(drawing.COLORS)] for i in range(lines)]
+    dashes: Sequence[int] = range(lines)
+    markers = dashes
+    if colors == "metrics":
+        palette, dashes, markers = zip(*(metric.style for metric in metrics), strict=True)
+    elif colors == "methods":
+        palette = [*colors_of(placed, "line").values()]
+    elif colors == "ordered" and lines > 2:  # without the lightest colors, which are too faint on white
+        palette = [to_hex(shade) for shade in colormaps["viridis"](np.linspace(0, 0.86, lines))]
     return {
-        "palette": dict(zip(names, colors, strict=True)),
-        "dashes": {name: drawing.DASHES[i % len(drawing.DASHES)] for name, i in zip(names, dashes, strict=True)},
-        "markers": {name: drawing.MARKERS[i % len(drawing.MARKERS)] for name, i in zip(names, markers, strict=True)},
+        "palette": palette,
+        "dashes": [drawing.DASHES[i % len(drawing.DASHES)] for i in dashes],
+        "markers": [drawing.MARKERS[i % len(drawing.MARKERS)] for i in markers],
     }

@@ -21,10 +21,9 @@ from seaborn import FacetGrid
 
 from seg_anl.records import UserError, written_aside
 from seg_anl.reporting.palette import method_color
-from seg_anl.reporting.run_directories import Run
+from seg_anl.reporting.run_directories import FINISHED, Run
 
 from .facets import CELL, Placing, place_runs
-from .records import select
 
 COLUMN, PAGE = 3.5, 7.16  # width of one column and of both, in inches
 MAX_COLUMNS = 5  # panels side by side
@@ -65,14 +64,14 @@ class Figure(NamedTuple):
         meaning: what it shows, and the paper's figure.
         needs: the runs and files it needs.
         draw_panels: draws the runs placed by :func:`place_runs`, and appends to a list of notes.
-        placing: the panel and line of a run; None for figures without runs.
+        placings: the column, row and line of a run; None for figures without runs.
         lacking: why a run cannot be drawn; None if it can.
     """
 
     meaning: str
     needs: str
     draw_panels: Callable[[pd.DataFrame, list[str]], Drawing]
-    placing: Placing | None = None
+    placings: Mapping[str, Placing] | None = None
     lacking: Callable[[Run], str | None] = lambda _: None
 
     def compose(self, runs: Sequence[Run]) -> Composed:
@@ -81,31 +80,43 @@ class Figure(NamedTuple):
         Raises:
             UserError: if nothing can be drawn, naming a run and what it lacks.
         """
-        placed, notes = pd.DataFrame(), list[str]()
-        if placing := self.placing:
-            reason = "has no place in this figure"
-            kept, notes = select(runs, lambda run: self.lacking(run) or (None if placing(run) else reason), self.needs)
-            placed = place_runs(kept, placing)
-            unplaced = [run.path for run in kept if run.path not in {*placed["path"]}]
-            if placed.empty:
-                raise UserError(f"{unplaced[0]} and all other runs are for comparison only; needed: {self.needs}")
-            why = "for comparison only, without other runs of its data set and noise"
-            notes += [f"left out: {path}: {why}" for path in unplaced]
+        placed, notes = (pd.DataFrame(), list[str]()) if self.placings is None else self._placed(runs, self.placings)
         with figure_style():
             return Composed(self.draw_panels(placed, notes), notes)
 
+    def _placed(self, runs: Sequence[Run], placings: Mapping[str, Placing]) -> tuple[pd.DataFrame, list[str]]:
+        """The runs of the figure (see :func:`place_runs`), and a note for each reason to leave out others."""
+        kept: list[Run] = []
+        refused: dict[str, list[str]] = {}
+        for run in sorted(runs, key=lambda run: run.path):
+            reason = f"is {run.status}: {run.reason}" if run.status != FINISHED else self.lacking(run)
+            if not reason and all(place(run) for place in placings.values()):
+                kept.append(run)
+            else:
+                refused.setdefault(reason or "has no place in this figure", []).append(run.path)
+        if not kept:
+            first = next((f"{paths[0]} {reason}" for reason, paths in refused.items()), "no run was given")
+            more = f" and {count} more" if (count := sum(map(len, refused.values())) - 1) > 0 else ""
+            raise UserError(f"nothing to draw: {first}{more}; needed: {self.needs}")
+        placed = place_runs(kept, placings)
+        unplaced = [run.path for run in kept if run.path not in {*placed["path"]}]
+        if placed.empty:
+            raise UserError(f"{unplaced[0]} and all other runs are for comparison only; needed: {self.needs}")
+        if unplaced:
+            refused["for comparison only, without other runs of its data set and noise"] = unplaced
+        return placed, [f"left out: {_first(paths)}: {reason}" for reason, paths in refused.items()]
+
     def draw(self, runs: Sequence[Run], path: Path) -> list[str]:
         """Write the figure to ``path`` (.png, .pdf or .svg) reproducibly; returns the notes."""
-        suffix = path.suffix.lower()
-        if suffix not in METADATA:
-            raise UserError(f"{path}: expected a suffix among {', '.join(METADATA)}; got {path.suffix or 'no suffix'}")
         drawing, notes = self.compose(runs)
-        try:
-            with figure_style(), written_aside(path) as aside:  # some settings apply when the file is written
-                drawing.savefig(aside, dpi=160, format=suffix[1:], metadata=METADATA[suffix])
-        except OSError as error:
-            raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+        with figure_style(), written_aside(path) as aside:  # some settings apply when the file is written
+            drawing.savefig(aside, dpi=160, metadata=METADATA[path.suffix])
         return notes
+
+
+def _first(names: Sequence[str], count: int = 3) -> str:
+    """The first names, and the number of the others."""
+    return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")
 
 
 @contextmanager
@@ -143,9 +154,7 @@ def finish(grid: FacetGrid, caption: str, x: str, y: str, width: float = 0.0) ->
         for axes in used[-1:]:
             axes.set_xlabel(x)
             axes.tick_params(labelbottom=True)
-    grid.figure.set_figwidth(
-        width or (COLUMN if grid.axes.size == 1 else PAGE)
-    )  # without seaborn's extra width for the legend
+    grid.figure.set_figwidth(width or (COLUMN if grid.axes.size == 1 else PAGE))  # seaborn adds some for the legend
     legend = {}
     if shown := grid.legend:
         shown.remove()
@@ -173,11 +182,11 @@ def seeds_text(placed: pd.DataFrame, one: str = "line", spread: str = "bands") -
     low, high = counts.min(), counts.max()
     if high == 1:
         return f"One run per {one}."
-    return (
-        f"Mean over {low if low == high else f'{low} to {high}'} seeds; {spread} from the lowest to the highest seed."
-    )
+    seeds = low if low == high else f"{low} to {high}"
+    return f"Mean over {seeds} seeds; {spread} from the lowest to the highest seed."
 
 
-def color_of(run: Run) -> str:
-    """The color of a run's method, as in all figures and tables."""
-    return method_color(run.config).light
+def colors_of(placed: pd.DataFrame, name: str) -> dict[str, str]:
+    """The color of the method of each line, column or row (``name``), as in all figures and tables."""
+    first = placed.sort_values(name).drop_duplicates(name)
+    return {label: method_color(run.config).light for label, run in zip(first[name], first["run"], strict=True)}

@@ -22,9 +22,9 @@ from seg_anl.reporting.palette import method_color
 from seg_anl.reporting.run_directories import Run
 
 from . import drawing
-from .drawing import BLACK, BLUE, VERMILLION, annotate, color_of, finish, layout, seeds_text
+from .drawing import BLACK, BLUE, VERMILLION, annotate, colors_of, finish, layout, seeds_text
 from .facets import PANEL, condition, conditions_text, loss_of, method
-from .records import MASKS_FILE, pooled, read_arrays, read_epoch, recorded_epochs, shared_epochs
+from .records import MASKS_FILE, Arrays, pooled, read_arrays, read_epoch, recorded_epochs, shared_epochs
 
 CORRECT_AND_WRONG = ("correct labels", "wrong labels")
 
@@ -43,8 +43,7 @@ def marginal_probabilities(placed: pd.DataFrame, notes: list[str]) -> Drawing:
     bars = pd.concat([_shares(entry.run).assign(row=entry.row, line=entry.line) for entry in placed.itertuples()])
     bars["bar"] = bars["bar"].where(bars["bar"] != "", bars["line"])
     bars = bars.assign(column="").astype(placed.dtypes[PANEL].to_dict())
-    methods = placed.sort_values("line").drop_duplicates("line")
-    palette = {GIVEN: "#c8c8c8", **{entry.line: color_of(entry.run) for entry in methods.itertuples()}}
+    palette = {GIVEN: "#c8c8c8", **colors_of(placed, "line")}
     grid = sns.catplot(
         bars[bars["bar"] != TRUE],
         kind="bar",
@@ -63,7 +62,7 @@ def marginal_probabilities(placed: pd.DataFrame, notes: list[str]) -> Drawing:
 
 def lacks_marginals(run: Run) -> str | None:
     """Why a run cannot be drawn by :func:`marginal_probabilities`; None if it can."""
-    if not run.has("train", "marginal_0"):
+    if run.curve("train", "marginal_0").empty:
         return "has no train/marginal_0 in its metrics.csv: train it with evaluation.train_every=1, up to 100 classes"
     if not (run.folder / CONFUSION).is_file():
         return f"has no {CONFUSION}: it was trained without label noise, or the file was not copied"
@@ -73,19 +72,21 @@ def lacks_marginals(run: Run) -> str | None:
 def _shares(run: Run) -> pd.DataFrame:
     """Shares of the classes among given labels, true labels and predictions (unnamed), in percent."""
     path = run.folder / CONFUSION
-    classes = sum(name.startswith("marginal_") and run.has("train", name) for name in run.metrics)
-    predicted = [run.curve("train", f"marginal_{k}").values[-1] for k in range(classes)]
+    last = run.metrics[run.metrics["split"] == "train"].filter(regex=r"^marginal_\d+$").dropna(how="all").iloc[-1]
     try:
         counts = pd.read_csv(io.StringIO(read_text(path)), index_col=0).to_numpy(np.float64)
         if counts.shape[0] != counts.shape[1] or not counts.sum() > 0 or counts.min() < 0:
             raise ValueError("expected a square table of counts")
     except ValueError as error:
         raise UserError(f"{path}: damaged ({error}); delete the run's folder and train it again") from error
-    if len(counts) != classes:
+    if len(counts) != len(last):
         raise UserError(f"{path} and the marginals in metrics.csv have different numbers of classes")
-    shares = {GIVEN: counts.sum(axis=0) / counts.sum(), TRUE: counts.sum(axis=1) / counts.sum(), "": predicted}
-    frame = 100 * pd.DataFrame(shares)
-    return frame.rename_axis("class").reset_index().melt("class", var_name="bar", value_name="share")
+    shares = {GIVEN: counts.sum(axis=0) / counts.sum(), TRUE: counts.sum(axis=1) / counts.sum(), "": last.to_numpy()}
+    return (
+        (100 * pd.DataFrame(shares))
+        .melt(var_name="bar", value_name="share", ignore_index=False)
+        .reset_index(names="class")
+    )
 
 
 # --- Ye et al. 2024, Fig. 7: gradients of NNCE on clean and mislabeled samples ---
@@ -127,12 +128,16 @@ def _gradients(runs: list[Run]) -> pd.DataFrame:
     """Gradients of all samples in some of the recorded epochs: epoch (from 1), nnce and labels."""
     shared = np.array(shared_epochs(runs, "gradients"))
     positions = np.linspace(0, len(shared) - 1, min(MAX_EPOCHS, len(shared))).round().astype(int)
-    frames = []
-    for epoch in shared[positions]:
-        record = pooled(runs, "gradients", epoch)
-        labels = np.take(CORRECT_AND_WRONG, record["wrong"].astype(int))
-        frames.append(pd.DataFrame({"epoch": epoch + 1, "nnce": record["nnce"].astype(float), "labels": labels}))
-    return pd.concat(frames)
+    records = {epoch + 1: pooled(runs, "gradients", epoch) for epoch in shared[positions]}
+    frames = {
+        epoch: pd.DataFrame({"nnce": record["nnce"].astype(float), "labels": _correctness(record)})
+        for epoch, record in records.items()
+    }
+    return pd.concat(frames, names=["epoch", None]).reset_index("epoch")
+
+
+def _correctness(record: Arrays) -> NDArray[np.str_]:
+    return np.take(CORRECT_AND_WRONG, record["wrong"].astype(int))
 
 
 # --- Cui et al. 2022, Fig. 1: probability of the given labels, and distribution of the gradient ---
@@ -149,18 +154,15 @@ def target_probabilities(placed: pd.DataFrame, notes: list[str], *, epoch: int |
     Seeds are pooled.
     """
     frame = _in_panels(placed, lambda runs: _densities(runs, epoch))
-    methods = placed.drop_duplicates("column").sort_values("column")
     frame["line"] = frame["line"].where(frame["line"] != "", "gradient, " + frame["column"].astype(str))
     columns = [*placed["column"].cat.categories, "gradient"]
     column = frame["column"].astype(str).where(frame["line"].isin(CORRECT_AND_WRONG), "gradient")
     frame["column"] = pd.Categorical(column, columns)
+    colors = colors_of(placed, "column")
     palette = dict(zip(CORRECT_AND_WRONG, (BLUE, VERMILLION), strict=True))
-    for entry in methods.itertuples():
-        palette[f"gradient, {entry.column}"] = color_of(entry.run)
-        if not is_pointwise(loss_of(entry.run)):
-            notes.append(
-                f"{entry.column}: no gradient density, because its loss is not a function of the softmax alone"
-            )
+    palette |= {f"gradient, {name}": color for name, color in colors.items()}
+    for name in [name for name in colors if f"gradient, {name}" not in {*frame["line"]}]:
+        notes.append(f"{name}: no gradient density, because its loss is not a function of the softmax alone")
     caption = f"{conditions_text(placed)}, epoch {' or '.join(map(str, sorted(frame['epoch'].unique())))}. $p_y$: "
     caption += "probability of the given label; training samples without augmentation. The densities of correct and "
     caption += "of wrong labels have area 1, that of the gradient has its mean L1 norm as area."
@@ -177,15 +179,17 @@ def _densities(runs: list[Run], requested: int | None) -> pd.DataFrame:
     epoch = min(recorded, key=lambda one: (abs(one + 1 - half), one)) if requested is None else requested - 1
     record = pooled(runs, "probabilities", epoch)
     samples: dict[str, tuple[Any, Any]] = {
-        line: (record["wrong"] == wrong, None) for wrong, line in enumerate(CORRECT_AND_WRONG)
+        line: (record["p_label"][_correctness(record) == line], None) for line in CORRECT_AND_WRONG
     }
     if is_pointwise(loss_of(runs[0])):
         loss = {key: value for key, value in runs[0].config["loss"].items() if key != "dice_weight"}
         norms = values_and_gradients(loss.pop("name"), record["softmax"], record["labels"], **loss)[1]
-        samples[""] = (np.full(len(norms), True), norms)
+        samples[""] = (record["p_label"], norms)
     frames = []
-    for line, (chosen, weights) in samples.items():
-        heights = np.histogram(record["p_label"][chosen], EDGES, weights=weights)[0] / (chosen.sum() * np.diff(EDGES))
+    for line, (p, weights) in samples.items():
+        if not len(p):  # without label noise there are no wrong labels
+            continue
+        heights = np.histogram(p, EDGES, weights=weights)[0] / (len(p) * np.diff(EDGES))
         frames.append(pd.DataFrame({"line": line, "x": EDGES, "y": [*heights, heights[-1]], "epoch": epoch + 1}))
     return pd.concat(frames)
 
@@ -256,6 +260,8 @@ def predicted_masks(placed: pd.DataFrame, notes: list[str]) -> Drawing:
 
     Only the first run (by path) is drawn. The outline of the true mask is drawn over the other masks.
     """
+    from sklearn.metrics import f1_score  # slow to import, and only needed here; F1 is Dice
+
     run, *others = placed["run"]
     path = run.folder / MASKS_FILE
     record = read_arrays(path, "masks")
@@ -264,12 +270,9 @@ def predicted_masks(placed: pd.DataFrame, notes: list[str]) -> Drawing:
     chosen = [i for kind in KINDS for i in np.flatnonzero(record["kinds"] == kind)[:IMAGES_PER_KIND]]
     if not chosen:
         raise UserError(f"{path}: has no masks of the kinds {', '.join(KINDS)}")
-    size = drawing.PAGE / max(6, len(chosen))
-    figure, grid = plt.subplots(4, len(chosen), squeeze=False, figsize=(drawing.PAGE, 4 * size))
-    for axes in grid.flat:
-        axes.set(xticks=[], yticks=[])
-        axes.grid(visible=False)
-        axes.spines[:].set_visible(False)
+    size = (drawing.PAGE, 4 * drawing.PAGE / max(6, len(chosen)))
+    blank = {"xticks": [], "yticks": [], "frame_on": False}
+    figure, grid = plt.subplots(4, len(chosen), squeeze=False, figsize=size, subplot_kw=blank)
     for column, i in zip(grid.T, chosen, strict=True):
         truth = record["truth"][i] > 0
         column[0].imshow(record["images"][i], interpolation="nearest")
@@ -279,7 +282,7 @@ def predicted_masks(placed: pd.DataFrame, notes: list[str]) -> Drawing:
             axes.imshow(mask, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             if name == "truth":
                 continue
-            axes.set_xlabel(f"Dice {dice(mask, truth):.2f}")
+            axes.set_xlabel(f"Dice {f1_score(truth.ravel(), mask.ravel(), zero_division=1.0):.2f}")
             if truth.any():  # padded, so that masks at the edge have an outline there
                 rows, columns = (np.arange(-1, length + 1) for length in truth.shape)
                 axes.contour(columns, rows, np.pad(truth, 1), levels=[0.5], colors=[BLUE], linewidths=1.2)
@@ -289,16 +292,6 @@ def predicted_masks(placed: pd.DataFrame, notes: list[str]) -> Drawing:
         notes.append(f"{run.path} is shown; {len(others)} more run(s) with masks are not shown")
     caption = f"{method(run).text}, {condition(run).text}, seed {run.seed}, {run.epochs} epochs; training images. "
     return annotate(figure, f"{caption}Blue: outline of the true mask; Dice against it.")
-
-
-def dice(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
-    """Dice of two masks ``(H, W)``; 1 if both are empty.
-
-    >>> dice(np.array([[True, False]]), np.array([[True, True]]))
-    0.6666666666666666
-    """
-    total = int(mask.sum()) + int(truth.sum())
-    return 2 * int((mask & truth).sum()) / total if total else 1.0
 
 
 # --- Cui et al. 2022, Figs. 2 and 3: losses and gradients against the probability of the label, without runs ---
@@ -354,16 +347,12 @@ def curves_of_losses() -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def loss_curves(*quantities: str) -> Callable[[pd.DataFrame, list[str]], Drawing]:
-    """A function that draws these quantities of :func:`curves_of_losses`, one panel each, up to 5."""
-
-    def draw(placed: pd.DataFrame, notes: list[str]) -> Drawing:
-        curves = curves_of_losses()
-        frame = curves.melt(["x", "line", "color"], quantities, "column", "y").assign(row="")
-        frame[PANEL] = frame[PANEL].apply(lambda names: pd.Categorical(names, names.unique()))
-        frame["y"] = frame["y"].where(frame["y"] <= 5)
-        colors = curves.drop_duplicates("line").set_index("line")["color"].to_dict()
-        caption = "Values and gradients of the losses of this package."
-        return _draw_lines(frame, colors, caption, "probability $p_y$ of the given label", "")
-
-    return draw
+def loss_curves(placed: pd.DataFrame, notes: list[str], *, quantities: list[str]) -> Drawing:
+    """Draw these quantities of :func:`curves_of_losses`, one panel each, up to 5."""
+    curves = curves_of_losses()
+    frame = curves.melt(["x", "line", "color"], quantities, "column", "y").assign(row="")
+    frame[PANEL] = frame[PANEL].apply(lambda names: pd.Categorical(names, names.unique()))
+    frame["y"] = frame["y"].where(frame["y"] <= 5)
+    colors = curves.drop_duplicates("line").set_index("line")["color"].to_dict()
+    caption = "Values and gradients of the losses of this package."
+    return _draw_lines(frame, colors, caption, "probability $p_y$ of the given label", "")

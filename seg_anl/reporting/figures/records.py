@@ -1,13 +1,13 @@
-"""Select runs for a figure, and read their records: RUN/records/KIND/epoch_NNNN.npz, with epochs from 0.
+"""Read the records of runs for figures: RUN/records/KIND/epoch_NNNN.npz, with epochs from 0.
 
-If there is nothing to draw, a UserError names the run and what it lacks, or the file and its problem.
+A UserError names the file and its problem, or the runs and what they lack.
 """
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from seg_anl.records import UserError
 from seg_anl.reporting.archives import MAX_ARCHIVE_SIZE, UNREADABLE, Folder, read_bytes
-from seg_anl.reporting.run_directories import FINISHED, Run
+from seg_anl.reporting.run_directories import Run
 
-MAX_NAMES = 3  # runs listed in a note
 MASKS_FILE = "records/masks.npz"
 # The arrays of each kind and their dimensions; dimensions with the same name have the same size.
 SHAPES: dict[str, dict[str, str]] = {
@@ -30,30 +29,6 @@ SHAPES: dict[str, dict[str, str]] = {
 Arrays = dict[str, NDArray[Any]]
 
 
-def select(runs: Iterable[Run], lacking: Callable[[Run], str | None], needs: str) -> tuple[list[Run], list[str]]:
-    """The runs that lack nothing, sorted by path, and a note for each reason to leave out others."""
-    kept: list[Run] = []
-    refused: dict[str, list[str]] = {}
-    for run in sorted(runs, key=lambda run: run.path):
-        reason = f"is {run.status}: {run.reason}" if run.status != FINISHED else lacking(run)
-        if reason is None:
-            kept.append(run)
-        else:
-            refused.setdefault(reason, []).append(run.path)
-    if not kept:
-        total = sum(map(len, refused.values()))
-        first = next((f"{paths[0]} {reason}" for reason, paths in refused.items()), "no run was given")
-        raise UserError(f"nothing to draw: {first}{_and_more(total, 1)}; needed: {needs}")
-    notes = [
-        f"left out: {', '.join(paths[:MAX_NAMES])}{_and_more(len(paths))}: {why}" for why, paths in refused.items()
-    ]
-    return kept, notes
-
-
-def _and_more(count: int, listed: int = MAX_NAMES) -> str:
-    return f" and {count - listed} more" if count > listed else ""
-
-
 def recorded_epochs(runs: Sequence[Run], kind: str) -> list[int]:
     """The epochs for which all ``runs`` have a record of this kind, ascending."""
     folders = [run.folder / "records" / kind for run in runs]
@@ -64,12 +39,11 @@ def recorded_epochs(runs: Sequence[Run], kind: str) -> list[int]:
 
 def shared_epochs(runs: Sequence[Run], kind: str) -> list[int]:
     """As :func:`recorded_epochs`, but raises a UserError if the runs have no epoch in common."""
-    epochs = recorded_epochs(runs, kind)
-    if not epochs:
-        raise UserError(
-            f"{runs[0].path} and {runs[-1].path} have no recorded epoch of records/{kind} in common: give one of them"
-        )
-    return epochs
+    if epochs := recorded_epochs(runs, kind):
+        return epochs
+    raise UserError(
+        f"{runs[0].path} and {runs[-1].path} have no recorded epoch of records/{kind} in common: give one of them"
+    )
 
 
 def lacks_record(kind: str) -> Callable[[Run], str | None]:
@@ -96,21 +70,16 @@ def read_arrays(path: Folder, kind: str, *names: str) -> Arrays:
             if sum(entry.file_size for entry in archive.zip.infolist()) > MAX_ARCHIVE_SIZE:
                 raise ValueError(f"more than {MAX_ARCHIVE_SIZE >> 30} GiB of arrays")
             arrays = {name: archive[name] for name in shapes if name in archive.files}
-    except (
-        UserError,
-        AttributeError,
-        KeyError,
-        *UNREADABLE,
-    ) as error:  # AttributeError: a single array, not an archive
-        damage = str(error) if isinstance(error, UserError) else f"{path}: damaged ({error})"
-        raise UserError(f"{damage}; {remedy}") from error
-    missing = [name for name in shapes if name not in arrays]
-    if missing == ["clean"]:
-        raise UserError(
-            f"{path}: the true labels of this data set are unknown, so clean and noisy samples cannot be "
-            "distinguished; use a data set with clean labels and a noise setting"
-        )
-    if missing:
+    except UserError as error:
+        raise UserError(f"{error}; {remedy}") from error
+    except (AttributeError, KeyError, *UNREADABLE) as error:  # AttributeError: a single array, not an archive
+        raise UserError(f"{path}: damaged ({error}); {remedy}") from error
+    if missing := [name for name in shapes if name not in arrays]:
+        if missing == ["clean"]:
+            raise UserError(
+                f"{path}: the true labels of this data set are unknown, so clean and noisy samples cannot be "
+                "distinguished; use a data set with clean labels and a noise setting"
+            )
         raise UserError(f"{path}: has no array {missing[0]!r}; {remedy}")
     lengths: dict[str, int] = {}
     for name, dimensions in shapes.items():

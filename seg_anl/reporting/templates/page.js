@@ -4,17 +4,16 @@
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
-    const numbers = head.dataset.kind === "number";
-    const descending = head.ariaSort ? head.ariaSort === "ascending" : numbers;
+    const rows = [...table.tBodies[0].rows];
+    const text = (row) => row.cells[column].textContent;
+    const number = (row) => parseFloat(text(row).replace("\u2212", "-"));
+    const isNumeric = column > 0 && rows.some((row) => !isNaN(number(row)));
+    const isKnown = (row) => isNumeric ? !isNaN(number(row)) : text(row) !== "";
+    const descending = head.ariaSort ? head.ariaSort === "ascending" : isNumeric;
     heads.forEach((other) => other.removeAttribute("aria-sort"));
     head.setAttribute("aria-sort", descending ? "descending" : "ascending");
-    const key = (row) => row.cells[column].dataset.v ?? "";
-    const rows = [...table.tBodies[0].rows].sort((a, b) => {
-      const [x, y] = [key(a), key(b)];
-      if (x === "" || y === "") return (x === "") - (y === "");
-      return (descending ? -1 : 1) * (numbers ? x - y : x.localeCompare(y, "en", { numeric: true }));
-    });
-    table.tBodies[0].append(...rows);
+    const order = (a, b) => isNumeric ? number(a) - number(b) : text(a).localeCompare(text(b), "en", { numeric: true });
+    table.tBodies[0].append(...rows.sort((a, b) => isKnown(b) - isKnown(a) || (isKnown(a) ? (descending ? -1 : 1) * order(a, b) : 0)));
   }));
 }
 
@@ -35,55 +34,44 @@ for (const block of document.querySelectorAll(".curves")) {
     button.addEventListener("pointerleave", () => light(false));
   }
   const name = (series) => block.querySelector(`.legend button[data-series="${series}"]`);
-  for (const chart of block.querySelectorAll("[data-scale]")) addTooltip(chart, name);
+  for (const chart of block.querySelectorAll("[data-values]")) addTooltip(chart, name);
 }
 
 // Show the values of all lines at one epoch, chosen with the pointer or the arrow keys.
 function addTooltip(chart, legend) {
-  const [left, right, first, last, bottom, top, low, high] = chart.dataset.scale.split(" ").map(Number);
-  const across = (epoch) => left + ((epoch - first) / (last - first)) * (right - left);
-  const width = () => chart.querySelector("svg").viewBox.baseVal.width;
-  let epoch = null, cursor = null, tip = null;
-  const hide = () => { cursor?.remove(); tip?.remove(); cursor = tip = epoch = null; };
+  const { columns, index, data } = JSON.parse(chart.dataset.values);
+  const [first, last] = [index[0], index.at(-1)];
+  const [left, right] = [0.085, 0.985];  // of the axes, as in page_charts.py
+  const [cursor, tip] = ["cursor", "tip"].map((name) => Object.assign(document.createElement("div"), { className: name, hidden: true }));
+  let row = null;
   const show = (wanted) => {
-    epoch = Math.min(last, Math.max(first, wanted));
-    const lines = [];
-    for (const group of chart.querySelectorAll("g.line:not([hidden])")) {
-      group.points ??= [...group.querySelector("path").getAttribute("d").matchAll(/(-?[\d.]+) (-?[\d.]+)/g)].map((pair) => [+pair[1], +pair[2]]);
-      const near = group.points.reduce((a, b) => Math.abs(b[0] - across(epoch)) < Math.abs(a[0] - across(epoch)) ? b : a);
-      lines.push([low + ((bottom - near[1]) / (bottom - top)) * (high - low), legend(group.dataset.series)]);
-    }
-    if (!tip) {
-      cursor = chart.appendChild(document.createElement("div"));
-      cursor.className = "cursor";
-      tip = chart.appendChild(document.createElement("div"));
-      tip.className = "tip";
-    }
-    const head = document.createElement("b");
-    head.textContent = `epoch ${epoch}`;
-    tip.replaceChildren(head, ...lines.sort((a, b) => b[0] - a[0]).map(([value, button]) => {
+    row = wanted === null ? null : Math.min(index.length - 1, Math.max(0, wanted));
+    cursor.hidden = tip.hidden = row === null;
+    if (row === null) return;
+    const shown = columns.map((series, i) => [data[row][i], series])
+      .filter(([value, series]) => value !== null && legend(series).ariaPressed === "true").sort((a, b) => b[0] - a[0]);
+    tip.replaceChildren(Object.assign(document.createElement("b"), { textContent: `epoch ${index[row]}` }), ...shown.map(([value, series]) => {
       const line = document.createElement("div");
-      line.append(button.querySelector(".swatch").cloneNode(), `${value.toFixed(1)}  ${button.textContent}`);
+      line.append(legend(series).querySelector(".swatch").cloneNode(), `${value.toFixed(1)}  ${legend(series).textContent}`);
       return line;
     }));
-    const share = across(epoch) / width();
+    const share = left + (right - left) * (index[row] - first) / (last - first || 1);
     cursor.style.left = `${share * 100}%`;
     tip.style.left = share > 0.5 ? "auto" : `calc(${share * 100}% + .75rem)`;
     tip.style.right = share > 0.5 ? `calc(${(1 - share) * 100}% + .75rem)` : "auto";
   };
-  chart.style.position = "relative";
+  chart.append(cursor, tip);
   chart.addEventListener("pointermove", (event) => {
     const box = chart.getBoundingClientRect();
-    const x = ((event.clientX - box.left) / box.width) * width();
-    show(Math.round(first + ((x - left) / (right - left)) * (last - first)));
+    const epoch = first + (((event.clientX - box.left) / box.width - left) / (right - left)) * (last - first);
+    show(index.reduce((best, each, i) => Math.abs(each - epoch) < Math.abs(index[best] - epoch) ? i : best, 0));
   });
-  chart.addEventListener("pointerleave", hide);
-  chart.addEventListener("blur", hide);
+  for (const left of ["pointerleave", "blur"]) chart.addEventListener(left, () => show(null));
   chart.addEventListener("keydown", (event) => {
     const step = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
     if (step === undefined) return;
     event.preventDefault();
-    show((epoch ?? (step > 0 ? first - 1 : last + 1)) + step);
+    show((row ?? (step > 0 ? -1 : index.length)) + step);
   });
 }
 

@@ -14,7 +14,7 @@ from matplotlib.image import AxesImage
 from seg_anl.records import UserError
 from seg_anl.reporting.figures.catalog import FIGURES, select_figures
 from seg_anl.reporting.figures.curves import sparse_rate
-from seg_anl.reporting.figures.recorded import curves_of_losses, dice, values_and_gradients
+from seg_anl.reporting.figures.recorded import curves_of_losses, values_and_gradients
 from seg_anl.reporting.run_directories import Run
 
 MakeRun = Callable[..., Run]
@@ -134,6 +134,14 @@ def test_densities_have_area_one_and_cross_entropy_has_gradient_two_minus_two_p(
     assert sum(drawn[:-1]) / 25 == pytest.approx(mean_norm, rel=1e-3)
 
 
+def test_clean_labels_have_no_density_of_wrong_ones(make_run: MakeRun) -> None:
+    arrays = softmaxes()
+    run = make_run("a", records={"probabilities/epoch_0001": {**arrays, "labels": arrays["clean"]}}, loss__name="ce")
+    with np.errstate(all="raise"):
+        densities, _ = drawn_panels("target-probability", [run])
+    assert len(lines(densities)) == 1
+
+
 def test_epoch_and_number_of_samples_can_be_chosen(make_run: MakeRun) -> None:
     early, late = softmaxes(size=400), softmaxes(size=100)
     run = make_run("a", records={"probabilities/epoch_0001": early, "probabilities/epoch_0003": late}, loss__name="ce")
@@ -237,8 +245,6 @@ def test_masks_are_drawn_below_their_image_by_kind_of_noise(make_run: MakeRun) -
     # 8 of 16 true pixels and no others: Dice 2 * 8 / 24.
     assert [axes.get_xlabel() for axes in grid[2]] == ["Dice 0.67"] * 4
     assert [axes.get_xlabel() for axes in grid[3]] == ["Dice 1.00"] * 4
-    empty = np.zeros((2, 2), bool)
-    assert (dice(empty, empty), dice(empty, ~empty)) == (1, 0)
 
 
 RECORDED = {
