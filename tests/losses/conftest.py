@@ -6,7 +6,17 @@ from typing import Any
 import pytest
 import torch
 
-from seg_anl.losses import RobustLoss, build_loss
+from seg_anl.losses import RobustLoss, build_loss, list_losses
+from seg_anl.losses.declarations import declarations
+
+# Weighted sums of two losses. test_registry holds each to its parts; what is true of both parts is true of the sum.
+PAIRS = {
+    name: ("ce", "rce") if name == "sce" else tuple(name.split("_"))
+    for name, known in declarations().items()
+    if known.module in ("seg_anl.losses.active_passive", "seg_anl.losses.joint_asymmetric")
+    and "alpha" in known.parameters
+}
+SINGLE = [name for name in list_losses() if name not in PAIRS]
 
 
 @pytest.fixture(autouse=True, scope="package")

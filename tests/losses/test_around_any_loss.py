@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from seg_anl.losses import AbstentionLoss, ADSLoss, GJSLoss, build_loss, list_losses
+from seg_anl.losses import AbstentionLoss, ADSLoss, GJSLoss, build_loss
+
+from .conftest import SINGLE
 
 AROUND = ["epsilon_softmax", "logit_clip", "sharpened", "logit_bias"]
 
@@ -16,7 +18,7 @@ AROUND = ["epsilon_softmax", "logit_clip", "sharpened", "logit_bias"]
 def test_around_every_loss(name: str, make_loss: Any, evaluate: Any) -> None:
     logits, labels = torch.randn(3, 4, 5), torch.randint(4, (3, 5))
     labels[0, 0] = 255
-    for base in list_losses():
+    for base in SINGLE:
         own = {"transition": 0.7 * torch.eye(4) + 0.3 / 4} if base == "forward" else {}
         loss = build_loss(name, base=base, ignore_index=255, class_weights=[1, 2, 3, 4], **own)
         value, gradient = evaluate(loss, logits, labels)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch._dynamo.testing import CompileCounter
 
-from seg_anl.losses import list_losses
+from .conftest import SINGLE
 
 HAS_COMPILER = any(shutil.which(compiler) for compiler in ("c++", "g++", "clang++"))
 
@@ -19,7 +19,7 @@ def _fresh_compiler() -> None:
     torch.compiler.reset()
 
 
-@pytest.mark.parametrize("name", list_losses())
+@pytest.mark.parametrize("name", SINGLE)
 def test_one_graph_with_the_same_value_and_gradient(name: str, make_loss: Any, evaluate: Any) -> None:
     logits, labels = torch.randn(2, 3, 4, 4), torch.randint(3, (2, 4, 4))
     labels[0, 0] = 255

@@ -11,8 +11,10 @@ import torch.nn.functional as F
 from monai.data import MetaTensor
 from monai.utils import LossReduction
 
-from seg_anl.losses import build_loss, list_losses
+from seg_anl.losses import build_loss
 from seg_anl.losses.declarations import declarations
+
+from .conftest import SINGLE
 
 # The base settles all this for all losses. One of each kind stands in: pointwise, with a gradient of its own, with a
 # statistic of the batch, with a schedule, with a matrix, with chance, and two that look at whole images.
@@ -154,7 +156,7 @@ def test_sigmoid_ignores_single_channels(name: str, make_loss: Any, evaluate: An
     assert torch.equal(value, changed)
 
 
-@pytest.mark.parametrize("name", list_losses())
+@pytest.mark.parametrize("name", SINGLE)
 def test_one_value_per_element_or_image_in_float64_or_float32(name: str, make_loss: Any, evaluate: Any) -> None:
     logits, labels = torch.randn(2, 3, 4, 4), torch.randint(3, (2, 4, 4))
     each, gradient = evaluate(make_loss(name, reduction="none"), logits, labels)

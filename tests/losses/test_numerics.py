@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from seg_anl.losses import build_loss, labeled_log_probs, list_losses, loss_parameters
+from seg_anl.losses import build_loss, labeled_log_probs, loss_parameters
 from seg_anl.losses.declarations import declarations
 from seg_anl.records.ranges import Interval
 
-NAMES = list_losses()
+from .conftest import SINGLE
+
 SEE_SIGMOID = [
     *("anl_ce", "anl_ce_er", "ce_sr", "forward", "nlnl", "nr_dice", "slsr", "t_loss"),
     *("epsilon_softmax", "logit_bias", "logit_clip", "sharpened"),
@@ -55,7 +56,7 @@ def extreme_batch(size: float, dtype: torch.dtype, channels: int) -> torch.Tenso
     return torch.cartesian_prod(*[torch.tensor([-size, 0.0, size])] * channels).reshape(-1, channels).to(dtype)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SINGLE)
 def test_finite_at_extreme_logits(name: str, make_loss: Any, evaluate: Any) -> None:
     for (size, dtype), classes in itertools.product(EXTREMES, (2, 3)):
         logits = extreme_batch(size, dtype, classes)
@@ -91,7 +92,7 @@ def test_finite_at_extreme_logits_under_sigmoid(name: str, make_loss: Any, evalu
             assert gradient.isfinite().all(), (size, dtype, parameters)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SINGLE)
 def test_gradient_is_the_derivative(name: str, make_loss: Any) -> None:
     own = {"detach_modulation": False} if "detach_modulation" in loss_parameters(name) else {}
     for shape in ((3, 4), (1, 2, 2, 2)):

@@ -13,6 +13,8 @@ import torch
 
 from seg_anl.losses import build_loss, loss_parameters
 
+from .conftest import PAIRS
+
 RCE = {"log_zero": math.log(1e-4)}
 FOCAL = {"gamma": 0.5, "detach_modulation": True}
 GCE = {"q": 0.7, "exact_official": True}
@@ -101,12 +103,7 @@ def test_a_loss_can_be_copied_and_pickled(name: str, make_loss: Any, evaluate: A
         assert repr(clone) == repr(loss)
 
 
-PAIRS = [
-    *("nce_mae", "nce_rce", "nfl_mae", "nfl_rce", "ngce_mae", "ngce_rce"),
-    *("nce_agce", "nce_aul", "nce_ael", "nfl_agce", "nfl_aul", "nfl_ael"),
-]
-PARTS = {name: tuple(name.split("_")) for name in PAIRS}
-PARTS |= {"sce": ("ce", "rce"), "anl_ce": ("nce", "nnce"), "anl_fl": ("nfl", "nnfl")}
+PARTS = PAIRS | {"anl_ce": ("nce", "nnce"), "anl_fl": ("nfl", "nnfl")}
 NOT_DEFAULT = {"log_zero": -4.0, "gamma": 2.0, "detach_modulation": False, "q": 0.6, "a": 2.5, "p_min": 1e-3}
 NOT_DEFAULT |= {"exact_official": False}
 
