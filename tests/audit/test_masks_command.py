@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,8 +13,9 @@ import pytest
 from PIL import Image
 
 from data_prep.mask_noise import noisy_dataset
-from seg_anl.audit import command
+from seg_anl.audit import command, streaming
 from seg_anl.records import UserError
+from tests.processes import Process, main_of
 
 CASES, SIDE = 30, 48
 OUTPUTS = ("audit.csv", "structures.csv", "components.csv", "audit.json", "overview.png", "review.html")
@@ -111,17 +109,16 @@ def test_output_does_not_depend_on_workers_or_repetition(data, once, tmp_path):
 def test_killed_run_resumes(data, once, tmp_path):
     out = tmp_path / "killed"
     arguments = ["masks", data / "predicted", out, "--masks", data / "masks", "--images", data / "images"]
-    slow = "import time, seg_anl.audit.streaming as s; f = s.score_case\n"
-    slow += "s.score_case = lambda task: (time.sleep(0.2), f(task))[1]\n"
-    code = slow + "from seg_anl.audit.command import main; main()"
-    process = subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.DEVNULL)
+
+    def slowly() -> None:
+        score = streaming.score_case
+        streaming.score_case = lambda task: (time.sleep(0.2), score(task))[1]
+        command.main()
+
+    process = Process(main_of("seg-anl-audit", slowly, *arguments))
     journal = out / ".cases.jsonl"
-    for _ in range(600):
-        if journal.is_file() and journal.read_bytes().count(b"\n") >= 4:
-            break
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.until(lambda: journal.is_file() and journal.read_bytes().count(b"\n") >= 4)
+    process.kill()
     finished = journal.read_bytes()
     assert 4 <= finished.count(b"\n") < CASES
     assert not (out / "audit.json").exists()

@@ -6,8 +6,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -19,9 +17,9 @@ from data_prep.mask_distances import distances
 from data_prep.mask_noise import add_mask_noise, noisy_dataset
 from data_prep.noise_command import main
 from seg_anl.records import item_id
+from tests import processes
 from tests.data_prep.conftest import ellipse
 
-PROGRAM = [sys.executable, "-c", "from data_prep.noise_command import main; main()", "masks"]
 STRENGTH = ["--alpha", "0.7", "--beta", "0.6"]
 QUICK = [*STRENGTH, "--no-distances"]
 ONE = "case_1_segmentation.png"
@@ -143,75 +141,74 @@ def test_a_noisy_mask_that_was_exchanged_is_noticed(tmp_path, noise):
     assert tree(target) == whole
 
 
-@pytest.fixture
-def many(tmp_path):
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
     """240 masks of 256 x 256, enough to catch a process at work."""
-    folder = tmp_path / "many"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("many")
     for number in range(240):
         mask = ellipse((256, 256), (20 + number % 60, 80 - number % 50))
         Image.fromarray(mask.astype(np.uint8) * 255).save(folder / f"m{number:03d}.png")
     return folder
 
 
+def start(source, target, *options):
+    return processes.start("noise", "masks", source, target, *QUICK, *options, cwd=source)
+
+
+@pytest.fixture(scope="module")
+def whole(many, tmp_path_factory):
+    """The noisy masks of a run that nothing disturbed."""
+    target = tmp_path_factory.mktemp("whole") / "target"
+    assert start(many, target).wait() == 0
+    return tree(target)
+
+
 def wait_for(number, folder, process):
-    deadline = time.monotonic() + 60
-    while len(list(folder.glob("m*.png"))) < number and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
+    process.until(lambda: len(list(folder.glob("m*.png"))) >= number)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_killed_run_carries_on_and_ends_with_the_same_bytes(tmp_path, many, workers):
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    subprocess.run([*PROGRAM, many, whole, *QUICK], check=True, capture_output=True)
-    arguments = [*PROGRAM, many, broken, *QUICK, "--workers", str(workers)]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    started = subprocess.Popen(arguments, start_new_session=True, **quiet)
+def test_a_killed_run_carries_on_and_ends_with_the_same_bytes(tmp_path, many, whole, workers):
+    broken = tmp_path / "broken"
+    started = start(many, broken, "--workers", workers)
     wait_for(30, broken, started)
-    os.kill(started.pid, signal.SIGKILL)
+    started.send_signal(signal.SIGKILL)  # its workers notice that their parent is gone
     started.wait()
-    time.sleep(0.5)  # workers notice that their parent is gone
-    left = sorted(broken.glob("m*.png"))
-    assert 0 < len(left) < 240
-    assert not (broken / "manifest.json").exists()
-    for path in left:
-        assert path.read_bytes() == (whole / path.name).read_bytes()
-    subprocess.run([*PROGRAM, many, broken, *QUICK], check=True, capture_output=True)
-    assert tree(broken) == tree(whole)
+    time.sleep(0.5)
+    left = tree(broken)
+    masks = {name: content for name, content in left.items() if name.startswith("m") and name.endswith(".png")}
+    assert 0 < len(masks) < 240
+    assert "manifest.json" not in left
+    assert masks.items() <= whole.items()
+    assert start(many, broken).wait() == 0
+    assert tree(broken) == whole
 
 
-def test_ctrl_c_is_one_line_and_the_same_command_carries_on(tmp_path, many):
+def test_ctrl_c_is_one_line_and_the_same_command_carries_on(tmp_path, many, whole):
     target = tmp_path / "target"
-    arguments = [*PROGRAM, many, target, *QUICK, "--workers", "2"]
-    # Started from a background job, Ctrl-C would be ignored, and so by every child.
-    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        started = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    finally:
-        signal.signal(signal.SIGINT, previous)
+    started = start(many, target, "--workers", "2")
     wait_for(20, target, started)
     os.killpg(started.pid, signal.SIGINT)
-    said = started.communicate()[1]
-    assert started.returncode == 130
-    assert len(said.splitlines()) == 1
-    assert "carries on" in said
+    status, _, error = started.ended()
+    assert status == 130
+    assert len(error.splitlines()) == 1
+    assert "carries on" in error
     assert not list(target.glob(".partial-*"))
-    subprocess.run([*PROGRAM, many, target, *QUICK], check=True, capture_output=True)
-    assert len(list(target.glob("m*.png"))) == 240
+    assert start(many, target).wait() == 0
+    assert tree(target) == whole
 
 
-def test_two_at_once_in_one_folder_one_is_told_and_the_other_is_right(tmp_path, many, noise):
+def test_of_two_at_once_in_one_folder_one_is_refused_and_the_other_is_right(tmp_path, many, whole):
     target = tmp_path / "t"
-    first = subprocess.Popen([*PROGRAM, many, target, *QUICK], stderr=subprocess.PIPE, text=True)
+    first = start(many, target)
     wait_for(1, target, first)
-    second = subprocess.run([*PROGRAM, many, target, *QUICK], stderr=subprocess.PIPE, text=True, check=False)
-    _, said = first.communicate()
-    assert (first.returncode, "error" in said) == (0, False)
-    if second.returncode:  # it came while the first was at work
-        assert second.stderr.count("\n") == 1
-        assert "another process is writing there" in second.stderr
-    noise("alone", source=many)
-    assert tree(target) == tree(tmp_path / "alone")
+    refused, _, error = start(many, target).ended()
+    status, _, of_first = first.ended()
+    assert (status, "error" in of_first) == (0, False)
+    if refused:  # it came while the first was at work
+        assert error.count("\n") == 1
+        assert "another process is writing there" in error
+    assert tree(target) == whole
 
 
 def test_official_repeats_the_published_stream(mask_folder, tmp_path, noise):

@@ -6,6 +6,7 @@ import math
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,9 @@ def test_together_is_alone_up_to_rounding(tmp_path: Path, loss: str, optim: Opti
     assert len({metrics(one.run)[2, "train", "loss"] for one in together}) == len(SEEDS)
 
 
-def test_compiled_is_not_compiled_up_to_rounding(tmp_path: Path) -> None:
+def test_compiled_is_not_compiled_up_to_rounding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Traced and differentiated by the compiler; test_compile.py of the losses generates code, which takes long."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     for compiled in (True, False):
         runs = [training(tmp_path / str(compiled), seed) for seed in SEEDS]
         fit_together(runs, replace(SETTINGS, compile=compiled), OPTIM, CPU)
