@@ -21,7 +21,7 @@ from typing import IO, Any
 from seg_anl import commands
 
 ROOT = Path(__file__).parents[1]
-TIMEOUT = 240  # seconds
+TIMEOUT = 400  # seconds
 PR_SET_PDEATHSIG = 1
 
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean
 
@@ -21,29 +21,16 @@ import pytest
 
 from seg_anl.engine import sweep
 from seg_anl.records import UserError, read_metrics
+from tests import processes
+from tests.processes import ROOT, Process
 
 TINY = ["data.limit=60", "data.test_limit=20", "batch_size=20", "epochs=1", "device=cpu", "progress=false"]
 
 
-def start(*arguments: str, cwd: Path, **variables: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", "classification.train", *TINY, *arguments],
-        cwd=cwd,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1", "RAY_USAGE_STATS_ENABLED": "0", **variables},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # where a shell has ignored it
-    )
-
-
-def until(process: subprocess.Popen, happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 200
-    while not happened():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+def start(*arguments: str, cwd: Path, **variables: str) -> Process:
+    """Begin ``seg-anl-classify`` with few small images; what it starts in turn imports from this checkout."""
+    variables = {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", **variables}
+    return processes.start("classify", *TINY, *arguments, cwd=cwd, **variables)
 
 
 def finished(root: Path) -> dict[Path, int]:
@@ -56,14 +43,13 @@ def finished(root: Path) -> dict[Path, int]:
 
 
 def test_ray_sweep_skips_finished_and_survives_failed_runs(tmp_path: Path) -> None:
-    first = start("loss=gce", "loss.q=0.3", "seed=1", cwd=tmp_path)
-    assert first.wait(timeout=200) == 0
+    assert start("loss=gce", "loss.q=0.3", "seed=1", cwd=tmp_path).wait() == 0
     before = finished(tmp_path / "runs")
     swept = start(
         "-m", "hydra/launcher=ray", "loss=gce", "loss.q=0.2,0.3,0.4,0.5,0.6,0.7,0.8,7", "seed=1", cwd=tmp_path
     )
-    out, err = swept.communicate(timeout=400)
-    assert swept.returncode == 2, err
+    status, out, err = swept.ended()
+    assert status == 2, err
     assert "sweep: 7 run(s) finished, 1 failed" in out
     last = err.strip().splitlines()[-1]
     assert last.startswith("seg-anl-classify: error: 1 run(s) of the sweep failed: ")
@@ -80,14 +66,13 @@ def test_killed_sweep_resumes(tmp_path: Path) -> None:
     # q is a parameter of these losses, but not of the default loss.
     settings = ["-m", "loss=gce,ngce,gce_sr", "loss.q=0.4", "seed=1,2"]
     swept = start(*settings, cwd=tmp_path)
-    until(swept, lambda: len(finished(tmp_path)) >= 2)
-    os.killpg(swept.pid, signal.SIGKILL)
-    swept.communicate()
+    swept.until(lambda: len(finished(tmp_path)) >= 2)
+    swept.kill()
     before = finished(tmp_path)
     assert len(before) < 6
     again = start(*settings, cwd=tmp_path)
-    out, err = again.communicate(timeout=300)
-    assert again.returncode == 0, err
+    status, out, err = again.ended()
+    assert status == 0, err
     assert "sweep: 6 run(s) finished, 0 failed" in out
     after = finished(tmp_path)
     assert len(after) == 6
@@ -99,8 +84,8 @@ def test_killed_sweep_resumes(tmp_path: Path) -> None:
     [("loss=ce,cee", "loss/cee"), ("optim.lrr=1,2", "optim.lrr"), ("loss=ce,gce loss.qq=1", "loss.qq")],
 )
 def test_sweep_over_an_unknown_setting_is_one_line(tmp_path: Path, settings: str, name: str) -> None:
-    out, err = (swept := start("-m", *settings.split(), cwd=tmp_path)).communicate(timeout=200)
-    assert (swept.returncode, out) == (2, "")
+    status, out, err = start("-m", *settings.split(), cwd=tmp_path).ended()
+    assert (status, out) == (2, "")
     assert err.startswith("seg-anl-classify: error: ")
     assert name in err
     assert err.count("\n") == 1
@@ -111,8 +96,8 @@ def test_crashed_run_is_listed_and_does_not_stop_the_others(tmp_path: Path) -> N
     (tmp_path / "runs/classification/digits/symmetric0.4").mkdir(parents=True)
     (tmp_path / "runs/classification/digits/symmetric0.4/mae").write_text("in the way")
     swept = start("-m", "loss=mae,ce", "seed=1", cwd=tmp_path)
-    out, err = swept.communicate(timeout=200)
-    assert swept.returncode == 2
+    status, out, err = swept.ended()
+    assert status == 2
     assert "sweep: 1 run(s) finished, 1 failed" in out
     assert "loss=mae" in err.strip().splitlines()[-1]
     assert len(finished(tmp_path)) == 1
@@ -156,8 +141,8 @@ def test_sweep_over_seeds_trained_at_once(tmp_path: Path) -> None:
     """Three seeds, two at once, with two losses: six runs, equal to those of a sequential sweep."""
     for folder, more in (("together", ["runs_per_device=2"]), ("apart", [])):
         swept = start("-m", "loss=anl_ce,gce", "seed=1,2,3", f"run_root={folder}", *more, cwd=tmp_path)
-        out, err = swept.communicate(timeout=400)
-        assert swept.returncode == 0, err
+        status, out, err = swept.ended()
+        assert status == 0, err
         assert f"sweep: {4 if more else 6} run(s) finished, 0 failed" in out
     runs = {path.relative_to(tmp_path / "together").parent for path in finished(tmp_path / "together")}
     assert runs == {path.relative_to(tmp_path / "apart").parent for path in finished(tmp_path / "apart")}
@@ -181,9 +166,9 @@ def test_search_uses_the_held_out_noisy_labels(tmp_path: Path) -> None:
     space = ["loss=gce", "loss.q=choice(0.2,0.7,7)", "optim.lr=tag(log,interval(0.001,0.1))"]
     storage = ["hydra.sweeper.storage=sqlite:///study.db", "hydra.sweeper.study_name=ours"]
     swept = start(*search, *space, *storage, "seed=[1,2]", "data.tuning=0.25", cwd=tmp_path)
-    out, err = swept.communicate(timeout=400)
+    status, out, err = swept.ended()
     assert "q must be a number >= 1e-12 and <= 1, got 7" in err
-    assert swept.returncode == 2, err
+    assert status == 2, err
     by_trial: dict[tuple[float, float], list[float]] = {}
     for path in finished(tmp_path / "runs"):
         run = json.loads(path.read_text())
@@ -197,7 +182,7 @@ def test_search_uses_the_held_out_noisy_labels(tmp_path: Path) -> None:
     assert float(named[1]) == pytest.approx(max(map(fmean, by_trial.values())), abs=1e-4)
 
 
-def processes(name: bytes, variable: bytes) -> list[int]:
+def titled(name: bytes, variable: bytes) -> list[int]:
     """Processes with a title and a variable in their environment, to find only our own."""
     found = []
     for process in Path("/proc").iterdir():
@@ -256,26 +241,26 @@ def test_existing_ray_cluster_with_fractional_gpus(tmp_path: Path, ray_cluster: 
     address = ray_cluster.pop("address")
     settings = ["-m", "hydra/launcher=ray", "hydra.launcher.ray.remote.num_gpus=0.5", "loss=gce", "seed=1"]
     swept = start(*settings, "loss.q=0.3,0.7", cwd=tmp_path, **ray_cluster, RAY_ADDRESS=address)
-    out, err = swept.communicate(timeout=300)
-    assert swept.returncode == 0, err
+    status, out, err = swept.ended()
+    assert status == 0, err
     assert "sweep: 2 run(s) finished, 0 failed" in out
     before = finished(tmp_path / "runs")
     assert len(before) == 2
     auto = "hydra.launcher.ray.init.address=auto"
     swept = start(*settings, "loss.q=0.3,0.5", auto, cwd=tmp_path, **ray_cluster)
-    out, err = swept.communicate(timeout=300)
-    assert swept.returncode == 0, err
+    status, out, err = swept.ended()
+    assert status == 0, err
     assert "finished already, left alone" in out
     assert before.items() <= finished(tmp_path / "runs").items()
     assert len(finished(tmp_path / "runs")) == 3
 
     # A lost process is replaced, and the run resumes from its checkpoint.
     swept = start(*settings, "loss.q=0.9", "epochs=60", cwd=tmp_path, **ray_cluster, RAY_ADDRESS=address)
-    until(swept, lambda: len(list(tmp_path.rglob("last.pt"))) == 4)
-    (lost,) = processes(b"ray::_run_job", f"RAY_TMPDIR={ray_cluster['RAY_TMPDIR']}".encode())
+    swept.until(lambda: len(list(tmp_path.rglob("last.pt"))) == 4)
+    (lost,) = titled(b"ray::_run_job", f"RAY_TMPDIR={ray_cluster['RAY_TMPDIR']}".encode())
     os.kill(lost, signal.SIGKILL)
-    out, err = swept.communicate(timeout=300)
-    assert swept.returncode == 0, err
+    status, out, err = swept.ended()
+    assert status == 0, err
     assert "sweep: 1 run(s) finished, 0 failed" in out
     (run,) = (path for path in finished(tmp_path / "runs") if json.loads(path.read_text())["epochs"] == 60)
     environment = json.loads((run.parent / "environment.json").read_text())
@@ -293,9 +278,9 @@ def test_slurm_job_outlives_an_interrupted_sweep(tmp_path: Path) -> None:
     swept = start(
         "-m", "hydra/launcher=submitit_slurm", "loss=gce", "loss.q=0.3,0.7", "seed=1", cwd=tmp_path, PATH=path
     )
-    until(swept, lambda: any((tmp_path / "runs/.submitit").glob("7_*/7_1_submitted.pkl")))
+    swept.until(lambda: any((tmp_path / "runs/.submitit").glob("7_*/7_1_submitted.pkl")))
     swept.send_signal(signal.SIGINT)
-    swept.communicate(timeout=100)
+    swept.wait()
     assert [path.name for path in (tmp_path / "runs").iterdir()] == [".submitit"]
     script = Path((tmp_path / "sbatch").read_text().split()[-1]).read_text()
     for option in ("--requeue", "--gpus-per-node=1", "--time=240", "--signal=USR2@120", "--array=0-1%2"):
@@ -313,16 +298,12 @@ def test_slurm_job_outlives_an_interrupted_sweep(tmp_path: Path) -> None:
 
 def test_preempted_submitit_job_resumes(tmp_path: Path) -> None:
     swept = start("-m", "hydra/launcher=submitit_local", "loss=gce", "seed=1", "epochs=60", cwd=tmp_path)
-    try:
-        until(swept, lambda: any(tmp_path.rglob("last.pt")))
-    except BaseException:
-        os.killpg(swept.pid, signal.SIGKILL)  # the sweep and the job, which is its child
-        raise
+    swept.until(lambda: any(tmp_path.rglob("last.pt")))
     (folder,) = (path for path in (tmp_path / "runs/.submitit").iterdir() if path.name.isdecimal())
     (task,) = Path(f"/proc/{folder.name}/task/{folder.name}/children").read_text().split()
     os.kill(int(task), signal.SIGUSR2)
-    out, err = swept.communicate(timeout=400)
-    assert swept.returncode == 0, err
+    status, out, err = swept.ended()
+    assert status == 0, err
     assert "sweep: 1 run(s) finished, 0 failed" in out
     (log,) = folder.glob("*_log.out")
     assert [word for word in log.read_text().split() if word in ("begins", "resumes")] == ["begins", "resumes"]
@@ -333,8 +314,8 @@ def test_preempted_submitit_job_resumes(tmp_path: Path) -> None:
 def test_search_without_a_successful_trial_says_why(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     search = ["-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "loss=gce", "loss.q=choice(7,8)", "seed=1"]
-    out, err = (swept := start(*search, cwd=tmp_path)).communicate(timeout=200)
-    assert swept.returncode == 2
+    status, out, err = start(*search, cwd=tmp_path).ended()
+    assert status == 2
     assert "sweep: 0 run(s) finished, 2 failed" in out
     assert err.strip().splitlines()[-1].startswith("seg-anl-classify: error: 2 run(s) of the sweep failed: ")
     assert "Traceback" not in err
