@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from scipy.stats import multivariate_t
 
 from seg_anl.losses import RobustLoss, build_loss, t_loss
-from seg_anl.losses.inputs import labeled_log_probs
 
 
 def through_a_file(source: RobustLoss, target: RobustLoss) -> RobustLoss:
@@ -262,10 +261,3 @@ def test_t_loss_of_large_images_is_exact_in_float32() -> None:
     p, y = torch.rand(1, 512, 512), torch.randint(2, (1, 512, 512))
     single, double = (t_loss(p.to(dtype), y, torch.tensor(1.0)) for dtype in (torch.float32, torch.float64))
     torch.testing.assert_close(single.double(), double, rtol=1e-6, atol=0)
-
-
-def test_labeled_log_probs_are_log_softmax() -> None:
-    logits, labels = torch.randn(2, 3, 4), torch.randint(3, (2, 4))
-    pred = labeled_log_probs(logits, labels)
-    torch.testing.assert_close(pred.log_probs, F.log_softmax(logits, dim=1))
-    torch.testing.assert_close(-pred.target_log_prob.mean(), F.cross_entropy(logits, labels))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import io
 import json
@@ -29,18 +30,14 @@ Make = Callable[..., Any]
 Entry = Callable[[], object]
 
 
-def ours() -> None:
-    """``seg-anl-nnunet``."""
-    from seg_anl.nnunet.nnunet_command import main
+def command(place: str) -> Entry:
+    """The function ``MODULE:NAME``, imported where it runs."""
+    module, _, name = place.partition(":")
+    return lambda: getattr(importlib.import_module(module), name)()
 
-    main()
 
-
-def nnunet_train() -> None:
-    """``nnUNetv2_train``."""
-    from nnunetv2.run.run_training import run_training_entry
-
-    run_training_entry()
+ours = command("seg_anl.nnunet.nnunet_command:main")
+nnunet_train = command("nnunetv2.run.run_training:run_training_entry")
 
 
 def nnunet_plan() -> None:
@@ -90,7 +87,7 @@ class NNUNet:
             fork_workers()
             return entry()
 
-        return Process(main_of(entry.__name__, work, *arguments))
+        return Process(main_of("nnunet", work, *arguments))
 
     def run(self, entry: Entry, *arguments: str, **variables: str) -> tuple[int, str, str]:
         return self.start(entry, *arguments, **variables).ended()

@@ -16,33 +16,15 @@ from PIL import Image
 
 from seg_anl.records import SUMMARY_SCHEMA, read_metrics
 
-from .conftest import Entry, NNUNet, nnunet_train, ours
+from .conftest import Entry, NNUNet, command, nnunet_train, ours
 
+audit = command("seg_anl.audit.command:main")
+install = command("nnunetv2.model_sharing.entry_points:install_from_zip_entry_point")
+predict_from_folder = command("nnunetv2.inference.predict_from_raw_data:predict_entry_point_modelfolder")
 SHORT = "epochs=2 iterations=2 validation_iterations=1"
 SHORT_NAME = "-epochs=2-iterations=2-validation_iterations=1"
 
 pytestmark = pytest.mark.slow
-
-
-def audit() -> None:
-    """``seg-anl-audit``."""
-    from seg_anl.audit.command import main
-
-    main()
-
-
-def install() -> None:
-    """``nnUNetv2_install_pretrained_model_from_zip``."""
-    from nnunetv2.model_sharing.entry_points import install_from_zip_entry_point
-
-    install_from_zip_entry_point()
-
-
-def predict_from_folder() -> None:
-    """``nnUNetv2_predict_from_modelfolder``."""
-    from nnunetv2.inference.predict_from_raw_data import predict_entry_point_modelfolder
-
-    predict_entry_point_modelfolder()
 
 
 def monai_network() -> None:
