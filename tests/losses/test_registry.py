@@ -21,6 +21,7 @@ GCE = {"q": 0.7, "exact_official": True}
 NNCE = {"p_min": 1e-7, "exact_official": True}
 AGCE, AUL, AEL = {"a": 1.0, "q": 2.0}, {"a": 1.5, "q": 0.9}, {"a": 3.0}
 ONE_ONE, FIVE_FIVE = {"alpha": 1.0, "beta": 1.0}, {"alpha": 5.0, "beta": 5.0}
+BUMP = {"m": 1e4, "clamp": 1e-8}
 SR = {"tau": 0.5, "p": 0.1, "lam": 1.2, "rho": 1.03, "every": 1, "normalize": True, "exact_official": True}
 
 TABLE: dict[str, dict[str, Any]] = {
@@ -78,6 +79,21 @@ TABLE: dict[str, dict[str, Any]] = {
     "t_loss": {"nu": 1.0, "sigma": "official", "per_pixel": False},
     "active_passive": {"active": "nce", "passive": "mae", **ONE_ONE},
     "active_negative": {"active": "nce", "negative": "nnce", **FIVE_FIVE},
+    "amse": {"a": 30.0},
+    "nce_amse": {**ONE_ONE, "a": 30.0},
+    "nfl_amse": {**ONE_ONE, "a": 30.0, **FOCAL},
+    "ece": BUMP,
+    "ece_mae": {**ONE_ONE, **BUMP},
+    "efl": {**BUMP, **FOCAL, "gamma": 0.1},
+    "efl_mae": {**ONE_ONE, **BUMP, **FOCAL, "gamma": 0.1},
+    "js": {"pi": 0.5, "scaled": True},
+    "slsr": {"epsilon": 0.25},
+    "unhinged": {},
+    "bi_tempered": {"t1": 0.8, "t2": 1.2, "label_smoothing": 0.0},
+    "logit_bias": {"base": "mae", "bias": 1.0},
+    "logit_clip": {"base": "ce", "max_norm": 1.0, "lp": 2.0, "threshold": "paper"},
+    "sharpened": {"base": "ce", "temperature": 0.5, "normalize": True},
+    "epsilon_softmax": {"base": "ce", **BUMP},
 }
 
 
