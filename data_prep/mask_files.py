@@ -147,6 +147,11 @@ def _read_npy(path: Path) -> LoadedMask:
     return LoadedMask(read_array(path), None, save)
 
 
+def unit_in_mm(image: Any) -> float:
+    """The unit of a NIfTI header's spacing and affine, in mm."""
+    return {"meter": 1000.0, "micron": 0.001}.get(image.header.get_xyzt_units()[0], 1.0)
+
+
 def _read_nifti(path: Path) -> LoadedMask:
     image = load_nifti(path)
     proxy = image.dataobj
@@ -173,9 +178,8 @@ def _read_nifti(path: Path) -> LoadedMask:
         copy.to_filename(target)
 
     zooms = [float(zoom) for zoom in image.header.get_zooms()[: array.ndim]]
-    in_mm = {"meter": 1000.0, "micron": 0.001}.get(image.header.get_xyzt_units()[0], 1.0)
     known = all(0 < zoom < np.inf for zoom in zooms)
-    spacing = tuple(zoom * in_mm for zoom in zooms) if known else None
+    spacing = tuple(zoom * unit_in_mm(image) for zoom in zooms) if known else None
     return LoadedMask(array, spacing, save, tuple(map(float, image.affine.flat)))
 
 

@@ -105,6 +105,21 @@ def test_sixteen_bits_stay_sixteen_bits(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found[0, ..., 0], values // 3)
 
 
+@pytest.mark.parametrize(("unit", "factor"), [("mm", 1), ("meter", 0.001), ("micron", 1000)])
+def test_nifti_in_other_units_lies_where_itk_puts_it(tmp_path: Path, unit: str, factor: float) -> None:
+    itk = pytest.importorskip("SimpleITK")
+    affine = affine_of((1, 1.5, 2), angle=10)
+    affine[:3] *= factor
+    image = nibabel.Nifti1Image(np.zeros((4, 5, 6), np.float32), affine)
+    image.header.set_xyzt_units(unit)
+    nibabel.save(image, tmp_path / "a.nii")
+    itk.WriteImage(itk.ReadImage(str(tmp_path / "a.nii")), str(tmp_path / "b.mha"))
+    expected = read_geometry(tmp_path / "b.mha")[1]
+    np.testing.assert_allclose(read_geometry(tmp_path / "a.nii")[1], expected, atol=1e-4)
+    np.testing.assert_allclose(read_volume(tmp_path / "a.nii")[1], expected, atol=1e-4)
+    np.testing.assert_allclose(np.linalg.norm(expected[:3, :3], axis=0), (1, 1.5, 2), rtol=1e-5)
+
+
 @pytest.mark.parametrize("ending", ["nrrd", "mha"])
 def test_other_formats_lie_where_nifti_does(tmp_path: Path, ending: str) -> None:
     itk = pytest.importorskip("SimpleITK")

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from data_prep.mask_files import load_nifti, reading, simpleitk
+from data_prep.mask_files import load_nifti, reading, simpleitk, unit_in_mm
 from seg_anl.records import UserError, make_directory, written_aside
 from seg_anl.records.errors import cannot_write
 from seg_anl.records.foreign_files import check_regular
@@ -79,8 +79,8 @@ def read_geometry(path: Path) -> tuple[tuple[int, ...], Affine]:
         return values.shape[1:], affine
     check_regular(path)
     with reading(path, "NIfTI"):
-        image = _nifti(path)
-        return tuple((*image.shape, 1, 1)[:3]), image.affine.astype(np.float64)
+        image, affine = _nifti(path)
+        return tuple((*image.shape, 1, 1)[:3]), affine
 
 
 def write_labels(source: Path, labels: NDArray[Any], target: Path) -> None:
@@ -107,23 +107,24 @@ def target_name(source: Path, name: str) -> str:
     return name + _WRITTEN_AS.get(suffix, suffix)
 
 
-def _nifti(path: Path) -> Any:
+def _nifti(path: Path) -> tuple[Any, Affine]:
+    """The image, and its affine in mm."""
     image = load_nifti(path)
     determinant = np.linalg.det(image.affine[:3, :3])
     if not np.isfinite(determinant) or abs(determinant) < 1e-12:
         raise UserError(f"{path}: its header gives no directions of the axes (affine {image.affine[:3].tolist()})")
-    return image
+    return image, np.diag([*[unit_in_mm(image)] * 3, 1.0]) @ image.affine
 
 
 def _read_nifti(path: Path) -> tuple[NDArray[Any], Affine]:
-    image = _nifti(path)
+    image, affine = _nifti(path)
     values = np.asanyarray(image.dataobj)
     if values.ndim == 5 and values.shape[3] == 1:  # a vector image
         values = values[:, :, :, 0]
     if not 2 <= values.ndim <= 4:
         raise UserError(f"{path}: {values.ndim} dimensions {values.shape}, expected 2, 3, or 4 with channels last")
     values = values[..., None] if values.ndim == 2 else values
-    return np.moveaxis(values, 3, 0) if values.ndim == 4 else values[None], image.affine.astype(np.float64)
+    return np.moveaxis(values, 3, 0) if values.ndim == 4 else values[None], affine
 
 
 def _read_itk(path: Path) -> tuple[NDArray[Any], Affine]:
