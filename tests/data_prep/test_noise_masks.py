@@ -192,7 +192,7 @@ def test_ctrl_c_is_one_line_and_the_same_command_carries_on(tmp_path, many, whol
     status, _, error = started.ended()
     assert status == 130
     assert len(error.splitlines()) == 1
-    assert "carries on" in error
+    assert "the same command continues" in error
     assert not list(target.glob(".partial-*"))
     assert start(many, target).wait() == 0
     assert tree(target) == whole

@@ -126,7 +126,7 @@ def test_the_published_search_at_its_ends():
     assert published_affine(SQUARE, 0.01, PublishedDraw(0.0, (0, 1)))[1]["shift"] == 0
     huge = np.pad(np.ones((300, 300), bool), 100)
     assert published_affine(huge, 1.0, PublishedDraw(0.0, (1, 0)))[1]["shift"] == 99  # the last probe below 100
-    with pytest.raises(ValueError, match="2-D masks only"):
+    with pytest.raises(ValueError, match="only 2-D masks"):
         published_affine(np.ones((3, 3, 3), bool), 0.5, PublishedDraw(0.0, (0, 1)))
     assert PUBLISHED_DIRECTIONS == ((1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, 1), (0, -1), (1, -1))
 
