@@ -23,7 +23,7 @@ types: $(INSTALLED)
 	@said=$$($(BIN)/mypy 2>&1); status=$$?; echo "$$said"; exit $$status
 
 suite: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 docs: $(INSTALLED)
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env docs site
