@@ -68,7 +68,7 @@ class Augmentation:
     crop_scale: tuple[Fraction, Fraction] | None = None
     jitter: tuple[Strength, Strength, Strength, Strength] = (0.0, 0.0, 0.0, 0.0)
 
-    IN_FILES: ClassVar = ("resize", "crop", "random_crop", "crop_scale", "jitter")
+    IN_FILES: ClassVar[tuple[str, ...]] = ("resize", "crop", "random_crop", "crop_scale", "jitter")
 
     def __post_init__(self) -> None:
         smallest = min(self.resize) if isinstance(self.resize, tuple) else self.resize
