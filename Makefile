@@ -40,4 +40,4 @@ $(INSTALLED): $(PACKAGE)
 	touch $@
 
 clean:
-	rm -rf .venv demo runs site docs/generated .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv demo runs site jupyter_execute docs/generated .pytest_cache .mypy_cache .ruff_cache

@@ -16,6 +16,7 @@ from seg_anl.records.array_files import read_array
 from seg_anl.records.errors import reason_of
 from seg_anl.records.files import check_folder, files_below
 from seg_anl.records.foreign_files import check_regular
+from seg_anl.records.manifest import MANIFEST, MANIFEST_TABLE, PREVIEW
 
 from .pairing import files_by_item
 from .pictures import opened
@@ -34,7 +35,7 @@ class LoadedMask(NamedTuple):
 
 
 def mask_paths(root: Path, pattern: str = "*") -> list[Path]:
-    """Every mask file below ``root`` whose name matches ``pattern``, sorted.
+    """Every mask file below ``root`` whose name matches ``pattern``, sorted; manifest and preview of noise are skipped.
 
     Raises:
         UserError: no such folder, no mask in it, a file of an unknown format, or two files with the same id.
@@ -42,7 +43,9 @@ def mask_paths(root: Path, pattern: str = "*") -> list[Path]:
     check_folder(root)
     if not pattern:
         raise UserError("the pattern of names is empty; '*' matches all files")
-    found = [path for path in files_below(root) if path.match(pattern)]
+    noise = (root / MANIFEST).is_file()  # the folder is the output of seg-anl-noise
+    ours = {root / name for name in (MANIFEST, MANIFEST_TABLE, PREVIEW)} if noise else set()
+    found = [path for path in files_below(root) if path.match(pattern) and path not in ours]
     if not found:
         matching = "" if pattern == "*" else f" that matches {pattern!r}"
         raise UserError(f"no mask{matching} in {root}; known formats: {' '.join(_READERS)}")

@@ -21,14 +21,13 @@ from seg_anl.records.atomic import remove_partial
 from seg_anl.records.command_line import refuse_overlap
 from seg_anl.records.journal import Row, earlier_run, finish_items
 from seg_anl.records.lock import LOCK_FILE, locked
-from seg_anl.records.manifest import MANIFEST, MANIFEST_TABLE
+from seg_anl.records.manifest import MANIFEST, MANIFEST_TABLE, PREVIEW
 
 from .mask_distances import distances
 from .mask_files import load_mask, mask_paths, mask_suffix, save_mask
 from .mask_noise import ItemNoise, MaskNoiseSettings, apply_noise, plan_noise
 
 JOURNAL = ".seg-anl-noise.jsonl"
-PREVIEW = "preview.png"
 
 
 @dataclass(frozen=True)

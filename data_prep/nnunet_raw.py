@@ -12,9 +12,9 @@ from seg_anl.records.errors import cannot_write
 from seg_anl.records.files import files_below
 from seg_anl.records.foreign_files import check_regular, read_json
 from seg_anl.records.lock import LOCK_FILE
-from seg_anl.records.manifest import MANIFEST, MANIFEST_TABLE
+from seg_anl.records.manifest import MANIFEST, MANIFEST_TABLE, PREVIEW
 
-from .mask_folder import JOURNAL, PREVIEW, MaskFolderSettings
+from .mask_folder import JOURNAL, MaskFolderSettings
 from .pairing import check_inside
 
 LABELS = "labelsTr"

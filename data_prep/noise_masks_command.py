@@ -14,9 +14,10 @@ import numpy as np
 from seg_anl.records import NoiseRecord, UserError
 from seg_anl.records.command_line import worker_count
 from seg_anl.records.files import check_folder
+from seg_anl.records.manifest import PREVIEW
 from seg_anl.records.ranges import checked
 
-from .mask_folder import PREVIEW, MaskFolderSettings, run_mask_noise
+from .mask_folder import MaskFolderSettings, run_mask_noise
 from .mask_kinds import DEFAULT_KINDS, mask_kinds
 from .mask_preview import write_preview
 from .nnunet_raw import complete_noisy_dataset, is_nnunet_dataset, noise_labels, read_description

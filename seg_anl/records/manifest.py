@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .atomic import write_csv, write_json
 
-MANIFEST, MANIFEST_TABLE = "manifest.json", "manifest.csv"
+MANIFEST, MANIFEST_TABLE, PREVIEW = "manifest.json", "manifest.csv", "preview.png"
 MANIFEST_SCHEMA = 1
 
 

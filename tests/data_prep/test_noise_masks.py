@@ -14,6 +14,7 @@ from PIL import Image
 
 import data_prep.mask_files
 from data_prep.mask_distances import distances
+from data_prep.mask_files import mask_paths
 from data_prep.mask_noise import add_mask_noise, noisy_dataset
 from data_prep.noise_command import main
 from seg_anl.records import item_id
@@ -76,6 +77,7 @@ def test_writes_noisy_masks_under_the_same_names_with_a_manifest(mask_folder, tm
             assert row["measures"]["hd95"] >= row["measures"]["assd"] > 0
         else:
             assert (mask_folder / name).read_bytes() == (target / name).read_bytes()
+    assert [path.relative_to(target) for path in mask_paths(target)] == sources  # neither preview nor manifest
     with open(target / "manifest.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["item"] for row in rows] == sorted(items)
