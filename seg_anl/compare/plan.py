@@ -1,7 +1,8 @@
-"""The plan of a comparison: the kind of data, the trainer with its settings, and the test images."""
+"""The plan of a comparison: the trainer with its settings, the losses, the seeds and the test images."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,38 +12,7 @@ from data_prep.nnunet_raw import is_nnunet_dataset
 from seg_anl.records import UserError
 from seg_anl.records.files import check_folder
 
-_HELD_OUT = "a held-out fifth of the training images, whose annotations may be wrong too"
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of data.
-
-    Attributes:
-        data: the trainer's ``data`` setting.
-        short: settings that make a run short; the user's settings override them.
-        losses: default losses, the reference first.
-        program, module: the trainer's console command and module.
-        audit: ``"masks"`` or ``"labels"``.
-    """
-
-    data: str
-    short: tuple[str, ...]
-    losses: tuple[str, ...] = ("ce", "anl_ce", "gce", "t_loss")
-    program: str = "seg-anl-train"
-    module: str = "seg_anl.segmentation.train"
-    audit: str = "masks"
-
-
-NNUNET, FOLDER = Kind("nnunet", ("epochs=20",)), Kind("folder", ("preset=small",))
-CLASSES = Kind(
-    data="imagefolder",
-    short=("model=resnet18", "epochs=15"),
-    losses=("ce", "anl_ce optim.l1=5e-5 optim.weight_decay=0", "gce", "nce_rce"),  # ANL as in docs/choosing.md
-    program="seg-anl-classify",
-    module="classification.train",
-    audit="labels",
-)
+from .trainers import CLASSES, FOLDER, HELD_OUT, TEST_VARIABLE, VOLUMES, Trainer, nnunet_trainer
 
 
 @dataclass(frozen=True)
@@ -70,7 +40,7 @@ class Plan:
     """A comparison.
 
     Attributes:
-        kind: of the data.
+        trainer: of all runs.
         data: the data folder.
         tested: a description of the test images.
         methods: the reference, the method the verdict is about, then any others.
@@ -78,7 +48,7 @@ class Plan:
         settings: the user's settings for all runs.
     """
 
-    kind: Kind
+    trainer: Trainer
     data: Path
     tested: str
     methods: tuple[Method, ...]
@@ -88,12 +58,9 @@ class Plan:
     @property
     def runs(self) -> dict[str, list[str]]:
         """The settings of each run by name, except ``run_dir``. Runs of seed 1 also record what an audit needs."""
-        records = {"masks": ["record=[predictions]"], "labels": ["record=[predictions,dynamics]"]}[self.kind.audit]
-        if self.kind == NNUNET:
-            records = []  # for volumes, seg-anl-predict writes the predictions
         return {
             f"{method.name}-seed{seed}": [
-                *self.common, *method.settings, f"seed={seed}", *(records if seed == 1 else [])
+                *self.common, *method.settings, f"seed={seed}", *(self.trainer.records if seed == 1 else [])
             ]
             for seed in self.seeds
             for method in self.methods
@@ -102,31 +69,39 @@ class Plan:
     @property
     def common(self) -> list[str]:
         """Settings shared by all runs."""
-        clean = "noise=none" if self.kind == CLASSES else "noise.alpha=0"
-        return [f"data={self.kind.data}", f"data.root={self.data.resolve()}", *self.kind.short, clean, *self.settings]
+        return [*self.trainer.settings(self.data), *self.settings]
 
 
-def make_plan(data: Path, losses: Sequence[str], seeds: int, settings: Sequence[str]) -> Plan:
-    """Plan the comparison on a data folder; the default losses depend on the kind of data.
+def make_plan(
+    data: Path, losses: Sequence[str], seeds: int, settings: Sequence[str], nnunet: str | None = None
+) -> Plan:
+    """Plan the comparison on a data folder; trainer and default losses depend on the kind of data.
+
+    With ``nnunet``, a configuration of nnU-Net's plans, nnU-Net's own training is compared.
 
     Raises:
         UserError: for an unknown folder layout, fewer than two different losses, or an invalid setting.
     """
-    kind, tested = _detect_kind(data)
-    methods = tuple(Method.parse(text) for text in losses or kind.losses)
+    trainer, tested = _choose_trainer(data, nnunet)
+    methods = tuple(Method.parse(text) for text in losses or trainer.losses)
     if len({method.name for method in methods}) < max(2, len(methods)):
         raise UserError(f"--losses: expected two or more different losses, got {', '.join(m.name for m in methods)}")
     invalid = [word for word in settings if "=" not in word or word.startswith(("seed=", "run_dir=", "loss="))]
     if invalid:
         raise UserError(f"{invalid[0]!r}: expected SETTING=VALUE of the trainer, but not the loss, seed or run_dir")
-    return Plan(kind, data, tested, methods, tuple(range(1, seeds + 1)), tuple(settings))
+    return Plan(trainer, data, tested, methods, tuple(range(1, seeds + 1)), tuple(settings))
 
 
-def _detect_kind(data: Path) -> tuple[Kind, str]:
-    """The kind of data in a folder, and a description of its test images."""
+def _choose_trainer(data: Path, nnunet: str | None) -> tuple[Trainer, str]:
+    """The trainer for a folder, and a description of its test images."""
     check_folder(data, "DATA")
+    if nnunet is not None:
+        if not is_nnunet_dataset(data):
+            raise UserError(f"--nnunet: {data} is not an nnU-Net raw data set (dataset.json, imagesTr, labelsTr)")
+        tests = str(data / "imagesTs") if (data / "labelsTs").is_dir() else os.environ.get(TEST_VARIABLE)
+        return nnunet_trainer(nnunet, data), tests or "the cases of fold 0, whose annotations may be wrong too"
     if is_nnunet_dataset(data):
-        return NNUNET, f"{data / 'imagesTs'}" if (data / "labelsTs").is_dir() else _HELD_OUT
+        return VOLUMES, f"{data / 'imagesTs'}" if (data / "labelsTs").is_dir() else HELD_OUT
     if (data / "train").is_dir() and not (data / "train/images").is_dir():
         return CLASSES, f"the test images in {data}"
     try:
@@ -134,4 +109,4 @@ def _detect_kind(data: Path) -> tuple[Kind, str]:
     except UserError as error:
         layouts = "an nnU-Net raw data set, images and masks, or train/CLASS and test/CLASS"
         raise UserError(f"{error}; expected {layouts}") from error
-    return FOLDER, f"the test images in {data}" if splits - {TRAINING} else _HELD_OUT
+    return FOLDER, f"the test images in {data}" if splits - {TRAINING} else HELD_OUT

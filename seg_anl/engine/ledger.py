@@ -56,12 +56,15 @@ class Ledger:
             self.loggers = open_loggers(loggers, run, self.first_epoch)
 
     def close_epoch(self, epoch: int, metrics: Metrics, *, checkpoint: bool) -> float:
-        """Save a finished epoch, with a ``checkpoint`` to resume from if requested; returns the headline."""
+        """Save a finished epoch, with a ``checkpoint`` to resume from if requested; returns the headline.
+
+        It is NaN in an epoch without that metric.
+        """
         self.rows.extend(MetricRow(epoch, split, values) for split, values in metrics.items())
         flat = {f"{split}/{name}": value for split, values in metrics.items() for name, value in values.items()}
         for logger in self.loggers:
             logger.log(epoch, flat)
-        headline = metrics.get(self.split, {}).get(self.metric, -math.inf)
+        headline = metrics.get(self.split, {}).get(self.metric, math.nan)
         if headline > self.best:
             self.best = headline
             save_checkpoint(self.run.best, epoch=epoch + 1, rows=self.rows, parts=self.parts)

@@ -167,7 +167,8 @@ class Learner:
         metrics.setdefault("train", {}).update(progress)
         due = (epoch + 1) % self.settings.checkpoint_every == 0 or epoch + 1 == self.settings.epochs
         headline = self.ledger.close_epoch(epoch, metrics, checkpoint=due)
-        self.shown = {"loss": loss, " ".join(self.task.headline): headline}
+        name = " ".join(self.task.headline)
+        self.shown = {"loss": loss, name: self.shown[name] if math.isnan(headline) else headline}
 
     def _everywhere(self, holds: bool) -> bool:
         """Whether a condition holds in every process, so that all stop together."""

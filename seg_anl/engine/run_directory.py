@@ -38,6 +38,7 @@ PLACE_SETTINGS = (
 LATER_SETTINGS = {
     "drop_last": True,
     "method.unit": "sample",
+    "evaluation.test_every": 1,
     **dict.fromkeys(("folds", "data.exclude_file", "data.weights_file", "data.soft", "data.raters")),
 }
 INPUTS_FILE, LOCK_FILE = "inputs.json", ".lock"

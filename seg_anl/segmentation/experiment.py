@@ -176,17 +176,18 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
         return self._criterion(process), task, ""
 
     def evaluate(self, model: nn.Module, epoch: int, process: Process) -> Metrics:
-        """Dice on the test images and, if due, on the training images against noisy and clean masks."""
+        """Dice on the test images and on the training images against noisy and clean masks, of those that are due."""
 
         def predicted(data: ImageSet) -> Tensor:
             part = predict_labels(model, data.images[process.share(len(data))], process.device)
             return process.gathered(part, len(data))
 
-        classes = self.data.classes
-        metrics = {"test": dice_scores(predicted(self.test), self.test.masks, classes)}
-        if self.tuning is not None:
-            metrics["tuning"] = dice_scores(predicted(self.tuning), self.tuning.masks, classes)
-        if (epoch + 1) % self.evaluation.train_every == 0 or epoch + 1 == self.settings.epochs:
+        classes, epochs, metrics = self.data.classes, self.settings.epochs, {}
+        if self.evaluation.test_is_due(epoch, epochs):
+            metrics["test"] = dice_scores(predicted(self.test), self.test.masks, classes)
+            if self.tuning is not None:
+                metrics["tuning"] = dice_scores(predicted(self.tuning), self.tuning.masks, classes)
+        if self.evaluation.train_is_due(epoch, epochs):
             labels = predicted(self.train)
             clean = dice_scores(labels, self.clean.masks, classes)
             metrics["train"] = dice_scores(labels, self.train.masks, classes)

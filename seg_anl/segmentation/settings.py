@@ -119,10 +119,25 @@ class AugmentationSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSettings:
-    """The headline is the mean of the ``last_k`` epochs; training images are evaluated every ``train_every`` epochs."""
+    """When to evaluate, in epochs.
+
+    Attributes:
+        last_k: the headline is the mean over these last epochs.
+        test_every: epochs between evaluations on the test images; the last ``last_k`` epochs are always evaluated.
+        train_every: epochs between evaluations on the training images.
+    """
 
     last_k: Count = 10
+    test_every: Count = 1
     train_every: Count = 1
+
+    def test_is_due(self, epoch: int, epochs: int) -> bool:
+        """Whether the test images are evaluated after ``epoch`` (from 0) of ``epochs``."""
+        return (epoch + 1) % self.test_every == 0 or epoch >= epochs - self.last_k
+
+    def train_is_due(self, epoch: int, epochs: int) -> bool:
+        """Whether the training images are evaluated after ``epoch`` (from 0) of ``epochs``."""
+        return (epoch + 1) % self.train_every == 0 or epoch + 1 == epochs
 
 
 Data = TypeVar("Data", bound=ItemSettings)

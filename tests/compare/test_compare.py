@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from seg_anl.compare import command
-from seg_anl.compare.plan import CLASSES, FOLDER, NNUNET, make_plan
+from seg_anl.compare import trainers
+from seg_anl.compare.plan import make_plan
+from seg_anl.compare.trainers import CLASSES, FOLDER, VOLUMES
 from seg_anl.compare.verdict import Difference, sentence
 from seg_anl.records import UserError
 from tests.processes import Process, call, module
@@ -52,7 +53,7 @@ def test_verdict_claims_no_more_than_the_seeds_show() -> None:
 
 def test_each_kind_of_data_is_detected(lesions: Path, tmp_path: Path) -> None:
     plan = make_plan(lesions, ["ce", "gce loss.q=0.5"], 2, ["data.size=64"])
-    assert plan.kind is FOLDER
+    assert plan.trainer is FOLDER
     assert plan.tested.startswith("the test images")
     assert plan.runs["gce-seed2"][-4:] == ["data.size=64", "loss=gce", "loss.q=0.5", "seed=2"]
     (tmp_path / "flat").mkdir()
@@ -60,10 +61,10 @@ def test_each_kind_of_data_is_detected(lesions: Path, tmp_path: Path) -> None:
         (tmp_path / "flat" / part).symlink_to(lesions / part / "train")
     assert "held-out" in make_plan(tmp_path / "flat", [], 1, []).tested
     (tmp_path / "classes/train/cat").mkdir(parents=True)
-    assert make_plan(tmp_path / "classes", [], 1, []).kind is CLASSES
+    assert make_plan(tmp_path / "classes", [], 1, []).trainer is CLASSES
     (tmp_path / "raw/labelsTr").mkdir(parents=True)
     (tmp_path / "raw/dataset.json").write_text("{}")
-    assert make_plan(tmp_path / "raw", [], 1, []).kind is NNUNET
+    assert make_plan(tmp_path / "raw", [], 1, []).trainer is VOLUMES
     (tmp_path / "empty").mkdir()
     for folder, losses, settings, message in (
         (tmp_path / "empty", [], [], "expected an nnU-Net raw data set, images and masks, or train/CLASS"),
@@ -80,7 +81,7 @@ def test_comparison_writes_a_page_and_resumes(lesions: Path, tmp_path: Path, mon
     def run_forked(arguments: list[str], **_: object) -> SimpleNamespace:  # in place of [python, -m, MODULE, ...]
         return SimpleNamespace(returncode=Process(module(*arguments[2:])).wait())
 
-    monkeypatch.setattr(command, "subprocess", SimpleNamespace(run=run_forked, DEVNULL=None))
+    monkeypatch.setattr(trainers, "subprocess", SimpleNamespace(run=run_forked, DEVNULL=None))
     out = tmp_path / "out"
     arguments = [lesions, *TINY, "--losses", "ce", "anl_ce", "--out", out]
     status, output, _ = call("compare", *arguments, "--dry-run", cwd=tmp_path)

@@ -94,6 +94,18 @@ def test_killed_resumed_mapped_and_with_more_workers_all_the_same(
     assert len(list((tmp_path / "again").iterdir())) == 6
 
 
+def test_testing_less_often_changes_no_number(tmp_path: Path) -> None:
+    root = nnunet_dataset(tmp_path / "data", 5)
+    common = ["data=nnunet", f"data.root={root}", "loss=ce", "epochs=7", "evaluation.last_k=2", "data.tuning=0.3"]
+    often = trained(*common, f"run_dir={tmp_path / 'often'}")
+    seldom = trained(*common, "evaluation.test_every=3", f"run_dir={tmp_path / 'seldom'}")
+    rows = {run: list(csv.DictReader((run / "metrics.csv").open())) for run in (often, seldom)}
+    assert [row for row in rows[often] if row["split"] == "train" or int(row["epoch"]) in (2, 5, 6)] == rows[seldom]
+    headlines = [json.loads((run / "summary.json").read_text())["metrics"]["test/dice"] for run in rows]
+    assert headlines[0]["last_k_mean"] == headlines[1]["last_k_mean"]
+    assert headlines[1]["best_epoch"] in (2, 5, 6)
+
+
 def test_spacings_that_differ_are_refused_in_test_cases_too(tmp_path: Path) -> None:
     root = nnunet_dataset(tmp_path / "data", 3)
     affine = affine_of((1, 1, 3))

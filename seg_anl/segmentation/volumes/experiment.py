@@ -159,12 +159,13 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
         return self._criterion(data.plan.labels), task, ""
 
     def evaluate(self, model: nn.Module, epoch: int, process: Process) -> Metrics:
-        """Dice on the test volumes and, if due, on the training volumes against noisy and clean masks."""
-        labels = self.plan.labels
-        metrics = {"test": mean_scores(self._scores(model, self.test, [self.test], process)[0], labels)}
-        if self.tuning:
-            metrics["tuning"] = mean_scores(self._scores(model, self.tuning, [self.tuning], process)[0], labels)
-        if (epoch + 1) % self.evaluation.train_every == 0 or epoch + 1 == self.settings.epochs:
+        """Dice on the test volumes and on the training volumes against noisy and clean masks, of those that are due."""
+        labels, epochs, metrics = self.plan.labels, self.settings.epochs, {}
+        if self.evaluation.test_is_due(epoch, epochs):
+            metrics["test"] = mean_scores(self._scores(model, self.test, [self.test], process)[0], labels)
+            if self.tuning:
+                metrics["tuning"] = mean_scores(self._scores(model, self.tuning, [self.tuning], process)[0], labels)
+        if self.evaluation.train_is_due(epoch, epochs):
             noisy, clean = self._scores(model, self.train, [self.train, self.clean], process)
             metrics["train"] = mean_scores(noisy, labels)
             metrics["train"] |= {f"{name}_clean": value for name, value in mean_scores(clean, labels).items()}
