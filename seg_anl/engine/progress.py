@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import sys
 import time
@@ -39,8 +40,9 @@ class Progress:
         self.bar.update()
 
     def epoch(self, done: int, values: Sequence[Mapping[str, float]]) -> None:
-        """Show the means over ``values``, one mapping per training, after ``done`` epochs."""
-        shown = {name: f"{statistics.fmean(each[name] for each in values):.4f}" for name in values[0]}
+        """Show the means over ``values``, one mapping per training, after ``done`` epochs; NaN is not known yet."""
+        means = {name: statistics.fmean(each[name] for each in values) for name in values[0]}
+        shown = {name: f"{mean:.4f}" for name, mean in means.items() if not math.isnan(mean)}
         self.bar.set_description(f"epoch {min(done + 1, self.epochs)}/{self.epochs}", refresh=False)
         self.bar.set_postfix(shown)
         if self.lines:
