@@ -67,9 +67,11 @@ def places_as_image(shape: tuple[int, ...], item: str = "a") -> Volume:
     return Volume(item, image, mask, (1.0, 1.0, 1.0))
 
 
-def batches(volumes: list[Volume], process: Process = HERE, **more: object) -> PatchBatches:
+def batches(
+    volumes: list[Volume], process: Process = HERE, changes: VolumeAugmentationSettings = NOTHING, **more: object
+) -> PatchBatches:
     settings = {"patches": 1, "foreground": 0.33, "sizes": [2] * (len(volumes) // 2), "seed": 3} | more
-    augmentation = VolumeAugmentation(NOTHING, (1, 1, 1))
+    augmentation = VolumeAugmentation(changes, volumes[0].spacing, (8, 12, 8))
     return PatchBatches(volumes, (8, 12, 8), augmentation=augmentation, process=process, **settings)
 
 
@@ -88,6 +90,40 @@ def test_patches_are_parts_of_their_volumes_some_of_them_labeled() -> None:
             assert all((step == 1).all() for step in steps)
             seen.add((float(image[1, 1, 0, 0]), float(image[2, 1, 0, 0])))
     assert len(seen) > 15  # the twenty labeled ones lie around the same voxel
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (1.0, 1.5, 2.0)])
+def test_what_a_turned_or_shrunk_patch_shows_is_the_volume(spacing: tuple[float, ...]) -> None:
+    """Distances in mm between voxels of a turned patch are those of the volume, of a scaled one all scaled alike."""
+    volumes = [replace(places_as_image((60, 60, 60), str(i)), spacing=spacing) for i in range(8)]
+    mm = torch.tensor(spacing)
+
+    def distances(image: torch.Tensor) -> torch.Tensor:
+        places = image.flatten(1).T * mm
+        return (places - image[:, 4, 6, 4] * mm).norm(dim=1)[: 4 * 12 * 8]  # the half before the middle
+
+    (whole, *_), _ = next(iter(batches(volumes, foreground=0.0).epoch(0)))
+    shares = []
+    for name in ("rotation", "scaling"):
+        changes = replace(NOTHING, scaling=(0.85, 1.4), **{f"{name}_probability": 1.0})
+        for images, _ in batches(volumes, foreground=0.0, changes=changes).epoch(0):
+            for image in images:
+                middle = image[:, 4, 6, 4]
+                if middle.min() > 12 and middle.max() < 48:  # in sight of no border
+                    ratios = distances(image) / distances(whole)
+                    expected = ratios[0] if name == "scaling" else torch.tensor(1.0)
+                    shares.append(float(ratios.isclose(expected, rtol=1e-3).float().mean()))
+    assert len(shares) >= 6
+    assert min(shares) > 0.97  # corners see zeros where rotations about three axes add up
+
+
+def test_the_margin_changes_no_patch_that_is_not_moved() -> None:
+    volumes = [places_as_image((9, 30, 20), str(i)) for i in range(8)]
+    seldom = replace(NOTHING, rotation_probability=1e-300, scaling_probability=1e-300)
+    for plain, cut in zip(batches(volumes).epoch(2), batches(volumes, changes=seldom).epoch(2), strict=True):
+        torch.testing.assert_close(plain, cut, rtol=0, atol=0)
+    assert batches(volumes).augmentation.margin == (0, 0, 0)
+    assert min(batches(volumes, changes=seldom).augmentation.margin) > 0
 
 
 def test_an_epoch_repeats_and_processes_share_it() -> None:

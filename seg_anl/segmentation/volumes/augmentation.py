@@ -24,18 +24,31 @@ _SEEDS = 2**62
 
 
 class VolumeAugmentation:
-    """Random changes of patches, see :class:`VolumeAugmentationSettings`; ``spacing`` is mm along each axis."""
+    """Random changes of patches, see :class:`VolumeAugmentationSettings`.
 
-    def __init__(self, settings: VolumeAugmentationSettings, spacing: Sequence[float]) -> None:
+    Args:
+        settings: probabilities and ranges.
+        spacing: mm along each axis.
+        patch: voxels along each axis, for the margin; without it there is none.
+
+    Attributes:
+        margin: voxels on each side of a patch that are cut out as well, because they come into sight when it is turned
+            or shrunk.
+    """
+
+    def __init__(
+        self, settings: VolumeAugmentationSettings, spacing: Sequence[float], patch: Sequence[int] = ()
+    ) -> None:
         self.settings, self.spacing = settings, tuple(spacing)
+        self.margin = self._margin(np.array(patch)) if patch else (0,) * len(self.spacing)
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """A seed for each of ``count`` patches, ``(count,)``."""
         return torch.randint(_SEEDS, (count,), generator=generator)
 
     def __call__(self, images: Tensor, masks: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
-        """Augmented images ``(B, C, *S)`` float and masks ``(B, *S)`` uint8; ``draws`` ``(B,)`` are those of
-        :meth:`draw`.
+        """Augmented images ``(B, C, *S)`` float and masks ``(B, *S)`` uint8, from ones with the margin; ``draws``
+        ``(B,)`` are those of :meth:`draw`.
         """
         generators = map(np.random.default_rng, draws.tolist())
         changed = [self._changed(*each) for each in zip(images, masks, generators, strict=True)]
@@ -51,6 +64,10 @@ class VolumeAugmentation:
         turned, scaled = random.random() < s.rotation_probability, random.random() < s.scaling_probability
         if turned or scaled:
             image, mask = self._moved(image, mask, self._matrix(turned, scaled, random))
+        else:
+            middle = tuple(slice(m, n - m) for m, n in zip(self.margin, mask.shape, strict=True))
+            every_channel = (slice(None), *middle)
+            image, mask = image[every_channel], mask[middle]
         if random.random() < s.noise_probability:
             noise = torch.Generator(image.device).manual_seed(int(random.integers(_SEEDS)))
             strength = math.sqrt(random.uniform(0, s.noise_variance))
@@ -70,30 +87,50 @@ class VolumeAugmentation:
         return image.flip([axis + 1 for axis in axes]), mask.flip(axes)
 
     def _moved(self, image: Tensor, mask: Tensor, matrix: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
-        """Transformed about the center by a matrix in mm; outside are zeros and background."""
+        """Transformed about the center by a matrix in mm, without the margin; outside are zeros and background."""
         # grid_sample's coordinates run from -1 to 1 along each axis, the last axis first.
-        length = np.array(mask.shape) * self.spacing
-        between = (matrix * length / length[:, None])[::-1, ::-1]
+        patch = np.array(mask.shape) - 2 * np.array(self.margin)
+        source, target = np.array(mask.shape) * self.spacing, patch * self.spacing
+        between = (matrix * target / source[:, None])[::-1, ::-1]
         theta = F.pad(torch.from_numpy(between.copy()), (0, 1)).to(image.device, image.dtype)
-        grid = F.affine_grid(theta[None], [1, 1, *mask.shape], align_corners=False)
+        grid = F.affine_grid(theta[None], [1, 1, *patch.tolist()], align_corners=False)
         moved = F.grid_sample(mask[None, None].to(image.dtype), grid, mode="nearest", align_corners=False)
         return F.grid_sample(image[None], grid, align_corners=False)[0], moved[0, 0].to(mask.dtype)
 
     def _matrix(self, turned: bool, scaled: bool, random: Generator) -> NDArray[np.float64]:
         """The inverse transform ``(d, d)`` in mm."""
         dimensions = len(self.spacing)
-        planes = [(0, 1)] if dimensions == 2 else [(1, 2), (0, 2), (0, 1)]  # perpendicular to axis 0, 1, 2
-        coarse = int(np.argmax(self.spacing))
-        if dimensions == 3 and self.spacing[coarse] > ANISOTROPIC * min(self.spacing):
-            planes = [planes[coarse]]
         matrix = np.eye(dimensions)
-        for first, second in planes if turned else ():
+        for first, second in self._planes() if turned else ():
             angle = math.radians(self.settings.rotation) * random.uniform(-1, 1)
             turn = np.eye(dimensions)
             turn[first, first] = turn[second, second] = math.cos(angle)
             turn[first, second], turn[second, first] = -math.sin(angle), math.sin(angle)
             matrix = matrix @ turn
         return matrix / _either_side(self.settings.scaling, random, 1) if scaled else matrix
+
+    def _planes(self) -> list[tuple[int, int]]:
+        """The pairs of axes that rotations turn."""
+        if len(self.spacing) == 2:
+            return [(0, 1)]
+        planes = [(1, 2), (0, 2), (0, 1)]  # perpendicular to axis 0, 1, 2
+        coarse = int(np.argmax(self.spacing))
+        return [planes[coarse]] if self.spacing[coarse] > ANISOTROPIC * min(self.spacing) else planes
+
+    def _margin(self, patch: NDArray[np.int64]) -> tuple[int, ...]:
+        """That of the largest rotation in one plane and of a moderate scaling: all of both would be many times the
+        patch, so corners of the rest are zeros, as in nnU-Net.
+        """
+        size = patch * self.spacing
+        reach = size.copy()
+        angle = math.radians(min(self.settings.rotation, 90))
+        for plane in self._planes() if self.settings.rotation_probability else ():
+            first, second = size[list(plane)]
+            turned = [math.cos(angle) * a + math.sin(angle) * b for a, b in ((first, second), (second, first))]
+            reach[list(plane)] = np.maximum(reach[list(plane)], turned)
+        if self.settings.scaling_probability:
+            reach /= math.sqrt(min(1, self.settings.scaling[0]))
+        return tuple(np.ceil((reach / size - 1) * patch / 2).astype(int).tolist())
 
 
 def _for(numbers: NDArray[np.float64], image: Tensor) -> Tensor:

@@ -144,7 +144,7 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
             data.plan.patch,
             patches=self.data.patches,
             foreground=self.data.foreground,
-            augmentation=VolumeAugmentation(self.augmentation, data.plan.spacing),
+            augmentation=VolumeAugmentation(self.augmentation, data.plan.spacing, data.plan.patch),
             sizes=self._sizes(len(self.train), process),
             seed=self.settings.seed,
             process=process,

@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seg_anl.engine.batches import Batch, BatchAugmentation
+from seg_anl.engine.batches import Batch
 from seg_anl.engine.distribution import Process
 from seg_anl.engine.randomness import epoch_generator
 
+from .augmentation import VolumeAugmentation
 from .labels import IGNORED
 from .preparation import Volume
 
@@ -32,7 +33,7 @@ class PatchBatches:
         patch: voxels along each axis; smaller images are padded with zeros and background.
         patches: of each volume in an epoch.
         foreground: share of a batch that is certain to hold a labeled voxel.
-        augmentation: changes of whole batches.
+        augmentation: changes of whole batches; its margin is cut out with the patches.
         sizes: samples of each step over all processes.
         seed: of order, places and augmentation.
         process: with its device and its part of every batch.
@@ -46,7 +47,7 @@ class PatchBatches:
         *,
         patches: int,
         foreground: float,
-        augmentation: BatchAugmentation,
+        augmentation: VolumeAugmentation,
         sizes: Sequence[int],
         seed: int,
         process: Process,
@@ -85,17 +86,21 @@ class PatchBatches:
             places = of_class[int(draw[0] * len(of_class))]
             middle = np.unravel_index(places[int(draw[1] * len(places))], volume.mask.shape)
             start = [min(max(0, int(m) - want // 2), r) for m, want, r in zip(middle, self.patch, room, strict=True)]
-        inside = tuple(slice(s, s + want) for s, want in zip(start, self.patch, strict=True))
-        every_channel = (slice(None), *inside)
-        return _padded(volume.image[every_channel], self.patch), _padded(volume.mask[inside], self.patch)
+        missing = [max(0, want - have) for have, want in zip(volume.mask.shape, self.patch, strict=True)]
+        margin = self.augmentation.margin
+        first = [s - n // 2 - m for s, n, m in zip(start, missing, margin, strict=True)]
+        size = [want + 2 * m for want, m in zip(self.patch, margin, strict=True)]
+        return _window(volume.image, first, size), _window(volume.mask, first, size)
 
 
-def _padded(array: NDArray[Any], patch: tuple[int, ...]) -> NDArray[Any]:
-    missing = [want - have for have, want in zip(array.shape[-len(patch) :], patch, strict=True)]
-    if not any(missing):
-        return np.ascontiguousarray(array)
-    before = [(0, 0)] * (array.ndim - len(patch))
-    return np.pad(array, [*before, *((n // 2, n - n // 2) for n in missing)])
+def _window(array: NDArray[Any], first: Sequence[int], size: Sequence[int]) -> NDArray[Any]:
+    """The part of the last axes of an array from ``first`` on; what lies outside of it is 0."""
+    channels = array.ndim - len(size)
+    inside, missing = [slice(None)] * channels, [(0, 0)] * channels
+    for have, start, want in zip(array.shape[channels:], first, size, strict=True):
+        inside.append(slice(max(0, start), max(0, start + want)))
+        missing.append((max(0, -start), max(0, start + want - have)))
+    return np.pad(array[tuple(inside)], missing)
 
 
 def _places(mask: NDArray[np.uint8]) -> list[NDArray[np.int64]]:
