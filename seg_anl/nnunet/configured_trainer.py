@@ -56,7 +56,7 @@ class ConfiguredTrainer(nnUNetTrainer):
         loss_choice, train_choice, label_choice: the settings of the class combined with those of the environment.
         variant: trainer part of the model folder's name; pass it as ``-tr`` to predict.
         case_weights: weight of every case of the data set, or None.
-        test_set: the cases in the ``SEG_ANL_TEST`` folder, or None.
+        test_folder, test_set: the ``SEG_ANL_TEST`` folder and its cases, or None.
     """
 
     loss_name: str | None = None
@@ -83,8 +83,9 @@ class ConfiguredTrainer(nnUNetTrainer):
                 self.case_weights = weights_of_cases(
                     self.label_choice.weights, annotations, dataset_json["file_ending"]
                 )
-            test_folder = os.environ.get(TEST_VARIABLE)
-            cases = find_cases(Path(test_folder), dataset_json["file_ending"]) if test_folder else None
+            folder = os.environ.get(TEST_VARIABLE)
+            self.test_folder = os.path.abspath(folder) if folder else None
+            cases = find_cases(Path(self.test_folder), dataset_json["file_ending"]) if self.test_folder else None
             if plans.get("continue_training") and nnUNet_results.is_set():
                 results = Path(nnUNet_results) / plans["dataset_name"]
                 suffix = f"__{plans['plans_name']}__{configuration}"

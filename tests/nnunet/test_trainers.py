@@ -2,19 +2,26 @@
 
 import inspect
 import json
+import os
 import pickle
 import re
+import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from PIL import Image
 
 from seg_anl.losses import build_loss, list_losses
+from seg_anl.nnunet.continuation import read_nnunet_checkpoint
 from seg_anl.nnunet.environment_settings import loss_choice
 from seg_anl.nnunet.robust_trainer import RobustLossTrainer
 from seg_anl.nnunet.trainers import TRAINERS
+from seg_anl.records import MetricRow, UserError
 
 from .conftest import Make, stops
 
@@ -172,6 +179,16 @@ def test_seed_determines_the_weights(make: Make):
     assert not torch.equal(weights[0], weights[2])
 
 
+def test_processes_with_a_seed_draw_different_batches(make: Make):
+    drawn = []
+    for rank in (0, 1):
+        trainer = make("nnUNetTrainerMAE", SEG_ANL_TRAIN="seed=1")
+        trainer.local_rank = rank
+        trainer.initialize()
+        drawn.append(np.random.random())
+    assert drawn[0] != drawn[1]
+
+
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
@@ -238,6 +255,84 @@ def test_error_names_an_invalid_test_folder(make: Make, isic_folder: Path, capsy
     (folder / "labels" / first.name).touch()
     trainer = make("nnUNetTrainerANLCE", **variables)
     assert f"{first.name} cannot be read" in stops(capsys, trainer.on_train_start)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda image: image.write_bytes(b"not a picture"), "cannot be read"),
+        (lambda image: Image.new("L", (96, 96)).save(image), "1 channels, but the dataset has 3"),
+        (
+            lambda image: Image.new("RGB", (96, 95)).save(image),
+            "shape (1, 96, 96), but its image has shape (1, 95, 96)",
+        ),
+    ],
+)
+def test_the_last_test_image_is_read_before_training(make: Make, isic_folder, tmp_path: Path, capsys, change, message):
+    """It is predicted in the last ten of a thousand epochs, where an error would cost days."""
+    folder = tmp_path / "clean"
+    shutil.copytree(isic_folder / "imagesTs", folder / "images")
+    (folder / "labels").symlink_to(isic_folder / "labelsTs")
+    last = max((folder / "images").iterdir())
+    change(last)
+    trainer = make("nnUNetTrainerANLCE", SEG_ANL_TEST=str(folder))
+    line = stops(capsys, trainer.on_train_start)
+    assert last.name.removesuffix("_0000.png") in line
+    assert message in line
+
+
+def test_the_second_stage_of_a_cascade_is_not_tested(make: Make, isic_folder: Path, capsys):
+    trainer = make("nnUNetTrainerANLCE", SEG_ANL_TEST=str(isic_folder))
+    trainer.configuration_manager.configuration["previous_stage"] = "3d_lowres"
+    assert "second stage of a cascade" in stops(capsys, trainer.on_train_start)
+
+
+def test_new_training_leaves_no_results_of_an_earlier_one(make: Make, isic_folder: Path):
+    trainer = make("nnUNetTrainerANLCE")
+    folder = Path(trainer.output_folder)
+    names = ("summary.json", "metrics.csv", ".partial-0123abcd.pth")  # the last of a process that was killed
+    for name in names:
+        (folder / name).touch()
+    trainer.on_train_start()
+    assert not any((folder / name).exists() for name in names)
+    (folder / "summary.json").touch()
+    again = make("nnUNetTrainerANLCE")
+    again.current_epoch = again.num_epochs  # --c of a finished training
+    again.on_train_start()
+    assert (folder / "summary.json").exists()
+
+
+def test_dice_of_two_test_folders_is_not_mixed(make: Make, isic_folder: Path, tmp_path: Path, capsys):
+    shutil.copytree(isic_folder, tmp_path / "other")
+    trainer = make("nnUNetTrainerANLCE", SEG_ANL_TEST=str(isic_folder))
+    trainer.initialize()
+    path = str(Path(trainer.output_folder) / "checkpoint_latest.pth")
+    trainer.save_checkpoint(path)  # before the last ten epochs
+    make("nnUNetTrainerANLCE", continued=True, SEG_ANL_TEST=str(tmp_path / "other")).load_checkpoint(path)
+    trainer.metric_rows = [MetricRow(990, "test", {"dice": 0.5})]
+    trainer.save_checkpoint(path)
+    other = make("nnUNetTrainerANLCE", continued=True, SEG_ANL_TEST=str(tmp_path / "other"))
+    assert f"was tested on {isic_folder}" in stops(capsys, lambda: other.load_checkpoint(path))
+    for variables in ({}, {"SEG_ANL_TEST": os.path.relpath(isic_folder)}):
+        same = make("nnUNetTrainerANLCE", continued=True, **variables)
+        same.load_checkpoint(path)
+        assert same.metric_rows == trainer.metric_rows
+
+
+def test_checkpoints_of_numpy_1_are_read(tmp_path: Path):
+    """nnU-Net logs NumPy's numbers, whose module NumPy 2 renamed."""
+    value = {"dice": np.float64(0.5), "count": np.int64(7), "loss": np.float32(0.25)}
+    torch.save(value, tmp_path / "new.pth")
+    with zipfile.ZipFile(tmp_path / "new.pth") as new, zipfile.ZipFile(tmp_path / "old.pth", "w") as old:
+        contents = {name: new.read(name) for name in new.namelist()}
+        assert any(b"numpy._core" in content for content in contents.values())
+        for name, content in contents.items():
+            old.writestr(name, content.replace(b"numpy._core", b"numpy.core"))
+    assert read_nnunet_checkpoint(tmp_path / "old.pth") == value
+    assert read_nnunet_checkpoint(tmp_path / "new.pth") == value
+    (tmp_path / "empty.pth").touch()
+    with pytest.raises(UserError, match=r"empty\.pth: damaged"):
+        read_nnunet_checkpoint(tmp_path / "empty.pth")
 
 
 def test_processes_share_the_test_cases(make: Make, isic_folder: Path):
