@@ -63,6 +63,7 @@ class ConfiguredTrainer(nnUNetTrainer):
     loss_parameters: Mapping[str, Any] = {}
     dice_weight: float = 0.0
     preset: str = "nnunet"
+    folder_with_segs_from_previous_stage: str | None
 
     # nnU-Net inspects the argument names of the subclass, so they must be exactly these.
     def __init__(
@@ -91,6 +92,9 @@ class ConfiguredTrainer(nnUNetTrainer):
                 suffix = f"__{plans['plans_name']}__{configuration}"
                 refuse_other_variant(results, type(self).__name__, self.variant, suffix, fold)
         super().__init__(plans, configuration, fold, dataset_json, device)
+        if (previous := self.folder_with_segs_from_previous_stage) is not None:
+            model = self._of_variant(Path(previous).parents[1])  # of the first stage, trained with the same settings
+            self.folder_with_segs_from_previous_stage = str(model.joinpath(*Path(previous).parts[-2:]))
         self.set_defaults()
         for name, value in self.train_choice.given().items():
             if name in NNUNET_ATTRIBUTES:
@@ -127,10 +131,11 @@ class ConfiguredTrainer(nnUNetTrainer):
 
     @output_folder_base.setter
     def output_folder_base(self, path: str | None) -> None:
-        if path is not None:
-            folder = Path(path)
-            path = str(folder.with_name(folder.name.replace(type(self).__name__, self.variant, 1)))
-        self._output_folder_base = path
+        self._output_folder_base = None if path is None else str(self._of_variant(Path(path)))
+
+    def _of_variant(self, model: Path) -> Path:
+        """The folder of a model with this trainer's settings in its name."""
+        return model.with_name(model.name.replace(type(self).__name__, self.variant, 1))
 
     def chosen_settings(self) -> dict[str, Any]:
         """The settings by part, as stored in a checkpoint."""

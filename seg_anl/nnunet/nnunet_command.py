@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from seg_anl.interrupt import EXIT_INTERRUPTED
 from seg_anl.records import UserError, run_command
 from seg_anl.records.command_line import OneLineParser, positive_int
 
@@ -17,6 +18,10 @@ from .plans import add_to_plans_file, dataset_folder
 from .sweep import LAUNCHERS, make_trainings, sweep
 
 PROGRAM = "seg-anl-nnunet"
+CONTINUE = {
+    "train": "add --c to continue from the last checkpoint",
+    "predict": "add --continue_prediction to keep what is predicted",
+}
 EXAMPLE = """\
 example:
   export nnUNet_extTrainer=$(seg-anl-nnunet path)
@@ -162,7 +167,7 @@ def _sweep(options: argparse.Namespace, nnunet_arguments: list[str]) -> None:
 def _fold(text: str) -> str:
     if text != "all" and not (text.isascii() and text.isdecimal()):
         raise argparse.ArgumentTypeError(f"{text!r} is not a fold; expected a whole number or all")
-    return text
+    return text if text == "all" else str(int(text))  # 00 is fold 0, too
 
 
 def _seed(text: str) -> int:
@@ -186,7 +191,11 @@ def _run_nnunet(command: str, arguments: list[str]) -> None:
         else:
             from nnunetv2.inference.predict_from_raw_data import predict_entry_point as entry
     sys.argv = [f"nnUNetv2_{command}", *arguments]
-    entry()
+    try:
+        entry()
+    except KeyboardInterrupt:  # the same command would start over
+        print(f"{PROGRAM}: interrupted; {CONTINUE[command]}", file=sys.stderr)
+        raise SystemExit(EXIT_INTERRUPTED) from None
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from PIL import Image
 
 from seg_anl.losses import build_loss, list_losses
@@ -119,6 +120,15 @@ def test_settings_are_in_the_folder_name_and_the_checkpoint(make: Make):
     assert saved["trainer_name"] == "nnUNetTrainerSCE"  # prediction finds the class by it
     assert saved["seg_anl"]["loss"]["alpha"] == 0.5
     assert saved["seg_anl"]["training"] == {"epochs": 7, "seed": 1}
+
+
+def test_second_stage_of_a_cascade_reads_the_first_with_the_same_settings(make: Make, tmp_path: Path, monkeypatch):
+    previous = property(lambda manager: "3d_lowres")
+    monkeypatch.setattr(ConfigurationManager, "previous_stage_name", previous)
+    for settings, variant in (("", ""), ("epochs=3 seed=1", "-epochs=3-seed=1")):
+        trainer = make("nnUNetTrainerMAE", SEG_ANL_TRAIN=settings)
+        model = tmp_path / f"Dataset501_ISIC/nnUNetTrainerMAE{variant}__nnUNetPlans__3d_lowres"
+        assert trainer.folder_with_segs_from_previous_stage == str(model / "predicted_next_stage/2d")
 
 
 def test_record_has_noise_seed_and_preset(make: Make):
