@@ -175,7 +175,7 @@ class NNUNetTrainer(Trainer):
 
     def _finished_fold(self, run: Path) -> Path | None:
         """The folder of fold 0, which may have a neighbor: an interrupted training with other settings."""
-        finished = run.glob(f"{self.dataset}/nnUNetTrainerRobust*/fold_0/{VALIDATION}")
+        finished = (run / self.dataset).glob(f"nnUNetTrainerRobust*/fold_0/{VALIDATION}")
         return next((path.parents[1] for path in finished), None)
 
     def _parse_score(self, summary: Any) -> tuple[str, float]:

@@ -94,7 +94,7 @@ class RobustLossTrainer(TestedTrainer):
     def _with_class_weights(self, choice: LossChoice) -> LossChoice:
         if choice.parameters.get("class_weights") != AUTO:
             return choice
-        cases = self.counted_cases(self.do_split()[0])
+        cases = self.training_cases()  # sets dataset_class, too
         dataset = self.dataset_class(self.preprocessed_dataset_folder, cases)
         weights = inverse_frequency(label_counts(dataset, self.label_manager))
         self.print_to_log_file(f"seg_anl: class weights {' '.join(f'{weight:.6g}' for weight in weights)}")
@@ -117,19 +117,19 @@ class RobustLossTrainer(TestedTrainer):
         finally:
             self.criterion.case_weights = None  # validation is unweighted
 
+    def on_train_epoch_end(self, train_outputs: list[dict[str, Any]]) -> None:
+        """End the training if the network has diverged, before a checkpoint of it replaces a sound one."""
+        super().on_train_epoch_end(train_outputs)
+        with one_line_errors():
+            if not all(weight.isfinite().all() for weight in self.network.parameters()):
+                raise UserError(f"training diverged in epoch {self.current_epoch}: NaN or infinite weights")
+
     def on_validation_epoch_end(self, val_outputs: list[dict[str, Any]]) -> None:
         """Log the loss's learned parameters in addition to nnU-Net's pseudo Dice."""
         super().on_validation_epoch_end(val_outputs)
         if self.loss_optimizer is not None:
             learned = ", ".join(f"{name} {value:.6f}" for name, value in self.robust_loss.numbers().items())
             self.print_to_log_file(f"seg_anl: {learned}")
-
-    def on_train_end(self) -> None:
-        """End the training unless the network has diverged."""
-        with one_line_errors():
-            if not all(weight.isfinite().all() for weight in self.network.parameters()):
-                raise UserError("training diverged: the network has NaN or infinite weights")
-        super().on_train_end()
 
     def save_checkpoint(self, filename: str) -> None:
         """Write nnU-Net's checkpoint atomically, with the settings and state of the loss."""

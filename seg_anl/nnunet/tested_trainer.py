@@ -80,7 +80,7 @@ class TestedTrainer(LabelsTrainer):
         """End the training; with a test folder, write summary.json."""
         super().on_train_end()
         if self.record is not None and self.test_set is not None:
-            counts = {"train": len(self.do_split()[0]), "test": len(self.test_set.cases)}
+            counts = {"train": len(self.training_cases()), "test": len(self.test_set.cases)}
             self.record.finish(self.metric_rows, counts, self.robust_loss.numbers())
 
     def configuration_record(self) -> dict[str, Any]:

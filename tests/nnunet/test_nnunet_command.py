@@ -160,6 +160,7 @@ def test_interrupted_command_names_the_option_that_continues(monkeypatch, capsys
         raise KeyboardInterrupt
 
     monkeypatch.setattr(f"nnunetv2.{module}.{entry}", interrupt)
+    monkeypatch.delenv("SEG_ANL_LOSS", raising=False)
     monkeypatch.setattr(sys, "argv", ["seg-anl-nnunet", command])
     with pytest.raises(SystemExit) as caught:
         nnunet_command.main()
@@ -167,3 +168,13 @@ def test_interrupted_command_names_the_option_that_continues(monkeypatch, capsys
     errors = capsys.readouterr().err
     assert f"interrupted; add {option} " in errors
     assert errors.count("\n") == 1
+
+
+def test_variables_that_a_trainer_of_nnunet_ignores_are_named(monkeypatch, capsys):
+    """Without -tr nnU-Net trains its own loss."""
+    monkeypatch.setattr("nnunetv2.run.run_training.run_training_entry", lambda: None)
+    monkeypatch.setenv("SEG_ANL_LOSS", "gce")
+    for arguments, noted in ((["501", "2d", "0"], True), (["501", "2d", "0", "-tr", "nnUNetTrainerRobust"], False)):
+        nnunet_command._run(["train", *arguments])
+        errors = capsys.readouterr().err
+        assert ("nnUNetTrainer is not a trainer of this package and ignores SEG_ANL_LOSS" in errors) == noted

@@ -80,6 +80,16 @@ def test_every_loss_and_every_documented_name_has_a_trainer():
     assert {trainer.loss_name for trainer in TRAINERS.values()} == {None, *list_losses()} - {"forward"}
 
 
+def test_diverged_network_ends_the_training_at_once(make: Make, capsys: pytest.CaptureFixture[str]):
+    """Its checkpoint would replace the last one that can be continued."""
+    trainer = make("nnUNetTrainerMAE", SEG_ANL_TRAIN="epochs=60")
+    trainer.initialize()
+    trainer.logger.log("lrs", 0.01, 0)
+    trainer.on_train_epoch_end([{"loss": 0.5}])
+    next(trainer.network.parameters()).data[0] = float("nan")
+    assert "diverged in epoch 0" in stops(capsys, lambda: trainer.on_train_epoch_end([{"loss": float("nan")}]))
+
+
 def test_without_deep_supervision_the_loss_is_build_loss(make: Make):
     class Single(TRAINERS["nnUNetTrainerGCE"]):  # type: ignore[misc]
         def set_defaults(self) -> None:
@@ -373,9 +383,13 @@ def test_published_protocol(make: Make):
     assert rates == pytest.approx([1e-3, 8e-4, 6.4e-4, 1e-3 * 0.8**5])
 
 
-def test_published_epoch_is_one_pass_and_can_be_shortened(make: Make):
+def test_published_epoch_is_one_pass_and_can_be_shortened(make: Make, tmp_path: Path):
     trainer = make("nnUNetTrainerMAE_ISIC2017")
     trainer.on_train_start()
     assert trainer.num_iterations_per_epoch == 9  # 19 cases of fold 0 in batches of 2
+    (tmp_path / "w.csv").write_text("item,weight\n" + "".join(f"{case},0\n" for case in trainer.do_split()[0][:8]))
+    trainer = make("nnUNetTrainerMAE_ISIC2017", SEG_ANL_WEIGHTS=str(tmp_path / "w.csv"))
+    trainer.on_train_start()
+    assert trainer.num_iterations_per_epoch == 5  # 11 cases are drawn
     assert make("nnUNetTrainerMAE_ISIC2017", SEG_ANL_TRAIN="epochs=3 iterations=4").num_iterations_per_epoch == 4
     assert make("nnUNetTrainerMAE_ISIC2017", SEG_ANL_TRAIN="epochs=3 iterations=4").num_epochs == 3
