@@ -125,6 +125,7 @@ def report(plan: Plan, out: Path) -> None:
     best = max(map(statistics.fmean, scores.values()))
     if plan.trainer.audit == "masks" and best < _LEARNED:
         verdict += f" But no network has learned much (best {metric}: {best:.2f}): train for more epochs."
+    print(f"\n{verdict}\nTested on {plan.tested}.", flush=True)  # before the audit, which may fail
     share, estimate = audit(plan, out)
     ahead = differences[ours.name].clear and differences[ours.name].mean > 0
     following = next_command(plan, out, ours if ahead else reference, share)
@@ -135,7 +136,7 @@ def report(plan: Plan, out: Path) -> None:
     }  # fmt: skip
     write_page(out / "compare.html", plan, results, differences)
     write_json(out / "compare.json", results)
-    print(f"\n{verdict}\nTested on {plan.tested}.\n{estimate}\npage      {out / 'compare.html'}\nnext      {following}")
+    print(f"{estimate}\npage      {out / 'compare.html'}\nnext      {following}")
 
 
 def audit(plan: Plan, out: Path) -> tuple[float, str]:

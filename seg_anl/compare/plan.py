@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,12 @@ from data_prep.nnunet_raw import is_nnunet_dataset
 from seg_anl.records import UserError
 from seg_anl.records.files import check_folder
 
-from .trainers import CLASSES, FOLDER, HELD_OUT, TEST_VARIABLE, VOLUMES, Trainer, nnunet_trainer
+from .trainers import CLASSES, FOLDER, HELD_OUT, VOLUMES, Trainer, nnunet_trainer
+
+
+def _is_setting(word: str) -> bool:
+    """Whether ``word`` is a setting that the plan does not make itself."""
+    return "=" in word and not word.startswith(("seed=", "run_dir=", "loss="))
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Method:
             UserError: if the text does not start with a loss, or anything after it is not a setting.
         """
         loss, *settings = text.split() or [""]
-        if not loss or "=" in loss or not all("=" in word for word in settings):
+        if not loss or "=" in loss or not all(map(_is_setting, settings)):
             raise UserError(f"--losses: {text!r}: expected a loss, then settings: 'anl_ce optim.l1=5e-5'")
         return cls(loss, (f"loss={loss}", *settings))
 
@@ -86,8 +90,7 @@ def make_plan(
     methods = tuple(Method.parse(text) for text in losses or trainer.losses)
     if len({method.name for method in methods}) < max(2, len(methods)):
         raise UserError(f"--losses: expected two or more different losses, got {', '.join(m.name for m in methods)}")
-    invalid = [word for word in settings if "=" not in word or word.startswith(("seed=", "run_dir=", "loss="))]
-    if invalid:
+    if invalid := [word for word in settings if not _is_setting(word)]:
         raise UserError(f"{invalid[0]!r}: expected SETTING=VALUE of the trainer, but not the loss, seed or run_dir")
     return Plan(trainer, data, tested, methods, tuple(range(1, seeds + 1)), tuple(settings))
 
@@ -98,8 +101,8 @@ def _choose_trainer(data: Path, nnunet: str | None) -> tuple[Trainer, str]:
     if nnunet is not None:
         if not is_nnunet_dataset(data):
             raise UserError(f"--nnunet: {data} is not an nnU-Net raw data set (dataset.json, imagesTr, labelsTr)")
-        tests = str(data / "imagesTs") if (data / "labelsTs").is_dir() else os.environ.get(TEST_VARIABLE)
-        return nnunet_trainer(nnunet, data), tests or "the cases of fold 0, whose annotations may be wrong too"
+        trainer = nnunet_trainer(nnunet, data)
+        return trainer, trainer.tested
     if is_nnunet_dataset(data):
         return VOLUMES, f"{data / 'imagesTs'}" if (data / "labelsTs").is_dir() else HELD_OUT
     if (data / "train").is_dir() and not (data / "train/images").is_dir():

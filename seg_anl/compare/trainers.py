@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
+import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,8 +17,11 @@ from seg_anl.records import UserError
 from seg_anl.records.foreign_files import read_json
 from seg_anl.records.runs import SUMMARY_FILE
 
-TEST_VARIABLE = "SEG_ANL_TEST"  # of seg_anl.nnunet
+# Of seg_anl.nnunet, which imports torch.
+LOSS_VARIABLE, TRAIN_VARIABLE, TEST_VARIABLE = "SEG_ANL_LOSS", "SEG_ANL_TRAIN", "SEG_ANL_TEST"
+PATH_VARIABLES = (TEST_VARIABLE, "SEG_ANL_SOFT", "SEG_ANL_WEIGHTS")
 PREPROCESSED = "nnUNet_preprocessed"
+VALIDATION = "validation/summary.json"  # nnU-Net's scores on the validation cases of a fold
 HELD_OUT = "a held-out fifth of the training images, whose annotations may be wrong too"
 
 
@@ -128,52 +133,71 @@ class NNUNetTrainer(Trainer):
 
     ``loss.X`` becomes ``SEG_ANL_LOSS``, ``device`` an argument of ``nnUNetv2_train``, and any other setting
     ``SEG_ANL_TRAIN``. Every run is a results folder of nnU-Net.
+
+    Attributes:
+        dataset: name of the data set.
+        configuration: configuration of its plans.
+        variables: environment variables of all runs, such as ``SEG_ANL_TEST``; ``fixed`` records them.
     """
 
+    dataset: str = ""
     configuration: str = ""
+    variables: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def tested(self) -> str:
+        """A description of the test images."""
+        if (folder := self.variables.get(TEST_VARIABLE)) is None:
+            return "the cases of fold 0, whose annotations may be wrong too"
+        return str(images) if (images := Path(folder) / "imagesTs").is_dir() else folder
 
     def settings(self, data: Path) -> list[str]:  # noqa: D102
-        return [f"configuration={self.configuration}", *self.short]
+        return [*self.fixed, *self.short]
 
     def command(self, data: Path, settings: Sequence[str], run: Path) -> Command:  # noqa: D102
-        tests = {TEST_VARIABLE: str(data.resolve())} if (data / "labelsTs").is_dir() else {}
-        return self._sweep(data, settings, ["-f", "0"], {"nnUNet_results": str(run.resolve()), **tests})
+        return self._sweep(settings, ["-f", "0"], {"nnUNet_results": os.path.abspath(run)})
 
     def full_command(self, data: Path, settings: Sequence[str]) -> Command:  # noqa: D102
-        return self._sweep(data, [word for word in settings if not word.startswith("epochs=")])
+        return self._sweep([word for word in settings if not word.startswith("epochs=")], [], {})
 
     def score_file(self, run: Path) -> Path | None:  # noqa: D102
-        if not (folds := list(run.glob("Dataset*/nnUNetTrainerRobust*/fold_0/validation/summary.json"))):
+        if (fold := self._finished_fold(run)) is None:
             return None
-        tested = folds[0].parents[1] / SUMMARY_FILE
-        return tested if tested.is_file() else folds[0]
+        return fold / (SUMMARY_FILE if TEST_VARIABLE in self.variables else VALIDATION)
 
     def audit_arguments(self, data: Path, run: Path, out: Path) -> list[str]:  # noqa: D102
-        (model,) = run.glob("Dataset*/nnUNetTrainerRobust*")
-        return [str(model), "--masks", str(data)]
+        fold = self._finished_fold(run)
+        assert fold is not None
+        return [str(fold.parent), "--masks", str(data)]
 
     def audited(self, loss: str) -> str:  # noqa: D102
         return f"among the cases of fold 0, by {loss}, which has not seen them"
 
-    def _parse_score(self, summary: Any) -> tuple[str, float]:
-        if "foreground_mean" in summary:  # of nnU-Net's validation
-            return "validation Dice", float(summary["foreground_mean"]["Dice"])
-        return super()._parse_score(summary)
+    def _finished_fold(self, run: Path) -> Path | None:
+        """The folder of fold 0, which may have a neighbor: an interrupted training with other settings."""
+        finished = (run / self.dataset).glob(f"nnUNetTrainerRobust*/fold_0/{VALIDATION}")
+        return next((path.parents[1] for path in finished), None)
 
-    def _sweep(
-        self, data: Path, settings: Sequence[str], folds: Sequence[str] = (), variables: dict[str, str] | None = None
-    ) -> Command:
-        given = dict(word.split("=", 1) for word in settings)  # the last one counts
-        loss = {name[5:]: given.pop(name) for name in list(given) if name.startswith("loss.")}
-        given.pop("configuration")
+    def _parse_score(self, summary: Any) -> tuple[str, float]:
+        """Of nnU-Net's validation: the mean over the classes that occur; its own mean is NaN if one does not."""
+        if TEST_VARIABLE in self.variables:
+            return super()._parse_score(summary)
+        dice = [float(of["Dice"]) for label, of in summary["mean"].items() if label != "0" and of["n_ref"]]
+        if not dice:
+            raise UserError("no class occurs in the cases of fold 0, so there is no Dice; compare on other data")
+        return "validation Dice", statistics.fmean(dice)
+
+    def _sweep(self, settings: Sequence[str], folds: Sequence[str], variables: dict[str, str]) -> Command:
+        given = dict(word.split("=", 1) for word in settings if word not in self.fixed)  # the last one counts
         device = ["-device", given.pop("device")] if "device" in given else []
-        variables = {
-            "SEG_ANL_LOSS": " ".join([given.pop("loss"), *(f"{name}={value}" for name, value in loss.items())]),
-            "SEG_ANL_TRAIN": " ".join(f"{name}={value}" for name, value in given.items()),
-            **(variables or {}),
-        }
-        words = ["sweep", data.name, self.configuration, *folds, "-tr", "nnUNetTrainerRobust", "--", "--npz", *device]
-        return Command(self.program, self.module, words, {name: text for name, text in variables.items() if text})
+        loss = [given.pop("loss")]
+        loss += [shlex.quote(f"{name[5:]}={given.pop(name)}") for name in list(given) if name.startswith("loss.")]
+        training = [shlex.quote(f"{name}={value}") for name, value in given.items()]
+        words = ["sweep", self.dataset, self.configuration, *folds, "-tr", "nnUNetTrainerRobust", "--", "--npz"]
+        texts = {LOSS_VARIABLE: " ".join(loss), TRAIN_VARIABLE: " ".join(training), **self.variables, **variables}
+        return Command(
+            self.program, self.module, [*words, *device], {name: text for name, text in texts.items() if text}
+        )
 
 
 FOLDER = Trainer("folder", ("preset=small",))
@@ -195,26 +219,40 @@ def nnunet_trainer(configuration: str, data: Path) -> NNUNetTrainer:
     """nnU-Net's training in a configuration of the plans of a data set.
 
     Raises:
-        UserError: if the data set has no plans with that configuration.
+        UserError: if the data set has no plans with that configuration, or a variable contradicts the comparison.
     """
-    root = os.environ.get(PREPROCESSED, "")
+    folder, root = Path(os.path.abspath(data)), os.environ.get(PREPROCESSED, "")
+    if not re.fullmatch(r"Dataset\d{3}_.+", folder.name):
+        raise UserError(f"--nnunet: {folder} is not named like nnU-Net's raw data sets: Dataset501_NAME")
     if not root:
         raise UserError(f"--nnunet: {PREPROCESSED} is not set; expected nnU-Net's folder of preprocessed data")
-    plans = Path(root) / data.name / "nnUNetPlans.json"
+    for name, instead in ((LOSS_VARIABLE, "--losses"), (TRAIN_VARIABLE, "SETTING=VALUE after DATA")):
+        if os.environ.get(name):
+            raise UserError(f"--nnunet: {name} is set, but would have no effect; unset it, and use {instead}")
+    plans = Path(root) / folder.name / "nnUNetPlans.json"
     if not plans.is_file():
-        prepare = f"nnUNetv2_plan_and_preprocess -d {data.name[7:10]} -c {configuration}"
+        prepare = f"nnUNetv2_plan_and_preprocess -d {folder.name[7:10]} -c {configuration}"
         raise UserError(f"--nnunet: {plans} does not exist; run {prepare}")
     content = read_json(plans)
     known = content.get("configurations", {}) if isinstance(content, dict) else {}
     if configuration not in known:
         raise UserError(f"--nnunet {configuration}: {plans} has {', '.join(known) or 'no configurations'}")
+    variables = {name: os.path.abspath(path) for name in PATH_VARIABLES if (path := os.environ.get(name))}
+    if (folder / "labelsTs").is_dir():
+        variables.setdefault(TEST_VARIABLE, str(folder))
     return NNUNetTrainer(
         data="",
         short=("epochs=50",),
         losses=(*_WITH_DICE, "t_loss loss.per_pixel=true"),  # per pixel, as nnUNetTrainerTLoss has it
         program="seg-anl-nnunet",
         module="seg_anl.nnunet.nnunet_command",
-        fixed=(),
+        fixed=(
+            f"data={folder}",
+            f"configuration={configuration}",
+            *(f"{name}={path}" for name, path in variables.items()),
+        ),
         records=(),
+        dataset=folder.name,
         configuration=configuration,
+        variables=variables,
     )

@@ -21,6 +21,9 @@ from .deployable import Deployable
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 
+_UPRIGHT_RGB = "ImageOps.exif_transpose(image).convert('RGB')"
+_REFUSAL = "exec('raise ValueError(\"more than 8 bits per channel; convert the image to 8-bit RGB\")')"
+
 
 def write_bundle(model: Deployable, folder: Path) -> None:
     """Write everything except ``models/model.ts``, and create its folder."""
@@ -63,7 +66,7 @@ def inference(model: Deployable) -> dict[str, Any]:
     """The content of inference.json: resize each image, resize its logits back, and save the class of each pixel."""
     _, height, width = model.shape
     return {
-        "imports": ["$import glob", "$import os", "$import numpy", "$import torch"],
+        "imports": ["$import glob", "$import os", "$import numpy", "$import torch", "$from PIL import ImageOps"],
         "bundle_root": ".",
         "dataset_dir": "$@bundle_root + '/images'",
         "output_dir": "$@bundle_root + '/masks'",
@@ -85,7 +88,7 @@ def inference(model: Deployable) -> dict[str, Any]:
                     "_target_": "LoadImaged",
                     "keys": "image",
                     "reader": "PILReader",
-                    "converter": "$lambda image: image.convert('RGB')",
+                    "converter": f"$lambda image: {_UPRIGHT_RGB} if image.mode[0] not in 'IF' else {_REFUSAL}",
                     "ensure_channel_first": True,
                 },
                 # MONAI's PILReader puts the horizontal axis first.
@@ -121,5 +124,6 @@ def inference(model: Deployable) -> dict[str, Any]:
             ],
         },
         "predicted": "$lambda item: {**item, 'pred': @network(item['image'][None].to(@device))[0].cpu()}",
-        "run": ["$[@postprocessing(@predicted(@preprocessing({'image': file}))) for file in @files]"],
+        # "and None": the results of all files would not fit into memory.
+        "run": ["$[@postprocessing(@predicted(@preprocessing({'image': file}))) and None for file in @files]"],
     }

@@ -18,6 +18,7 @@ from seg_anl.engine.run_directory import RunDirectory
 from seg_anl.records import UserError
 from seg_anl.segmentation.networks import load_run_model
 from seg_anl.segmentation.settings import data_settings
+from seg_anl.segmentation.volumes.settings import is_of_volumes
 
 
 @dataclass(frozen=True)
@@ -67,16 +68,18 @@ def load_deployable(run: Path, checkpoint: str) -> Deployable:
     """Load the network of a finished run.
 
     Raises:
-        UserError: if the folder is not a finished run, or the run has several networks.
+        UserError: if the folder is not a finished run on pictures, or the run has several networks.
     """
     directory = RunDirectory(run)
     config, summary = directory.config(), directory.summary
-    if summary is None:
+    if summary is None or not directory.finished:
         raise UserError(f"{run}: not finished; run its training command again to resume it")
     weights = directory.last if checkpoint == "last" else directory.best
     load = {"segmentation": _load_segmentation, "classification": _load_classification}.get(str(config.get("task")))
     if load is None:
         raise UserError(f"{run}: task is {config.get('task')!r}; expected segmentation or classification")
+    if is_of_volumes(config):
+        raise UserError(f"{run}: a run on volumes; only networks for pictures can be exported")
     return load(directory, weights, config, summary)
 
 

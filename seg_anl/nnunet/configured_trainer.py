@@ -56,13 +56,14 @@ class ConfiguredTrainer(nnUNetTrainer):
         loss_choice, train_choice, label_choice: the settings of the class combined with those of the environment.
         variant: trainer part of the model folder's name; pass it as ``-tr`` to predict.
         case_weights: weight of every case of the data set, or None.
-        test_set: the cases in the ``SEG_ANL_TEST`` folder, or None.
+        test_folder, test_set: the ``SEG_ANL_TEST`` folder and its cases, or None.
     """
 
     loss_name: str | None = None
     loss_parameters: Mapping[str, Any] = {}
     dice_weight: float = 0.0
     preset: str = "nnunet"
+    folder_with_segs_from_previous_stage: str | None
 
     # nnU-Net inspects the argument names of the subclass, so they must be exactly these.
     def __init__(
@@ -83,13 +84,17 @@ class ConfiguredTrainer(nnUNetTrainer):
                 self.case_weights = weights_of_cases(
                     self.label_choice.weights, annotations, dataset_json["file_ending"]
                 )
-            test_folder = os.environ.get(TEST_VARIABLE)
-            cases = find_cases(Path(test_folder), dataset_json["file_ending"]) if test_folder else None
+            folder = os.environ.get(TEST_VARIABLE)
+            self.test_folder = os.path.abspath(folder) if folder else None
+            cases = find_cases(Path(self.test_folder), dataset_json["file_ending"]) if self.test_folder else None
             if plans.get("continue_training") and nnUNet_results.is_set():
                 results = Path(nnUNet_results) / plans["dataset_name"]
                 suffix = f"__{plans['plans_name']}__{configuration}"
                 refuse_other_variant(results, type(self).__name__, self.variant, suffix, fold)
         super().__init__(plans, configuration, fold, dataset_json, device)
+        if (previous := self.folder_with_segs_from_previous_stage) is not None:
+            model = self._of_variant(Path(previous).parents[1])  # of the first stage, trained with the same settings
+            self.folder_with_segs_from_previous_stage = str(model.joinpath(*Path(previous).parts[-2:]))
         self.set_defaults()
         for name, value in self.train_choice.given().items():
             if name in NNUNET_ATTRIBUTES:
@@ -126,10 +131,11 @@ class ConfiguredTrainer(nnUNetTrainer):
 
     @output_folder_base.setter
     def output_folder_base(self, path: str | None) -> None:
-        if path is not None:
-            folder = Path(path)
-            path = str(folder.with_name(folder.name.replace(type(self).__name__, self.variant, 1)))
-        self._output_folder_base = path
+        self._output_folder_base = None if path is None else str(self._of_variant(Path(path)))
+
+    def _of_variant(self, model: Path) -> Path:
+        """The folder of a model with this trainer's settings in its name."""
+        return model.with_name(model.name.replace(type(self).__name__, self.variant, 1))
 
     def chosen_settings(self) -> dict[str, Any]:
         """The settings by part, as stored in a checkpoint."""

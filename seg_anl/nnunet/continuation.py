@@ -13,8 +13,13 @@ from seg_anl.records import UserError
 from seg_anl.records.foreign_files import check_regular
 
 from . import CHECKPOINT_NAMES, TRAIN_VARIABLE
-from .environment_settings import LOSS_VARIABLE, SOFT_VARIABLE, WEIGHTS_VARIABLE
+from .environment_settings import LOSS_VARIABLE, SOFT_VARIABLE, TEST_VARIABLE, WEIGHTS_VARIABLE
 
+# NumPy scalars, which the checkpoint's log contains, under the old and new name of NumPy's unpickling function.
+NUMPY_NUMBERS: list[Any] = [
+    *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+    *(np.dtype, type(np.dtype("f4")), type(np.dtype("f8")), type(np.dtype("i8"))),
+]
 SET_VARIABLES = f"set {LOSS_VARIABLE}, {TRAIN_VARIABLE}, {SOFT_VARIABLE} and {WEIGHTS_VARIABLE}"
 
 
@@ -37,6 +42,16 @@ def refuse_other_settings(saved: Mapping[str, Any] | None, current: Mapping[str,
             f"{source} was trained with other settings ({'; '.join(different)}); "
             f"{SET_VARIABLES} as before, or start a new run without --c"
         )
+
+
+def refuse_other_test(saved: str | None, current: str, source: str) -> None:
+    """Check that the Dice in the checkpoint ``source`` was measured on the current test folder.
+
+    Raises:
+        UserError: if not; the mean over the last epochs would mix two test sets.
+    """
+    if saved not in (None, current):
+        raise UserError(f"{source} was tested on {saved}; set {TEST_VARIABLE} to that folder instead of {current}")
 
 
 def refuse_other_variant(results: Path, trainer: str, variant: str, suffix: str, fold: int | str) -> None:
@@ -68,17 +83,16 @@ def refuse_other_variant(results: Path, trainer: str, variant: str, suffix: str,
         )
 
 
-def read_nnunet_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
+def read_nnunet_checkpoint(path: Path) -> dict[str, Any]:
     """Load a checkpoint of tensors, NumPy numbers and plain values only; nnU-Net itself would unpickle anything.
 
     Raises:
         UserError: for a file that is damaged or holds other objects.
     """
     check_regular(path)
-    numpy_scalar = np.float64(0).__reduce__()[0]
     try:
-        with torch.serialization.safe_globals([numpy_scalar, np.dtype, type(np.dtype("f4")), type(np.dtype("f8"))]):
-            content = torch.load(path, map_location=device, weights_only=True)
+        with torch.serialization.safe_globals(NUMPY_NUMBERS):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files raise errors of any type
         raise UserError(f"{path}: damaged, or holds other objects than a checkpoint of nnU-Net") from error
     if not isinstance(content, dict):

@@ -67,10 +67,8 @@ class NNUNetCriterion(nn.Module):
             robust_target = torch.where(labeled, _to_numeric(dice_target), UNLABELED_REGION)
         else:
             labeled = target[:, :1] != self.ignore_label  # soft labels have it in all channels
-            robust_target, dice_target = (
-                target,
-                torch.where(labeled, target, 0),
-            )  # any valid label; loss_mask excludes it
+            robust_target = target
+            dice_target = torch.where(labeled, target, 0)  # any valid label; loss_mask excludes it
         weights = self.case_weights
         value = self.loss(logits, _to_numeric(robust_target) if self.has_regions else robust_target, weights)
         if weights is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -89,7 +90,7 @@ class LabelChoice:
 
     def given(self) -> dict[str, str]:
         """The settings in a form that distinguishes runs."""
-        soft = {} if self.soft is None else {"soft": self.soft.name}
+        soft = {} if self.soft is None else {"soft": f"{self.soft.name}_{path_digest(self.soft)}"}
         return soft if self.weights is None else {**soft, "weights": self.weights_digest}
 
 
@@ -194,6 +195,11 @@ def _format_value(value: Any) -> str:
     if isinstance(value, (bool, int, float)) or value is None or text.isidentifier() or text.isalnum():
         return text
     return _digest(json.dumps(value).encode())
+
+
+def path_digest(path: Path) -> str:
+    """Eight digits that distinguish folders of the same name, such as those that ``seg-anl-prep raters`` writes."""
+    return _digest(os.fsencode(path.resolve()))
 
 
 def _digest(content: bytes) -> str:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from seg_anl.records import UserError
+from seg_anl.records.errors import one_line
 
 from .environment_settings import TEST_VARIABLE
 from .overlap import overlap
@@ -70,23 +71,28 @@ class EvaluationSet:
         """nnU-Net's label manager of the training."""
         return self.plans_manager.get_label_manager(self.dataset_json)
 
-    def check(self) -> None:
-        """Read one image and all labels.
+    def check(self, part: tuple[int, int] = (0, 1)) -> None:
+        """Read all images and labels of ``part``, so that none of them ends the training in its last epochs.
 
         Raises:
-            UserError: naming the first file that is unreadable, has another number of channels than the data set or
-                holds unknown labels.
+            UserError: naming the first file that is unreadable, has another number of channels than the data set,
+                another shape than its image or unknown labels; for the second stage of a cascade.
         """
-        first = self.cases[0].images
+        if self.configuration_manager.previous_stage_name is not None:
+            raise UserError(f"{TEST_VARIABLE}: the second stage of a cascade cannot be tested during training")
         channels = len(self.dataset_json.get("channel_names", self.dataset_json.get("modality", {})))
-        own = len(self._read(first[0], lambda reader: reader.read_images(first)))
-        if own != channels:
-            raise UserError(f"{TEST_VARIABLE}: {', '.join(first)} has {own} channels, the dataset {channels}")
         known = {0, *self.label_manager.all_labels}
         if self.label_manager.has_ignore_label:
             known.add(self.label_manager.ignore_label)
-        for case in self.cases:
-            unknown = sorted(set(np.unique(self._read_label(case)).tolist()) - known)
+        for case in self.cases[part[0] :: part[1]]:
+            image, label = self._read_image(case), self._read_label(case)
+            if len(image) != channels:
+                raise UserError(
+                    f"{TEST_VARIABLE}: {', '.join(case.images)}: {len(image)} channels, but the dataset has {channels}"
+                )
+            if label.shape != image.shape[1:]:
+                raise UserError(f"{case.label}: shape {label.shape}, but its image has shape {image.shape[1:]}")
+            unknown = sorted(set(np.unique(label).tolist()) - known)
             if unknown:
                 raise UserError(
                     f"{TEST_VARIABLE}: {case.label} holds the value {unknown[0]}, but the labels of the dataset are "
@@ -119,12 +125,12 @@ class EvaluationSet:
                 properties,
                 num_threads_torch=torch.get_num_threads(),
             )
-            truth = self._read_label(case)
-            if predicted.shape != truth.shape:
-                raise UserError(f"{case.label}: shape {truth.shape}, but its image has shape {predicted.shape}")
-            overlaps.append(overlap(predicted, truth, regions, labels.ignore_label))
+            overlaps.append(overlap(predicted, self._read_label(case), regions, labels.ignore_label))
         progress(f"seg_anl: tested on {len(overlaps)} cases")
         return overlaps
+
+    def _read_image(self, case: EvaluationCase) -> Any:
+        return self._read(", ".join(case.images), lambda reader: reader.read_images(case.images))
 
     def _read_label(self, case: EvaluationCase) -> Any:
         return self._read(case.label, lambda reader: reader.read_seg(case.label))[0]
@@ -133,5 +139,4 @@ class EvaluationSet:
         try:
             return read(self.plans_manager.image_reader_writer_class())[0]
         except Exception as error:  # readers raise errors of any type, all about this file
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"{TEST_VARIABLE}: {name} cannot be read: {reason}") from error
+            raise UserError(f"{TEST_VARIABLE}: {name} cannot be read: {one_line(error)}") from error

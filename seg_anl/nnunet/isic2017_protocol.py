@@ -42,6 +42,6 @@ class ISIC2017Protocol(RobustLossTrainer):
     def on_train_start(self) -> None:
         """Set the number of batches of one pass, which depends on the fold's split."""
         if self.train_choice.iterations is None:
-            cases = len(self.do_split()[0])
+            cases = len(self.training_cases())
             self.num_iterations_per_epoch = max(1, cases // self.configuration_manager.batch_size)
         super().on_train_start()

@@ -16,6 +16,10 @@ from .soft_labels import SoftLabels
 class LabelsTrainer(ConfiguredTrainer):
     """Skips cases of weight 0, and replaces the labels with the probabilities in a folder."""
 
+    def training_cases(self) -> list[str]:
+        """The training cases of the fold with nonzero weight."""
+        return self.counted_cases(self.do_split()[0])
+
     def counted_cases(self, cases: list[str]) -> list[str]:
         """The cases with nonzero weight."""
         if self.case_weights is None:

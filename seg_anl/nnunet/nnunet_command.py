@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from seg_anl.interrupt import EXIT_INTERRUPTED
 from seg_anl.records import UserError, run_command
 from seg_anl.records.command_line import OneLineParser, positive_int
 
@@ -17,6 +20,10 @@ from .plans import add_to_plans_file, dataset_folder
 from .sweep import LAUNCHERS, make_trainings, sweep
 
 PROGRAM = "seg-anl-nnunet"
+CONTINUE = {
+    "train": "add --c to continue from the last checkpoint",
+    "predict": "add --continue_prediction to keep what is predicted",
+}
 EXAMPLE = """\
 example:
   export nnUNet_extTrainer=$(seg-anl-nnunet path)
@@ -139,8 +146,9 @@ def _export(model: Path, out: Path) -> None:
         from .plain_model import export_plain  # imports torch
 
     folds = export_plain(model, out)
-    predict = f"nnUNetv2_predict_from_modelfolder -m {out} -f {' '.join(fold[5:] for fold in folds)} -i IMAGES -o MASKS"
-    install = f"nnUNetv2_install_pretrained_model_from_zip {out}"
+    path, numbers = shlex.quote(str(out)), " ".join(fold.removeprefix("fold_") for fold in folds)
+    predict = f"nnUNetv2_predict_from_modelfolder -m {path} -f {numbers} -i IMAGES -o MASKS"
+    install = f"nnUNetv2_install_pretrained_model_from_zip {path}"
     print(f"{out}: {', '.join(folds)}; {install if out.suffix == '.zip' else predict}")
 
 
@@ -150,6 +158,8 @@ def _sweep(options: argparse.Namespace, nnunet_arguments: list[str]) -> None:
         raise UserError("--set needs a --launcher other than here")
     grid = {name: getattr(options, name) for name in ("folds", "trainers", "seeds", "plans")}
     trainings = make_trainings(options.dataset, options.configuration, **grid, nnunet_arguments=nnunet_arguments)
+    for name in dict.fromkeys(options.trainers):
+        _note_ignored(name, look_up(name))
     if options.dry_run:
         for training in trainings:
             print(f"# finished: {training.name}" if training.is_finished() else training.command())
@@ -159,10 +169,17 @@ def _sweep(options: argparse.Namespace, nnunet_arguments: list[str]) -> None:
         raise SystemExit(status)
 
 
+def _note_ignored(name: str, trainer: Any) -> None:
+    """Say so if a trainer of nnU-Net ignores this package's variables; ``-tr`` may have been forgotten."""
+    ignored = sorted(variable for variable in os.environ if variable.startswith("SEG_ANL_"))
+    if ignored and not hasattr(trainer, "choices"):
+        print(f"note: {name} is not a trainer of this package and ignores {', '.join(ignored)}", file=sys.stderr)
+
+
 def _fold(text: str) -> str:
     if text != "all" and not (text.isascii() and text.isdecimal()):
         raise argparse.ArgumentTypeError(f"{text!r} is not a fold; expected a whole number or all")
-    return text
+    return text if text == "all" else str(int(text))  # 00 is fold 0, too
 
 
 def _seed(text: str) -> int:
@@ -175,18 +192,26 @@ def _run_nnunet(command: str, arguments: list[str]) -> None:
     """Run nnU-Net's own command in this process, with our folder in ``nnUNet_extTrainer``."""
     require_nnunet()
     os.environ[EXTERNAL_VARIABLE] = with_our_folder(os.environ.get(EXTERNAL_VARIABLE))
-    if command == "train" and "-tr" in arguments[:-1]:
-        # Look up the trainer and validate its settings first; with several GPUs every process would report errors.
-        trainer = look_up(arguments[arguments.index("-tr") + 1])
-        if hasattr(trainer, "choices"):
-            trainer.choices(os.environ)
+    if command == "train":
+        name, trainer = "nnUNetTrainer", None
+        if "-tr" in arguments[:-1]:
+            # Look up the trainer and validate its settings first; with several GPUs every process would report errors.
+            name = arguments[arguments.index("-tr") + 1]
+            trainer = look_up(name)
+            if hasattr(trainer, "choices"):
+                trainer.choices(os.environ)
+        _note_ignored(name, trainer)
     with quiet():
         if command == "train":
             from nnunetv2.run.run_training import run_training_entry as entry
         else:
             from nnunetv2.inference.predict_from_raw_data import predict_entry_point as entry
     sys.argv = [f"nnUNetv2_{command}", *arguments]
-    entry()
+    try:
+        entry()
+    except KeyboardInterrupt:  # the same command would start over
+        print(f"{PROGRAM}: interrupted; {CONTINUE[command]}", file=sys.stderr)
+        raise SystemExit(EXIT_INTERRUPTED) from None
 
 
 if __name__ == "__main__":

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import zipfile
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 
 from seg_anl.records import UserError, make_directory, written_aside
-from seg_anl.records.atomic import remove_partial
+from seg_anl.records.atomic import remove_partial, scratch_folder
+from seg_anl.records.errors import reason_of
 
+from .continuation import read_nnunet_checkpoint
 from .lookup import quiet
 
 PLAIN = "nnUNetTrainer"
@@ -22,11 +21,6 @@ FILES = ("plans.json", "dataset.json", "dataset_fingerprint.json")  # the last i
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
 # The keys that nnU-Net's predictor reads; the states of the optimizer and the loss are dropped.
 KEYS = ("network_weights", "init_args", "inference_allowed_mirroring_axes")
-# NumPy scalars, which the checkpoint's log contains, under the old and new name of NumPy's unpickling function.
-NUMPY_NUMBERS: list[Any] = [
-    *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
-    *(np.dtype, type(np.dtype("f4")), type(np.dtype("f8")), type(np.dtype("i8"))),
-]
 
 
 def export_plain(model: Path, out: Path) -> list[str]:
@@ -54,8 +48,8 @@ def export_plain(model: Path, out: Path) -> list[str]:
             f"a fold_N/{CHECKPOINTS[0]}"
         )
     remove_partial(make_directory(out.parent), below=False)
-    with tempfile.TemporaryDirectory(prefix=".partial-", dir=out.parent) as scratch:
-        plain = Path(scratch) / "__".join([PLAIN, *parts[1:]])
+    with scratch_folder(out.parent) as scratch:
+        plain = scratch / "__".join([PLAIN, *parts[1:]])
         _write_model(model, folds, plain)
         _check_weights(plain, [fold.name.removeprefix("fold_") for fold in folds])
         if out.suffix == ".zip":
@@ -75,20 +69,13 @@ def _write_model(model: Path, folds: list[Path], plain: Path) -> None:
         (plain / fold.name).mkdir()
         for name in CHECKPOINTS:
             if (fold / name).is_file():
-                checkpoint = _read_checkpoint(fold / name)
+                checkpoint = read_nnunet_checkpoint(fold / name)
+                if missing := {*KEYS[:2], "trainer_name"} - checkpoint.keys():
+                    raise UserError(
+                        f"{fold / name}: not a checkpoint of nnU-Net: it lacks {', '.join(sorted(missing))}"
+                    )
                 kept = {key: checkpoint[key] for key in KEYS if key in checkpoint}
                 torch.save({**kept, "trainer_name": PLAIN}, plain / fold.name / name)
-
-
-def _read_checkpoint(path: Path) -> dict[str, Any]:
-    try:
-        with torch.serialization.safe_globals(NUMPY_NUMBERS):
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        if not checkpoint.keys() >= {*KEYS[:2], "trainer_name"}:
-            raise ValueError("keys are missing")
-    except Exception as error:  # damaged files raise errors of any type
-        raise UserError(f"{path}: not a checkpoint of nnU-Net: {str(error).strip().splitlines()[0]}") from error
-    return dict(checkpoint)
 
 
 def _check_weights(plain: Path, folds: list[str]) -> None:
@@ -101,8 +88,9 @@ def _check_weights(plain: Path, folds: list[str]) -> None:
             try:
                 predictor.initialize_from_trained_model_folder(str(plain), [fold])
             except RuntimeError as error:
-                reason = str(error).strip().splitlines()[0]
-                raise UserError(f"{PLAIN} builds a different network than this model's trainer: {reason}") from error
+                raise UserError(
+                    f"{PLAIN} builds a different network than this model's trainer: {reason_of(error)}"
+                ) from error
 
 
 def _zip(folder: Path, target: Path, prefix: str) -> None:

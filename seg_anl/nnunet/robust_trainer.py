@@ -18,7 +18,7 @@ from torch import nn
 from seg_anl.records import MetricRow, UserError, written_aside
 
 from .configured_trainer import one_line_errors
-from .continuation import read_nnunet_checkpoint, refuse_other_settings
+from .continuation import read_nnunet_checkpoint, refuse_other_settings, refuse_other_test
 from .criterion import NNUNetCriterion
 from .environment_settings import AUTO, LossChoice
 from .loss_optimizer import LossOptimizer
@@ -45,8 +45,10 @@ class RobustLossTrainer(TestedTrainer):
     def initialize(self) -> None:
         """Set up network, optimizer and loss, and an optimizer for the loss's own parameters."""
         if self.train_choice.seed is not None:
+            # Processes draw different batches; DDP copies the weights of the first to all.
+            seed = (self.train_choice.seed + self.local_rank) % 2**32
             for set_seed in (random.seed, np.random.seed, torch.manual_seed):
-                set_seed(self.train_choice.seed)
+                set_seed(seed)
         super().initialize()
         if any(True for _ in self.robust_loss.parameters()):
             self.loss_optimizer = LossOptimizer(
@@ -92,7 +94,7 @@ class RobustLossTrainer(TestedTrainer):
     def _with_class_weights(self, choice: LossChoice) -> LossChoice:
         if choice.parameters.get("class_weights") != AUTO:
             return choice
-        cases = self.counted_cases(self.do_split()[0])
+        cases = self.training_cases()  # sets dataset_class, too
         dataset = self.dataset_class(self.preprocessed_dataset_folder, cases)
         weights = inverse_frequency(label_counts(dataset, self.label_manager))
         self.print_to_log_file(f"seg_anl: class weights {' '.join(f'{weight:.6g}' for weight in weights)}")
@@ -115,19 +117,19 @@ class RobustLossTrainer(TestedTrainer):
         finally:
             self.criterion.case_weights = None  # validation is unweighted
 
+    def on_train_epoch_end(self, train_outputs: list[dict[str, Any]]) -> None:
+        """End the training if the network has diverged, before a checkpoint of it replaces a sound one."""
+        super().on_train_epoch_end(train_outputs)
+        with one_line_errors():
+            if not all(weight.isfinite().all() for weight in self.network.parameters()):
+                raise UserError(f"training diverged in epoch {self.current_epoch}: NaN or infinite weights")
+
     def on_validation_epoch_end(self, val_outputs: list[dict[str, Any]]) -> None:
         """Log the loss's learned parameters in addition to nnU-Net's pseudo Dice."""
         super().on_validation_epoch_end(val_outputs)
         if self.loss_optimizer is not None:
             learned = ", ".join(f"{name} {value:.6f}" for name, value in self.robust_loss.numbers().items())
             self.print_to_log_file(f"seg_anl: {learned}")
-
-    def on_train_end(self) -> None:
-        """End the training unless the network has diverged."""
-        with one_line_errors():
-            if not all(weight.isfinite().all() for weight in self.network.parameters()):
-                raise UserError("training diverged: the network has NaN or infinite weights")
-        super().on_train_end()
 
     def save_checkpoint(self, filename: str) -> None:
         """Write nnU-Net's checkpoint atomically, with the settings and state of the loss."""
@@ -142,6 +144,7 @@ class RobustLossTrainer(TestedTrainer):
                 "loss_state": self.robust_loss.state_dict(),
                 "loss_optimiser": None if self.loss_optimizer is None else self.loss_optimizer.adam.state_dict(),
                 "rows": [asdict(row) for row in self.metric_rows],
+                "test_folder": self.test_folder,
             }
             torch.save(checkpoint, aside)
 
@@ -150,11 +153,14 @@ class RobustLossTrainer(TestedTrainer):
         checkpoint = filename_or_checkpoint
         with one_line_errors():
             if not isinstance(checkpoint, dict):
-                checkpoint = read_nnunet_checkpoint(Path(checkpoint), self.device)
+                checkpoint = read_nnunet_checkpoint(Path(checkpoint))
             own = checkpoint.get(CHECKPOINT_KEY)
             refuse_other_settings(own, self.chosen_settings(), str(filename_or_checkpoint))
+            rows = [MetricRow(**row) for row in own["rows"]]
+            if self.test_folder and any(row.split == "test" for row in rows):
+                refuse_other_test(own.get("test_folder"), self.test_folder, str(filename_or_checkpoint))
         super().load_checkpoint(filename_or_checkpoint)  # unpickles the file again, which was checked above
         self.robust_loss.load_state_dict(own["loss_state"])
         if self.loss_optimizer is not None:
             self.loss_optimizer.adam.load_state_dict(own["loss_optimiser"])
-        self.metric_rows = [MetricRow(**row) for row in own["rows"]]
+        self.metric_rows = rows

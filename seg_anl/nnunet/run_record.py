@@ -27,7 +27,6 @@ class RunRecord:
         """Write config.yaml and environment.json; a run resumed at ``epoch`` > 0 appends its environment."""
         write_text(self.folder / CONFIG_FILE, OmegaConf.to_yaml(OmegaConf.create(dict(self.config))))
         write_environment(self.folder / ENVIRONMENT_FILE, environment(device, processes), resumed_at=epoch)
-        (self.folder / SUMMARY_FILE).unlink(missing_ok=True)  # from an earlier training
 
     def write_rows(self, rows: Sequence[MetricRow]) -> None:
         """Rewrite metrics.csv."""

@@ -8,7 +8,6 @@ background, including padding, is one minus their sum.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +26,13 @@ from torch.nn.functional import interpolate
 
 from seg_anl.records import UserError, make_directory, written_aside
 from seg_anl.records.array_files import has_array, read_array
+from seg_anl.records.errors import one_line
 from seg_anl.records.foreign_files import check_regular
 
-from .environment_settings import SOFT_VARIABLE
+from .environment_settings import SOFT_VARIABLE, path_digest
 
 TOLERANCE = 2e-3  # precision of float16
+STAMP = "made_from"  # metadata of a preprocessed file: name, size and time of the files that it was made from
 ARRAYS = ("probabilities", "softmax")  # array names that nnU-Net uses
 
 
@@ -76,15 +77,16 @@ class SoftLabels:
             UserError: naming the first file that is missing, damaged, of the wrong size or not probabilities.
         """
         folder = Path(dataset.source_folder)
-        digest = hashlib.sha256(str(self.source.resolve()).encode()).hexdigest()[:8]
-        cache = make_directory(folder.with_name(f"{folder.name}_soft_{digest}"))
+        cache = make_directory(folder.with_name(f"{folder.name}_soft_{path_digest(self.source)}"))
         for case in dataset.identifiers:
             source, target = self._find(case), cache / f"{case}.b2nd"
-            newest = max(path.stat().st_mtime for path in (source, folder / f"{case}.pkl"))
-            if not target.exists() or target.stat().st_mtime <= newest:
+            stamp = [
+                [path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in (source, folder / f"{case}.pkl")
+            ]
+            if not _has_stamp(target, stamp):
                 image, _, _, properties = dataset.load_case(case)
                 probabilities = self.read(source, annotations / f"{case}{self.file_ending}")
-                self._write(self._resample(probabilities, properties, image.shape[1:]), target)
+                self._write(self._resample(probabilities, properties, image.shape[1:]), target, stamp)
         return WithProbabilities(dataset, cache)
 
     def wrap_transforms(self, transforms: BasicTransform, image_channels: int) -> BasicTransform:
@@ -113,7 +115,7 @@ class SoftLabels:
         if not matching or len(array) not in {heads, self.channels}:
             parts = "regions" if self.label_manager.has_regions else "classes"
             raise UserError(f"{path}: shape {array.shape}; expected {heads} {parts} of shape {labels.shape}")
-        best = max(matching, key=lambda order: np.mean((order[-self.channels :].sum(axis=0) > 0.5) == (labels > 0)))
+        best = max(matching, key=lambda order: order[-self.channels :, labels > 0].sum())
         array = np.array(best, dtype=np.float32)  # a copy
         unlabeled = np.zeros(labels.shape, bool)
         if ignored is not None:
@@ -144,7 +146,7 @@ class SoftLabels:
         try:
             return self._reader().read_images([str(path)])[0]
         except Exception as error:  # readers raise errors of any type, all about this file
-            raise UserError(f"{path}: cannot be read: {' '.join(str(error).split())[:200]}") from error
+            raise UserError(f"{path}: cannot be read: {one_line(error)}") from error
 
     def _find(self, case: str) -> Path:
         endings = (".npz", ".npy", *([self.file_ending] if self.channels == 1 else []))
@@ -166,12 +168,21 @@ class SoftLabels:
         transposed = probabilities.transpose([0, *[axis + 1 for axis in axes]])
         return np.asarray(resample(transposed[box], shape, spacing, new_spacing))
 
-    def _write(self, probabilities: NDArray[np.float32], target: Path) -> None:
+    def _write(self, probabilities: NDArray[np.float32], target: Path, stamp: list[Any]) -> None:
         array = np.ascontiguousarray(probabilities.clip(0, 1), dtype=np.float16)
         patch = tuple(self.configuration_manager.patch_size)
         blocks, chunks = comp_blosc2_params(array.shape, patch, array.itemsize)
         with written_aside(target) as aside:
-            blosc2.asarray(array, urlpath=str(aside), mode="w", blocks=blocks, chunks=chunks)
+            stored = blosc2.asarray(array, urlpath=str(aside), mode="w", blocks=blocks, chunks=chunks)
+            stored.vlmeta[STAMP] = stamp
+
+
+def _has_stamp(path: Path, stamp: list[Any]) -> bool:
+    """Whether the file was made from files with these names, sizes and times."""
+    if not path.exists():
+        return False
+    stored = blosc2.open(urlpath=str(path), mode="r")
+    return bool(stored.vlmeta.getall().get(STAMP) == stamp)
 
 
 class WithProbabilities:

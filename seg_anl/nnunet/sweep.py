@@ -32,6 +32,8 @@ from .plans import dataset_folder
 # Loaded before forking, because little is safe in the child of a process with threads.
 _LIBRARY = ctypes.CDLL(None) if sys.platform == "linux" else None
 
+RESERVED = ("-tr", "-p", "--c", "--val")
+
 Outcome = tuple["Training", str]
 """A training, and the reason of its failure, or an empty string."""
 
@@ -141,6 +143,9 @@ def make_trainings(
     """
     from .environment_settings import variant_suffix  # imports torch
 
+    for argument in nnunet_arguments:
+        if argument.partition("=")[0] in RESERVED:  # the sweep would look for checkpoints elsewhere, and start over
+            raise UserError(f"{argument} after --: the sweep itself sets {', '.join(RESERVED)}")
     roots = {name: os.environ.get(f"nnUNet_{name}", "") for name in ("preprocessed", "results")}
     for name, root in roots.items():
         if not root:
@@ -149,9 +154,9 @@ def make_trainings(
     results = Path(os.path.abspath(roots["results"])) / name
     inherited = {key: value for key, value in os.environ.items() if key.startswith(("nnUNet_", "SEG_ANL_"))}
     trainings = []
-    for trainer in trainers:
+    for trainer in dict.fromkeys(trainers):
         trainer_class = look_up(trainer)
-        for seed in list[int | None](seeds) or [None]:
+        for seed in dict.fromkeys(seeds) or [None]:
             settings = [inherited.get(TRAIN_VARIABLE, ""), *([] if seed is None else [f"seed={seed}"])]
             environment = {**inherited, TRAIN_VARIABLE: " ".join(filter(None, settings))}
             variant = trainer
@@ -159,7 +164,7 @@ def make_trainings(
                 variant += variant_suffix(trainer_class.own_loss(), *trainer_class.choices(environment))
             elif seed is not None:
                 raise UserError(f"{trainer} is nnU-Net's own trainer and takes no seed; leave out --seeds")
-            for fold in folds:
+            for fold in dict.fromkeys(folds):
                 model = f"{variant}__{plans}__{configuration}"
                 arguments = (name, configuration, fold, "-tr", trainer, "-p", plans, *nnunet_arguments)
                 log = results / "sweep" / f"{model}__fold_{fold}.log"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,10 @@ from torch._dynamo import OptimizedModule
 
 from seg_anl.losses import RobustLoss
 from seg_anl.records import MetricRow
+from seg_anl.records.atomic import remove_partial
+from seg_anl.records.runs import METRICS_FILE, SUMMARY_FILE
 
 from .configured_trainer import one_line_errors
-from .environment_settings import TEST_VARIABLE
 from .evaluation_set import EvaluationSet
 from .labels_trainer import LabelsTrainer
 from .overlap import dice_from_overlaps
@@ -40,10 +40,17 @@ class TestedTrainer(LabelsTrainer):
         """Start the training; with a test folder, write config.yaml and environment.json."""
         with one_line_errors():
             if self.test_set is not None:
-                self.test_set.check()
+                self.test_set.check(self._part())
             super().on_train_start()
-            if self.test_set is not None and self.local_rank == 0:
-                self.record = RunRecord(Path(self.output_folder), self.configuration_record())
+            if self.local_rank != 0:
+                return
+            folder = Path(self.output_folder)
+            remove_partial(folder, below=False)
+            if self.current_epoch < self.num_epochs:  # otherwise --c only repeats the validation
+                for name in (SUMMARY_FILE, METRICS_FILE):  # of an earlier training
+                    (folder / name).unlink(missing_ok=True)
+            if self.test_set is not None:
+                self.record = RunRecord(folder, self.configuration_record())
                 self.record.begin(self.device, self._part()[1], self.current_epoch)
                 self.record.write_rows(self.metric_rows)
 
@@ -73,7 +80,7 @@ class TestedTrainer(LabelsTrainer):
         """End the training; with a test folder, write summary.json."""
         super().on_train_end()
         if self.record is not None and self.test_set is not None:
-            counts = {"train": len(self.do_split()[0]), "test": len(self.test_set.cases)}
+            counts = {"train": len(self.training_cases()), "test": len(self.test_set.cases)}
             self.record.finish(self.metric_rows, counts, self.robust_loss.numbers())
 
     def configuration_record(self) -> dict[str, Any]:
@@ -105,7 +112,7 @@ class TestedTrainer(LabelsTrainer):
             "seed": self.train_choice.seed,
             "epochs": self.num_epochs,
             "iterations": self.num_iterations_per_epoch,
-            "test_folder": os.environ.get(TEST_VARIABLE),
+            "test_folder": self.test_folder,
         }
 
     def _test(self, test_set: EvaluationSet) -> dict[str, float]:

@@ -88,19 +88,24 @@ def written_aside(path: Path) -> Iterator[Path]:
 @contextmanager
 def folder_aside(path: Path) -> Iterator[Path]:
     """Yield an empty folder beside ``path``; on success rename it to ``path``, on any error remove it."""
-    aside = make_directory(path.parent) / _partial_name()
-    aside.mkdir()
-    descriptor = os.open(aside, os.O_RDONLY) if fcntl else None
-    try:
-        _lock(descriptor)
+    with scratch_folder(path.parent) as aside:
         yield aside
         if path.is_dir():
             path.rmdir()  # raises unless it is empty
         os.replace(aside, path)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
+
+
+@contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """Yield an empty folder in ``parent`` that no other process takes for a leftover; remove it in the end."""
+    folder = make_directory(parent) / _partial_name()
+    folder.mkdir()
+    descriptor = os.open(folder, os.O_RDONLY) if fcntl else None
+    try:
+        _lock(descriptor)
+        yield folder
     finally:
+        shutil.rmtree(folder, ignore_errors=True)
         if descriptor is not None:
             os.close(descriptor)
 

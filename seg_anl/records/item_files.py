@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
@@ -19,11 +20,15 @@ def read_items(path: Path, known: Collection[str]) -> set[str]:
 
 
 def read_weights(path: Path, known: Collection[str]) -> dict[str, float]:
-    """The weights in a CSV table with the columns item and weight."""
+    """The weights in a CSV table with the columns item and weight; each item may appear once."""
+    rows = read_table(path, "item", "weight")
     try:
-        weights = {row["item"]: float(row["weight"]) for row in read_table(path, "item", "weight")}
+        weights = {row["item"]: float(row["weight"]) for row in rows}
     except ValueError as error:
         raise UserError(f"{path}: damaged: a weight is not a number ({error})") from error
+    if len(weights) < len(rows):
+        ((item, count),) = Counter(row["item"] for row in rows).most_common(1)
+        raise UserError(f"{path}: {item} is listed {count} times")
     refuse_unknown(weights, known, path)
     for item, weight in weights.items():
         if not 0 <= weight < math.inf:

@@ -70,6 +70,7 @@ def test_each_kind_of_data_is_detected(lesions: Path, tmp_path: Path) -> None:
         (tmp_path / "empty", [], [], "expected an nnU-Net raw data set, images and masks, or train/CLASS"),
         (lesions, ["ce"], [], "two or more different losses"),
         (lesions, ["ce", "q=0.5"], [], "expected a loss, then settings"),
+        (lesions, ["ce", "gce loss=ce"], [], "'gce loss=ce': expected a loss, then settings"),
         (lesions, [], ["seed=3"], "not the loss, seed or run_dir"),
     ):
         with pytest.raises(UserError, match=message):

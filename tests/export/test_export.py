@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -12,14 +13,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from monai.bundle import verify_metadata, verify_net_in_out
-from PIL import Image
+from monai.bundle import ConfigParser, verify_metadata, verify_net_in_out
+from PIL import Image, ImageOps
 
 from classification.datasets import load_dataset
 from classification.experiment import train as classify
 from seg_anl.engine.command import compose
+from seg_anl.export.card import model_card
+from seg_anl.export.deployable import load_deployable
 from seg_anl.export.formats import export_run
-from seg_anl.records import UserError
+from seg_anl.records import UserError, read_metrics
 from seg_anl.segmentation.experiment import SegmentationExperiment, train
 from seg_anl.segmentation.mask_prediction import predict_masks
 
@@ -74,13 +77,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Real images: two of the network's size, two of other sizes and not square; one of them gray."""
-    folder = tmp_path_factory.mktemp("photos")
+    """Real images: two of the network's size, two of other sizes and not square; one gray, one not stored upright."""
+    folder, turned = tmp_path_factory.mktemp("photos"), Image.Exif()
+    turned[0x0112] = 6  # a phone held upright
     with zipfile.ZipFile(EMBEDDED) as archive:
         names = sorted(name for name in archive.namelist() if name.startswith("images/validation/"))[:4]
         for name, size in zip(names, [(96, 96), (150, 100), (80, 117), (96, 96)], strict=True):
             image = Image.open(io.BytesIO(archive.read(name))).resize(size)
-            image.save(folder / f"{Path(name).stem}.png")
+            image.save(folder / f"{Path(name).stem}.png", **({"exif": turned} if size == (150, 100) else {}))
     Image.open(folder / f"{Path(names[3]).stem}.png").convert("L").save(folder / f"{Path(names[3]).stem}.png")
     return folder
 
@@ -151,7 +155,7 @@ def test_monai_runs_and_verifies_the_bundle(run: Path, photos: Path, tmp_path: P
     assert len(ours) == 4
     assert ours.keys() == theirs.keys()
     for name, file in ours.items():
-        mask, other = np.asarray(Image.open(file)), np.asarray(Image.open(theirs[name]))
+        mask, other = (np.asarray(ImageOps.exif_transpose(Image.open(path))) for path in (file, theirs[name]))
         assert mask.shape == other.shape
         assert set(np.unique(other)) <= {0, 255}
         assert (mask != other).mean() <= MAX_MISMATCH, name
@@ -167,6 +171,33 @@ def test_monai_runs_and_verifies_the_bundle(run: Path, photos: Path, tmp_path: P
         assert text in card
 
 
+def test_bundle_refuses_images_of_16_bits(run: Path, tmp_path: Path) -> None:
+    """Pillow would clip them at 255, and the network would see white."""
+    export_run(run, tmp_path / "lesions", "bundle")
+    parser = ConfigParser()
+    parser.read_config(str(tmp_path / "lesions/configs/inference.json"))
+    read = parser.get_parsed_content("preprocessing")
+    for name, dtype in (("bytes.png", np.uint8), ("words.png", np.uint16)):
+        Image.fromarray(np.full((20, 30), 200, dtype)).save(tmp_path / name)
+    assert read({"image": str(tmp_path / "bytes.png")})["image"].max() == 200
+    with pytest.raises(RuntimeError) as caught:
+        read({"image": str(tmp_path / "words.png")})
+    assert "more than 8 bits per channel" in str(caught.value.__cause__)
+
+
+def test_card_has_the_metrics_of_the_exported_weights(run: Path) -> None:
+    model = load_deployable(run, "best")
+    by_epoch = [row.values["dice"] for row in read_metrics(run / "metrics.csv") if row.split == "test"]
+    best = int(np.argmax(by_epoch))
+    assert f"after epoch {best + 1} of 3, chosen as the epoch with the best test/dice" in model_card(model)
+    other = int(np.argmin(by_epoch))
+    assert by_epoch[other] != by_epoch[best]
+    for epoch in (best, other):
+        model.summary["metrics"]["test/dice"]["best_epoch"] = epoch
+        assert f"| test/dice | {by_epoch[epoch]:.4f} |" in model_card(model)
+    assert f"| test/dice | {by_epoch[-1]:.4f} |" in model_card(load_deployable(run, "last"))
+
+
 def test_failed_export_raises_one_line_and_leaves_nothing(run: Path, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     with pytest.raises(UserError, match="already exists"):
@@ -180,4 +211,10 @@ def test_failed_export_raises_one_line_and_leaves_nothing(run: Path, tmp_path: P
     (tmp_path / "unfinished/config.yaml").write_text((run / "config.yaml").read_text())
     with pytest.raises(UserError, match="not finished"):
         export_run(tmp_path / "unfinished", tmp_path / "new", "torchscript")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "there", "unfinished"]
+    shutil.copytree(run, tmp_path / "volumes")
+    config = (run / "config.yaml").read_text()
+    assert "name: embedded" in config
+    (tmp_path / "volumes/config.yaml").write_text(config.replace("name: embedded", "name: volumes"))
+    with pytest.raises(UserError, match="a run on volumes; only networks for pictures can be exported"):
+        export_run(tmp_path / "volumes", tmp_path / "new", "torchscript")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "there", "unfinished", "volumes"]

@@ -144,3 +144,37 @@ def test_plan_adds_the_published_batch_and_patch(isic: NNUNet):
     isic.succeed(ours, "plan", "501")
     assert "other values" in one_line(*isic.run(ours, "plan", "501", "--batch-size", "8"))
     assert "found none" in one_line(*isic.run(ours, "plan", "999"))
+
+
+@pytest.mark.parametrize(
+    ("command", "module", "entry", "option"),
+    [
+        ("train", "run.run_training", "run_training_entry", "--c"),
+        ("predict", "inference.predict_from_raw_data", "predict_entry_point", "--continue_prediction"),
+    ],
+)
+def test_interrupted_command_names_the_option_that_continues(monkeypatch, capsys, command, module, entry, option):
+    """Without it nnU-Net starts over and replaces what there is."""
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"nnunetv2.{module}.{entry}", interrupt)
+    monkeypatch.delenv("SEG_ANL_LOSS", raising=False)
+    monkeypatch.setattr(sys, "argv", ["seg-anl-nnunet", command])
+    with pytest.raises(SystemExit) as caught:
+        nnunet_command.main()
+    assert caught.value.code == 130
+    errors = capsys.readouterr().err
+    assert f"interrupted; add {option} " in errors
+    assert errors.count("\n") == 1
+
+
+def test_variables_that_a_trainer_of_nnunet_ignores_are_named(monkeypatch, capsys):
+    """Without -tr nnU-Net trains its own loss."""
+    monkeypatch.setattr("nnunetv2.run.run_training.run_training_entry", lambda: None)
+    monkeypatch.setenv("SEG_ANL_LOSS", "gce")
+    for arguments, noted in ((["501", "2d", "0"], True), (["501", "2d", "0", "-tr", "nnUNetTrainerRobust"], False)):
+        nnunet_command._run(["train", *arguments])
+        errors = capsys.readouterr().err
+        assert ("nnUNetTrainer is not a trainer of this package and ignores SEG_ANL_LOSS" in errors) == noted

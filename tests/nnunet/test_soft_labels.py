@@ -1,5 +1,6 @@
 """Soft labels, case weights and class weights, in this process on real plans and with nnU-Net's command."""
 
+import os
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -122,10 +123,36 @@ def test_axis_order_is_inferred_from_the_labels(tmp_path: Path):
         SimpleNamespace(num_segmentation_heads=2, has_regions=False, ignore_label=None),
     )
     soft = SoftLabels(tmp_path, *managers, ".nii.gz")
-    present = np.where(labels, 0.9, 0.2)
-    for array in (present, present.T):
-        np.savez(tmp_path / "a.npz", probabilities=np.stack((1 - array, array)))
-        np.testing.assert_allclose(soft.read(tmp_path / "a.npz", tmp_path / "a.nii.gz")[0], present, atol=1e-6)
+    for inside, outside in ((0.9, 0.2), (0.45, 0.3)):  # also where no annotator has a majority
+        present = np.where(labels, inside, outside)
+        for array in (present, present.T):
+            np.savez(tmp_path / "a.npz", probabilities=np.stack((1 - array, array)))
+            np.testing.assert_allclose(soft.read(tmp_path / "a.npz", tmp_path / "a.nii.gz")[0], present, atol=1e-6)
+
+
+def test_replaced_probabilities_are_read_again_whatever_their_time(
+    make: Make, masks: dict[str, np.ndarray], tmp_path: Path
+):
+    """Probabilities that were copied with their old time, or moved there from another folder."""
+    case = next(iter(masks))
+    for value, time in ((0.25, 2_000_000_000), (0.75, 1_000_000_000)):
+        folder = write_soft_labels(tmp_path / "soft", {case: np.full((96, 96), value, np.float32)})
+        os.utime(tmp_path / f"soft/{case}.npz", (time, time))
+        trainer = make(Plain, SEG_ANL_SOFT=folder)
+        trainer.do_split = lambda: ([case], [case])
+        target = first_batch(trainer)["target"][0]
+        assert target[:, 1].max().item() == pytest.approx(value, abs=1e-3)  # the rest is padding
+
+
+def test_folders_of_the_same_name_have_their_own_runs(make: Make, masks: dict[str, np.ndarray], tmp_path: Path):
+    """``seg-anl-prep raters`` names every folder of probabilities ``soft``."""
+    folders = [write_soft_labels(tmp_path / name, masks) for name in ("mean", "staple")]
+    variants = []
+    for folder in folders:
+        (Path(folder) / "soft").mkdir()
+        variants.append(make(Plain, SEG_ANL_SOFT=f"{folder}/soft").output_folder)
+    assert variants[0] != variants[1]
+    assert make(Plain, SEG_ANL_SOFT=f"{folders[0]}/../mean/soft/").output_folder == variants[0]
 
 
 @pytest.mark.parametrize("batch_dice", [True, False])
@@ -216,6 +243,8 @@ def test_bad_probabilities_are_one_line(
     [
         ("item,weight\nnobody,1\n", "no training item 'nobody'"),
         ("item,weight\n{case},-1\n", "must be a number >= 0, got -1"),
+        ("item,weight\n{case},1\n{case},0\n", "is listed 2 times"),
+        ("item,weight\n{case},1\n{case}.png,0\n", "is listed twice, with and without .png"),
         ("item,score\n{case},1\n", "expected the columns item and weight"),
         (None, "no such file|No such file"),
     ],
@@ -256,7 +285,7 @@ def test_nnunets_own_command_with_soft_labels_weights_and_class_weights(
     assert "Epoch 0" not in log
     assert re.search(r"class weights 0\.\d+ [1-9]", log)
     (folder,) = (isic.root / "results/Dataset501_ISIC").glob("nnUNetTrainerDiceANLCE-class_weights=auto-*")
-    assert re.search(r"-soft=mean3-weights=[0-9a-f]{8}__nnUNetPlans__2d$", folder.name)
+    assert re.search(r"-soft=mean3_[0-9a-f]{8}-weights=[0-9a-f]{8}__nnUNetPlans__2d$", folder.name)
     saved = torch.load(folder / "fold_0" / "checkpoint_final.pth", weights_only=False)["seg_anl"]
     assert saved["labels"].keys() == {"soft", "weights"}
     assert saved["loss"]["class_weights"] == "auto"

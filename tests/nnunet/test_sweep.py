@@ -58,6 +58,16 @@ def test_dry_run_prints_the_commands_of_all_combinations(prepared: Path, capsys,
     assert capsys.readouterr().out.splitlines()[7].startswith("# finished: nnUNetTrainerGCE-epochs=3-seed=2__")
 
 
+def test_another_spelling_of_a_fold_is_the_same_training(prepared: Path, capsys: pytest.CaptureFixture[str]):
+    """nnU-Net trains fold 0 for 00; without --c it would replace the fold 0 that exists."""
+    fold = prepared / "nnUNetTrainerMAE__nnUNetPlans__2d" / "fold_0"
+    fold.mkdir(parents=True)
+    (fold / "checkpoint_latest.pth").touch()
+    nnunet_command._run(["sweep", "501", "2d", "-f", "00", "0", "-tr", "nnUNetTrainerMAE", "--dry-run"])
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.endswith("Dataset501_ISIC 2d 0 -tr nnUNetTrainerMAE -p nnUNetPlans --c")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -65,6 +75,7 @@ def test_dry_run_prints_the_commands_of_all_combinations(prepared: Path, capsys,
         ("501 2d -tr nnUNetTrainer --seeds 1", "nnU-Net's own trainer and takes no seed"),
         ("999 2d -tr nnUNetTrainerMAE", "expected one folder Dataset999_"),
         ("501 2d -tr nnUNetTrainerMAE --set x=1", "--set needs a --launcher"),
+        ("501 2d -tr nnUNetTrainerMAE -- -p other", "-p after --: the sweep itself sets -tr, -p"),
         ("501 2d -tr nnUNetTrainerMAE --launcher submitit_local --set gpu=1", "--set gpu=1: Key 'gpu'"),
     ],
 )

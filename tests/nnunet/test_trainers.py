@@ -2,19 +2,27 @@
 
 import inspect
 import json
+import os
 import pickle
 import re
+import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
+from PIL import Image
 
 from seg_anl.losses import build_loss, list_losses
+from seg_anl.nnunet.continuation import read_nnunet_checkpoint
 from seg_anl.nnunet.environment_settings import loss_choice
 from seg_anl.nnunet.robust_trainer import RobustLossTrainer
 from seg_anl.nnunet.trainers import TRAINERS
+from seg_anl.records import MetricRow, UserError
 
 from .conftest import Make, stops
 
@@ -72,6 +80,16 @@ def test_every_loss_and_every_documented_name_has_a_trainer():
     assert {trainer.loss_name for trainer in TRAINERS.values()} == {None, *list_losses()} - {"forward"}
 
 
+def test_diverged_network_ends_the_training_at_once(make: Make, capsys: pytest.CaptureFixture[str]):
+    """Its checkpoint would replace the last one that can be continued."""
+    trainer = make("nnUNetTrainerMAE", SEG_ANL_TRAIN="epochs=60")
+    trainer.initialize()
+    trainer.logger.log("lrs", 0.01, 0)
+    trainer.on_train_epoch_end([{"loss": 0.5}])
+    next(trainer.network.parameters()).data[0] = float("nan")
+    assert "diverged in epoch 0" in stops(capsys, lambda: trainer.on_train_epoch_end([{"loss": float("nan")}]))
+
+
 def test_without_deep_supervision_the_loss_is_build_loss(make: Make):
     class Single(TRAINERS["nnUNetTrainerGCE"]):  # type: ignore[misc]
         def set_defaults(self) -> None:
@@ -112,6 +130,15 @@ def test_settings_are_in_the_folder_name_and_the_checkpoint(make: Make):
     assert saved["trainer_name"] == "nnUNetTrainerSCE"  # prediction finds the class by it
     assert saved["seg_anl"]["loss"]["alpha"] == 0.5
     assert saved["seg_anl"]["training"] == {"epochs": 7, "seed": 1}
+
+
+def test_second_stage_of_a_cascade_reads_the_first_with_the_same_settings(make: Make, tmp_path: Path, monkeypatch):
+    previous = property(lambda manager: "3d_lowres")
+    monkeypatch.setattr(ConfigurationManager, "previous_stage_name", previous)
+    for settings, variant in (("", ""), ("epochs=3 seed=1", "-epochs=3-seed=1")):
+        trainer = make("nnUNetTrainerMAE", SEG_ANL_TRAIN=settings)
+        model = tmp_path / f"Dataset501_ISIC/nnUNetTrainerMAE{variant}__nnUNetPlans__3d_lowres"
+        assert trainer.folder_with_segs_from_previous_stage == str(model / "predicted_next_stage/2d")
 
 
 def test_record_has_noise_seed_and_preset(make: Make):
@@ -170,6 +197,16 @@ def test_seed_determines_the_weights(make: Make):
     weights = [next(trainer.network.parameters()) for trainer in (first, second, third)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
+
+
+def test_processes_with_a_seed_draw_different_batches(make: Make):
+    drawn = []
+    for rank in (0, 1):
+        trainer = make("nnUNetTrainerMAE", SEG_ANL_TRAIN="seed=1")
+        trainer.local_rank = rank
+        trainer.initialize()
+        drawn.append(np.random.random())
+    assert drawn[0] != drawn[1]
 
 
 @pytest.mark.parametrize(
@@ -240,6 +277,84 @@ def test_error_names_an_invalid_test_folder(make: Make, isic_folder: Path, capsy
     assert f"{first.name} cannot be read" in stops(capsys, trainer.on_train_start)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda image: image.write_bytes(b"not a picture"), "cannot be read"),
+        (lambda image: Image.new("L", (96, 96)).save(image), "1 channels, but the dataset has 3"),
+        (
+            lambda image: Image.new("RGB", (96, 95)).save(image),
+            "shape (1, 96, 96), but its image has shape (1, 95, 96)",
+        ),
+    ],
+)
+def test_the_last_test_image_is_read_before_training(make: Make, isic_folder, tmp_path: Path, capsys, change, message):
+    """It is predicted in the last ten of a thousand epochs, where an error would cost days."""
+    folder = tmp_path / "clean"
+    shutil.copytree(isic_folder / "imagesTs", folder / "images")
+    (folder / "labels").symlink_to(isic_folder / "labelsTs")
+    last = max((folder / "images").iterdir())
+    change(last)
+    trainer = make("nnUNetTrainerANLCE", SEG_ANL_TEST=str(folder))
+    line = stops(capsys, trainer.on_train_start)
+    assert last.name.removesuffix("_0000.png") in line
+    assert message in line
+
+
+def test_the_second_stage_of_a_cascade_is_not_tested(make: Make, isic_folder: Path, capsys):
+    trainer = make("nnUNetTrainerANLCE", SEG_ANL_TEST=str(isic_folder))
+    trainer.configuration_manager.configuration["previous_stage"] = "3d_lowres"
+    assert "second stage of a cascade" in stops(capsys, trainer.on_train_start)
+
+
+def test_new_training_leaves_no_results_of_an_earlier_one(make: Make, isic_folder: Path):
+    trainer = make("nnUNetTrainerANLCE")
+    folder = Path(trainer.output_folder)
+    names = ("summary.json", "metrics.csv", ".partial-0123abcd.pth")  # the last of a process that was killed
+    for name in names:
+        (folder / name).touch()
+    trainer.on_train_start()
+    assert not any((folder / name).exists() for name in names)
+    (folder / "summary.json").touch()
+    again = make("nnUNetTrainerANLCE")
+    again.current_epoch = again.num_epochs  # --c of a finished training
+    again.on_train_start()
+    assert (folder / "summary.json").exists()
+
+
+def test_dice_of_two_test_folders_is_not_mixed(make: Make, isic_folder: Path, tmp_path: Path, capsys):
+    shutil.copytree(isic_folder, tmp_path / "other")
+    trainer = make("nnUNetTrainerANLCE", SEG_ANL_TEST=str(isic_folder))
+    trainer.initialize()
+    path = str(Path(trainer.output_folder) / "checkpoint_latest.pth")
+    trainer.save_checkpoint(path)  # before the last ten epochs
+    make("nnUNetTrainerANLCE", continued=True, SEG_ANL_TEST=str(tmp_path / "other")).load_checkpoint(path)
+    trainer.metric_rows = [MetricRow(990, "test", {"dice": 0.5})]
+    trainer.save_checkpoint(path)
+    other = make("nnUNetTrainerANLCE", continued=True, SEG_ANL_TEST=str(tmp_path / "other"))
+    assert f"was tested on {isic_folder}" in stops(capsys, lambda: other.load_checkpoint(path))
+    for variables in ({}, {"SEG_ANL_TEST": os.path.relpath(isic_folder)}):
+        same = make("nnUNetTrainerANLCE", continued=True, **variables)
+        same.load_checkpoint(path)
+        assert same.metric_rows == trainer.metric_rows
+
+
+def test_checkpoints_of_numpy_1_are_read(tmp_path: Path):
+    """nnU-Net logs NumPy's numbers, whose module NumPy 2 renamed."""
+    value = {"dice": np.float64(0.5), "count": np.int64(7), "loss": np.float32(0.25)}
+    torch.save(value, tmp_path / "new.pth")
+    with zipfile.ZipFile(tmp_path / "new.pth") as new, zipfile.ZipFile(tmp_path / "old.pth", "w") as old:
+        contents = {name: new.read(name) for name in new.namelist()}
+        assert any(b"numpy._core" in content for content in contents.values())
+        for name, content in contents.items():
+            old.writestr(name, content.replace(b"numpy._core", b"numpy.core"))
+    assert read_nnunet_checkpoint(tmp_path / "old.pth") == value
+    assert read_nnunet_checkpoint(tmp_path / "new.pth") == value
+    (tmp_path / "empty.pth").touch()
+    with pytest.raises(UserError, match=r"empty\.pth: damaged"):
+        read_nnunet_checkpoint(tmp_path / "empty.pth")
+
+
 def test_processes_share_the_test_cases(make: Make, isic_folder: Path):
     trainer = make("nnUNetTrainerANLCE", SEG_ANL_TEST=str(isic_folder))
     trainer.initialize()
@@ -268,9 +383,13 @@ def test_published_protocol(make: Make):
     assert rates == pytest.approx([1e-3, 8e-4, 6.4e-4, 1e-3 * 0.8**5])
 
 
-def test_published_epoch_is_one_pass_and_can_be_shortened(make: Make):
+def test_published_epoch_is_one_pass_and_can_be_shortened(make: Make, tmp_path: Path):
     trainer = make("nnUNetTrainerMAE_ISIC2017")
     trainer.on_train_start()
     assert trainer.num_iterations_per_epoch == 9  # 19 cases of fold 0 in batches of 2
+    (tmp_path / "w.csv").write_text("item,weight\n" + "".join(f"{case},0\n" for case in trainer.do_split()[0][:8]))
+    trainer = make("nnUNetTrainerMAE_ISIC2017", SEG_ANL_WEIGHTS=str(tmp_path / "w.csv"))
+    trainer.on_train_start()
+    assert trainer.num_iterations_per_epoch == 5  # 11 cases are drawn
     assert make("nnUNetTrainerMAE_ISIC2017", SEG_ANL_TRAIN="epochs=3 iterations=4").num_iterations_per_epoch == 4
     assert make("nnUNetTrainerMAE_ISIC2017", SEG_ANL_TRAIN="epochs=3 iterations=4").num_epochs == 3

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from seg_anl.records import UserError, make_directory, write_bytes, write_csv, write_json, write_text, written_aside
-from seg_anl.records.atomic import folder_aside, remove_partial
+from seg_anl.records.atomic import folder_aside, remove_partial, scratch_folder
 
 
 def test_writers_write(tmp_path: Path) -> None:
@@ -151,6 +151,14 @@ def test_the_umask_is_not_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with folder_aside(tmp_path / "b") as aside:
         write_text(aside / "c.txt", "")
     assert (tmp_path / "b" / "c.txt").exists()
+
+
+def test_a_scratch_folder_at_work_is_no_leftover(tmp_path: Path) -> None:
+    with scratch_folder(tmp_path) as folder:
+        (folder / "weights").touch()
+        remove_partial(tmp_path)
+        assert (folder / "weights").exists()
+    assert not list(tmp_path.iterdir())
 
 
 def test_make_directory(tmp_path: Path) -> None:
