@@ -148,7 +148,7 @@ def load_case(files: CaseFiles, labels: Labels) -> Case:
     soft = predicted.ndim > annotation.ndim
     ignored = None if labels.ignore is None else annotation == labels.ignore
     if not soft and not labels.structures:
-        annotation, predicted = _binarize(annotation, predicted, labels.ignore)
+        annotation, predicted = _binarize(files, annotation, predicted, labels.ignore)
     if labels.structures:
         _check_values(files.mask, annotation, labels)
     structures = labels.structures or _infer_structures(files, annotation, predicted, ignored)
@@ -259,21 +259,32 @@ def _check_against_mask(
 ) -> None:
     """If nnU-Net's predicted mask is next to its probabilities, both must agree; otherwise the axis order is wrong."""
     name = files.prediction.name.removesuffix(".npz")
-    mask = next((p for p in files.prediction.parent.glob(f"{name}.*") if mask_suffix(p) in NIFTI), None)
+    beside = (files.prediction.with_name(f"{name}{suffix}") for suffix in NIFTI)
+    mask = next((path for path in beside if path.is_file()), None)
     if mask is None:
         return
     _check_affine(mask, files.mask, affine)
-    labels = np.asarray(load_mask(mask).array).reshape(predicted.shape[1:])
+    labels = np.asarray(load_mask(mask).array)
+    if _squeeze(labels.shape) != _squeeze(predicted.shape[1:]):
+        raise UserError(f"{mask}: shape {labels.shape} does not match that of {files.prediction.name}")
     foreground = (predicted > 0.5).any(axis=0) if regions else predicted.argmax(axis=0) > 0
-    if np.mean(foreground == (labels > 0)) < 0.99:
+    labeled = labels.reshape(foreground.shape) > 0
+    # Relative to the foreground: a tumor is less than 1 % of a volume. One element may be a rounded tie.
+    if np.count_nonzero(foreground != labeled) > 1 + 0.01 * np.count_nonzero(foreground | labeled):
         raise UserError(f"{files.prediction}: does not match {mask.name}; unknown axis order")
 
 
 def _binarize(
-    annotation: NDArray[Any], predicted: NDArray[Any], ignore: int | None
+    files: CaseFiles, annotation: NDArray[Any], predicted: NDArray[Any], ignore: int | None
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Convert masks of 0 and 255 to 0 and 1, in either array."""
+    """Convert masks of 0 and 255 to 0 and 1, in either array; refuse gray values as a prediction of such a mask."""
     values = [set(np.unique(array).tolist()) - {0, ignore} for array in (annotation, predicted)]
+    gray = values[1] - {1, 255}
+    if values[0] == {255} and gray:
+        raise UserError(
+            f"{files.prediction}: holds the value {min(gray)}, but the mask {files.mask} only 0 and 255; save "
+            "probabilities as .npy or .npz, from 0 to 1"
+        )
     if all(each <= {1, 255} for each in values) and any(255 in each for each in values):
         return tuple(np.where(array == 255, 1, array) if ignore != 255 else array for array in (annotation, predicted))  # type: ignore[return-value]
     return annotation, predicted

@@ -100,6 +100,75 @@ def test_wrong_axis_order_is_detected_from_the_predicted_mask(tmp_path):
         load_case(source.cases[0], source.labels)
 
 
+def test_predictions_of_networks_that_have_seen_the_masks_are_not_mixed_in(tmp_path):
+    raw = raw_dataset(tmp_path / "nnUNet_raw" / "Dataset007_X", {"background": 0, "head": 1, "tail": 2})
+    results = nnunet_results(tmp_path, raw, "SimpleITKIO", lambda array: array.transpose(2, 1, 0))
+    (results / "fold_1").rename(results / "fold_all")  # trained and validated on every case; here it predicts c
+    source = open_source(results, None, None, None)
+    assert ([case.item for case in source.cases], source.missing, source.in_sample) == (["a", "b"], ["c", "d"], False)
+    assert "fold_all left out: it was trained on all annotations" in source.remarks
+    (results / "fold_0").rename(tmp_path / "elsewhere")
+    source = open_source(results, None, None, None)
+    assert ([case.item for case in source.cases], source.in_sample) == (["c"], True)
+
+
+def test_axes_of_a_small_structure_in_a_cube(tmp_path):
+    """No shape gives the order of the axes away, and the structure is less than 1 % of the volume."""
+    mask, affine = np.zeros((40, 40, 40), np.uint8), np.diag([-1.0, -1, 1, 1])
+    mask[3:7, 10:15, 20:26] = 1
+    save_nifti(tmp_path / "raw/labelsTr/a.nii.gz", mask, affine)
+    save_nifti(tmp_path / "raw/imagesTr/a_0000.nii.gz", mask.astype(np.float32), affine)
+    content = {"labels": {"background": 0, "tumor": 1}, "file_ending": ".nii.gz"}
+    write_json(tmp_path / "raw/dataset.json", content)
+    folder = tmp_path / "predicted"  # as nnUNetv2_predict --save_probabilities writes it
+    save_nifti(folder / "a.nii.gz", mask, affine)
+    (folder / "a.pkl").touch()
+    canonical = nibabel.as_closest_canonical(nibabel.Nifti1Image(mask, affine)).get_fdata()
+    np.savez(folder / "a.npz", probabilities=probabilities(canonical.transpose(2, 1, 0), 2))
+    write_json(folder / "plans.json", {"image_reader_writer": "NibabelIOWithReorient"})
+
+    def case():
+        source = open_source(folder, tmp_path / "raw", None, None)
+        return load_case(source.cases[0], source.labels)
+
+    prediction = case().of(case().structures[0])
+    np.testing.assert_array_equal(prediction.annotated, prediction.probability > 0.5)
+    write_json(folder / "plans.json", {"image_reader_writer": "SimpleITKIO"})
+    with pytest.raises(UserError, match=r"a\.npz: does not match a\.nii\.gz; unknown axis order"):
+        case()
+    save_nifti(folder / "a.nii.gz", mask[1:], affine)
+    with pytest.raises(UserError, match=r"a\.nii\.gz: shape \(39, 40, 40\) does not match that of a\.npz"):
+        case()
+
+
+def test_files_of_one_name(tmp_path):
+    mask = np.eye(16, dtype=np.uint8)
+    for folder in ("masks", "predicted", "images"):
+        (tmp_path / folder).mkdir()
+    for item in ("IMG_0000", "IMG_0001"):  # a camera's names, which end like a channel of nnU-Net
+        Image.fromarray(mask).save(tmp_path / f"masks/{item}.png")
+        Image.fromarray(mask).save(tmp_path / f"images/{item}.jpg")
+        Image.fromarray(mask).save(tmp_path / f"predicted/{item}.png")
+        np.save(tmp_path / f"predicted/{item}.npy", probabilities(mask, 2))
+    folders = [tmp_path / folder for folder in ("predicted", "masks", "images")]
+    for case in open_source(*folders, None).cases:
+        assert case.prediction.name == f"{case.item}.npy"
+        assert case.image is not None
+        assert Path(case.image.name).name == f"{case.item}.jpg"
+    np.savez(tmp_path / "predicted/IMG_0001.npz", probabilities=probabilities(mask, 2))
+    with pytest.raises(UserError, match=r"IMG_0001\.npy and .*IMG_0001\.npz have the same id"):
+        open_source(*folders, None)
+
+
+def test_gray_values_are_no_predicted_labels(tmp_path):
+    for folder, values in (("masks", np.eye(16) * 255), ("predicted", np.eye(16) * 240)):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(values.astype(np.uint8)).save(tmp_path / folder / "x.png")
+    source = open_source(tmp_path / "predicted", tmp_path / "masks", None, None)
+    with pytest.raises(UserError, match=r"x\.png: holds the value 240, but the mask .* only 0 and 255; save"):
+        load_case(source.cases[0], source.labels)
+
+
 def test_regions_overlap_and_ignored_elements_do_not_count(tmp_path):
     label_values = {"background": 0, "whole": [1, 2], "core": [2], "ignore": 3}
     raw = raw_dataset(tmp_path / "raw", label_values, cases=("a",))
