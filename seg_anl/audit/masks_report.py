@@ -149,7 +149,7 @@ class _PictureTask:
 def write_report(
     out: Path, audit: Audit, source: Source, settings: Mapping[str, Any], *, show: int, workers: int
 ) -> None:
-    """Write all files of the audit into ``out``, audit.json last.
+    """Write all files of the audit into ``out``, audit.json last: without it the folder is no audit.
 
     Args:
         out: the output folder.
@@ -159,6 +159,7 @@ def write_report(
         show: number of cases on the page.
         workers: number of processes that draw pictures.
     """
+    (out / "audit.json").unlink(missing_ok=True)  # an earlier audit may have had other masks
     write_csv(out / "audit.csv", _COLUMNS, [_cells(row, _COLUMNS) for row in audit.cases])
     write_csv(out / "structures.csv", _STRUCTURE_COLUMNS, [_cells(row, _STRUCTURE_COLUMNS) for row in audit.structures])
     write_csv(out / "components.csv", _COMPONENT_COLUMNS, audit.components)
