@@ -29,7 +29,7 @@ from .accuracies import evaluation_scores, predict, predict_split, training_scor
 from .datasets import Dataset, FileImages, Split, fingerprints, load_dataset
 from .image_batches import evaluation_samples, on_device, training_batches
 from .methods import build_method
-from .networks import build_model, penultimate_features
+from .networks import build_model, penultimate_features, trains_on_one
 from .noise import noise_fingerprints, noise_name, noisy_labels
 from .settings import ClassificationRunSettings, read_settings
 from .training_records import Recorder
@@ -79,13 +79,11 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
         check_loss(self.loss, data.num_classes)
         model = self.method.network(lambda: self._plain_network(data))
         sizes = self.settings.batch_sizes(len(self._division(data, process).trained), process.world_size)
-        if sizes[-1] == process.world_size and any(isinstance(module, nn.BatchNorm1d) for module in model.modules()):
+        if sizes[-1] == process.world_size and not trains_on_one(model, self.image_shape(data)):
             remedy = "set drop_last=true" if sizes[0] > sizes[-1] else "set a larger batch_size"
             raise UserError(f"this network has batch norm, which needs 2 samples per batch in every process: {remedy}")
         for split in data.tests.values():
-            process.share(
-                len(split)
-            )  # fails now, rather than after an epoch, if there are fewer samples than processes
+            process.share(len(split))  # fails now, and not after an epoch, with fewer samples than processes
         return model
 
     def fingerprints(self, data: Dataset) -> dict[str, str]:

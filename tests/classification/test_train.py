@@ -203,6 +203,7 @@ def test_killed_and_resumed_run_matches_an_uninterrupted_one(tmp_path: Path) -> 
         (["seed=1,2"], "seed=1,2: several values need -m"),
         (["augmentation=null"], "augmentation is a group of settings, such as augmentation.crop_padding"),
         (["batch_size=1"], "set a larger batch_size"),
+        (["model=resnet18", "batch_size=299", "drop_last=false"], "needs 2 samples per batch"),
         (["run_dir="], "run_dir is empty"),
         (["run_dir=[a]"], "run_dir must name a folder, got ['a']"),
         (["seed=99999999999999999999"], "seed must be a whole number >= 0 and <= 4294967295"),
