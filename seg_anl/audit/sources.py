@@ -268,6 +268,8 @@ def pairs_of_run(run: Path) -> tuple[TrainingPairs, Any]:
     names = ("name", "root", "images", "masks", "test_images", "test_masks", "test_share", "exclude", "limit")
     try:
         settings = {name: config["data"][name] for name in names if config["data"].get(name) is not None}
+        exclude = settings.pop("exclude", [])  # one name or a list of names, which may be numbers
+        settings["exclude"] = list(map(str, exclude if isinstance(exclude, list) else [exclude]))
         return find_pairs(seed=config["noise"].get("seed", 0), **settings), config
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: damaged: {error}") from error

@@ -12,7 +12,7 @@ from PIL import Image
 
 from data_prep.mask_archive import write_noisy_masks
 from seg_anl.audit.cases import load_case
-from seg_anl.audit.sources import open_source
+from seg_anl.audit.sources import open_source, pairs_of_run
 from seg_anl.records import NoiseRecord, UserError, array_digest, write_json
 
 SHAPE = (12, 10, 8)
@@ -222,6 +222,22 @@ def test_predicted_masks_of_255_and_1_are_the_same_structure(tmp_path):
     assert [structure.values for structure in case.structures] == [(1,)]
     prediction = case.of(case.structures[0])
     np.testing.assert_array_equal(prediction.annotated, prediction.probability > 0.5)
+
+
+@pytest.mark.parametrize("exclude", ["two", "[two]", "12"])
+def test_a_run_that_left_out_images_leads_to_the_others(tmp_path, exclude):
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+        for item in ("12", "one", "two", "three"):
+            Image.fromarray(np.eye(9, dtype=np.uint8)).save(tmp_path / kind / f"{item}.png")
+    data = f"{{name: folder, root: {tmp_path}, test_share: 0.25, exclude: {exclude}}}"
+    every = pairs_of_config(tmp_path, data.replace(f", exclude: {exclude}", ""))
+    assert pairs_of_config(tmp_path, data) == every - {exclude.strip("[]")}
+
+
+def pairs_of_config(run: Path, data: str) -> set[str]:
+    (run / "config.yaml").write_text(f"data: {data}\nnoise: {{seed: 1}}\n")
+    return {pair.item for pair in pairs_of_run(run)[0].train}
 
 
 BAD = {
