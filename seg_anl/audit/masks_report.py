@@ -95,6 +95,8 @@ def summarize(rows: Sequence[Mapping[str, Any]], source: Source, groups: Mapping
     for table in (cases, structures, components):
         table.sort(key=lambda row: (-row["score"], row["item"], str(row["structure"])))
     summary = _summary_text(cases, score, share, by_group)
+    if groups is not None and (alone := sum(not case["group"] for case in cases)):
+        summary += f"\nno group for {alone} of {len(cases)} cases"
     return Audit(cases, structures, components, score, share, shares, by_group, summary)
 
 
@@ -134,9 +136,14 @@ def read_groups(path: Path, column: str) -> dict[str, str]:
     """The annotator, site or other group of each item, from a CSV file.
 
     Raises:
-        UserError: for an unreadable file or missing columns.
+        UserError: for an unreadable file, missing columns or an item in two groups.
     """
-    return {row["item"]: row[column] for row in read_table(path, "item", column)}
+    groups: dict[str, str] = {}
+    for row in read_table(path, "item", column):
+        item, group = row["item"], row[column]
+        if groups.setdefault(item, group) != group:
+            raise UserError(f"{path}: {item} belongs to two groups, {groups[item]!r} and {group!r}")
+    return groups
 
 
 @dataclass(frozen=True)

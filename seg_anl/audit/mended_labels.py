@@ -118,6 +118,8 @@ class LabelSet:
             file = self.files[position]
             if self.train not in file.parents:
                 raise UserError(f"{file} is not in {self.train}/CLASS: {ALTERNATIVE}")
+            if not file.is_file():
+                raise UserError(f"{file} is no longer there; run the audit again")
             old_class, *rest = file.relative_to(self.train).parts
             path = Path(self.train.name, self.source.classes[labels[position]], *rest)
             while path in taken:

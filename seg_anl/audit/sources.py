@@ -27,6 +27,7 @@ from .cases import CaseFiles, Labels, Structure
 
 _FOLDS, _RAW = 5, "nnUNet_raw"  # nnU-Net's number of folds; its variable and folder name for raw data
 _ALL = "fold_all"  # trained on every case, and validated on the same
+_ARRAYS = (".npz", ".npy")  # predictions that may be probabilities
 _MAX_NAMES = 4  # items listed in a remark
 
 
@@ -89,6 +90,11 @@ def open_source(source: Path, masks: Path | None, images: Path | None, ignore: i
     if images is not None:
         by_item = _find_images(images)
         cases = [replace(case, image=by_item.get(case.item, case.image)) for case in cases]
+    certain = [case.item for case in cases if case.prediction.suffix not in _ARRAYS]
+    if 0 < len(certain) < len(cases):
+        opened.remarks.append(f"no probabilities for {_list_items(certain)}: ranked as if certain, which is too high")
+    elif certain:
+        opened.remarks.append("only predicted masks found: probabilities (nnU-Net's --npz) are more informative")
     without_image = [case.item for case in cases if case.image is None]
     if 0 < len(without_image) < len(cases):
         opened.remarks.append(f"no image for {_list_items(without_image)}: all cases are ranked without images")
@@ -126,10 +132,6 @@ def _open_nnunet_results(source: Path, folds: Sequence[Path], masks: Path | None
     if not in_sample and absent:
         remarks.append(f"of nnU-Net's five folds, {', '.join(absent)} {'is' if len(absent) == 1 else 'are'} missing")
     remarks += _unmatched_remark(unmatched, raw)
-    if cases and not any(case.prediction.suffix == ".npz" for case in cases.values()):
-        remarks.append(
-            "only predicted masks found: validate with --npz to save probabilities, which are more informative"
-        )
     missing = sorted(annotations.keys() - cases.keys())
     return Source(list(cases.values()), _parse_labels(description), "nnU-Net folds", in_sample, missing, remarks)
 
@@ -169,7 +171,7 @@ def _parse_labels(description: dict[str, Any]) -> Labels:
 def _open_runs(headers: Mapping[Path, dict[str, Any]], masks: Path | None) -> Source:
     runs, remarks = prefer_out_of_sample(headers)
     cases: dict[str, CaseFiles] = {}
-    expected: set[str] = set()
+    expected, unmatched = set[str](), list[str]()
     masks = masks or _masks_of_volumes(runs[0])
     given_masks = {} if masks is None else _find_masks(masks)
     raw = masks if masks is not None and is_nnunet_dataset(masks) else None
@@ -188,10 +190,11 @@ def _open_runs(headers: Mapping[Path, dict[str, Any]], masks: Path | None) -> So
                 raise UserError(f"{prediction}: listed in {HEADER_FILE} but missing")
             mask, row = (run / "noise" / MASKS_FILE, rows[item]) if item in rows else (given_masks.get(item), None)
             if mask is None:
-                remarks.append(f"{item}: predicted by {run}, but has no mask")
+                unmatched.append(item)
                 continue
             fold = "" if headers[run].get("fold") is None else str(headers[run]["fold"])
             cases[item] = CaseFiles(item, mask, prediction, images.get(item), row, fold)
+    remarks += _unmatched_remark(unmatched, masks or runs[0] / "noise")
     in_sample = not headers[runs[0]]["out_of_sample"]
     missing = sorted(expected - set(cases))
     kind = "one run" if len(runs) == 1 else "fold runs"
@@ -299,7 +302,7 @@ def _find_predictions(folder: Path) -> dict[str, Path]:
     """Predictions by item; arrays, which may hold probabilities, take precedence over pictures and volumes."""
     arrays, others = list[Path](), list[Path]()
     for path in files_below(folder):
-        if path.suffix in (".npz", ".npy"):
+        if path.suffix in _ARRAYS:
             arrays.append(path)
         elif mask_suffix(path):
             others.append(path)

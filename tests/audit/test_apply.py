@@ -395,6 +395,10 @@ def test_no_picture_is_lost_when_names_clash_or_folders_are_links(tmp_path: Path
     assert [placed[number].parent.name for number in range(8)] == ["b", *"aaa", *"bbbb"]
     assert (tmp_path / "new/test/a/0.png").is_file()
     assert manifest["remarks"] == ["1 samples that were not audited are left out too"]
+    Path(files[3]).unlink()
+    with pytest.raises(UserError, match=r"a/3\.png is no longer there; run the audit again"):
+        apply(tmp_path / "audit", tmp_path / "other", "--replace")
+    assert not (tmp_path / "other").exists()
 
 
 def test_images_come_from_the_file_that_the_audited_runs_were_trained_on(tmp_path: Path) -> None:

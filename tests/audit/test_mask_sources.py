@@ -155,6 +155,9 @@ def test_files_of_one_name(tmp_path):
         assert case.prediction.name == f"{case.item}.npy"
         assert case.image is not None
         assert Path(case.image.name).name == f"{case.item}.jpg"
+    (tmp_path / "predicted/IMG_0000.npy").unlink()
+    remarks = open_source(*folders, None).remarks
+    assert any(remark.startswith("no probabilities for IMG_0000: ranked as if certain") for remark in remarks)
     np.savez(tmp_path / "predicted/IMG_0001.npz", probabilities=probabilities(mask, 2))
     with pytest.raises(UserError, match=r"IMG_0001\.npy and .*IMG_0001\.npz have the same id"):
         open_source(*folders, None)
@@ -211,6 +214,12 @@ def test_fold_runs_use_their_training_masks(tmp_path):
         prediction = case.of(case.structures[0])
         np.testing.assert_array_equal(prediction.annotated, prediction.probability > 0.5)
     assert not open_source(tmp_path / "sweep" / "fold0", None, None, None).in_sample
+    (tmp_path / "others").mkdir()
+    for item in ("i0", "i7"):
+        np.save(tmp_path / "others" / f"{item}.npy", masks[0])
+    source = open_source(tmp_path / "sweep", tmp_path / "others", None, None)
+    assert ([case.item for case in source.cases], source.missing) == (["i0"], ["i7"])
+    assert any(remark.startswith("no annotation in ") and "i2, i1 (2 in all)" in remark for remark in source.remarks)
 
 
 def test_predicted_masks_of_255_and_1_are_the_same_structure(tmp_path):
