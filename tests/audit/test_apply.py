@@ -345,6 +345,11 @@ def test_labels_in_an_archive_and_in_folders_are_mended(tmp_path: Path) -> None:
     apply(tmp_path / "audit", tmp_path / "replaced", "--replace")
     with np.load(tmp_path / "replaced/dataset.npz") as arrays:
         np.testing.assert_array_equal(arrays["y_train"], true)
+    decisions = tmp_path / "decisions.json"
+    decisions.write_text('{"0": "wrong", "1": "wrong"}')
+    manifest = apply(tmp_path / "audit", tmp_path / "decided", "--replace", "--decisions", decisions)
+    assert manifest["remarks"] == ["the prediction agrees with 1 wrong annotations, such as 1: they stay"]
+    assert [(change["item"], change["elements"]) for change in manifest["changes"]] == [("0", 1), ("1", 0)]
     with pytest.raises(UserError, match="--ignore is for masks"):
         apply(tmp_path / "audit", tmp_path / "ignored", "--ignore")
     # Class folders: an image moves to a class that already has an image of that name.
