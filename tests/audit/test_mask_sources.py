@@ -285,6 +285,21 @@ def test_error_names_a_wrong_affine_or_damaged_archive(tmp_path):
             load_case(files, source.labels)
 
 
+@pytest.mark.parametrize("change", ["SetOrigin", "SetSpacing"])
+def test_error_names_a_volume_of_another_place_in_other_formats(tmp_path, change):
+    library = pytest.importorskip("SimpleITK")
+    image = library.GetImageFromArray(labels())
+    for folder, values in (("masks", (1.0, 1.0, 2.0)), ("same", (1.0, 1.0, 2.0)), ("other", (1.0, 1.0, 2.5))):
+        (tmp_path / folder).mkdir()
+        getattr(image, change)(values)
+        library.WriteImage(image, str(tmp_path / folder / "a.nrrd"))
+    source = open_source(tmp_path / "same", tmp_path / "masks", None, None)
+    assert load_case(source.cases[0], source.labels).labels.shape == SHAPE
+    source = open_source(tmp_path / "other", tmp_path / "masks", None, None)
+    with pytest.raises(UserError, match=r"a\.nrrd: its affine differs from that of"):
+        load_case(source.cases[0], source.labels)
+
+
 def test_error_names_files_that_do_not_match_the_raw_dataset(tmp_path):
     raw = raw_dataset(tmp_path / "nnUNet_raw" / "Dataset007_X", {"background": 0, "head": 1, "tail": 2})
     results = nnunet_results(tmp_path, raw, "SimpleITKIO", lambda array: array.transpose(2, 1, 0))
