@@ -30,7 +30,7 @@ from .datasets import Dataset, FileImages, Split, fingerprints, load_dataset
 from .image_batches import evaluation_samples, on_device, training_batches
 from .methods import build_method
 from .networks import build_model, penultimate_features, trains_on_one
-from .noise import noise_fingerprints, noise_name, noisy_labels
+from .noise import NO_NOISE, noise_fingerprints, noise_name, noisy_labels
 from .settings import ClassificationRunSettings, read_settings
 from .training_records import Recorder
 
@@ -233,6 +233,8 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
         wrong, total, noise = self._wrong_labels(), len(self.train), self.config.noise
         if wrong is None:
             return "the published training labels are noisy; which are wrong is unknown"
+        if noise.kind == NO_NOISE:
+            return "no noise is added to the training labels"
         remark = f"{wrong} of {total} training labels are wrong ({wrong / total:.2%})"
         if wrong == 0 and noise.get("rate", 0) > 0 and noise.get("counts") == "cell":
             remark += "; with so few samples all counts round down to zero: noise.counts=iid draws for each sample"
