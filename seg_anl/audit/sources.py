@@ -107,8 +107,6 @@ def open_source(source: Path, masks: Path | None, images: Path | None, ignore: i
 
 def _open_nnunet_results(source: Path, folds: Sequence[Path], masks: Path | None) -> Source:
     raw = masks or _find_raw_dataset(source)
-    if raw is None:
-        raise UserError(f"{source}: its raw data set {source.parent.name} was not found; name it with --masks")
     description = read_description(source if (source / DESCRIPTION).is_file() else raw)
     annotations = _find_masks(raw)
     images = _find_images(raw / "imagesTr") if is_nnunet_dataset(raw) else {}
@@ -136,11 +134,15 @@ def _open_nnunet_results(source: Path, folds: Sequence[Path], masks: Path | None
     return Source(list(cases.values()), _parse_labels(description), "nnU-Net folds", in_sample, missing, remarks)
 
 
-def _find_raw_dataset(results: Path) -> Path | None:
+def _find_raw_dataset(results: Path) -> Path:
     """The raw data set of an nnU-Net result folder: in ``$nnUNet_raw``, or in a folder ``nnUNet_raw`` above it."""
     roots = [Path(os.environ[_RAW])] if os.environ.get(_RAW) else []
     roots += [parent / _RAW for parent in results.resolve().parents[:3]]
-    return next((root / results.parent.name for root in roots if is_nnunet_dataset(root / results.parent.name)), None)
+    name = Path(os.path.abspath(results)).parent.name  # SOURCE may be "."
+    for root in roots:
+        if is_nnunet_dataset(root / name):
+            return root / name
+    raise UserError(f"{results}: its raw data set {name} was not found; name it with --masks")
 
 
 def _exported_axes(folder: Path, description: Mapping[str, Any]) -> str:
@@ -155,7 +157,7 @@ def _exported_axes(folder: Path, description: Mapping[str, Any]) -> str:
 def _parse_labels(description: dict[str, Any]) -> Labels:
     """The labels of a dataset.json. Channels are the label values, or the regions in order without background."""
     values_of = {
-        name: tuple(value) if isinstance(value, list) else (int(value),)
+        name: tuple(map(int, value if isinstance(value, list) else [value]))
         for name, value in description["labels"].items()
     }
     ignore = values_of.pop("ignore", (None,))[0]

@@ -100,13 +100,15 @@ def test_wrong_axis_order_is_detected_from_the_predicted_mask(tmp_path):
         load_case(source.cases[0], source.labels)
 
 
-def test_predictions_of_networks_that_have_seen_the_masks_are_not_mixed_in(tmp_path):
+def test_predictions_of_networks_that_have_seen_the_masks_are_not_mixed_in(tmp_path, monkeypatch):
     raw = raw_dataset(tmp_path / "nnUNet_raw" / "Dataset007_X", {"background": 0, "head": 1, "tail": 2})
     results = nnunet_results(tmp_path, raw, "SimpleITKIO", lambda array: array.transpose(2, 1, 0))
     (results / "fold_1").rename(results / "fold_all")  # trained and validated on every case; here it predicts c
     source = open_source(results, None, None, None)
     assert ([case.item for case in source.cases], source.missing, source.in_sample) == (["a", "b"], ["c", "d"], False)
     assert "fold_all left out: it was trained on all annotations" in source.remarks
+    monkeypatch.chdir(results)
+    assert open_source(Path("."), None, None, None).raw == raw
     (results / "fold_0").rename(tmp_path / "elsewhere")
     source = open_source(results, None, None, None)
     assert ([case.item for case in source.cases], source.in_sample) == (["c"], True)
