@@ -74,6 +74,8 @@ def open_source(source: Path, masks: Path | None, images: Path | None, ignore: i
     """
     if not source.is_dir():
         raise UserError(f"{source} is not a folder")
+    if masks is not None and masks.name == LABELS and is_nnunet_dataset(masks.parent):
+        masks = masks.parent  # its dataset.json says what the labels mean, and which is ignored
     folds = sorted(path.parent for path in source.glob("fold_*/validation") if path.is_dir())
     if folds:
         opened = _open_nnunet_results(source, folds, masks)

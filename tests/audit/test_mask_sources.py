@@ -186,6 +186,7 @@ def test_regions_overlap_and_ignored_elements_do_not_count(tmp_path):
     (tmp_path / "predicted" / "a.pkl").touch()  # as nnU-Net writes them: next to the predicted mask, axes reversed
     save_nifti(tmp_path / "predicted" / "a.nii.gz", labels())
     source = open_source(tmp_path / "predicted", raw, None, None)
+    assert open_source(tmp_path / "predicted", raw / "labelsTr", None, None) == source
     case = load_case(source.cases[0], source.labels)
     whole, core = (case.of(structure) for structure in case.structures)
     assert np.count_nonzero(whole.annotated) == np.count_nonzero((annotation == 1) | (annotation == 2))
