@@ -29,8 +29,8 @@ from .accuracies import evaluation_scores, predict, predict_split, training_scor
 from .datasets import Dataset, FileImages, Split, fingerprints, load_dataset
 from .image_batches import evaluation_samples, on_device, training_batches
 from .methods import build_method
-from .networks import build_model, penultimate_features
-from .noise import noise_fingerprints, noise_name, noisy_labels
+from .networks import build_model, penultimate_features, trains_on_one
+from .noise import NO_NOISE, noise_fingerprints, noise_name, noisy_labels
 from .settings import ClassificationRunSettings, read_settings
 from .training_records import Recorder
 
@@ -79,13 +79,11 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
         check_loss(self.loss, data.num_classes)
         model = self.method.network(lambda: self._plain_network(data))
         sizes = self.settings.batch_sizes(len(self._division(data, process).trained), process.world_size)
-        if sizes[-1] == process.world_size and any(isinstance(module, nn.BatchNorm1d) for module in model.modules()):
+        if sizes[-1] == process.world_size and not trains_on_one(model, self.image_shape(data)):
             remedy = "set drop_last=true" if sizes[0] > sizes[-1] else "set a larger batch_size"
             raise UserError(f"this network has batch norm, which needs 2 samples per batch in every process: {remedy}")
         for split in data.tests.values():
-            process.share(
-                len(split)
-            )  # fails now, rather than after an epoch, if there are fewer samples than processes
+            process.share(len(split))  # fails now, and not after an epoch, with fewer samples than processes
         return model
 
     def fingerprints(self, data: Dataset) -> dict[str, str]:
@@ -235,6 +233,8 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
         wrong, total, noise = self._wrong_labels(), len(self.train), self.config.noise
         if wrong is None:
             return "the published training labels are noisy; which are wrong is unknown"
+        if noise.kind == NO_NOISE:
+            return "no noise is added to the training labels"
         remark = f"{wrong} of {total} training labels are wrong ({wrong / total:.2%})"
         if wrong == 0 and noise.get("rate", 0) > 0 and noise.get("counts") == "cell":
             remark += "; with so few samples all counts round down to zero: noise.counts=iid draws for each sample"

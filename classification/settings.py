@@ -78,6 +78,11 @@ class Augmentation:
             raise UserError(
                 f"augmentation.jitter: the last number, for the hue, must be at most {MAX_HUE}, got {self.jitter[3]}"
             )
+        if self.crop_padding and (self.crop is None or not self.random_crop or self.crop_scale is not None):
+            raise UserError(
+                f"augmentation.crop_padding={self.crop_padding} is for random crops of augmentation.crop pixels; it "
+                "has no effect with crop_scale, random_crop=false or without crop"
+            )
         if self.crop_scale is None:
             return
         if self.crop is None or not 0 < self.crop_scale[0] <= self.crop_scale[1]:

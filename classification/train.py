@@ -30,8 +30,8 @@ Settings (SETTING=VALUE; command line over preset over default):
   method=plain | forward | co_teaching | d2l | elr
   model=published | cnn4 | cnn8 | resnet18 | resnet34 | resnet44 | resnet50 | resnet101 | vgg19_bn
   optim=sgd | adam                      optim.lr, optim.weight_decay, optim.l1, optim.jacobian, optim.schedule, ...
-  preset=default | anl2023 | anl2024 | apl2020 | alf2021 | sr2021 | sr2021_imbalance | el2021 |
-         re2024
+  preset=default | anl2023 | anl2024 | apl2020 | alf2021 | sr2021 | sr2021_imbalance | el2021 | re2024 | eps2024 |
+         jal2025
   record=[probabilities,gradients,features]  record_every    for some figures of seg-anl-report
   record=[predictions,dynamics]         for seg-anl-audit labels on a single run (in-sample)
   folds=5 [fold=K]                      one run per fold (or only fold K), which predicts its held-out samples

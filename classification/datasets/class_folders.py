@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seg_anl.records import UserError
+from seg_anl.records.files import walked
 from seg_anl.records.foreign_files import read_table
 
 from .dataset import ClassCount, Dataset, Split, dataset
@@ -29,7 +30,7 @@ def imagefolder(*, root: Path) -> Dataset:
 
     Classes are the subfolders of the training folder in alphabetical order. With both evaluation folders, the
     validation images determine the best epoch; a single one, whatever its name, is the split ``test``. Evaluation
-    folders may lack classes.
+    folders may lack classes. Files that are no images, or in no class folder, are counted.
 
     Raises:
         UserError: for a missing or empty folder, or an evaluation class that the training folder lacks.
@@ -45,8 +46,12 @@ def imagefolder(*, root: Path) -> Dataset:
         raise UserError(f"{root}: no folder test or val; expected ROOT/test/CLASS/IMAGE")
     classes = _list_classes(train, "ROOT/train/CLASS/IMAGE")
     folders = {"validation": validation, "test": test} if validation and test else {"test": tested}
-    tests = {name: _evaluation_split(folder, classes) for name, folder in folders.items()}
-    return Dataset(labeled_folders(train, classes), tests, tuple(classes), f"{root}: tested on {tested.name}")
+    splits = {name: _evaluation_split(folder, classes) for name, folder in folders.items()}
+    loaded = labeled_folders(train, classes)
+    files = sum(1 for folder in (train, *folders.values()) for _ in walked(folder))
+    other = files - sum(map(len, (loaded, *splits.values())))
+    remark = f"{root}: tested on {tested.name}" + (f"; {other} other files left out" if other else "")
+    return Dataset(loaded, splits, tuple(classes), remark)
 
 
 @dataset

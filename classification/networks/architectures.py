@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from seg_anl.records import UserError, nearest_names
@@ -92,3 +93,14 @@ def build_model(
     if weights is not None:
         load_weights(model, name, weights)
     return model
+
+
+def trains_on_one(model: nn.Module, image_shape: tuple[int, int, int]) -> bool:
+    """Whether ``model`` can train on a batch of one image ``(C, H, W)``: batch norm needs two values per channel."""
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    try:  # on the meta device, which computes shapes only
+        shapes = {name: tensor.to("meta") for name, tensor in tensors.items()}
+        torch.func.functional_call(model, shapes, torch.empty(1, *image_shape, device="meta"))
+    except ValueError:
+        return False
+    return True

@@ -114,10 +114,14 @@ def run(arguments: Namespace) -> int:
     remove_partial(make_directory(target.parent), below=False)
     with folder_aside(target) as aside:
         changes, remarks = dataset.write(aside, arguments.action, wrong, copy=arguments.copy)
+        same = [change.item for change in changes if change.elements == 0]
+        if same:
+            remarks.append(f"the prediction agrees with {len(same)} wrong annotations, such as {same[0]}: they stay")
         write_json(aside / MANIFEST, {**request, "remarks": remarks, "changes": [vars(change) for change in changes]})
     print(*remarks, sep="\n", end="\n" if remarks else "")
     done = {"drop": "dropped", "ignore": "partly set to the ignore label", "replace": "replaced"}[arguments.action]
-    print(f"{target}: {len(changes)} of {len(audit.rows)} annotations {done}; {target / MANIFEST} lists them")
+    count = len(changes) - len(same)
+    print(f"{target}: {count} of {len(audit.rows)} annotations {done}; {target / MANIFEST} lists them")
     return 0
 
 

@@ -21,6 +21,9 @@ NIFTI = (".nii", ".nii.gz")
 _SUM_TOLERANCE, _RANGE_TOLERANCE = 0.02, 1e-3  # float16 has three digits, and sums over many classes lose some
 _AFFINE_TOLERANCE = 1e-3
 
+Geometry = tuple[float, ...]
+"""Where a file lies in the patient, see :class:`~data_prep.mask_files.LoadedMask`; formats differ in length."""
+
 
 @dataclass(frozen=True)
 class Structure:
@@ -140,22 +143,23 @@ def load_case(files: CaseFiles, labels: Labels) -> Case:
         UserError: naming the file, if it is damaged, differs from the annotation in size or affine, or holds invalid
             probabilities.
     """
-    annotation, spacing, affine = _read_annotation(files)
+    annotation, spacing, geometry = _read_annotation(files)
+    affine = np.reshape(geometry, (4, 4)) if mask_suffix(files.mask) in NIFTI else None
     kept = [axis for axis, length in enumerate(annotation.shape) if length != 1]
     if len(kept) not in (2, 3):
         raise UserError(f"{files.mask}: {files.item} has shape {annotation.shape}; expected two or three dimensions")
-    predicted = _read_prediction(files, annotation.shape, affine)
+    predicted = _read_prediction(files, annotation.shape, geometry, affine)
     soft = predicted.ndim > annotation.ndim
     ignored = None if labels.ignore is None else annotation == labels.ignore
     if not soft and not labels.structures:
-        annotation, predicted = _binarize(annotation, predicted, labels.ignore)
+        annotation, predicted = _binarize(files, annotation, predicted, labels.ignore)
     if labels.structures:
         _check_values(files.mask, annotation, labels)
     structures = labels.structures or _infer_structures(files, annotation, predicted, ignored)
     if soft:
         _check_probabilities(files.prediction, predicted, structures, labels)
         if files.axes:
-            _check_against_mask(files, predicted, affine, labels.regions)
+            _check_against_mask(files, predicted, geometry, labels.regions)
     channels = (len(predicted),) if soft else ()
     squeezed = tuple(annotation.shape[axis] for axis in kept)
     return Case(
@@ -175,38 +179,31 @@ def _read_archive(path: Path) -> NDArray[Any]:
     return read_array(path, "masks")
 
 
-def _read_annotation(files: CaseFiles) -> tuple[NDArray[Any], tuple[float, ...] | None, NDArray[np.float64] | None]:
-    """Labels, spacing and affine."""
+def _read_annotation(files: CaseFiles) -> tuple[NDArray[Any], tuple[float, ...] | None, Geometry]:
+    """Labels, spacing and geometry."""
     if files.row is not None:
         masks = _read_archive(files.mask)
         if files.row >= len(masks):
             raise UserError(f"{files.mask}: holds {len(masks)} masks, fewer than its manifest lists")
-        return masks[files.row], None, None
+        return masks[files.row], None, ()
     mask = load_mask(files.mask)
     labels = np.asarray(mask.array)
     if labels.dtype.kind not in "bui":
         if not np.array_equal(labels, np.rint(labels)):
             raise UserError(f"{files.mask}: holds fractions or NaN; labels must be integers")
         labels = labels.astype(np.int64)
-    return labels.astype(np.uint8) if labels.dtype == np.bool_ else labels, mask.spacing, _read_affine(files.mask)
+    return labels.astype(np.uint8) if labels.dtype == np.bool_ else labels, mask.spacing, mask.geometry
 
 
-def _read_affine(path: Path) -> NDArray[np.float64] | None:
-    if mask_suffix(path) not in NIFTI:
-        return None
-    import nibabel
-
-    return np.asarray(nibabel.load(path).affine, dtype=np.float64)  # type: ignore[attr-defined]
-
-
-def _read_prediction(files: CaseFiles, shape: tuple[int, ...], affine: NDArray[np.float64] | None) -> NDArray[Any]:
+def _read_prediction(
+    files: CaseFiles, shape: tuple[int, ...], geometry: Geometry, affine: NDArray[np.float64] | None
+) -> NDArray[Any]:
     """The prediction in the annotation's axis order: labels, or channel-first probabilities."""
     path = files.prediction
     if path.suffix in (".npz", ".npy"):
         array = read_array(path, *[name for name in ("probabilities", "softmax") if has_array(path, name)][:1])
     else:
-        array = np.asarray(load_mask(path).array)
-        _check_affine(path, files.mask, affine)
+        array = _load_like(path, files.mask, geometry)
     if array.dtype.kind not in "buif":
         raise UserError(f"{path}: holds {array.dtype}; expected numbers")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -241,10 +238,12 @@ def _undo_canonical_axes(array: NDArray[Any], affine: NDArray[np.float64]) -> ND
     return np.moveaxis(apply_orientation(np.moveaxis(array, 0, -1), transform), -1, 0)
 
 
-def _check_affine(path: Path, mask: Path, affine: NDArray[np.float64] | None) -> None:
-    other = _read_affine(path)
-    if affine is not None and other is not None and not np.allclose(affine, other, atol=_AFFINE_TOLERANCE):
+def _load_like(path: Path, mask: Path, geometry: Geometry) -> NDArray[Any]:
+    """A predicted mask; refuses one that lies elsewhere in the patient than ``mask``."""
+    loaded = load_mask(path)
+    if len(loaded.geometry) == len(geometry) and not np.allclose(loaded.geometry, geometry, atol=_AFFINE_TOLERANCE):
         raise UserError(f"{path}: its affine differs from that of {mask}; resample one of them")
+    return np.asarray(loaded.array)
 
 
 def _check_values(path: Path, annotation: NDArray[Any], labels: Labels) -> None:
@@ -254,26 +253,34 @@ def _check_values(path: Path, annotation: NDArray[Any], labels: Labels) -> None:
         raise UserError(f"{path}: holds the label {min(unknown)}, which dataset.json does not list")
 
 
-def _check_against_mask(
-    files: CaseFiles, predicted: NDArray[Any], affine: NDArray[np.float64] | None, regions: bool
-) -> None:
+def _check_against_mask(files: CaseFiles, predicted: NDArray[Any], geometry: Geometry, regions: bool) -> None:
     """If nnU-Net's predicted mask is next to its probabilities, both must agree; otherwise the axis order is wrong."""
     name = files.prediction.name.removesuffix(".npz")
-    mask = next((p for p in files.prediction.parent.glob(f"{name}.*") if mask_suffix(p) in NIFTI), None)
+    beside = (files.prediction.with_name(f"{name}{suffix}") for suffix in NIFTI)
+    mask = next((path for path in beside if path.is_file()), None)
     if mask is None:
         return
-    _check_affine(mask, files.mask, affine)
-    labels = np.asarray(load_mask(mask).array).reshape(predicted.shape[1:])
+    labels = _load_like(mask, files.mask, geometry)
+    if _squeeze(labels.shape) != _squeeze(predicted.shape[1:]):
+        raise UserError(f"{mask}: shape {labels.shape} does not match that of {files.prediction.name}")
     foreground = (predicted > 0.5).any(axis=0) if regions else predicted.argmax(axis=0) > 0
-    if np.mean(foreground == (labels > 0)) < 0.99:
+    labeled = labels.reshape(foreground.shape) > 0
+    # Relative to the foreground: a tumor is less than 1 % of a volume. One element may be a rounded tie.
+    if np.count_nonzero(foreground != labeled) > 1 + 0.01 * np.count_nonzero(foreground | labeled):
         raise UserError(f"{files.prediction}: does not match {mask.name}; unknown axis order")
 
 
 def _binarize(
-    annotation: NDArray[Any], predicted: NDArray[Any], ignore: int | None
+    files: CaseFiles, annotation: NDArray[Any], predicted: NDArray[Any], ignore: int | None
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Convert masks of 0 and 255 to 0 and 1, in either array."""
+    """Convert masks of 0 and 255 to 0 and 1, in either array; refuse gray values as a prediction of such a mask."""
     values = [set(np.unique(array).tolist()) - {0, ignore} for array in (annotation, predicted)]
+    gray = values[1] - {1, 255}
+    if values[0] == {255} and gray:
+        raise UserError(
+            f"{files.prediction}: holds the value {min(gray)}, but the mask {files.mask} only 0 and 255; save "
+            "probabilities as .npy or .npz, from 0 to 1"
+        )
     if all(each <= {1, 255} for each in values) and any(255 in each for each in values):
         return tuple(np.where(array == 255, 1, array) if ignore != 255 else array for array in (annotation, predicted))  # type: ignore[return-value]
     return annotation, predicted

@@ -35,7 +35,6 @@ def write_report(out: Path, source: LabelSource, audit: LabelAudit, origin: Path
         audit: the results.
         origin: path of the source.
     """
-    make_directory(out)
     (out / "audit.json").unlink(missing_ok=True)
     shutil.rmtree(out / PAIRS, ignore_errors=True)  # from an earlier audit
     write_csv(

@@ -53,6 +53,7 @@ class LabelSource:
         fit: ``(N,)`` probability of the given label averaged over epochs, from a run with ``record=dynamics``.
         pictures: for each sample, the :class:`Pictures` that contains its image, and its index there.
         remarks: notes for the user, one line each.
+        run: the first of the runs, if it is read from runs.
     """
 
     items: list[str]
@@ -64,6 +65,7 @@ class LabelSource:
     fit: NDArray[np.float64] | None = None
     pictures: list[tuple[Pictures, int]] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    run: Path | None = None
 
     def picture(self, position: int) -> NDArray[np.uint8] | None:
         """RGB ``(H, W, 3)`` of a sample, or None."""
@@ -98,8 +100,12 @@ def _read_arrays(source: Path) -> LabelSource:
     pictures: list[tuple[Pictures, int]] = []
     if images.is_file():
         array = read_array(images)
-        if array.dtype != np.uint8 or array.ndim not in (3, 4) or len(array) != len(labels):
-            raise UserError(f"{images}: expected uint8 images (N, H, W) or (N, H, W, C) of {len(labels)} samples")
+        known = array.dtype == np.uint8 and (array.ndim == 3 or (array.ndim == 4 and array.shape[3] in (1, 3)))
+        if not known or len(array) != len(labels):
+            raise UserError(
+                f"{images}: {array.dtype} of shape {array.shape}; expected uint8 images (N, H, W), (N, H, W, 1) or "
+                f"(N, H, W, 3) of {len(labels)} samples"
+            )
         all_pictures = Pictures(array[:, None] if array.ndim == 3 else np.moveaxis(array, -1, 1))
         pictures = [(all_pictures, position) for position in range(len(labels))]
     return LabelSource(
@@ -149,6 +155,7 @@ def _read_runs(headers: Mapping[Path, dict[str, Any]]) -> LabelSource:
         _read_fit(runs[0], index[order]) if in_sample else None,
         [pictures[position] for position in order],
         remarks,
+        runs[0],
     )
 
 

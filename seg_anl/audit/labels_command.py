@@ -8,6 +8,7 @@ from pathlib import Path
 from seg_anl.records import UserError
 from seg_anl.records.atomic import remove_partial
 from seg_anl.records.command_line import refuse_overlap
+from seg_anl.records.lock import is_ours, locked
 
 HELP = "find wrong class labels"
 DESCRIPTION = """\
@@ -42,11 +43,12 @@ def run(arguments: Namespace) -> int:
     from .label_sources import open_labels
 
     source = open_labels(arguments.source)
-    remove_partial(arguments.out)
     _check_out(arguments.source, arguments.out)
     audit = audit_labels(source)
     source.remarks.extend(doubts(source))
-    write_report(arguments.out, source, audit, arguments.source)
+    with locked(arguments.out):
+        remove_partial(arguments.out)
+        write_report(arguments.out, source, audit, arguments.source)
     seen = "seen in training" if source.in_sample else "not seen in training"
     print(f"{len(source.items)} labels of {len(source.classes)} classes, {seen} ({source.kind})")
     for remark in source.remarks:
@@ -65,6 +67,7 @@ def _check_out(source: Path, out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file")
     known = {"audit.csv", "audit.json", "exclude.txt", "transition.csv", "pairs", "pictures", "review.html"}
-    foreign = sorted(path.name for path in out.iterdir() if path.name not in known) if out.exists() else []
+    paths = out.iterdir() if out.exists() else ()
+    foreign = sorted(path.name for path in paths if path.name not in known and not is_ours(path))
     if foreign:
         raise UserError(f"{out} holds {foreign[0]}, which is not part of an audit; choose a new folder")

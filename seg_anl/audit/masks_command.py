@@ -8,7 +8,7 @@ from pathlib import Path
 from seg_anl.records import UserError, make_directory
 from seg_anl.records.atomic import remove_partial
 from seg_anl.records.command_line import positive_int, refuse_overlap, worker_count
-from seg_anl.records.lock import LOCK_FILE, locked
+from seg_anl.records.lock import is_ours, locked
 
 HELP = "find wrong segmentation masks"
 DESCRIPTION = """\
@@ -56,7 +56,7 @@ def run(arguments: Namespace) -> int:
     for folder in (arguments.source, arguments.masks, arguments.images):
         if folder is not None:
             refuse_overlap(folder, out)
-    if out.is_dir() and not (out / JOURNAL).exists() and {path.name for path in out.iterdir()} - {LOCK_FILE}:
+    if out.is_dir() and not (out / JOURNAL).exists() and any(not is_ours(path) for path in out.iterdir()):
         raise UserError(f"{out} is not empty and is not an audit of masks; choose a new folder")
     groups = read_groups(Path(arguments.by[0]), arguments.by[1]) if arguments.by else None
     source = open_source(arguments.source, arguments.masks, arguments.images, arguments.ignore)

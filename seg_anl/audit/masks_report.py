@@ -95,6 +95,8 @@ def summarize(rows: Sequence[Mapping[str, Any]], source: Source, groups: Mapping
     for table in (cases, structures, components):
         table.sort(key=lambda row: (-row["score"], row["item"], str(row["structure"])))
     summary = _summary_text(cases, score, share, by_group)
+    if groups is not None and (alone := sum(not case["group"] for case in cases)):
+        summary += f"\nno group for {alone} of {len(cases)} cases"
     return Audit(cases, structures, components, score, share, shares, by_group, summary)
 
 
@@ -134,9 +136,14 @@ def read_groups(path: Path, column: str) -> dict[str, str]:
     """The annotator, site or other group of each item, from a CSV file.
 
     Raises:
-        UserError: for an unreadable file or missing columns.
+        UserError: for an unreadable file, missing columns or an item in two groups.
     """
-    return {row["item"]: row[column] for row in read_table(path, "item", column)}
+    groups: dict[str, str] = {}
+    for row in read_table(path, "item", column):
+        item, group = row["item"], row[column]
+        if groups.setdefault(item, group) != group:
+            raise UserError(f"{path}: {item} belongs to two groups, {groups[item]!r} and {group!r}")
+    return groups
 
 
 @dataclass(frozen=True)
@@ -149,7 +156,7 @@ class _PictureTask:
 def write_report(
     out: Path, audit: Audit, source: Source, settings: Mapping[str, Any], *, show: int, workers: int
 ) -> None:
-    """Write all files of the audit into ``out``, audit.json last.
+    """Write all files of the audit into ``out``, audit.json last: without it the folder is no audit.
 
     Args:
         out: the output folder.
@@ -159,6 +166,7 @@ def write_report(
         show: number of cases on the page.
         workers: number of processes that draw pictures.
     """
+    (out / "audit.json").unlink(missing_ok=True)  # an earlier audit may have had other masks
     write_csv(out / "audit.csv", _COLUMNS, [_cells(row, _COLUMNS) for row in audit.cases])
     write_csv(out / "structures.csv", _STRUCTURE_COLUMNS, [_cells(row, _STRUCTURE_COLUMNS) for row in audit.structures])
     write_csv(out / "components.csv", _COMPONENT_COLUMNS, audit.components)

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.nnunet_raw import place
+from data_prep.pairing import image_files
 from seg_anl.records import UserError, array_digest, make_directory, written_aside
 from seg_anl.records.array_files import read_array
+from seg_anl.records.files import files_below
 from seg_anl.records.foreign_files import read_yaml
 from seg_anl.records.predictions import write_arrays
 from seg_anl.records.runs import CONFIG_FILE
@@ -36,13 +38,22 @@ class LabelSet:
         self.source = open_labels(folder)
         if set(self.source.items) != set(audit.rows):
             raise UserError(f"{folder}: its items differ from those of {audit.folder}; run the audit again")
-        label_of = {name: label for label, name in enumerate(self.source.classes)}
-        self.suggested = np.array([label_of[audit.rows[item]["suggested"]] for item in self.source.items])
+        if not np.array_equal(self._labels_in(audit, "given"), self.source.labels):
+            raise UserError(f"{folder}: its labels differ from those in {audit.folder}; run the audit again")
+        self.suggested = self._labels_in(audit, "suggested")
         self.files = [part.files[position] for part, position in self.source.pictures if part.files]
         self.train = _training_folder(self.files[0], self.source.classes) if self.files else None
-        self.archive = _training_archive(folder)
+        self.archive = _training_archive(self.source.run) if self.source.run and not self.files else None
         paths = (folder, self.archive, self.train.parent if self.train else None)
         self.folders = [path for path in paths if path is not None]
+
+    def _labels_in(self, audit: Audit, column: str) -> NDArray[np.int64]:
+        """The classes that audit.csv names in a column, as labels in the order of the samples."""
+        label_of = {name: label for label, name in enumerate(self.source.classes)}
+        try:
+            return np.array([label_of[audit.rows[item][column]] for item in self.source.items])
+        except KeyError as error:
+            raise UserError(f"{audit.folder / 'audit.csv'}: no class {error}; run the audit again") from error
 
     def write(self, target: Path, action: str, wrong: set[str], *, copy: bool) -> tuple[list[Change], list[str]]:
         """Write the data set without the ``wrong`` items, or with their suggested labels.
@@ -107,15 +118,18 @@ class LabelSet:
             file = self.files[position]
             if self.train not in file.parents:
                 raise UserError(f"{file} is not in {self.train}/CLASS: {ALTERNATIVE}")
+            if not file.is_file():
+                raise UserError(f"{file} is no longer there; run the audit again")
             old_class, *rest = file.relative_to(self.train).parts
             path = Path(self.train.name, self.source.classes[labels[position]], *rest)
-            if path in taken:
+            while path in taken:
                 path = path.with_name(f"{old_class}-{path.name}")
             taken.add(path)
             _place(file, target / path, copy=copy)
-        for file in sorted(path for path in root.rglob("*") if path.is_file() and self.train not in path.parents):
-            _place(file, target / file.relative_to(root), copy=copy)
-        return self._unaudited_remark(sum(path.is_file() for path in self.train.rglob("*")))
+        for file in files_below(root):
+            if self.train not in file.parents:
+                _place(file, target / file.relative_to(root), copy=copy)
+        return self._unaudited_remark(len(image_files(self.train)))
 
     def _unaudited_remark(self, count: int) -> list[str]:
         unaudited = count - len(self.source.items)
@@ -133,11 +147,9 @@ def _training_folder(file: Path, classes: Collection[str]) -> Path | None:
     return next((folder for folder in folders if folder.name in ("train", "training")), None)
 
 
-def _training_archive(folder: Path) -> Path | None:
-    """The .npz file that the first run at or below ``folder`` was trained on, if any."""
-    path = next(iter(sorted(folder.rglob(CONFIG_FILE))), None)
-    if path is None:
-        return None
+def _training_archive(run: Path) -> Path | None:
+    """The .npz file that a run was trained on, if any."""
+    path = run / CONFIG_FILE
     try:
         file = str(read_yaml(path)["data"].get("file"))
     except (KeyError, TypeError, AttributeError) as error:

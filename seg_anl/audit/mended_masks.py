@@ -16,9 +16,11 @@ from data_prep.nnunet_raw import DESCRIPTION, LABELS, place, read_description
 from data_prep.pairing import Pair
 from data_prep.pictures import read_labels
 from seg_anl.records import UserError, array_digest, item_id, make_directory, write_json
+from seg_anl.records.journal import read_journal
 
 from .cases import Case, CaseFiles, Labels, load_case
 from .sources import Source, open_source, pairs_of_run
+from .streaming import JOURNAL, file_states
 
 if TYPE_CHECKING:
     from .apply_command import Audit, Change
@@ -34,6 +36,7 @@ class MaskSet:
     """
 
     def __init__(self, audit: Audit) -> None:
+        self.journal = audit.folder / JOURNAL
         recorded = {name: audit.content.get(name) for name in ("source", "masks", "images")}
         options = {name: None if path is None else Path(str(path)) for name, path in recorded.items()}
         assert options["source"] is not None
@@ -79,6 +82,8 @@ class MaskSet:
                 "and 255 and train without a threshold, or use --drop"
             )
         ignore = self._ignore_label() if action == "ignore" else None
+        _, rows = read_journal(self.journal) or (None, {})
+        audited = {item: row["files"][:-1] for item, row in rows.items()}  # the image does not matter here
         changes = []
         for item in sorted(wrong):
             source = self.mask_of.get(item)
@@ -87,9 +92,12 @@ class MaskSet:
             if action == "drop":
                 changes.append(Change(item, action, None, array_digest(_read_stored(source))))
                 continue
+            files = self.case_of[item]
+            if audited.get(item, now := file_states(files)[:-1]) != now:
+                raise UserError(f"{item}: its mask or prediction has changed since the audit; run the audit again")
             mask = load_mask(source)
             before = array_digest(mask.array)
-            changed = self._mend(mask, self.case_of[item], source, ignore)
+            changed = self._mend(mask, files, source, ignore)
             path = self._target_path(item, source, target)
             make_directory(path.parent)
             save_mask(mask, changed, path)
@@ -128,27 +136,37 @@ class MaskSet:
         shape = tuple(length for length in original.shape if length != 1)
         labels = case.predicted
         if case.soft:
-            labels = _most_probable_labels(case, self.source.labels, self._region_order(), shape)
+            labels = _most_probable_labels(case, self.source.labels, self._region_order(case), shape)
         elif case.labels.shape != shape:
             labels = cv2.resize(labels.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST)
         if len(case.structures) == 1:  # the file may use another foreground value, such as 255
-            foreground = original[(original != 0) & (original != (self.ignored or 0))]
-            value = foreground.max() if foreground.size else self._foreground_value
-            labels = np.where(labels != 0, value, 0)
+            own = self._highest_label(original)
+            value = own or self._usual_label
+            # The other masks may hold more labels: then a label predicted for an empty mask stays as it is.
+            if own or case.soft or value == 255:
+                labels = np.where(labels != 0, value, 0)
         return labels.reshape(original.shape).astype(original.dtype)
 
-    @property
-    def _foreground_value(self) -> int:
-        """The foreground value for empty masks: that of the first nonempty mask."""
-        for path in self.mask_of.values():
-            labels = _read_stored(path)
-            foreground = labels[(labels != 0) & (labels != (self.ignored or 0))]
-            if foreground.size:
-                return int(foreground.max())
-        return 1
+    def _highest_label(self, labels: NDArray[Any]) -> int:
+        return int(labels[labels != (self.ignored or 0)].max(initial=0))
 
-    def _region_order(self) -> list[int]:
-        return [] if self.raw is None else read_description(self.raw).get("regions_class_order", [])
+    @property
+    def _usual_label(self) -> int:
+        """The foreground value for empty masks: that of the first nonempty mask."""
+        values = (self._highest_label(_read_stored(path)) for path in self.mask_of.values())
+        return next((value for value in values if value), 1)
+
+    def _region_order(self, case: Case) -> list[int]:
+        """The label that each region leaves in a mask, the later ones on top; empty without regions."""
+        if not self.source.labels.regions:
+            return []
+        order = None if self.raw is None else read_description(self.raw).get("regions_class_order")
+        if not isinstance(order, list) or len(order) != len(case.structures):
+            raise UserError(
+                f"{(self.raw or self.folders[0]) / DESCRIPTION}: regions_class_order is {order}; expected the label of "
+                f"each of the {len(case.structures)} regions, or use --drop"
+            )
+        return order
 
     def _ignore_label(self) -> int:
         if self.raw is not None:

@@ -14,7 +14,7 @@ from data_prep.layouts import TrainingPairs, find_pairs
 from data_prep.mask_archive import MASKS_FILE
 from data_prep.mask_files import mask_paths, mask_suffix
 from data_prep.nnunet_raw import DESCRIPTION, LABELS, is_nnunet_dataset, read_description
-from data_prep.pairing import PictureFile
+from data_prep.pairing import PictureFile, files_by_item
 from data_prep.pictures import IGNORED
 from seg_anl.records import UserError, item_id
 from seg_anl.records.files import files_below
@@ -26,6 +26,8 @@ from seg_anl.records.runs import CONFIG_FILE
 from .cases import CaseFiles, Labels, Structure
 
 _FOLDS, _RAW = 5, "nnUNet_raw"  # nnU-Net's number of folds; its variable and folder name for raw data
+_ALL = "fold_all"  # trained on every case, and validated on the same
+_ARRAYS = (".npz", ".npy")  # predictions that may be probabilities
 _MAX_NAMES = 4  # items listed in a remark
 
 
@@ -72,6 +74,8 @@ def open_source(source: Path, masks: Path | None, images: Path | None, ignore: i
     """
     if not source.is_dir():
         raise UserError(f"{source} is not a folder")
+    if masks is not None and masks.name == LABELS and is_nnunet_dataset(masks.parent):
+        masks = masks.parent  # its dataset.json says what the labels mean, and which is ignored
     folds = sorted(path.parent for path in source.glob("fold_*/validation") if path.is_dir())
     if folds:
         opened = _open_nnunet_results(source, folds, masks)
@@ -88,6 +92,11 @@ def open_source(source: Path, masks: Path | None, images: Path | None, ignore: i
     if images is not None:
         by_item = _find_images(images)
         cases = [replace(case, image=by_item.get(case.item, case.image)) for case in cases]
+    certain = [case.item for case in cases if case.prediction.suffix not in _ARRAYS]
+    if 0 < len(certain) < len(cases):
+        opened.remarks.append(f"no probabilities for {_list_items(certain)}: ranked as if certain, which is too high")
+    elif certain:
+        opened.remarks.append("only predicted masks found: probabilities (nnU-Net's --npz) are more informative")
     without_image = [case.item for case in cases if case.image is None]
     if 0 < len(without_image) < len(cases):
         opened.remarks.append(f"no image for {_list_items(without_image)}: all cases are ranked without images")
@@ -100,56 +109,57 @@ def open_source(source: Path, masks: Path | None, images: Path | None, ignore: i
 
 def _open_nnunet_results(source: Path, folds: Sequence[Path], masks: Path | None) -> Source:
     raw = masks or _find_raw_dataset(source)
-    if raw is None:
-        raise UserError(f"{source}: its raw data set {source.parent.name} was not found; name it with --masks")
     description = read_description(source if (source / DESCRIPTION).is_file() else raw)
     annotations = _find_masks(raw)
     images = _find_images(raw / "imagesTr") if is_nnunet_dataset(raw) else {}
-    axes = "canonical" if _reader_name(source, description) == "NibabelIOWithReorient" else "reversed"
+    axes = _exported_axes(source, description)
     cases: dict[str, CaseFiles] = {}
-    remarks, unmatched = [], []
-    for fold in folds:
-        files = _find_predictions(fold / "validation")
-        if not files:
-            remarks.append(f"{fold.name} holds no validation predictions")
+    unmatched = []
+    predictions = {fold.name: _find_predictions(fold / "validation") for fold in folds}
+    remarks = [f"{name} holds no validation predictions" for name, files in predictions.items() if not files]
+    predictions = {name: files for name, files in predictions.items() if files}
+    in_sample = set(predictions) == {_ALL}
+    if _ALL in predictions and not in_sample:
+        del predictions[_ALL]
+        remarks.append(f"{_ALL} left out: it was trained on all annotations")
+    for name, files in predictions.items():
         for item, path in files.items():
             if item not in annotations:
                 unmatched.append(item)
             elif item not in cases:
-                cases[item] = CaseFiles(item, annotations[item], path, images.get(item), fold=fold.name, axes=axes)
-    names = {fold.name.removeprefix("fold_") for fold in folds}
-    absent = [fold for fold in map(str, range(_FOLDS)) if fold not in names]
-    if "all" not in names and absent:
+                cases[item] = CaseFiles(item, annotations[item], path, images.get(item), fold=name, axes=axes)
+    absent = sorted(set(map(str, range(_FOLDS))) - {fold.name.removeprefix("fold_") for fold in folds})
+    if not in_sample and absent:
         remarks.append(f"of nnU-Net's five folds, {', '.join(absent)} {'is' if len(absent) == 1 else 'are'} missing")
     remarks += _unmatched_remark(unmatched, raw)
-    if cases and not any(case.prediction.suffix == ".npz" for case in cases.values()):
-        remarks.append(
-            "only predicted masks found: validate with --npz to save probabilities, which are more informative"
-        )
     missing = sorted(annotations.keys() - cases.keys())
-    in_sample = names == {"all"}
     return Source(list(cases.values()), _parse_labels(description), "nnU-Net folds", in_sample, missing, remarks)
 
 
-def _find_raw_dataset(results: Path) -> Path | None:
+def _find_raw_dataset(results: Path) -> Path:
     """The raw data set of an nnU-Net result folder: in ``$nnUNet_raw``, or in a folder ``nnUNet_raw`` above it."""
     roots = [Path(os.environ[_RAW])] if os.environ.get(_RAW) else []
     roots += [parent / _RAW for parent in results.resolve().parents[:3]]
-    return next((root / results.parent.name for root in roots if is_nnunet_dataset(root / results.parent.name)), None)
+    name = Path(os.path.abspath(results)).parent.name  # SOURCE may be "."
+    for root in roots:
+        if is_nnunet_dataset(root / name):
+            return root / name
+    raise UserError(f"{results}: its raw data set {name} was not found; name it with --masks")
 
 
-def _reader_name(results: Path, description: dict[str, Any]) -> str:
-    """The name of nnU-Net's image reader, which determines the axis order."""
-    path = results / "plans.json"
+def _exported_axes(folder: Path, description: Mapping[str, Any]) -> str:
+    """The :attr:`CaseFiles.axes` of the probabilities in an nnU-Net folder: its image reader determines them."""
+    path = folder / "plans.json"
     plans = read_json(path) if path.is_file() else None
     name = plans.get("image_reader_writer") if isinstance(plans, dict) else None
-    return str(name or description.get("overwrite_image_reader_writer"))
+    name = name or description.get("overwrite_image_reader_writer")
+    return "canonical" if name == "NibabelIOWithReorient" else "reversed"
 
 
 def _parse_labels(description: dict[str, Any]) -> Labels:
     """The labels of a dataset.json. Channels are the label values, or the regions in order without background."""
     values_of = {
-        name: tuple(value) if isinstance(value, list) else (int(value),)
+        name: tuple(map(int, value if isinstance(value, list) else [value]))
         for name, value in description["labels"].items()
     }
     ignore = values_of.pop("ignore", (None,))[0]
@@ -165,7 +175,7 @@ def _parse_labels(description: dict[str, Any]) -> Labels:
 def _open_runs(headers: Mapping[Path, dict[str, Any]], masks: Path | None) -> Source:
     runs, remarks = prefer_out_of_sample(headers)
     cases: dict[str, CaseFiles] = {}
-    expected: set[str] = set()
+    expected, unmatched = set[str](), list[str]()
     masks = masks or _masks_of_volumes(runs[0])
     given_masks = {} if masks is None else _find_masks(masks)
     raw = masks if masks is not None and is_nnunet_dataset(masks) else None
@@ -184,10 +194,11 @@ def _open_runs(headers: Mapping[Path, dict[str, Any]], masks: Path | None) -> So
                 raise UserError(f"{prediction}: listed in {HEADER_FILE} but missing")
             mask, row = (run / "noise" / MASKS_FILE, rows[item]) if item in rows else (given_masks.get(item), None)
             if mask is None:
-                remarks.append(f"{item}: predicted by {run}, but has no mask")
+                unmatched.append(item)
                 continue
             fold = "" if headers[run].get("fold") is None else str(headers[run]["fold"])
             cases[item] = CaseFiles(item, mask, prediction, images.get(item), row, fold)
+    remarks += _unmatched_remark(unmatched, masks or runs[0] / "noise")
     in_sample = not headers[runs[0]]["out_of_sample"]
     missing = sorted(expected - set(cases))
     kind = "one run" if len(runs) == 1 else "fold runs"
@@ -264,6 +275,8 @@ def pairs_of_run(run: Path) -> tuple[TrainingPairs, Any]:
     names = ("name", "root", "images", "masks", "test_images", "test_masks", "test_share", "exclude", "limit")
     try:
         settings = {name: config["data"][name] for name in names if config["data"].get(name) is not None}
+        exclude = settings.pop("exclude", [])  # one name or a list of names, which may be numbers
+        settings["exclude"] = list(map(str, exclude if isinstance(exclude, list) else [exclude]))
         return find_pairs(seed=config["noise"].get("seed", 0), **settings), config
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: damaged: {error}") from error
@@ -279,10 +292,10 @@ def _open_folder(source: Path, masks: Path | None) -> Source:
     images = _find_images(masks / "imagesTr") if description else {}
     predictions = _find_predictions(source)
     remarks = _unmatched_remark(sorted(predictions.keys() - annotations.keys()), masks)
-    cases = []
+    exported, cases = _exported_axes(source, description or {}), []
     for item in sorted(predictions.keys() & annotations.keys()):
         path = predictions[item]
-        axes = "reversed" if path.with_suffix(".pkl").exists() else ""  # nnU-Net writes a .pkl file
+        axes = exported if path.with_suffix(".pkl").exists() else ""  # nnU-Net writes a .pkl file
         cases.append(CaseFiles(item, annotations[item], path, images.get(item), axes=axes))
     missing = sorted(annotations.keys() - predictions.keys())
     labels = _parse_labels(description) if description else Labels()
@@ -290,9 +303,15 @@ def _open_folder(source: Path, masks: Path | None) -> Source:
 
 
 def _find_predictions(folder: Path) -> dict[str, Path]:
-    """Predictions by item; probabilities take precedence over masks."""
-    paths = [path for path in files_below(folder) if path.suffix == ".npz" or mask_suffix(path)]
-    return {item_id(path, folder): path for path in sorted(paths, key=lambda path: path.suffix == ".npz")}
+    """Predictions by item; arrays, which may hold probabilities, take precedence over pictures and volumes."""
+    arrays, others = list[Path](), list[Path]()
+    for path in files_below(folder):
+        if path.suffix in _ARRAYS:
+            arrays.append(path)
+        elif mask_suffix(path):
+            others.append(path)
+    by_item = (files_by_item(paths, lambda path: item_id(path, folder)) for paths in (others, arrays))
+    return {item: path for found in by_item for item, path in found.items()}
 
 
 def _find_masks(masks: Path) -> dict[str, Path]:
@@ -303,11 +322,11 @@ def _find_masks(masks: Path) -> dict[str, Path]:
 
 
 def _find_images(folder: Path) -> dict[str, PictureFile]:
-    """Images by item; the first channel of nnU-Net images."""
+    """Images by item; the first channel of nnU-Net images, whose names end in ``_0000``."""
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder")
-    items = ((item_id(path, folder), path) for path in reversed(files_below(folder)))
-    return {item.removesuffix("_0000"): PictureFile(str(path)) for item, path in items}
+    found = {item_id(path, folder): PictureFile(str(path)) for path in reversed(files_below(folder))}
+    return {**found, **{item.removesuffix("_0000"): image for item, image in found.items()}}
 
 
 def _unmatched_remark(items: Sequence[str], masks: Path) -> list[str]:

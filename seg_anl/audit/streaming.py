@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from .scores import THRESHOLD, Compared, case_self_confidence, compare, componen
 from .sources import Source
 
 JOURNAL = ".cases.jsonl"
-_ROW_SCHEMA = 4  # version of the journal's rows
+_ROW_SCHEMA = 5  # version of the journal's rows
 
 
 @dataclass(frozen=True)
@@ -125,9 +126,9 @@ def _anatomical_direction(shift: list[float] | None, case: Case) -> str:
 
 
 def file_states(files: CaseFiles) -> list[Any]:
-    """Path, size and modification time of each file, to notice changes."""
-    states: list[Any] = [files.row]
+    """How the files are read, then path, size and time of modification of mask, prediction and image."""
+    states: list[Any] = [files.row, files.fold, files.axes]
     for path in (files.mask, files.prediction, Path(files.image.name) if files.image else None):
         state = path.stat() if path is not None and path.exists() else None
-        states.append([str(path), state.st_size, state.st_mtime_ns] if state else None)
+        states.append([os.path.realpath(path), state.st_size, state.st_mtime_ns] if path and state else None)
     return states

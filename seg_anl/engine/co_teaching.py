@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from seg_anl.losses import RobustLoss, ScheduledLoss
+from seg_anl.records import UserError
 
 from .distribution import Process
 from .method import AroundLoss, Method
@@ -93,8 +95,15 @@ class CoTeaching(Method):
         self.settings = settings
 
     def network(self, build: Callable[[], nn.Module]) -> nn.Module:
-        """Networks with different initial weights."""
-        return Networks(*(build() for _ in range(self.networks)))
+        """Networks with different initial weights; equal ones would choose, and learn, the same for ever."""
+        networks = [build() for _ in range(self.networks)]
+        for one, other in itertools.combinations(networks, 2):
+            if all(map(torch.equal, one.parameters(), other.parameters())):
+                raise UserError(
+                    "co-teaching needs networks that differ, and model.weights makes all of them equal, head included; "
+                    "use weights of another number of classes, or none"
+                )
+        return Networks(*networks)
 
     def criterion(self, loss: RobustLoss, *, epochs: int, process: Process, **sizes: int) -> ScheduledLoss:
         """The crossed small-loss criterion over ``loss``."""

@@ -77,6 +77,8 @@ def divided(
     for position, (item, name) in enumerate(zip(items, names, strict=True)):
         if item not in left_out:
             parts["unseen" if item in unseen else "tuning" if name in held_out else "trained"].append(position)
+    if not parts["trained"]:
+        raise UserError(f"data.exclude_file={data.exclude_file}, data.tuning={data.tuning}: no training image is left")
     weights = [weight_of.get(items[position], 1.0) for position in parts["trained"]]
     return Division(
         **{name: np.array(part, dtype=np.int64) for name, part in parts.items()},

@@ -8,10 +8,15 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from .atomic import make_directory
+from .atomic import PARTIAL_PREFIX, make_directory
 from .errors import UserError, cannot_write
 
 LOCK_FILE = ".seg-anl.lock"
+
+
+def is_ours(path: Path) -> bool:
+    """Whether the file is what a killed process leaves in a folder that it has locked and not yet filled."""
+    return path.name == LOCK_FILE or path.name.startswith(PARTIAL_PREFIX)
 
 
 @contextmanager

@@ -195,6 +195,64 @@ def test_mended_masks_keep_foreground_255(tmp_path: Path) -> None:
     assert "already exists" in errors
 
 
+def test_a_label_predicted_for_an_empty_mask_stays_as_it_is(tmp_path: Path) -> None:
+    """Masks of several labels without a dataset.json: the highest label of another mask is no foreground value."""
+    labels = np.zeros((16, 16), np.uint8)
+    labels[2:6, 2:6], labels[8:12, 8:12] = 1, 3
+    missed = np.where(labels == 1, 2, 0).astype(np.uint8)
+    for folder, masks in (("masks", (labels, labels * 0)), ("predicted", (labels, missed))):
+        (tmp_path / folder).mkdir()
+        for item, mask in zip("ab", masks, strict=True):
+            Image.fromarray(mask).save(tmp_path / folder / f"{item}.png")
+    roots = {"source": tmp_path / "predicted", "masks": tmp_path / "masks", "images": None}
+    audit = write_audit(tmp_path / "audit", ["a", "b"], ["b"], **roots)
+    apply(audit, tmp_path / "new", "--replace")
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "new/masks/b.png")), missed)
+
+
+def test_files_that_changed_since_the_audit_are_refused(tmp_path: Path) -> None:
+    """What a person has corrected by hand must not be replaced by a prediction."""
+    mask = np.zeros((16, 16), np.uint8)
+    mask[4:12, 4:12] = 1
+    for folder in ("masks", "predicted"):
+        (tmp_path / folder).mkdir()
+        for item in "ab":
+            Image.fromarray(mask).save(tmp_path / folder / f"{item}.png")
+    assert call("audit", "masks", "predicted", "audit", "--masks", "masks", cwd=tmp_path)[0] == 0
+    decisions = tmp_path / "decisions.json"
+    decisions.write_text('{"b": "wrong"}')
+    arguments = [tmp_path / "audit", tmp_path / "new", "--replace", "--decisions", decisions]
+    (tmp_path / "masks/a.png").touch()  # not the one that is mended
+    apply(*arguments)
+    Image.fromarray(mask[::-1] * 1).save(tmp_path / "masks/b.png")
+    arguments[1] = tmp_path / "second"
+    with pytest.raises(UserError, match="b: its mask or prediction has changed since the audit; run the audit again"):
+        apply(*arguments)
+
+
+def test_regions_need_their_order(tmp_path: Path) -> None:
+    raw, predicted = tmp_path / "Dataset001_R", tmp_path / "predicted"
+    labels = np.zeros((16, 16), np.uint8)
+    labels[2:12, 2:12], labels[4:8, 4:8] = 1, 2
+    for folder in (raw / "labelsTr", raw / "imagesTr", predicted):
+        folder.mkdir(parents=True)
+    Image.fromarray(labels).save(raw / "labelsTr/a.png")
+    Image.fromarray(labels).save(raw / "imagesTr/a_0000.png")
+    regions = np.stack([labels[::-1] > 0, labels[::-1] == 2])
+    np.savez(predicted / "a.npz", probabilities=regions.astype(np.float16))
+    description = {"labels": {"background": 0, "whole": [1, 2], "core": 2}, "file_ending": ".png"}
+    audit = write_audit(tmp_path / "audit", ["a"], ["a"], source=predicted, masks=raw, images=None)
+    for order in (None, [1]):
+        (raw / "dataset.json").write_text(json.dumps({**description, "regions_class_order": order}))
+        with pytest.raises(
+            UserError, match=r"regions_class_order is (None|\[1\]); expected the label of each of the 2"
+        ):
+            apply(audit, tmp_path / "new", "--replace")
+    (raw / "dataset.json").write_text(json.dumps({**description, "regions_class_order": [1, 2]}))
+    apply(audit, tmp_path / "new", "--replace")
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "new/labelsTr/a.png")), labels[::-1])
+
+
 def test_masks_of_a_run_are_mended_at_full_size(tmp_path: Path) -> None:
     """Predictions have the training size; the new masks have the size of the files."""
     from seg_anl.engine.command import compose
@@ -287,6 +345,11 @@ def test_labels_in_an_archive_and_in_folders_are_mended(tmp_path: Path) -> None:
     apply(tmp_path / "audit", tmp_path / "replaced", "--replace")
     with np.load(tmp_path / "replaced/dataset.npz") as arrays:
         np.testing.assert_array_equal(arrays["y_train"], true)
+    decisions = tmp_path / "decisions.json"
+    decisions.write_text('{"0": "wrong", "1": "wrong"}')
+    manifest = apply(tmp_path / "audit", tmp_path / "decided", "--replace", "--decisions", decisions)
+    assert manifest["remarks"] == ["the prediction agrees with 1 wrong annotations, such as 1: they stay"]
+    assert [(change["item"], change["elements"]) for change in manifest["changes"]] == [("0", 1), ("1", 0)]
     with pytest.raises(UserError, match="--ignore is for masks"):
         apply(tmp_path / "audit", tmp_path / "ignored", "--ignore")
     # Class folders: an image moves to a class that already has an image of that name.
@@ -313,3 +376,58 @@ def test_labels_in_an_archive_and_in_folders_are_mended(tmp_path: Path) -> None:
     assert file_digests(root) == before
     for path in (tmp_path / "folders").rglob("*.png"):
         assert path.is_symlink()
+
+
+def test_no_picture_is_lost_when_names_clash_or_folders_are_links(tmp_path: Path) -> None:
+    root, files = tmp_path / "pictures", []
+    names = ["a/5.png", "a/1.png", "a/2.png", "a/3.png", "b/5.png", "b/a-5.png", "b/7.png", "b/8.png"]
+    for number, name in enumerate([*names, "a/unaudited.png"]):
+        path = root / "train" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((6, 6, 3), number, np.uint8)).save(path)
+        files.append(str(path))
+    (tmp_path / "disk/a").mkdir(parents=True)
+    Image.fromarray(np.zeros((6, 6, 3), np.uint8)).save(tmp_path / "disk/a/0.png")
+    (root / "test").symlink_to(tmp_path / "disk")
+    (root / "train/b").rename(tmp_path / "b")
+    (root / "train/b").symlink_to(tmp_path / "b")
+    labels, true = np.array([0] * 4 + [1] * 4), [1] + [0] * 3 + [1] * 4
+    write_predictions(tmp_path / "run", confident(true, 2), labels, classes=["a", "b"], files=files[:-1])
+    assert audit_labels(tmp_path / "run", tmp_path / "audit") == ["0"]
+    manifest = apply(tmp_path / "audit", tmp_path / "new", "--replace")
+    placed = {int(np.asarray(Image.open(path))[0, 0, 0]): path for path in (tmp_path / "new/train").rglob("*.png")}
+    assert sorted(placed) == list(range(8))
+    assert [placed[number].parent.name for number in range(8)] == ["b", *"aaa", *"bbbb"]
+    assert (tmp_path / "new/test/a/0.png").is_file()
+    assert manifest["remarks"] == ["1 samples that were not audited are left out too"]
+    Path(files[3]).unlink()
+    with pytest.raises(UserError, match=r"a/3\.png is no longer there; run the audit again"):
+        apply(tmp_path / "audit", tmp_path / "other", "--replace")
+    assert not (tmp_path / "other").exists()
+
+
+def test_images_come_from_the_file_that_the_audited_runs_were_trained_on(tmp_path: Path) -> None:
+    """Another run in the same folder, first by name, was trained on another file."""
+    true = np.arange(60) % 3
+    given = true.copy()
+    given[0] = 2
+    for value, name in enumerate(("old", "new")):
+        images = np.full((60, 6, 6), value, np.uint8)
+        np.savez(tmp_path / f"{name}.npz", x_train=images, y_train=true, x_test=images[:9], y_test=true[:9])
+    write_predictions(tmp_path / "runs/b", confident(true, 3), given)
+    (tmp_path / "runs/a").mkdir()
+    for run, name in (("a", "old"), ("b", "new")):
+        (tmp_path / f"runs/{run}/config.yaml").write_text(f"data: {{name: arrays, file: {tmp_path}/{name}.npz}}\n")
+    audit_labels(tmp_path / "runs", tmp_path / "audit")
+    apply(tmp_path / "audit", tmp_path / "new", "--drop")
+    with np.load(tmp_path / "new/dataset.npz") as arrays:
+        assert (len(arrays["x_train"]), set(arrays["x_train"].flat)) == (59, {1})
+    given[5] = (true[5] + 1) % 3
+    np.savez(
+        tmp_path / "runs/b/predictions/predictions.npz",
+        probabilities=confident(true, 3),
+        index=np.arange(60),
+        labels=given,
+    )
+    with pytest.raises(UserError, match=r"its labels differ from those in .*audit; run the audit again"):
+        apply(tmp_path / "audit", tmp_path / "other", "--drop")

@@ -94,6 +94,7 @@ def test_repeated_audit_writes_the_same_bytes_and_removes_old_files(tmp_path: Pa
     audit(tmp_path / "source", tmp_path / "out")
     before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
     (tmp_path / "out/pairs/099-098.png").write_bytes(b"")
+    (tmp_path / "out/.partial-abcd1234.csv").write_bytes(b"")  # left by a killed process
     audit(tmp_path / "source", tmp_path / "out")
     assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
 
@@ -165,6 +166,7 @@ def test_invalid_folders_are_refused(tmp_path: Path) -> None:
     simulate(tmp_path / "source", 60)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("")
+    (tmp_path / "mine/.partial-abcd1234").write_text("another program's")
     for source, out, message in (
         ("source", "source/out", "overlap"),
         ("source", "mine", "holds thesis.txt"),
@@ -173,3 +175,7 @@ def test_invalid_folders_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=message):
             audit(tmp_path / source, tmp_path / out)
+    assert (tmp_path / "mine/.partial-abcd1234").exists()
+    np.save(tmp_path / "source/images.npy", np.zeros((60, 3, 8, 8), np.uint8))
+    with pytest.raises(UserError, match=r"uint8 of shape \(60, 3, 8, 8\); expected uint8 images \(N, H, W\), "):
+        audit(tmp_path / "source", tmp_path / "out")

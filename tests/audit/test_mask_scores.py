@@ -18,6 +18,7 @@ from seg_anl.audit.scores import (
     softmin,
     structure_scores,
 )
+from seg_anl.audit.share import share_of
 
 ONE = Structure("1", (1,), 1)
 
@@ -133,3 +134,11 @@ def test_components_list_extra_and_missed_pieces():
     assert scores["annotated", "20.0 20.0"] == pytest.approx(0.05, abs=1e-6)
     assert scores["annotated", "60.0 60.0"] == pytest.approx(0.95, abs=1e-6)
     assert scores["predicted only", "20.0 60.0"] == pytest.approx(0.95, abs=1e-6)
+
+
+def test_a_share_of_none_or_all_keeps_an_interval():
+    """None of five wrong has a probability of 2.5 % at the upper limit; of all wrong, the same from the other side."""
+    none, every = share_of(np.zeros(5, bool)), share_of(np.ones(5, bool))
+    assert (none.value, none.low, every.value, every.high) == (0, 0, 1, 1)
+    assert (1 - none.high) ** 5 == pytest.approx(0.025)
+    assert every.low**5 == pytest.approx(0.025)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from data_prep.mask_archive import write_noisy_masks
 from seg_anl.audit.cases import load_case
-from seg_anl.audit.sources import open_source
+from seg_anl.audit.sources import open_source, pairs_of_run
 from seg_anl.records import NoiseRecord, UserError, array_digest, write_json
 
 SHAPE = (12, 10, 8)
@@ -100,6 +100,80 @@ def test_wrong_axis_order_is_detected_from_the_predicted_mask(tmp_path):
         load_case(source.cases[0], source.labels)
 
 
+def test_predictions_of_networks_that_have_seen_the_masks_are_not_mixed_in(tmp_path, monkeypatch):
+    raw = raw_dataset(tmp_path / "nnUNet_raw" / "Dataset007_X", {"background": 0, "head": 1, "tail": 2})
+    results = nnunet_results(tmp_path, raw, "SimpleITKIO", lambda array: array.transpose(2, 1, 0))
+    (results / "fold_1").rename(results / "fold_all")  # trained and validated on every case; here it predicts c
+    source = open_source(results, None, None, None)
+    assert ([case.item for case in source.cases], source.missing, source.in_sample) == (["a", "b"], ["c", "d"], False)
+    assert "fold_all left out: it was trained on all annotations" in source.remarks
+    monkeypatch.chdir(results)
+    assert open_source(Path("."), None, None, None).raw == raw
+    (results / "fold_0").rename(tmp_path / "elsewhere")
+    source = open_source(results, None, None, None)
+    assert ([case.item for case in source.cases], source.in_sample) == (["c"], True)
+
+
+def test_axes_of_a_small_structure_in_a_cube(tmp_path):
+    """No shape gives the order of the axes away, and the structure is less than 1 % of the volume."""
+    mask, affine = np.zeros((40, 40, 40), np.uint8), np.diag([-1.0, -1, 1, 1])
+    mask[3:7, 10:15, 20:26] = 1
+    save_nifti(tmp_path / "raw/labelsTr/a.nii.gz", mask, affine)
+    save_nifti(tmp_path / "raw/imagesTr/a_0000.nii.gz", mask.astype(np.float32), affine)
+    content = {"labels": {"background": 0, "tumor": 1}, "file_ending": ".nii.gz"}
+    write_json(tmp_path / "raw/dataset.json", content)
+    folder = tmp_path / "predicted"  # as nnUNetv2_predict --save_probabilities writes it
+    save_nifti(folder / "a.nii.gz", mask, affine)
+    (folder / "a.pkl").touch()
+    canonical = nibabel.as_closest_canonical(nibabel.Nifti1Image(mask, affine)).get_fdata()
+    np.savez(folder / "a.npz", probabilities=probabilities(canonical.transpose(2, 1, 0), 2))
+    write_json(folder / "plans.json", {"image_reader_writer": "NibabelIOWithReorient"})
+
+    def case():
+        source = open_source(folder, tmp_path / "raw", None, None)
+        return load_case(source.cases[0], source.labels)
+
+    prediction = case().of(case().structures[0])
+    np.testing.assert_array_equal(prediction.annotated, prediction.probability > 0.5)
+    write_json(folder / "plans.json", {"image_reader_writer": "SimpleITKIO"})
+    with pytest.raises(UserError, match=r"a\.npz: does not match a\.nii\.gz; unknown axis order"):
+        case()
+    save_nifti(folder / "a.nii.gz", mask[1:], affine)
+    with pytest.raises(UserError, match=r"a\.nii\.gz: shape \(39, 40, 40\) does not match that of a\.npz"):
+        case()
+
+
+def test_files_of_one_name(tmp_path):
+    mask = np.eye(16, dtype=np.uint8)
+    for folder in ("masks", "predicted", "images"):
+        (tmp_path / folder).mkdir()
+    for item in ("IMG_0000", "IMG_0001"):  # a camera's names, which end like a channel of nnU-Net
+        Image.fromarray(mask).save(tmp_path / f"masks/{item}.png")
+        Image.fromarray(mask).save(tmp_path / f"images/{item}.jpg")
+        Image.fromarray(mask).save(tmp_path / f"predicted/{item}.png")
+        np.save(tmp_path / f"predicted/{item}.npy", probabilities(mask, 2))
+    folders = [tmp_path / folder for folder in ("predicted", "masks", "images")]
+    for case in open_source(*folders, None).cases:
+        assert case.prediction.name == f"{case.item}.npy"
+        assert case.image is not None
+        assert Path(case.image.name).name == f"{case.item}.jpg"
+    (tmp_path / "predicted/IMG_0000.npy").unlink()
+    remarks = open_source(*folders, None).remarks
+    assert any(remark.startswith("no probabilities for IMG_0000: ranked as if certain") for remark in remarks)
+    np.savez(tmp_path / "predicted/IMG_0001.npz", probabilities=probabilities(mask, 2))
+    with pytest.raises(UserError, match=r"IMG_0001\.npy and .*IMG_0001\.npz have the same id"):
+        open_source(*folders, None)
+
+
+def test_gray_values_are_no_predicted_labels(tmp_path):
+    for folder, values in (("masks", np.eye(16) * 255), ("predicted", np.eye(16) * 240)):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(values.astype(np.uint8)).save(tmp_path / folder / "x.png")
+    source = open_source(tmp_path / "predicted", tmp_path / "masks", None, None)
+    with pytest.raises(UserError, match=r"x\.png: holds the value 240, but the mask .* only 0 and 255; save"):
+        load_case(source.cases[0], source.labels)
+
+
 def test_regions_overlap_and_ignored_elements_do_not_count(tmp_path):
     label_values = {"background": 0, "whole": [1, 2], "core": [2], "ignore": 3}
     raw = raw_dataset(tmp_path / "raw", label_values, cases=("a",))
@@ -112,6 +186,7 @@ def test_regions_overlap_and_ignored_elements_do_not_count(tmp_path):
     (tmp_path / "predicted" / "a.pkl").touch()  # as nnU-Net writes them: next to the predicted mask, axes reversed
     save_nifti(tmp_path / "predicted" / "a.nii.gz", labels())
     source = open_source(tmp_path / "predicted", raw, None, None)
+    assert open_source(tmp_path / "predicted", raw / "labelsTr", None, None) == source
     case = load_case(source.cases[0], source.labels)
     whole, core = (case.of(structure) for structure in case.structures)
     assert np.count_nonzero(whole.annotated) == np.count_nonzero((annotation == 1) | (annotation == 2))
@@ -142,6 +217,12 @@ def test_fold_runs_use_their_training_masks(tmp_path):
         prediction = case.of(case.structures[0])
         np.testing.assert_array_equal(prediction.annotated, prediction.probability > 0.5)
     assert not open_source(tmp_path / "sweep" / "fold0", None, None, None).in_sample
+    (tmp_path / "others").mkdir()
+    for item in ("i0", "i7"):
+        np.save(tmp_path / "others" / f"{item}.npy", masks[0])
+    source = open_source(tmp_path / "sweep", tmp_path / "others", None, None)
+    assert ([case.item for case in source.cases], source.missing) == (["i0"], ["i7"])
+    assert any(remark.startswith("no annotation in ") and "i2, i1 (2 in all)" in remark for remark in source.remarks)
 
 
 def test_predicted_masks_of_255_and_1_are_the_same_structure(tmp_path):
@@ -153,6 +234,22 @@ def test_predicted_masks_of_255_and_1_are_the_same_structure(tmp_path):
     assert [structure.values for structure in case.structures] == [(1,)]
     prediction = case.of(case.structures[0])
     np.testing.assert_array_equal(prediction.annotated, prediction.probability > 0.5)
+
+
+@pytest.mark.parametrize("exclude", ["two", "[two]", "12"])
+def test_a_run_that_left_out_images_leads_to_the_others(tmp_path, exclude):
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+        for item in ("12", "one", "two", "three"):
+            Image.fromarray(np.eye(9, dtype=np.uint8)).save(tmp_path / kind / f"{item}.png")
+    data = f"{{name: folder, root: {tmp_path}, test_share: 0.25, exclude: {exclude}}}"
+    every = pairs_of_config(tmp_path, data.replace(f", exclude: {exclude}", ""))
+    assert pairs_of_config(tmp_path, data) == every - {exclude.strip("[]")}
+
+
+def pairs_of_config(run: Path, data: str) -> set[str]:
+    (run / "config.yaml").write_text(f"data: {data}\nnoise: {{seed: 1}}\n")
+    return {pair.item for pair in pairs_of_run(run)[0].train}
 
 
 BAD = {
@@ -189,6 +286,21 @@ def test_error_names_a_wrong_affine_or_damaged_archive(tmp_path):
     for files, message in zip(source.cases, (r"a\.nii\.gz: its affine differs from that of", r"b\.npz"), strict=True):
         with pytest.raises(UserError, match=message):
             load_case(files, source.labels)
+
+
+@pytest.mark.parametrize("change", ["SetOrigin", "SetSpacing"])
+def test_error_names_a_volume_of_another_place_in_other_formats(tmp_path, change):
+    library = pytest.importorskip("SimpleITK")
+    image = library.GetImageFromArray(labels())
+    for folder, values in (("masks", (1.0, 1.0, 2.0)), ("same", (1.0, 1.0, 2.0)), ("other", (1.0, 1.0, 2.5))):
+        (tmp_path / folder).mkdir()
+        getattr(image, change)(values)
+        library.WriteImage(image, str(tmp_path / folder / "a.nrrd"))
+    source = open_source(tmp_path / "same", tmp_path / "masks", None, None)
+    assert load_case(source.cases[0], source.labels).labels.shape == SHAPE
+    source = open_source(tmp_path / "other", tmp_path / "masks", None, None)
+    with pytest.raises(UserError, match=r"a\.nrrd: its affine differs from that of"):
+        load_case(source.cases[0], source.labels)
 
 
 def test_error_names_files_that_do_not_match_the_raw_dataset(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from data_prep.mask_noise import noisy_dataset
-from seg_anl.audit import command, streaming
+from seg_anl.audit import command, masks_report, streaming
 from seg_anl.records import UserError
 from tests.processes import Process, main_of
 
@@ -128,6 +128,21 @@ def test_killed_run_resumes(data, once, tmp_path):
     assert journal.read_bytes().startswith(finished)
 
 
+def test_an_audit_that_ends_early_is_not_taken_for_the_one_before(data, tmp_path, monkeypatch, capsys):
+    def fail(task: object) -> list[bytes]:
+        raise UserError("a picture cannot be drawn")
+
+    lines = (data / "table.csv").read_text().splitlines()
+    (tmp_path.parent / "half.csv").write_text("\n".join(lines[: 1 + CASES // 2]))
+    audit(data, tmp_path, "--show", "1", "--by", str(tmp_path.parent / "half.csv"), "annotator")
+    assert f"no group for {CASES // 2} of {CASES} cases" in capsys.readouterr().out
+    assert (tmp_path / "audit.json").exists()
+    monkeypatch.setattr(masks_report, "_draw_case", fail)
+    with pytest.raises(UserError, match="status 2"):
+        audit(data, tmp_path, "--show", "1")
+    assert not (tmp_path / "audit.json").exists()
+
+
 def test_ranking_without_images_and_probabilities(data, tmp_path):
     (tmp_path / "labels").mkdir()
     for path in (data / "predicted").iterdir():
@@ -139,6 +154,8 @@ def test_ranking_without_images_and_probabilities(data, tmp_path):
     (tmp_path / "full" / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match="status 2"):
         audit(tmp_path, tmp_path / "full", images=False)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".partial-abcd1234.jsonl").touch()  # left by a process killed before its first case
     audit(tmp_path, tmp_path / "out", images=False)
     result = json.loads((tmp_path / "out" / "audit.json").read_text())
     assert result["score"] == "displacement"
@@ -157,11 +174,16 @@ def test_ranking_without_images_and_probabilities(data, tmp_path):
         (["masks", "{data}/nowhere", "{tmp}/out"], "nowhere is not a folder"),
         (["masks", "{data}/predicted", "{tmp}/out", "--masks", "{data}/masks", "--tolerance", "-1"], "--tolerance"),
         (["masks", "{data}/predicted", "{tmp}/out", "--by", "{data}/table.csv", "site"], "columns item and site"),
+        (
+            ["masks", "{data}/predicted", "{tmp}/out", "--by", "{raw}/both.csv", "annotator"],
+            "case00 belongs to two groups, 'A' and 'B'",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(data, tmp_path, capsys, monkeypatch, words, message):
     raw = tmp_path / "raw"
     raw.mkdir()
+    (raw / "both.csv").write_text("item,annotator\ncase00,A\ncase01,A\ncase00,B\n")
     (raw / "labelsTr").symlink_to(data / "masks")
     (raw / "dataset.json").write_text('{"labels": {"background": 0, "lesion": 1}, "file_ending": ".png"}')
     arguments = [word.format(data=data, tmp=tmp_path, raw=raw) for word in words]

@@ -137,6 +137,12 @@ def test_imagefolder(layout, data_config):
     assert data.train.labels.tolist() == reference.targets
     assert data.classes == ("benign", "malignant")
     assert list(data.tests) == ["test"]
+    assert data.remark.endswith("tested on test")
+    for name in ("train/benign/phone.heic", "train/unsorted.png", "train/.hidden", "test/malignant/list.csv"):
+        (root / name).touch()
+    data = load_dataset(data_config("imagefolder", **settings))
+    assert [str(path) for path in data.train.images.paths] == [path for path, _ in reference.samples]
+    assert data.remark.endswith("tested on test; 3 other files left out")
     shutil.copytree(root / "test", root / "val")
     shutil.rmtree(root / "test" / "benign")
     both = load_dataset(data_config("imagefolder", **settings))

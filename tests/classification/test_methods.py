@@ -16,6 +16,7 @@ from classification.experiment import train
 from classification.methods import build_method
 from classification.methods.d2l import DimensionalityDriven, local_intrinsic_dimensionality
 from classification.methods.forward import estimate_transition
+from classification.networks import build_model
 from seg_anl.engine.co_teaching import CrossedSmallLoss, Networks
 from seg_anl.engine.command import compose
 from seg_anl.engine.distribution import Process
@@ -65,6 +66,15 @@ def test_co_teaching_networks_differ() -> None:
     assert isinstance(pair, Networks)
     assert not torch.equal(pair.first.weight, pair.second.weight)
     assert pair(torch.zeros(5, 4)).shape == (5, 2, 3)
+
+
+def test_co_teaching_of_equal_networks_is_refused(tmp_path: Path) -> None:
+    """As of a file of weights whose head fits, too."""
+    torch.save(build_model("cnn4", 10, 1, (8, 8)).state_dict(), tmp_path / "weights.pt")
+    method = build_method(settings.CoTeaching(0.2, 3))
+    with pytest.raises(UserError, match=r"networks that differ, and model\.weights makes all of them equal"):
+        method.network(lambda: build_model("cnn4", 10, 1, (8, 8), str(tmp_path / "weights.pt")))
+    method.network(lambda: build_model("cnn4", 9, 1, (8, 8), str(tmp_path / "weights.pt")))  # own heads
 
 
 def test_transition_is_recovered() -> None:

@@ -6,6 +6,7 @@ import itertools
 import math
 import pickle
 import urllib.error
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from classification.networks import MODELS, build_model, penultimate_features
+from classification.networks import MODELS, build_model, penultimate_features, trains_on_one
 from seg_anl.engine.side_by_side import Stack
 from seg_anl.records import UserError
 
@@ -273,3 +274,18 @@ def test_networks_side_by_side_match_single_networks(name: str) -> None:
 def test_dropout_is_refused_side_by_side() -> None:
     with pytest.raises(UserError, match="dropout cannot be trained beside others"):
         Stack([nn.Sequential(nn.Linear(4, 3), nn.Dropout()) for _ in range(2)])
+
+
+@pytest.mark.parametrize(
+    ("name", "side"), [("cnn4", 8), ("resnet18", 8), ("resnet18", 9), ("resnet44", 8), ("vgg19_bn", 32)]
+)
+def test_networks_that_cannot_train_on_one_image_are_told(name: str, side: int) -> None:
+    """The same answer as torch gives in a training step; weights, statistics and random numbers stay untouched."""
+    model = build_model(name, 10, 3, (side, side))
+    before, generator = {key: value.clone() for key, value in model.state_dict().items()}, torch.get_rng_state()
+    possible = trains_on_one(model, (3, side, side))
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    with nullcontext() if possible else pytest.raises(ValueError, match="more than 1 value per channel"):
+        model(torch.zeros(1, 3, side, side))
+    assert possible == (side > 8 or name == "resnet44")

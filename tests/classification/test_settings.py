@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from typing import Any
@@ -9,7 +10,18 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from classification.settings import METHODS, Augmentation, ForwardEstimated, method_settings, read_settings
+from classification.datasets import DATASETS
+from classification.networks import MODELS
+from classification.settings import (
+    METHODS,
+    RECORDS,
+    Augmentation,
+    ForwardEstimated,
+    method_settings,
+    read_settings,
+)
+from classification.train import HELP
+from data_prep.label_noise import label_kinds
 from seg_anl.engine.command import compose
 from seg_anl.engine.settings import plain
 from seg_anl.records import UserError, config_folder
@@ -32,6 +44,9 @@ def augmentation(**changes: Any) -> Augmentation:
         ({"crop_scale": [1, 0.1]}, "smallest and largest share"),
         ({"crop_scale": [0.1, 1], "crop": None}, "needs augmentation.crop"),
         ({"crop_scale": [0.1, 1], "random_crop": False}, "cannot be used with random_crop=false"),
+        ({"crop_padding": 4, "crop_scale": [0.1, 1]}, "augmentation.crop_padding=4 is for random crops"),
+        ({"crop_padding": 4, "crop": None}, "augmentation.crop_padding=4 is for random crops"),
+        ({"crop_padding": 4, "random_crop": False}, "augmentation.crop_padding=4 is for random crops"),
         ({"crop_scale": 0.5}, "augmentation.crop_scale must be a list of 2 values or null, got 0.5"),
         ({"jitter": [0.4, 0.4]}, "augmentation.jitter must be a list of 4 values"),
         ({"jitter": [0.4, 0.4, 0.4, 0.6]}, "at most 0.5"),
@@ -42,6 +57,12 @@ def test_augmentation_out_of_range(changes: dict[str, Any], message: str) -> Non
     with pytest.raises(UserError) as caught:
         augmentation(**changes)
     assert message in str(caught.value)
+
+
+def test_help_lists_every_choice() -> None:
+    presets = (path.stem for path in (config_folder() / "recipes").iterdir())
+    choices = {*presets, *DATASETS, *METHODS, *MODELS, *label_kinds(), *RECORDS}
+    assert choices <= set(re.findall(r"\w+", HELP))
 
 
 def test_defaults_match_the_configuration() -> None:

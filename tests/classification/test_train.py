@@ -203,6 +203,7 @@ def test_killed_and_resumed_run_matches_an_uninterrupted_one(tmp_path: Path) -> 
         (["seed=1,2"], "seed=1,2: several values need -m"),
         (["augmentation=null"], "augmentation is a group of settings, such as augmentation.crop_padding"),
         (["batch_size=1"], "set a larger batch_size"),
+        (["model=resnet18", "batch_size=299", "drop_last=false"], "needs 2 samples per batch"),
         (["run_dir="], "run_dir is empty"),
         (["run_dir=[a]"], "run_dir must name a folder, got ['a']"),
         (["seed=99999999999999999999"], "seed must be a whole number >= 0 and <= 4294967295"),
@@ -292,8 +293,23 @@ def test_errors_of_the_command_are_one_line(tmp_path: Path) -> None:
 def test_noise_rounded_to_zero_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trained(tmp_path, "data.limit=100", "batch_size=20", "noise.rate=0.4", "epochs=1")
     assert "0 of 100 training labels are wrong (0.00%); with so few samples all counts" in capsys.readouterr().out
+
+
+def test_leaving_out_every_image_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "all.txt").write_text("\n".join(map(str, range(1437))))
+    with pytest.raises(UserError, match=r"data\.exclude_file=.*all\.txt, data\.tuning=0\.0: no training image is left"):
+        trained(tmp_path / "runs", f"data.exclude_file={tmp_path}/all.txt")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_labels_without_added_noise_are_not_called_right(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The data may be the user's own, and wrong."""
+    trained(tmp_path, "noise=none", "epochs=1")
+    output = capsys.readouterr().out
+    assert "no noise is added to the training labels" in output
+    assert "labels are wrong" not in output
     trained(tmp_path, "data.limit=100", "batch_size=20", "noise.rate=0.4", "noise.counts=iid", "epochs=1")
-    assert "rounded down" not in capsys.readouterr().out
+    assert "round down" not in capsys.readouterr().out
 
 
 def test_methods_train_several_seeds_at_once(tmp_path: Path) -> None:
