@@ -22,7 +22,11 @@ from .deployable import Deployable
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 
 _UPRIGHT_RGB = "ImageOps.exif_transpose(image).convert('RGB')"
-_REFUSAL = "exec('raise ValueError(\"more than 8 bits per channel; convert the image to 8-bit RGB\")')"
+
+
+def _refusal(reason: str) -> str:
+    """An expression that raises an error."""
+    return f"exec('raise ValueError(\"{reason}\")')"
 
 
 def write_bundle(model: Deployable, folder: Path) -> None:
@@ -65,6 +69,7 @@ def metadata(model: Deployable) -> dict[str, Any]:
 def inference(model: Deployable) -> dict[str, Any]:
     """The content of inference.json: resize each image, resize its logits back, and save the class of each pixel."""
     _, height, width = model.shape
+    too_deep = _refusal("more than 8 bits per channel; convert the image to 8-bit RGB")
     return {
         "imports": ["$import glob", "$import os", "$import numpy", "$import torch", "$from PIL import ImageOps"],
         "bundle_root": ".",
@@ -88,7 +93,7 @@ def inference(model: Deployable) -> dict[str, Any]:
                     "_target_": "LoadImaged",
                     "keys": "image",
                     "reader": "PILReader",
-                    "converter": f"$lambda image: {_UPRIGHT_RGB} if image.mode[0] not in 'IF' else {_REFUSAL}",
+                    "converter": f"$lambda image: {_UPRIGHT_RGB} if image.mode[0] not in 'IF' else {too_deep}",
                     "ensure_channel_first": True,
                 },
                 # MONAI's PILReader puts the horizontal axis first.
@@ -124,6 +129,11 @@ def inference(model: Deployable) -> dict[str, Any]:
             ],
         },
         "predicted": "$lambda item: {**item, 'pred': @network(item['image'][None].to(@device))[0].cpu()}",
-        # "and None": the results of all files would not fit into memory.
-        "run": ["$[@postprocessing(@predicted(@preprocessing({'image': file}))) and None for file in @files]"],
+        "names": "${os.path.splitext(os.path.basename(path))[0] for path in @files}",
+        "run": [
+            f"$@files or {_refusal('no images in dataset_dir')}",
+            f"$len(@names) == len(@files) or {_refusal('two images differ in their suffix only; rename one')}",
+            # "and None": the results of all files would not fit into memory.
+            "$[@postprocessing(@predicted(@preprocessing({'image': file}))) and None for file in @files]",
+        ],
     }

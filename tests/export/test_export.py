@@ -19,6 +19,7 @@ from PIL import Image, ImageOps
 from classification.datasets import load_dataset
 from classification.experiment import train as classify
 from seg_anl.engine.command import compose
+from seg_anl.export.bundle import inference
 from seg_anl.export.card import model_card
 from seg_anl.export.deployable import load_deployable
 from seg_anl.export.formats import export_run
@@ -183,6 +184,20 @@ def test_bundle_refuses_images_of_16_bits(run: Path, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError) as caught:
         read({"image": str(tmp_path / "words.png")})
     assert "more than 8 bits per channel" in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"), [([], "no images in dataset_dir"), (["a.png", "a.bmp"], "differ in their suffix only")]
+)
+def test_bundle_refuses_what_would_give_no_mask(run: Path, tmp_path: Path, names: list[str], message: str) -> None:
+    (tmp_path / "images").mkdir()
+    for name in names:
+        Image.new("RGB", (32, 32)).save(tmp_path / "images" / name)
+    parser = ConfigParser(inference(load_deployable(run, "last")))
+    parser["dataset_dir"] = str(tmp_path / "images")
+    with pytest.raises(RuntimeError) as caught:
+        [parser.get_parsed_content(f"run::{step}") for step in range(2)]
+    assert message in str(caught.value.__cause__)
 
 
 def test_card_has_the_metrics_of_the_exported_weights(run: Path) -> None:
