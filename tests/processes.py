@@ -29,6 +29,7 @@ from seg_anl import commands
 ROOT = Path(__file__).parents[1]
 TIMEOUT = 400  # seconds
 PR_SET_PDEATHSIG = 1
+NOT_FORKED = {"ipykernel_launcher"}  # whose loop of events has a thread that stays behind
 # Hands its arguments, folder, environment and files to the process that listens; ends as that says.
 CLIENT = """
 import json, os, socket, sys
@@ -274,7 +275,7 @@ class _ForkedModule(subprocess.Popen):  # type: ignore[type-arg]
         **others: Any,
     ) -> None:
         words = [] if isinstance(args, (str, Path)) else [word for word in args if word != "-u"]
-        if words[:2] != [sys.executable, "-m"]:
+        if words[:2] != [sys.executable, "-m"] or words[2] in NOT_FORKED:
             super().__init__(args, env=env, preexec_fn=preexec_fn, **others)
             return
         known = _open_files()

@@ -63,8 +63,11 @@ def import_nnunet() -> None:
 
 
 def fork_workers() -> None:
-    """Have nnU-Net's pools fork: its spawned workers would import torch and nnU-Net anew, seconds for each pool."""
-    contexts = multiprocessing.get_context
+    """Have nnU-Net's pools fork: its spawned workers would import torch and nnU-Net anew, seconds for each pool.
+
+    torch keeps to one thread, though nnU-Net asks for one per core: threads stay behind at a fork.
+    """
+    contexts, torch.set_num_threads = multiprocessing.get_context, lambda _: None
     multiprocessing.get_context = lambda method=None: contexts("fork")  # type: ignore[assignment]
 
 
