@@ -1,11 +1,17 @@
-"""Processes that begin as copies of this one, which has imported already what each would need seconds for."""
+"""Processes that begin as copies of this one, which has imported already what each would need seconds for.
+
+So does every ``python -m MODULE`` that one of them starts in turn: a sweep's trainings, submitit's jobs.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
+import json
 import os
 import runpy
+import shlex
 import signal
 import socket
 import subprocess
@@ -14,7 +20,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,6 +29,17 @@ from seg_anl import commands
 ROOT = Path(__file__).parents[1]
 TIMEOUT = 400  # seconds
 PR_SET_PDEATHSIG = 1
+NOT_FORKED = {"ipykernel_launcher"}  # whose loop of events has a thread that stays behind
+# Hands its arguments, folder, environment and files to the process that listens; ends as that says.
+CLIENT = """
+import json, os, socket, sys
+with socket.socket(socket.AF_UNIX) as connection:
+    connection.connect(sys.argv[1])
+    socket.send_fds(connection, [b"."], [0, 1, 2])
+    connection.sendall(json.dumps([sys.argv[2:], os.getcwd(), dict(os.environ)]).encode())
+    connection.shutdown(socket.SHUT_WR)
+    sys.exit(int(connection.recv(9) or 1))
+"""
 
 
 class Process:
@@ -103,6 +120,24 @@ def call(command: str, *arguments: object, cwd: Path, **variables: str) -> tuple
     return start(command, *arguments, cwd=cwd, **variables).ended()
 
 
+@contextlib.contextmanager
+def programs(entries: Mapping[str, Callable[[], object]]) -> Iterator[Path]:
+    """Commands for a shell: a folder for its PATH, while a copy of this process waits there for them to be called."""
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(f"{folder}/socket")
+        listening.listen()
+        (Path(folder) / "client.py").write_text(CLIENT)
+        words = shlex.join([sys.executable, "-IS", f"{folder}/client.py", f"{folder}/socket"])
+        for name in entries:
+            (Path(folder) / name).write_text(f'#!/bin/sh\nexec {words} {name} "$@"\n')
+            (Path(folder) / name).chmod(0o755)
+        process = Process(lambda: _serve(listening, entries))
+        try:
+            yield Path(folder)
+        finally:
+            process.kill()
+
+
 def main_of(program: str, entry: Callable[[], object], *arguments: object) -> Callable[[], object]:
     """An entry point that finds its command line."""
 
@@ -132,6 +167,18 @@ def of_checkout(folder: Path, work: Callable[[], object]) -> Callable[[], object
     return main
 
 
+def without_this_package(work: Callable[[], object]) -> Callable[[], object]:
+    """What is done where this package is not installed."""
+
+    def main() -> object:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "seg_anl"]:
+            del sys.modules[name]
+        sys.modules["seg_anl"] = None  # type: ignore[assignment]  # importing it fails
+        return work()
+
+    return main
+
+
 def program(code: str, *arguments: str) -> Callable[[], object]:
     """Python code as ``python -c`` runs it."""
     return main_of("-c", lambda: exec(compile(code, "<program>", "exec"), {"__name__": "__main__"}), *arguments)
@@ -156,42 +203,49 @@ def run_groups(code: str, *groups: tuple[int, Sequence[str]]) -> list[list[str]]
             process.kill()
 
 
-def run_nodes(nodes: int, module: str, arguments: Sequence[str]) -> list[str]:
+def run_nodes(nodes: int, name: str, arguments: Sequence[str]) -> list[str]:
     """Run a module by a ``torchrun`` of one process on each of several machines, all of which are this one.
 
     Returns:
         What each wrote on its standard output, by rank.
     """
-    place = ["--master-addr", "127.0.0.1", "--master-port", _free_port()]
+    place = ["--master-addr", "127.0.0.1", "--master-port", _free_port(), "--nproc-per-node", 1, "--nnodes", nodes]
     started = [
-        subprocess.Popen(
-            [
-                *(sys.executable, "-m", "torch.distributed.run", "--nnodes", str(nodes), "--node-rank", str(rank)),
-                *("--nproc-per-node", "1", *place, "-m", module, *arguments),
-            ],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        Process(module("torch.distributed.run", *place, "--node-rank", rank, "-m", name, *arguments))
         for rank in range(nodes)
     ]
     try:
-        outputs = []
-        for process in started:
-            output, errors = process.communicate(timeout=TIMEOUT)
-            assert process.returncode == 0, errors
-            outputs.append(output)
-        return outputs
+        return [_output(process) for process in started]
     finally:
         for process in started:
-            process.terminate()  # torchrun ends what it started
-            process.wait()
+            process.kill()
 
 
 def _free_port() -> str:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return str(free.getsockname()[1])
+
+
+def _serve(listening: socket.socket, entries: Mapping[str, Callable[[], object]]) -> None:
+    """Run one program after the other."""
+    while True:
+        connection, _ = listening.accept()
+        with connection:
+            _, files, _, _ = socket.recv_fds(connection, 1, 3)
+            (name, *arguments), cwd, environment = json.load(connection.makefile())
+            child = os.fork()
+            if child == 0:
+                _die_with_parent()
+                for number, file in enumerate(files):
+                    os.dup2(file, number)
+                os.chdir(cwd)
+                _change_environment(environment)
+                _run_as_program(main_of(name, entries[name], *arguments))
+            for file in files:
+                os.close(file)
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            connection.sendall(str(status).encode())
 
 
 def _group(work: Callable[[], object], world_size: int) -> list[Process]:
@@ -209,32 +263,89 @@ def _written(file: IO[bytes]) -> str:
     return os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode(errors="replace")  # half a letter
 
 
+class _ForkedModule(subprocess.Popen):  # type: ignore[type-arg]
+    """``subprocess.Popen`` for which ``[python, -m, MODULE, ...]`` is a copy of this process that runs the module."""
+
+    def __init__(
+        self,
+        args: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        preexec_fn: Callable[[], object] | None = None,
+        **others: Any,
+    ) -> None:
+        words = [] if isinstance(args, (str, Path)) else [word for word in args if word != "-u"]
+        if words[:2] != [sys.executable, "-m"] or words[2] in NOT_FORKED:
+            super().__init__(args, env=env, preexec_fn=preexec_fn, **others)
+            return
+        known = _open_files()
+
+        def run_instead_of_a_program() -> None:
+            gc.enable()
+            for number in signal.valid_signals():  # submitit's handlers, say, are not a new program's
+                if callable(signal.getsignal(number)):
+                    signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+            _die_with_parent()
+            if preexec_fn is not None:
+                preexec_fn()
+            for file in _open_files() - known:  # Popen's own: it waits until one of them is closed
+                os.close(file)
+            if env is not None:
+                _change_environment(env)
+            _run_as_program(module(*words[2:]))
+
+        super().__init__(args, preexec_fn=run_instead_of_a_program, **others)
+
+
 def _become(
     work: Callable[[], object], out: IO[Any], err: IO[Any], cwd: Path | None, variables: dict[str, str]
 ) -> None:
-    """Do the work of the child process, and end it as Python ends a program."""
+    """Do the work of the child process."""
+    os.setpgid(0, 0)
+    _die_with_parent()
+    for number, file in enumerate((os.open(os.devnull, os.O_RDONLY), out.fileno(), err.fileno())):
+        os.dup2(file, number)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # where a shell has ignored it
+    os.environ.update(variables)
+    if cwd is not None:
+        os.chdir(cwd)
+    _run_as_program(work)
+
+
+def _die_with_parent() -> None:
+    """Not to outlive the tests."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _open_files() -> set[int]:
+    return {int(name) for name in os.listdir("/dev/fd") if os.path.exists(f"/dev/fd/{name}")}  # not that of the list
+
+
+def _change_environment(variables: Mapping[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(variables)
+
+
+def _run_as_program(work: Callable[[], object]) -> None:
+    """Do the work with the files 0, 1 and 2, and end the process as Python ends a program."""
     status = 1
     try:
-        os.setpgid(0, 0)
-        if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # it does not outlive the tests
-        for number, file in enumerate((os.open(os.devnull, os.O_RDONLY), out.fileno(), err.fileno())):
-            os.dup2(file, number)
         sys.stdin = os.fdopen(0, closefd=False)
         sys.stdout, sys.stderr = (os.fdopen(number, "w", 1, closefd=False) for number in (1, 2))
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # where a shell has ignored it
-        os.environ.update(variables)
-        if cwd is not None:
-            os.chdir(cwd)
+        subprocess.Popen = _ForkedModule  # type: ignore[misc]
         if torch := sys.modules.get("torch"):
             torch.set_num_threads(1)  # threads stay behind at a fork
         work()
         status = 0
     except SystemExit as left:
         status = left.code if isinstance(left.code, int) else 0 if left.code is None else 1
+        if left.code is not None and not isinstance(left.code, int):
+            print(left.code, file=sys.stderr)
     except BaseException:
         traceback.print_exc()
     finally:
         threading._shutdown()  # type: ignore[attr-defined]
-        sys.stdout.flush()
+        if not sys.stdout.closed:
+            sys.stdout.flush()
         os._exit(status)

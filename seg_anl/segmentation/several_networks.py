@@ -5,6 +5,7 @@ Their criterion is :class:`~seg_anl.engine.co_teaching.CrossedSmallLoss`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from torch import Tensor, nn
@@ -23,7 +24,7 @@ class MaskNetworks(Networks):
 
 def together(outputs: Tensor) -> Tensor:
     """The logarithm ``(B, C, H, W)`` of the mean probabilities of logits ``(B, n, C, H, W)``."""
-    return outputs.softmax(dim=2).mean(dim=1).log()
+    return outputs.log_softmax(dim=2).logsumexp(dim=1) - math.log(outputs.shape[1])
 
 
 class CoTeachingOfMasks(CoTeaching):

@@ -45,18 +45,16 @@ def finished(root: Path) -> dict[Path, int]:
 def test_ray_sweep_skips_finished_and_survives_failed_runs(tmp_path: Path) -> None:
     assert start("loss=gce", "loss.q=0.3", "seed=1", cwd=tmp_path).wait() == 0
     before = finished(tmp_path / "runs")
-    swept = start(
-        "-m", "hydra/launcher=ray", "loss=gce", "loss.q=0.2,0.3,0.4,0.5,0.6,0.7,0.8,7", "seed=1", cwd=tmp_path
-    )
+    swept = start("-m", "hydra/launcher=ray", "loss=gce", "loss.q=0.3,0.4,0.5,7", "seed=1", cwd=tmp_path)
     status, out, err = swept.ended()
     assert status == 2, err
-    assert "sweep: 7 run(s) finished, 1 failed" in out
+    assert "sweep: 3 run(s) finished, 1 failed" in out
     last = err.strip().splitlines()[-1]
     assert last.startswith("seg-anl-classify: error: 1 run(s) of the sweep failed: ")
     assert "loss.q=7" in last
     assert "q must be a number >= 1e-12 and <= 1, got 7" in last
     after = finished(tmp_path / "runs")
-    assert len(after) == 7
+    assert len(after) == 3
     assert before.items() <= after.items()  # the one that was there is as it was
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["classification"]
@@ -239,13 +237,21 @@ def ray_cluster() -> Iterator[dict[str, str]]:
 @pytest.mark.slow
 def test_existing_ray_cluster_with_fractional_gpus(tmp_path: Path, ray_cluster: dict[str, str]) -> None:
     address = ray_cluster.pop("address")
-    settings = ["-m", "hydra/launcher=ray", "hydra.launcher.ray.remote.num_gpus=0.5", "loss=gce", "seed=1"]
+    settings = ["-m", "hydra/launcher=ray", "hydra.launcher.ray.remote.num_gpus=0.5", "loss=gce", "seed=1", "epochs=60"]
     swept = start(*settings, "loss.q=0.3,0.7", cwd=tmp_path, **ray_cluster, RAY_ADDRESS=address)
+    # A lost process is replaced, and the run resumes from its checkpoint.
+    swept.until(lambda: any(tmp_path.rglob("last.pt")))
+    (lost,) = titled(b"ray::_run_job", f"RAY_TMPDIR={ray_cluster['RAY_TMPDIR']}".encode())
+    os.kill(lost, signal.SIGKILL)
     status, out, err = swept.ended()
     assert status == 0, err
     assert "sweep: 2 run(s) finished, 0 failed" in out
     before = finished(tmp_path / "runs")
     assert len(before) == 2
+    environments = [json.loads((run.parent / "environment.json").read_text()) for run in before]
+    assert [resumed["epoch"] > 0 for environment in environments for resumed in environment.get("resumed", [])] == [
+        True
+    ]
     auto = "hydra.launcher.ray.init.address=auto"
     swept = start(*settings, "loss.q=0.3,0.5", auto, cwd=tmp_path, **ray_cluster)
     status, out, err = swept.ended()
@@ -253,18 +259,6 @@ def test_existing_ray_cluster_with_fractional_gpus(tmp_path: Path, ray_cluster: 
     assert "finished already, left alone" in out
     assert before.items() <= finished(tmp_path / "runs").items()
     assert len(finished(tmp_path / "runs")) == 3
-
-    # A lost process is replaced, and the run resumes from its checkpoint.
-    swept = start(*settings, "loss.q=0.9", "epochs=60", cwd=tmp_path, **ray_cluster, RAY_ADDRESS=address)
-    swept.until(lambda: len(list(tmp_path.rglob("last.pt"))) == 4)
-    (lost,) = titled(b"ray::_run_job", f"RAY_TMPDIR={ray_cluster['RAY_TMPDIR']}".encode())
-    os.kill(lost, signal.SIGKILL)
-    status, out, err = swept.ended()
-    assert status == 0, err
-    assert "sweep: 1 run(s) finished, 0 failed" in out
-    (run,) = (path for path in finished(tmp_path / "runs") if json.loads(path.read_text())["epochs"] == 60)
-    environment = json.loads((run.parent / "environment.json").read_text())
-    assert [resumed["epoch"] > 0 for resumed in environment["resumed"]] == [True]
 
 
 def test_slurm_job_outlives_an_interrupted_sweep(tmp_path: Path) -> None:

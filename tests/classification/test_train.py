@@ -157,7 +157,7 @@ def test_human_labels_for_a_selection(tmp_path: Path) -> None:
 
 def test_killed_and_resumed_run_matches_an_uninterrupted_one(tmp_path: Path) -> None:
     """kill -9 in the middle of an epoch, with a method that stores weights and measurements."""
-    settings = [*QUICK, "data.limit=1400", "batch_size=8", "epochs=4", "method=d2l", "method.init_epochs=0"]
+    settings = [*QUICK, "data.limit=700", "batch_size=8", "epochs=4", "method=d2l", "method.init_epochs=0"]
     settings += ["method.window=2", "augmentation.crop_padding=1", "record=[probabilities]", "record_every=1"]
     settings += ["optim.jacobian=0.001"]
     assert call("classify", *settings, "run_dir=whole", cwd=tmp_path)[0] == 0

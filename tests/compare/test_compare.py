@@ -6,19 +6,18 @@ import json
 import zipfile
 from importlib import resources
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import scipy.stats
 
-from seg_anl.compare import trainers
 from seg_anl.compare.plan import make_plan
 from seg_anl.compare.trainers import CLASSES, FOLDER, VOLUMES
 from seg_anl.compare.verdict import Difference, sentence
 from seg_anl.records import UserError
-from tests.processes import Process, call, module
+from tests.processes import call
 
+pytestmark = pytest.mark.usefixtures("_no_pictures_of_runs")
 TINY = ["data.size=32", "data.limit=32", "epochs=1", "model.base_filters=4", "model.max_filters=8", "workers=1"]
 
 
@@ -78,11 +77,7 @@ def test_each_kind_of_data_is_detected(lesions: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_comparison_writes_a_page_and_resumes(lesions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def run_forked(arguments: list[str], **_: object) -> SimpleNamespace:  # in place of [python, -m, MODULE, ...]
-        return SimpleNamespace(returncode=Process(module(*arguments[2:])).wait())
-
-    monkeypatch.setattr(trainers, "subprocess", SimpleNamespace(run=run_forked, DEVNULL=None))
+def test_comparison_writes_a_page_and_resumes(lesions: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     arguments = [lesions, *TINY, "--losses", "ce", "anl_ce", "--out", out]
     status, output, _ = call("compare", *arguments, "--dry-run", cwd=tmp_path)

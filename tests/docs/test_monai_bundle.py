@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ import torch
 import yaml
 from monai.networks.nets import UNet
 
+from tests.processes import Process, module
 from tests.segmentation.volume_files import affine_of, balls, save
 
 from .conftest import blocks
@@ -26,11 +25,11 @@ def test_monais_trainer_learns_by_our_loss(root: Path, tmp_path: Path) -> None:
         image, label = balls((32, 32, 32), affine_of(), number)
         for folder, values in (("imagesTr", image), ("labelsTr", label)):
             save(tmp_path / "DATA" / folder / f"ball_{number}.nii.gz", values, affine_of())
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", "train.yaml", "--epochs", "12"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    losses = [float(value) for value in re.findall(r"loss: (\d+\.\d+)", done.stdout + done.stderr)]
-    assert len(losses) == 24
+    run = module("monai.bundle", "run", "--config_file", "train.yaml", "--epochs", 6)
+    status, output, errors = Process(run, tmp_path).ended()
+    assert status == 0, errors
+    losses = [float(value) for value in re.findall(r"loss: (\d+\.\d+)", output + errors)]
+    assert len(losses) == 12
     assert losses[-1] < 0.9 * losses[0]
     (checkpoint,) = (tmp_path / "model").iterdir()
     network = UNet(**{key: value for key, value in yaml.safe_load(written)["network"].items() if key != "_target_"})

@@ -55,9 +55,19 @@ def nnunet_plan() -> None:
     plan_and_preprocess_entry()
 
 
+def import_nnunet() -> None:
+    """Import what is slow to import, for copies of this process."""
+    with quiet():
+        for name in ("run.run_training", "training.nnUNetTrainer.primus.primus_trainers"):
+            importlib.import_module(f"nnunetv2.{name}")
+
+
 def fork_workers() -> None:
-    """Have nnU-Net's pools fork: its spawned workers would import torch and nnU-Net anew, seconds for each pool."""
-    contexts = multiprocessing.get_context
+    """Have nnU-Net's pools fork: its spawned workers would import torch and nnU-Net anew, seconds for each pool.
+
+    torch keeps to one thread, though nnU-Net asks for one per core: threads stay behind at a fork.
+    """
+    contexts, torch.set_num_threads = multiprocessing.get_context, lambda _: None
     multiprocessing.get_context = lambda method=None: contexts("fork")  # type: ignore[assignment]
 
 
@@ -75,9 +85,7 @@ class NNUNet:
 
     def start(self, entry: Entry, *arguments: str, **variables: str) -> Process:
         """Begin a command in a copy of this process, which has imported nnU-Net."""
-        with quiet():
-            for name in ("run.run_training", "training.nnUNetTrainer.primus.primus_trainers"):  # the slow ones
-                importlib.import_module(f"nnunetv2.{name}")
+        import_nnunet()
 
         def work() -> object:
             for name in [name for name in os.environ if name.startswith(("nnUNet_", "SEG_ANL_"))]:

@@ -2,32 +2,22 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from seg_anl.compare import trainers
 from seg_anl.compare.command import save_settings
 from seg_anl.compare.plan import make_plan
 from seg_anl.nnunet.environment_settings import chosen_loss, chosen_training
 from seg_anl.records import UserError
-from tests.processes import Process, call, module
+from tests.processes import call
 
 from .conftest import NNUNet
 
 SHORT = ["epochs=1", "iterations=1", "validation_iterations=1", "device=cpu"]
 
 
-def run_forked(arguments: list[str], *, env: dict[str, str], **_: object) -> SimpleNamespace:
-    """In place of a new [python, -m, MODULE, ...], a copy of the process that has imported it."""
-    return SimpleNamespace(returncode=Process(module(*arguments[2:]), **env).wait())
-
-
 @pytest.mark.slow
-def test_fold_0_of_each_loss_is_trained_compared_and_audited(
-    isic: NNUNet, isic_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(trainers, "subprocess", SimpleNamespace(run=run_forked, DEVNULL=None))
+def test_fold_0_of_each_loss_is_trained_compared_and_audited(isic: NNUNet, isic_folder: Path, tmp_path: Path) -> None:
     arguments = ["--losses", "ce loss.dice_weight=1", "anl_ce loss.alpha=2", "--seeds", 1, "--nnunet", "2d"]
     command = [isic_folder, *SHORT, *arguments, "--out", tmp_path / "out"]
     status, output, errors = call("compare", *command, cwd=tmp_path, **isic.variables)

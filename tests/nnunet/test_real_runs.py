@@ -15,8 +15,9 @@ from nnunetv2.evaluation.evaluate_predictions import compute_metrics_on_folder_s
 from PIL import Image
 
 from seg_anl.records import SUMMARY_SCHEMA, read_metrics
+from tests.processes import without_this_package
 
-from .conftest import Entry, NNUNet, command, nnunet_train, ours
+from .conftest import NNUNet, command, nnunet_train, ours
 
 audit = command("seg_anl.audit.command:main")
 install = command("nnunetv2.model_sharing.entry_points:install_from_zip_entry_point")
@@ -39,18 +40,6 @@ def monai_network() -> None:
         *("2d", str(bundle / "models/fold_0/model.pt"), "network_weights"),
     )
     torch.save(network.state_dict(), weights)
-
-
-def without_this_package(entry: Entry) -> Entry:
-    """A command as where this package is not installed."""
-
-    def main() -> None:
-        for name in [name for name in sys.modules if name.partition(".")[0] == "seg_anl"]:
-            del sys.modules[name]
-        sys.modules["seg_anl"] = None  # type: ignore[assignment]  # importing it fails
-        entry()
-
-    return main
 
 
 def fold(nnunet: NNUNet, dataset: str, variant: str, configuration: str = "2d") -> Path:

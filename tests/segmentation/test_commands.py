@@ -14,12 +14,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from seg_anl.segmentation.run_picture import save_report
 from tests.processes import call, start
 
 SMALL = ["data.size=32", "batch_size=4", "model.base_filters=4", "progress=false", "run_root=runs"]
 
 
-def test_train_predict_and_look(make_folder: Callable[..., Path], tmp_path: Path) -> None:
+def test_train_predict_and_look(
+    make_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seg_anl.segmentation.experiment.save_report", save_report)
     root = make_folder(24)
     settings = [
         "data=folder",
@@ -69,8 +73,10 @@ def test_train_predict_and_look(make_folder: Callable[..., Path], tmp_path: Path
     assert "exists already; give --overwrite" in err
 
 
-def test_killed_in_an_epoch_and_started_again_ends_as_if_undisturbed(tmp_path: Path) -> None:
-    settings = ["data.limit=64", *SMALL, "noise.alpha=0.7", "loss=t_loss", "epochs=3"]
+def test_killed_in_an_epoch_and_started_again_ends_as_if_undisturbed(
+    make_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    settings = ["data=folder", f"data.root={make_folder(60)}", *SMALL, "noise.alpha=0.7", "loss=t_loss", "epochs=3"]
     assert call("train", *settings, "run_dir=whole", cwd=tmp_path)[0] == 0
     process = start("train", *settings, "run_dir=cut", cwd=tmp_path)
     process.kill_in_the_midst(tmp_path / "cut", 0.05)
@@ -128,20 +134,23 @@ def test_bad_settings_are_one_line_and_leave_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_sweep_goes_on_after_a_failure_and_says_so_at_the_end(tmp_path: Path) -> None:
-    settings = ["-m", *SMALL, "data.limit=16", "epochs=1", "loss=gce", "loss.q=7,0.5", "noise.alpha=0.5"]
+def test_a_sweep_goes_on_after_a_failure_and_says_so_at_the_end(
+    make_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    settings = ["-m", *SMALL, "data=folder", f"data.root={make_folder()}", "epochs=1", "loss=gce", "loss.q=7,0.5"]
     code, _, err = call("train", *settings, cwd=tmp_path)
     assert code == 2
     assert "1 run(s) of the sweep failed" in err
     assert len(list((tmp_path / "runs").rglob("summary.json"))) == 1
-    assert {path.name for path in tmp_path.iterdir()} == {"runs"}
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "runs"}
 
 
-def test_a_loss_file_of_ones_own(tmp_path: Path) -> None:
+def test_a_loss_file_of_ones_own(make_folder: Callable[..., Path], tmp_path: Path) -> None:
     """One YAML file for a new setting of a loss, found through Hydra's --config-dir."""
     (tmp_path / "mine/loss").mkdir(parents=True)
     (tmp_path / "mine/loss/sharp.yaml").write_text("name: gce\nq: 0.3\n")
-    settings = ["--config-dir", "mine", *SMALL, "data.limit=16", "epochs=1", "run_dir=run", "loss=sharp"]
+    settings = ["--config-dir", "mine", *SMALL, "data=folder", f"data.root={make_folder()}", "epochs=1"]
+    settings += ["run_dir=run", "loss=sharp"]
     assert call("train", *settings, cwd=tmp_path)[0] == 0
     assert json.loads((tmp_path / "run/summary.json").read_text())["loss"]["q"] == 0.3
     code, _, err = call("train", *settings, "loss.q=7", cwd=tmp_path)

@@ -11,7 +11,8 @@ from seg_anl.engine.command import compose
 from seg_anl.records import read_metrics
 from seg_anl.segmentation.experiment import train
 
-TINY = ["data.limit=24", "batch_size=8", "epochs=2", "model.base_filters=4", "model.max_filters=16"]
+TINY = ["data.size=32", "data.limit=24", "batch_size=8", "epochs=2", "model.base_filters=4", "model.max_filters=16"]
+TINY += ["evaluation.test_every=2", "evaluation.last_k=1"]
 TINY += ["noise.alpha=0.5", "noise.beta=0.5", "progress=false", "logger=null"]
 
 

@@ -30,8 +30,10 @@ def probabilities(run: Path, item: str) -> np.ndarray:
         return archive["probabilities"]
 
 
-def test_every_image_is_predicted_once_under_the_same_wrong_masks(tmp_path: Path) -> None:
-    settings = ["data.limit=17", "noise.alpha=0.5", "folds=3"]
+def test_every_image_is_predicted_once_under_the_same_wrong_masks(
+    make_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    settings = ["data=folder", f"data.root={make_folder(21)}", "noise.alpha=0.5", "folds=3"]
     runs = trained(tmp_path, *settings)
     items = [item for run in runs for item in header(run)["items"]]
     manifests = [(run / "noise/manifest.json").read_text() for run in runs]

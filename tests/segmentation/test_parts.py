@@ -14,12 +14,13 @@ from PIL import Image
 from data_prep.pictures import IGNORED, read_mask
 from seg_anl.engine.command import compose
 from seg_anl.losses import build_loss, list_losses, loss_parameters
-from seg_anl.records import UserError, array_digest
+from seg_anl.records import MetricRow, UserError, array_digest
 from seg_anl.segmentation.criterion import SegmentationCriterion, build_criterion
 from seg_anl.segmentation.datasets import ImageSet
 from seg_anl.segmentation.dice import dice_per_image, dice_scores
 from seg_anl.segmentation.experiment import SegmentationExperiment
 from seg_anl.segmentation.networks import build_model, planned_stages, predict_losses
+from seg_anl.segmentation.run_picture import save_report, worst_and_best
 from seg_anl.segmentation.settings import data_settings, read_settings
 
 TRANSITION = {"forward": ["loss.transition=[[0.9,0.1],[0.2,0.8]]"]}
@@ -60,6 +61,17 @@ def test_unlabeled_pixels_count_in_no_score_and_no_loss(tmp_path: Path) -> None:
     wanted = ["data=folder", "data.root=x", "data.ignore=254", "noise.alpha=0.5"]
     with pytest.raises(UserError, match=r"data\.ignore needs noise\.alpha=0"):
         read_settings(compose("segmentation", wanted))
+
+
+def test_the_picture_of_a_run_of_one_image_with_unlabeled_pixels(tmp_path: Path) -> None:
+    mask = torch.zeros(1, 24, 24, dtype=torch.uint8)
+    mask[:, 6:12], mask[:, 18:] = 1, IGNORED
+    image = ImageSet(["a"], torch.full((1, 3, 24, 24), 90, dtype=torch.uint8), mask, {})
+    cases = [
+        worst_and_best(name, image, noisy, torch.zeros_like(mask), 2) for name, noisy in (("x", image), ("y", None))
+    ]
+    save_report(tmp_path / "report.png", "one", cases, [MetricRow(0, "test", {"dice": 0.5})])
+    assert np.asarray(Image.open(tmp_path / "report.png")).std() > 20
 
 
 def test_dice_of_several_classes_is_their_mean() -> None:

@@ -203,7 +203,7 @@ def test_monai_networks_learn_from_a_list_of_files(tmp_path: Path) -> None:
         np.testing.assert_array_equal(image.affine, nibabel.load(tmp_path / "images" / names[3]).affine)
         return np.asarray(image.dataobj)
 
-    swin = ["+model.feature_size=12", "epochs=1", "data.patches=3"]
+    swin = ["+model.feature_size=12", "epochs=1", "data.patches=1"]
     with pytest.raises(UserError, match=r"model.network=SwinUNETR cannot take data.patch=\[20, 20, 20\]"):
         predicted("SwinUNETR", *swin, "data.patch=[20,20,20]")
     assert not (tmp_path / "SwinUNETR/config.yaml").exists()
