@@ -24,7 +24,7 @@ from hydra.core.override_parser.types import IntervalSweep
 
 from seg_anl.engine.command import compose
 from seg_anl.losses.declarations import declarations
-from seg_anl.nnunet.environment_settings import chosen_loss, chosen_training, loss_choice
+from seg_anl.nnunet.environment_settings import ANY_LOSS_TRAINER, chosen_loss, chosen_training, loss_choice
 from seg_anl.nnunet.lookup import trainers
 from seg_anl.records.recipes import recipe_names
 from seg_anl.reporting.figures.catalog import FIGURES
@@ -139,7 +139,7 @@ def check_environment(words: list[str]) -> list[str]:
     while words and re.fullmatch(r"\w+=.*", words[0]):
         name, _, value = words.pop(0).partition("=")
         if name == "SEG_ANL_LOSS" and not value.endswith(".yaml"):
-            chosen_loss(value, "a trainer", loss_choice("anl_ce"))
+            chosen_loss(value, "a trainer", None if ANY_LOSS_TRAINER in words else loss_choice("anl_ce"))
         if name == "SEG_ANL_TRAIN":
             chosen_training(value)
     return words
