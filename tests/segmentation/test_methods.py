@@ -275,6 +275,7 @@ def test_a_pair_predicts_the_mean_of_its_probabilities() -> None:
     images = torch.randn(2, 3, 8, 8)
     expected = torch.stack([each(images).softmax(1) for each in pair.children()]).mean(dim=0)
     torch.testing.assert_close(pair(images).softmax(1), expected)
+    assert pair(1e4 * images).isfinite().all()  # also where both are certain
 
 
 @pytest.mark.parametrize(
