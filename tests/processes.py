@@ -30,6 +30,8 @@ ROOT = Path(__file__).parents[1]
 TIMEOUT = 400  # seconds
 PR_SET_PDEATHSIG = 1
 NOT_FORKED = {"ipykernel_launcher"}  # whose loop of events has a thread that stays behind
+# submitit makes a job's folder after it has started the job, and relies on Python to be slower.
+SECONDS_TO_START = {"submitit.local._local": 2}
 # Hands its arguments, folder, environment and files to the process that listens; ends as that says.
 CLIENT = """
 import json, os, socket, sys
@@ -292,6 +294,7 @@ class _ForkedModule(subprocess.Popen):  # type: ignore[type-arg]
                 os.close(file)
             if env is not None:
                 _change_environment(env)
+            time.sleep(SECONDS_TO_START.get(words[2], 0))
             _run_as_program(module(*words[2:]))
 
         super().__init__(args, preexec_fn=run_instead_of_a_program, **others)
