@@ -68,7 +68,7 @@ def compare(arguments: Namespace) -> None:
     refuse_overlap(arguments.data, out)
     if arguments.dry_run:
         for name, settings in plan.runs.items():
-            print(plan.trainer.command(plan.data, settings, out / "runs" / name))
+            print(plan.trainer.command(settings, out / "runs" / name))
         return
     make_directory(out)
     with locked(out):
@@ -105,7 +105,7 @@ def train(plan: Plan, settings: list[str], run: Path, title: str) -> None:
         print(f"{title}: training", flush=True)
         start = time.monotonic()
         make_directory(run)  # the path of an existing folder needs no quotes
-        plan.trainer.command(plan.data, settings, run).run()
+        plan.trainer.command(settings, run).run()
         title = f"{title}: {time.monotonic() - start:.0f} s"
     metric, value = plan.trainer.read_score(run)
     print(f"{title}: {metric} {value:.4f}", flush=True)
@@ -161,7 +161,7 @@ def next_command(plan: Plan, out: Path, best: Method, share: float) -> str:
     if share > _MANY_WRONG:
         action = "--ignore" if plan.trainer.audit == "masks" else "--drop"
         return f"seg-anl-audit apply {shlex.quote(str(out / 'audit'))} MENDED {action}   (after a look at review.html)"
-    return str(plan.trainer.full_command(plan.data, [*plan.common, *best.settings]))
+    return str(plan.trainer.full_command([*plan.common, *best.settings]))
 
 
 if __name__ == "__main__":

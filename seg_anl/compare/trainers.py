@@ -77,11 +77,11 @@ class Trainer:
         """The settings of all runs on a data folder."""
         return [f"data={self.data}", f"data.root={data.resolve()}", *self.short, *self.fixed]
 
-    def command(self, data: Path, settings: Sequence[str], run: Path) -> Command:
+    def command(self, settings: Sequence[str], run: Path) -> Command:
         """The command that trains a run, or resumes it."""
         return Command(self.program, self.module, [*settings, f"run_dir={run}"])
 
-    def full_command(self, data: Path, settings: Sequence[str]) -> Command:
+    def full_command(self, settings: Sequence[str]) -> Command:
         """The command for a training of full length."""
         words = [word for word in settings if word not in self.short and not word.startswith("epochs=")]
         return Command(self.program, self.module, words)
@@ -154,10 +154,10 @@ class NNUNetTrainer(Trainer):
     def settings(self, data: Path) -> list[str]:  # noqa: D102
         return [*self.fixed, *self.short]
 
-    def command(self, data: Path, settings: Sequence[str], run: Path) -> Command:  # noqa: D102
+    def command(self, settings: Sequence[str], run: Path) -> Command:  # noqa: D102
         return self._sweep(settings, ["-f", "0"], {"nnUNet_results": os.path.abspath(run)})
 
-    def full_command(self, data: Path, settings: Sequence[str]) -> Command:  # noqa: D102
+    def full_command(self, settings: Sequence[str]) -> Command:  # noqa: D102
         return self._sweep([word for word in settings if not word.startswith("epochs=")], [], {})
 
     def score_file(self, run: Path) -> Path | None:  # noqa: D102

@@ -109,9 +109,7 @@ def test_runs_of_other_data_labels_and_tests_are_never_mixed_in(
         with monkeypatch.context() as patch:
             patch.setenv(variable, str(tmp_path / "clean"))
             other = make_plan(data, [], 1, [], "2d")
-            assert other.trainer.command(data, other.runs["ce-seed1"], out).variables[variable] == str(
-                tmp_path / "clean"
-            )
+            assert other.trainer.command(other.runs["ce-seed1"], out).variables[variable] == str(tmp_path / "clean")
             with pytest.raises(UserError, match="holds ce-seed1 with other settings"):
                 save_settings(out / "commands.json", other)
     (out / "runs/ce-seed1/Dataset002_X").symlink_to(out / "runs/ce-seed1/Dataset001_X")
@@ -129,7 +127,7 @@ def test_a_named_test_folder_precedes_that_of_the_data(data: Path, tmp_path: Pat
 
 def test_settings_reach_nnunet_whole(data: Path, tmp_path: Path) -> None:
     plan = make_plan(data, [], 1, ["loss.class_weights=[1, 2]", "iterations=3", "device=cpu"], "2d")
-    command = plan.trainer.command(data, plan.runs["ce-seed1"], tmp_path)
+    command = plan.trainer.command(plan.runs["ce-seed1"], tmp_path)
     chosen = chosen_loss(command.variables["SEG_ANL_LOSS"], "nnUNetTrainerRobust", None)
     assert chosen.settings() == {"name": "ce", "class_weights": [1, 2], "dice_weight": 1.0}
     assert chosen_training(command.variables["SEG_ANL_TRAIN"]).given() == {"epochs": 50, "iterations": 3, "seed": 1}
