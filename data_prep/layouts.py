@@ -56,9 +56,9 @@ def official_folders(root: Path, split: str) -> _Folders:
 def usual_folders(root: Path) -> dict[str, _Folders]:
     """The folders of images and masks of every split below ``root``; one without splits is all training.
 
-    Known layouts: ``images/SPLIT`` with ``masks/SPLIT``, ``SPLIT/images`` with ``SPLIT/masks``, ``images`` with
-    ``masks``. Any other folder is taken to hold images and masks side by side. Splits are :data:`SPLITS`: ``train`` and
-    at least one other.
+    Known layouts: ``images/SPLIT`` with ``masks/SPLIT``, ``SPLIT/images`` with ``SPLIT/masks``, and ``images`` with
+    ``masks``, to which ``test/images`` with ``test/masks`` may be added. Any other folder is taken to hold images and
+    masks side by side. Splits are :data:`SPLITS`: ``train`` and at least one other.
     """
     for images, masks in (("images/{}", "masks/{}"), ("{}/images", "{}/masks")):
         splits = {split: (root / images.format(split), root / masks.format(split)) for split in SPLITS}
@@ -66,7 +66,7 @@ def usual_folders(root: Path) -> dict[str, _Folders]:
         if TRAINING in splits and len(splits) > 1:
             return splits
     if (root / "images").is_dir() and (root / "masks").is_dir():
-        return {TRAINING: (root / "images", root / "masks")}
+        return {TRAINING: (root / "images", root / "masks")} | {key: splits[key] for key in splits if key != TRAINING}
     return {TRAINING: (root, root)}
 
 

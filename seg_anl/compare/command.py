@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import shlex
 import statistics
 import time
@@ -35,7 +36,7 @@ examples:
   seg-anl-compare DATA data.size=128 epochs=40 --losses ce anl_ce t_loss --seeds 5
   seg-anl-compare PICTURES model=resnet34 --losses ce 'anl_ce optim.l1=5e-5 optim.weight_decay=0'
   seg-anl-compare nnUNet_raw/Dataset501_X --dry-run
-  seg-anl-compare nnUNet_raw/Dataset501_X epochs=100 --nnunet 3d_fullres"""
+  seg-anl-compare nnUNet_raw/Dataset501_X epochs=100 --nnunet 3d_fullres --plans nnUNetResEncUNetLPlans"""
 _COMMANDS = "commands.json"  # in OUT: the settings of each run
 _MANY_WRONG = 0.05  # share of wrong annotations above which they should be mended first
 _LEARNED = 0.5  # below this Dice a comparison means little
@@ -47,13 +48,17 @@ def main() -> None:
     parser = OneLineParser(prog=PROGRAM, description=DESCRIPTION, epilog=EXAMPLE)
     add = parser.add_argument
     add("data", type=Path, metavar="DATA", help="data folder")
-    add("settings", nargs="*", metavar="SETTING=VALUE", help="trainer settings for all runs; right after DATA")
+    add("settings", nargs="*", metavar="SETTING=VALUE", help="trainer settings for all runs")
     add("--losses", nargs="+", default=[], metavar="LOSS", help="the reference, the loss under test, then any others")
     add("--seeds", type=positive_int, default=3, metavar="N", help="runs per loss (default: %(default)s)")
     add("--out", type=Path, default=Path("compare"), metavar="OUT", help="output folder (default: compare)")
     add("--nnunet", metavar="CONFIGURATION", help="train fold 0 with nnU-Net itself: 2d, 3d_fullres, ...")
+    add("-p", "--plans", help="nnU-Net's plans, with --nnunet: nnUNetResEncUNetLPlans, ... (default: nnUNetPlans)")
     add("--dry-run", action="store_true", help="print the commands without running them")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
+    words, arguments.losses = arguments.losses, []
+    for word in words:  # --losses also takes the settings after it
+        (arguments.settings if re.match(r"[\w.+]+=", word) else arguments.losses).append(word)
     run_command(PROGRAM, lambda: compare(arguments))
 
 
@@ -63,7 +68,10 @@ def compare(arguments: Namespace) -> None:
     Raises:
         UserError: for bad input or a failed run.
     """
-    plan = make_plan(arguments.data, arguments.losses, arguments.seeds, arguments.settings, arguments.nnunet)
+    if arguments.plans and not arguments.nnunet:
+        raise UserError("--plans: only with --nnunet CONFIGURATION")
+    nnunet = (arguments.nnunet, arguments.plans or "nnUNetPlans") if arguments.nnunet else None
+    plan = make_plan(arguments.data, arguments.losses, arguments.seeds, arguments.settings, nnunet)
     out = arguments.out
     refuse_overlap(arguments.data, out)
     if arguments.dry_run:
@@ -136,7 +144,10 @@ def report(plan: Plan, out: Path) -> None:
     }  # fmt: skip
     write_page(out / "compare.html", plan, results, differences)
     write_json(out / "compare.json", results)
-    print(f"{estimate}\npage      {out / 'compare.html'}\nnext      {following}")
+    print(f"{estimate}\npage      {out / 'compare.html'}")
+    if (review := out / "audit" / "review.html").is_file():
+        print(f"review    {review}")
+    print(f"next      {following}")
 
 
 def audit(plan: Plan, out: Path) -> tuple[float, str]:
@@ -148,7 +159,7 @@ def audit(plan: Plan, out: Path) -> tuple[float, str]:
     source, *more = plan.trainer.audit_arguments(plan.data, run, out)
     Command("seg-anl-audit", "seg_anl.audit.command", [kind, source, str(target), *more]).run()
     content = read_json(target / "audit.json")
-    origin = f"{plan.trainer.audited(name)}; look at {target / 'review.html'}"
+    origin = plan.trainer.audited(name)
     if kind == "labels":
         return content["noise_rate"], f"Estimated wrong labels: {content['noise_rate']:.0%}, {origin}."
     wrong = content["wrong"]
@@ -160,7 +171,7 @@ def next_command(plan: Plan, out: Path, best: Method, share: float) -> str:
     """Mend the annotations if many look wrong; otherwise train the better loss for longer."""
     if share > _MANY_WRONG:
         action = "--ignore" if plan.trainer.audit == "masks" else "--drop"
-        return f"seg-anl-audit apply {shlex.quote(str(out / 'audit'))} MENDED {action}   (after a look at review.html)"
+        return f"seg-anl-audit apply {shlex.quote(str(out / 'audit'))} MENDED {action}"
     return str(plan.trainer.full_command([*plan.common, *best.settings]))
 
 

@@ -31,7 +31,9 @@ def write_page(path: Path, plan: Plan, results: Mapping[str, Any], differences: 
     environment.filters |= {"mean": statistics.fmean, "deviation": statistics.stdev}
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     chart = Markup(_draw_chart(results["scores"], results["metric"]))
-    data = {**results, "rows": rows, "seeds": plan.seeds, "data": plan.data, "chart": chart, "version": __version__}
+    review = "audit/review.html" if (path.parent / "audit" / "review.html").is_file() else None
+    data = {**results, "rows": rows, "seeds": plan.seeds, "data": plan.data.resolve().name, "review": review}
+    data |= {"chart": chart, "version": __version__}
     write_text(path, template.render(data))
 
 
@@ -46,7 +48,7 @@ def _draw_chart(scores: Mapping[str, list[float]], metric: str) -> str:
         axes.set_ylabel(metric)
         axes.margins(x=0.15)
         buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
+        figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
         plt.close(figure)
     svg = buffer.getvalue()
-    return svg[svg.index("<svg") :]
+    return svg[svg.index("<svg") :].replace("#000000", "currentColor")  # black is unreadable on a dark page

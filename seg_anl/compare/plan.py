@@ -77,11 +77,11 @@ class Plan:
 
 
 def make_plan(
-    data: Path, losses: Sequence[str], seeds: int, settings: Sequence[str], nnunet: str | None = None
+    data: Path, losses: Sequence[str], seeds: int, settings: Sequence[str], nnunet: tuple[str, str] | None = None
 ) -> Plan:
     """Plan the comparison on a data folder; trainer and default losses depend on the kind of data.
 
-    With ``nnunet``, a configuration of nnU-Net's plans, nnU-Net's own training is compared.
+    With ``nnunet``, a configuration and the name of nnU-Net's plans, nnU-Net's own training is compared.
 
     Raises:
         UserError: for an unknown folder layout, fewer than two different losses, or an invalid setting.
@@ -95,13 +95,13 @@ def make_plan(
     return Plan(trainer, data, tested, methods, tuple(range(1, seeds + 1)), tuple(settings))
 
 
-def _choose_trainer(data: Path, nnunet: str | None) -> tuple[Trainer, str]:
+def _choose_trainer(data: Path, nnunet: tuple[str, str] | None) -> tuple[Trainer, str]:
     """The trainer for a folder, and a description of its test images."""
     check_folder(data, "DATA")
     if nnunet is not None:
         if not is_nnunet_dataset(data):
             raise UserError(f"--nnunet: {data} is not an nnU-Net raw data set (dataset.json, imagesTr, labelsTr)")
-        trainer = nnunet_trainer(nnunet, data)
+        trainer = nnunet_trainer(data, *nnunet)
         return trainer, trainer.tested
     if is_nnunet_dataset(data):
         return VOLUMES, f"{data / 'imagesTs'}" if (data / "labelsTs").is_dir() else HELD_OUT

@@ -137,11 +137,13 @@ class NNUNetTrainer(Trainer):
     Attributes:
         dataset: name of the data set.
         configuration: configuration of its plans.
+        plans: name of the plans.
         variables: environment variables of all runs, such as ``SEG_ANL_TEST``; ``fixed`` records them.
     """
 
     dataset: str = ""
     configuration: str = ""
+    plans: str = ""
     variables: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -193,7 +195,8 @@ class NNUNetTrainer(Trainer):
         loss = [given.pop("loss")]
         loss += [shlex.quote(f"{name[5:]}={given.pop(name)}") for name in list(given) if name.startswith("loss.")]
         training = [shlex.quote(f"{name}={value}") for name, value in given.items()]
-        words = ["sweep", self.dataset, self.configuration, *folds, "-tr", "nnUNetTrainerRobust", "--", "--npz"]
+        chosen = ["-tr", "nnUNetTrainerRobust", "-p", self.plans]
+        words = ["sweep", self.dataset, self.configuration, *folds, *chosen, "--", "--npz"]
         texts = {LOSS_VARIABLE: " ".join(loss), TRAIN_VARIABLE: " ".join(training), **self.variables, **variables}
         return Command(
             self.program, self.module, [*words, *device], {name: text for name, text in texts.items() if text}
@@ -215,8 +218,8 @@ CLASSES = Trainer(
 _WITH_DICE = tuple(f"{loss} loss.dice_weight=1" for loss in ("ce", "anl_ce", "gce"))  # the first is nnU-Net's own loss
 
 
-def nnunet_trainer(configuration: str, data: Path) -> NNUNetTrainer:
-    """nnU-Net's training in a configuration of the plans of a data set.
+def nnunet_trainer(data: Path, configuration: str, plans: str) -> NNUNetTrainer:
+    """nnU-Net's training of a data set in a configuration of the named plans.
 
     Raises:
         UserError: if the data set has no plans with that configuration, or a variable contradicts the comparison.
@@ -229,15 +232,17 @@ def nnunet_trainer(configuration: str, data: Path) -> NNUNetTrainer:
     for name, instead in ((LOSS_VARIABLE, "--losses"), (TRAIN_VARIABLE, "SETTING=VALUE after DATA")):
         if os.environ.get(name):
             raise UserError(f"--nnunet: {name} is set, but would have no effect; unset it, and use {instead}")
-    plans = Path(root) / folder.name / "nnUNetPlans.json"
-    if not plans.is_file():
-        prepare = f"nnUNetv2_plan_and_preprocess -d {folder.name[7:10]} -c {configuration}"
-        raise UserError(f"--nnunet: {plans} does not exist; run {prepare}")
-    content = read_json(plans)
+    path = Path(root) / folder.name / f"{plans}.json"
+    if not path.is_file():
+        residual = re.fullmatch("nnUNetResEncUNet(M|L|XL)Plans", plans)
+        planner = f" -pl nnUNetPlannerResEnc{residual[1]}" if residual else ""
+        prepare = f"nnUNetv2_plan_and_preprocess -d {folder.name[7:10]} -c {configuration}{planner}"
+        raise UserError(f"--nnunet: {path} does not exist; run {prepare}")
+    content = read_json(path)
     known = content.get("configurations", {}) if isinstance(content, dict) else {}
     if configuration not in known:
-        raise UserError(f"--nnunet {configuration}: {plans} has {', '.join(known) or 'no configurations'}")
-    variables = {name: os.path.abspath(path) for name in PATH_VARIABLES if (path := os.environ.get(name))}
+        raise UserError(f"--nnunet {configuration}: {path} has {', '.join(known) or 'no configurations'}")
+    variables = {name: os.path.abspath(value) for name in PATH_VARIABLES if (value := os.environ.get(name))}
     if (folder / "labelsTs").is_dir():
         variables.setdefault(TEST_VARIABLE, str(folder))
     return NNUNetTrainer(
@@ -249,10 +254,12 @@ def nnunet_trainer(configuration: str, data: Path) -> NNUNetTrainer:
         fixed=(
             f"data={folder}",
             f"configuration={configuration}",
-            *(f"{name}={path}" for name, path in variables.items()),
+            f"plans={plans}",
+            *(f"{name}={value}" for name, value in variables.items()),
         ),
         records=(),
         dataset=folder.name,
         configuration=configuration,
+        plans=plans,
         variables=variables,
     )

@@ -85,14 +85,17 @@ def test_comparison_writes_a_page_and_resumes(lesions: Path, tmp_path: Path) -> 
     status, _, errors = call("compare", *arguments, "--seeds", 1, cwd=tmp_path)
     assert status == 0, errors
     before = {path: path.read_bytes() for path in out.glob("runs/*/metrics.csv")}
-    _, output, _ = call("compare", *arguments, "--seeds", 2, cwd=tmp_path)
+    settings_last = [lesions, "--out", out, "--seeds", 2, "--losses", "ce", "anl_ce", *TINY]
+    _, output, _ = call("compare", *settings_last, cwd=tmp_path)
     assert output.count("training\n") == 2  # seed 1 is not trained again
     assert {path: path.read_bytes() for path in before} == before
     results, page = json.loads((out / "compare.json").read_text()), (out / "compare.html").read_text()
     dice = [[np.mean(results["scores"][name][seed]) for seed in range(2)] for name in ("ce", "anl_ce")]
     assert results["differences"]["anl_ce"]["mean"] == pytest.approx(np.mean(dice[1]) - np.mean(dice[0]))
     assert results["verdict"] in output
-    assert all(text in page for text in ("<svg", f"{dice[1][0]:.4f}", "Estimated wrong masks"))
+    assert all(
+        text in page for text in ("<svg", f"{dice[1][0]:.4f}", "Estimated wrong masks", 'href="audit/review.html"')
+    )
     assert "src=" not in page
     assert 'href="http' not in page
     settings = [lesions, *TINY, "data.classes=2", *arguments[len(TINY) + 1 :]]

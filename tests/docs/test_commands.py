@@ -85,14 +85,17 @@ def inline_commands(page: Path) -> Iterator[str]:
 
 def parsed(main: Callable[[], None], words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a program read its command line and go no further."""
-    read = argparse.ArgumentParser.parse_args
 
-    def read_only(self: argparse.ArgumentParser, *given: object, **options: object) -> None:
-        read(self, *given, **options)  # type: ignore[call-overload]
-        raise Parsed
+    def only(read: Callable[..., object]) -> Callable[..., None]:
+        def read_only(*given: object, **options: object) -> None:
+            read(*given, **options)
+            raise Parsed
+
+        return read_only
 
     with monkeypatch.context() as patch:
-        patch.setattr(argparse.ArgumentParser, "parse_args", read_only)
+        for name in ("parse_args", "parse_intermixed_args"):
+            patch.setattr(argparse.ArgumentParser, name, only(getattr(argparse.ArgumentParser, name)))
         patch.setattr(sys, "argv", words)
         with pytest.raises(Parsed):
             main()

@@ -40,17 +40,18 @@ def test_fold_0_of_each_loss_is_trained_compared_and_audited(isic: NNUNet, isic_
 
 
 @pytest.mark.parametrize(
-    ("configuration", "variables", "message"),
+    ("nnunet", "variables", "message"),
     [
-        ("3d_fullres", {}, "has 2d"),
-        ("2d", {"nnUNet_preprocessed": ""}, "nnUNet_preprocessed is not set"),
-        ("2d", {"nnUNet_preprocessed": "elsewhere"}, "run nnUNetv2_plan_and_preprocess -d 501 -c 2d"),
+        (["3d_fullres"], {}, "has 2d"),
+        (["2d"], {"nnUNet_preprocessed": ""}, "nnUNet_preprocessed is not set"),
+        (["2d"], {"nnUNet_preprocessed": "elsewhere"}, "run nnUNetv2_plan_and_preprocess -d 501 -c 2d\n"),
+        (["2d", "-p", "nnUNetResEncUNetLPlans"], {}, "-d 501 -c 2d -pl nnUNetPlannerResEncL\n"),
     ],
 )
 def test_what_nnunet_has_not_prepared_is_one_line(
-    isic: NNUNet, isic_folder: Path, tmp_path: Path, configuration: str, variables: dict[str, str], message: str
+    isic: NNUNet, isic_folder: Path, tmp_path: Path, nnunet: list[str], variables: dict[str, str], message: str
 ) -> None:
-    command = [isic_folder, "--nnunet", configuration, "--out", tmp_path / "out"]
+    command = [isic_folder, "--nnunet", *nnunet, "--out", tmp_path / "out"]
     status, _, errors = call("compare", *command, cwd=tmp_path, **(isic.variables | variables))
     assert (status, errors.count("\n")) == (2, 1), errors
     assert message in errors
@@ -83,7 +84,7 @@ def finish(run: Path, epochs: int = 50) -> Path:
 
 
 def test_without_clean_labels_the_classes_of_the_fold_are_the_test(data: Path, tmp_path: Path) -> None:
-    plan = make_plan(data, [], 1, [], "2d")
+    plan = make_plan(data, [], 1, [], ("2d", "nnUNetPlans"))
     interrupted = tmp_path / "run/Dataset001_X/nnUNetTrainerRobust-ce-epochs=9__nnUNetPlans__2d/fold_0"
     interrupted.mkdir(parents=True)
     assert plan.trainer.score_file(tmp_path / "run") is None
@@ -98,35 +99,35 @@ def test_runs_of_other_data_labels_and_tests_are_never_mixed_in(
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    plan = make_plan(data, [], 1, [], "2d")
+    plan = make_plan(data, [], 1, [], ("2d", "nnUNetPlans"))
     save_settings(out / "commands.json", plan)
     finish(out / "runs/ce-seed1")
     save_settings(out / "commands.json", plan)
     monkeypatch.chdir(data)
-    save_settings(out / "commands.json", make_plan(Path(), [], 1, [], "2d"))  # the same folder
+    save_settings(out / "commands.json", make_plan(Path(), [], 1, [], ("2d", "nnUNetPlans")))  # the same folder
     (tmp_path / "clean/images").mkdir(parents=True)
     for variable in ("SEG_ANL_TEST", "SEG_ANL_SOFT", "SEG_ANL_WEIGHTS"):
         with monkeypatch.context() as patch:
             patch.setenv(variable, str(tmp_path / "clean"))
-            other = make_plan(data, [], 1, [], "2d")
+            other = make_plan(data, [], 1, [], ("2d", "nnUNetPlans"))
             assert other.trainer.command(other.runs["ce-seed1"], out).variables[variable] == str(tmp_path / "clean")
             with pytest.raises(UserError, match="holds ce-seed1 with other settings"):
                 save_settings(out / "commands.json", other)
     (out / "runs/ce-seed1/Dataset002_X").symlink_to(out / "runs/ce-seed1/Dataset001_X")
     with pytest.raises(UserError, match="holds ce-seed1 with other settings"):
-        save_settings(out / "commands.json", make_plan(tmp_path / "Dataset002_X", [], 1, [], "2d"))
+        save_settings(out / "commands.json", make_plan(tmp_path / "Dataset002_X", [], 1, [], ("2d", "nnUNetPlans")))
 
 
 def test_a_named_test_folder_precedes_that_of_the_data(data: Path, tmp_path: Path, monkeypatch) -> None:
     for folder in ("imagesTs", "labelsTs"):
         (data / folder).mkdir()
-    assert make_plan(data, [], 1, [], "2d").tested == str(data / "imagesTs")
+    assert make_plan(data, [], 1, [], ("2d", "nnUNetPlans")).tested == str(data / "imagesTs")
     monkeypatch.setenv("SEG_ANL_TEST", str(tmp_path / "clean"))
-    assert make_plan(data, [], 1, [], "2d").tested == str(tmp_path / "clean")
+    assert make_plan(data, [], 1, [], ("2d", "nnUNetPlans")).tested == str(tmp_path / "clean")
 
 
 def test_settings_reach_nnunet_whole(data: Path, tmp_path: Path) -> None:
-    plan = make_plan(data, [], 1, ["loss.class_weights=[1, 2]", "iterations=3", "device=cpu"], "2d")
+    plan = make_plan(data, [], 1, ["loss.class_weights=[1, 2]", "iterations=3", "device=cpu"], ("2d", "nnUNetPlans"))
     command = plan.trainer.command(plan.runs["ce-seed1"], tmp_path)
     chosen = chosen_loss(command.variables["SEG_ANL_LOSS"], "nnUNetTrainerRobust", None)
     assert chosen.settings() == {"name": "ce", "class_weights": [1, 2], "dice_weight": 1.0}
@@ -137,9 +138,9 @@ def test_settings_reach_nnunet_whole(data: Path, tmp_path: Path) -> None:
 def test_what_would_be_ignored_is_refused(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data.rename(tmp_path / "lesions")
     with pytest.raises(UserError, match="lesions is not named like nnU-Net's raw data sets"):
-        make_plan(tmp_path / "lesions", [], 1, [], "2d")
+        make_plan(tmp_path / "lesions", [], 1, [], ("2d", "nnUNetPlans"))
     for name in ("SEG_ANL_LOSS", "SEG_ANL_TRAIN"):
         with monkeypatch.context() as patch:
             patch.setenv(name, "l1=1")
             with pytest.raises(UserError, match=f"{name} is set, but would have no effect"):
-                make_plan(tmp_path / "Dataset002_X", [], 1, [], "2d")
+                make_plan(tmp_path / "Dataset002_X", [], 1, [], ("2d", "nnUNetPlans"))

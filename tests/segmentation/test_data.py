@@ -102,7 +102,7 @@ def test_gray_rgba_palette_and_other_formats_become_rgb(make_folder: MakeFolder)
 
 @pytest.mark.parametrize(
     "layout",
-    ["images masks", "images/train images/test", "train/images test/images", "flat", "isic"],
+    ["images masks", "images/train images/test", "train/images test/images", "images test/images", "flat", "isic"],
 )
 def test_usual_layouts_are_found(make_folder: MakeFolder, tmp_path: Path, layout: str) -> None:
     source = make_folder()
@@ -119,6 +119,10 @@ def test_usual_layouts_are_found(make_folder: MakeFolder, tmp_path: Path, layout
             "train/images test/images": (
                 f"{'test' if test else 'train'}/images/{image.name}",
                 f"{'test' if test else 'train'}/masks/{image.name}",
+            ),
+            "images test/images": (
+                f"{'test/' if test else ''}images/{image.name}",
+                f"{'test/' if test else ''}masks/{image.name}",
             ),
             "flat": (image.name, f"{image.stem}_mask.png"),
             "isic": (
