@@ -35,6 +35,7 @@ Settings (SETTING=VALUE; command line over preset over default):
   record=[probabilities,gradients,features]  record_every    for some figures of seg-anl-report
   record=[predictions,dynamics]         for seg-anl-audit labels on a single run (in-sample)
   folds=5 [fold=K]                      one run per fold (or only fold K), which predicts its held-out samples
+  data.groups_file                      CSV of item,group: samples of one group (a patient) are held out together
   data.exclude_file data.weights_file   samples to leave out, one per line; CSV of item,weight
   seed=N | [N,M,...]  runs_per_device   several seeds, and how many to train at once
   epochs batch_size precision compile channels_last graph device workers run_root run_dir

@@ -18,6 +18,7 @@ from typing import Annotated, NamedTuple
 from seg_anl.records import UserError, chosen_items, nearest_names
 from seg_anl.records.files import check_folder
 from seg_anl.records.foreign_files import read_table
+from seg_anl.records.item_files import read_groups
 from seg_anl.records.ranges import Interval, OpenFraction, complaint
 
 from .pairing import Matched, Pair, PictureFile, check_inside, first_of, match
@@ -137,6 +138,7 @@ def find_pairs(
     test_images: str | None = None,
     test_masks: str | None = None,
     test_share: float = 0.2,
+    groups_file: object = None,
     exclude: Sequence[str] = (),
     limit: int | None = None,
 ) -> TrainingPairs:
@@ -147,6 +149,7 @@ def find_pairs(
         seed: draws held-out items and, with ``limit``, those to use.
         images, masks, test_images, test_masks: sub-folders of ``root`` instead of a usual layout.
         test_share: held out in (0, 1) if there is no test folder.
+        groups_file: CSV table item,group: items of one group are held out together.
         exclude, limit: training items to leave out; how many to use.
     """
     if name == "embedded":
@@ -158,7 +161,7 @@ def find_pairs(
         check_folder(path, "data.root")
         named = {"images": images, "masks": masks, "test_images": test_images, "test_masks": test_masks}
         given = {key: path / value for key, value in named.items() if value}
-        pairs = _from_folders(name, path, given, test_share, seed)
+        pairs = _from_folders(name, path, given, test_share, seed, groups_file)
     else:
         raise UserError(f"data.name={name}: {nearest_names(name, ('embedded', 'folder', 'isic2017'))}")
     kept = chosen_training_items([pair.item for pair in pairs.train], exclude, limit, seed)
@@ -178,11 +181,12 @@ def chosen_training_items(items: Sequence[str], exclude: Sequence[str], limit: i
     return chosen_items(kept, limit / len(kept), seed, "limit")
 
 
-def held_out_items(items: Sequence[str], test_share: float, seed: int) -> set[str]:
-    """The items to test on if there is no test folder."""
+def held_out_items(items: Sequence[str], test_share: float, seed: int, groups_file: object = None) -> set[str]:
+    """The items to test on if there is no test folder; with a table of groups, whole groups."""
     if wrong := complaint("data.test_share", OpenFraction, test_share):
         raise UserError(wrong)
-    held_out = chosen_items(items, test_share, seed, "test")
+    groups = None if groups_file is None else read_groups(Path(str(groups_file)).expanduser(), items)
+    held_out = chosen_items(items, test_share, seed, "test", groups)
     if not 0 < len(held_out) < len(items):
         raise UserError(f"data.test_share={test_share} of {len(items)} images leaves nothing to train or test on")
     return held_out
@@ -203,7 +207,9 @@ def _embedded() -> TrainingPairs:
     return TrainingPairs(pairs("train"), pairs("validation"), remark)
 
 
-def _from_folders(name: str, root: Path, named: dict[str, Path], test_share: float, seed: int) -> TrainingPairs:
+def _from_folders(
+    name: str, root: Path, named: dict[str, Path], test_share: float, seed: int, groups_file: object
+) -> TrainingPairs:
     splits = {split: folders for split in SPLITS if (folders := official_folders(root, split))[0].is_dir()}
     official = TRAINING in splits and not named
     if name == "isic2017" and not official:
@@ -221,7 +227,7 @@ def _from_folders(name: str, root: Path, named: dict[str, Path], test_share: flo
         return TrainingPairs(pairs, _usable(test), remark + _left_out(train, test))
     if official:
         raise UserError(f"{root}: neither ISIC-2017_Test_v2_Data nor ISIC-2017_Validation_Data to test on")
-    held_out = held_out_items([pair.item for pair in pairs], test_share, seed)
+    held_out = held_out_items([pair.item for pair in pairs], test_share, seed, groups_file)
     share = f"{len(held_out)} images held out (data.test_share={float(test_share)})"
     kept, tested_on = ([pair for pair in pairs if (pair.item in held_out) == test] for test in (False, True))
     return TrainingPairs(kept, tested_on, f"{root}: no test folder, so tested on {share}{_left_out(train)}")

@@ -272,7 +272,18 @@ def pairs_of_run(run: Path) -> tuple[TrainingPairs, Any]:
     """
     path = run / CONFIG_FILE
     config = read_yaml(path)
-    names = ("name", "root", "images", "masks", "test_images", "test_masks", "test_share", "exclude", "limit")
+    names = (
+        "name",
+        "root",
+        "images",
+        "masks",
+        "test_images",
+        "test_masks",
+        "test_share",
+        "groups_file",
+        "exclude",
+        "limit",
+    )
     try:
         settings = {name: config["data"][name] for name in names if config["data"].get(name) is not None}
         exclude = settings.pop("exclude", [])  # one name or a list of names, which may be numbers

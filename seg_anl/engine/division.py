@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seg_anl.records import UserError, chosen_items, fold_items
-from seg_anl.records.item_files import read_items, read_weights
+from seg_anl.records.item_files import read_groups, read_items, read_weights
 
 from .distribution import Process
 from .paths import read_configured
@@ -65,12 +65,14 @@ def divided(
     if data.weights_file is not None and process.world_size > 1:
         raise UserError("data.weights_file works in one process, without torchrun")
     names, known = drawn_as or items, known or items
-    held_out = chosen_items(names, data.tuning, seed, "tuning")
+    group_of = _read(read_groups, data.groups_file, "data.groups_file", items)
+    of_name = group_of and dict(zip(names, map(group_of.__getitem__, items), strict=True))
+    held_out = chosen_items(names, data.tuning, seed, "tuning", of_name)
     if data.tuning and not held_out:
         raise UserError(f"data.tuning={data.tuning} of {len(items)} images rounds to none")
-    unseen = set() if run.fold is None else fold_items(items, run.fold, run.folds or 0, seed)
-    if run.folds and len(items) < run.folds:
-        raise UserError(f"folds={run.folds} are more than the {len(items)} training images")
+    unseen = set() if run.fold is None else fold_items(items, run.fold, run.folds or 0, seed, group_of)
+    if run.folds and (count := len({*group_of.values()} if group_of else items)) < run.folds:
+        raise UserError(f"folds={run.folds} are more than the {count} {'groups' if group_of else 'training images'}")
     left_out = _read(read_items, data.exclude_file, "data.exclude_file", known) or set()
     weight_of = _read(read_weights, data.weights_file, "data.weights_file", known) or {}
     parts: dict[str, list[int]] = {"trained": [], "tuning": [], "unseen": []}

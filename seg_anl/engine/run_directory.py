@@ -39,7 +39,9 @@ LATER_SETTINGS = {
     "drop_last": True,
     "method.unit": "sample",
     "evaluation.test_every": 1,
-    **dict.fromkeys(("folds", "data.exclude_file", "data.weights_file", "data.soft", "data.raters")),
+    **dict.fromkeys(
+        ("folds", "data.groups_file", "data.exclude_file", "data.weights_file", "data.soft", "data.raters")
+    ),
 }
 INPUTS_FILE, LOCK_FILE = "inputs.json", ".lock"
 PACKAGES = ("seg-anl", "torch", "torchvision", "monai", "numpy", "scipy", "scikit-image", "opencv-python-headless")

@@ -88,6 +88,7 @@ class DivisionSettings:
     """The settings in the ``data`` group of both trainers that :mod:`.division` uses."""
 
     tuning: FractionBelowOne = 0.0
+    groups_file: Any = None
     exclude_file: Any = None
     weights_file: Any = None
 

@@ -1,4 +1,4 @@
-"""Read files that name training items: lists of items to leave out, tables of weights. Unknown ids are refused."""
+"""Read files that name training items: lists of items to leave out, tables of weights and of groups."""
 
 from __future__ import annotations
 
@@ -21,19 +21,36 @@ def read_items(path: Path, known: Collection[str]) -> set[str]:
 
 def read_weights(path: Path, known: Collection[str]) -> dict[str, float]:
     """The weights in a CSV table with the columns item and weight; each item may appear once."""
-    rows = read_table(path, "item", "weight")
     try:
-        weights = {row["item"]: float(row["weight"]) for row in rows}
+        weights = {item: float(weight) for item, weight in _read_column(path, "weight").items()}
     except ValueError as error:
         raise UserError(f"{path}: damaged: a weight is not a number ({error})") from error
-    if len(weights) < len(rows):
-        ((item, count),) = Counter(row["item"] for row in rows).most_common(1)
-        raise UserError(f"{path}: {item} is listed {count} times")
     refuse_unknown(weights, known, path)
     for item, weight in weights.items():
         if not 0 <= weight < math.inf:
             raise UserError(f"{path}: the weight of {item} must be a number >= 0, got {weight}")
     return weights
+
+
+def read_groups(path: Path, items: Collection[str]) -> dict[str, str]:
+    """The group of each of ``items``, from a CSV table with the columns item and group, which may list others, too."""
+    groups = _read_column(path, "group")
+    if missing := sorted(item for item in items if not groups.get(item)):
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise UserError(
+            f"{path}: no group for the training item {missing[0]!r}{more}; {nearest_names(missing[0], groups)[:200]}"
+        )
+    return {item: groups[item] for item in items}
+
+
+def _read_column(path: Path, column: str) -> dict[str, str]:
+    """A column of a CSV table, by item; each item may appear once."""
+    rows = read_table(path, "item", column)
+    values = {row["item"]: row[column] for row in rows}
+    if len(values) < len(rows):
+        ((item, count),) = Counter(row["item"] for row in rows).most_common(1)
+        raise UserError(f"{path}: {item} is listed {count} times")
+    return values
 
 
 def refuse_unknown(items: Collection[str], known: Collection[str], path: Path) -> None:

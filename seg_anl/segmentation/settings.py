@@ -76,7 +76,7 @@ class DataSettings(ItemSettings):
     @property
     def pairing(self) -> dict[str, Any]:
         """The arguments of :func:`data_prep.layouts.find_pairs`."""
-        names = ("name", "root", "images", "masks", "test_images", "test_masks", "test_share", "limit")
+        names = ("name", "root", "images", "masks", "test_images", "test_masks", "test_share", "groups_file", "limit")
         return {**{name: getattr(self, name) for name in names}, "exclude": listed(self.exclude)}
 
     @property

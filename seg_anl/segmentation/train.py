@@ -32,6 +32,7 @@ Settings (SETTING=VALUE; command line over preset over default):
   record=[masks]                        images, wrong masks and predictions, for `seg-anl-report --figure masks`
   record=[predictions,dynamics]         what seg-anl-audit masks needs of a run that has seen all masks
   folds=5 [fold=K]                      a run for each fold (or one), which predicts the images it has not seen
+  data.groups_file                      CSV of item,group: images of one group (a patient) are held out together
   data.exclude_file data.weights_file   images to leave out, one id a line; CSV of item,weight
   data.soft=DIR | data.raters=[DIR,...] class probabilities (seg-anl-prep raters --by mean) in place of the masks; masks
                                         of several raters, one of which is drawn for each image in each epoch

@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+from collections import Counter
 from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from seg_anl.records import chosen_items, item_generator, item_hash, item_id
+from seg_anl.records import chosen_items, fold_items, item_generator, item_hash, item_id
 
 ITEMS = [f"patient_{number // 7}/ISIC_{number:07d}" for number in range(211)]
 
@@ -60,6 +61,23 @@ def test_choice_is_the_same_in_another_process() -> None:
         for seed in ("0", "1")
     }
     assert outputs == {str(sorted(chosen_items(map(str, range(50)), 0.3, 7)))}
+
+
+def test_groups_stay_together_and_folds_stay_balanced() -> None:
+    groups = {item: f"patient {position**2 // 200}" for position, item in enumerate(ITEMS)}  # of 1 to 15 items
+    largest = max(Counter(groups.values()).values())
+    assert largest > 5
+    folds = [fold_items(reversed(ITEMS), fold, 5, 3, groups) for fold in range(5)]
+    assert sorted(item for fold in folds for item in fold) == sorted(ITEMS)
+    assert sum(len({groups[item] for item in fold}) for fold in folds) == len(set(groups.values()))
+    assert max(map(len, folds)) - min(map(len, folds)) <= 1
+    for share in (0.1, 0.5):
+        chosen = chosen_items(ITEMS, share, 3, "test", groups)
+        assert not {groups[item] for item in chosen} & {groups[item] for item in set(ITEMS) - chosen}
+        assert 0 <= len(chosen) - round(share * len(ITEMS)) < largest
+    alone = {item: item for item in ITEMS}
+    assert chosen_items(ITEMS, 0.3, 3, groups=alone) == chosen_items(ITEMS, 0.3, 3)
+    assert fold_items(ITEMS, 2, 5, 3, alone) == fold_items(ITEMS, 2, 5, 3)
 
 
 def test_generators_do_not_depend_on_each_other() -> None:

@@ -54,6 +54,24 @@ def test_every_image_is_predicted_once_under_the_same_wrong_masks(
     np.testing.assert_array_equal(probabilities(runs[1], item), before)
 
 
+def test_images_of_a_patient_are_held_out_together(make_folder: Callable[..., Path], tmp_path: Path) -> None:
+    root = make_folder(21)
+    patient = {path.stem: str(position // 3) for position, path in enumerate(sorted((root / "images").iterdir()))}
+    table = tmp_path / "patients.csv"
+    table.write_text("item,group\n" + "".join(f"{item},{name}\n" for item, name in patient.items()))
+    data = ["data=folder", f"data.root={root}", f"data.groups_file={table}"]
+    runs = trained(tmp_path, *data, "folds=3")
+    parts = [header(run)["items"] for run in runs]
+    parts.append(sorted({*patient} - {item for part in parts for item in part}))  # data.test_share
+    assert [len({patient[item] for item in part}) for part in parts] == [2, 2, 1, 2]
+    assert [len(part) for part in parts] == [6, 6, 3, 6]
+    with pytest.raises(UserError, match="folds=6 are more than the 5 groups"):
+        trained(tmp_path, *data, "folds=6")
+    table.write_text(table.read_text().replace(f"{parts[0][0]},", "elsewhere,"))
+    with pytest.raises(UserError, match=f"patients.csv: no group for the training item '{parts[0][0]}'"):
+        trained(tmp_path / "other", *data)
+
+
 def test_in_sample_predictions_and_dynamics(make_folder: Callable[..., Path], tmp_path: Path) -> None:
     """The recorded loss is the mean of -log of what is predicted for the given class."""
     data = ["data=folder", f"data.root={make_folder(12)}", "noise.alpha=0.5"]

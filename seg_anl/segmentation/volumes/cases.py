@@ -61,7 +61,7 @@ def find_cases(data: VolumeDataSettings, seed: int) -> Cases:
     train, test = found.train, found.test
     remark = f"{root}: tested on the {len(test)} test cases"
     if not test:
-        held_out = held_out_items([case.item for case in train], data.test_share, seed)
+        held_out = held_out_items([case.item for case in train], data.test_share, seed, data.groups_file)
         test = [case for case in train if case.item in held_out]
         train = [case for case in train if case.item not in held_out]
         remark = f"{root}: no test masks, so tested on {len(test)} cases held out (data.test_share={data.test_share:g})"
