@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,7 +47,7 @@ class _Job(NamedTuple):
 
 
 def predict_masks(
-    run: Path, images: Path, out: Path, *, overlay: bool, checkpoint: str, device: str, overwrite: bool, trust: bool
+    run: Path, images: Path, out: Path, *, checkpoint: str, device: str, overlay: bool, overwrite: bool, trust: bool
 ) -> bool:
     """Predict every image below ``images`` into ``out``; returns whether all could be read. Others are named.
 
@@ -57,10 +58,27 @@ def predict_masks(
     weights = directory.last if checkpoint == "last" else directory.best
     config = directory.config()
     remove_partial(out)
-    if is_of_volumes(config):
-        if overlay:
-            raise UserError("--overlay is for photos; open a volume's mask over it in a viewer")
-        return predict_volumes(directory, config, images, out, weights=weights, device=device, overwrite=overwrite)
+    if not is_of_volumes(config):
+        complete = _predict_photos(directory, images, out, weights, device, overlay, overwrite, trust)
+    elif overlay:
+        raise UserError("--overlay is for photos; open a volume's mask over it in a viewer")
+    else:
+        complete = predict_volumes(directory, config, images, out, weights=weights, device=device, overwrite=overwrite)
+    if checkpoint == "last" and (directory.summary or {}).get("status") != "finished":
+        print(f"{run}: its training has not finished; these are the masks of its last epoch so far", file=sys.stderr)
+    return complete
+
+
+def _predict_photos(
+    directory: RunDirectory,
+    images: Path,
+    out: Path,
+    weights: Path,
+    device: str,
+    overlay: bool,
+    overwrite: bool,
+    trust: bool,
+) -> bool:
     jobs, others = _jobs(images, out, overlay=overlay)
     outputs = [path for job in jobs for path in job.outputs]
     refuse_replaced(outputs, [job.source for job in jobs], overwrite=overwrite)

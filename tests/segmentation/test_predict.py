@@ -29,11 +29,12 @@ class LeftHalf(torch.nn.Module):
 
 @pytest.fixture
 def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A run whose network is known."""
+    """A finished run whose network is known."""
     run = tmp_path / "run"
     run.mkdir()
     config = OmegaConf.create({"task": "segmentation", "data": {"name": "embedded", "size": 16, "classes": 2}})
     OmegaConf.save(config, run / "config.yaml")
+    (run / "summary.json").write_text('{"status": "finished", "k": 1, "epochs": 1, "metrics": {}}')
     monkeypatch.setattr(mask_prediction, "load_run_model", lambda directory, *_, **__: (LeftHalf(), directory.config()))
     return run
 
@@ -143,7 +144,9 @@ def test_one_unreadable_photo_leaves_the_others_their_masks(
         save(tmp_path / "photos" / name)
     (tmp_path / "photos" / "b.png").write_bytes(b"no picture")
     (tmp_path / "photos" / "list.txt").write_text("a, z")
+    (trained / "summary.json").unlink()
     status, error = command(trained, tmp_path / "photos", tmp_path / "out")
     assert status == 1
+    assert "its training has not finished" in error
     assert [line for line in error.splitlines() if "b.png" in line and "error:" in line]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "z.png"]
