@@ -51,9 +51,12 @@ def test_a_ball_equals_thresholds_of_the_whole_distance_map(shape, confined):
         assert found["radius_mm"] == round(depth[mask & ~shrunk].max(initial=0), 6)
 
 
+@pytest.mark.parametrize("guess", [None, 1.0, 2.0])
 @pytest.mark.parametrize("shape", [(70, 64), (16, 30, 34)])
-def test_growth_in_a_window_equals_growth_in_the_whole_array(shape):
+def test_growth_in_a_window_equals_growth_in_the_whole_array(shape, guess, monkeypatch):
     """Thin and scattered masks in a large array: the window around them must be widened until it is enough."""
+    if guess is not None:  # how far the first window reaches
+        monkeypatch.setattr("data_prep.mask_kinds.morphology._expected_reach", lambda *_: guess)
     generator = np.random.default_rng(0)
     for turn in range(12):
         mask = np.zeros(shape, bool)
@@ -64,8 +67,8 @@ def test_growth_in_a_window_equals_growth_in_the_whole_array(shape):
         if int(area * ratio) == 0:
             continue
         steps = scipy.ndimage.distance_transform_cdt(~mask, metric="taxicab")
-        mm = scipy.ndimage.distance_transform_edt(~mask, sampling=(3.0, *[1.0] * (mask.ndim - 1)))
-        for distance, spacing in ((steps, None), (mm, (3.0, *[1.0] * (mask.ndim - 1)))):
+        mm = scipy.ndimage.distance_transform_edt(~mask, sampling=(3.0, *[0.5] * (mask.ndim - 1)))
+        for distance, spacing in ((steps, None), (mm, (3.0, *[0.5] * (mask.ndim - 1)))):
             states = [distance <= level for level in np.unique(distance)]
             expected = nearest_state(states, area + int(area * ratio), mask.size)
             np.testing.assert_array_equal(dilated(mask, ratio, spacing)[0], expected)
