@@ -59,6 +59,12 @@ class LabeledLogits:
         """The same labels with other predictions: normalized log-probabilities ``(B, K, *E)``."""
         return replace(self, scores=log_probs, normalized=True)
 
+    def with_one_logit_per_channel(self) -> LabeledLogits:
+        """The same batch; under sigmoid with ``scores`` ``(B, *E)`` also where they are log-probabilities."""
+        if not (self.sigmoid and self.normalized):
+            return self
+        return replace(self, scores=self.scores[:, 1] - self.scores[:, 0], normalized=False)
+
     def log_probs(self) -> LabeledLogProbs:
         """The batch as log-probabilities; for soft labels, with each class as the label in turn."""
         log_probs = self.scores if self.normalized else class_log_probs(self.logits)
@@ -339,7 +345,7 @@ def _soft_labels(
 ) -> tuple[Tensor, Tensor | None]:
     """Probabilities, 0 for ignored elements, and the mask of the others."""
     mask = None
-    if ignore_index is not None and ignore_index not in (0, 1):  # which are valid probabilities
+    if ignore_index is not None and (sigmoid or ignore_index not in (0, 1)):  # which are valid probabilities
         known = target != ignore_index
         mask = known if sigmoid else known.any(dim=1)
         target = torch.where(mask if sigmoid else mask.unsqueeze(1), target, 0)
