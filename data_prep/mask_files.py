@@ -180,7 +180,9 @@ def _read_nifti(path: Path) -> LoadedMask:
         copy.set_data_dtype(stored)
         copy.to_filename(target)
 
-    zooms = [float(zoom) for zoom in image.header.get_zooms()[: array.ndim]]
+    # Of an axis of length one, such as time, some programs write 0.
+    given = zip(map(float, image.header.get_zooms()), array.shape, strict=False)
+    zooms = [1.0 if zoom == 0 and length == 1 else zoom for zoom, length in given]
     known = all(0 < zoom < np.inf for zoom in zooms)
     spacing = tuple(zoom * unit_in_mm(image) for zoom in zooms) if known else None
     return LoadedMask(array, spacing, save, tuple(map(float, image.affine.flat)))

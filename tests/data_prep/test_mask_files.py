@@ -93,6 +93,10 @@ def test_voxel_sizes_are_millimeters_whatever_the_file_counts_in(tmp_path, unit,
     assert load_mask(path).spacing == pytest.approx((0.5 * in_mm, 0.5 * in_mm, 2.0 * in_mm))
     path = nifti(tmp_path / "case.nii", volume(), [(PIXDIM, struct.pack("<3f", float("nan"), 1, 1))])
     assert load_mask(path).spacing is None
+    one_time = nibabel.Nifti1Image(volume()[..., None], np.diag([2.0, 2.0, 3.0, 1.0]))
+    one_time.header["pixdim"][4] = 0
+    one_time.to_filename(path)
+    assert load_mask(path).spacing == (2.0, 2.0, 3.0, 1.0)
 
 
 def test_a_png_keeps_the_orientation_that_viewers_turn_it_by(tmp_path):
