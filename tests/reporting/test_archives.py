@@ -104,10 +104,13 @@ def test_hostile_archive_is_reported_and_left_out(study, tmp_path, report_of, mo
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
-def test_truncated_archive_is_reported_and_left_out(study, report_of, share):
+def test_truncated_archive_is_reported_and_left_out(study, report_of, share, pack, capsys):
     archive = study.with_suffix(".zip")
     archive.write_bytes(archive.read_bytes()[: int(archive.stat().st_size * share)])
     assert [notice.paths for notice in report_of().not_averaged] == [(str(archive),)]
+    with pytest.raises(SystemExit):
+        pack(study.parent, study.parent / "all.zip")
+    assert f"{archive}: damaged" in capsys.readouterr().err
 
 
 def test_damaged_file_in_an_archive_affects_only_its_run(study, pack):
