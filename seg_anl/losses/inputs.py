@@ -26,9 +26,11 @@ class LabeledLogits:
     """A batch: logits, labels and weights.
 
     Attributes:
-        scores: float32 or float64, ``(B, K, *E)``; for sigmoid ``(B, *E)``, the logit of the positive class.
+        scores: float32 or float64, ``(B, K, *E)``; for sigmoid, unless ``normalized``, ``(B, *E)``, the logit of the
+            positive class.
         labels: ``(B, *E)`` in ``[0, K)``, 0 for ignored elements; None for soft labels.
-        probabilities: soft labels in the shape of ``scores``, 0 for ignored elements; None for hard labels.
+        probabilities: soft labels, ``(B, K, *E)``; for sigmoid ``(B, *E)``, those of the positive class; 0 for ignored
+            elements; None for hard labels.
         weight: ``(B, *E)``, a Boolean mask or a number for each element; None when all weights are 1.
         class_weights: ``(K,)``, for soft labels only: those of hard labels are in ``weight``.
         sigmoid: whether the K = 2 classes are absence and presence of a channel.
