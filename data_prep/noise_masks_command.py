@@ -82,6 +82,8 @@ def run(arguments: Namespace) -> None:
     if arguments.preview and not nnunet and (source / PREVIEW).exists():
         raise UserError(f"{source / PREVIEW} has the name that --preview writes in {target}; rename it")
     if nnunet:
+        if pattern != "*":
+            raise UserError(f"--only: {source} is an nnU-Net dataset, which has masks of one format; all are taken")
         pattern = f"*{read_description(source)['file_ending']}"
         folders = (source / "labelsTr", target / "labelsTr")
         settings = noise_labels(source, settings)
