@@ -69,11 +69,12 @@ def _entry(given: Any, place: Path, name: str) -> Entry:
     images = image if isinstance(image, list) else [image]
     if isinstance(label, list) and len(label) == 1:
         label = label[0]
-    if not images or not all(isinstance(path, str) and path for path in (*images, "-" if label is None else label)):
+    paths = [*images, *([] if label is None else [label])]
+    if not images or not all(isinstance(path, str) and path for path in paths):
         expected = "a path, or {'image': a path or one for each channel, 'label': a path}"
         raise UserError(f"{place}: {name} is {str(given)[:200]}, expected {expected}")
-    paths = [Path(os.path.abspath(place.parent / path)) for path in (*images, *([] if label is None else [label]))]
-    return Entry(tuple(paths[: len(images)]), None if label is None else paths[-1])
+    files = [Path(os.path.abspath(place.parent / path)) for path in paths]
+    return Entry(tuple(files[: len(images)]), None if label is None else files[-1])
 
 
 def _numbered(given: Any, place: Path, key: str) -> dict[int, str] | None:

@@ -45,12 +45,7 @@ def _of_one_label(clean: BoolArray, noisy: BoolArray, steps: NDArray[np.float64]
     box = widened(bounding_box(clean | noisy), 1, clean.shape)
     # The elements with a neighbor outside the mask or the array.
     rims = [np.argwhere(mask[box] ^ scipy.ndimage.binary_erosion(mask[box])) * steps for mask in (noisy, clean)]
-    there, back = (
-        scipy.spatial.KDTree(target, leafsize=32).query(points)[0].astype(np.float32)
-        for points, target in (rims, rims[::-1])
-    )
+    there, back = (scipy.spatial.KDTree(target, leafsize=32).query(points)[0] for points, target in (rims, rims[::-1]))
     hd95 = max(float(np.quantile(way, 0.95)) for way in (there, back))
-    import torch  # slow to import, but its float32 mean rounds as MONAI's in the sixth decimal
-
-    assd = float(torch.from_numpy(np.concatenate([there, back])).mean())
+    assd = float(np.concatenate([there, back]).mean())
     return {"dice": dice, "assd": round(assd, 6), "hd95": round(hd95, 6)}

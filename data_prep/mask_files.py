@@ -21,6 +21,8 @@ from seg_anl.records.manifest import MANIFEST, MANIFEST_TABLE, PREVIEW
 from .pairing import files_by_item
 from .pictures import opened
 
+_LOSSY = ("jpeg", "tiff_jpeg", "webp")  # compressions of TIFF that change labels
+
 
 class LoadedMask(NamedTuple):
     """A mask and how to write another one to a file of the same kind.
@@ -125,7 +127,9 @@ def _read_picture(path: Path) -> LoadedMask:
         # Pillow applies the orientation of a TIFF when it reads it, but not that of a PNG: only there the tag stays.
         kept = {"TIFF": ("compression", "dpi"), "PNG": ("dpi", "transparency", "exif")}.get(kind or "", ("dpi",))
         info = {key: picture.info[key] for key in kept if key in picture.info}
-        frames = [np.array(frame) for frame in ImageSequence.Iterator(picture)]
+        frames = [_array(frame) for frame in ImageSequence.Iterator(picture)]
+        if info.get("compression") in _LOSSY:
+            info["compression"] = "tiff_lzw"
 
     def save(changed: NDArray[Any], target: Path) -> None:
         first, *more = (_picture(frame, mode, palette) for frame in changed.reshape(-1, *frames[0].shape))
@@ -133,6 +137,11 @@ def _read_picture(path: Path) -> LoadedMask:
         first.save(target, format=kind, **info, **stack)
 
     return LoadedMask(np.stack(frames) if len(frames) > 1 else frames[0], None, save)
+
+
+def _array(frame: Image.Image) -> NDArray[Any]:
+    # Pillow makes Booleans of the byte 255, which compare well but have other digests.
+    return np.array(frame.convert("L")) > 0 if frame.mode == "1" else np.array(frame)
 
 
 def _picture(frame: NDArray[Any], mode: str, palette: list[int] | None) -> Image.Image:
@@ -180,7 +189,9 @@ def _read_nifti(path: Path) -> LoadedMask:
         copy.set_data_dtype(stored)
         copy.to_filename(target)
 
-    zooms = [float(zoom) for zoom in image.header.get_zooms()[: array.ndim]]
+    # Of an axis of length one, such as time, some programs write 0.
+    given = zip(map(float, image.header.get_zooms()), array.shape, strict=False)
+    zooms = [1.0 if zoom == 0 and length == 1 else zoom for zoom, length in given]
     known = all(0 < zoom < np.inf for zoom in zooms)
     spacing = tuple(zoom * unit_in_mm(image) for zoom in zooms) if known else None
     return LoadedMask(array, spacing, save, tuple(map(float, image.affine.flat)))

@@ -35,7 +35,7 @@ class MaskFolderSettings(MaskNoiseSettings):
     """Everything that decides what a run writes; kept in the manifest."""
 
     labels: tuple[int, ...] | None = None  # the values that may change; None: all
-    mm: bool = False  # erode, dilate and rotate in millimeters instead of elements
+    mm: bool = False  # distances, outlines and rotations in mm instead of elements
     distances: bool = True  # measure Dice and surface distances of every noisy mask
 
     def __post_init__(self) -> None:

@@ -78,8 +78,8 @@ def add_mask_noise(
         seed, item_id: decide the kind and, with the mask, everything else.
         mode: ``"corrected"``, or ``"official"`` for the published script's generators with their faults.
         labels: the values to change. None: all.
-        spacing: mm per element along each axis, for erosion and dilation by a ball and rotation in space. None:
-            elements, as published.
+        spacing: mm per element along each axis, for distances, outlines and rotations in space. None: elements, as
+            published.
 
     Returns:
         The noisy mask, of the same shape and dtype, and its record. An empty mask, or one too small to change, comes

@@ -63,7 +63,7 @@ def add_arguments(sub_commands: Any) -> None:
     add("--mode", default="corrected", help="corrected (default), or official: the published script with its bugs")
     add("--seed", type=int, default=0, help="default 0")
     add("--labels", type=int, nargs="+", metavar="N", help="change these label values only")
-    add("--mm", action="store_true", help="erode, dilate and rotate in mm, by the file's voxel size")
+    add("--mm", action="store_true", help="distances, outlines and rotations in mm, by the file's voxel size")
     add("--only", default="*", metavar="GLOB", help="take only files with matching names, such as '*.png'")
     add("--images", choices=["link", "copy"], default="link", help="of an nnU-Net dataset (default: symbolic links)")
     add("--workers", type=worker_count, default=1, metavar="N", help="processes; they change only the time")
@@ -82,6 +82,8 @@ def run(arguments: Namespace) -> None:
     if arguments.preview and not nnunet and (source / PREVIEW).exists():
         raise UserError(f"{source / PREVIEW} has the name that --preview writes in {target}; rename it")
     if nnunet:
+        if pattern != "*":
+            raise UserError(f"--only: {source} is an nnU-Net dataset, which has masks of one format; all are taken")
         pattern = f"*{read_description(source)['file_ending']}"
         folders = (source / "labelsTr", target / "labelsTr")
         settings = noise_labels(source, settings)

@@ -51,7 +51,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Matched:
-    """The pairs of a folder of images and a folder of masks, by the images' paths, and a line for each other file."""
+    """The pairs of a folder of images and a folder of masks, sorted by item, and a line for each other file."""
 
     pairs: list[Pair] = field(default_factory=list)
     superpixels: int = 0  # files
@@ -97,7 +97,7 @@ def match(images: Path, masks: Path, split: str) -> Matched:
             spare.append(f"{path}: no image for it in {images}")
         elif (earlier := mask_of.setdefault(item, path)) != path:
             spare.append(_same_id(earlier, path, item))
-    pairs = [Pair.of_paths(item, split, path, mask_of[item]) for item, path in image_of.items() if item in mask_of]
+    pairs = [Pair.of_paths(item, split, image_of[item], mask_of[item]) for item in sorted(mask_of)]
     alone = [_no_mask(path, masks, together=images == masks) for item, path in image_of.items() if item not in mask_of]
     return Matched(pairs, superpixels, alone, faults, spare, foreign)
 
@@ -107,7 +107,9 @@ def mask_item(path: Path, masks: Path, images: Collection[str] = ()) -> str:
     mask's.
     """
     item = item_id(path, masks)
-    for ending in MASK_ENDINGS if item not in images else ():
+    for ending in MASK_ENDINGS:
+        if item in images:
+            break
         item = item.removesuffix(ending)
     return item
 

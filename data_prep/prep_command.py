@@ -51,7 +51,7 @@ def main() -> None:
         if name == "nnunet":
             one.add_argument("--id", type=positive_int, required=True, help="number of the dataset, such as 501")
             one.add_argument("--name", type=_dataset_name, required=True, help="name of the dataset, such as ISIC2017")
-            one.add_argument("--label", default="lesion", help="what the masks show (default lesion)")
+            one.add_argument("--label", type=_label, default="lesion", help="what the masks show (default lesion)")
         if name == "shenzhen":
             one.add_argument("--seed", type=int, default=0, help="of the split (default 0, the published one)")
     arguments = parser.parse_args()
@@ -65,6 +65,12 @@ def _size(text: str) -> int | None:
 def _dataset_name(text: str) -> str:
     if not re.fullmatch(r"\w[\w.+-]*", text):  # it becomes the name of a folder
         raise argparse.ArgumentTypeError(f"{text!r} is not made of letters, digits, '_', '-' and '.'")
+    return text
+
+
+def _label(text: str) -> str:
+    if text in ("background", "ignore"):
+        raise argparse.ArgumentTypeError(f"{text!r} means something else in nnU-Net; say what the masks show")
     return text
 
 

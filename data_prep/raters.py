@@ -66,14 +66,16 @@ def staple(labels: Labels, classes: int) -> Labels:
         raise UserError("--by staple needs SimpleITK: pip install 'seg-anl[formats]'") from error
     if (labels == labels[0]).all():
         return labels[0]  # of a mask without foreground, or background, the filter makes NaN
-    images = [SimpleITK.GetImageFromArray(np.ascontiguousarray(each.astype(np.uint8))) for each in labels]
+    shape = labels.shape[1:]
+    # Both filters take each element by itself, and pictures of two or three axes.
+    images = [SimpleITK.GetImageFromArray(each.reshape(len(each), -1).astype(np.uint8)) for each in labels]
     if classes == 2:
         binary = SimpleITK.STAPLEImageFilter()
         binary.SetForegroundValue(1)
-        return (SimpleITK.GetArrayFromImage(binary.Execute(images)) > 0.5).astype(np.int16)
+        return (SimpleITK.GetArrayFromImage(binary.Execute(images)).reshape(shape) > 0.5).astype(np.int16)
     several = SimpleITK.MultiLabelSTAPLEImageFilter()
     several.SetLabelForUndecidedPixels(classes)
-    found = SimpleITK.GetArrayFromImage(several.Execute(images)).astype(np.int16)
+    found = SimpleITK.GetArrayFromImage(several.Execute(images)).reshape(shape).astype(np.int16)
     return np.where(found == classes, vote(labels, classes), found)
 
 

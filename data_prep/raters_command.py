@@ -187,7 +187,10 @@ def _picture(path: Path, tasks: Sequence[_Task], rows: Sequence[Row]) -> None:
 
 
 def _classes(text: str) -> int:
-    return max(2, positive_int(text, 255))
+    classes = positive_int(text, 255)
+    if classes < 2:
+        raise ArgumentTypeError("expected at least 2, background among them")
+    return classes
 
 
 def _ignored(text: str) -> int:

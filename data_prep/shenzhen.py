@@ -36,7 +36,6 @@ def find_shenzhen(root: Path, seed: int = 0) -> Found:
     remarks = [f"{len(pairs)} pairs, {len(test)} of them for testing (704 and 211 in the published set)"]
     if matched.alone:
         remarks.append(f"{len(matched.alone)} images have no mask and are left out, as in the published set")
-    pairs.sort(key=lambda pair: pair.item)
     return Found(pairs, [*matched.faults, *matched.spare], remarks, color=False)
 
 

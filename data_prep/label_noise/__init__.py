@@ -2,7 +2,7 @@
 
 A kind is a pure function, declared with :func:`label_noise` in any file of this folder. All of them
 
-- take (N,) integer ``labels`` in ``[0, num_classes)``, a ``rate`` in [0, 1] and a ``seed`` in [0, 2**32),
+- take (N,) integer ``labels`` in ``[0, num_classes)`` and most also a ``rate`` in [0, 1] and a ``seed`` in [0, 2**32),
 - return (N,) noisy labels of the same dtype and a :class:`LabelReport`,
 - raise a ValueError of one line for anything out of range.
 """

@@ -100,10 +100,12 @@ def with_spurious(structure: Structure, ratio: float, generator: np.random.Gener
     for grid, middle, step, factor in zip(grids, center, steps, stretch, strict=True):
         radius = radius + ((grid - middle) * (step / factor)) ** 2
     radius[~allowed] = np.inf
-    available = int(np.count_nonzero(allowed))
-    taken = min(wanted, available)
+    taken = min(wanted, int(np.count_nonzero(allowed)))
     added = radius <= np.partition(radius, taken - 1, axis=None)[taken - 1]
-    note = f"less than asked: only {available} elements of background are free" if taken < wanted else ""
+    pieces, _ = scipy.ndimage.label(added, structure=np.ones((3,) * inside.ndim))  # the mask may cut the ellipsoid
+    added = pieces == pieces[tuple(center)]
+    size = int(np.count_nonzero(added))
+    note = f"less than asked: room for {size} elements in one piece" if size < wanted else ""
     return Outcome(inside | added, {"centre": center}, note)
 
 

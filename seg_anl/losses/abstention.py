@@ -112,7 +112,10 @@ class AbstentionLoss(_Abstention):
 
     def forward(self, input: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The loss of ``input`` with its abstention channel against ``target``."""
-        logits = input if input.dtype == torch.float64 else input.float()
+        with torch.autocast(device_type=input.device.type, enabled=False):  # as in every loss
+            return self._value(input if input.dtype == torch.float64 else input.float(), target, weight)
+
+    def _value(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
         batch = self.base.labeled(logits[:, :-1], target, weight)
         value = self.base.reduced(batch)
         if not self.training:

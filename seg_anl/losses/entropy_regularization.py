@@ -52,32 +52,14 @@ class EntropyRegularizedLoss(FunctionLoss):
         return torch.cat([values.unsqueeze(1), probs if weight is None else probs * weight.unsqueeze(1)], dim=1)
 
     def evaluate(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | None]:
-        """The pointwise values, each with the batch's regularizer added."""
-        pred = batch.log_probs()
-        regularizer = negative_marginal_entropy(pred.log_probs, batch.full_weight(), per_channel=batch.sigmoid)
-        return self.values(pred) + self.lam * regularizer, batch.weight
-
-
-def negative_marginal_entropy(log_probs: Tensor, weight: Tensor | None, *, per_channel: bool = False) -> Tensor:
-    """:func:`negative_entropy` of the mean prediction; 0 if all weights are 0.
-
-    Args:
-        log_probs: ``(B, K, *E)``.
-        weight: ``(B, *E)``, a mask or numbers, or None.
-        per_channel: one value per channel, the first dimension of E.
-
-    Returns:
-        A scalar, or ``(C, 1, ...)`` that broadcasts against ``(B, C, *spatial)``.
-    """
-    probs = log_probs.exp()
-    dims = [d for d in range(log_probs.ndim) if d != 1 and not (per_channel and d == 2)]
-    if weight is None:
-        marginal = probs.mean(dim=dims)
-    else:
-        weights = weight.unsqueeze(1).to(probs.dtype)
-        marginal = mean_prediction((probs * weights).sum(dim=dims), weights.sum(dim=dims))
-    regularizer = negative_entropy(marginal)
-    return regularizer.reshape(-1, *(1,) * (log_probs.ndim - 3)) if per_channel else regularizer
+        """The pointwise values, each with the regularizer of the batch, or of its channel, added."""
+        pred, weight = batch.log_probs(), batch.full_weight()
+        probs = pred.log_probs.exp().movedim(1, 0)
+        weight = torch.ones_like(probs[0]) if weight is None else weight
+        dims = [dim for dim in range(weight.ndim) if not (batch.sigmoid and dim == 1)]
+        total = weight.sum(dim=dims, keepdim=True)
+        marginal = mean_prediction((probs * weight).sum(dim=[dim + 1 for dim in dims], keepdim=True), total)
+        return self.values(pred) + self.lam * negative_entropy(marginal), batch.weight
 
 
 def mean_prediction(probs: Tensor, total: Tensor) -> Tensor:

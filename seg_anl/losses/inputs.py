@@ -26,9 +26,11 @@ class LabeledLogits:
     """A batch: logits, labels and weights.
 
     Attributes:
-        scores: float32 or float64, ``(B, K, *E)``; for sigmoid ``(B, *E)``, the logit of the positive class.
+        scores: float32 or float64, ``(B, K, *E)``; for sigmoid, unless ``normalized``, ``(B, *E)``, the logit of the
+            positive class.
         labels: ``(B, *E)`` in ``[0, K)``, 0 for ignored elements; None for soft labels.
-        probabilities: soft labels in the shape of ``scores``, 0 for ignored elements; None for hard labels.
+        probabilities: soft labels, ``(B, K, *E)``; for sigmoid ``(B, *E)``, those of the positive class; 0 for ignored
+            elements; None for hard labels.
         weight: ``(B, *E)``, a Boolean mask or a number for each element; None when all weights are 1.
         class_weights: ``(K,)``, for soft labels only: those of hard labels are in ``weight``.
         sigmoid: whether the K = 2 classes are absence and presence of a channel.
@@ -58,6 +60,12 @@ class LabeledLogits:
     def with_log_probs(self, log_probs: Tensor) -> LabeledLogits:
         """The same labels with other predictions: normalized log-probabilities ``(B, K, *E)``."""
         return replace(self, scores=log_probs, normalized=True)
+
+    def with_one_logit_per_channel(self) -> LabeledLogits:
+        """The same batch; under sigmoid with ``scores`` ``(B, *E)`` also where they are log-probabilities."""
+        if not (self.sigmoid and self.normalized):
+            return self
+        return replace(self, scores=self.scores[:, 1] - self.scores[:, 0], normalized=False)
 
     def log_probs(self) -> LabeledLogProbs:
         """The batch as log-probabilities; for soft labels, with each class as the label in turn."""
@@ -339,7 +347,7 @@ def _soft_labels(
 ) -> tuple[Tensor, Tensor | None]:
     """Probabilities, 0 for ignored elements, and the mask of the others."""
     mask = None
-    if ignore_index is not None and ignore_index not in (0, 1):  # which are valid probabilities
+    if ignore_index is not None and (sigmoid or ignore_index not in (0, 1)):  # which are valid probabilities
         known = target != ignore_index
         mask = known if sigmoid else known.any(dim=1)
         target = torch.where(mask if sigmoid else mask.unsqueeze(1), target, 0)

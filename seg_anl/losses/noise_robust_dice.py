@@ -64,14 +64,15 @@ class NRDiceLoss(RobustLoss):
 
     def evaluate(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | None]:
         """One value per image, ``(B,)``."""
-        pair = batch.sigmoid or batch.scores.shape[1] == 2
-        classes = batch.scores.shape[1 + (batch.sigmoid and batch.normalized)]  # under sigmoid: channels
+        batch = batch.with_one_logit_per_channel()
+        classes, weight = batch.scores.shape[1], batch.full_weight()  # under sigmoid the classes are the channels
+        pair = batch.sigmoid or classes == 2
         every = [1] if pair else list(range(0 if self.include_background else 1, classes))
         errors = classes if batch.sigmoid else len(every)
         found = chunked_sums(batch, lambda part: self._errors_and_areas(part, every, pair=pair))
         error, areas = found[:, :errors], found[:, errors:].sum(dim=0)
         order = [1, 0] if len(areas) > errors else every
-        present = None if batch.weight is None else (batch.weight > 0).reshape(len(error), -1).any(dim=1)
+        present = None if weight is None else (weight > 0).reshape(len(error), -1).any(dim=1)
         images = len(error) if present is None else present.sum()
         parts = images * error / (areas + SMOOTH)
         if self.class_weights is None:
@@ -82,9 +83,9 @@ class NRDiceLoss(RobustLoss):
 
     def _errors_and_areas(self, batch: LabeledLogits, every: list[int], *, pair: bool) -> Tensor:
         """|p - g|^gamma of the classes, then their areas, ``(B, M, *E)``."""
-        squared, weight = self.areas == "squared", batch.weight
+        squared, weight = self.areas == "squared", batch.full_weight()
         if batch.sigmoid:
-            probs = torch.sigmoid(batch.scores[:, 1] - batch.scores[:, 0] if batch.normalized else batch.scores)
+            probs = torch.sigmoid(batch.scores)
         elif pair:
             probs = torch.sigmoid(batch.scores[:, 1:] - batch.scores[:, :1])
         else:

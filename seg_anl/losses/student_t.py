@@ -57,6 +57,7 @@ class TLoss(RobustLoss):
 
     def evaluate(self, batch: LabeledLogits) -> tuple[Tensor, Tensor | None]:
         """One value per image, ``(B,)``."""
+        batch = batch.with_one_logit_per_channel()
         distance, weight = chunked_sums(batch, _weighted_squares)[:, 0], batch.full_weight()
         if weight is None:
             dimensions = distance.new_full((len(distance),), float(batch.scores[:1, :1].numel()))

@@ -114,6 +114,8 @@ def _pack(roots: list[Path], target: Path) -> None:
     folders: dict[str, Path] = {}
     for root in roots:
         for path, folder in find_runs([root]).items():
+            if isinstance(folder, UserError):
+                raise folder
             if not isinstance(folder, Path):
                 raise UserError(f"{path}: is already in an archive; give folders")
             relative = folder.relative_to(root).as_posix()

@@ -20,6 +20,7 @@ NOISE_NAMES = {
 }
 MASK_KINDS = {"erode", "dilate", "affine"}
 CLEAN = "clean"
+OWN_DATA = ("folder", "imagefolder", "arrays", "nnunet", "volumes", "decathlon")  # told apart by their place
 REAL_NOISE = ("webvision", "animal10n", "clothing1m")  # with unknown wrong labels
 
 
@@ -112,8 +113,8 @@ def noise_order(config: Mapping[str, Any]) -> tuple[Any, ...]:
 def data_place(config: Mapping[str, Any]) -> str:
     """The path of the user's own data, which identifies it; empty for named data sets."""
     data = config.get("data") or {}
-    is_own = data.get("name") in ("folder", "imagefolder", "arrays")
-    return str(data.get("root") or data.get("file") or "") if is_own else ""
+    place = str(data.get("root") or data.get("file") or "") if data.get("name") in OWN_DATA else ""
+    return place.removesuffix("/dataset.json")  # data=decathlon takes the file or its folder
 
 
 def data_name(config: Mapping[str, Any], *, short: bool = False) -> str:

@@ -18,7 +18,7 @@ import pandas as pd
 from markupsafe import Markup
 from PIL import Image
 
-from seg_anl.records import make_directory, write_text
+from seg_anl.records import UserError, make_directory, write_text
 from seg_anl.records.atomic import remove_partial
 
 from . import phrases
@@ -191,11 +191,11 @@ def _pictures(table: Table, groups: pd.DataFrame, budget: Iterator[int]) -> Iter
 
 
 def picture_uri(path: Folder) -> str | None:
-    """A picture as a small JPEG in a ``data:`` URI; None if the file is not a picture."""
+    """A picture as a small JPEG in a ``data:`` URI; None if the file is damaged or not a picture."""
     try:
         with Image.open(io.BytesIO(read_bytes(path))) as picture:
             small = picture.convert("RGB")
-    except (OSError, ValueError, Image.DecompressionBombError):
+    except (UserError, OSError, ValueError, Image.DecompressionBombError):
         return None
     small.thumbnail((_PICTURE_WIDTH, small.height), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()

@@ -125,7 +125,7 @@ def find_runs(paths: Iterable[Path]) -> dict[str, Folder | UserError]:
     """Find run directories at or below ``paths``, at any depth; returns a sorted mapping of path to folder.
 
     Hidden folders and subfolders of run directories are not searched; links are followed, except in archives. An
-    unreadable archive is mapped to its error.
+    unreadable folder or archive is mapped to its error.
 
     Raises:
         UserError: if a path is neither a folder nor an archive, or there are no run directories.
@@ -149,7 +149,8 @@ def find_runs(paths: Iterable[Path]) -> dict[str, Folder | UserError]:
 
 def _runs_below(root: Path) -> Iterator[tuple[str, Folder | UserError]]:
     seen: set[str] = set()
-    for folder, subfolders, files in os.walk(root, followlinks=True):
+    unreadable: list[OSError] = []
+    for folder, subfolders, files in os.walk(root, onerror=unreadable.append, followlinks=True):
         visible = sorted(name for name in subfolders if not name.startswith("."))
         subfolders.clear()  # do not descend into runs, or follow a link cycle
         if (real := os.path.realpath(folder)) in seen:
@@ -162,6 +163,8 @@ def _runs_below(root: Path) -> Iterator[tuple[str, Folder | UserError]]:
         for name in sorted(files):
             if name.lower().endswith(SUFFIX) and not name.startswith("."):
                 yield from _runs_in_archive(Path(folder, name), "")
+    for error in unreadable:
+        yield error.filename, UserError(f"{error.filename}: cannot list the folder: {error.strerror}")
 
 
 def _runs_in_archive(path: Path, inside: str) -> Iterator[tuple[str, Folder | UserError]]:

@@ -17,7 +17,8 @@ from .names import data_place, number
 _IGNORED = {
     "seed", "noise.seed", "noise.file", "run_root", "run_dir", "device", "workers", "progress", "compile", "graph",
     "channels_last", "checkpoint_every", "record", "record_every", "evaluation.test_every", "evaluation.train_every",
-    "evaluation.batch_size", "data.root", "data.file", "data.download", "published_model", "test_folder",
+    "evaluation.batch_size", "data.root", "data.file", "data.download", "data.memory", "data.cache", "published_model",
+    "test_folder",
 }
 # The order in which settings are used to name a variant: first those that are usually compared.
 _NAMING_ORDER = ("preset", "epochs", "data.", "model.", "loss.", "method.", "optim.", "batch_size", "evaluation.")

@@ -118,6 +118,11 @@ def test_a_spurious_component_is_one_and_apart(mask):
     full, _, note = with_spurious(Structure(np.ones((8, 8), bool)), 0.5, generator())
     assert full.all()
     assert "no background" in note
+    bar = np.zeros((48, 48), bool)
+    bar[:, 17:31] = True  # leaves 17 columns on both sides
+    cut, _, note = with_spurious(Structure(bar, spacing=(1.0, 0.2)), 0.9, generator())
+    assert scipy.ndimage.label(cut & ~bar)[1] == 1
+    assert note == f"less than asked: room for {changed(cut, bar)} elements in one piece"
 
 
 def test_swap_exchanges_two_labels_and_nothing_else():

@@ -10,6 +10,8 @@ from PIL import Image
 from data_prep.mask_files import load_mask, save_mask
 from data_prep.mask_noise import add_mask_noise, label_values
 from data_prep.noise_command import main
+from seg_anl.records import array_digest
+from seg_anl.records.foreign_files import read_json
 from tests.data_prep.conftest import ellipse
 
 # Bytes of a NIfTI-1 header.
@@ -93,6 +95,10 @@ def test_voxel_sizes_are_millimeters_whatever_the_file_counts_in(tmp_path, unit,
     assert load_mask(path).spacing == pytest.approx((0.5 * in_mm, 0.5 * in_mm, 2.0 * in_mm))
     path = nifti(tmp_path / "case.nii", volume(), [(PIXDIM, struct.pack("<3f", float("nan"), 1, 1))])
     assert load_mask(path).spacing is None
+    one_time = nibabel.Nifti1Image(volume()[..., None], np.diag([2.0, 2.0, 3.0, 1.0]))
+    one_time.header["pixdim"][4] = 0
+    one_time.to_filename(path)
+    assert load_mask(path).spacing == (2.0, 2.0, 3.0, 1.0)
 
 
 def test_a_png_keeps_the_orientation_that_viewers_turn_it_by(tmp_path):
@@ -135,6 +141,14 @@ def test_pictures_keep_their_mode_size_and_values(source, noisy, name, write, mo
     assert after.info.get("compression") == before.info.get("compression")
     assert label_values(np.array(after)) == label_values(np.array(before))
     assert (np.array(after) != np.array(before)).any()
+    (record,) = read_json(target / "manifest.json")["items"]
+    assert record["result_sha256"] == array_digest(load_mask(target / name).array)
+
+
+def test_a_lossy_compression_is_not_kept(tmp_path):
+    picture(tmp_path / "a.tif", np.zeros_like(LABELS), compression="jpeg")
+    save_mask(load_mask(tmp_path / "a.tif"), LABELS, tmp_path / "b.tif")
+    np.testing.assert_array_equal(load_mask(tmp_path / "b.tif").array, LABELS)
 
 
 def test_a_stack_of_pictures_is_a_volume(source, noisy):

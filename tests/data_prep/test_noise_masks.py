@@ -288,6 +288,7 @@ def test_an_nnunet_dataset_becomes_a_complete_one_that_nnunet_accepts(tmp_path, 
 def test_nnunets_ignore_label_is_left_alone(tmp_path, noise):
     source = nnunet_dataset(tmp_path / "s", labels={"background": 0, "lesion": 1, "ignore": 2})
     assert "--labels: 2 is the ignore label" in noise("t", "--labels", 1, 2, source=source)[2]
+    assert "--only: " in noise("t", "--only", "*1*", source=source)[2]
     noise("t", source=source, settings=["--alpha", 1, "--beta", 0.7, "--no-distances"])
     for path in (source / "labelsTr").iterdir():
         before, after = read(path), read(tmp_path / "t" / "labelsTr" / path.name)

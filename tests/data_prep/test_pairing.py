@@ -46,9 +46,16 @@ def test_side_by_side_the_ending_tells_a_mask_from_an_image(tmp_path, ending):
 
 
 def test_an_image_that_is_itself_called_like_a_mask_keeps_its_own(tmp_path):
-    put(tmp_path / "images", "scan.png", "scan_label.png")
-    put(tmp_path / "masks", "scan_mask.png", "scan_label.png")
-    assert found(tmp_path)[0] == {"scan": "scan_mask.png", "scan_label": "scan_label.png"}
+    put(tmp_path / "images", "scan.png", "scan_label.png", "scan_seg.png")
+    put(tmp_path / "masks", "scan_mask.png", "scan_label.png", "scan_seg_mask.png")
+    expected = {"scan": "scan_mask.png", "scan_label": "scan_label.png", "scan_seg": "scan_seg_mask.png"}
+    assert found(tmp_path)[0] == expected
+
+
+def test_pairs_are_sorted_by_item_as_a_run_keeps_their_masks(tmp_path):
+    for folder in ("images", "masks"):
+        put(tmp_path / folder, "p/a.png", "p-2/a.png", "scan.png", "scan (1).png")
+    assert [*found(tmp_path)[0]] == ["p-2/a", "p/a", "scan", "scan (1)"]
 
 
 def test_what_systems_leave_behind_is_passed_over(tmp_path):

@@ -157,6 +157,10 @@ def test_every_missing_or_broken_file_is_named_and_can_be_skipped(isic, tmp_path
         (["shenzhen", "{isic}", "{tmp}/out"], "no images"),
         (["nnunet", "{isic}", "{tmp}/out", "--name", "X"], "--id"),
         (["nnunet", "{isic}", "{tmp}/out", "--id", "1", "--name", "x/../../../OUT"], "letters, digits"),
+        (
+            ["nnunet", "{isic}", "{tmp}/out", "--id", "1", "--name", "X", "--label", "background"],
+            "means something else",
+        ),
         (["mnist", "{isic}", "{tmp}/out"], "mnist"),
     ],
 )

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from seg_anl.losses import AbstentionLoss, ADSLoss, GJSLoss, build_loss
+from seg_anl.losses import AbstentionLoss, ADSLoss, GJSLoss, build_loss, chunked
 
 from .conftest import SINGLE
 
@@ -40,6 +40,18 @@ def test_what_is_changed_reaches_the_base() -> None:
     raised = logits + 1.5 * torch.nn.functional.one_hot(labels, 3)
     biased = build_loss("logit_bias", base="nce_rce", bias=1.5)
     torch.testing.assert_close(biased(logits, labels), build_loss("nce_rce")(raised, labels))
+
+
+@pytest.mark.parametrize("base", ["t_loss", "nr_dice"])
+def test_channels_of_a_loss_of_images(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transform that changes nothing changes no value, whole or in chunks."""
+    logits, target = torch.randn(2, 3, 6, 4), torch.randint(2, (2, 3, 6, 4))
+    for weights in (None, [1.0, 2.0, 3.0]):
+        around = build_loss("logit_clip", base=base, max_norm=1e6, activation="sigmoid", class_weights=weights)
+        expected = build_loss(base, activation="sigmoid", class_weights=weights)(logits, target)
+        torch.testing.assert_close(around(logits, target), expected)
+    monkeypatch.setattr(chunked, "CHUNK_SIZE", 16)
+    torch.testing.assert_close(around(logits, target), expected)
 
 
 def test_schedules_and_keywords_of_the_base() -> None:
@@ -102,7 +114,12 @@ def test_without_abstention_it_is_the_loss_alone() -> None:
     assert torch.equal(loss.eval()(logits, labels), alone)
     resumed = AbstentionLoss("gac", noise_rate=0.2, epochs=10, warmup=5, q=0.5, ignore_index=2)
     resumed.load_state_dict(loss.state_dict())
-    assert torch.equal(resumed(logits, labels), loss.train()(logits, labels))
+    value = loss.train()(logits, labels)
+    assert torch.equal(resumed(logits, labels), value)
+    soft = torch.softmax(torch.randn(4, 3, 5), dim=1)
+    with torch.autocast("cpu"):
+        under_autocast = loss(logits, soft)
+    assert torch.equal(under_autocast, loss(logits, soft))
 
 
 @pytest.mark.parametrize(

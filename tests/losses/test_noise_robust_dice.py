@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from monai.losses import DiceLoss
 
 from seg_anl.losses import build_loss
@@ -55,6 +56,10 @@ def test_a_batch_is_one_large_image() -> None:
     torch.testing.assert_close(
         build_loss("nr_dice", ignore_index=255)(logits, labels), build_loss("nr_dice")(logits[left], labels[left])
     )
+    # A class to ignore, also in soft labels.
+    soft = F.one_hot(labels[left], 3).movedim(-1, 1) * (1 - 1e-7) + 1e-7 / 3
+    loss = build_loss("nr_dice", ignore_index=2)
+    torch.testing.assert_close(loss(logits[left], soft), loss(logits[left], labels[left]))
 
 
 def test_a_class_that_is_neither_there_nor_predicted_costs_nothing() -> None:

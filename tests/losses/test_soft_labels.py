@@ -178,6 +178,12 @@ def test_class_weights_under_sigmoid_are_those_of_the_channels() -> None:
     counts = weights.view(3, 1) * pixels.unsqueeze(1)
     loss = build_loss("gce", activation="sigmoid", class_weights=weights)
     torch.testing.assert_close(loss(logits, present, pixels), (counts * each).sum() / counts.sum())
+    # One fraction among the targets does not change which are ignored.
+    fraction = present.float()
+    fraction[0, 0, 0] = 0.5
+    for ignored in (0, 1):
+        loss = build_loss("gce", activation="sigmoid", ignore_index=ignored, reduction="none")
+        assert torch.equal(loss(logits, fraction) == 0, fraction == ignored)
 
 
 def test_class_weights_of_noise_robust_dice_are_those_of_its_mean() -> None:

@@ -81,8 +81,8 @@ def test_different_settings_are_never_averaged(write_run, gathered):
     assert len(mixed.paths) == 4
 
 
-def _folder(root):
-    return {"metric": "dice", "data": {"name": "folder", "root": root}}
+def _folder(root, name="folder", **data):
+    return {"metric": "dice", "data": {"name": name, "root": root, **data}}
 
 
 @pytest.mark.parametrize(
@@ -97,6 +97,7 @@ def _folder(root):
         ({}, {"batch_size": 64}, "variant"),
         (_folder("one/isic"), _folder("two/isic"), "variant"),  # one name in two places
         (_folder("here"), _folder("there"), "data"),
+        (_folder("Task02", "decathlon"), _folder("Task04/dataset.json", "decathlon"), "data"),
     ],
 )
 def test_relevant_settings_separate_groups(write_run, gathered, one, other, apart):
@@ -108,17 +109,18 @@ def test_relevant_settings_separate_groups(write_run, gathered, one, other, apar
 
 
 @pytest.mark.parametrize(
-    "other",
+    ("one", "other"),
     [
-        {"noise": {"kind": "symmetric", "rate": 0.4, "counts": "cell", "seed": 7}},
-        {"data": {"name": "cifar10", "root": "elsewhere", "limit": None}},
-        {"augmentation": {"added_by_a_later_version": None}},
-        {"record": ["features"], "record_every": 5, "checkpoint_every": 10},
-        {"evaluation": {"last_k": 1, "train_every": 5, "batch_size": 64}},
+        (_folder("Task02", "decathlon"), _folder("Task02/dataset.json", "decathlon", memory="1GB", cache="there")),
+        ({}, {"noise": {"kind": "symmetric", "rate": 0.4, "counts": "cell", "seed": 7}}),
+        ({}, {"data": {"name": "cifar10", "root": "elsewhere", "limit": None}}),
+        ({}, {"augmentation": {"added_by_a_later_version": None}}),
+        ({}, {"record": ["features"], "record_every": 5, "checkpoint_every": 10}),
+        ({}, {"evaluation": {"last_k": 1, "train_every": 5, "batch_size": 64}}),
     ],
 )
-def test_irrelevant_settings_do_not_separate_groups(write_run, gathered, other):
-    write_run("a", seed=1)
+def test_irrelevant_settings_do_not_separate_groups(write_run, gathered, one, other):
+    write_run("a", seed=1, **one)
     write_run("b", seed=2, **other)
     groups, notices = gathered()
     assert [len(group.runs) for group in groups] == [2]

@@ -12,7 +12,7 @@ import pytest
 
 from seg_anl.reporting import archives
 from seg_anl.reporting.command import main
-from seg_anl.reporting.render import write_report
+from seg_anl.reporting.render import picture_uri, write_report
 from seg_anl.reporting.run_directories import read_runs
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
@@ -104,20 +104,27 @@ def test_hostile_archive_is_reported_and_left_out(study, tmp_path, report_of, mo
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
-def test_truncated_archive_is_reported_and_left_out(study, report_of, share):
+def test_truncated_archive_is_reported_and_left_out(study, report_of, share, pack, capsys):
     archive = study.with_suffix(".zip")
     archive.write_bytes(archive.read_bytes()[: int(archive.stat().st_size * share)])
     assert [notice.paths for notice in report_of().not_averaged] == [(str(archive),)]
+    with pytest.raises(SystemExit):
+        pack(study.parent, study.parent / "all.zip")
+    assert f"{archive}: damaged" in capsys.readouterr().err
 
 
-def test_damaged_file_in_an_archive_affects_only_its_run(study):
+def test_damaged_file_in_an_archive_affects_only_its_run(study, pack):
     archive = study.with_suffix(".zip")
-    with zipfile.ZipFile(archive) as opened:
-        place = opened.getinfo("ce/1/metrics.csv").header_offset + 60
+    (study / "ce" / "2" / "report.png").write_bytes(os.urandom(100))
+    pack(study, archive)
     data = bytearray(archive.read_bytes())
-    data[place : place + 8] = b"\0" * 8
+    with zipfile.ZipFile(archive) as opened:
+        for name in ("ce/1/metrics.csv", "ce/2/report.png"):
+            place = opened.getinfo(name).header_offset + 60
+            data[place : place + 8] = b"\0" * 8
     archive.write_bytes(data)
     runs = read_runs([archive])
+    assert picture_uri(runs[1].folder / "report.png") is None
     assert [run.status for run in runs] == ["damaged", "finished", "finished", "finished"]
     assert runs[0].reason.startswith("metrics.csv: damaged")
 

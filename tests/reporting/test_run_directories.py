@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from seg_anl.records import UserError, read_metrics
-from seg_anl.reporting.run_directories import Run, find_runs, read_metrics_table, read_run, tidy_metrics
+from seg_anl.reporting.run_directories import Run, find_runs, read_metrics_table, read_run, read_runs, tidy_metrics
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
@@ -149,6 +150,20 @@ def test_runs_are_found_once_at_any_depth(write_run, tmp_path):
     found = find_runs(places)
     assert found == find_runs(places[::-1])
     assert sorted(path.resolve() for path in found.values()) == sorted([a.resolve(), b.resolve()])
+
+
+def test_folder_that_cannot_be_listed_is_named(write_run, tmp_path, monkeypatch):
+    folder, listed = write_run("others/a"), os.scandir
+
+    def scandir(place):
+        if str(place) == str(folder.parent):
+            raise PermissionError(errno.EACCES, "Permission denied", str(place))
+        return listed(place)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    (run,) = read_runs([tmp_path])
+    assert (run.path, run.status) == (str(folder.parent), "damaged")
+    assert run.reason == "cannot list the folder: Permission denied"
 
 
 def test_missing_folder_is_a_user_error(write_run, tmp_path):
