@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from seg_anl.records import UserError, write_csv, write_json, write_text
+from seg_anl.records.files import files_below
 from seg_anl.records.progress import progress_bar
 from seg_anl.records.workers import tried_in_threads
 
@@ -52,6 +53,7 @@ def write_clean_folder(
     ``workers`` threads read the pairs. Missing or broken files are listed in problems.txt; they are an error unless
     ``skip_broken``. Returns the rows of split.csv, and the duplicates among all splits.
     """
+    _refuse_leftovers(target, found.pairs, _clean_files)
     convert = partial(_convert_one, target=target, size=size, color=found.color)
     done = _each(convert, found, target, "prepare", workers=workers, skip_broken=skip_broken)
     rows = [row for row, _ in done]
@@ -66,12 +68,16 @@ def write_clean_folder(
 
 def _convert_one(pair: Pair, target: Path, size: int | None, color: bool) -> tuple[dict[str, Any], Fingerprint]:
     picture, binary, (width, height) = read_pair(pair, size, color=color)
-    image, mask = f"images/{pair.split}/{pair.item}.png", f"masks/{pair.split}/{pair.item}.png"
+    image, mask = _clean_files(pair)
     write_png(target / image, Image.fromarray(picture))
     write_png(target / mask, Image.fromarray(binary * np.uint8(255)))
     foreground = round(float(binary.mean()), 6)
     row = dict(zip(SPLIT_COLUMNS, (pair.item, pair.split, image, mask, width, height, foreground), strict=False))
     return row, fingerprint(pair.item, pair.split, Path(pair.image.name), picture)
+
+
+def _clean_files(pair: Pair) -> tuple[str, str]:
+    return f"images/{pair.split}/{pair.item}.png", f"masks/{pair.split}/{pair.item}.png"
 
 
 def write_raw_dataset(
@@ -93,6 +99,7 @@ def write_raw_dataset(
     for pair in found.pairs:
         if (earlier := written_from.setdefault((_side(pair), pair.item), pair)) is not pair:
             raise UserError(f"{earlier.image} and {pair.image} would both be the case {pair.item}; rename one")
+    _refuse_leftovers(folder, found.pairs, _case_files)
     convert = partial(_write_case, folder=folder, size=size)
     written = Counter(_each(convert, found, folder, "convert", workers=workers, skip_broken=skip_broken))
     if written["Tr"] == 0:
@@ -113,14 +120,26 @@ def _write_case(pair: Pair, folder: Path, size: int | None) -> str:
     if "/" in pair.item:
         raise UserError(f"{pair.image.name} lies in a sub-folder, but nnU-Net has its cases side by side; move it up")
     image, mask, _ = read_pair(pair, size, color=True)
-    side = _side(pair)
-    write_png(folder / f"images{side}" / f"{pair.item}_0000.png", Image.fromarray(image))
-    write_png(folder / f"labels{side}" / f"{pair.item}.png", Image.fromarray(mask))
-    return side
+    for name, array in zip(_case_files(pair), (image, mask), strict=True):
+        write_png(folder / name, Image.fromarray(array))
+    return _side(pair)
+
+
+def _case_files(pair: Pair) -> tuple[str, str]:
+    return f"images{_side(pair)}/{pair.item}_0000.png", f"labels{_side(pair)}/{pair.item}.png"
 
 
 def _side(pair: Pair) -> str:
     return "Tr" if pair.split == TRAINING else "Ts"
+
+
+def _refuse_leftovers(target: Path, pairs: Sequence[Pair], files: Callable[[Pair], tuple[str, str]]) -> None:
+    """Refuse a folder with pictures of an earlier run that this one would not replace: they would be trained on."""
+    own = {target / name for pair in pairs for name in files(pair)}
+    for path in files_below(target) if target.is_dir() else ():
+        if path.suffix == ".png" and path not in own:
+            found = path.relative_to(target)
+            raise UserError(f"{target} holds {found}, which this run would not replace; choose another folder")
 
 
 def _each(

@@ -47,7 +47,9 @@ def main() -> None:
         one.add_argument("--size", type=_size, default=size, help=f"pixels, or original (default {size or 'original'})")
         one.add_argument("--workers", type=worker_count, default=2, metavar="N", help="threads (default 2)")
         one.add_argument("--skip-broken", action="store_true", help="continue without missing or broken files")
-        one.add_argument("--overwrite", action="store_true", help="write into a folder that is not empty")
+        one.add_argument(
+            "--overwrite", action="store_true", help="write into a folder that is not empty, in place of an earlier run"
+        )
         if name == "nnunet":
             one.add_argument("--id", type=positive_int, required=True, help="number of the dataset, such as 501")
             one.add_argument("--name", type=_dataset_name, required=True, help="name of the dataset, such as ISIC2017")

@@ -145,6 +145,10 @@ def test_every_missing_or_broken_file_is_named_and_can_be_skipped(isic, tmp_path
     status, said, _ = command(main, "isic2017", isic, tmp_path / "out", "--skip-broken", "--overwrite")
     assert status == 0
     assert "1 train, 3 validation" in said
+    (isic / "ISIC-2017_Validation_Data" / "ISIC_0000007.jpg").unlink()
+    status, _, said = command(main, "isic2017", isic, tmp_path / "out", "--skip-broken", "--overwrite")
+    assert (status, said.count("\n")) == (2, 1)
+    assert "holds images/validation/ISIC_0000007.png, which this run would not replace" in said
 
 
 @pytest.mark.parametrize(
