@@ -126,6 +126,13 @@ def test_the_margin_changes_no_patch_that_is_not_moved() -> None:
     assert min(batches(volumes, changes=seldom).augmentation.margin) > 0
 
 
+def test_the_margin_holds_a_patch_that_stands_on_its_corner() -> None:
+    """One of 31 x 41 mm then reaches over its diagonal of 51.4 mm in both directions, and never farther."""
+    for rotation, margin in ((0, (0, 0)), (60, (11, 11)), (90, (11, 11)), (180, (11, 11))):
+        turning = replace(NOTHING, rotation=rotation, rotation_probability=0.2)
+        assert VolumeAugmentation(turning, (1.0, 0.5), (31, 82)).margin == margin
+
+
 def test_an_epoch_repeats_and_processes_share_it() -> None:
     volumes = [places_as_image((9, 30, 20), str(i)) for i in range(8)]
     first, again, other = (list(batches(volumes).epoch(epoch)) for epoch in (5, 5, 6))
