@@ -15,13 +15,13 @@ from torch import nn
 from seg_anl.losses import ScheduledLoss
 from seg_anl.records import MetricRow, UserError, write_json
 from seg_anl.records.files import file_sha256
+from seg_anl.records.paths import configured_path
 from seg_anl.records.recipes import flat
 from seg_anl.records.runs import SUMMARY_FILE, finished_summary
 
 from .distribution import Process, is_main_process, started
 from .loop import Task, Training, check_penalties, fit
 from .method import Method
-from .paths import configured_path
 from .randomness import seed_everything
 from .run_directory import RunDirectory
 from .settings import OptimSettings, RunSettings, of_each_run, plain

@@ -16,8 +16,8 @@ from torch.optim import lr_scheduler
 from seg_anl.losses import RobustLoss, build_loss
 from seg_anl.records import UserError
 from seg_anl.records.array_files import read_matrix
+from seg_anl.records.paths import read_configured
 
-from .paths import read_configured
 from .settings import OptimSettings, plain
 
 

@@ -219,7 +219,7 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
             record_masks(self.run.path / "records", self.clean, self.train, train, self.noise_records)
         if self.settings.fold is not None or "predictions" in self.records:
             self._predict(model, process)
-        return {"train": len(self.train), "test": len(self.test), "wrong_masks": len(wrong)}
+        return {"train": len(self.train), "test": len(self.test), "wrong_masks": len(among)}
 
     def _predict(self, model: nn.Module, process: Process) -> None:
         """Write class probabilities of the images that the fold holds out or, without a fold, of the training

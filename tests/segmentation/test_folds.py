@@ -58,7 +58,11 @@ def test_images_of_a_patient_are_held_out_together(make_folder: Callable[..., Pa
     root = make_folder(21)
     patient = {path.stem: str(position // 3) for position, path in enumerate(sorted((root / "images").iterdir()))}
     table = tmp_path / "patients.csv"
-    table.write_text("item,group\n" + "".join(f"{item},{name}\n" for item, name in patient.items()))
+    rows = [
+        f"{item},{name}" if position % 2 else f"{item}, {name} "
+        for position, (item, name) in enumerate(patient.items())
+    ]
+    table.write_text("\n".join(["item,group", *rows]))
     data = ["data=folder", f"data.root={root}", f"data.groups_file={table}"]
     runs = trained(tmp_path, *data, "folds=3")
     parts = [header(run)["items"] for run in runs]
@@ -90,6 +94,10 @@ def test_in_sample_predictions_and_dynamics(make_folder: Callable[..., Path], tm
     (tmp_path / "out.txt").write_text("\n".join(sorted(losses)[:3]))
     (fewer,) = trained(tmp_path, *data, "record=predictions", f"data.exclude_file={tmp_path}/out.txt")
     assert header(fewer)["items"] == sorted(losses)[3:]
+    records = json.loads((run / "noise/manifest.json").read_text())["items"]
+    wrong = sum(each["realised"] > 0 for each in records if each["item"] in sorted(losses)[3:])
+    assert json.loads((fewer / "summary.json").read_text())["counts"]["wrong_masks"] == wrong
+    assert wrong < sum(each["realised"] > 0 for each in records)
     assert (fewer / "noise/manifest.json").read_bytes() == (run / "noise/manifest.json").read_bytes()
 
 

@@ -48,6 +48,7 @@ def test_killed_resumed_mapped_and_with_more_workers_all_the_same(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = nnunet_dataset(tmp_path / "Dataset 501_Bälle", 7, ignore=3)
+    (root / "imagesTr/._case 0_0000.nii.gz").touch()  # as macOS leaves it on other disks
     settings = [
         "data=nnunet",
         f"data.root={root}",

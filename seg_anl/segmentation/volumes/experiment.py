@@ -19,12 +19,12 @@ from seg_anl.engine.experiment import Experiment
 from seg_anl.engine.ledger import Metrics
 from seg_anl.engine.loop import Task
 from seg_anl.engine.optimization import loss_from_config
-from seg_anl.engine.paths import configured_path
 from seg_anl.engine.run_directory import RunDirectory, run_path
 from seg_anl.engine.settings import plain
 from seg_anl.losses import ScheduledLoss
 from seg_anl.records import MetricRow, NoiseRecord, UserError, array_digest
 from seg_anl.records.atomic import remove_partial
+from seg_anl.records.paths import configured_path
 from seg_anl.records.predictions import write_predictions
 
 from ..criterion import SegmentationCriterion, build_criterion
@@ -181,8 +181,9 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
             items = [volume.item for volume in self.predicted]
             arrays = ((item, {"probabilities": each}) for item, each in self._probabilities(model, process.device))
             write_predictions(self.run.path, arrays, items, fold=self.settings.fold, folds=self.settings.folds)
-        wrong = sum(record.realised > 0 for record in self.noise_records)
-        return {"train": len(self.train), "test": len(self.test), "wrong_masks": wrong}
+        wrong = {record.item for record in self.noise_records if record.realised > 0}
+        wrong &= {volume.item for volume in self.train}
+        return {"train": len(self.train), "test": len(self.test), "wrong_masks": len(wrong)}
 
     def _scores(
         self, model: nn.Module, volumes: Sequence[Volume], truths: Sequence[Sequence[Volume]], process: Process
