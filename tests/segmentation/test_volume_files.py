@@ -276,6 +276,10 @@ def test_labels_of_a_description() -> None:
     assert labels.decided(labels.multi_hot()[:4].T.float()).tolist() == [0, 1, 2, 3]
     with pytest.raises(UserError, match=r"dataset.json: labels must have different values"):
         Labels.of_description({"labels": {"background": 0, "a": 1, "b": 1}}, "dataset.json")
+    with pytest.raises(UserError, match=r"dataset.json: regions need regions_class_order"):
+        Labels.of_description({"labels": regions, "regions_class_order": [[1], 2, 3]}, "dataset.json")
+    with pytest.raises(UserError, match=r"the ignore label must be one value of its own, got 1"):
+        Labels.of_description({"labels": {"a": 1, "ignore": "1"}}, "dataset.json")
     plain = Labels.of_description({"labels": {"b": 2, "a": 1, "background": 0}}, "dataset.json")
     assert (plain.names, plain.heads) == (("a", "b"), 3)
 
