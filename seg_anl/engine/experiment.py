@@ -92,8 +92,6 @@ def run_configuration(config: DictConfig, build: Build) -> list[RunDirectory]:
         UserError: for files that do not fit, before anything is written; for runs that diverged, after all have ended.
     """
     experiments = [build(one) for one in of_each_run(config)]
-    if experiments[0].method.first_loss is not None:
-        _train_first_networks(experiments, config, build)
     waiting = []
     for one in experiments:
         one.run.check(one.config)
@@ -101,18 +99,17 @@ def run_configuration(config: DictConfig, build: Build) -> list[RunDirectory]:
             _say(f"{one.run.path}: finished already, left alone")
         else:
             waiting.append(one)
+    if waiting and waiting[0].method.first_loss is not None:
+        _train_first_networks(waiting, config, build)
     if waiting:
         _train_all(waiting)
     return [one.run for one in experiments]
 
 
-def _train_first_networks(experiments: Experiments, config: DictConfig, build: Build) -> None:
+def _train_first_networks(waiting: Experiments, config: DictConfig, build: Build) -> None:
     """Train the networks that the method learns from; their runs are plain ones with the method's first loss."""
-    waiting = [one for one in experiments if not one.run.finished]
-    if not waiting:
-        return
     first, loss = config.copy(), config.loss
-    first.loss = {"name": experiments[0].method.first_loss, **{key: loss[key] for key in loss if key == "dice_weight"}}
+    first.loss = {"name": waiting[0].method.first_loss, **{key: loss[key] for key in loss if key == "dice_weight"}}
     first.method = {"name": "plain"}
     first.run_dir = None if config.run_dir is None else str(waiting[0].run.path / "first_network")
     for fold in dict.fromkeys(one.settings.fold for one in waiting):
