@@ -191,7 +191,10 @@ def held_out_items(items: Sequence[str], test_share: float, seed: int, groups_fi
         groups = read_configured(lambda path: read_groups(path, items), groups_file, "data.groups_file")
     held_out = chosen_items(items, test_share, seed, "test", groups)
     if not 0 < len(held_out) < len(items):
-        raise UserError(f"data.test_share={test_share} of {len(items)} images leaves nothing to train or test on")
+        grouped = f" in {len(set(groups.values()))} group(s)" if groups else ""
+        raise UserError(
+            f"data.test_share={test_share} of {len(items)} images{grouped} leaves nothing to train or test on"
+        )
     return held_out
 
 

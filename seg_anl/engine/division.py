@@ -77,11 +77,15 @@ def divided(
     for position, (item, name) in enumerate(zip(items, names, strict=True)):
         if item not in left_out:
             parts["unseen" if item in unseen else "tuning" if name in held_out else "trained"].append(position)
-    for part, share in (("trained", 1), ("tuning", data.tuning)):
-        if share and not parts[part]:
-            settings = f"data.exclude_file={data.exclude_file}, data.tuning={data.tuning}"
-            raise UserError(f"{settings}: no training image is left{' to tune on' if part == 'tuning' else ''}")
+    given = {f"data.{name}": getattr(data, name) for name in ("tuning", "groups_file", "exclude_file")}
+    settings = ", ".join(f"{name}={value}" for name, value in given.items() if value)
+    if not parts["trained"]:
+        raise UserError(f"{settings}: no training image is left")
+    if data.tuning and not parts["tuning"]:
+        raise UserError(f"{settings}: no training image is left to tune on")
     weights = [weight_of.get(items[position], 1.0) for position in parts["trained"]]
+    if not any(weights):
+        raise UserError(f"data.weights_file={data.weights_file}: the weights of all images to train on are 0")
     return Division(
         **{name: np.array(part, dtype=np.int64) for name, part in parts.items()},
         weights=torch.tensor(weights) if weight_of else None,
