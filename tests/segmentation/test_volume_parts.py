@@ -57,6 +57,18 @@ def test_planned_networks_have_the_heads_that_nnunet_weighs(spacing: tuple[int, 
     image = torch.rand(1, 2, *patch)
     assert model.train()(image).shape == (1, stages - 2, 3, *patch)
     assert model.eval()(image).shape == (1, 3, *patch)
+    for small, asked, message in (
+        ((8, 16, 8), None, "too small to be halved twice"),
+        (patch, 2, "model.stages=2 must be from 3 to"),
+    ):
+        with pytest.raises(UserError, match=message):
+            build_volume_model(
+                OmegaConf.merge(config, {"stages": asked}),
+                channels=2,
+                heads=3,
+                spacing=spacing,
+                patch=small[: len(patch)],
+            )
 
 
 def places_as_image(shape: tuple[int, ...], item: str = "a") -> Volume:
