@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 import statistics
 from abc import ABC, abstractmethod
@@ -42,6 +43,7 @@ class Experiment(ABC, Generic[Data, Noisy]):
         run: the run directory.
         headline: the ``split/metric`` that runs are compared by.
         at_once: number of networks to train side by side.
+        data_seed: the seed that :meth:`load` draws with, if it does not belong to the ``data`` group.
         method: the training method.
         first_run: the run of the network that the method learns from, if it needs one.
     """
@@ -52,12 +54,13 @@ class Experiment(ABC, Generic[Data, Noisy]):
     run: RunDirectory
     headline: str
     at_once: int = 1
+    data_seed: int | None = None
     method: Method = Method()
     first_run: RunDirectory | None = None
 
     @abstractmethod
     def load(self) -> tuple[Data, list[str]]:
-        """The data set, read once for all seeds, and remarks to print about it."""
+        """The data set, read once for all runs that share it, and remarks to print about it."""
 
     @abstractmethod
     def network(self, data: Data, process: Process) -> nn.Module:
@@ -120,16 +123,18 @@ def _train_first_networks(waiting: Experiments, config: DictConfig, build: Build
 
 
 def _train_all(waiting: Experiments) -> None:
-    """Train runs with the same data, in groups of ``at_once``."""
+    """Train runs in groups of ``at_once``; a setting of the data may follow the seed (``${seed}``)."""
     failures: list[UserError] = []
     with started(str(waiting[0].settings.device)) as process:
         check_penalties(waiting[0].settings, waiting[0].optim, process)
-        data, remarks = waiting[0].load()
-        for remark in remarks:
-            _say(remark)
-        at_once = waiting[0].at_once
-        for start in range(0, len(waiting), at_once):
-            failures += _train(waiting[start : start + at_once], data, process)
+        for _, runs in itertools.groupby(waiting, lambda one: (plain(one.config.data), one.data_seed)):
+            together = list(runs)
+            data, remarks = together[0].load()
+            for remark in remarks:
+                _say(remark)
+            at_once = together[0].at_once
+            for start in range(0, len(together), at_once):
+                failures += _train(together[start : start + at_once], data, process)
     if failures:
         raise UserError("; ".join(map(str, failures)))
 

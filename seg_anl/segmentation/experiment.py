@@ -84,7 +84,7 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
         self.criterion = build_criterion(config.loss, given.dice_weight, **decided)
         self.method = build_method(given.method)
         check_loss(self.criterion.loss, self.data.classes)
-        self.run = RunDirectory(run_path(config, noise_name(config)))
+        self.run, self.data_seed = RunDirectory(run_path(config, noise_name(config))), self.noise.seed
 
     def load(self) -> tuple[Splits, list[str]]:
         """Decode the training and test pairs."""

@@ -76,6 +76,24 @@ def test_images_of_a_patient_are_held_out_together(make_folder: Callable[..., Pa
         trained(tmp_path / "other", *data)
 
 
+def test_runs_of_several_seeds_have_the_data_that_each_would_have_alone(
+    make_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[list[str]] = []
+    monkeypatch.setattr(
+        "seg_anl.engine.experiment._train", lambda group, data, process: read.append(data[0].items) or []
+    )
+    settings = ["data=folder", f"data.root={make_folder(12)}"]
+    trained(tmp_path, *settings, "seed=[1,2]")
+    shared = read.pop()
+    assert read.pop() is shared
+    trained(tmp_path, *settings, "seed=[1,2]", "noise.seed=${seed}")
+    for seed in (1, 2):
+        trained(tmp_path, *settings, f"seed={seed}", f"noise.seed={seed}")
+    assert read[:2] == read[2:]
+    assert read[0] != read[1]
+
+
 def test_in_sample_predictions_and_dynamics(make_folder: Callable[..., Path], tmp_path: Path) -> None:
     """The recorded loss is the mean of -log of what is predicted for the given class."""
     data = ["data=folder", f"data.root={make_folder(12)}", "noise.alpha=0.5"]

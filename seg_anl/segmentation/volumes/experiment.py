@@ -74,7 +74,7 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
         self.evaluation, self.records = given.evaluation, given.records
         self.dice_weight = given.dice_weight
         loss_from_config(config.loss, "dice_weight")  # refuses a bad loss before files are read
-        self.run = RunDirectory(run_path(config, noise_name(config)))
+        self.run, self.data_seed = RunDirectory(run_path(config, noise_name(config))), self.noise.seed
 
     def load(self) -> tuple[VolumeSet, list[str]]:
         """Read and prepare the training and test cases, and plan patch and network."""
