@@ -33,8 +33,6 @@ def loss_from_config(config: DictConfig, *others: str) -> RobustLoss:
         return build_loss(str(config.name), **parameters)
     except ValueError as error:
         raise UserError(str(error)) from error
-    except (TypeError, RuntimeError) as error:  # of torch.as_tensor
-        raise UserError(f"loss={config.name}: a parameter is of the wrong kind: {error}") from error
 
 
 def check_loss(loss: RobustLoss, classes: int) -> None:
