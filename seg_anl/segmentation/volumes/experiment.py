@@ -108,7 +108,9 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
         """The network of the ``model`` group."""
         division = self._division(data, process)
         self._sizes(len(division.trained), process)  # refuses bad sizes before noise is made
-        process.share(len(data.test))
+        for part in (data.test, division.trained, division.tuning):
+            if len(part):
+                process.share(len(part))  # refuses too few to evaluate
         if data.plan.labels.ignore is not None and self.dice_weight:
             raise UserError(
                 "loss.dice_weight needs masks without unlabeled voxels: the Dice term knows no ignore label"
