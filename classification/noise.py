@@ -17,11 +17,11 @@ from data_prep.label_noise import (
     read_human_labels,
     read_label_noise,
 )
-from seg_anl.engine.paths import configured_path
 from seg_anl.engine.run_directory import RunDirectory
 from seg_anl.engine.settings import plain
 from seg_anl.records import UserError, array_digest, nearest_names
 from seg_anl.records.array_files import read_array, read_matrix
+from seg_anl.records.paths import configured_path
 from seg_anl.records.ranges import checked
 
 from .datasets import Dataset, FileImages, fingerprints

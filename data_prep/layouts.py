@@ -19,6 +19,7 @@ from seg_anl.records import UserError, chosen_items, nearest_names
 from seg_anl.records.files import check_folder
 from seg_anl.records.foreign_files import read_table
 from seg_anl.records.item_files import read_groups
+from seg_anl.records.paths import configured_path, read_configured
 from seg_anl.records.ranges import Interval, OpenFraction, complaint
 
 from .pairing import Matched, Pair, PictureFile, check_inside, first_of, match
@@ -155,9 +156,7 @@ def find_pairs(
     if name == "embedded":
         pairs = _embedded()
     elif name in ("folder", "isic2017"):
-        if root in (None, ""):  # as an unset variable of the shell leaves it
-            raise UserError(f"data.root must be a path, got {root!r}")
-        path = Path(str(root)).expanduser()
+        path = configured_path(root, "data.root")
         check_folder(path, "data.root")
         named = {"images": images, "masks": masks, "test_images": test_images, "test_masks": test_masks}
         given = {key: path / value for key, value in named.items() if value}
@@ -174,6 +173,8 @@ def chosen_training_items(items: Sequence[str], exclude: Sequence[str], limit: i
         if item not in items:
             raise UserError(f"data.exclude: no training image {item!r}; {nearest_names(item, items)[:200]}")
     kept = {*items} - {*exclude}
+    if not kept:
+        raise UserError(f"data.exclude leaves out all {len(items)} training images")
     if limit is None:
         return kept
     if complaint("data.limit", Annotated[int, Interval(least=1, most=len(kept), whole=True)], limit):
@@ -185,10 +186,15 @@ def held_out_items(items: Sequence[str], test_share: float, seed: int, groups_fi
     """The items to test on if there is no test folder; with a table of groups, whole groups."""
     if wrong := complaint("data.test_share", OpenFraction, test_share):
         raise UserError(wrong)
-    groups = None if groups_file is None else read_groups(Path(str(groups_file)).expanduser(), items)
+    groups = None
+    if groups_file is not None:
+        groups = read_configured(lambda path: read_groups(path, items), groups_file, "data.groups_file")
     held_out = chosen_items(items, test_share, seed, "test", groups)
     if not 0 < len(held_out) < len(items):
-        raise UserError(f"data.test_share={test_share} of {len(items)} images leaves nothing to train or test on")
+        grouped = f" in {len(set(groups.values()))} group(s)" if groups else ""
+        raise UserError(
+            f"data.test_share={test_share} of {len(items)} images{grouped} leaves nothing to train or test on"
+        )
     return held_out
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
-from seg_anl.engine.paths import configured_path
 from seg_anl.engine.settings import plain
 from seg_anl.records import UserError, nearest_names
+from seg_anl.records.paths import configured_path
 from seg_anl.records.ranges import checked, complaint, keyword_parameters
 
 from .dataset import DATASETS, Dataset, FileImages

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from seg_anl.records import UserError, chosen_items, fold_items
 from seg_anl.records.item_files import read_groups, read_items, read_weights
+from seg_anl.records.paths import read_configured
 
 from .distribution import Process
-from .paths import read_configured
 from .settings import DivisionSettings, RunSettings
 
 T = TypeVar("T")
@@ -68,8 +68,6 @@ def divided(
     group_of = _read(read_groups, data.groups_file, "data.groups_file", items)
     of_name = group_of and dict(zip(names, map(group_of.__getitem__, items), strict=True))
     held_out = chosen_items(names, data.tuning, seed, "tuning", of_name)
-    if data.tuning and not held_out:
-        raise UserError(f"data.tuning={data.tuning} of {len(items)} images rounds to none")
     unseen = set() if run.fold is None else fold_items(items, run.fold, run.folds or 0, seed, group_of)
     if run.folds and (count := len({*group_of.values()} if group_of else items)) < run.folds:
         raise UserError(f"folds={run.folds} are more than the {count} {'groups' if group_of else 'training images'}")
@@ -79,9 +77,15 @@ def divided(
     for position, (item, name) in enumerate(zip(items, names, strict=True)):
         if item not in left_out:
             parts["unseen" if item in unseen else "tuning" if name in held_out else "trained"].append(position)
+    given = {f"data.{name}": getattr(data, name) for name in ("tuning", "groups_file", "exclude_file")}
+    settings = ", ".join(f"{name}={value}" for name, value in given.items() if value)
     if not parts["trained"]:
-        raise UserError(f"data.exclude_file={data.exclude_file}, data.tuning={data.tuning}: no training image is left")
+        raise UserError(f"{settings}: no training image is left")
+    if data.tuning and not parts["tuning"]:
+        raise UserError(f"{settings}: no training image is left to tune on")
     weights = [weight_of.get(items[position], 1.0) for position in parts["trained"]]
+    if not any(weights):
+        raise UserError(f"data.weights_file={data.weights_file}: the weights of all images to train on are 0")
     return Division(
         **{name: np.array(part, dtype=np.int64) for name, part in parts.items()},
         weights=torch.tensor(weights) if weight_of else None,

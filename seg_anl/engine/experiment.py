@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 import statistics
 from abc import ABC, abstractmethod
@@ -15,13 +16,13 @@ from torch import nn
 from seg_anl.losses import ScheduledLoss
 from seg_anl.records import MetricRow, UserError, write_json
 from seg_anl.records.files import file_sha256
+from seg_anl.records.paths import configured_path
 from seg_anl.records.recipes import flat
 from seg_anl.records.runs import SUMMARY_FILE, finished_summary
 
 from .distribution import Process, is_main_process, started
 from .loop import Task, Training, check_penalties, fit
 from .method import Method
-from .paths import configured_path
 from .randomness import seed_everything
 from .run_directory import RunDirectory
 from .settings import OptimSettings, RunSettings, of_each_run, plain
@@ -42,6 +43,7 @@ class Experiment(ABC, Generic[Data, Noisy]):
         run: the run directory.
         headline: the ``split/metric`` that runs are compared by.
         at_once: number of networks to train side by side.
+        data_seed: the seed that :meth:`load` draws with, if it does not belong to the ``data`` group.
         method: the training method.
         first_run: the run of the network that the method learns from, if it needs one.
     """
@@ -52,12 +54,13 @@ class Experiment(ABC, Generic[Data, Noisy]):
     run: RunDirectory
     headline: str
     at_once: int = 1
+    data_seed: int | None = None
     method: Method = Method()
     first_run: RunDirectory | None = None
 
     @abstractmethod
     def load(self) -> tuple[Data, list[str]]:
-        """The data set, read once for all seeds, and remarks to print about it."""
+        """The data set, read once for all runs that share it, and remarks to print about it."""
 
     @abstractmethod
     def network(self, data: Data, process: Process) -> nn.Module:
@@ -92,8 +95,6 @@ def run_configuration(config: DictConfig, build: Build) -> list[RunDirectory]:
         UserError: for files that do not fit, before anything is written; for runs that diverged, after all have ended.
     """
     experiments = [build(one) for one in of_each_run(config)]
-    if experiments[0].method.first_loss is not None:
-        _train_first_networks(experiments, config, build)
     waiting = []
     for one in experiments:
         one.run.check(one.config)
@@ -101,18 +102,17 @@ def run_configuration(config: DictConfig, build: Build) -> list[RunDirectory]:
             _say(f"{one.run.path}: finished already, left alone")
         else:
             waiting.append(one)
+    if waiting and waiting[0].method.first_loss is not None:
+        _train_first_networks(waiting, config, build)
     if waiting:
         _train_all(waiting)
     return [one.run for one in experiments]
 
 
-def _train_first_networks(experiments: Experiments, config: DictConfig, build: Build) -> None:
+def _train_first_networks(waiting: Experiments, config: DictConfig, build: Build) -> None:
     """Train the networks that the method learns from; their runs are plain ones with the method's first loss."""
-    waiting = [one for one in experiments if not one.run.finished]
-    if not waiting:
-        return
     first, loss = config.copy(), config.loss
-    first.loss = {"name": experiments[0].method.first_loss, **{key: loss[key] for key in loss if key == "dice_weight"}}
+    first.loss = {"name": waiting[0].method.first_loss, **{key: loss[key] for key in loss if key == "dice_weight"}}
     first.method = {"name": "plain"}
     first.run_dir = None if config.run_dir is None else str(waiting[0].run.path / "first_network")
     for fold in dict.fromkeys(one.settings.fold for one in waiting):
@@ -123,16 +123,18 @@ def _train_first_networks(experiments: Experiments, config: DictConfig, build: B
 
 
 def _train_all(waiting: Experiments) -> None:
-    """Train runs with the same data, in groups of ``at_once``."""
+    """Train runs in groups of ``at_once``; a setting of the data may follow the seed (``${seed}``)."""
     failures: list[UserError] = []
     with started(str(waiting[0].settings.device)) as process:
         check_penalties(waiting[0].settings, waiting[0].optim, process)
-        data, remarks = waiting[0].load()
-        for remark in remarks:
-            _say(remark)
-        at_once = waiting[0].at_once
-        for start in range(0, len(waiting), at_once):
-            failures += _train(waiting[start : start + at_once], data, process)
+        for _, runs in itertools.groupby(waiting, lambda one: (plain(one.config.data), one.data_seed)):
+            together = list(runs)
+            data, remarks = together[0].load()
+            for remark in remarks:
+                _say(remark)
+            at_once = together[0].at_once
+            for start in range(0, len(together), at_once):
+                failures += _train(together[start : start + at_once], data, process)
     if failures:
         raise UserError("; ".join(map(str, failures)))
 

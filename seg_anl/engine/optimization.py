@@ -16,8 +16,8 @@ from torch.optim import lr_scheduler
 from seg_anl.losses import RobustLoss, build_loss
 from seg_anl.records import UserError
 from seg_anl.records.array_files import read_matrix
+from seg_anl.records.paths import read_configured
 
-from .paths import read_configured
 from .settings import OptimSettings, plain
 
 
@@ -33,8 +33,6 @@ def loss_from_config(config: DictConfig, *others: str) -> RobustLoss:
         return build_loss(str(config.name), **parameters)
     except ValueError as error:
         raise UserError(str(error)) from error
-    except (TypeError, RuntimeError) as error:  # of torch.as_tensor
-        raise UserError(f"loss={config.name}: a parameter is of the wrong kind: {error}") from error
 
 
 def check_loss(loss: RobustLoss, classes: int) -> None:

@@ -22,8 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from seg_anl.records import UserError, config_folder, make_directory, run_command, write_text
 from seg_anl.records.errors import refusal
-
-from .paths import configured_path
+from seg_anl.records.paths import configured_path
 
 # Hydra's own records of a run, which run directories replace.
 HYDRA_QUIET = ["hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"]

@@ -33,7 +33,10 @@ class ForwardLoss(RobustLoss):
         super().__init__(**common)
         if transition is None:
             raise ValueError("loss 'forward' needs transition=, a (C, C) matrix with rows P(noisy label | true class)")
-        matrix = torch.as_tensor(transition, dtype=torch.float32)
+        try:
+            matrix = torch.as_tensor(transition, dtype=torch.float32)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(f"loss 'forward': transition must be a square matrix of numbers: {error}") from error
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
             raise ValueError(f"loss 'forward': transition must be a square matrix, got shape {tuple(matrix.shape)}")
         if (

@@ -44,11 +44,11 @@ def read_groups(path: Path, items: Collection[str]) -> dict[str, str]:
 
 
 def _read_column(path: Path, column: str) -> dict[str, str]:
-    """A column of a CSV table, by item; each item may appear once."""
-    rows = read_table(path, "item", column)
-    values = {row["item"]: row[column] for row in rows}
-    if len(values) < len(rows):
-        ((item, count),) = Counter(row["item"] for row in rows).most_common(1)
+    """A column of a CSV table, by item, without spaces around cells; each item may appear once."""
+    cells = [(row["item"].strip(), row[column].strip()) for row in read_table(path, "item", column)]
+    values = dict(cells)
+    if len(values) < len(cells):
+        ((item, count),) = Counter(item for item, _ in cells).most_common(1)
         raise UserError(f"{path}: {item} is listed {count} times")
     return values
 

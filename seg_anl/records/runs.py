@@ -76,15 +76,15 @@ def metric_summary(
 ) -> dict[str, Any]:
     """``last``, ``best`` (with its epoch), and mean and sample standard deviation over the last ``k`` epochs.
 
-    ``best`` is chosen on ``split`` itself, which makes it optimistic on a test set. With one epoch the standard
-    deviation is None.
+    ``k`` of the result counts those of these epochs that have the metric; with one, the standard deviation is None.
+    ``best`` is chosen on ``split`` itself, which makes it optimistic on a test set.
     """
     series = [(row.epoch, row.values[name]) for row in rows if row.split == split and name in row.values]
     if not series:
         raise ValueError(f"no rows of split {split!r} with metric {name!r}")
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
-    tail = [value for _, value in series[-k:]]
+    tail = [value for epoch, value in series if epoch > series[-1][0] - k]
     mean = math.fsum(tail) / len(tail)
     spread = math.sqrt(math.fsum((value - mean) ** 2 for value in tail) / (len(tail) - 1)) if len(tail) > 1 else None
     pick = min if lower_is_better else max

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from seg_anl.engine.distribution import Process
 from seg_anl.engine.method import AroundLoss, Method, Samples
-from seg_anl.engine.paths import configured_path
 from seg_anl.losses import RobustLoss, ScheduledLoss
 from seg_anl.records import UserError
 from seg_anl.records.item_files import read_items
+from seg_anl.records.paths import configured_path
 
 from .settings import Dast
 from .several_networks import together

@@ -84,7 +84,7 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
         self.criterion = build_criterion(config.loss, given.dice_weight, **decided)
         self.method = build_method(given.method)
         check_loss(self.criterion.loss, self.data.classes)
-        self.run = RunDirectory(run_path(config, noise_name(config)))
+        self.run, self.data_seed = RunDirectory(run_path(config, noise_name(config))), self.noise.seed
 
     def load(self) -> tuple[Splits, list[str]]:
         """Decode the training and test pairs."""
@@ -219,7 +219,7 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
             record_masks(self.run.path / "records", self.clean, self.train, train, self.noise_records)
         if self.settings.fold is not None or "predictions" in self.records:
             self._predict(model, process)
-        return {"train": len(self.train), "test": len(self.test), "wrong_masks": len(wrong)}
+        return {"train": len(self.train), "test": len(self.test), "wrong_masks": len(among)}
 
     def _predict(self, model: nn.Module, process: Process) -> None:
         """Write class probabilities of the images that the fold holds out or, without a fold, of the training

@@ -57,6 +57,7 @@ def predict_masks(
     directory = RunDirectory(run)
     weights = directory.last if checkpoint == "last" else directory.best
     config = directory.config()
+    unfinished = checkpoint == "last" and (directory.summary or {}).get("status") != "finished"
     remove_partial(out)
     if not is_of_volumes(config):
         complete = _predict_photos(directory, images, out, weights, device, overlay, overwrite, trust)
@@ -64,7 +65,7 @@ def predict_masks(
         raise UserError("--overlay is for photos; open a volume's mask over it in a viewer")
     else:
         complete = predict_volumes(directory, config, images, out, weights=weights, device=device, overwrite=overwrite)
-    if checkpoint == "last" and (directory.summary or {}).get("status") != "finished":
+    if unfinished:
         print(f"{run}: its training has not finished; these are the masks of its last epoch so far", file=sys.stderr)
     return complete
 

@@ -79,7 +79,8 @@ def predict_labels(model: nn.Module, images: Tensor, device: torch.device) -> Te
 
 def predict_probabilities(model: nn.Module, images: Tensor, device: torch.device) -> Iterator[Tensor]:
     """Class probabilities ``(C, H, W)`` float16 of each of the uint8 images ``(N, 3, H, W)``."""
-    for batch in evaluated_at_once(images, PREDICTION_BATCH, device):
+    # Networks take no empty batch: a fold may hold only images that are left out.
+    for batch in evaluated_at_once(images, PREDICTION_BATCH, device) if len(images) else ():
         yield from model(normalized(batch)).float().softmax(dim=1).half()
 
 

@@ -18,11 +18,11 @@ from torch import Tensor
 
 from data_prep.pairing import Pair, files_by_item, first_of, image_files, mask_item
 from data_prep.pictures import check_size, read_labels, read_mask
-from seg_anl.engine.paths import configured_path
 from seg_anl.engine.settings import listed
 from seg_anl.records import NoiseRecord, UserError, array_digest, item_hash
 from seg_anl.records.array_files import read_array
 from seg_anl.records.files import check_folder, files_below
+from seg_anl.records.paths import configured_path
 from seg_anl.records.workers import in_threads
 
 from .datasets import ImageSet

@@ -134,6 +134,7 @@ def test_excluded_samples_and_weights(tmp_path: Path) -> None:
         (["data.weights_file=NEGATIVE"], "the weight of 3 must be a number >= 0, got -1.0"),
         (["loss=forward", "loss.transition=nowhere.csv"], "loss.transition: nowhere.csv"),
         (["loss=forward", "loss.transition=LIST"], "transition must be a square matrix"),
+        (["loss=forward", "loss.transition=[[1,0],[0]]"], "loss 'forward': transition must be a square matrix"),
     ],
 )
 def test_invalid_settings_are_refused(tmp_path: Path, settings: list[str], message: str) -> None:

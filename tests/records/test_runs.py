@@ -102,6 +102,9 @@ def test_summary_of_fewer_epochs_than_k_says_so() -> None:
     summary = metric_summary(SERIES[:1], "test", "dice", k=10)
     assert summary["k"] == 1
     assert summary["last_k_std"] is None
+    sparse = [MetricRow(5 * row.epoch + 4, row.split, row.values) for row in SERIES]  # evaluated every fifth epoch
+    summary = metric_summary(sparse, "test", "dice", k=6)
+    assert (summary["k"], summary["last_k_mean"]) == (2, pytest.approx((0.6 + 0.8) / 2))
 
 
 def test_a_diverged_epoch_is_not_the_best() -> None:

@@ -152,6 +152,8 @@ def test_limit_and_exclude_choose_by_name_not_by_order(make_folder: MakeFolder) 
     assert len(some) == 4
     assert set(some) < set(more) < set(whole)
     assert whole[2] not in [pair.item for pair in configured_pairs(folder_config(root, exclude=[whole[2]])).train]
+    with pytest.raises(UserError, match=f"data.exclude leaves out all {len(whole)} training images"):
+        configured_pairs(folder_config(root, exclude=whole))
 
 
 def damage(root: Path, how: str) -> None:
@@ -196,6 +198,8 @@ def test_a_bad_file_is_named_with_what_was_expected(make_folder: MakeFolder, how
 def test_no_folder_is_not_this_one() -> None:
     with pytest.raises(UserError, match=r"data\.root must be a path, got ''"):
         find_pairs(name="folder", root="", seed=0)
+    with pytest.raises(UserError, match=r"data\.root=~nobody-of-this-name: Could not determine home"):
+        find_pairs(name="folder", root="~nobody-of-this-name", seed=0)
 
 
 def test_several_bad_files_are_counted(make_folder: MakeFolder) -> None:

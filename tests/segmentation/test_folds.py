@@ -58,7 +58,11 @@ def test_images_of_a_patient_are_held_out_together(make_folder: Callable[..., Pa
     root = make_folder(21)
     patient = {path.stem: str(position // 3) for position, path in enumerate(sorted((root / "images").iterdir()))}
     table = tmp_path / "patients.csv"
-    table.write_text("item,group\n" + "".join(f"{item},{name}\n" for item, name in patient.items()))
+    rows = [
+        f"{item},{name}" if position % 2 else f"{item}, {name} "
+        for position, (item, name) in enumerate(patient.items())
+    ]
+    table.write_text("\n".join(["item,group", *rows]))
     data = ["data=folder", f"data.root={root}", f"data.groups_file={table}"]
     runs = trained(tmp_path, *data, "folds=3")
     parts = [header(run)["items"] for run in runs]
@@ -70,6 +74,24 @@ def test_images_of_a_patient_are_held_out_together(make_folder: Callable[..., Pa
     table.write_text(table.read_text().replace(f"{parts[0][0]},", "elsewhere,"))
     with pytest.raises(UserError, match=f"patients.csv: no group for the training item '{parts[0][0]}'"):
         trained(tmp_path / "other", *data)
+
+
+def test_runs_of_several_seeds_have_the_data_that_each_would_have_alone(
+    make_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[list[str]] = []
+    monkeypatch.setattr(
+        "seg_anl.engine.experiment._train", lambda group, data, process: read.append(data[0].items) or []
+    )
+    settings = ["data=folder", f"data.root={make_folder(12)}"]
+    trained(tmp_path, *settings, "seed=[1,2]")
+    shared = read.pop()
+    assert read.pop() is shared
+    trained(tmp_path, *settings, "seed=[1,2]", "noise.seed=${seed}")
+    for seed in (1, 2):
+        trained(tmp_path, *settings, f"seed={seed}", f"noise.seed={seed}")
+    assert read[:2] == read[2:]
+    assert read[0] != read[1]
 
 
 def test_in_sample_predictions_and_dynamics(make_folder: Callable[..., Path], tmp_path: Path) -> None:
@@ -90,6 +112,10 @@ def test_in_sample_predictions_and_dynamics(make_folder: Callable[..., Path], tm
     (tmp_path / "out.txt").write_text("\n".join(sorted(losses)[:3]))
     (fewer,) = trained(tmp_path, *data, "record=predictions", f"data.exclude_file={tmp_path}/out.txt")
     assert header(fewer)["items"] == sorted(losses)[3:]
+    records = json.loads((run / "noise/manifest.json").read_text())["items"]
+    wrong = sum(each["realised"] > 0 for each in records if each["item"] in sorted(losses)[3:])
+    assert json.loads((fewer / "summary.json").read_text())["counts"]["wrong_masks"] == wrong
+    assert wrong < sum(each["realised"] > 0 for each in records)
     assert (fewer / "noise/manifest.json").read_bytes() == (run / "noise/manifest.json").read_bytes()
 
 

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -330,6 +331,12 @@ def test_a_run_that_was_cut_ends_as_if_undisturbed(
         (tmp_path / "trusted.txt").write_text("a01\na02\na03\n")
         with pytest.raises(UserError, match=r"changed since this run began: method.trusted_file"):
             train(compose("segmentation", [*config, f"run_dir={tmp_path / 'cut'}"]))
+    if first_network:  # is not trained before the refusal
+        shutil.rmtree(tmp_path / "cut/first_network")
+        (tmp_path / "cut/summary.json").unlink()
+        with pytest.raises(UserError, match=r"other settings \(epochs=4 there, 5 now\)"):
+            train(compose("segmentation", [*config, "epochs=5", f"run_dir={tmp_path / 'cut'}"]))
+        assert not (tmp_path / "cut/first_network").exists()
 
 
 @pytest.mark.parametrize(

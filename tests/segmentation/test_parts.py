@@ -19,7 +19,7 @@ from seg_anl.segmentation.criterion import SegmentationCriterion, build_criterio
 from seg_anl.segmentation.datasets import ImageSet
 from seg_anl.segmentation.dice import dice_per_image, dice_scores
 from seg_anl.segmentation.experiment import SegmentationExperiment
-from seg_anl.segmentation.networks import build_model, planned_stages, predict_losses
+from seg_anl.segmentation.networks import build_model, planned_stages, predict_losses, predict_probabilities
 from seg_anl.segmentation.run_picture import save_report, worst_and_best
 from seg_anl.segmentation.settings import data_settings, read_settings
 
@@ -139,6 +139,8 @@ def test_networks_keep_the_size_and_give_a_channel_per_class() -> None:
         output = model(torch.zeros(2, 3, height, width))
         assert output.shape[-3:] == (config.data.classes, height, width)
         assert output.ndim == (5 if config.model.get("deep_supervision") else 4)
+        nothing = torch.empty(0, 3, height, width, dtype=torch.uint8)  # a fold whose images are all left out
+        assert not list(predict_probabilities(model, nothing, torch.device("cpu")))
 
 
 @pytest.mark.parametrize(

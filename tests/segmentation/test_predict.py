@@ -144,6 +144,10 @@ def test_one_unreadable_photo_leaves_the_others_their_masks(
         save(tmp_path / "photos" / name)
     (tmp_path / "photos" / "b.png").write_bytes(b"no picture")
     (tmp_path / "photos" / "list.txt").write_text("a, z")
+    (trained / "summary.json").write_text("{")
+    status, error = command(trained, tmp_path / "photos", tmp_path / "out")
+    assert "summary.json: damaged" in error
+    assert (status, (tmp_path / "out").exists()) == (2, False)
     (trained / "summary.json").unlink()
     status, error = command(trained, tmp_path / "photos", tmp_path / "out")
     assert status == 1

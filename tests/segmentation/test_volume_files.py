@@ -120,6 +120,15 @@ def test_nifti_in_other_units_lies_where_itk_puts_it(tmp_path: Path, unit: str, 
     np.testing.assert_allclose(np.linalg.norm(expected[:3, :3], axis=0), (1, 1.5, 2), rtol=1e-5)
 
 
+def test_voxels_of_a_micrometer_are_taken_as_they_are_or_refused(tmp_path: Path) -> None:
+    case, mask = saved(tmp_path, np.diag([0.00025, 0.00025, 0.001, 1]))
+    volume = prepared(case, "median").volume(case)
+    assert volume.spacing == (0.00025, 0.00025, 0.001)
+    np.testing.assert_array_equal(volume.mask, mask)
+    with pytest.raises(UserError, match=r"a.nii.gz: voxels of 0.00025 x 0.00025 x 0.001 mm cannot be resampled to"):
+        prepared(case, [0.0005, 0.0005, 0.001]).volume(case)
+
+
 @pytest.mark.parametrize("ending", ["nrrd", "mha"])
 def test_other_formats_lie_where_nifti_does(tmp_path: Path, ending: str) -> None:
     itk = pytest.importorskip("SimpleITK")
@@ -276,6 +285,10 @@ def test_labels_of_a_description() -> None:
     assert labels.decided(labels.multi_hot()[:4].T.float()).tolist() == [0, 1, 2, 3]
     with pytest.raises(UserError, match=r"dataset.json: labels must have different values"):
         Labels.of_description({"labels": {"background": 0, "a": 1, "b": 1}}, "dataset.json")
+    with pytest.raises(UserError, match=r"dataset.json: regions need regions_class_order"):
+        Labels.of_description({"labels": regions, "regions_class_order": [[1], 2, 3]}, "dataset.json")
+    with pytest.raises(UserError, match=r"the ignore label must be one value of its own, got 1"):
+        Labels.of_description({"labels": {"a": 1, "ignore": "1"}}, "dataset.json")
     plain = Labels.of_description({"labels": {"b": 2, "a": 1, "background": 0}}, "dataset.json")
     assert (plain.names, plain.heads) == (("a", "b"), 3)
 

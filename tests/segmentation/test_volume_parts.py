@@ -57,6 +57,18 @@ def test_planned_networks_have_the_heads_that_nnunet_weighs(spacing: tuple[int, 
     image = torch.rand(1, 2, *patch)
     assert model.train()(image).shape == (1, stages - 2, 3, *patch)
     assert model.eval()(image).shape == (1, 3, *patch)
+    for small, asked, message in (
+        ((8, 16, 8), None, "too small to be halved twice"),
+        (patch, 2, "model.stages=2 must be from 3 to"),
+    ):
+        with pytest.raises(UserError, match=message):
+            build_volume_model(
+                OmegaConf.merge(config, {"stages": asked}),
+                channels=2,
+                heads=3,
+                spacing=spacing,
+                patch=small[: len(patch)],
+            )
 
 
 def places_as_image(shape: tuple[int, ...], item: str = "a") -> Volume:
@@ -124,6 +136,13 @@ def test_the_margin_changes_no_patch_that_is_not_moved() -> None:
         torch.testing.assert_close(plain, cut, rtol=0, atol=0)
     assert batches(volumes).augmentation.margin == (0, 0, 0)
     assert min(batches(volumes, changes=seldom).augmentation.margin) > 0
+
+
+def test_the_margin_holds_a_patch_that_stands_on_its_corner() -> None:
+    """One of 31 x 41 mm then reaches over its diagonal of 51.4 mm in both directions, and never farther."""
+    for rotation, margin in ((0, (0, 0)), (60, (11, 11)), (90, (11, 11)), (180, (11, 11))):
+        turning = replace(NOTHING, rotation=rotation, rotation_probability=0.2)
+        assert VolumeAugmentation(turning, (1.0, 0.5), (31, 82)).margin == margin
 
 
 def test_an_epoch_repeats_and_processes_share_it() -> None:

@@ -5,19 +5,24 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import nibabel
 import numpy as np
 import pytest
+import torch
 
 from data_prep.mask_files import load_mask
 from seg_anl.audit.cases import load_case
 from seg_anl.audit.sources import open_source
 from seg_anl.engine.command import compose
+from seg_anl.engine.distribution import Process
 from seg_anl.records import UserError
 from seg_anl.segmentation.experiment import train
 from seg_anl.segmentation.mask_prediction import predict_masks
+from seg_anl.segmentation.volumes.experiment import VolumeExperiment
 from tests.processes import start
 
 from .volume_files import affine_of, balls, nnunet_dataset, save
@@ -48,6 +53,7 @@ def test_killed_resumed_mapped_and_with_more_workers_all_the_same(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = nnunet_dataset(tmp_path / "Dataset 501_Bälle", 7, ignore=3)
+    (root / "imagesTr/._case 0_0000.nii.gz").touch()  # as macOS leaves it on other disks
     settings = [
         "data=nnunet",
         f"data.root={root}",
@@ -179,6 +185,15 @@ def test_sixteen_bit_pictures_of_another_label_and_folds(tmp_path: Path) -> None
         check_audited_as_predicted(fold, tmp_path / "out", tmp_path / "masks")
     with pytest.raises(UserError, match=r"röntgen 0.png is an image to predict and would be replaced"):
         predict_masks(run, tmp_path / "images", tmp_path / "images", **{**PREDICT, "overwrite": True})
+
+
+def test_too_few_volumes_for_the_processes_are_refused_before_training() -> None:
+    process = Process(torch.device("cpu"), 0, 4)
+    for count, tuning, few in ((8, 0.3, 2), (3, 0, 3)):  # to tune on, to train on
+        settings = ["data=nnunet", "data.root=.", "data.patches=4", "batch_size=4", f"data.tuning={tuning}"]
+        data: Any = SimpleNamespace(train=[SimpleNamespace(item=str(n)) for n in range(count)], test=range(4))
+        with pytest.raises(UserError, match=rf"{few} image\(s\) to evaluate are too few for 4 processes"):
+            VolumeExperiment(compose("segmentation", settings)).network(data, process)
 
 
 def test_monai_networks_learn_from_a_list_of_files(tmp_path: Path) -> None:

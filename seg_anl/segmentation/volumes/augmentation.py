@@ -118,19 +118,20 @@ class VolumeAugmentation:
         return [planes[coarse]] if self.spacing[coarse] > ANISOTROPIC * min(self.spacing) else planes
 
     def _margin(self, patch: NDArray[np.int64]) -> tuple[int, ...]:
-        """That of the largest rotation in one plane and of a moderate scaling: all of both would be many times the
-        patch, so corners of the rest are zeros, as in nnU-Net.
+        """That of rotations in one plane and of a moderate scaling: all of both would be many times the patch, so
+        corners of the rest are zeros, as in nnU-Net.
         """
-        size = patch * self.spacing
+        size = patch * np.array(self.spacing, dtype=float)
         reach = size.copy()
-        angle = math.radians(min(self.settings.rotation, 90))
         for plane in self._planes() if self.settings.rotation_probability else ():
-            first, second = size[list(plane)]
-            turned = [math.cos(angle) * a + math.sin(angle) * b for a, b in ((first, second), (second, first))]
-            reach[list(plane)] = np.maximum(reach[list(plane)], turned)
+            for axis, other in (plane, plane[::-1]):
+                # A turned patch reaches farthest when its diagonal lies along the axis.
+                angle = min(math.radians(self.settings.rotation), math.atan2(size[other], size[axis]))
+                turned = math.cos(angle) * size[axis] + math.sin(angle) * size[other]
+                reach[axis] = max(reach[axis], turned)
         if self.settings.scaling_probability:
             reach /= math.sqrt(min(1, self.settings.scaling[0]))
-        return tuple(np.ceil((reach / size - 1) * patch / 2).astype(int).tolist())
+        return tuple(np.ceil((reach - size) / self.spacing / 2).astype(int).tolist())
 
 
 def _for(numbers: NDArray[np.float64], image: Tensor) -> Tensor:

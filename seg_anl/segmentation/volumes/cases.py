@@ -14,10 +14,10 @@ from data_prep.decathlon import Entry, items_of, read_datalist
 from data_prep.layouts import TRAINING, chosen_training_items, held_out_items, usual_folders
 from data_prep.nnunet_raw import DESCRIPTION, LABELS, is_nnunet_dataset, read_description
 from data_prep.pairing import files_by_item, first_of, mask_item
-from seg_anl.engine.paths import configured_path
 from seg_anl.engine.settings import listed
 from seg_anl.records import UserError, item_id
 from seg_anl.records.files import check_folder, files_below
+from seg_anl.records.paths import configured_path
 
 from .files import PICTURES, SUFFIXES, suffix_of
 from .labels import MOST_CLASSES, Labels
@@ -199,11 +199,11 @@ def _nnunet_split(root: Path, split: str, description: Mapping[str, Any], channe
             cases.append(Case(item, paths, root / str(entry["label"])))
     else:
         check_folder(images)
-        names = os.listdir(images)
+        names, labeled = ([name for name in os.listdir(each) if name[0] != "."] for each in (images, masks))
         if ending in PICTURES and not any(name.endswith(end) for end in numbered[1:] for name in names):
             numbered = numbered[:1]  # as nnU-Net keeps pictures: all channels in one file
         items = {name.removesuffix(end) for name in names for end in numbered if name.endswith(end)}
-        items |= {name.removesuffix(ending) for name in os.listdir(masks) if name.endswith(ending) and name[0] != "."}
+        items |= {name.removesuffix(ending) for name in labeled if name.endswith(ending)}
         cases = [
             Case(item, tuple(images / (item + end) for end in numbered), masks / (item + ending))
             for item in sorted(items)

@@ -19,12 +19,12 @@ from seg_anl.engine.experiment import Experiment
 from seg_anl.engine.ledger import Metrics
 from seg_anl.engine.loop import Task
 from seg_anl.engine.optimization import loss_from_config
-from seg_anl.engine.paths import configured_path
 from seg_anl.engine.run_directory import RunDirectory, run_path
 from seg_anl.engine.settings import plain
 from seg_anl.losses import ScheduledLoss
 from seg_anl.records import MetricRow, NoiseRecord, UserError, array_digest
 from seg_anl.records.atomic import remove_partial
+from seg_anl.records.paths import configured_path
 from seg_anl.records.predictions import write_predictions
 
 from ..criterion import SegmentationCriterion, build_criterion
@@ -74,7 +74,7 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
         self.evaluation, self.records = given.evaluation, given.records
         self.dice_weight = given.dice_weight
         loss_from_config(config.loss, "dice_weight")  # refuses a bad loss before files are read
-        self.run = RunDirectory(run_path(config, noise_name(config)))
+        self.run, self.data_seed = RunDirectory(run_path(config, noise_name(config))), self.noise.seed
 
     def load(self) -> tuple[VolumeSet, list[str]]:
         """Read and prepare the training and test cases, and plan patch and network."""
@@ -108,7 +108,9 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
         """The network of the ``model`` group."""
         division = self._division(data, process)
         self._sizes(len(division.trained), process)  # refuses bad sizes before noise is made
-        process.share(len(data.test))
+        for part in (data.test, division.trained, division.tuning):
+            if len(part):
+                process.share(len(part))  # refuses too few to evaluate
         if data.plan.labels.ignore is not None and self.dice_weight:
             raise UserError(
                 "loss.dice_weight needs masks without unlabeled voxels: the Dice term knows no ignore label"
@@ -181,8 +183,9 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
             items = [volume.item for volume in self.predicted]
             arrays = ((item, {"probabilities": each}) for item, each in self._probabilities(model, process.device))
             write_predictions(self.run.path, arrays, items, fold=self.settings.fold, folds=self.settings.folds)
-        wrong = sum(record.realised > 0 for record in self.noise_records)
-        return {"train": len(self.train), "test": len(self.test), "wrong_masks": wrong}
+        wrong = {record.item for record in self.noise_records if record.realised > 0}
+        wrong &= {volume.item for volume in self.train}
+        return {"train": len(self.train), "test": len(self.test), "wrong_masks": len(wrong)}
 
     def _scores(
         self, model: nn.Module, volumes: Sequence[Volume], truths: Sequence[Sequence[Volume]], process: Process

@@ -51,16 +51,16 @@ class Labels:
         wanted = {name: found for name, found in sets.items() if found != [0]}
         if len(values) < 2 or len(values) > MOST_CLASSES or values[0] < 0:
             raise UserError(f"{place}: labels must be background (0) and 1 to {MOST_CLASSES - 1} others, got {given}")
-        if isinstance(ignore, list) or ignore in values:
+        ignored = None if ignore is None or isinstance(ignore, list) else int(ignore)
+        if isinstance(ignore, list) or ignored in values:
             raise UserError(f"{place}: the ignore label must be one value of its own, got {ignore}")
-        ignored = None if ignore is None else int(ignore)
         if not any(isinstance(value, list) for value in given.values()):
             if len(wanted) != len(values) - 1:
                 raise UserError(f"{place}: labels must have different values, got {given}")
             names = sorted(wanted, key=lambda name: wanted[name])
             return cls.plain(values, ignored, names)
         order = description.get("regions_class_order")
-        if not isinstance(order, list) or len(order) != len(wanted) or not {*order} <= {*values}:
+        if not isinstance(order, list) or len(order) != len(wanted) or not all(value in values for value in order):
             raise UserError(f"{place}: regions need regions_class_order, a value for each of {', '.join(wanted)}")
         members = tuple(tuple(values.index(v) for v in found) for found in wanted.values())
         return cls(tuple(values), tuple(wanted), members, ignored, tuple(map(int, order)))

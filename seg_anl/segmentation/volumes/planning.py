@@ -26,6 +26,7 @@ from .labels import MOST_CLASSES, Labels
 from .preparation import Frame
 from .settings import PlannedSettings
 
+FEWEST_STAGES = 3  # of MONAI's DynUNet
 SHORTEST = 4  # voxels along an axis at the coarsest resolution
 PATCH_VOXELS = {2: 512**2, 3: 128**3}  # of a planned patch, by dimensions; fits a GPU of 8 GB with default filters
 MOST_VOXELS = 1 << 28  # of a patch
@@ -96,7 +97,7 @@ def build_volume_model(
         planned = checked(PlannedSettings, {"name": name, **settings}, "model")
         kernels, strides = _asked_resolutions(planned.stages, spacing, patch)
         # nnU-Net gives the coarsest of its outputs no weight.
-        supervised = max(0, len(strides) - 3) if planned.deep_supervision else 0
+        supervised = len(strides) - 3 if planned.deep_supervision else 0
         return planned_dynunet(planned, kernels, strides, channels=channels, classes=heads, supervised=supervised)
     network = settings.pop("network", None)
     built = build_monai_network(network, settings, heads, dimensions=len(patch), channels=channels)
@@ -114,10 +115,13 @@ def _asked_resolutions(asked: int | None, spacing: Sequence[float], patch: Seque
     """:func:`planned_resolutions`, at most ``model.stages`` of them."""
     kernels, strides = planned_resolutions(spacing, patch)
     most = len(strides)
-    if asked is not None and not 2 <= asked <= most:
-        raise UserError(f"model.stages must be from 2 to {most} for data.patch={list(patch)}, got {asked}")
-    if most < 2:
-        raise UserError(f"data.patch={list(patch)} is too small to be halved once; take 8 voxels or more along an axis")
+    if most < FEWEST_STAGES:
+        raise UserError(
+            f"data.patch={list(patch)} is too small to be halved twice; take 16 voxels or more along two axes, with a "
+            "finer data.spacing if the images have fewer, or model=monai"
+        )
+    if asked is not None and not FEWEST_STAGES <= asked <= most:
+        raise UserError(f"model.stages={asked} must be from {FEWEST_STAGES} to {most} for data.patch={list(patch)}")
     stages = asked or most
     return [*kernels[: stages - 1], kernels[-1]], strides[:stages]
 

@@ -24,6 +24,7 @@ from .files import Affine, read_geometry, read_volume
 from .labels import Labels
 
 SAME = 1e-3  # of spacings and affines: relative, and mm
+FINEST = 0.02  # mm; MONAI leaves images alone whose spacing differs by up to 0.001 mm from the target
 PERCENTILES = (0.5, 99.5)
 
 Channels = Annotated[int, Interval(least=1, most=1024, whole=True)]
@@ -102,7 +103,7 @@ def _target_spacing(
                 )
         return None
     if asked == "median":
-        return tuple(round(float(step), 4) for step in np.median(found, axis=0))
+        return tuple(float(f"{step:.4g}") if step < 1 else round(float(step), 4) for step in np.median(found, axis=0))
     if len(asked) != found.shape[1]:
         raise UserError(f"data.spacing={list(asked)}: the images have {found.shape[1]} axes, give mm for each")
     return tuple(map(float, asked))
@@ -193,6 +194,11 @@ class Preparation:
         for axis, step in zip(self.frame.axes, self.frame.spacing or (), strict=False):
             target[axis] = step
         if not np.allclose(own, target, rtol=SAME):
+            if min(*own, *target) < FINEST:
+                raise UserError(
+                    f"{case.images[0]}: voxels of {by_axes(own)} mm cannot be resampled to {by_axes(target)} mm, only "
+                    f"those of {FINEST} mm or more; resample the images, or write micrometers as mm into their headers"
+                )
             steps.append(Spacing(pixdim=target, mode="bilinear", padding_mode="border", dtype=torch.float32))
             image = steps[-1](image)
         return image, steps

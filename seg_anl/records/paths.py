@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from seg_anl.records import UserError
+from .errors import UserError
 
 T = TypeVar("T")
 

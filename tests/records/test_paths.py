@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from seg_anl.engine.paths import configured_path
 from seg_anl.records import UserError
+from seg_anl.records.paths import configured_path
 
 
 def test_paths(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
