@@ -14,7 +14,7 @@ T = TypeVar("T")
 def configured_path(value: object, setting: str) -> Path:
     """The ``value`` of a ``setting`` (``"data.root"``) as a path, with ``~`` expanded."""
     # In YAML, a folder called 2017 is a number.
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)) or value == "":
+    if isinstance(value, bool) or not isinstance(value, (str, Path, int, float)) or value == "":
         raise UserError(f"{setting} must be a path, got {value!r}")
     try:
         return Path(str(value)).expanduser()
