@@ -22,7 +22,7 @@ EXAMPLE = """\
 examples:
   seg-anl-classify data=cifar10 noise=none loss=ce folds=5
   seg-anl-audit labels runs/classification/cifar10/none/ce/default audit
-  seg-anl-classify data=cifar10 noise=none loss=anl_ce record=[predictions,dynamics] run_dir=one
+  seg-anl-classify data=cifar10 noise=none loss=ce record=[predictions,dynamics] run_dir=one
   seg-anl-audit labels one audit"""
 
 
