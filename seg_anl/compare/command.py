@@ -130,11 +130,13 @@ def report(plan: Plan, out: Path) -> None:
     scores = {m.name: [read(out / "runs" / f"{m.name}-seed{s}")[1] for s in plan.seeds] for m in plan.methods}
     differences = {name: Difference.paired(values, scores[reference.name]) for name, values in scores.items()}
     verdict = sentence(ours.name, reference.name, differences[ours.name], metric)
-    best = max(map(statistics.fmean, scores.values()))
-    if plan.trainer.audit == "masks" and best < _LEARNED:
-        verdict += f" But no network has learned much (best {metric}: {best:.2f}): train for more epochs."
+    means = {name: statistics.fmean(values) for name, values in scores.items()}
+    best = max(means, key=means.__getitem__)
+    if plan.trainer.audit == "masks" and means[best] < _LEARNED:
+        verdict += f" But no network has learned much (best {metric}: {means[best]:.2f}): train for more epochs."
     print(f"\n{verdict}\nTested on {plan.tested}.", flush=True)  # before the audit, which may fail
-    share, estimate = audit(plan, out)
+    # Wrong labels are found by the network that knows most (docs/audit_labels.md), wrong masks by a robust one.
+    share, estimate = audit(plan, out, best if plan.trainer.audit == "labels" else ours.name)
     ahead = differences[ours.name].clear and differences[ours.name].mean > 0
     following = next_command(plan, out, ours if ahead else reference, share)
     results = {
@@ -150,9 +152,9 @@ def report(plan: Plan, out: Path) -> None:
     print(f"next      {following}")
 
 
-def audit(plan: Plan, out: Path) -> tuple[float, str]:
-    """The estimated share of wrong annotations (NaN if unknown), and a sentence about it."""
-    name, kind = plan.methods[1].name, plan.trainer.audit
+def audit(plan: Plan, out: Path, name: str) -> tuple[float, str]:
+    """The share of wrong annotations that the loss ``name`` leads to (NaN if unknown), and a sentence about it."""
+    kind = plan.trainer.audit
     run, target = out / "runs" / f"{name}-seed1", out / "audit"
     if kind == "labels" and importlib.util.find_spec("cleanlab") is None:
         return float("nan"), "The share of wrong labels is unknown: estimating it needs pip install 'seg-anl[audit]'."

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from seg_anl.compare import command
 from seg_anl.compare.plan import make_plan
-from seg_anl.compare.trainers import CLASSES, FOLDER, VOLUMES
+from seg_anl.compare.trainers import CLASSES, FOLDER, VOLUMES, Trainer
 from seg_anl.compare.verdict import Difference, sentence
 from seg_anl.records import UserError
 from tests.processes import call
@@ -74,6 +75,21 @@ def test_each_kind_of_data_is_detected(lesions: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=message):
             make_plan(folder, losses, 1, settings)
+
+
+@pytest.mark.parametrize(("kind", "judge"), [("labels", "gce"), ("masks", "anl_ce")])
+def test_wrong_labels_are_found_by_the_best_loss_and_wrong_masks_by_the_second(
+    lesions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, judge: str
+) -> None:
+    accuracy = {"ce": 0.6, "anl_ce": 0.5, "gce": 0.7}
+    data = lesions if kind == "masks" else tmp_path / "pictures"
+    (tmp_path / "pictures/train/cat").mkdir(parents=True)
+    asked = []
+    monkeypatch.setattr(Trainer, "read_score", lambda _, run: ("test/accuracy", accuracy[run.name[:-6]]))
+    monkeypatch.setattr(command, "audit", lambda plan, out, name: asked.append(name) or (0.5, "half"))
+    command.report(make_plan(data, [*accuracy], 2, []), tmp_path)
+    assert asked == [judge]
+    assert json.loads((tmp_path / "compare.json").read_text())["audit"] == "half"
 
 
 @pytest.mark.slow
