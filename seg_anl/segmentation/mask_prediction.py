@@ -175,8 +175,11 @@ def _jobs(images: Path, out: Path, *, overlay: bool) -> tuple[list[_Job], list[P
     if images.is_file():
         targets = {images: Path(images.stem + ".png")}
     elif images.is_dir():
-        targets = {file: file.relative_to(images).with_suffix(".png") for file in image_files(images)}
-        others = [file for file in files_below(images) if file not in targets]
+        inside = out.resolve() if out.resolve() != images.resolve() else None  # masks of an earlier run are no images
+        given = [file for file in files_below(images) if inside not in file.resolve().parents]
+        pictures = set(image_files(images))
+        targets = {file: file.relative_to(images).with_suffix(".png") for file in given if file in pictures}
+        others = [file for file in given if file not in targets]
     else:
         raise UserError(f"{images}: no such file or folder")
     if not targets:

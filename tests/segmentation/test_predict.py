@@ -72,6 +72,13 @@ def test_a_photo_is_never_replaced_by_its_mask(trained: Path, tmp_path: Path, co
     assert photo.read_bytes() == before
 
 
+def test_masks_below_the_photos_are_not_photos(trained: Path, tmp_path: Path, command: Command) -> None:
+    save(tmp_path / "photos" / "a.jpg")
+    for _ in range(2):
+        assert command(trained, tmp_path / "photos", tmp_path / "photos" / "masks", "--overwrite") == (0, "")
+    assert sorted(path.name for path in (tmp_path / "photos").rglob("*.*")) == ["a.jpg", "a.png"]
+
+
 def test_an_overlay_takes_no_masks_place(trained: Path, tmp_path: Path, command: Command) -> None:
     save(tmp_path / "photos" / "x.jpg")
     save(tmp_path / "photos" / "overlay" / "x.jpg")
