@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -272,18 +273,7 @@ def pairs_of_run(run: Path) -> tuple[TrainingPairs, Any]:
     """
     path = run / CONFIG_FILE
     config = read_yaml(path)
-    names = (
-        "name",
-        "root",
-        "images",
-        "masks",
-        "test_images",
-        "test_masks",
-        "test_share",
-        "groups_file",
-        "exclude",
-        "limit",
-    )
+    names = inspect.signature(find_pairs).parameters.keys() - {"seed"}
     try:
         settings = {name: config["data"][name] for name in names if config["data"].get(name) is not None}
         exclude = settings.pop("exclude", [])  # one name or a list of names, which may be numbers
