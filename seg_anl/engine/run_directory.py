@@ -25,7 +25,7 @@ from seg_anl.records.foreign_files import read_json, read_yaml
 from seg_anl.records.lock import locked
 from seg_anl.records.provenance import provenance, write_environment
 from seg_anl.records.recipes import flat
-from seg_anl.records.runs import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, SUMMARY_FILE
+from seg_anl.records.runs import CONFIG_FILE, ENVIRONMENT_FILE, INPUTS_FILE, METRICS_FILE, SUMMARY_FILE
 
 from .settings import plain
 
@@ -43,7 +43,7 @@ LATER_SETTINGS = {
         ("folds", "data.groups_file", "data.exclude_file", "data.weights_file", "data.soft", "data.raters")
     ),
 }
-INPUTS_FILE, LOCK_FILE = "inputs.json", ".lock"
+LOCK_FILE = ".lock"
 PACKAGES = ("seg-anl", "torch", "torchvision", "monai", "numpy", "scipy", "scikit-image", "opencv-python-headless")
 
 

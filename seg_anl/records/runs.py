@@ -25,6 +25,7 @@ DESCRIBED = ("task", "preset", "data", "model", "loss", "noise", "method", "opti
 
 CONFIG_FILE = "config.yaml"
 ENVIRONMENT_FILE = "environment.json"
+INPUTS_FILE = "inputs.json"
 METRICS_FILE = "metrics.csv"
 SUMMARY_FILE = "summary.json"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import PurePath
 from typing import Literal, NamedTuple
 
@@ -12,7 +12,9 @@ from .names import noise_order
 from .run_directories import FINISHED, Run
 from .run_settings import describe, differing, distinguishing, fingerprint
 
-Kind = Literal["unfinished", "damaged", "duplicate", "mixed settings", "one seed", "unlike rows", "elsewhere"]
+Kind = Literal[
+    "unfinished", "damaged", "duplicate", "mixed settings", "one seed", "unlike rows", "unlike inputs", "elsewhere"
+]
 NOT_AVERAGED: tuple[Kind, ...] = ("unfinished", "damaged", "duplicate", "elsewhere")
 
 
@@ -54,7 +56,31 @@ def gather(runs: Iterable[Run]) -> tuple[pd.DataFrame, list[Notice]]:
     for group in groups[groups["runs"].map(len) == 1].itertuples():
         text = f"{group.data}, {group.method}, {group.noise}: only one seed, so no standard deviation or standard error"
         notices.append(Notice("one seed", (group.runs[0].path,), text))
-    return groups, notices
+    return groups, [*notices, *_unlike_inputs(groups)]
+
+
+def _unlike_inputs(groups: pd.DataFrame) -> Iterator[Notice]:
+    """Runs with the same settings of their data that began from different files, by the digests they recorded.
+
+    Their place was given relative to another working folder, or a file has changed.
+    """
+    alike: dict[tuple[str, str, str], list[Run]] = {}
+    for group in groups.itertuples():
+        settings = {name: value for name, value in group.settings.items() if name.startswith("data.")}
+        for run in group.runs:
+            noise = run.config.get("noise") or {}  # its seed also splits the data
+            alike.setdefault((group.task, group.data, fingerprint([settings, noise.get("seed")])), []).append(run)
+    for (_, data, _), runs in alike.items():
+        by_input: dict[str, dict[str, list[str]]] = {}
+        for run in runs:
+            for name, digest in run.inputs.items():
+                if name.startswith(("training ", "test ")):
+                    by_input.setdefault(name, {}).setdefault(str(digest), []).append(run.path)
+        changed = [name for name, by_digest in by_input.items() if len(by_digest) > 1]
+        if changed:
+            one, other, *_ = (paths[0] for paths in by_input[changed[0]].values())
+            text = f"{data}: different {', '.join(changed)} under the same name, for instance in {one} and {other}"
+            yield Notice("unlike inputs", tuple(run.path for run in runs), text)
 
 
 def _run_table(runs: Iterable[Run]) -> pd.DataFrame:

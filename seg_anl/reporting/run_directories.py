@@ -23,7 +23,7 @@ from seg_anl.records.foreign_files import parse_json, parse_yaml
 from seg_anl.records.progress import progress_bar
 from seg_anl.records.ranges import Count, Number, WholeNumber, complaint
 from seg_anl.records.recipes import flat
-from seg_anl.records.runs import CONFIG_FILE, ENVIRONMENT_FILE, METRICS_FILE, SUMMARY_FILE
+from seg_anl.records.runs import CONFIG_FILE, ENVIRONMENT_FILE, INPUTS_FILE, METRICS_FILE, SUMMARY_FILE
 
 from .archives import SUFFIX, Folder, open_archive, read_text, split_archive_path
 from .names import data_name, method_name, noise_name
@@ -66,6 +66,7 @@ class Run:
         reason: why the run is not finished.
         config, summary: config.yaml and summary.json; empty if missing or damaged.
         metrics: metrics.csv, one row per epoch and split; empty if missing or damaged.
+        inputs: inputs.json, the digests of the data by name; empty for runs without (nnU-Net, older ones).
     """
 
     path: str
@@ -75,6 +76,7 @@ class Run:
     config: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
     metrics: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=[*METRICS_KEYS]))
+    inputs: dict[str, Any] = field(default_factory=dict)
 
     task = property(lambda self: str(self.config.get("task", "")), doc="``segmentation`` or ``classification``.")
     seed = property(lambda self: self.config.get("seed"), doc="The seed; None for a run without one (nnU-Net).")
@@ -202,6 +204,7 @@ def read_run(path: str | Path, folder: Folder | UserError | None = None) -> Run:
         # Training writes the summary last, so metrics read after the summary are complete.
         summary = content["summary"] = _read_summary(folder / SUMMARY_FILE)
         metrics = content["metrics"] = read_metrics_table(folder / METRICS_FILE)
+        content["inputs"] = _read_json(folder / INPUTS_FILE)
         done = int(metrics["epoch"].max()) + 1 if len(metrics) else 0
         if summary.get("status") != FINISHED:
             return Run(path, folder, "unfinished", f"{done} of {config['epochs']} epochs done", **content)
@@ -264,12 +267,15 @@ def _read_config(path: Folder) -> dict[str, Any]:
 
 def _read_summary(path: Folder) -> dict[str, Any]:
     """summary.json; empty if it does not exist, because the run has not finished."""
-    if not path.exists():
-        return {}
-    summary = _named_values(parse_json(read_text(path), path), path)
-    if summary.get("schema") != SUMMARY_SCHEMA:
+    summary = _read_json(path)
+    if path.exists() and summary.get("schema") != SUMMARY_SCHEMA:
         raise UserError(f"{path}: has schema {summary.get('schema')!r}; expected {SUMMARY_SCHEMA}")
     return summary
+
+
+def _read_json(path: Folder) -> dict[str, Any]:
+    """Named values; empty if the file does not exist."""
+    return _named_values(parse_json(read_text(path), path), path) if path.exists() else {}
 
 
 def _named_values(content: Any, path: Folder) -> dict[str, Any]:

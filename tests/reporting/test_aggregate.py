@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import random
+import re
 
 import pytest
 
+from seg_anl.records import write_json
 from seg_anl.reporting.aggregate import averages, gather
 from seg_anl.reporting.run_directories import read_runs
 from seg_anl.reporting.run_settings import distinguishing
@@ -68,6 +70,20 @@ def test_single_seed_has_no_std_and_a_notice(write_run, gathered):
     (group,), notices = gathered()
     assert math.isnan(group.std)
     assert [(notice.kind, notice.paths) for notice in notices] == [("one seed", (str(folder),))]
+
+
+def test_runs_on_changed_data_have_a_notice(write_run, gathered):
+    """Digests are compared between runs with the same data settings and noise seed; older runs have none."""
+    for seed, images in ((1, "first"), (2, "second")):
+        for loss in ("ce", "mae"):
+            folder = write_run(f"{loss}{seed}", seed=seed, loss={"name": loss})
+            write_json(folder / "inputs.json", {"test images": images, "training labels": "same", "noise.file": loss})
+    write_run("older", seed=3)
+    write_json(write_run("few", seed=4, data={"name": "cifar10", "limit": 9}) / "inputs.json", {"test images": "third"})
+    _, notices = gathered()
+    (changed,) = [notice for notice in notices if notice.kind == "unlike inputs"]
+    assert {path.rsplit("/", 1)[1] for path in changed.paths} == {"ce1", "ce2", "mae1", "mae2", "older"}
+    assert re.search("different test images under the same name, for instance in .*/ce1 and .*/ce2$", changed.text)
 
 
 def test_different_settings_are_never_averaged(write_run, gathered):

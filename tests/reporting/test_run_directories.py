@@ -85,6 +85,7 @@ DAMAGE = {
     "value edited": (_replaced("summary.json", '"last_k_mean": 0.3', '"last_k_mean": 0.99'), "0.99"),
     "a headline over no number of epochs": (_replaced("summary.json", '"k": 1', '"k": Infinity'), "no headline value"),
     "config missing": (lambda folder: (folder / "config.yaml").unlink(), "config.yaml is missing"),
+    "inputs not named": (_text("inputs.json", "[1]"), "inputs.json: damaged"),
     "config not yaml": (_text("config.yaml", "a: [1"), "config.yaml: damaged"),
     "config not settings": (_text("config.yaml", "- 1"), "config.yaml: damaged"),
     "metrics missing": (lambda folder: (folder / "metrics.csv").unlink(), "ends after 0 epochs"),
