@@ -47,12 +47,10 @@ def places(preset: str) -> list[tuple[str, str, str]]:
     return [place for data in recipe.data for place in product([data], NOISES, ["mae", *recipe.data[data].losses])]
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_recipe_sets_only_existing_settings(preset: str) -> None:
+def test_recipes_set_only_existing_settings() -> None:
     """A mistyped key would silently have no effect, and so would an assumption that refers to nothing."""
-    recipe = load_recipe(preset)
-    for data in recipe.data:
-        config = composed(preset, data)
+    for preset, data in [(name, data) for name in PRESETS for data in load_recipe(name).data]:
+        recipe, config = load_recipe(preset), composed(preset, data)
         assert config.model.name in MODELS
         checked(OptimSettings, plain(config.optim), "optim")
         every = flat(plain(config))
@@ -60,9 +58,9 @@ def test_recipe_sets_only_existing_settings(preset: str) -> None:
         for _, noise, loss in (place for place in places(preset) if place[0] == data):
             of_noise = {f"noise.{name}" for name in read("noise", noise)}
             here = known | of_noise | {f"loss.{name}" for name in declarations()[loss].parameters}
-            assert set(flat(recipe.settings(data, noise, loss))) <= here
+            assert set(flat(recipe.settings(data, noise, loss))) <= here, (preset, data)
             for name in recipe.assumed(data, noise, loss):
-                assert any(f"{setting}.".startswith(f"{name}.") for setting in here), name
+                assert any(f"{setting}.".startswith(f"{name}.") for setting in here), (preset, data, name)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -121,15 +119,13 @@ def published_losses() -> dict[tuple[str, str], dict[str, set[str]]]:
     return found
 
 
-@pytest.mark.parametrize("preset", sorted({preset for preset, _ in published_losses()}))
-def test_losses_of_published_tables_have_explicit_parameters(preset: str) -> None:
+def test_losses_of_published_tables_have_explicit_parameters() -> None:
     """The recipe sets the parameters of each loss, or marks them as assumed."""
-    for (name, data), losses in published_losses().items():
-        if name == preset:
-            known = load_recipe(preset).data[data].losses
-            for loss, networks in losses.items():
-                assert loss in known or not declarations()[loss].parameters, (data, loss)
-                assert not networks or composed(preset, data).model.name in networks
+    for (preset, data), losses in published_losses().items():
+        known = load_recipe(preset).data[data].losses
+        for loss, networks in losses.items():
+            assert loss in known or not declarations()[loss].parameters, (preset, data, loss)
+            assert not networks or composed(preset, data).model.name in networks, (preset, data)
 
 
 # Losses with values on one data set but not on another, because the defaults are the published values (weights (1, 1)

@@ -35,11 +35,7 @@ def augmentation(**changes: Any) -> Augmentation:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"crop_padding": True}, "augmentation.crop_padding must be a whole number >= 0, got True"),
-        ({"flip": 1.5}, "augmentation.flip must be a number >= 0 and <= 1, got 1.5"),
         ({"rotation": float("nan")}, "augmentation.rotation must be a number >= 0 and <= 180, got nan"),
-        ({"crop": 0}, "augmentation.crop must be a whole number >= 1 or null, got 0"),
-        ({"resize": [1, 2, 3]}, "augmentation.resize must be a whole number >= 1 or a list of 2 values"),
         ({"resize": [24, 16], "crop": 20}, "augmentation.crop=20 is larger than augmentation.resize"),
         ({"crop_scale": [1, 0.1]}, "smallest and largest share"),
         ({"crop_scale": [0.1, 1], "crop": None}, "needs augmentation.crop"),
@@ -47,10 +43,7 @@ def augmentation(**changes: Any) -> Augmentation:
         ({"crop_padding": 4, "crop_scale": [0.1, 1]}, "augmentation.crop_padding=4 is for random crops"),
         ({"crop_padding": 4, "crop": None}, "augmentation.crop_padding=4 is for random crops"),
         ({"crop_padding": 4, "random_crop": False}, "augmentation.crop_padding=4 is for random crops"),
-        ({"crop_scale": 0.5}, "augmentation.crop_scale must be a list of 2 values or null, got 0.5"),
-        ({"jitter": [0.4, 0.4]}, "augmentation.jitter must be a list of 4 values"),
         ({"jitter": [0.4, 0.4, 0.4, 0.6]}, "at most 0.5"),
-        ({"filp": 0.5}, "augmentation.filp: no such setting; did you mean 'flip'"),
     ],
 )
 def test_augmentation_out_of_range(changes: dict[str, Any], message: str) -> None:
