@@ -28,7 +28,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
 ]
-exclude_patterns = ["results/**/report.md", "**.ipynb_checkpoints"]
+exclude_patterns = ["**.ipynb_checkpoints"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4
 myst_url_schemes = {"http": None, "https": None, "page": {"url": "{{path}}"}}  # page: an HTML file of its own making

@@ -9,6 +9,7 @@ import importlib
 import inspect
 import re
 import shutil
+import subprocess
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,22 @@ NAMED_OPERATOR = re.compile(r"<mi>(log|exp|max|min)</mi>")
 GENERATED = "generated"
 RESULTS = "results"
 LOSSES = "losses"
+# What the report is about: for each data set the runs that were trained longest.
+REPORTED = (
+    *("mnist-published", "cifar10-4000-60epochs", "isic2017-400", "embedded-200"),
+    *("nnunet-small", "hippocampus"),
+)
+REPORT_PAGE = """# Report on the recorded runs
+
+For each data set the runs that were trained longest, beside the published numbers; written as this page was built, by
+
+```sh
+{command}
+```
+
+Start with [tables.md](tables.md), or open [report.html](report.html) for curves and sorting.
+[Tables and figures from runs](../../../report.md) says what each number and mark means.
+"""
 
 
 def connect(app: Any, docs: Path, navigation: Mapping[str, Sequence[str]]) -> None:
@@ -47,7 +64,7 @@ def connect(app: Any, docs: Path, navigation: Mapping[str, Sequence[str]]) -> No
 
 
 def generate(docs: Path) -> None:
-    """Give every loss, every archive of recorded runs and the list of these a page."""
+    """Give every loss, every archive of recorded runs, the report on them and the list of these a page."""
     folder = docs / GENERATED
     shutil.rmtree(folder, ignore_errors=True)
     for part in (LOSSES, RESULTS):
@@ -58,12 +75,21 @@ def generate(docs: Path) -> None:
     studies = sorted((docs / RESULTS).glob(f"*{SUFFIX}"))
     for study in studies:
         (folder / RESULTS / f"{study.stem}.md").write_text(results_page(study), encoding="utf-8")
-    reports = sorted(path.parent for path in (docs / RESULTS).glob("*/README.md"))
-    listed = [f"- [{study.stem}]({study.stem}.md)" for study in studies]
-    listed += [f"- [{report.name}](../../{RESULTS}/{report.name}/README.md)" for report in reports]
-    below = [study.stem for study in studies] + [f"/{RESULTS}/{report.name}/*" for report in reports]
-    text = "\n".join(["# Recorded runs and reports", "", *listed, "", hidden_list(below)])
+    _write_report(docs)
+    listed = ["- [Report on them](report/README.md)", *(f"- [{study.stem}]({study.stem}.md)" for study in studies)]
+    below = ["report/*", *(study.stem for study in studies)]
+    text = "\n".join(["# Recorded runs", "", *listed, "", hidden_list(below)])
     (folder / RESULTS / "index.md").write_text(text, encoding="utf-8")
+
+
+def _write_report(docs: Path) -> None:
+    """Run ``seg-anl-report`` as a reader would; the report names the archives by their paths in the checkout."""
+    place = docs / GENERATED / RESULTS / "report"
+    command = ["seg-anl-report", *(f"{docs.name}/{RESULTS}/{study}{SUFFIX}" for study in REPORTED), "--out"]
+    subprocess.run([*command, str(place)], cwd=docs.parent, check=True, stdout=subprocess.DEVNULL)
+    shown = " \\\n    ".join(" ".join(command[i : i + 2]) for i in range(1, len(command), 2))
+    page = REPORT_PAGE.format(command=f"{command[0]} {shown} report")
+    (place / "README.md").write_text(page, encoding="utf-8")
 
 
 def hidden_list(entries: Sequence[str]) -> str:
@@ -197,7 +223,7 @@ def finish(docs: Path, site: Path) -> None:
         mended = SIGNATURE_LINES.sub(lambda match: re.sub(r"(</?)d[ld]\b", r"\1span", match.group(0)), named)
         if mended != written:
             page.write_text(mended, encoding="utf-8")
-    for report in (docs / RESULTS).glob("*/*.html"):
+    for report in (docs / GENERATED / RESULTS).glob("*/*.html"):
         target = site / report.relative_to(docs)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(report, target)
