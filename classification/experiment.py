@@ -137,14 +137,14 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
     def evaluate(
         self, model: nn.Module, epoch: int, process: Process, tests: Mapping[str, Split], train: Split
     ) -> Metrics:
-        """Accuracies on the evaluation splits and, if due, on the training set; also writes records."""
-        metrics = {
-            name: evaluation_scores(predict_split(model, split, self.samples, process), torch.from_numpy(split.labels))
-            for name, split in tests.items()
-        }
-        every, last = self.given.evaluation.train_every, epoch + 1 == self.settings.epochs
+        """Accuracies on the evaluation splits and on the training set, of those that are due; also writes records."""
+        evaluation, epochs, metrics = self.given.evaluation, self.settings.epochs, {}
+        if evaluation.test_is_due(epoch, epochs):
+            for name, split in tests.items():
+                predictions = predict_split(model, split, self.samples, process)
+                metrics[name] = evaluation_scores(predictions, torch.from_numpy(split.labels))
+        scoring = evaluation.train_is_due(epoch, epochs)
         recording = self.recorder.due(epoch, "probabilities", "gradients", "dynamics")
-        scoring = every and ((epoch + 1) % every == 0 or last)
         if scoring or recording:
             predictions = predict_split(model, train, self.samples, process, keep_log_probs=recording)
             if scoring:

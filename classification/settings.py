@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 from omegaconf import DictConfig
 
 from seg_anl.engine.method_settings import CoTeaching, MethodSettings, Plain, method_settings
-from seg_anl.engine.settings import OptimSettings, RunSettings, checked_records, plain, top_level
+from seg_anl.engine.settings import EvaluationSettings, OptimSettings, RunSettings, checked_records, plain, top_level
 from seg_anl.records import UserError
 from seg_anl.records.ranges import Count, Fraction, FractionBelowOne, Interval, NonNegative, WholeNumber, checked
 from seg_anl.records.recipes import load_recipe
@@ -34,17 +34,10 @@ class ClassificationRunSettings(RunSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationSettings:
-    """Settings of the evaluation.
-
-    Attributes:
-        last_k: number of last epochs that the headline metric is averaged over.
-        train_every: epochs between evaluations on the training set; 0 for never.
-        batch_size: batch size of the evaluation.
-    """
+class ClassEvaluationSettings(EvaluationSettings):
+    """With the batch size of the evaluation."""
 
     last_k: Count = 1
-    train_every: WholeNumber = 1
     batch_size: Count = 512
 
 
@@ -163,7 +156,7 @@ class Settings:
 
     run: ClassificationRunSettings
     optim: OptimSettings
-    evaluation: EvaluationSettings
+    evaluation: ClassEvaluationSettings
     augmentation: Augmentation
     method: MethodSettings
     data: DataSelection
@@ -192,7 +185,7 @@ def read_settings(config: DictConfig) -> Settings:
     return Settings(
         run=run,
         optim=checked(OptimSettings, plain(config.optim), "optim"),
-        evaluation=checked(EvaluationSettings, plain(config.evaluation), "evaluation"),
+        evaluation=checked(ClassEvaluationSettings, plain(config.evaluation), "evaluation"),
         augmentation=checked(Augmentation, plain(config.augmentation), "augmentation"),
         method=method,
         data=selection,

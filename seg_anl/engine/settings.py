@@ -93,6 +93,29 @@ class DivisionSettings:
     weights_file: Any = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings:
+    """When to evaluate, in epochs.
+
+    Attributes:
+        last_k: the headline is the mean over these last epochs.
+        test_every: epochs between evaluations on the test images; the last ``last_k`` epochs are always evaluated.
+        train_every: epochs between evaluations on the training images; 0 for never, else the last epoch is one of them.
+    """
+
+    last_k: Count
+    test_every: Count = 1
+    train_every: WholeNumber = 1
+
+    def test_is_due(self, epoch: int, epochs: int) -> bool:
+        """Whether the test images are evaluated after ``epoch`` (from 0) of ``epochs``."""
+        return (epoch + 1) % self.test_every == 0 or epoch >= epochs - self.last_k
+
+    def train_is_due(self, epoch: int, epochs: int) -> bool:
+        """Whether the training images are evaluated after ``epoch`` (from 0) of ``epochs``."""
+        return self.train_every > 0 and ((epoch + 1) % self.train_every == 0 or epoch + 1 == epochs)
+
+
 @dataclass(frozen=True)
 class OptimSettings:
     """The ``optim`` group, described in ``configs/optim/sgd.yaml``."""

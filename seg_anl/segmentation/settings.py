@@ -12,6 +12,7 @@ from data_prep.mask_noise import MaskNoiseSettings
 from seg_anl.engine.method_settings import CoTeaching, MethodSettings, Plain, method_settings
 from seg_anl.engine.settings import (
     DivisionSettings,
+    EvaluationSettings,
     OptimSettings,
     RunSettings,
     checked_records,
@@ -115,29 +116,6 @@ class AugmentationSettings:
     def __post_init__(self) -> None:
         if self.gamma[0] > self.gamma[1]:
             raise UserError(f"augmentation.gamma must be two numbers, the lower one first; got {list(self.gamma)}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationSettings:
-    """When to evaluate, in epochs.
-
-    Attributes:
-        last_k: the headline is the mean over these last epochs.
-        test_every: epochs between evaluations on the test images; the last ``last_k`` epochs are always evaluated.
-        train_every: epochs between evaluations on the training images.
-    """
-
-    last_k: Count = 10
-    test_every: Count = 1
-    train_every: Count = 1
-
-    def test_is_due(self, epoch: int, epochs: int) -> bool:
-        """Whether the test images are evaluated after ``epoch`` (from 0) of ``epochs``."""
-        return (epoch + 1) % self.test_every == 0 or epoch >= epochs - self.last_k
-
-    def train_is_due(self, epoch: int, epochs: int) -> bool:
-        """Whether the training images are evaluated after ``epoch`` (from 0) of ``epochs``."""
-        return (epoch + 1) % self.train_every == 0 or epoch + 1 == epochs
 
 
 Data = TypeVar("Data", bound=ItemSettings)

@@ -94,6 +94,19 @@ def test_noise_follows_the_seed_unless_noise_seed_is_set(tmp_path: Path) -> None
     np.testing.assert_array_equal(labels("seed=1", "noise.seed=7"), labels("seed=2", "noise.seed=7"))
 
 
+def test_testing_less_often_changes_no_number(tmp_path: Path) -> None:
+    settings = ["loss=ce", "epochs=5", "evaluation.last_k=2", "data.tuning=0.2"]
+    often = read_metrics(trained(tmp_path, *settings).path / "metrics.csv")
+    rare = [*settings, "evaluation.test_every=2", "evaluation.train_every=0"]
+    seldom = read_metrics(trained(tmp_path / "rare", *rare).path / "metrics.csv")
+    tested = [(row.epoch, row.split) for row in seldom if row.split != "train"]
+    assert tested == [(epoch, split) for epoch in (1, 3, 4) for split in ("test", "tuning")]
+    before = {(row.epoch, row.split): row.values for row in often}
+    for row in seldom:
+        values = before[row.epoch, row.split]
+        assert row.values == (values if row.split != "train" else {name: values[name] for name in ("loss", "lr")})
+
+
 def test_same_seed_same_bytes(tmp_path: Path) -> None:
     first, second = (trained(tmp_path / name, "augmentation.crop_padding=1").path for name in ("a", "b"))
     for name in ("metrics.csv", "summary.json", "config.yaml", "noise/manifest.json", "noise/labels.npy"):

@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal
 from omegaconf import DictConfig
 
 from seg_anl.engine.method_settings import Plain
-from seg_anl.engine.settings import plain
+from seg_anl.engine.settings import EvaluationSettings, plain
 from seg_anl.records import UserError
 from seg_anl.records.ranges import Count, Fraction, Interval, NonNegative, Number, Positive, checked
 
-from ..settings import DynUNetSettings, EvaluationSettings, ItemSettings, Settings, settings_of
+from ..settings import DynUNetSettings, ItemSettings, Settings, settings_of
 
 DATA_NAMES = ("nnunet", "decathlon", "volumes")
 RECORDS = ("predictions",)
