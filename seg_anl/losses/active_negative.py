@@ -12,10 +12,10 @@ from seg_anl.records.ranges import Weight
 from .cross_entropy import nce
 from .declarations import loss
 from .entropy_regularization import EntropyRegularizedLoss
-from .focal import Gamma, nfl
+from .focal import Gamma, modulations, normalized_focal
 from .fused_anl_ce import FusedANLCE
 from .inputs import LabeledLogProbs
-from .normalized_negative import P_MIN, Floor, nnce, nnce_cut, nnfl
+from .normalized_negative import P_MIN, Floor, negative_focal, nnce, nnce_cut
 
 
 @loss(
@@ -56,9 +56,9 @@ def anl_fl(
 
     Reference: Ye et al., Active Negative Loss: A Robust Framework for Learning with Noisy Labels.
     """
-    active = nfl(pred, gamma=gamma, detach_modulation=detach_modulation)
-    negative = nnfl(pred, gamma=gamma, detach_modulation=detach_modulation, p_min=p_min, exact_official=exact_official)
-    return alpha * active + beta * negative
+    shared = modulations(pred, gamma, detach_modulation)  # computed once: half of the loss's time
+    negative = negative_focal(pred, shared, gamma, detach_modulation, p_min, exact_official)
+    return alpha * normalized_focal(pred, shared) + beta * negative
 
 
 @loss(

@@ -36,9 +36,19 @@ def nfl(pred: LabeledLogProbs, *, gamma: Gamma = 0.5, detach_modulation: bool = 
 
     Reference: Ma et al., Normalized Loss Functions for Deep Learning with Noisy Labels, ICML 2020, Eq. 5.
     """
-    known = pred.detach() if detach_modulation else pred
-    focal_of_all = -modulation(known.misses(), gamma, detach_modulation) * pred.log_probs
-    return focal(pred, gamma=gamma, detach_modulation=detach_modulation) / focal_of_all.sum(dim=1)
+    return normalized_focal(pred, modulations(pred, gamma, detach_modulation))
+
+
+def normalized_focal(pred: LabeledLogProbs, modulations: Tensor) -> Tensor:
+    """NFL, given (1 - p_k)^gamma of every class."""
+    focal_of_all = -modulations * pred.log_probs
+    return pred.of_label(focal_of_all) / focal_of_all.sum(dim=1)
+
+
+def modulations(pred: LabeledLogProbs, gamma: float, detach: bool) -> Tensor:
+    """(1 - p_k)^gamma of every class, ``(B, K, *E)``."""
+    known = pred.detach() if detach else pred
+    return modulation(known.misses(), gamma, detach)
 
 
 def modulation(miss: Tensor, gamma: float, detach: bool) -> Tensor:

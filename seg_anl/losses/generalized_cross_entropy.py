@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import Annotated
 
-import torch
 from torch import Tensor
 
 from seg_anl.records.ranges import Interval
 
 from .declarations import loss
 from .inputs import LabeledLogProbs
+from .powers import one_minus_exp
 
 BoxCoxExponent = Annotated[float, Interval(least=1e-12, most=1)]
 LOG_CLAMP = math.log(1e-7)  # all published code clamps probabilities here
@@ -41,4 +41,4 @@ def ngce(pred: LabeledLogProbs, *, q: BoxCoxExponent = 0.7, exact_official: bool
 def _box_cox(log_prob: Tensor, q: float, clamp: bool) -> Tensor:
     if clamp:
         log_prob = log_prob.clamp(min=LOG_CLAMP)
-    return -torch.expm1(q * log_prob) / q
+    return one_minus_exp(q * log_prob) / q

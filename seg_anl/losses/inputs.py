@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .powers import one_minus_exp
+
 # Very distant logits have a log-probability of -inf in float32. A finite floor keeps sums over classes, pixels and
 # batches finite; no real network comes near it.
 LOWEST_LOG_PROB = -1e30
@@ -71,7 +73,7 @@ class LabeledLogits:
         """The batch as log-probabilities; for soft labels, with each class as the label in turn."""
         log_probs = self.scores if self.normalized else class_log_probs(self.logits)
         if self.labels is not None:
-            return _labeled(log_probs, self.labels)
+            return LabeledLogProbs(log_probs, self.labels, _of_label(log_probs, self.labels))
         every = torch.arange(log_probs.shape[1], device=log_probs.device).view(-1, *(1,) * self.element_dims)
         return LabeledLogProbs(log_probs, every, log_probs.movedim(1, 0))
 
@@ -139,19 +141,21 @@ class LabeledLogProbs:
 
     def replaced(self, log_probs: Tensor) -> LabeledLogProbs:
         """The same labels with other log-probabilities."""
-        if self.target_log_prob.ndim == self.log_probs.ndim:
-            return LabeledLogProbs(log_probs, self.labels, log_probs.movedim(1, 0))
-        return _labeled(log_probs, self.labels)
+        return LabeledLogProbs(log_probs, self.labels, self.of_label(log_probs))
+
+    def of_label(self, values: Tensor) -> Tensor:
+        """The label's of values ``(B, K, *E)`` of all classes, in the shape of ``target_log_prob``."""
+        return values.movedim(1, 0) if self.target_log_prob.ndim == values.ndim else _of_label(values, self.labels)
 
     def miss(self) -> Tensor:
         """1 - p of the label, in the shape of ``target_log_prob``; accurate for p close to 1."""
-        return -torch.expm1(self.target_log_prob)
+        return one_minus_exp(self.target_log_prob)
 
     def misses(self) -> Tensor:
         """1 - p of every class, ``(B, K, *E)``; accurate for p close to 1."""
         if self.num_classes == 2:  # 1 - p is the other class's p, and compiled exp is much faster than expm1
             return self.log_probs.flip(1).exp()
-        return -torch.expm1(self.log_probs)
+        return one_minus_exp(self.log_probs)
 
 
 def class_log_probs(logits: Tensor) -> Tensor:
@@ -162,14 +166,15 @@ def class_log_probs(logits: Tensor) -> Tensor:
 
 def labeled_log_probs(logits: Tensor, labels: Tensor) -> LabeledLogProbs:
     """One ``log_softmax`` over dimension 1 and one gather, shared by all terms of a loss."""
-    return _labeled(class_log_probs(logits), labels)
+    log_probs = class_log_probs(logits)
+    return LabeledLogProbs(log_probs, labels, _of_label(log_probs, labels))
 
 
-def _labeled(log_probs: Tensor, labels: Tensor) -> LabeledLogProbs:
+def _of_label(values: Tensor, labels: Tensor) -> Tensor:
     index = labels.unsqueeze(1)
-    if torch.compiler.is_compiling() and log_probs.is_cuda:
-        return LabeledLogProbs(log_probs, labels, gather_by_sum(log_probs, index))
-    return LabeledLogProbs(log_probs, labels, log_probs.gather(1, index).squeeze(1))
+    if torch.compiler.is_compiling() and values.is_cuda:
+        return gather_by_sum(values, index)
+    return values.gather(1, index).squeeze(1)
 
 
 def gather_by_sum(log_probs: Tensor, index: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from seg_anl.records.ranges import Interval
 
 from .declarations import loss
-from .focal import Gamma, modulation
+from .focal import Gamma, modulation, modulations
 from .inputs import LabeledLogProbs
 
 P_MIN = 1e-7
@@ -58,19 +58,23 @@ def nnfl(
 
     Reference: Ye et al., Active Negative Loss, Eq. 9.
     """
+    return negative_focal(
+        pred, modulations(pred, gamma, detach_modulation), gamma, detach_modulation, p_min, exact_official
+    )
+
+
+def negative_focal(
+    pred: LabeledLogProbs, modulations: Tensor, gamma: float, detach: bool, p_min: float, exact_official: bool
+) -> Tensor:
+    """NNFL, given (1 - p_k)^gamma of every class."""
     check_floor(p_min, pred.num_classes)
     highest_modulation = (1 - p_min) ** gamma
-
-    def reward(log_prob: Tensor, miss: Tensor) -> Tensor:
-        floored = floor_log_prob(log_prob, p_min, exact_official)
-        if not exact_official:
-            return modulation(-torch.expm1(floored), gamma, detach_modulation) * floored
-        # The same value, from the modulation that a compiled ANL-FL shares with its NFL.
-        return modulation(miss, gamma, detach_modulation).clamp(max=highest_modulation) * floored
-
-    known = pred.detach() if detach_modulation else pred
-    target_reward, rewards = reward(pred.target_log_prob, known.miss()), reward(pred.log_probs, known.misses())
-    return flipped_share(target_reward, rewards, -highest_modulation * math.log(p_min))
+    floored = floor_log_prob(pred.log_probs, p_min, exact_official)
+    if exact_official:
+        rewards = modulations.clamp(max=highest_modulation) * floored
+    else:
+        rewards = modulation(-torch.expm1(floored), gamma, detach) * floored
+    return flipped_share(pred.of_label(rewards), rewards, -highest_modulation * math.log(p_min))
 
 
 def flipped_share(target_reward: Tensor, rewards: Tensor, highest: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""Powers in a form that is fast on a CPU, eager and compiled."""
+"""Powers and exponentials in a form that is fast on a CPU, eager and compiled."""
 
 from __future__ import annotations
 
@@ -16,3 +16,15 @@ def positive_power(base: Tensor, exponent: float) -> Tensor:
     if float(exponent).is_integer():
         return base**exponent
     return torch.exp(exponent * torch.log(base))
+
+
+def one_minus_exp(exponent: Tensor) -> Tensor:
+    """``1 - exp(exponent)`` for exponents <= 0, accurate near 0, as ``-expm1`` is, which takes twice as long on a CPU.
+
+    Compiled it takes four times as long.
+    """
+    if exponent.requires_grad:  # by the exponential, as the derivative of the form below is not accurate far from 0
+        rest = -torch.exp(exponent)
+        return one_minus_exp(exponent.detach()) + (rest - rest.detach())
+    half = torch.tanh(-0.5 * exponent)
+    return 2 * half / (1 + half)

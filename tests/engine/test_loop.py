@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +24,7 @@ from seg_anl.engine import step_graph
 from seg_anl.engine.checkpoint import load_checkpoint, load_model, read_checkpoint, save_checkpoint
 from seg_anl.engine.distribution import Process
 from seg_anl.engine.loggers import TensorBoard
-from seg_anl.engine.loop import Task, Training, fit
+from seg_anl.engine.loop import Task, Training, check_penalties, fit
 from seg_anl.engine.optimization import add_l1_subgradient, build_optimizer, build_schedule
 from seg_anl.engine.randomness import epoch_generator, random_states, restore_random_states, seed_everything
 from seg_anl.engine.run_directory import RunDirectory
@@ -113,11 +112,18 @@ def test_a_replayed_step_takes_each_batch_as_the_plain_step_does(monkeypatch: py
     assert batches[3][0].eq(3).all()  # captured, and not written over by the later ones
 
 
-@pytest.mark.parametrize("changed", [{"jacobian": 0.1}, {"name": "adam"}])
-def test_a_graph_of_steps_that_differ_is_refused(tmp_path: Path, changed: dict[str, Any]) -> None:
-    settings = LoopSettings(epochs=1, progress=False, graph=True)
-    with pytest.raises(UserError, match="graph=true works with optim=sgd"):
-        fit(Training(network(), build_loss("ce"), task(), opened(tmp_path)), settings, replace(SGD, **changed), CPU)
+def test_a_graph_of_steps_that_differ_is_refused() -> None:
+    graph = LoopSettings(epochs=1, graph=True)
+    check_penalties(graph, SGD, CPU)
+    check_penalties(replace(graph, precision="bf16"), SGD, CPU)
+    for settings, optim, process in (
+        (graph, replace(SGD, jacobian=0.1), CPU),
+        (graph, replace(SGD, name="adam"), CPU),
+        (replace(graph, precision="fp16"), SGD, CPU),
+        (graph, SGD, Process(torch.device("cpu"), 0, 2)),
+    ):
+        with pytest.raises(UserError, match="graph=true works with optim=sgd"):
+            check_penalties(settings, optim, process)
 
 
 def test_the_jacobian_penalty_pulls_a_linear_map_to_zero(tmp_path: Path) -> None:

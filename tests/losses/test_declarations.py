@@ -172,7 +172,7 @@ def test_declarations_that_are_refused() -> None:
 def in_package(folder: Path, monkeypatch: pytest.MonkeyPatch, **files: str) -> dict[str, Any]:
     for name, text in files.items():
         (folder / f"{name}.py").write_text(text)
-    for name in ("base", "declarations", "chunked", "inputs"):
+    for name in ("base", "declarations", "chunked", "inputs", "powers"):
         (folder / f"{name}.py").write_bytes((Path(source.__file__).parent / f"{name}.py").read_bytes())
     monkeypatch.setattr(source, "_FOLDER", folder)
     caches = (source._package, source._tree, source._names)

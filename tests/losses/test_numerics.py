@@ -11,6 +11,7 @@ import torch
 
 from seg_anl.losses import build_loss, labeled_log_probs, loss_parameters
 from seg_anl.losses.declarations import declarations
+from seg_anl.losses.powers import one_minus_exp
 from seg_anl.records.ranges import Interval
 
 from .conftest import SINGLE
@@ -76,6 +77,16 @@ def test_finite_at_extreme_logits(name: str, make_loss: Any, evaluate: Any) -> N
     scaled = extreme_batch(60.0, torch.float32, 3).requires_grad_()
     (65536.0 * make_loss(name)(scaled, torch.zeros(len(scaled)))).backward()  # as mixed precision does
     assert scaled.grad.isfinite().all()
+
+
+def test_one_minus_an_exponential_is_accurate_near_zero_and_far_from_it() -> None:
+    for dtype, digits in ((torch.float32, 4e-7), (torch.float64, 1e-15)):
+        exponent = -torch.logspace(-30, 2, 2000, dtype=torch.float64).to(dtype)
+        expected = -torch.expm1(exponent.double())
+        torch.testing.assert_close(one_minus_exp(exponent).double(), expected, rtol=digits, atol=0)
+        learned = exponent.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(one_minus_exp(learned).sum(), learned)
+        torch.testing.assert_close(gradient, -exponent.exp(), rtol=1e-6, atol=1e-7)
 
 
 # Every other loss sees a channel as two classes.
