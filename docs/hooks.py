@@ -37,7 +37,7 @@ RESULTS = "results"
 LOSSES = "losses"
 # What the report is about: for each data set the runs that were trained longest.
 REPORTED = (
-    *("mnist-published", "cifar10-4000-60epochs", "isic2017-400", "embedded-200"),
+    *("mnist-published", "cifar10-4000-60epochs", "isic2017-400", "embedded-200", "embedded-200-newer"),
     *("nnunet-small", "hippocampus"),
 )
 REPORT_PAGE = """# Report on the recorded runs
