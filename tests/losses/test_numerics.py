@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from seg_anl.losses import build_loss, labeled_log_probs, loss_parameters
+from seg_anl.losses.bi_tempered import _tempered_log_softmax
 from seg_anl.losses.declarations import declarations
 from seg_anl.losses.powers import one_minus_exp
 from seg_anl.records.ranges import Interval
@@ -87,6 +88,19 @@ def test_one_minus_an_exponential_is_accurate_near_zero_and_far_from_it() -> Non
         learned = exponent.clone().requires_grad_()
         (gradient,) = torch.autograd.grad(one_minus_exp(learned).sum(), learned)
         torch.testing.assert_close(gradient, -exponent.exp(), rtol=1e-6, atol=1e-7)
+
+
+def test_the_tempered_softmax_is_solved_to_machine_precision() -> None:
+    for t, classes, scale in itertools.product(
+        (1.01, 1.2, 1.5, 1.51, 2.0, 5.0, 10.0), (2, 10, 1000), (0.01, 1.0, 50.0, 1e4)
+    ):
+        logits = scale * torch.randn(50, classes, dtype=torch.float64)
+        log_q = _tempered_log_softmax(logits, t)
+        torch.testing.assert_close(log_q.exp().sum(dim=1), torch.ones(50, dtype=torch.float64), rtol=1e-13, atol=0)
+        # exp_t(z - lambda): differences of log_t q are those of the logits.
+        log_t = torch.expm1((1 - t) * log_q) / (1 - t)
+        rounding = 1e-12 * log_t.abs().max().item()
+        torch.testing.assert_close(log_t - log_t[:, :1], logits - logits[:, :1], rtol=1e-9, atol=rounding)
 
 
 # Every other loss sees a channel as two classes.
