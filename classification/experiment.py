@@ -194,7 +194,7 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
             self.settings,
             self.given.data,
             self.config.noise.get("seed", self.settings.seed),
-            process,
+            process.world_size,
             known=set(map(str, range(len(data.found_labels)))),
             drawn_as=list(map(str, range(len(data.train)))),
         )

@@ -16,7 +16,6 @@ from seg_anl.records import UserError, chosen_items, fold_items
 from seg_anl.records.item_files import read_groups, read_items, read_weights
 from seg_anl.records.paths import read_configured
 
-from .distribution import Process
 from .settings import DivisionSettings, RunSettings
 
 T = TypeVar("T")
@@ -44,7 +43,7 @@ def divided(
     run: RunSettings,
     data: DivisionSettings,
     seed: int,
-    process: Process,
+    world_size: int,
     *,
     known: Collection[str] = (),
     drawn_as: Sequence[str] = (),
@@ -56,13 +55,13 @@ def divided(
         run: its ``folds`` and ``fold``.
         data: its shares and files.
         seed: draws the held-out items; the seed of the noise.
-        process: weights need a single one.
+        world_size: the number of processes; weights need a single one.
         known: ids that files may name although they are not in use; by default ``items``.
         drawn_as: names by which ``items`` are drawn for tuning; by default their ids.
     """
     if data.tuning and run.folds:
         raise UserError("data.tuning and folds do not go together: items held out for tuning would be in no fold")
-    if data.weights_file is not None and process.world_size > 1:
+    if data.weights_file is not None and world_size > 1:
         raise UserError("data.weights_file works in one process, without torchrun")
     names, known = drawn_as or items, known or items
     group_of = _read(read_groups, data.groups_file, "data.groups_file", items)

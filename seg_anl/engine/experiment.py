@@ -60,7 +60,8 @@ class Experiment(ABC, Generic[Data, Noisy]):
 
     @abstractmethod
     def load(self) -> tuple[Data, list[str]]:
-        """The data set, read once for all runs that share it, and remarks to print about it."""
+        """The data set, read once for all runs that share it, and remarks to print about it; refuses files that do not
+        fit before it reads any image."""
 
     @abstractmethod
     def network(self, data: Data, process: Process) -> nn.Module:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,7 @@ from .dice import dice_scores
 from .masks_record import record_losses, record_masks
 from .methods import build_method
 from .networks import PREDICTION_BATCH, build_model, predict_labels, predict_losses, predict_probabilities
-from .rater_labels import consensus, drawn_masks, with_rater_labels
+from .rater_labels import consensus, drawn_masks, rater_files, with_rater_labels
 from .run_picture import save_report, worst_and_best
 from .settings import noise_name, read_settings
 from .volumes.experiment import CASES_FILE, VolumeExperiment
@@ -87,10 +87,12 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
         self.run, self.data_seed = RunDirectory(run_path(config, noise_name(config))), self.noise.seed
 
     def load(self) -> tuple[Splits, list[str]]:
-        """Decode the training and test pairs."""
-        if self.config.model.name != "dynunet":
-            build_model(self.config.model, self.data)  # refuses bad settings before images are decoded
+        """Decode the training and test pairs, after all that may refuse them."""
+        if self.config.model.name != "dynunet":  # whose settings have been checked
+            build_model(self.config.model, self.data)
         pairs = find_pairs(seed=self.noise.seed, **self.data.pairing)
+        self._division([pair.item for pair in pairs.train])
+        of_raters = rater_files(pairs.train, self.data)
         remarks = [f"{pairs.remark}; {len(pairs.train)} to train on"]
         loaded = []
         for name, split in (("training", pairs.train), ("test", pairs.test)):
@@ -100,7 +102,7 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
                 for mode, count in images.conversions.items()
             ]
             loaded.append(images)
-        train = with_rater_labels(loaded[0], pairs.train, self.data, self.settings.workers)
+        train = with_rater_labels(loaded[0], pairs.train, of_raters, self.data, self.settings.workers)
         return (train, loaded[1]), remarks + check_training_set(train, loaded[1], self.data.classes)
 
     def network(self, data: Splits, process: Process) -> nn.Module:
@@ -108,7 +110,7 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
         if self.method.one_process and process.world_size > 1:
             raise UserError(f"method={self.config.method.name} works in one process, without torchrun")
         clean, test = data
-        trained = self._division(clean, process).trained
+        trained = self._division(clean.items, process.world_size).trained
         self.settings.batch_sizes(len(trained), process.world_size)  # refuses bad sizes before noise is made
         self.method.identify([clean.items[position] for position in trained], clean.items)
         process.share(len(test))  # refuses too few images for the processes
@@ -145,7 +147,7 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
     def prepare(self, data: Splits, noisy: NoisyMasks, process: Process) -> tuple[ScheduledLoss, Task, str]:
         """Batches of the noisy training set, and evaluation on all splits."""
         (clean, test), (given, self.noise_records) = data, noisy
-        division = self._division(clean, process)
+        division = self._division(clean.items, process.world_size)
         self.clean, self.test = clean.part(division.trained), test
         self.train = self.clean.with_masks(given.masks.numpy()[division.trained])  # sharing the images
         self.tuning = given.part(division.tuning) if len(division.tuning) else None
@@ -258,5 +260,5 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
         wanted = self.method.criterion(loss, epochs=self.settings.epochs, process=process, **sizes)
         return self.criterion if wanted is loss else wanted  # the loss with its Dice term and heads
 
-    def _division(self, clean: ImageSet, process: Process) -> Division:
-        return divided(clean.items, self.settings, self.data, self.noise.seed, process)
+    def _division(self, items: Sequence[str], world_size: int = 1) -> Division:
+        return divided(items, self.settings, self.data, self.noise.seed, world_size)

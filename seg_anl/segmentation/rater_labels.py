@@ -31,12 +31,21 @@ from .settings import DataSettings
 SUM_TOLERANCE = 2e-3  # for half precision, as in the losses
 
 
-def with_rater_labels(images: ImageSet, pairs: Sequence[Pair], data: DataSettings, workers: int) -> ImageSet:
-    """``images`` with the labels of ``data.soft`` or ``data.raters``, read in ``workers`` threads."""
+def rater_files(pairs: Sequence[Pair], data: DataSettings) -> list[dict[str, Path]]:
+    """The files of ``data.soft`` or of each of ``data.raters`` by item, at least those of ``pairs``."""
     if data.soft is not None:
-        return replace(images, soft=_read(data.soft, "data.soft", _soft, pairs, data, workers).half())
-    if data.raters:
-        each = [_read(folder, "data.raters", _mask, pairs, data, workers) for folder in listed(data.raters)]
+        return [_files(data.soft, "data.soft", pairs)]
+    return [_files(folder, "data.raters", pairs) for folder in listed(data.raters)]
+
+
+def with_rater_labels(
+    images: ImageSet, pairs: Sequence[Pair], files: Sequence[dict[str, Path]], data: DataSettings, workers: int
+) -> ImageSet:
+    """``images`` with the labels in :func:`rater_files`, read in ``workers`` threads."""
+    if data.soft is not None:
+        return replace(images, soft=_read(_soft, files[0], pairs, data, workers).half())
+    if files:
+        each = [_read(_mask, of_rater, pairs, data, workers) for of_rater in files]
         return replace(images, raters=torch.stack(each, dim=1).squeeze(2).to(torch.uint8))
     return images
 
@@ -67,24 +76,27 @@ def drawn_masks(images: ImageSet, seed: int, epoch: int) -> Tensor:
     return images.raters[torch.arange(len(chosen)), torch.tensor(chosen)]
 
 
-def _read(
-    value: object,
-    setting: str,
-    reader: Callable[[Path, DataSettings], NDArray[Any]],
-    pairs: Sequence[Pair],
-    data: DataSettings,
-    workers: int,
-) -> Tensor:
-    """Resized arrays ``(N, C, H, W)`` of all pairs, from files of ``(C, h, w)`` in a folder."""
+def _files(value: object, setting: str, pairs: Sequence[Pair]) -> dict[str, Path]:
     folder = configured_path(value, setting)
     check_folder(folder, setting)
     arrays = [path for path in files_below(folder) if path.suffix in (".npz", ".npy")]
     items = {pair.item for pair in pairs}
-    found = arrays if reader is _soft else image_files(folder)
+    found = arrays if setting == "data.soft" else image_files(folder)
     files = files_by_item(found, lambda path: mask_item(path, folder, items))
     lacking = [pair.item for pair in pairs if pair.item not in files]
     if lacking:
         raise UserError(f"{setting}: {folder} has no file of the training image {first_of(lacking)}")
+    return files
+
+
+def _read(
+    reader: Callable[[Path, DataSettings], NDArray[Any]],
+    files: dict[str, Path],
+    pairs: Sequence[Pair],
+    data: DataSettings,
+    workers: int,
+) -> Tensor:
+    """Resized arrays ``(N, C, H, W)`` of all pairs, from files of ``(C, h, w)``."""
     resize = Resize(spatial_size=data.shape, mode="nearest")
 
     def one(pair: Pair) -> Tensor:

@@ -176,8 +176,8 @@ METHODS: dict[str, type[MethodSettings]] = {
 
 @dataclass(frozen=True)
 class Settings(Generic[Data, Augmentation, Evaluation]):
-    """The checked groups (``loss`` and ``model`` are checked when they are built), and the weight of MONAI's Dice
-    loss.
+    """The checked groups (``loss`` is checked when it is built, as are networks that are no DynUNet), and the weight
+    of MONAI's Dice loss.
     """
 
     run: RunSettings
@@ -199,6 +199,8 @@ def read_settings(config: DictConfig) -> ImageSettings:
     settings = settings_of(config, DataSettings, AugmentationSettings, EvaluationSettings, RECORDS, METHODS)
     if settings.data.ignore is not None and (settings.noise.alpha or settings.dice_weight):
         raise UserError("data.ignore needs noise.alpha=0 and loss.dice_weight=0: neither knows unlabeled pixels")
+    if config.model.get("name") == "dynunet":
+        checked(DynUNetSettings, plain(config.model), "model")
     _check_replaced_masks(settings)
     _check_method(config, settings)
     return settings

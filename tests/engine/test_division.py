@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from seg_anl.engine.distribution import Process
 from seg_anl.engine.division import Division, divided
 from seg_anl.engine.settings import DivisionSettings, RunSettings
 from seg_anl.records import UserError, chosen_items
@@ -18,7 +16,7 @@ ITEMS = list("abcdefgh")
 
 def division(**data: Any) -> Division:
     run = RunSettings(epochs=1, task="", preset="", seed=0, batch_size=1)
-    return divided(ITEMS, run, DivisionSettings(**data), 3, Process(torch.device("cpu")))
+    return divided(ITEMS, run, DivisionSettings(**data), 3, 1)
 
 
 def test_tuning_on_images_that_are_all_left_out_is_refused(tmp_path: Path) -> None:

@@ -80,6 +80,7 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
         """Read and prepare the training and test cases, and plan patch and network."""
         data = self.data
         found = find_cases(data, self.noise.seed)
+        self._division([case.item for case in found.train])  # refuses bad files before volumes are read
         # Without resampling, the test images need the training images' spacing.
         frame = find_frame(found.train if data.spacing else [*found.train, *found.test], data.spacing)
         if found.channels not in (None, frame.channels):
@@ -106,7 +107,7 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
 
     def network(self, data: VolumeSet, process: Process) -> nn.Module:
         """The network of the ``model`` group."""
-        division = self._division(data, process)
+        division = self._division([volume.item for volume in data.train], process.world_size)
         self._sizes(len(division.trained), process)  # refuses bad sizes before noise is made
         for part in (data.test, division.trained, division.tuning):
             if len(part):
@@ -133,7 +134,7 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
     def prepare(self, data: VolumeSet, noisy: NoisyVolumes, process: Process) -> tuple[ScheduledLoss, Task, str]:
         """Patches of the noisy training set, and evaluation on whole volumes of all splits."""
         given, self.noise_records = noisy
-        division = self._division(data, process)
+        division = self._division([volume.item for volume in data.train], process.world_size)
         self.clean, self.train = ([volumes[i] for i in division.trained] for volumes in (data.train, given))
         self.test, self.plan, self.preparation = data.test, data.plan, data.preparation
         self.cases = {case.item: case for case in data.cases}
@@ -228,9 +229,8 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
     def _sizes(self, count: int, process: Process) -> list[int]:
         return self.settings.batch_sizes(count * self.data.patches, process.world_size)
 
-    def _division(self, data: VolumeSet, process: Process) -> Division:
-        items = [volume.item for volume in data.train]
-        return divided(items, self.settings, self.data, self.noise.seed, process)
+    def _division(self, items: Sequence[str], world_size: int = 1) -> Division:
+        return divided(items, self.settings, self.data, self.noise.seed, world_size)
 
 
 def _digest(arrays: Iterator[NDArray[np.generic]]) -> str:
