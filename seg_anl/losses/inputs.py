@@ -158,6 +158,11 @@ class LabeledLogProbs:
         return one_minus_exp(self.log_probs)
 
 
+def most_probable(scores: Tensor, dim: int = 1, *, keepdim: bool = False) -> Tensor:
+    """``scores.argmax(dim)``, which takes seven times as long on a CPU."""
+    return scores.max(dim, keepdim=keepdim).indices
+
+
 def class_log_probs(logits: Tensor) -> Tensor:
     """``log_softmax`` over dimension 1, always finite."""
     log_probs = F.log_softmax(logits, dim=1)
@@ -385,7 +390,7 @@ def _labels_and_mask(target: Tensor, ignore_index: int | None, checked: bool) ->
 def _from_one_hot(target: Tensor, ignore_index: int | None, checked: bool) -> tuple[Tensor, Tensor | None]:
     if target.dtype == torch.bool:
         target = target.to(torch.uint8)
-    labels = target.max(dim=1).indices  # argmax takes seven times as long on a CPU
+    labels = most_probable(target)
     mask = None
     if ignore_index is not None:
         mask = labels != ignore_index

@@ -17,7 +17,7 @@ from seg_anl.records.ranges import FractionBelowOne, Interval
 
 from .base import RobustLoss, checked_parameters, own_parameters
 from .declarations import COMMON, loss
-from .inputs import LabeledLogits, class_log_probs
+from .inputs import LabeledLogits, class_log_probs, most_probable
 from .registry import loss_class
 
 MIN_NORM = 1e-3  # of logits to normalize; published code has 1e-12, which overflows in half precision
@@ -31,7 +31,7 @@ def epsilon_softmax(log_probs: Tensor, *, m: float, clamp: float) -> Tensor:
 
     No gradient flows through the choice of the class.
     """
-    best = log_probs.detach().max(dim=1, keepdim=True).indices  # argmax takes longer, see _from_one_hot
+    best = most_probable(log_probs.detach(), keepdim=True)
     raised = torch.log1p(torch.expm1(log_probs.gather(1, best)) / (m + 1))
     log_q = (log_probs - math.log1p(m)).scatter(1, best, raised)
     return log_q.clamp(min=math.log(clamp)) if clamp else log_q

@@ -19,6 +19,7 @@ from data_prep.pairing import IMAGE_SUFFIXES, image_files
 from data_prep.pictures import read_image, write_png
 from seg_anl.engine.distribution import started
 from seg_anl.engine.run_directory import RunDirectory
+from seg_anl.losses.inputs import most_probable
 from seg_anl.records import UserError
 from seg_anl.records.atomic import remove_partial
 from seg_anl.records.files import files_below
@@ -117,7 +118,7 @@ def predict_mask(
     if not output.isfinite().all():
         raise UserError("the network's output is not finite: the run diverged, or its checkpoint is damaged")
     logits = _resized(output, image.shape[:2])
-    return logits.argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
+    return most_probable(logits)[0].to(torch.uint8).cpu().numpy()
 
 
 def outlined(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:

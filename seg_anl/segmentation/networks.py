@@ -18,6 +18,7 @@ from seg_anl.engine.batches import evaluated_at_once, moved
 from seg_anl.engine.checkpoint import load_model
 from seg_anl.engine.run_directory import RunDirectory
 from seg_anl.engine.settings import plain
+from seg_anl.losses.inputs import most_probable
 from seg_anl.records import UserError, nearest_names
 from seg_anl.records.ranges import checked
 
@@ -74,7 +75,7 @@ def load_run_model(
 def predict_labels(model: nn.Module, images: Tensor, device: torch.device) -> Tensor:
     """Class indices ``(N, H, W)`` uint8, on ``device``, of uint8 images ``(N, 3, H, W)``."""
     batches = evaluated_at_once(images, PREDICTION_BATCH, device)
-    return torch.cat([model(normalized(batch)).argmax(dim=1).to(torch.uint8) for batch in batches])
+    return torch.cat([most_probable(model(normalized(batch))).to(torch.uint8) for batch in batches])
 
 
 def predict_probabilities(model: nn.Module, images: Tensor, device: torch.device) -> Iterator[Tensor]:

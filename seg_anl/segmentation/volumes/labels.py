@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from data_prep.pictures import IGNORED
+from seg_anl.losses.inputs import most_probable
 from seg_anl.records import UserError
 
 from .settings import Label
@@ -89,7 +90,7 @@ class Labels:
     def decided(self, probabilities: Tensor) -> Tensor:
         """Class indices ``(*S)`` uint8 of probabilities ``(heads, *S)``."""
         if self.order is None:
-            return probabilities.argmax(dim=0).to(torch.uint8)
+            return most_probable(probabilities, dim=0).to(torch.uint8)
         result = torch.zeros(probabilities.shape[1:], dtype=torch.uint8, device=probabilities.device)
         for channel, value in zip(probabilities, self.order, strict=True):
             result[channel > 0.5] = self.values.index(value)
