@@ -92,7 +92,7 @@ class ClassificationExperiment(Experiment[Dataset, Labels]):
 
     def noisy(self, data: Dataset) -> Labels:
         """The noisy training labels in RUN/noise."""
-        return noisy_labels(data, self.config.noise, self.run.path / "noise")
+        return noisy_labels(data, self.config.noise, self.run.path / "noise", anew=not self.run.begun)
 
     def prepare(self, data: Dataset, noisy: Labels, process: Process) -> tuple[ScheduledLoss, Task, str]:
         """Set up training batches with noisy labels, and evaluation on all splits."""

@@ -76,8 +76,9 @@ def noise_fingerprints(data: Dataset, noise: DictConfig) -> dict[str, str]:
     return {setting: array_digest(inputs[name]) for name, setting in arrays.items() if inputs[name] is not None}
 
 
-def noisy_labels(data: Dataset, noise: DictConfig, folder: Path) -> NDArray[np.int64]:
-    """The noisy training labels ``(N,)`` of a run, generated and written into ``folder``, or read from it on a resume.
+def noisy_labels(data: Dataset, noise: DictConfig, folder: Path, *, anew: bool) -> NDArray[np.int64]:
+    """The noisy training labels ``(N,)`` of a run, generated and written into ``folder``, or unless ``anew`` read
+    from there.
 
     Raises:
         UserError: for a setting out of range, a file that does not match, or labels that are already noisy.
@@ -87,7 +88,7 @@ def noisy_labels(data: Dataset, noise: DictConfig, folder: Path) -> NDArray[np.i
         return data.train.labels
     if not data.labels_are_clean:
         raise UserError("the training labels of this data set are already noisy: use noise=none")
-    if has_label_noise(folder):
+    if not anew and has_label_noise(folder):
         return read_label_noise(folder)
     noisy = make_label_noise(data.train.labels, settings, _inputs(noise, data))
     noisy.write(folder, overwrite=True)

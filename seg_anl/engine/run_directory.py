@@ -72,6 +72,12 @@ class RunDirectory:
             raise UserError(f"{self.path / SUMMARY_FILE}: damaged: not the summary of a finished run; {remedy}")
         return content
 
+    @property
+    def begun(self) -> bool:
+        """Whether the settings have been written, which comes after the noise: before, the noise in the folder may be
+        that of other settings, made by a process that was killed."""
+        return (self.path / CONFIG_FILE).exists()
+
     def config(self) -> DictConfig:
         """The resolved configuration of the run; interpolations are refused."""
         path = self.path / CONFIG_FILE
@@ -109,7 +115,7 @@ class RunDirectory:
 
     def check(self, config: DictConfig) -> None:
         """Check that a run in the folder, if any, has the same settings."""
-        if not (self.path / CONFIG_FILE).exists():
+        if not self.begun:
             return
         before, now = identifying_settings(self.config()), identifying_settings(config)
         different = [

@@ -128,7 +128,7 @@ class SegmentationExperiment(Experiment[Splits, NoisyMasks]):
     def noisy(self, data: Splits) -> NoisyMasks:
         """The noisy masks in RUN/noise."""
         clean, folder = data[0], self.run.path / "noise"
-        if has_noisy_masks(folder):
+        if self.run.begun and has_noisy_masks(folder):
             return read_noise(folder, clean)
         if clean.soft is not None or clean.raters is not None:
             found, records = consensus(clean)

@@ -94,6 +94,16 @@ def test_noise_follows_the_seed_unless_noise_seed_is_set(tmp_path: Path) -> None
     np.testing.assert_array_equal(labels("seed=1", "noise.seed=7"), labels("seed=2", "noise.seed=7"))
 
 
+def test_noise_of_a_run_that_was_killed_before_its_settings_were_written_is_made_anew(tmp_path: Path) -> None:
+    run = trained(tmp_path, "noise.rate=0.2", f"run_dir={tmp_path / 'run'}").path
+    for path in [path for path in run.rglob("*") if path.is_file() and path.parent.name != "noise"]:
+        path.unlink()
+    again = trained(tmp_path, "noise.rate=0.6", f"run_dir={run}").path
+    whole = trained(tmp_path, "noise.rate=0.6").path
+    assert (again / "noise/labels.npy").read_bytes() == (whole / "noise/labels.npy").read_bytes()
+    assert (again / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
+
+
 def test_testing_less_often_changes_no_number(tmp_path: Path) -> None:
     settings = ["loss=ce", "epochs=5", "evaluation.last_k=2", "data.tuning=0.2"]
     often = read_metrics(trained(tmp_path, *settings).path / "metrics.csv")

@@ -128,8 +128,8 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
 
     def noisy(self, data: VolumeSet) -> NoisyVolumes:
         """The noisy masks in RUN/noise."""
-        classes, settings = len(data.plan.labels.values), plain(self.config.noise)
-        return noisy_volumes(self.run.path / "noise", data.train, self.noise, settings, classes, data.shelf)
+        classes, settings, anew = len(data.plan.labels.values), plain(self.config.noise), not self.run.begun
+        return noisy_volumes(self.run.path / "noise", data.train, self.noise, settings, classes, data.shelf, anew=anew)
 
     def prepare(self, data: VolumeSet, noisy: NoisyVolumes, process: Process) -> tuple[ScheduledLoss, Task, str]:
         """Patches of the noisy training set, and evaluation on whole volumes of all splits."""

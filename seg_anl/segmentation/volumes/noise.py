@@ -32,12 +32,14 @@ def noisy_volumes(
     settings: Mapping[str, Any],
     classes: int,
     shelf: Shelf,
+    *,
+    anew: bool = False,
 ) -> tuple[list[Volume], list[NoiseRecord]]:
-    """Training volumes with noisy masks, made in ``folder`` or read from an earlier start, and their records.
+    """Training volumes with noisy masks and their records: made in ``folder``, or unless ``anew`` read from there.
 
     Erosion, dilation and rotation are in mm; unlabeled voxels (255) stay, and nothing grows into them.
     """
-    if not (folder / MANIFEST).exists():
+    if anew or not (folder / MANIFEST).exists():
         _make(folder, clean, noise, settings, classes)
     try:
         records = [NoiseRecord(**item) for item in read_json(folder / MANIFEST)["items"]]
