@@ -143,6 +143,23 @@ def test_axes_of_a_small_structure_in_a_cube(tmp_path):
         case()
 
 
+def test_axes_of_a_single_region_in_a_cube(tmp_path):
+    """nnU-Net's only channel has the shape of the mask, with reversed axes."""
+    mask = np.zeros((8, 8, 8), np.uint8)
+    mask[1:3, 2:6, 5:7] = 2
+    save_nifti(tmp_path / "raw/labelsTr/a.nii.gz", mask)
+    (tmp_path / "raw/imagesTr").mkdir()
+    content = {"labels": {"background": 0, "whole": [1, 2]}, "file_ending": ".nii.gz"}
+    write_json(tmp_path / "raw/dataset.json", content)
+    (tmp_path / "predicted").mkdir()
+    (tmp_path / "predicted/a.pkl").touch()
+    foreground = np.where(mask, 0.9, 0.1).astype(np.float16)
+    np.savez(tmp_path / "predicted/a.npz", probabilities=foreground.transpose(2, 1, 0)[None])
+    source = open_source(tmp_path / "predicted", tmp_path / "raw", None, None)
+    case = load_case(source.cases[0], source.labels)
+    np.testing.assert_array_equal(case.labels > 0, case.predicted[0] > 0.5)
+
+
 def test_files_of_one_name(tmp_path):
     mask = np.eye(16, dtype=np.uint8)
     for folder in ("masks", "predicted", "images"):
