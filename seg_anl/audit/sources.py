@@ -56,9 +56,9 @@ class Source:
 
     @property
     def raw(self) -> Path | None:
-        """The nnU-Net raw data set of the annotations, if any."""
-        above = self.cases[0].mask.parents[1]
-        return above if self.cases[0].row is None and is_nnunet_dataset(above) else None
+        """The nnU-Net raw data set whose labelsTr holds the annotations, if any."""
+        folder = self.cases[0].mask.parent
+        return folder.parent if folder.name == LABELS and is_nnunet_dataset(folder.parent) else None
 
 
 def open_source(source: Path, masks: Path | None, images: Path | None, ignore: int | None) -> Source:

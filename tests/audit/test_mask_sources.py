@@ -191,6 +191,17 @@ def test_gray_values_are_no_predicted_labels(tmp_path):
         load_case(source.cases[0], source.labels)
 
 
+def test_only_the_masks_in_labels_tr_are_those_of_the_raw_dataset(tmp_path, monkeypatch):
+    """Other masks next to them, such as a second rater's: a mended data set must not be made of those in labelsTr."""
+    raw = raw_dataset(tmp_path / "raw", {"background": 0, "one": 1, "two": 2})
+    for folder in ("second", "predicted"):
+        save_nifti(raw / folder / "a.nii.gz", labels())
+    assert open_source(raw / "predicted", raw / "labelsTr", None, None).raw == raw
+    assert open_source(raw / "predicted", raw / "second", None, None).raw is None
+    monkeypatch.chdir(raw / "second")
+    assert open_source(raw / "predicted", Path(), None, None).raw is None
+
+
 def test_regions_overlap_and_ignored_elements_do_not_count(tmp_path):
     label_values = {"background": 0, "whole": [1, 2], "core": [2], "ignore": 3}
     raw = raw_dataset(tmp_path / "raw", label_values, cases=("a",))
