@@ -352,6 +352,9 @@ def test_labels_in_an_archive_and_in_folders_are_mended(tmp_path: Path) -> None:
     assert [(change["item"], change["elements"]) for change in manifest["changes"]] == [("0", 1), ("1", 0)]
     with pytest.raises(UserError, match="--ignore is for masks"):
         apply(tmp_path / "audit", tmp_path / "ignored", "--ignore")
+    np.savez(archive, x_train=images[:50], y_train=true[:50], x_test=images[:9], y_test=true[:9])
+    with pytest.raises(UserError, match=r"all\.npz: holds fewer samples than the audited run"):
+        apply(tmp_path / "audit", tmp_path / "shrunk", "--drop")
     # Class folders: an image moves to a class that already has an image of that name.
     root = tmp_path / "pictures"
     files = []
