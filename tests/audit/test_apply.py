@@ -253,6 +253,25 @@ def test_regions_need_their_order(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "new/labelsTr/a.png")), labels[::-1])
 
 
+def test_labels_of_one_region_agree_with_its_prediction(tmp_path: Path) -> None:
+    raw, predicted = tmp_path / "Dataset001_R", tmp_path / "predicted"
+    labels = np.zeros((16, 16), np.uint8)
+    labels[2:12, 2:12], labels[4:8, 4:8] = 1, 2
+    for folder in (raw / "labelsTr", raw / "imagesTr", predicted):
+        folder.mkdir(parents=True)
+    Image.fromarray(labels).save(raw / "labelsTr/a.png")
+    region = labels > 0
+    region[12:14, 2:12] = True
+    np.savez(predicted / "a.npz", probabilities=region[None].astype(np.float16))
+    description = {"labels": {"background": 0, "whole": [1, 2]}, "file_ending": ".png", "regions_class_order": [1]}
+    (raw / "dataset.json").write_text(json.dumps(description))
+    audit = write_audit(tmp_path / "audit", ["a"], ["a"], source=predicted, masks=raw, images=None)
+    for action, value in (("--replace", 1), ("--ignore", 3)):
+        apply(audit, tmp_path / action[2:], action)
+        expected = np.where(region & (labels == 0), value, labels)
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / action[2:] / "labelsTr/a.png")), expected)
+
+
 def test_masks_of_a_run_are_mended_at_full_size(tmp_path: Path) -> None:
     """Predictions have the training size; the new masks have the size of the files."""
     from seg_anl.engine.command import compose
