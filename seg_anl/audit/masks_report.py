@@ -63,11 +63,7 @@ class Audit:
 
 
 def summarize(rows: Sequence[Mapping[str, Any]], source: Source, groups: Mapping[str, str] | None) -> Audit:
-    """Rank the cases by their worst structure and estimate shares.
-
-    Raises:
-        UserError: if ``groups`` contains none of the cases.
-    """
+    """Rank the cases by their worst structure and estimate shares."""
     by_image = all(row["image"] for row in rows)
     score = "contradiction" if by_image else "displacement"
     structures, components, cases = [], [], []
@@ -89,8 +85,6 @@ def summarize(rows: Sequence[Mapping[str, Any]], source: Source, groups: Mapping
         case["diagnosis"] = case["diagnosis"] if flag else PLAUSIBLE
     shares = {kind: share_of(np.array([case["diagnosis"] == kind for case in cases])) for kind in KINDS}
     group_names = sorted({case["group"] for case in cases} - {""})
-    if groups is not None and not group_names:
-        raise UserError(f"--by: none of its items is a case; an example of a case is {cases[0]['item']}")
     by_group = {name: share_of(suspected[[case["group"] == name for case in cases]]) for name in group_names}
     for table in (cases, structures, components):
         table.sort(key=lambda row: (-row["score"], row["item"], str(row["structure"])))
@@ -166,7 +160,6 @@ def write_report(
         show: number of cases on the page.
         workers: number of processes that draw pictures.
     """
-    (out / "audit.json").unlink(missing_ok=True)  # an earlier audit may have had other masks
     write_csv(out / "audit.csv", _COLUMNS, [_cells(row, _COLUMNS) for row in audit.cases])
     write_csv(out / "structures.csv", _STRUCTURE_COLUMNS, [_cells(row, _STRUCTURE_COLUMNS) for row in audit.structures])
     write_csv(out / "components.csv", _COMPONENT_COLUMNS, audit.components)

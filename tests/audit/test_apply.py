@@ -228,6 +228,10 @@ def test_files_that_changed_since_the_audit_are_refused(tmp_path: Path) -> None:
     arguments[1] = tmp_path / "second"
     with pytest.raises(UserError, match="b: its mask or prediction has changed since the audit; run the audit again"):
         apply(*arguments)
+    (tmp_path / "predicted/a.png").write_bytes(b"")
+    assert call("audit", "masks", "predicted", "audit", "--masks", "masks", cwd=tmp_path)[0] == 2
+    with pytest.raises(UserError, match="not an audit"):  # the journal knows the new mask, but audit.csv the old one
+        apply(*arguments)
 
 
 def test_regions_need_their_order(tmp_path: Path) -> None:
