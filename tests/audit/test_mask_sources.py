@@ -167,6 +167,7 @@ def test_files_of_one_name(tmp_path):
     for item in ("IMG_0000", "IMG_0001"):  # a camera's names, which end like a channel of nnU-Net
         Image.fromarray(mask).save(tmp_path / f"masks/{item}.png")
         Image.fromarray(mask).save(tmp_path / f"images/{item}.jpg")
+        write_json(tmp_path / f"images/{item}.json", {})  # of a program for annotations
         Image.fromarray(mask).save(tmp_path / f"predicted/{item}.png")
         np.save(tmp_path / f"predicted/{item}.npy", probabilities(mask, 2))
     folders = [tmp_path / folder for folder in ("predicted", "masks", "images")]
@@ -174,6 +175,10 @@ def test_files_of_one_name(tmp_path):
         assert case.prediction.name == f"{case.item}.npy"
         assert case.image is not None
         assert Path(case.image.name).name == f"{case.item}.jpg"
+    (tmp_path / "other").mkdir()
+    Image.fromarray(mask).save(tmp_path / "other/x.png")
+    with pytest.raises(UserError, match=r"other: no image is named like a mask, such as IMG_0000"):
+        open_source(*folders[:2], tmp_path / "other", None)
     (tmp_path / "predicted/IMG_0000.npy").unlink()
     remarks = open_source(*folders, None).remarks
     assert any(remark.startswith("no probabilities for IMG_0000: ranked as if certain") for remark in remarks)
@@ -245,6 +250,9 @@ def test_fold_runs_use_their_training_masks(tmp_path):
         prediction = case.of(case.structures[0])
         np.testing.assert_array_equal(prediction.annotated, prediction.probability > 0.5)
     assert not open_source(tmp_path / "sweep" / "fold0", None, None, None).in_sample
+    ignoring = open_source(tmp_path / "sweep", None, None, 7)
+    assert ignoring.labels == source.labels
+    assert any(remark.startswith("--ignore 7 has no effect") for remark in ignoring.remarks)
     (tmp_path / "others").mkdir()
     for item in ("i0", "i7"):
         np.save(tmp_path / "others" / f"{item}.npy", masks[0])
