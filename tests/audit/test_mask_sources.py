@@ -12,6 +12,7 @@ from PIL import Image
 
 from data_prep.mask_archive import write_noisy_masks
 from seg_anl.audit.cases import load_case
+from seg_anl.audit.images import read_case_image
 from seg_anl.audit.sources import open_source, pairs_of_run
 from seg_anl.records import NoiseRecord, UserError, array_digest, write_json
 
@@ -337,6 +338,28 @@ def test_error_names_a_volume_of_another_place_in_other_formats(tmp_path, change
     source = open_source(tmp_path / "other", tmp_path / "masks", None, None)
     with pytest.raises(UserError, match=r"a\.nrrd: its affine differs from that of"):
         load_case(source.cases[0], source.labels)
+
+
+def test_error_names_an_image_that_does_not_lie_on_its_mask(tmp_path):
+    """An image along other axes, or of another size, would put the contrast in the wrong place."""
+    raw = raw_dataset(tmp_path / "raw", {"background": 0, "head": 1, "tail": 2}, cases="ab")
+    for item in "ab":
+        save_nifti(tmp_path / f"predicted/{item}.nii.gz", labels())
+    (raw / "labelsTr/b.nii.gz").write_bytes((raw / "labelsTr/a.nii.gz").read_bytes())
+    flipped, moved = OBLIQUE @ np.diag([-1, 1, 1, 1]), OBLIQUE + np.outer([5, 0, 0, 0], [0, 0, 0, 1])
+    save_nifti(raw / "imagesTr/a_0000.nii.gz", labels().astype(np.float32), flipped)
+    save_nifti(raw / "imagesTr/b_0000.nii.gz", labels().astype(np.float32), moved)
+    source = open_source(tmp_path / "predicted", raw, None, None)
+    first, second = (load_case(files, source.labels) for files in source.cases)
+    with pytest.raises(UserError, match=r"a_0000\.nii\.gz: its axes are \w+, those of .*a\.nii\.gz \w+; reor"):
+        read_case_image(source.cases[0], first)
+    assert read_case_image(source.cases[1], second).shape == (1, *SHAPE)  # many headers differ in the origin
+    for folder, size in (("masks", (16, 16)), ("images", (32, 20)), ("pictures", (16, 16))):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(np.eye(*size, dtype=np.uint8)).save(tmp_path / folder / "a.png")
+    source = open_source(tmp_path / "pictures", tmp_path / "masks", tmp_path / "images", None)
+    with pytest.raises(UserError, match=r"masks/a\.png: a mask of 16 x 16 pixels, but its image has 20 x 32"):
+        read_case_image(source.cases[0], load_case(source.cases[0], source.labels))
 
 
 def test_error_names_files_that_do_not_match_the_raw_dataset(tmp_path):
