@@ -166,18 +166,20 @@ def write_report(
     write_overview(out / "overview.png", audit.cases, audit.score, audit.share, audit.kinds)
     files = {case.item: case for case in source.cases}
     shown = audit.cases[:show]
-    tasks = [_PictureTask(files[row["item"]], source.labels, row["structure"]) for row in shown]
+    drawn = sorted(shown, key=lambda row: files[row["item"]].mask)  # as in score_cases
+    tasks = [_PictureTask(files[row["item"]], source.labels, row["structure"]) for row in drawn]
     workers = workers if len(tasks) > _FEW_PICTURES else 1
-    pictures = progress_bar(in_processes(_draw_case, tasks, workers), "case", total=len(tasks), title="pictures")
-    items = (
+    results = progress_bar(in_processes(_draw_case, tasks, workers), "case", total=len(tasks), title="pictures")
+    pictures = {row["item"]: case_pictures for row, case_pictures in zip(drawn, results, strict=True)}
+    items = [
         ReviewItem(
             **{name: row[name] for name in ("item", "score", "diagnosis", "structure")},
-            pictures=case_pictures,
+            pictures=pictures[row["item"]],
             caption=row["evidence"],
             suspected=bool(row["suspected"]),
         )
-        for row, case_pictures in zip(shown, pictures, strict=True)
-    )
+        for row in shown
+    ]
     legend = "Orange: annotation. Blue: prediction. Right: disagreement, weighted by the predicted probability."
     title = f"Audit of {len(audit.cases)} masks"
     caveats = [f"{line[0].upper()}{line[1:]}." for line in audit.summary.splitlines()[1:] if line[0] != " "]

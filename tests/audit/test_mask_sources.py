@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from data_prep.mask_archive import write_noisy_masks
-from seg_anl.audit.cases import load_case
+from seg_anl.audit.cases import _read_archive, load_case
 from seg_anl.audit.images import read_case_image
 from seg_anl.audit.sources import open_source, pairs_of_run
+from seg_anl.audit.streaming import score_cases
 from seg_anl.records import NoiseRecord, UserError, array_digest, write_json
 
 SHAPE = (12, 10, 8)
@@ -251,6 +252,9 @@ def test_fold_runs_use_their_training_masks(tmp_path):
         prediction = case.of(case.structures[0])
         np.testing.assert_array_equal(prediction.annotated, prediction.probability > 0.5)
     assert not open_source(tmp_path / "sweep" / "fold0", None, None, None).in_sample
+    _read_archive.cache_clear()
+    assert [row["item"] for row in score_cases(source, tmp_path, None, 1)] == ["i0", "i1", "i2"]
+    assert _read_archive.cache_info().misses == 2  # one for each run, although their items alternate
     ignoring = open_source(tmp_path / "sweep", None, None, 7)
     assert ignoring.labels == source.labels
     assert any(remark.startswith("--ignore 7 has no effect") for remark in ignoring.remarks)
