@@ -74,6 +74,8 @@ def compare(arguments: Namespace) -> None:
     plan = make_plan(arguments.data, arguments.losses, arguments.seeds, arguments.settings, nnunet)
     out = arguments.out
     refuse_overlap(arguments.data, out)
+    for method in plan.methods:
+        plan.trainer.check(plan.runs[f"{method.name}-seed1"])
     if arguments.dry_run:
         for name, settings in plan.runs.items():
             print(plan.trainer.command(settings, out / "runs" / name))

@@ -59,6 +59,7 @@ class Trainer:
         short: settings that make a run short; the user's settings override them.
         losses: default losses, the reference first.
         program, module: console command and module.
+        config: name of its configuration.
         audit: ``"masks"`` or ``"labels"``.
         fixed: further settings of all runs.
         records: settings with which a run records what the audit needs.
@@ -69,6 +70,7 @@ class Trainer:
     losses: tuple[str, ...] = ("ce", "anl_ce", "gce", "t_loss")
     program: str = "seg-anl-train"
     module: str = "seg_anl.segmentation.train"
+    config: str = "segmentation"
     audit: str = "masks"
     fixed: tuple[str, ...] = ("noise.alpha=0",)
     records: tuple[str, ...] = ("record=[predictions]",)
@@ -76,6 +78,16 @@ class Trainer:
     def settings(self, data: Path) -> list[str]:
         """The settings of all runs on a data folder."""
         return [f"data={self.data}", f"data.root={data.resolve()}", *self.short, *self.fixed]
+
+    def check(self, settings: Sequence[str]) -> None:
+        """Refuse losses and settings that are misspelt, before the first run trains for minutes.
+
+        Raises:
+            UserError: with similar names.
+        """
+        from seg_anl.engine.command import compose  # hydra takes a second to import
+
+        compose(self.config, list(settings))
 
     def command(self, settings: Sequence[str], run: Path) -> Command:
         """The command that trains a run, or resumes it."""
@@ -156,6 +168,11 @@ class NNUNetTrainer(Trainer):
     def settings(self, data: Path) -> list[str]:  # noqa: D102
         return [*self.fixed, *self.short]
 
+    def check(self, settings: Sequence[str]) -> None:
+        """Of the losses only: nnU-Net has settings of its own."""
+        loss = [word for word in settings if word.startswith(("loss=", "loss."))]
+        super().check(["data=nnunet", "data.root=.", *loss])
+
     def command(self, settings: Sequence[str], run: Path) -> Command:  # noqa: D102
         return self._sweep(settings, ["-f", "0"], {"nnUNet_results": os.path.abspath(run)})
 
@@ -211,6 +228,7 @@ CLASSES = Trainer(
     losses=("ce", "anl_ce optim.l1=5e-5 optim.weight_decay=0", "gce", "nce_rce"),  # ANL as in docs/choosing.md
     program="seg-anl-classify",
     module="classification.train",
+    config="classification",
     audit="labels",
     fixed=("noise=none",),
     records=("record=[predictions,dynamics]",),

@@ -77,6 +77,22 @@ def test_each_kind_of_data_is_detected(lesions: Path, tmp_path: Path) -> None:
             make_plan(folder, losses, 1, settings)
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--losses", "ce", "gce", "anl_cee"], "loss=anl_cee: unknown loss 'anl_cee'; did you mean 'anl_ce'"),
+        (["--losses", "ce", "gce loss.p=0.5"], "loss.p=0.5: unknown setting 'loss.p'"),
+        (["data.sizes=64"], "data.sizes=64: unknown setting"),
+    ],
+)
+def test_misspelt_settings_are_refused_before_any_training(
+    lesions: Path, tmp_path: Path, words: list[str], message: str
+) -> None:
+    status, _, errors = call("compare", lesions, *words, cwd=tmp_path)
+    assert (status, errors.count("\n"), (tmp_path / "compare").exists()) == (2, 1, False)
+    assert message in errors
+
+
 @pytest.mark.parametrize(("kind", "judge"), [("labels", "gce"), ("masks", "anl_ce")])
 def test_wrong_labels_are_found_by_the_best_loss_and_wrong_masks_by_the_second(
     lesions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, judge: str
