@@ -116,7 +116,7 @@ class Trainer:
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path}: damaged ({error}); delete {run}") from error
 
-    def audit_arguments(self, data: Path, run: Path, out: Path) -> list[str]:
+    def audit_arguments(self, data: Path, run: Path) -> list[str]:
         """Arguments of ``seg-anl-audit`` that name the predictions of a run."""
         return [str(run)]
 
@@ -127,16 +127,6 @@ class Trainer:
     def _parse_score(self, summary: Any) -> tuple[str, float]:
         """The headline metric's mean over the last epochs."""
         return str(summary["headline"]), float(summary["metrics"][summary["headline"]]["last_k_mean"])
-
-
-class VolumeTrainer(Trainer):
-    """``seg-anl-train`` on volumes, whose predictions ``seg-anl-predict`` writes."""
-
-    def audit_arguments(self, data: Path, run: Path, out: Path) -> list[str]:  # noqa: D102
-        predictions = str(out / "predictions")
-        arguments = [str(run), str(data / "imagesTr"), predictions, "--overwrite"]
-        Command("seg-anl-predict", "seg_anl.segmentation.predict", arguments).run()
-        return [predictions, "--masks", str(data)]
 
 
 @dataclass(frozen=True)
@@ -184,7 +174,7 @@ class NNUNetTrainer(Trainer):
             return None
         return fold / (SUMMARY_FILE if TEST_VARIABLE in self.variables else VALIDATION)
 
-    def audit_arguments(self, data: Path, run: Path, out: Path) -> list[str]:  # noqa: D102
+    def audit_arguments(self, data: Path, run: Path) -> list[str]:  # noqa: D102
         fold = self._finished_fold(run)
         assert fold is not None
         return [str(fold.parent), "--masks", str(data)]
@@ -221,7 +211,7 @@ class NNUNetTrainer(Trainer):
 
 
 FOLDER = Trainer("folder", ("preset=small",))
-VOLUMES = VolumeTrainer("nnunet", ("epochs=20",), records=())
+VOLUMES = Trainer("nnunet", ("epochs=20",))
 CLASSES = Trainer(
     data="imagefolder",
     short=("model=resnet18", "epochs=15"),

@@ -64,7 +64,9 @@ def test_each_kind_of_data_is_detected(lesions: Path, tmp_path: Path) -> None:
     assert make_plan(tmp_path / "classes", [], 1, []).trainer is CLASSES
     (tmp_path / "raw/labelsTr").mkdir(parents=True)
     (tmp_path / "raw/dataset.json").write_text("{}")
-    assert make_plan(tmp_path / "raw", [], 1, []).trainer is VOLUMES
+    volumes = make_plan(tmp_path / "raw", [], 1, [])
+    assert volumes.trainer is VOLUMES
+    assert volumes.runs["ce-seed1"][-1] == "record=[predictions]"  # so that the audit knows them to be in-sample
     (tmp_path / "empty").mkdir()
     for folder, losses, settings, message in (
         (tmp_path / "empty", [], [], "expected an nnU-Net raw data set, images and masks, or train/CLASS"),
