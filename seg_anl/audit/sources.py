@@ -296,7 +296,8 @@ def _open_folder(source: Path, masks: Path | None) -> Source:
     description = read_description(masks) if is_nnunet_dataset(masks) else None
     images = _find_images(masks / "imagesTr") if description else {}
     predictions = _find_predictions(source)
-    remarks = _unmatched_remark(sorted(predictions.keys() - annotations.keys()), masks)
+    remarks = ["assumed to be predictions of networks that have not seen the masks"]
+    remarks += _unmatched_remark(sorted(predictions.keys() - annotations.keys()), masks)
     exported, cases = _exported_axes(source, description or {}), []
     for item in sorted(predictions.keys() & annotations.keys()):
         path = predictions[item]

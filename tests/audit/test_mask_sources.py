@@ -183,6 +183,7 @@ def test_files_of_one_name(tmp_path):
         open_source(*folders[:2], tmp_path / "other", None)
     (tmp_path / "predicted/IMG_0000.npy").unlink()
     remarks = open_source(*folders, None).remarks
+    assert remarks[0] == "assumed to be predictions of networks that have not seen the masks"
     assert any(remark.startswith("no probabilities for IMG_0000: ranked as if certain") for remark in remarks)
     np.savez(tmp_path / "predicted/IMG_0001.npz", probabilities=probabilities(mask, 2))
     with pytest.raises(UserError, match=r"IMG_0001\.npy and .*IMG_0001\.npz have the same id"):
