@@ -95,8 +95,10 @@ class Trainer:
 
     def full_command(self, settings: Sequence[str]) -> Command:
         """The command for a training of full length."""
-        words = [word for word in settings if word not in self.short and not word.startswith("epochs=")]
-        return Command(self.program, self.module, words)
+        words = list(settings)
+        for word in self.short:
+            words.remove(word)  # the first, which is not the user's
+        return Command(self.program, self.module, [word for word in words if not word.startswith("epochs=")])
 
     def score_file(self, run: Path) -> Path | None:
         """The file with the score of a finished run; None while it is unfinished."""

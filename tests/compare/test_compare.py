@@ -61,7 +61,10 @@ def test_each_kind_of_data_is_detected(lesions: Path, tmp_path: Path) -> None:
         (tmp_path / "flat" / part).symlink_to(lesions / part / "train")
     assert "held-out" in make_plan(tmp_path / "flat", [], 1, []).tested
     (tmp_path / "classes/train/cat").mkdir(parents=True)
-    assert make_plan(tmp_path / "classes", [], 1, []).trainer is CLASSES
+    classes = make_plan(tmp_path / "classes", [], 1, ["model=resnet18", "epochs=5"])
+    assert classes.trainer is CLASSES
+    full = CLASSES.full_command([*classes.common, *classes.methods[0].settings]).arguments
+    assert full[2:] == ["noise=none", "model=resnet18", "loss=ce"]  # the user's model, no shorter training
     (tmp_path / "raw/labelsTr").mkdir(parents=True)
     (tmp_path / "raw/dataset.json").write_text("{}")
     volumes = make_plan(tmp_path / "raw", [], 1, [])
