@@ -1,5 +1,5 @@
 """Imports run one way: records <- losses <- engine <- {segmentation, classification}, and the others stay below engine.
-Above all is seg_anl.export.
+seg_anl.compare checks settings as engine does. Above all is seg_anl.export.
 
 Read with ast, so that imports inside functions count too.
 """
@@ -25,7 +25,7 @@ BELOW = {
     },
     "seg_anl.nnunet": {"seg_anl.records", "seg_anl.losses", "data_prep"},
     "seg_anl.audit": {"seg_anl.records", "seg_anl.losses", "data_prep"},
-    "seg_anl.compare": {"seg_anl.records", "data_prep"},
+    "seg_anl.compare": {"seg_anl.records", "seg_anl.engine", "data_prep"},
     "seg_anl.reporting": {"seg_anl.records", "seg_anl.losses"},
 }
 

@@ -211,14 +211,16 @@ def _read_prediction(
     if array.dtype == np.bool_:
         array = array.astype(np.uint8)
     expected = _squeeze(shape)
-    if _squeeze(array.shape) == expected:
+    may_be_reversed = affine is not None and path.suffix == ".npz"
+    # The shape of nnU-Net's only channel may equal that of the mask although its axes are reversed.
+    if _squeeze(array.shape) == expected and not (may_be_reversed and files.axes):
         # Fractions instead of labels are the probability of the only structure.
         soft = array.dtype.kind == "f" and not np.array_equal(array, np.rint(array))
         return array.reshape((1, *shape) if soft else shape)
     spatial = _squeeze(array.shape[1:])
-    if affine is not None and path.suffix == ".npz" and (files.axes or spatial != expected):
+    if may_be_reversed and (files.axes or spatial != expected):
         array = array.transpose(0, *range(array.ndim - 1, 0, -1))
-        if files.axes == "canonical":
+        if files.axes == "canonical" and affine is not None:
             array = _undo_canonical_axes(array, affine)
         spatial = _squeeze(array.shape[1:])
     if spatial != expected:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from data_prep.mask_files import load_mask, mask_suffix
 from data_prep.pairing import IMAGE_SUFFIXES
-from data_prep.pictures import read_image
+from data_prep.pictures import check_size, read_image
 from data_prep.regions import bounding_box, widened
 from seg_anl.records import UserError
 
@@ -31,7 +31,7 @@ def read_case_image(files: CaseFiles, case: Case) -> NDArray[np.float32] | None:
     """The image as ``(channels, *spatial)`` on the case's grid; None if the case has no image.
 
     Raises:
-        UserError: for a volume of another size, or an unreadable file.
+        UserError: for another size or orientation than the mask's, or an unreadable file.
     """
     if files.image is None:
         return None
@@ -41,16 +41,23 @@ def read_case_image(files: CaseFiles, case: Case) -> NDArray[np.float32] | None:
         with suppress(UserError):  # images with more than 8 bits per channel are read below
             picture = read_image(source, files.image.name)[0]
     if picture is not None:
-        if picture.shape[:2] != shape:  # the trainers downsample
+        if files.row is None:
+            check_size(case.labels, picture, str(files.mask))
+        elif picture.shape[:2] != shape:  # the trainer has resized the mask
             picture = np.asarray(cv2.resize(picture, shape[::-1], interpolation=cv2.INTER_AREA), dtype=np.uint8)
         return np.ascontiguousarray(np.moveaxis(picture, -1, 0), dtype=np.float32)
     if mask_suffix(path) in NIFTI:
         import nibabel
 
         try:
-            array = np.asarray(nibabel.load(path).dataobj, dtype=np.float32)  # type: ignore[attr-defined]
+            volume = nibabel.load(path)
+            array = np.asarray(volume.dataobj, dtype=np.float32)  # type: ignore[attr-defined]
         except Exception as error:  # damaged files raise errors of any type
             raise UserError(f"{files.image}: cannot be read: {error}") from error
+        if case.affine is not None:  # elements are compared, so only the order and direction of the axes matter
+            own, expected = ("".join(nibabel.aff2axcodes(one)) for one in (volume.affine, case.affine))  # type: ignore[attr-defined]
+            if own != expected:
+                raise UserError(f"{files.image}: its axes are {own}, those of {files.mask} {expected}; reorient one")
     else:
         array = np.asarray(load_mask(path).array, dtype=np.float32)
     if tuple(length for length in array.shape if length != 1) != shape:

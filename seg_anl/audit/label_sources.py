@@ -111,7 +111,7 @@ def _read_arrays(source: Path) -> LabelSource:
     return LabelSource(
         [str(position) for position in range(len(labels))],
         labels.astype(np.int64),
-        probabilities.astype(np.float64),
+        _with_sum_1(probabilities),
         [str(label) for label in range(probabilities.shape[1])],
         "arrays",
         in_sample=False,
@@ -143,12 +143,12 @@ def _read_runs(headers: Mapping[Path, dict[str, Any]]) -> LabelSource:
     if len(np.unique(index)) < len(index):
         raise UserError(f"{runs[0].parent}: some items are predicted twice: name the fold runs of one sweep")
     pictures = [(part["pictures"], position) for part in parts for position in range(len(part["index"]))]
-    probabilities = np.concatenate([part["probabilities"] for part in parts])[order].astype(np.float64)
+    probabilities = _with_sum_1(np.concatenate([part["probabilities"] for part in parts])[order])
     in_sample = not first["out_of_sample"]
     return LabelSource(
         [str(each) for each in index[order]],
         np.concatenate([part["labels"] for part in parts])[order].astype(np.int64),
-        probabilities / probabilities.sum(axis=1, keepdims=True),
+        probabilities,
         classes or [str(label) for label in range(probabilities.shape[1])],
         "one run" if in_sample or len(runs) == 1 else "fold runs",
         in_sample,
@@ -183,6 +183,12 @@ def _read_fit(run: Path, index: NDArray[np.int64]) -> NDArray[np.float64] | None
             raise UserError(f"{path}: its samples differ from those the run predicts")
         total += np.exp(-loss.astype(np.float64))
     return total / len(paths) if paths else None
+
+
+def _with_sum_1(probabilities: NDArray[Any]) -> NDArray[np.float64]:
+    """Without their rounding errors: cleanlab refuses a probability above 1."""
+    rows: NDArray[np.float64] = probabilities / probabilities.sum(axis=1, dtype=np.float64, keepdims=True)
+    return rows
 
 
 def _check(where: Path, probabilities: NDArray[Any], labels: NDArray[Any]) -> None:

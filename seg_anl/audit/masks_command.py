@@ -60,13 +60,17 @@ def run(arguments: Namespace) -> int:
         raise UserError(f"{out} is not empty and is not an audit of masks; choose a new folder")
     groups = read_groups(Path(arguments.by[0]), arguments.by[1]) if arguments.by else None
     source = open_source(arguments.source, arguments.masks, arguments.images, arguments.ignore)
-    refuse_overlap(source.raw or source.cases[0].mask.parent, out)
+    example = source.cases[0]
+    if groups is not None and not any(groups.get(case.item) for case in source.cases):
+        raise UserError(f"--by: none of its items is a case; an example of a case is {example.item}")
+    refuse_overlap(source.raw or example.mask.parent, out)
     print(f"{len(source.cases)} cases ({source.kind}), {'in-sample' if source.in_sample else 'not seen in training'}")
     for remark in source.remarks:
         print(f"note: {remark}")
     make_directory(out)
     with locked(out):
         remove_partial(out)
+        (out / "audit.json").unlink(missing_ok=True)  # an earlier audit may have had other masks
         rows = score_cases(source, out, arguments.tolerance, arguments.workers)
         audit = summarize(rows, source, groups)
         names = ("source", "masks", "images")

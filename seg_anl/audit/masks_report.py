@@ -63,11 +63,7 @@ class Audit:
 
 
 def summarize(rows: Sequence[Mapping[str, Any]], source: Source, groups: Mapping[str, str] | None) -> Audit:
-    """Rank the cases by their worst structure and estimate shares.
-
-    Raises:
-        UserError: if ``groups`` contains none of the cases.
-    """
+    """Rank the cases by their worst structure and estimate shares."""
     by_image = all(row["image"] for row in rows)
     score = "contradiction" if by_image else "displacement"
     structures, components, cases = [], [], []
@@ -89,8 +85,6 @@ def summarize(rows: Sequence[Mapping[str, Any]], source: Source, groups: Mapping
         case["diagnosis"] = case["diagnosis"] if flag else PLAUSIBLE
     shares = {kind: share_of(np.array([case["diagnosis"] == kind for case in cases])) for kind in KINDS}
     group_names = sorted({case["group"] for case in cases} - {""})
-    if groups is not None and not group_names:
-        raise UserError(f"--by: none of its items is a case; an example of a case is {cases[0]['item']}")
     by_group = {name: share_of(suspected[[case["group"] == name for case in cases]]) for name in group_names}
     for table in (cases, structures, components):
         table.sort(key=lambda row: (-row["score"], row["item"], str(row["structure"])))
@@ -166,25 +160,26 @@ def write_report(
         show: number of cases on the page.
         workers: number of processes that draw pictures.
     """
-    (out / "audit.json").unlink(missing_ok=True)  # an earlier audit may have had other masks
     write_csv(out / "audit.csv", _COLUMNS, [_cells(row, _COLUMNS) for row in audit.cases])
     write_csv(out / "structures.csv", _STRUCTURE_COLUMNS, [_cells(row, _STRUCTURE_COLUMNS) for row in audit.structures])
     write_csv(out / "components.csv", _COMPONENT_COLUMNS, audit.components)
     write_overview(out / "overview.png", audit.cases, audit.score, audit.share, audit.kinds)
     files = {case.item: case for case in source.cases}
     shown = audit.cases[:show]
-    tasks = [_PictureTask(files[row["item"]], source.labels, row["structure"]) for row in shown]
+    drawn = sorted(shown, key=lambda row: files[row["item"]].mask)  # as in score_cases
+    tasks = [_PictureTask(files[row["item"]], source.labels, row["structure"]) for row in drawn]
     workers = workers if len(tasks) > _FEW_PICTURES else 1
-    pictures = progress_bar(in_processes(_draw_case, tasks, workers), "case", total=len(tasks), title="pictures")
-    items = (
+    results = progress_bar(in_processes(_draw_case, tasks, workers), "case", total=len(tasks), title="pictures")
+    pictures = {row["item"]: case_pictures for row, case_pictures in zip(drawn, results, strict=True)}
+    items = [
         ReviewItem(
             **{name: row[name] for name in ("item", "score", "diagnosis", "structure")},
-            pictures=case_pictures,
+            pictures=pictures[row["item"]],
             caption=row["evidence"],
             suspected=bool(row["suspected"]),
         )
-        for row, case_pictures in zip(shown, pictures, strict=True)
-    )
+        for row in shown
+    ]
     legend = "Orange: annotation. Blue: prediction. Right: disagreement, weighted by the predicted probability."
     title = f"Audit of {len(audit.cases)} masks"
     caveats = [f"{line[0].upper()}{line[1:]}." for line in audit.summary.splitlines()[1:] if line[0] != " "]

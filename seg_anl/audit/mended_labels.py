@@ -104,6 +104,8 @@ class LabelSet:
         assert self.archive is not None
         index = np.array([int(self.source.items[position]) for position in kept])
         images = read_array(self.archive, "x_train")
+        if max(map(int, self.source.items)) >= len(images):
+            raise UserError(f"{self.archive}: holds fewer samples than the audited run; restore it or train again")
         tests = {name: read_array(self.archive, name) for name in ("x_test", "y_test")}
         write_arrays(target / "dataset.npz", x_train=images[index], y_train=labels[kept], **tests)
         return self._unaudited_remark(len(images))

@@ -139,7 +139,13 @@ class MaskSet:
             labels = _most_probable_labels(case, self.source.labels, self._region_order(case), shape)
         elif case.labels.shape != shape:
             labels = cv2.resize(labels.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST)
-        if len(case.structures) == 1:  # the file may use another foreground value, such as 255
+        if self.source.labels.regions:  # several labels may make up a region: those that agree with it stay
+            stored = original.reshape(shape)
+            differs = np.isin(stored, [] if self.ignored is None else [self.ignored])
+            for structure in case.structures:
+                differs |= np.isin(labels, structure.values) != np.isin(stored, structure.values)
+            labels = np.where(differs, labels, stored)
+        elif len(case.structures) == 1:  # the file may use another foreground value, such as 255
             own = self._highest_label(original)
             value = own or self._usual_label
             # The other masks may hold more labels: then a label predicted for an empty mask stays as it is.

@@ -14,6 +14,7 @@ MIN_DISPLACEMENT = 0.005  # smaller displacements are never suspected
 SURE_CONTRADICTION = 0.1  # above this, a ratio over 1 is enough
 _DRAWS, _LEVEL = 200, 0.95
 _ITERATIONS = 100
+_MIN_FITTED = 4  # cases
 _LOG_OFFSET = 1e-3
 
 
@@ -52,19 +53,24 @@ def suspected_by_image(
 def suspected_by_mixture(scores: NDArray[np.float64]) -> tuple[NDArray[np.bool_], Share]:
     """Fit two normal distributions to the log scores and suspect the cases of the upper one.
 
-    Overestimates small shares, because the network's own mistakes are in the upper component too.
+    Overestimates small shares, because the network's own mistakes are in the upper component too. Cases of score 0, on
+    which annotation and prediction agree, are left out: many of them would make up the lower component alone.
 
     Args:
         scores: ``(N,)`` confident disagreement.
     """
-    logs = np.log(scores + _LOG_OFFSET)
-    if len(logs) < 4 or logs.std() < 1e-6:
-        return np.zeros(len(logs), bool), Share(0.0, 0.0, 1.0)
+    fitted = scores > 0
+    if np.count_nonzero(fitted) < _MIN_FITTED:
+        fitted[:] = True
+    logs, suspected = np.log(scores[fitted] + _LOG_OFFSET), np.zeros(len(scores), bool)
+    if len(logs) < _MIN_FITTED or logs.std() < 1e-6:
+        return suspected, Share(0.0, 0.0, 1.0)
     weight, posterior = _fit_mixture(logs[None])
+    suspected[fitted] = posterior[0] > 0.5
     generator = np.random.default_rng(0)
     drawn, _ = _fit_mixture(logs[generator.integers(len(logs), size=(_DRAWS, len(logs)))])
     low, high = np.quantile(drawn, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
-    return posterior[0] > 0.5, Share(float(weight[0]), float(low), float(high))
+    return suspected, Share(*(float(share * fitted.mean()) for share in (weight[0], low, high)))
 
 
 def share_of(flags: NDArray[np.bool_]) -> Share:

@@ -15,7 +15,7 @@ from data_prep.layouts import TrainingPairs, find_pairs
 from data_prep.mask_archive import MASKS_FILE
 from data_prep.mask_files import mask_paths, mask_suffix
 from data_prep.nnunet_raw import DESCRIPTION, LABELS, is_nnunet_dataset, read_description
-from data_prep.pairing import PictureFile, files_by_item
+from data_prep.pairing import IMAGE_SUFFIXES, PictureFile, files_by_item
 from data_prep.pictures import IGNORED
 from seg_anl.records import UserError, item_id
 from seg_anl.records.files import files_below
@@ -56,9 +56,9 @@ class Source:
 
     @property
     def raw(self) -> Path | None:
-        """The nnU-Net raw data set of the annotations, if any."""
-        above = self.cases[0].mask.parents[1]
-        return above if self.cases[0].row is None and is_nnunet_dataset(above) else None
+        """The nnU-Net raw data set whose labelsTr holds the annotations, if any."""
+        folder = self.cases[0].mask.parent
+        return folder.parent if folder.name == LABELS and is_nnunet_dataset(folder.parent) else None
 
 
 def open_source(source: Path, masks: Path | None, images: Path | None, ignore: int | None) -> Source:
@@ -89,9 +89,13 @@ def open_source(source: Path, masks: Path | None, images: Path | None, ignore: i
     # The archive of a run marks unlabeled pixels itself, whatever their value in the files.
     archived = opened.cases[0].row is not None
     labels = opened.labels if ignore is None or archived else replace(opened.labels, ignore=ignore)
+    if ignore not in (None, labels.ignore):
+        opened.remarks.append(f"--ignore {ignore} has no effect: a run ignores what data.ignore named in its training")
     cases = sorted(opened.cases, key=lambda case: case.item)
     if images is not None:
         by_item = _find_images(images)
+        if not any(case.item in by_item for case in cases):
+            raise UserError(f"{images}: no image is named like a mask, such as {cases[0].item}")
         cases = [replace(case, image=by_item.get(case.item, case.image)) for case in cases]
     certain = [case.item for case in cases if case.prediction.suffix not in _ARRAYS]
     if 0 < len(certain) < len(cases):
@@ -292,7 +296,8 @@ def _open_folder(source: Path, masks: Path | None) -> Source:
     description = read_description(masks) if is_nnunet_dataset(masks) else None
     images = _find_images(masks / "imagesTr") if description else {}
     predictions = _find_predictions(source)
-    remarks = _unmatched_remark(sorted(predictions.keys() - annotations.keys()), masks)
+    remarks = ["assumed to be predictions of networks that have not seen the masks"]
+    remarks += _unmatched_remark(sorted(predictions.keys() - annotations.keys()), masks)
     exported, cases = _exported_axes(source, description or {}), []
     for item in sorted(predictions.keys() & annotations.keys()):
         path = predictions[item]
@@ -326,7 +331,8 @@ def _find_images(folder: Path) -> dict[str, PictureFile]:
     """Images by item; the first channel of nnU-Net images, whose names end in ``_0000``."""
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder")
-    found = {item_id(path, folder): PictureFile(str(path)) for path in reversed(files_below(folder))}
+    paths = [path for path in files_below(folder) if path.suffix.lower() in IMAGE_SUFFIXES or mask_suffix(path)]
+    found = {item_id(path, folder): PictureFile(str(path)) for path in reversed(paths)}
     return {**found, **{item.removesuffix("_0000"): image for item, image in found.items()}}
 
 

@@ -54,7 +54,9 @@ def score_cases(source: Source, out: Path, tolerance: float | None, workers: int
         for files in source.cases
         if journal_rows.get(files.item, {}).get("files", ()) == file_states(files)
     }
-    tasks = [CaseTask(files, source.labels, tolerance) for files in source.cases if files.item not in finished]
+    unfinished = [files for files in source.cases if files.item not in finished]
+    unfinished.sort(key=lambda files: files.mask)  # the masks of a run are one archive, which is kept until the next
+    tasks = [CaseTask(files, source.labels, tolerance) for files in unfinished]
     rows = finish_items(journal, identity, finished, score_case, tasks, unit="case", workers=workers)
     return [rows[item] for item in sorted(rows)]
 

@@ -74,6 +74,8 @@ def compare(arguments: Namespace) -> None:
     plan = make_plan(arguments.data, arguments.losses, arguments.seeds, arguments.settings, nnunet)
     out = arguments.out
     refuse_overlap(arguments.data, out)
+    for method in plan.methods:
+        plan.trainer.check(plan.runs[f"{method.name}-seed1"])
     if arguments.dry_run:
         for name, settings in plan.runs.items():
             print(plan.trainer.command(settings, out / "runs" / name))
@@ -158,7 +160,7 @@ def audit(plan: Plan, out: Path, name: str) -> tuple[float, str]:
     run, target = out / "runs" / f"{name}-seed1", out / "audit"
     if kind == "labels" and importlib.util.find_spec("cleanlab") is None:
         return float("nan"), "The share of wrong labels is unknown: estimating it needs pip install 'seg-anl[audit]'."
-    source, *more = plan.trainer.audit_arguments(plan.data, run, out)
+    source, *more = plan.trainer.audit_arguments(plan.data, run)
     Command("seg-anl-audit", "seg_anl.audit.command", [kind, source, str(target), *more]).run()
     content = read_json(target / "audit.json")
     origin = plan.trainer.audited(name)

@@ -59,6 +59,7 @@ class Trainer:
         short: settings that make a run short; the user's settings override them.
         losses: default losses, the reference first.
         program, module: console command and module.
+        config: name of its configuration.
         audit: ``"masks"`` or ``"labels"``.
         fixed: further settings of all runs.
         records: settings with which a run records what the audit needs.
@@ -69,6 +70,7 @@ class Trainer:
     losses: tuple[str, ...] = ("ce", "anl_ce", "gce", "t_loss")
     program: str = "seg-anl-train"
     module: str = "seg_anl.segmentation.train"
+    config: str = "segmentation"
     audit: str = "masks"
     fixed: tuple[str, ...] = ("noise.alpha=0",)
     records: tuple[str, ...] = ("record=[predictions]",)
@@ -77,14 +79,26 @@ class Trainer:
         """The settings of all runs on a data folder."""
         return [f"data={self.data}", f"data.root={data.resolve()}", *self.short, *self.fixed]
 
+    def check(self, settings: Sequence[str]) -> None:
+        """Refuse losses and settings that are misspelt, before the first run trains for minutes.
+
+        Raises:
+            UserError: with similar names.
+        """
+        from seg_anl.engine.command import compose  # hydra takes a second to import
+
+        compose(self.config, list(settings))
+
     def command(self, settings: Sequence[str], run: Path) -> Command:
         """The command that trains a run, or resumes it."""
         return Command(self.program, self.module, [*settings, f"run_dir={run}"])
 
     def full_command(self, settings: Sequence[str]) -> Command:
         """The command for a training of full length."""
-        words = [word for word in settings if word not in self.short and not word.startswith("epochs=")]
-        return Command(self.program, self.module, words)
+        words = list(settings)
+        for word in self.short:
+            words.remove(word)  # the first, which is not the user's
+        return Command(self.program, self.module, [word for word in words if not word.startswith("epochs=")])
 
     def score_file(self, run: Path) -> Path | None:
         """The file with the score of a finished run; None while it is unfinished."""
@@ -104,7 +118,7 @@ class Trainer:
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path}: damaged ({error}); delete {run}") from error
 
-    def audit_arguments(self, data: Path, run: Path, out: Path) -> list[str]:
+    def audit_arguments(self, data: Path, run: Path) -> list[str]:
         """Arguments of ``seg-anl-audit`` that name the predictions of a run."""
         return [str(run)]
 
@@ -115,16 +129,6 @@ class Trainer:
     def _parse_score(self, summary: Any) -> tuple[str, float]:
         """The headline metric's mean over the last epochs."""
         return str(summary["headline"]), float(summary["metrics"][summary["headline"]]["last_k_mean"])
-
-
-class VolumeTrainer(Trainer):
-    """``seg-anl-train`` on volumes, whose predictions ``seg-anl-predict`` writes."""
-
-    def audit_arguments(self, data: Path, run: Path, out: Path) -> list[str]:  # noqa: D102
-        predictions = str(out / "predictions")
-        arguments = [str(run), str(data / "imagesTr"), predictions, "--overwrite"]
-        Command("seg-anl-predict", "seg_anl.segmentation.predict", arguments).run()
-        return [predictions, "--masks", str(data)]
 
 
 @dataclass(frozen=True)
@@ -156,6 +160,11 @@ class NNUNetTrainer(Trainer):
     def settings(self, data: Path) -> list[str]:  # noqa: D102
         return [*self.fixed, *self.short]
 
+    def check(self, settings: Sequence[str]) -> None:
+        """Of the losses only: nnU-Net has settings of its own."""
+        loss = [word for word in settings if word.startswith(("loss=", "loss."))]
+        super().check(["data=nnunet", "data.root=.", *loss])
+
     def command(self, settings: Sequence[str], run: Path) -> Command:  # noqa: D102
         return self._sweep(settings, ["-f", "0"], {"nnUNet_results": os.path.abspath(run)})
 
@@ -167,7 +176,7 @@ class NNUNetTrainer(Trainer):
             return None
         return fold / (SUMMARY_FILE if TEST_VARIABLE in self.variables else VALIDATION)
 
-    def audit_arguments(self, data: Path, run: Path, out: Path) -> list[str]:  # noqa: D102
+    def audit_arguments(self, data: Path, run: Path) -> list[str]:  # noqa: D102
         fold = self._finished_fold(run)
         assert fold is not None
         return [str(fold.parent), "--masks", str(data)]
@@ -204,13 +213,14 @@ class NNUNetTrainer(Trainer):
 
 
 FOLDER = Trainer("folder", ("preset=small",))
-VOLUMES = VolumeTrainer("nnunet", ("epochs=20",), records=())
+VOLUMES = Trainer("nnunet", ("epochs=20",))
 CLASSES = Trainer(
     data="imagefolder",
     short=("model=resnet18", "epochs=15"),
     losses=("ce", "anl_ce optim.l1=5e-5 optim.weight_decay=0", "gce", "nce_rce"),  # ANL as in docs/choosing.md
     program="seg-anl-classify",
     module="classification.train",
+    config="classification",
     audit="labels",
     fixed=("noise=none",),
     records=("record=[predictions,dynamics]",),

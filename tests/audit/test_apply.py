@@ -228,6 +228,10 @@ def test_files_that_changed_since_the_audit_are_refused(tmp_path: Path) -> None:
     arguments[1] = tmp_path / "second"
     with pytest.raises(UserError, match="b: its mask or prediction has changed since the audit; run the audit again"):
         apply(*arguments)
+    (tmp_path / "predicted/a.png").write_bytes(b"")
+    assert call("audit", "masks", "predicted", "audit", "--masks", "masks", cwd=tmp_path)[0] == 2
+    with pytest.raises(UserError, match="not an audit"):  # the journal knows the new mask, but audit.csv the old one
+        apply(*arguments)
 
 
 def test_regions_need_their_order(tmp_path: Path) -> None:
@@ -251,6 +255,25 @@ def test_regions_need_their_order(tmp_path: Path) -> None:
     (raw / "dataset.json").write_text(json.dumps({**description, "regions_class_order": [1, 2]}))
     apply(audit, tmp_path / "new", "--replace")
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "new/labelsTr/a.png")), labels[::-1])
+
+
+def test_labels_of_one_region_agree_with_its_prediction(tmp_path: Path) -> None:
+    raw, predicted = tmp_path / "Dataset001_R", tmp_path / "predicted"
+    labels = np.zeros((16, 16), np.uint8)
+    labels[2:12, 2:12], labels[4:8, 4:8] = 1, 2
+    for folder in (raw / "labelsTr", raw / "imagesTr", predicted):
+        folder.mkdir(parents=True)
+    Image.fromarray(labels).save(raw / "labelsTr/a.png")
+    region = labels > 0
+    region[12:14, 2:12] = True
+    np.savez(predicted / "a.npz", probabilities=region[None].astype(np.float16))
+    description = {"labels": {"background": 0, "whole": [1, 2]}, "file_ending": ".png", "regions_class_order": [1]}
+    (raw / "dataset.json").write_text(json.dumps(description))
+    audit = write_audit(tmp_path / "audit", ["a"], ["a"], source=predicted, masks=raw, images=None)
+    for action, value in (("--replace", 1), ("--ignore", 3)):
+        apply(audit, tmp_path / action[2:], action)
+        expected = np.where(region & (labels == 0), value, labels)
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / action[2:] / "labelsTr/a.png")), expected)
 
 
 def test_masks_of_a_run_are_mended_at_full_size(tmp_path: Path) -> None:
@@ -352,6 +375,9 @@ def test_labels_in_an_archive_and_in_folders_are_mended(tmp_path: Path) -> None:
     assert [(change["item"], change["elements"]) for change in manifest["changes"]] == [("0", 1), ("1", 0)]
     with pytest.raises(UserError, match="--ignore is for masks"):
         apply(tmp_path / "audit", tmp_path / "ignored", "--ignore")
+    np.savez(archive, x_train=images[:50], y_train=true[:50], x_test=images[:9], y_test=true[:9])
+    with pytest.raises(UserError, match=r"all\.npz: holds fewer samples than the audited run"):
+        apply(tmp_path / "audit", tmp_path / "shrunk", "--drop")
     # Class folders: an image moves to a class that already has an image of that name.
     root = tmp_path / "pictures"
     files = []

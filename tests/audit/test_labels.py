@@ -89,6 +89,15 @@ def test_networks_that_know_too_little_are_said_to(tmp_path: Path) -> None:
         assert any("know too little to accuse" in remark for remark in remarks) == too_little
 
 
+def test_probabilities_just_above_1_are_scaled(tmp_path: Path) -> None:
+    """Rounded probabilities, which cleanlab refuses."""
+    labels = np.arange(40) % 2
+    (tmp_path / "source").mkdir()
+    np.save(tmp_path / "source/probabilities.npy", (np.eye(2)[labels] * 1.005).astype(np.float32))
+    np.save(tmp_path / "source/labels.npy", labels)
+    assert audit(tmp_path / "source", tmp_path / "out")["suspected"] == 0
+
+
 def test_repeated_audit_writes_the_same_bytes_and_removes_old_files(tmp_path: Path) -> None:
     simulate(tmp_path / "source", 200)
     audit(tmp_path / "source", tmp_path / "out")

@@ -18,7 +18,7 @@ from seg_anl.audit.scores import (
     softmin,
     structure_scores,
 )
-from seg_anl.audit.share import share_of
+from seg_anl.audit.share import share_of, suspected_by_mixture
 
 ONE = Structure("1", (1,), 1)
 
@@ -142,3 +142,22 @@ def test_a_share_of_none_or_all_keeps_an_interval():
     assert (none.value, none.low, every.value, every.high) == (0, 0, 1, 1)
     assert (1 - none.high) ** 5 == pytest.approx(0.025)
     assert every.low**5 == pytest.approx(0.025)
+
+
+@pytest.mark.parametrize("perfect", [0, 10, 60, 200])
+def test_cases_of_perfect_agreement_do_not_change_which_others_are_suspected(perfect):
+    """Such as slices where nothing is annotated and nothing predicted."""
+    generator = np.random.default_rng(0)
+    plausible, wrong = generator.normal(math.log(0.02), 0.3, 60), generator.normal(math.log(0.3), 0.6, 30)
+    scores = np.exp(np.concatenate([np.full(perfect, -np.inf), plausible, wrong]))
+    suspected, share = suspected_by_mixture(scores)
+    np.testing.assert_array_equal(np.flatnonzero(suspected), np.arange(perfect + 60, perfect + 90))
+    assert share.value == pytest.approx(30 / len(scores), rel=0.01)
+    assert share.low < share.value < share.high
+
+
+def test_two_cases_that_differ_among_many_that_agree_are_suspected():
+    scores = np.zeros(50)
+    scores[[3, 7]] = 0.3, 0.5
+    suspected, _ = suspected_by_mixture(scores)
+    np.testing.assert_array_equal(np.flatnonzero(suspected), [3, 7])

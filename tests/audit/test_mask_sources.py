@@ -11,8 +11,10 @@ import pytest
 from PIL import Image
 
 from data_prep.mask_archive import write_noisy_masks
-from seg_anl.audit.cases import load_case
+from seg_anl.audit.cases import _read_archive, load_case
+from seg_anl.audit.images import read_case_image
 from seg_anl.audit.sources import open_source, pairs_of_run
+from seg_anl.audit.streaming import score_cases
 from seg_anl.records import NoiseRecord, UserError, array_digest, write_json
 
 SHAPE = (12, 10, 8)
@@ -143,6 +145,23 @@ def test_axes_of_a_small_structure_in_a_cube(tmp_path):
         case()
 
 
+def test_axes_of_a_single_region_in_a_cube(tmp_path):
+    """nnU-Net's only channel has the shape of the mask, with reversed axes."""
+    mask = np.zeros((8, 8, 8), np.uint8)
+    mask[1:3, 2:6, 5:7] = 2
+    save_nifti(tmp_path / "raw/labelsTr/a.nii.gz", mask)
+    (tmp_path / "raw/imagesTr").mkdir()
+    content = {"labels": {"background": 0, "whole": [1, 2]}, "file_ending": ".nii.gz"}
+    write_json(tmp_path / "raw/dataset.json", content)
+    (tmp_path / "predicted").mkdir()
+    (tmp_path / "predicted/a.pkl").touch()
+    foreground = np.where(mask, 0.9, 0.1).astype(np.float16)
+    np.savez(tmp_path / "predicted/a.npz", probabilities=foreground.transpose(2, 1, 0)[None])
+    source = open_source(tmp_path / "predicted", tmp_path / "raw", None, None)
+    case = load_case(source.cases[0], source.labels)
+    np.testing.assert_array_equal(case.labels > 0, case.predicted[0] > 0.5)
+
+
 def test_files_of_one_name(tmp_path):
     mask = np.eye(16, dtype=np.uint8)
     for folder in ("masks", "predicted", "images"):
@@ -150,6 +169,7 @@ def test_files_of_one_name(tmp_path):
     for item in ("IMG_0000", "IMG_0001"):  # a camera's names, which end like a channel of nnU-Net
         Image.fromarray(mask).save(tmp_path / f"masks/{item}.png")
         Image.fromarray(mask).save(tmp_path / f"images/{item}.jpg")
+        write_json(tmp_path / f"images/{item}.json", {})  # of a program for annotations
         Image.fromarray(mask).save(tmp_path / f"predicted/{item}.png")
         np.save(tmp_path / f"predicted/{item}.npy", probabilities(mask, 2))
     folders = [tmp_path / folder for folder in ("predicted", "masks", "images")]
@@ -157,8 +177,13 @@ def test_files_of_one_name(tmp_path):
         assert case.prediction.name == f"{case.item}.npy"
         assert case.image is not None
         assert Path(case.image.name).name == f"{case.item}.jpg"
+    (tmp_path / "other").mkdir()
+    Image.fromarray(mask).save(tmp_path / "other/x.png")
+    with pytest.raises(UserError, match=r"other: no image is named like a mask, such as IMG_0000"):
+        open_source(*folders[:2], tmp_path / "other", None)
     (tmp_path / "predicted/IMG_0000.npy").unlink()
     remarks = open_source(*folders, None).remarks
+    assert remarks[0] == "assumed to be predictions of networks that have not seen the masks"
     assert any(remark.startswith("no probabilities for IMG_0000: ranked as if certain") for remark in remarks)
     np.savez(tmp_path / "predicted/IMG_0001.npz", probabilities=probabilities(mask, 2))
     with pytest.raises(UserError, match=r"IMG_0001\.npy and .*IMG_0001\.npz have the same id"):
@@ -172,6 +197,17 @@ def test_gray_values_are_no_predicted_labels(tmp_path):
     source = open_source(tmp_path / "predicted", tmp_path / "masks", None, None)
     with pytest.raises(UserError, match=r"x\.png: holds the value 240, but the mask .* only 0 and 255; save"):
         load_case(source.cases[0], source.labels)
+
+
+def test_only_the_masks_in_labels_tr_are_those_of_the_raw_dataset(tmp_path, monkeypatch):
+    """Other masks next to them, such as a second rater's: a mended data set must not be made of those in labelsTr."""
+    raw = raw_dataset(tmp_path / "raw", {"background": 0, "one": 1, "two": 2})
+    for folder in ("second", "predicted"):
+        save_nifti(raw / folder / "a.nii.gz", labels())
+    assert open_source(raw / "predicted", raw / "labelsTr", None, None).raw == raw
+    assert open_source(raw / "predicted", raw / "second", None, None).raw is None
+    monkeypatch.chdir(raw / "second")
+    assert open_source(raw / "predicted", Path(), None, None).raw is None
 
 
 def test_regions_overlap_and_ignored_elements_do_not_count(tmp_path):
@@ -217,6 +253,12 @@ def test_fold_runs_use_their_training_masks(tmp_path):
         prediction = case.of(case.structures[0])
         np.testing.assert_array_equal(prediction.annotated, prediction.probability > 0.5)
     assert not open_source(tmp_path / "sweep" / "fold0", None, None, None).in_sample
+    _read_archive.cache_clear()
+    assert [row["item"] for row in score_cases(source, tmp_path, None, 1)] == ["i0", "i1", "i2"]
+    assert _read_archive.cache_info().misses == 2  # one for each run, although their items alternate
+    ignoring = open_source(tmp_path / "sweep", None, None, 7)
+    assert ignoring.labels == source.labels
+    assert any(remark.startswith("--ignore 7 has no effect") for remark in ignoring.remarks)
     (tmp_path / "others").mkdir()
     for item in ("i0", "i7"):
         np.save(tmp_path / "others" / f"{item}.npy", masks[0])
@@ -301,6 +343,28 @@ def test_error_names_a_volume_of_another_place_in_other_formats(tmp_path, change
     source = open_source(tmp_path / "other", tmp_path / "masks", None, None)
     with pytest.raises(UserError, match=r"a\.nrrd: its affine differs from that of"):
         load_case(source.cases[0], source.labels)
+
+
+def test_error_names_an_image_that_does_not_lie_on_its_mask(tmp_path):
+    """An image along other axes, or of another size, would put the contrast in the wrong place."""
+    raw = raw_dataset(tmp_path / "raw", {"background": 0, "head": 1, "tail": 2}, cases="ab")
+    for item in "ab":
+        save_nifti(tmp_path / f"predicted/{item}.nii.gz", labels())
+    (raw / "labelsTr/b.nii.gz").write_bytes((raw / "labelsTr/a.nii.gz").read_bytes())
+    flipped, moved = OBLIQUE @ np.diag([-1, 1, 1, 1]), OBLIQUE + np.outer([5, 0, 0, 0], [0, 0, 0, 1])
+    save_nifti(raw / "imagesTr/a_0000.nii.gz", labels().astype(np.float32), flipped)
+    save_nifti(raw / "imagesTr/b_0000.nii.gz", labels().astype(np.float32), moved)
+    source = open_source(tmp_path / "predicted", raw, None, None)
+    first, second = (load_case(files, source.labels) for files in source.cases)
+    with pytest.raises(UserError, match=r"a_0000\.nii\.gz: its axes are \w+, those of .*a\.nii\.gz \w+; reor"):
+        read_case_image(source.cases[0], first)
+    assert read_case_image(source.cases[1], second).shape == (1, *SHAPE)  # many headers differ in the origin
+    for folder, size in (("masks", (16, 16)), ("images", (32, 20)), ("pictures", (16, 16))):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(np.eye(*size, dtype=np.uint8)).save(tmp_path / folder / "a.png")
+    source = open_source(tmp_path / "pictures", tmp_path / "masks", tmp_path / "images", None)
+    with pytest.raises(UserError, match=r"masks/a\.png: a mask of 16 x 16 pixels, but its image has 20 x 32"):
+        read_case_image(source.cases[0], load_case(source.cases[0], source.labels))
 
 
 def test_error_names_files_that_do_not_match_the_raw_dataset(tmp_path):

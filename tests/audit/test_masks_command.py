@@ -178,12 +178,17 @@ def test_ranking_without_images_and_probabilities(data, tmp_path):
             ["masks", "{data}/predicted", "{tmp}/out", "--by", "{raw}/both.csv", "annotator"],
             "case00 belongs to two groups, 'A' and 'B'",
         ),
+        (
+            ["masks", "{data}/predicted", "{tmp}/out", "--masks", "{data}/masks", "--by", "{raw}/no.csv", "site"],
+            "--by: none of its items is a case; an example of a case is case00",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(data, tmp_path, capsys, monkeypatch, words, message):
     raw = tmp_path / "raw"
     raw.mkdir()
     (raw / "both.csv").write_text("item,annotator\ncase00,A\ncase01,A\ncase00,B\n")
+    (raw / "no.csv").write_text("item,site\nother,A\n")
     (raw / "labelsTr").symlink_to(data / "masks")
     (raw / "dataset.json").write_text('{"labels": {"background": 0, "lesion": 1}, "file_ending": ".png"}')
     arguments = [word.format(data=data, tmp=tmp_path, raw=raw) for word in words]

@@ -61,10 +61,15 @@ def test_each_kind_of_data_is_detected(lesions: Path, tmp_path: Path) -> None:
         (tmp_path / "flat" / part).symlink_to(lesions / part / "train")
     assert "held-out" in make_plan(tmp_path / "flat", [], 1, []).tested
     (tmp_path / "classes/train/cat").mkdir(parents=True)
-    assert make_plan(tmp_path / "classes", [], 1, []).trainer is CLASSES
+    classes = make_plan(tmp_path / "classes", [], 1, ["model=resnet18", "epochs=5"])
+    assert classes.trainer is CLASSES
+    full = CLASSES.full_command([*classes.common, *classes.methods[0].settings]).arguments
+    assert full[2:] == ["noise=none", "model=resnet18", "loss=ce"]  # the user's model, no shorter training
     (tmp_path / "raw/labelsTr").mkdir(parents=True)
     (tmp_path / "raw/dataset.json").write_text("{}")
-    assert make_plan(tmp_path / "raw", [], 1, []).trainer is VOLUMES
+    volumes = make_plan(tmp_path / "raw", [], 1, [])
+    assert volumes.trainer is VOLUMES
+    assert volumes.runs["ce-seed1"][-1] == "record=[predictions]"  # so that the audit knows them to be in-sample
     (tmp_path / "empty").mkdir()
     for folder, losses, settings, message in (
         (tmp_path / "empty", [], [], "expected an nnU-Net raw data set, images and masks, or train/CLASS"),
@@ -75,6 +80,22 @@ def test_each_kind_of_data_is_detected(lesions: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=message):
             make_plan(folder, losses, 1, settings)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--losses", "ce", "gce", "anl_cee"], "loss=anl_cee: unknown loss 'anl_cee'; did you mean 'anl_ce'"),
+        (["--losses", "ce", "gce loss.p=0.5"], "loss.p=0.5: unknown setting 'loss.p'"),
+        (["data.sizes=64"], "data.sizes=64: unknown setting"),
+    ],
+)
+def test_misspelt_settings_are_refused_before_any_training(
+    lesions: Path, tmp_path: Path, words: list[str], message: str
+) -> None:
+    status, _, errors = call("compare", lesions, *words, cwd=tmp_path)
+    assert (status, errors.count("\n"), (tmp_path / "compare").exists()) == (2, 1, False)
+    assert message in errors
 
 
 @pytest.mark.parametrize(("kind", "judge"), [("labels", "gce"), ("masks", "anl_ce")])

@@ -90,7 +90,7 @@ def test_without_clean_labels_the_classes_of_the_fold_are_the_test(data: Path, t
     assert plan.trainer.score_file(tmp_path / "run") is None
     model = finish(tmp_path / "run")
     assert plan.trainer.read_score(tmp_path / "run") == ("validation Dice", 0.75)
-    assert plan.trainer.audit_arguments(data, tmp_path / "run", tmp_path)[0] == str(model)
+    assert plan.trainer.audit_arguments(data, tmp_path / "run")[0] == str(model)
     assert plan.tested == "the cases of fold 0, whose annotations may be wrong too"
 
 
