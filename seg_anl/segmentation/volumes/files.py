@@ -67,7 +67,7 @@ def read_volume(path: Path, *, mask: bool = False) -> tuple[NDArray[Any], Affine
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         count = np.count_nonzero(~np.isfinite(values))
         raise UserError(
-            f"{path}: {count} voxels are NaN or infinite; mend the file, or leave the case out (data.exclude)"
+            f"{path}: {count} voxels are NaN or infinite; mend it; a training case may be left out (data.exclude)"
         )
     return values, affine
 
