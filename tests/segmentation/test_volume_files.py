@@ -289,6 +289,8 @@ def test_labels_of_a_description() -> None:
         Labels.of_description({"labels": regions, "regions_class_order": [[1], 2, 3]}, "dataset.json")
     with pytest.raises(UserError, match=r"the ignore label must be one value of its own, got 1"):
         Labels.of_description({"labels": {"a": 1, "ignore": "1"}}, "dataset.json")
+    with pytest.raises(UserError, match=r"dataset.json: labels must be at most 65535, got 70000"):
+        Labels.of_description({"labels": {"a": 70000}}, "dataset.json")  # RUN/plan.json could not be read again
     plain = Labels.of_description({"labels": {"b": 2, "a": 1, "background": 0}}, "dataset.json")
     assert (plain.names, plain.heads) == (("a", "b"), 3)
 
