@@ -204,8 +204,10 @@ def _write_itk(source: Path, labels: NDArray[Any], target: Path) -> None:
     library, image = simpleitk(source), _itk_image(source)
     ordered = labels.transpose(2, 1, 0)
     copy = library.GetImageFromArray(ordered[0] if image.GetDimension() == 2 else ordered)
-    if image.GetDimension() <= 3:
-        copy.CopyInformation(image)
+    size, kept = image.GetDimension(), copy.GetDimension()  # 4 and 3 where channels are an axis
+    copy.SetOrigin(image.GetOrigin()[:kept])
+    copy.SetSpacing(image.GetSpacing()[:kept])
+    copy.SetDirection(np.array(image.GetDirection()).reshape(size, size)[:kept, :kept].ravel().tolist())
     library.WriteImage(copy, str(target), useCompression=True)
 
 
