@@ -207,6 +207,29 @@ def test_weighted_batch_is_the_mean_of_weight_times_loss(form: str, batch_dice: 
     torch.testing.assert_close(gradient, torch.autograd.grad(without * 2 / 3, logits)[0])
 
 
+@pytest.mark.parametrize("weighted_classes", [True, False])
+@pytest.mark.parametrize("form", ["hard", "soft", "regions"])
+def test_a_case_counts_by_its_weight_whatever_its_share_of_the_labeled_pixels(form: str, weighted_classes: bool):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 2, 8, 8, generator=generator, requires_grad=True)
+    present = torch.rand(2, 1, 8, 8, generator=generator)
+    unlabeled = torch.zeros(2, 1, 8, 8, dtype=torch.bool)
+    unlabeled[1, 0, 1:] = True  # an eighth of the other's pixels
+    target = {
+        "hard": (present > 0.5).short().masked_fill(unlabeled, 2),
+        "soft": torch.cat((1 - present, present), 1).masked_fill(unlabeled, 2),
+        "regions": torch.cat((present > 0.3, present > 0.7, unlabeled), 1),
+    }[form]
+    choice = loss_choice("gce", class_weights=[0.5, 5.0] if weighted_classes else None)
+    criterion = NNUNetCriterion(choice, has_regions=form == "regions", ignore_label=2)
+    (without,) = torch.autograd.grad(criterion(logits, target), logits)
+    criterion.case_weights = torch.tensor([0.1, 2.0])
+    (gradient,) = torch.autograd.grad(criterion(logits, target), logits)
+    torch.testing.assert_close(gradient, without * torch.tensor([0.1, 2.0]).view(2, 1, 1, 1))
+    nothing = torch.ones_like(target) if form == "regions" else torch.full_like(target, 2)
+    assert criterion(logits, nothing) == 0
+
+
 def test_case_weights_come_from_the_table(make: Make, masks: dict[str, np.ndarray], tmp_path: Path):
     first, second, third, *_ = masks
     (tmp_path / "w.csv").write_text(f"item,score,weight\n{first},9,0\n{second}.png,8,0.25\n")
