@@ -69,6 +69,8 @@ def run(arguments: Namespace) -> None:
         raise UserError("raters: expected two or more different folders of masks, and OUT after them")
     if by == "staple" and arguments.ignore is not None:
         raise UserError("--ignore does not go with --by staple: SimpleITK's STAPLE takes every element as labeled")
+    if arguments.ignore is not None and arguments.ignore < arguments.classes:
+        raise UserError(f"--ignore {arguments.ignore} is one of the classes 0 to {arguments.classes - 1} (--classes)")
     for source in sources:
         refuse_overlap(source, target)
     settings = {name: getattr(arguments, name) for name in ("by", "classes", "ignore", "seed")}

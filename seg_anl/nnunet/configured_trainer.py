@@ -26,6 +26,7 @@ from .environment_settings import (
     chosen_loss,
     chosen_training,
     loss_choice,
+    refuse_unknown_variables,
     variant_suffix,
 )
 from .evaluation_set import EvaluationSet, find_cases
@@ -118,6 +119,7 @@ class ConfiguredTrainer(nnUNetTrainer):
         Raises:
             UserError: for unknown names or values out of range.
         """
+        refuse_unknown_variables(environ)
         loss = chosen_loss(environ.get(LOSS_VARIABLE), cls.__name__, cls.own_loss())
         return loss, chosen_training(environ.get(TRAIN_VARIABLE)), chosen_labels(environ)
 

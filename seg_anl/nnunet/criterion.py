@@ -26,8 +26,8 @@ class NNUNetCriterion(nn.Module):
         dice: nnU-Net's Dice loss ``(logits, target, loss_mask)``; required if ``choice`` gives Dice a weight.
 
     Attributes:
-        case_weights: weights ``(B,)`` of the cases in the next batch. The loss is then the mean over cases of weight
-            times loss, so that a case's contribution does not depend on the rest of its batch. None for no weights.
+        case_weights: weights ``(B,)`` of the cases in the next batch. The contribution of a case is then its weight
+            times that without weights, whatever those of the others. None for no weights.
 
     Shape:
         - logits: ``(B, C, *spatial)``, float16 or float32.
@@ -70,12 +70,22 @@ class NNUNetCriterion(nn.Module):
             robust_target = target
             dice_target = torch.where(labeled, target, 0)  # any valid label; loss_mask excludes it
         weights = self.case_weights
-        value = self.loss(logits, _to_numeric(robust_target) if self.has_regions else robust_target, weights)
+        robust_target = _to_numeric(robust_target) if self.has_regions else robust_target
+        value = self.loss(logits, robust_target, weights)
         if weights is not None:
-            value = value * weights.mean()  # undo the division by the sum of weights, which varies between batches
+            # Undo the division by the sum of weights, which varies between batches.
+            value = value * self._mean_weight(logits.detach(), robust_target, weights)
         if self.dice is None:
             return value
         return value + self.dice_weight * self._dice_value(logits, dice_target, labeled)
+
+    def _mean_weight(self, logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+        """The mean case weight of what the loss takes the mean of: images, or labeled pixels by their class weight."""
+        if self.loss.per_image:
+            return weights.mean()
+        with torch.autocast(device_type=logits.device.type, enabled=False):
+            total, without = (self.loss.labeled(logits, target, each).total_weight() for each in (weights, None))
+        return (total / torch.as_tensor(without)).nan_to_num()  # 0 where nothing is labeled, as the loss
 
     def _dice_value(self, logits: Tensor, target: Tensor, labeled: Tensor | None) -> Tensor:
         """nnU-Net's Dice loss. With case weights: the weighted mean over cases, or batch Dice of weighted pixels."""

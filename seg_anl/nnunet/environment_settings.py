@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_anl.losses import build_loss, loss_parameters
-from seg_anl.records import UserError
+from seg_anl.records import UserError, nearest_names
 from seg_anl.records.files import check_folder
 from seg_anl.records.foreign_files import parse_yaml, read_bytes, read_yaml
 from seg_anl.records.ranges import Count, NonNegative, Seed, checked
@@ -28,6 +28,7 @@ LOSS_VARIABLE = "SEG_ANL_LOSS"
 TEST_VARIABLE = "SEG_ANL_TEST"
 SOFT_VARIABLE = "SEG_ANL_SOFT"
 WEIGHTS_VARIABLE = "SEG_ANL_WEIGHTS"
+VARIABLES = (LOSS_VARIABLE, TRAIN_VARIABLE, TEST_VARIABLE, SOFT_VARIABLE, WEIGHTS_VARIABLE)
 AUTO = "auto"  # class weights by inverse frequency, computed from the data set
 
 ANY_LOSS_TRAINER = "nnUNetTrainerRobust"
@@ -92,6 +93,17 @@ class LabelChoice:
         """The settings in a form that distinguishes runs."""
         soft = {} if self.soft is None else {"soft": f"{self.soft.name}_{path_digest(self.soft)}"}
         return soft if self.weights is None else {**soft, "weights": self.weights_digest}
+
+
+def refuse_unknown_variables(environ: Mapping[str, str]) -> None:
+    """Refuse a misspelled variable, which would have no effect.
+
+    Raises:
+        UserError: naming it.
+    """
+    for name in sorted(environ):
+        if name.startswith("SEG_ANL_") and name not in VARIABLES:
+            raise UserError(f"unknown environment variable {name}; {nearest_names(name, VARIABLES)}")
 
 
 def chosen_labels(environ: Mapping[str, str]) -> LabelChoice:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,23 +61,39 @@ def add_configuration(
     return {**plans, "configurations": {**configurations, name: added}}
 
 
+def check_configuration(path: Path, name: str) -> None:
+    """Check that a plans file has the configuration ``name``.
+
+    Raises:
+        UserError: if not, or if the file is missing or damaged.
+    """
+    with _read(path) as plans:
+        _resolve(plans["configurations"], name)
+
+
 def add_to_plans_file(path: Path, name: str, base: str, batch_size: int, patch_size: Sequence[int]) -> list[float]:
     """Apply :func:`add_configuration` to a plans file, and return the median image size of ``base`` in pixels.
 
     Raises:
         UserError: as :func:`add_configuration`, or if the file is missing or damaged.
     """
-    if not path.exists():
-        raise UserError(f"{path}: no such plans; run nnUNetv2_plan_and_preprocess first")
-    try:
-        plans = read_json(path)
+    with _read(path) as plans:
         changed = add_configuration(plans, name, base, batch_size, patch_size)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: not a plans file of nnU-Net: {error!r}") from error
     if changed != plans:
         write_json(path, changed)
     median: list[float] = _resolve(changed["configurations"], base).get("median_image_size_in_voxels", [])
     return median
+
+
+@contextmanager
+def _read(path: Path) -> Iterator[Any]:
+    """A plans file; errors of values that are missing or of another type name it."""
+    if not path.exists():
+        raise UserError(f"{path}: no such plans; run nnUNetv2_plan_and_preprocess first")
+    try:
+        yield read_json(path)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: not a plans file of nnU-Net: {error!r}") from error
 
 
 def _resolve(configurations: dict[str, Any], name: str) -> dict[str, Any]:

@@ -32,7 +32,8 @@ from seg_anl.records.foreign_files import check_regular
 from .environment_settings import SOFT_VARIABLE, path_digest
 
 TOLERANCE = 2e-3  # precision of float16
-STAMP = "made_from"  # metadata of a preprocessed file: name, size and time of the files that it was made from
+# Metadata of a preprocessed file: name, size and time of those that it was made from. A new name makes all anew.
+STAMP = "made_from_2"
 ARRAYS = ("probabilities", "softmax")  # array names that nnU-Net uses
 
 
@@ -104,13 +105,15 @@ class SoftLabels:
         """
         if path.suffix in (".npz", ".npy"):
             array = read_array(path, *[name for name in ARRAYS if has_array(path, name)][:1])
-            array = array[:, None] if array.ndim == 3 else array
+            orders = [array]
+            if self._reader is not NaturalImage2DIO and array.ndim > 2:  # pictures have one order
+                orders.append(array.transpose(0, *range(array.ndim - 1, 0, -1)))
+            orders = [order[:, None] if order.ndim == 3 else order for order in orders]
         else:
             array = self._read_image(path)
-            array = array / 255 if self._reader is NaturalImage2DIO else array
+            orders = [array / 255 if self._reader is NaturalImage2DIO else array]
         ignored, heads = self.label_manager.ignore_label, int(self.label_manager.num_segmentation_heads)
         labels = self._read_image(annotation)[0]
-        orders = (array, array.transpose(0, 3, 2, 1)) if array.ndim == 4 else ()
         matching = [order for order in orders if order.shape[1:] == labels.shape]
         if not matching or len(array) not in {heads, self.channels}:
             parts = "regions" if self.label_manager.has_regions else "classes"

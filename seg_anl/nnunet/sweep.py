@@ -27,7 +27,7 @@ from seg_anl.records.lock import locked
 
 from . import CHECKPOINT_NAMES, TRAIN_VARIABLE
 from .lookup import look_up
-from .plans import dataset_folder
+from .plans import check_configuration, dataset_folder
 
 # Loaded before forking, because little is safe in the child of a process with threads.
 _LIBRARY = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -138,8 +138,8 @@ def make_trainings(
         nnunet_arguments: further arguments of ``nnUNetv2_train``.
 
     Raises:
-        UserError: for an unknown dataset or trainer, a bad setting in the environment, or seeds for a trainer that
-            does not support them.
+        UserError: for an unknown dataset, configuration or trainer, a bad setting in the environment, or seeds for a
+            trainer that does not support them.
     """
     from .environment_settings import variant_suffix  # imports torch
 
@@ -150,7 +150,9 @@ def make_trainings(
     for name, root in roots.items():
         if not root:
             raise UserError(f"nnUNet_{name} is not set; expected a folder of nnU-Net")
-    name = dataset_folder(Path(roots["preprocessed"]), dataset).name
+    preprocessed = dataset_folder(Path(roots["preprocessed"]), dataset)
+    check_configuration(preprocessed / f"{plans}.json", configuration)
+    name = preprocessed.name
     results = Path(os.path.abspath(roots["results"])) / name
     inherited = {key: value for key, value in os.environ.items() if key.startswith(("nnUNet_", "SEG_ANL_"))}
     trainings = []

@@ -197,6 +197,7 @@ def test_staple_of_raters_who_agree_is_what_they_agree_on():
         (lambda one: sorted(one.iterdir())[0].write_bytes(b"x"), [], "cannot be read"),
         (lambda one: None, ["--by", "staple", "--ignore", "255"], "--ignore does not go with --by staple"),
         (lambda one: None, ["--ignore", "1"], "mark what is to be ignored by another value"),
+        (lambda one: None, ["--classes", "4", "--ignore", "2"], "--ignore 2 is one of the classes 0 to 3"),
         (lambda one: None, ["--classes", "1"], "expected at least 2, background among them"),
     ],
 )  # fmt: skip

@@ -5,6 +5,7 @@ from seg_anl.nnunet.environment_settings import (
     chosen_loss,
     chosen_training,
     loss_choice,
+    refuse_unknown_variables,
     variant_suffix,
 )
 from seg_anl.records import UserError
@@ -53,6 +54,12 @@ def test_bad_loss_is_one_line(text, message):
         chosen_loss(text, "T", ANLCE)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_misspelled_variables_are_refused():
+    refuse_unknown_variables({"SEG_ANL_SOFT": "soft", "SEG_ANL_WEIGHTS": "w.csv", "HOME": "/"})
+    with pytest.raises(UserError, match="SEG_ANL_WEIGHT; did you mean 'SEG_ANL_WEIGHTS'"):
+        refuse_unknown_variables({"SEG_ANL_WEIGHT": "w.csv"})
 
 
 @pytest.mark.parametrize("content", ["[1, 2]", "name: [", "name: ${missing}", "q: ???", "\x00"])

@@ -13,6 +13,7 @@ import torch
 from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
+from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerNoDA import nnUNetTrainerNoDA
@@ -112,10 +113,11 @@ def test_unlabeled_pixels_are_excluded_at_every_resolution(regions: bool):
     assert ((full[-1] == (1 if regions else 2)) == (unlabeled[0].bool() | (labels[0] == 2))).all()
 
 
-def test_axis_order_is_inferred_from_the_labels(tmp_path: Path):
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_axis_order_is_inferred_from_the_labels(tmp_path: Path, dimensions: int):
     """nnU-Net's probabilities have the reverse axis order of arrays that nibabel reads."""
-    labels = np.zeros((4, 4, 4), np.uint8)
-    labels[0, 1:3, 3] = 1  # z, y, x; a cube, so that the shape does not help
+    labels = np.zeros((4,) * dimensions, np.uint8)
+    labels[..., 0, 1:3] = 1  # z, y, x; a cube or square, so that the shape does not help
     SimpleITK.WriteImage(SimpleITK.GetImageFromArray(labels), tmp_path / "a.nii.gz")
     managers = (
         SimpleNamespace(image_reader_writer_class=SimpleITKIO),
@@ -127,7 +129,23 @@ def test_axis_order_is_inferred_from_the_labels(tmp_path: Path):
         present = np.where(labels, inside, outside)
         for array in (present, present.T):
             np.savez(tmp_path / "a.npz", probabilities=np.stack((1 - array, array)))
-            np.testing.assert_allclose(soft.read(tmp_path / "a.npz", tmp_path / "a.nii.gz")[0], present, atol=1e-6)
+            read = soft.read(tmp_path / "a.npz", tmp_path / "a.nii.gz")[0]
+            np.testing.assert_allclose(read.reshape(labels.shape), present, atol=1e-6)
+
+
+def test_the_axes_of_pictures_stay_whatever_their_labels(tmp_path: Path):
+    """Wrong labels may fit the transposed probabilities better."""
+    present = np.zeros((4, 4))
+    present[0, 1:] = 1
+    Image.fromarray(present.T.astype(np.uint8)).save(tmp_path / "a.png")
+    np.savez(tmp_path / "a.npz", probabilities=np.stack((1 - present, present)))
+    managers = (
+        SimpleNamespace(image_reader_writer_class=NaturalImage2DIO),
+        None,
+        SimpleNamespace(num_segmentation_heads=2, has_regions=False, ignore_label=None),
+    )
+    read = SoftLabels(tmp_path, *managers, ".png").read(tmp_path / "a.npz", tmp_path / "a.png")
+    np.testing.assert_allclose(read[0, 0], present, atol=1e-6)
 
 
 def test_replaced_probabilities_are_read_again_whatever_their_time(
@@ -187,6 +205,29 @@ def test_weighted_batch_is_the_mean_of_weight_times_loss(form: str, batch_dice: 
     (gradient,) = torch.autograd.grad(value, logits)
     assert not gradient[2].any()
     torch.testing.assert_close(gradient, torch.autograd.grad(without * 2 / 3, logits)[0])
+
+
+@pytest.mark.parametrize("weighted_classes", [True, False])
+@pytest.mark.parametrize("form", ["hard", "soft", "regions"])
+def test_a_case_counts_by_its_weight_whatever_its_share_of_the_labeled_pixels(form: str, weighted_classes: bool):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 2, 8, 8, generator=generator, requires_grad=True)
+    present = torch.rand(2, 1, 8, 8, generator=generator)
+    unlabeled = torch.zeros(2, 1, 8, 8, dtype=torch.bool)
+    unlabeled[1, 0, 1:] = True  # an eighth of the other's pixels
+    target = {
+        "hard": (present > 0.5).short().masked_fill(unlabeled, 2),
+        "soft": torch.cat((1 - present, present), 1).masked_fill(unlabeled, 2),
+        "regions": torch.cat((present > 0.3, present > 0.7, unlabeled), 1),
+    }[form]
+    choice = loss_choice("gce", class_weights=[0.5, 5.0] if weighted_classes else None)
+    criterion = NNUNetCriterion(choice, has_regions=form == "regions", ignore_label=2)
+    (without,) = torch.autograd.grad(criterion(logits, target), logits)
+    criterion.case_weights = torch.tensor([0.1, 2.0])
+    (gradient,) = torch.autograd.grad(criterion(logits, target), logits)
+    torch.testing.assert_close(gradient, without * torch.tensor([0.1, 2.0]).view(2, 1, 1, 1))
+    nothing = torch.ones_like(target) if form == "regions" else torch.full_like(target, 2)
+    assert criterion(logits, nothing) == 0
 
 
 def test_case_weights_come_from_the_table(make: Make, masks: dict[str, np.ndarray], tmp_path: Path):

@@ -74,6 +74,8 @@ def test_another_spelling_of_a_fold_is_the_same_training(prepared: Path, capsys:
         ("501 2d -tr nnUNetTrainerANLC", "did you mean 'nnUNetTrainerANLCE'"),
         ("501 2d -tr nnUNetTrainer --seeds 1", "nnU-Net's own trainer and takes no seed"),
         ("999 2d -tr nnUNetTrainerMAE", "expected one folder Dataset999_"),
+        ("501 3d_fulres -tr nnUNetTrainerMAE", "the plans have no configuration '3d_fulres'; known: 2d"),
+        ("501 2d -tr nnUNetTrainerMAE -p Plan", "Plan.json: no such plans"),
         ("501 2d -tr nnUNetTrainerMAE --set x=1", "--set needs a --launcher"),
         ("501 2d -tr nnUNetTrainerMAE -- -p other", "-p after --: the sweep itself sets -tr, -p"),
         ("501 2d -tr nnUNetTrainerMAE --launcher submitit_local --set gpu=1", "--set gpu=1: Key 'gpu'"),

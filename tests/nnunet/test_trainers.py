@@ -215,6 +215,7 @@ def test_processes_with_a_seed_draw_different_batches(make: Make):
         ({"SEG_ANL_LOSS": "anl_ce alpha=-1"}, "alpha must be a number >= 0"),
         ({"SEG_ANL_TRAIN": "epochs=none"}, "epochs must be a whole number"),
         ({"SEG_ANL_TEST": "/nowhere"}, "SEG_ANL_TEST=/nowhere"),
+        ({"SEG_ANL_WEIGHT": "w.csv"}, "unknown environment variable SEG_ANL_WEIGHT"),
     ],
 )
 def test_bad_value_stops_before_anything_is_written(make: Make, tmp_path: Path, capsys, variables, message):

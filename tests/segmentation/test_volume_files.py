@@ -142,6 +142,11 @@ def test_other_formats_lie_where_nifti_does(tmp_path: Path, ending: str) -> None
     write_labels(path, mask, tmp_path / "out" / target_name(path, "b"))
     np.testing.assert_array_equal(read_volume(tmp_path / f"out/b.{ending}")[0][0], mask)
     np.testing.assert_allclose(read_geometry(tmp_path / f"out/b.{ending}")[1], affine, atol=1e-5)
+    itk.WriteImage(itk.JoinSeries([itk.ReadImage(str(path))] * 2), str(path))  # channels as a fourth axis
+    np.testing.assert_array_equal(read_volume(path)[0], np.concatenate([expected, expected]))
+    write_labels(path, mask, tmp_path / f"out/c.{ending}")
+    np.testing.assert_array_equal(read_volume(tmp_path / f"out/c.{ending}")[0][0], mask)
+    np.testing.assert_allclose(read_geometry(tmp_path / f"out/c.{ending}")[1], affine, atol=1e-5)
 
 
 def test_a_dicom_series_is_one_volume(tmp_path: Path) -> None:
@@ -289,6 +294,8 @@ def test_labels_of_a_description() -> None:
         Labels.of_description({"labels": regions, "regions_class_order": [[1], 2, 3]}, "dataset.json")
     with pytest.raises(UserError, match=r"the ignore label must be one value of its own, got 1"):
         Labels.of_description({"labels": {"a": 1, "ignore": "1"}}, "dataset.json")
+    with pytest.raises(UserError, match=r"dataset.json: labels must be at most 65535, got 70000"):
+        Labels.of_description({"labels": {"a": 70000}}, "dataset.json")  # RUN/plan.json could not be read again
     plain = Labels.of_description({"labels": {"b": 2, "a": 1, "background": 0}}, "dataset.json")
     assert (plain.names, plain.heads) == (("a", "b"), 3)
 

@@ -19,7 +19,7 @@ from seg_anl.records.ranges import checked
 from seg_anl.segmentation.volumes.augmentation import VolumeAugmentation
 from seg_anl.segmentation.volumes.labels import IGNORED, Labels
 from seg_anl.segmentation.volumes.noise import noisy_volumes
-from seg_anl.segmentation.volumes.patches import PatchBatches
+from seg_anl.segmentation.volumes.patches import MOST_PLACES, PatchBatches, _places
 from seg_anl.segmentation.volumes.planning import build_volume_model, planned_resolutions
 from seg_anl.segmentation.volumes.preparation import Volume
 from seg_anl.segmentation.volumes.scores import case_scores, dice_of, mean_scores
@@ -102,6 +102,16 @@ def test_patches_are_parts_of_their_volumes_some_of_them_labeled() -> None:
             assert all((step == 1).all() for step in steps)
             seen.add((float(image[1, 1, 0, 0]), float(image[2, 1, 0, 0])))
     assert len(seen) > 15  # the twenty labeled ones lie around the same voxel
+
+
+def test_no_more_than_some_thousand_labeled_voxels_are_kept() -> None:
+    mask = np.zeros((40, 40, 40), np.uint8)
+    mask[4:36, 4:36, 4:36], mask[0, 0, :3] = 1, 2
+    large, small = _places(mask)
+    assert MOST_PLACES / 2 < len(large) <= MOST_PLACES
+    assert set(large) <= set(np.flatnonzero(mask == 1))
+    assert small.tolist() == [0, 1, 2]
+    assert large.base is None  # nor the array they were taken from
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (1.0, 1.5, 2.0)])

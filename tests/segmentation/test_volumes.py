@@ -124,6 +124,25 @@ def test_spacings_that_differ_are_refused_in_test_cases_too(tmp_path: Path) -> N
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("data.patch=[16,16]", r"data.patch=\[16, 16\]: the images have 3 axes"),
+        ("data.patch=[15,16,16]", r"data.patch=\[15, 16, 16\] must be divisible"),
+        ("model.stages=9", r"model.stages=9 must be from 3"),
+        ("batch_size=100", r"batch_size must be from 1 to 2"),
+        ("loss.dice_weight=1", r"loss.dice_weight needs masks without unlabeled voxels"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused_before_volumes_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, message: str
+) -> None:
+    root = nnunet_dataset(tmp_path / "data", 3, ignore=3)
+    monkeypatch.setattr("seg_anl.segmentation.volumes.experiment.load_volumes", lambda *_, **__: pytest.fail("read"))
+    with pytest.raises(UserError, match=message):
+        trained("data=nnunet", f"data.root={root}", "loss=ce", setting, f"run_dir={tmp_path / 'run'}")
+
+
 def test_regions_with_an_ignore_label_are_learned(tmp_path: Path) -> None:
     labels = {"background": 0, "both": [1, 2], "moon": 2}
     root = nnunet_dataset(tmp_path / "data", 6, labels=labels, ignore=3, regions_class_order=[1, 2])

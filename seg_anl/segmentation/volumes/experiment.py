@@ -80,7 +80,12 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
         """Read and prepare the training and test cases, and plan patch and network."""
         data = self.data
         found = find_cases(data, self.noise.seed)
-        self._division([case.item for case in found.train])  # refuses bad files before volumes are read
+        if found.labels.ignore is not None and self.dice_weight:
+            raise UserError(
+                "loss.dice_weight needs masks without unlabeled voxels: the Dice term knows no ignore label"
+            )
+        division = self._division([case.item for case in found.train])
+        self._sizes(len(division.trained))  # like the line before, refuses what is wrong before volumes are read
         # Without resampling, the test images need the training images' spacing.
         frame = find_frame(found.train if data.spacing else [*found.train, *found.test], data.spacing)
         if found.channels not in (None, frame.channels):
@@ -89,6 +94,14 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
         cache = root / "cache" if root else configured_path(data.cache, "data.cache")
         remove_partial(cache, below=False)
         shelf, preparation = Shelf(data.budget, cache), Preparation(frame, found.labels, data.intensity, data.window)
+        spacing, divisible = preparation.spacing(found.train[0]), self.config.model.name == "nnunet"
+
+        def planned(shapes: Sequence[Sequence[int]]) -> Plan:
+            patch = planned_patch(data.patch, spacing, shapes, divisible=divisible)
+            return Plan(frame, spacing, patch, found.labels, found.suffixed)
+
+        if data.patch is not None:
+            planned([data.patch]).model(self.config.model)  # refuses what does not fit before volumes are read
         train, test = (
             load_volumes(cases, preparation, shelf, workers=self.settings.workers, progress=self.settings.progress)
             for cases in (found.train, found.test)
@@ -97,25 +110,18 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
         counts = np.stack([np.bincount(volume.mask.ravel(), minlength=IGNORED + 1)[: len(values)] for volume in train])
         names = [f"label {value}" for value in values]
         remarks = check_masks(counts, [volume.item for volume in train], names, "data.labels or dataset.json")
-        shapes, spacing = [volume.mask.shape for volume in train], train[0].spacing
-        planned = self.config.model.name == "nnunet"
-        patch = planned_patch(data.patch, spacing, shapes, divisible=planned)
-        plan = Plan(frame, spacing, patch, found.labels, found.suffixed)
-        size = by_axes(np.median(shapes, axis=0))
-        grid = f"voxels of {by_axes(spacing)} mm, {size} of them (median), patches of {by_axes(patch)}"
+        shapes = [volume.mask.shape for volume in train]
+        plan, size = planned(shapes), by_axes(np.median(shapes, axis=0))
+        grid = f"voxels of {by_axes(spacing)} mm, {size} of them (median), patches of {by_axes(plan.patch)}"
         return VolumeSet(train, test, plan, shelf, found.train, preparation), [found.remark, grid, *remarks]
 
     def network(self, data: VolumeSet, process: Process) -> nn.Module:
         """The network of the ``model`` group."""
         division = self._division([volume.item for volume in data.train], process.world_size)
-        self._sizes(len(division.trained), process)  # refuses bad sizes before noise is made
+        self._sizes(len(division.trained), process.world_size)  # refuses bad sizes before noise is made
         for part in (data.test, division.trained, division.tuning):
             if len(part):
                 process.share(len(part))  # refuses too few to evaluate
-        if data.plan.labels.ignore is not None and self.dice_weight:
-            raise UserError(
-                "loss.dice_weight needs masks without unlabeled voxels: the Dice term knows no ignore label"
-            )
         return data.plan.model(self.config.model)
 
     def fingerprints(self, data: VolumeSet) -> dict[str, str]:
@@ -148,7 +154,7 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
             patches=self.data.patches,
             foreground=self.data.foreground,
             augmentation=VolumeAugmentation(self.augmentation, data.plan.spacing, data.plan.patch),
-            sizes=self._sizes(len(self.train), process),
+            sizes=self._sizes(len(self.train), process.world_size),
             seed=self.settings.seed,
             process=process,
             weights=division.weights,
@@ -226,8 +232,8 @@ class VolumeExperiment(Experiment[VolumeSet, NoisyVolumes]):
             return build_criterion(self.config.loss, self.dice_weight, **decided)
         return build_criterion(self.config.loss, self.dice_weight, labels.multi_hot(), activation="sigmoid", **decided)
 
-    def _sizes(self, count: int, process: Process) -> list[int]:
-        return self.settings.batch_sizes(count * self.data.patches, process.world_size)
+    def _sizes(self, count: int, world_size: int = 1) -> list[int]:
+        return self.settings.batch_sizes(count * self.data.patches, world_size)
 
     def _division(self, items: Sequence[str], world_size: int = 1) -> Division:
         return divided(items, self.settings, self.data, self.noise.seed, world_size)

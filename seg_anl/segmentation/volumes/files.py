@@ -67,7 +67,7 @@ def read_volume(path: Path, *, mask: bool = False) -> tuple[NDArray[Any], Affine
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         count = np.count_nonzero(~np.isfinite(values))
         raise UserError(
-            f"{path}: {count} voxels are NaN or infinite; mend the file, or leave the case out (data.exclude)"
+            f"{path}: {count} voxels are NaN or infinite; mend it; a training case may be left out (data.exclude)"
         )
     return values, affine
 
@@ -204,8 +204,10 @@ def _write_itk(source: Path, labels: NDArray[Any], target: Path) -> None:
     library, image = simpleitk(source), _itk_image(source)
     ordered = labels.transpose(2, 1, 0)
     copy = library.GetImageFromArray(ordered[0] if image.GetDimension() == 2 else ordered)
-    if image.GetDimension() <= 3:
-        copy.CopyInformation(image)
+    size, kept = image.GetDimension(), copy.GetDimension()  # 4 and 3 where channels are an axis
+    copy.SetOrigin(image.GetOrigin()[:kept])
+    copy.SetSpacing(image.GetSpacing()[:kept])
+    copy.SetDirection(np.array(image.GetDirection()).reshape(size, size)[:kept, :kept].ravel().tolist())
     library.WriteImage(copy, str(target), useCompression=True)
 
 

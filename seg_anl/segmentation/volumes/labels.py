@@ -15,7 +15,7 @@ from data_prep.pictures import IGNORED
 from seg_anl.losses.inputs import most_probable
 from seg_anl.records import UserError
 
-from .settings import Label
+from .settings import MOST_LABEL, Label
 
 MOST_CLASSES = 254
 
@@ -55,6 +55,8 @@ class Labels:
         ignored = None if ignore is None or isinstance(ignore, list) else int(ignore)
         if isinstance(ignore, list) or ignored in values:
             raise UserError(f"{place}: the ignore label must be one value of its own, got {ignore}")
+        if max(values[-1], ignored or 0) > MOST_LABEL:
+            raise UserError(f"{place}: labels must be at most {MOST_LABEL}, got {max(values[-1], ignored or 0)}")
         if not any(isinstance(value, list) for value in given.values()):
             if len(wanted) != len(values) - 1:
                 raise UserError(f"{place}: labels must have different values, got {given}")

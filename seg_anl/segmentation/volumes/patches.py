@@ -107,5 +107,5 @@ def _places(mask: NDArray[np.uint8]) -> list[NDArray[np.int64]]:
     """For each foreground class of a mask, the flat indices of some thousand voxels spread over it."""
     flat = np.asarray(mask).ravel()
     classes = [value for value in np.flatnonzero(np.bincount(flat, minlength=256)) if 0 < value < IGNORED]
-    found = [np.flatnonzero(flat == value) for value in classes]
-    return [places[:: -(-len(places) // MOST_PLACES)] for places in found]
+    found = (np.flatnonzero(flat == value) for value in classes)
+    return [places[:: -(-len(places) // MOST_PLACES)].copy() for places in found]  # a view would keep all of them

@@ -17,9 +17,10 @@ from ..settings import DynUNetSettings, ItemSettings, Settings, settings_of
 
 DATA_NAMES = ("nnunet", "decathlon", "volumes")
 RECORDS = ("predictions",)
+MOST_LABEL = 65535  # what predicted masks can hold
 _UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
 
-Label = Annotated[int, Interval(least=0, most=65535, whole=True)]
+Label = Annotated[int, Interval(least=0, most=MOST_LABEL, whole=True)]
 Angle = Annotated[float, Interval(least=0, most=180)]
 
 
