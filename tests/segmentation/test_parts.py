@@ -188,6 +188,7 @@ def test_noise_is_made_once_recorded_and_read_again(tmp_path: Path) -> None:
         assert record.realised == pytest.approx(changed)
         assert record.result_sha256 == array_digest(noisy.masks[index].numpy())
     before = {path.name: path.read_bytes() for path in (tmp_path / "noise").iterdir()}
+    run.run.create(run.config)  # before, noise would be made anew
     again, read = experiment(tmp_path, "noise.alpha=0.7", "noise.beta=0.5").noisy((clean, clean))
     assert torch.equal(again.masks, noisy.masks)
     assert read == records
