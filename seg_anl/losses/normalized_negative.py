@@ -13,6 +13,7 @@ from seg_anl.records.ranges import Interval
 from .declarations import loss
 from .focal import Gamma, modulation, modulations
 from .inputs import LabeledLogProbs
+from .powers import one_minus_exp
 
 P_MIN = 1e-7
 Floor = Annotated[float, Interval(least=1e-30, below=1)]
@@ -73,7 +74,7 @@ def negative_focal(
     if exact_official:
         rewards = modulations.clamp(max=highest_modulation) * floored
     else:
-        rewards = modulation(-torch.expm1(floored), gamma, detach) * floored
+        rewards = modulation(one_minus_exp(floored), gamma, detach) * floored
     return flipped_share(pred.of_label(rewards), rewards, -highest_modulation * math.log(p_min))
 
 

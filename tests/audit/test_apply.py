@@ -234,7 +234,8 @@ def test_files_that_changed_since_the_audit_are_refused(tmp_path: Path) -> None:
         apply(*arguments)
 
 
-def test_regions_need_their_order(tmp_path: Path) -> None:
+def raw_and_predicted(tmp_path: Path) -> tuple[Path, Path, np.ndarray]:
+    """An nnU-Net raw data set of one case, a folder for its prediction, and the case's labels 0, 1 and 2."""
     raw, predicted = tmp_path / "Dataset001_R", tmp_path / "predicted"
     labels = np.zeros((16, 16), np.uint8)
     labels[2:12, 2:12], labels[4:8, 4:8] = 1, 2
@@ -242,6 +243,11 @@ def test_regions_need_their_order(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
     Image.fromarray(labels).save(raw / "labelsTr/a.png")
     Image.fromarray(labels).save(raw / "imagesTr/a_0000.png")
+    return raw, predicted, labels
+
+
+def test_regions_need_their_order(tmp_path: Path) -> None:
+    raw, predicted, labels = raw_and_predicted(tmp_path)
     regions = np.stack([labels[::-1] > 0, labels[::-1] == 2])
     np.savez(predicted / "a.npz", probabilities=regions.astype(np.float16))
     description = {"labels": {"background": 0, "whole": [1, 2], "core": 2}, "file_ending": ".png"}
@@ -258,12 +264,7 @@ def test_regions_need_their_order(tmp_path: Path) -> None:
 
 
 def test_labels_of_one_region_agree_with_its_prediction(tmp_path: Path) -> None:
-    raw, predicted = tmp_path / "Dataset001_R", tmp_path / "predicted"
-    labels = np.zeros((16, 16), np.uint8)
-    labels[2:12, 2:12], labels[4:8, 4:8] = 1, 2
-    for folder in (raw / "labelsTr", raw / "imagesTr", predicted):
-        folder.mkdir(parents=True)
-    Image.fromarray(labels).save(raw / "labelsTr/a.png")
+    raw, predicted, labels = raw_and_predicted(tmp_path)
     region = labels > 0
     region[12:14, 2:12] = True
     np.savez(predicted / "a.npz", probabilities=region[None].astype(np.float16))
