@@ -22,8 +22,9 @@ from .images import draw_case, read_case_image
 from .overview import write_overview
 from .review import ReviewItem, write_review
 from .scores import SCORES
-from .share import Share, share_of, suspected_by_image, suspected_by_mixture
+from .share import Share, share_of
 from .sources import Source
+from .suspects import hidden_in_images, suspect_by_images, suspect_by_mixture
 
 SCHEMA = 1
 _FEW_PICTURES = 100  # drawn faster in this process than by starting workers
@@ -31,9 +32,9 @@ _LEARNED = 0.5  # below this median Dice the network is not to be trusted
 _MEASURES = ("offset", "shift", "shift_length", "size", "share", "with")
 _COLUMNS = (
     "item", "score", "suspected", "diagnosis", "structure", "evidence", "group", "fold", *SCORES, "contrast_ratio",
-    "signed_distance", "unit", "training_loss", "dice_before", "dice_after", *_MEASURES,
+    "sharpness", "signed_distance", "unit", "training_loss", "dice_before", "dice_after", *_MEASURES,
 )  # fmt: skip
-_STRUCTURE_COLUMNS = tuple(name for name in _COLUMNS if name not in ("suspected", "group", "training_loss"))
+_STRUCTURE_COLUMNS = tuple(name for name in _COLUMNS if name not in ("group", "training_loss"))
 _COMPONENT_COLUMNS = ("item", "structure", "kind", "score", "elements", "size", "overlap", "center")
 
 
@@ -64,52 +65,63 @@ class Audit:
 
 def summarize(rows: Sequence[Mapping[str, Any]], source: Source, groups: Mapping[str, str] | None) -> Audit:
     """Rank the cases by their worst structure and estimate shares."""
-    by_image = all(row["image"] for row in rows)
-    score = "contradiction" if by_image else "displacement"
-    structures, components, cases = [], [], []
+    structures = [_structure_row(row, structure) for row in rows for structure in row["structures"]]
+    with_images = all(row["image"] for row in rows)
+    hidden = hidden_in_images(structures) if with_images else []
+    if with_images and not hidden:
+        score, share = "contradiction", suspect_by_images(structures, len(rows))
+    elif with_images:
+        score, share = "excess", suspect_by_mixture(structures, len(rows), "hard_dice")
+    else:
+        score, share = "displacement", suspect_by_mixture(structures, len(rows), "confident_disagreement")
+    for one in structures:
+        one["score"] = one[score]
+    worst: dict[str, dict[str, Any]] = {}
+    for one in structures:  # a suspected structure does not hide behind another
+        worst[one["item"]] = max(worst.get(one["item"], one), one, key=lambda each: (each["suspected"], each["score"]))
+    components, cases = [], []
     for row in rows:
-        structure_rows = [_structure_row(row, structure, score) for structure in row["structures"]]
-        structures += structure_rows
+        item = row["item"]
         for structure in row["structures"]:
-            names = {"item": row["item"], "structure": structure["structure"]}
+            names = {"item": item, "structure": structure["structure"]}
             components += [{**names, **component} for component in structure["components"]]
-        worst = max(structure_rows, key=lambda one: one["score"], default=_empty_row(row))
-        group = "" if groups is None else groups.get(row["item"], "")
-        loss = source.losses.get(row["item"], "")
-        cases.append({**worst, "group": group, "self_confidence": row["self_confidence"], "training_loss": loss})
-    columns = ("contrast_ratio", "displacement", "contradiction") if by_image else ("confident_disagreement",)
-    values = [np.array([case[name] for case in cases], dtype=float) for name in columns]
-    suspected, share = suspected_by_image(*values) if by_image else suspected_by_mixture(*values)
-    for case, flag in zip(cases, suspected, strict=True):
-        case["suspected"] = int(flag)
-        case["diagnosis"] = case["diagnosis"] if flag else PLAUSIBLE
+        group, loss = "" if groups is None else groups.get(item, ""), source.losses.get(item, "")
+        case = {
+            **worst.get(item, _empty_row(row)),
+            "group": group,
+            "self_confidence": row["self_confidence"],
+            "training_loss": loss,
+        }
+        cases.append({**case, "diagnosis": case["diagnosis"] if case["suspected"] else PLAUSIBLE})
+    suspected = np.array([bool(case["suspected"]) for case in cases])
     shares = {kind: share_of(np.array([case["diagnosis"] == kind for case in cases])) for kind in KINDS}
     group_names = sorted({case["group"] for case in cases} - {""})
     by_group = {name: share_of(suspected[[case["group"] == name for case in cases]]) for name in group_names}
     for table in (cases, structures, components):
         table.sort(key=lambda row: (-row["score"], row["item"], str(row["structure"])))
     summary = _summary_text(cases, score, share, by_group)
+    if hidden:
+        summary += f"\nthe images show no edge at the outlines of {', '.join(hidden)}: judged by Dice, not by images"
     if groups is not None and (alone := sum(not case["group"] for case in cases)):
         summary += f"\nno group for {alone} of {len(cases)} cases"
     return Audit(cases, structures, components, score, share, shares, by_group, summary)
 
 
-def _structure_row(row: Mapping[str, Any], structure: Mapping[str, Any], score: str) -> dict[str, Any]:
+def _structure_row(row: Mapping[str, Any], structure: Mapping[str, Any]) -> dict[str, Any]:
     measures = {name: structure["measures"].get(name, "") for name in _MEASURES}
     if measures["shift"]:
         measures["shift"] = " ".join(f"{step:g}" for step in measures["shift"])
     copied = ("structure", "diagnosis", "evidence", "dice_before", "dice_after")
     case_fields = {name: row[name] for name in ("item", "fold", "unit")}
-    scores = structure["scores"]
-    return {**case_fields, **{name: structure[name] for name in copied}, **scores, **measures, "score": scores[score]}
+    return {**case_fields, **{name: structure[name] for name in copied}, **structure["scores"], **measures}
 
 
 def _empty_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """The row of a case with no structure in the annotation or the prediction."""
     case_fields = {name: row[name] for name in ("item", "fold", "unit")}
-    scores = dict.fromkeys((*SCORES, "contrast_ratio", "signed_distance"), 0.0)
+    scores = dict.fromkeys((*SCORES, "contrast_ratio", "sharpness", "signed_distance"), 0.0)
     texts = {"structure": "", "diagnosis": PLAUSIBLE, "evidence": "nothing annotated and nothing predicted"}
-    return {**case_fields, **scores, **texts, "score": 0.0}
+    return {**case_fields, **scores, **texts, "score": 0.0, "suspected": 0}
 
 
 def _summary_text(cases: Sequence[Mapping[str, Any]], score: str, share: Share, groups: Mapping[str, Share]) -> str:

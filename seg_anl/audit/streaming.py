@@ -19,11 +19,11 @@ from .cases import Case, CaseFiles, Labels, Structure, load_case
 from .diagnosis import diagnose
 from .images import read_case_image
 from .repairs import Other, describe_steps
-from .scores import THRESHOLD, Compared, case_self_confidence, compare, components, contradiction, structure_scores
+from .scores import THRESHOLD, Compared, case_self_confidence, compare, components, image_scores, structure_scores
 from .sources import Source
 
 JOURNAL = ".cases.jsonl"
-_ROW_SCHEMA = 5  # version of the journal's rows
+_ROW_SCHEMA = 6  # version of the journal's rows
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,7 @@ def _structure_row(
     scores = structure_scores(compared, tolerance)
     if image is not None:
         image_box = (slice(None), *compared.box)
-        cropped = image[image_box]
-        scores["contradiction"], scores["contrast_ratio"] = contradiction(compared, cropped, scores["displacement"])
+        scores |= image_scores(compared, image[image_box], scores["displacement"])
     others = [] if task.labels.regions else _other_labels(case, structure, compared.box)  # regions overlap anyway
     diagnosis = diagnose(compared, case.unit, others)
     repair = diagnosis.repair

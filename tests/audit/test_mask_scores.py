@@ -12,13 +12,14 @@ from seg_anl.audit.scores import (
     case_self_confidence,
     compare,
     components,
-    contradiction,
     equivalent_radius,
+    image_scores,
     signed_distance,
     softmin,
     structure_scores,
 )
-from seg_anl.audit.share import share_of, suspected_by_mixture
+from seg_anl.audit.share import share_of
+from seg_anl.audit.suspects import fit_mixture
 
 ONE = Structure("1", (1,), 1)
 
@@ -111,7 +112,7 @@ def test_contradiction_favors_the_outline_on_the_image_edge():
     for annotated, predicted in ((shifted, true), (true, shifted)):
         compared = pair(annotated, predicted)
         cropped = image[(slice(None), *compared.box)]
-        ratios.append(contradiction(compared, cropped, structure_scores(compared, 2)["displacement"])[1])
+        ratios.append(image_scores(compared, cropped, structure_scores(compared, 2)["displacement"])["contrast_ratio"])
     assert ratios[0] > 2  # the prediction follows the edge, so the annotation is wrong
     assert ratios[1] < 0.5  # the annotation follows the edge
 
@@ -150,8 +151,9 @@ def test_cases_of_perfect_agreement_do_not_change_which_others_are_suspected(per
     generator = np.random.default_rng(0)
     plausible, wrong = generator.normal(math.log(0.02), 0.3, 60), generator.normal(math.log(0.3), 0.6, 30)
     scores = np.exp(np.concatenate([np.full(perfect, -np.inf), plausible, wrong]))
-    suspected, share = suspected_by_mixture(scores)
-    np.testing.assert_array_equal(np.flatnonzero(suspected), np.arange(perfect + 60, perfect + 90))
+    mixture = fit_mixture(scores)
+    share = mixture.share
+    np.testing.assert_array_equal(np.flatnonzero(mixture.suspected), np.arange(perfect + 60, perfect + 90))
     assert share.value == pytest.approx(30 / len(scores), rel=0.01)
     assert share.low < share.value < share.high
 
@@ -159,5 +161,4 @@ def test_cases_of_perfect_agreement_do_not_change_which_others_are_suspected(per
 def test_two_cases_that_differ_among_many_that_agree_are_suspected():
     scores = np.zeros(50)
     scores[[3, 7]] = 0.3, 0.5
-    suspected, _ = suspected_by_mixture(scores)
-    np.testing.assert_array_equal(np.flatnonzero(suspected), [3, 7])
+    np.testing.assert_array_equal(np.flatnonzero(fit_mixture(scores).suspected), [3, 7])

@@ -97,6 +97,22 @@ def test_wrong_masks_rank_first_and_are_suspected(data, once):
     assert set(result["wrong_by_group"]) == {"A", "B"}
 
 
+def test_images_that_do_not_show_the_outlines_have_no_say(data, tmp_path, capsys):
+    generator = np.random.default_rng(0)
+    for path in (data / "images").iterdir():
+        noise = generator.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+        (tmp_path / "noise").mkdir(exist_ok=True)
+        Image.fromarray(noise).save(tmp_path / "noise" / path.name)
+    audit(data, tmp_path / "out", "--images", str(tmp_path / "noise"), images=False)
+    assert "the images show no edge at the outlines of 1: judged by Dice, not by images" in capsys.readouterr().out
+    assert json.loads((tmp_path / "out" / "audit.json").read_text())["score"] == "excess"
+    wrong = set(json.loads((data / "wrong.json").read_text()))
+    with open(tmp_path / "out" / "audit.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["item"] for row in rows[: len(wrong)]} == wrong
+    assert {row["item"] for row in rows if row["suspected"] == "1"} == wrong
+
+
 def test_output_does_not_depend_on_workers_or_repetition(data, once, tmp_path):
     audit(data, tmp_path / "three", "--workers", "3", "--by", str(data / "table.csv"), "annotator")
     assert read_outputs(tmp_path / "three") == read_outputs(once)

@@ -1,0 +1,62 @@
+"""Which annotations are suspected: by the images, or by a score of each structure."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from seg_anl.audit.cases import Prediction, Structure
+from seg_anl.audit.scores import compare, image_scores
+from seg_anl.audit.suspects import SUSPECTED_RATIO, hidden_in_images, suspect_by_mixture
+
+SIDE, RADIUS = 96, 24
+
+
+def sharpness(image: np.ndarray) -> float:
+    """Of a predicted disk in an image ``(S, S)``."""
+    disk = distance_to_center() <= RADIUS
+    compared = compare(Prediction(Structure("1", (1,), 1), disk, disk.astype(np.float32)), (1.0, 1.0))
+    assert compared is not None
+    return image_scores(compared, image[(None, *compared.box)].astype(np.float32), 0.0)["sharpness"]
+
+
+def distance_to_center() -> np.ndarray:
+    rows, columns = np.ogrid[:SIDE, :SIDE]
+    return np.hypot(rows - SIDE / 2, columns - SIDE / 2)
+
+
+def test_an_edge_at_the_outline_is_sharp_and_a_slope_across_it_is_not():
+    noise = np.random.default_rng(0).normal(0, 1, (SIDE, SIDE))
+    distance = distance_to_center()
+    assert sharpness(4.0 * (distance <= RADIUS) + noise) > 2
+    assert sharpness(noise) < SUSPECTED_RATIO
+    assert sharpness(distance + noise) == pytest.approx(1, abs=0.1)  # equal contrast wherever the outline is
+
+
+def test_a_structure_is_hidden_if_most_of_its_outlines_show_no_edge():
+    rows = [{"structure": "edge", "sharpness": value} for value in (0.9, 1.6, 1.7)]
+    rows += [{"structure": "none", "sharpness": value} for value in (1.0, 1.1, 3.0)]
+    rows += [{"structure": "never predicted", "sharpness": 0.0}]
+    assert hidden_in_images(rows) == ["never predicted", "none"]
+
+
+def test_a_hard_structure_does_not_hide_a_wrong_annotation_of_an_easy_one():
+    """Every tumor disagrees more than any liver, and six livers are wrong."""
+    generator = np.random.default_rng(1)
+    tumor, liver = generator.normal(0.4, 0.03, 60), generator.normal(0.05, 0.005, 60)
+    wrong = np.arange(0, 60, 10)
+    liver[wrong] = generator.uniform(0.15, 0.25, len(wrong))
+    assert tumor.min() > liver.max()
+    rows = [
+        {"item": f"case{case:02d}", "structure": name, "hard_dice": float(score)}
+        for name, scores in (("liver", liver), ("tumor", tumor))
+        for case, score in enumerate(scores)
+    ]
+    share = suspect_by_mixture(rows, 60, "hard_dice")
+    expected = {("liver", f"case{case:02d}") for case in wrong}
+    suspected = {(row["structure"], row["item"]) for row in rows if row["suspected"]}
+    assert expected <= suspected
+    assert len(suspected - expected) <= 3  # the tail of a normal distribution
+    highest = sorted(rows, key=lambda row: -row["excess"])[: len(wrong)]
+    assert {(row["structure"], row["item"]) for row in highest} == expected
+    assert share.low <= 0.1 <= share.high
