@@ -24,7 +24,7 @@ from .review import ReviewItem, write_review
 from .scores import SCORES
 from .share import Share, share_of
 from .sources import Source
-from .suspects import hidden_in_images, suspect_by_images, suspect_by_mixture
+from .suspects import hidden_in_images, suspect_by_dice, suspect_by_images
 
 SCHEMA = 1
 _FEW_PICTURES = 100  # drawn faster in this process than by starting workers
@@ -68,12 +68,9 @@ def summarize(rows: Sequence[Mapping[str, Any]], source: Source, groups: Mapping
     structures = [_structure_row(row, structure) for row in rows for structure in row["structures"]]
     with_images = all(row["image"] for row in rows)
     hidden = hidden_in_images(structures) if with_images else []
-    if with_images and not hidden:
-        score, share = "contradiction", suspect_by_images(structures, len(rows))
-    elif with_images:
-        score, share = "excess", suspect_by_mixture(structures, len(rows), "hard_dice")
-    else:
-        score, share = "displacement", suspect_by_mixture(structures, len(rows), "confident_disagreement")
+    by_images = with_images and not hidden
+    share = (suspect_by_images if by_images else suspect_by_dice)(structures, len(rows))
+    score = "contradiction" if by_images else "excess" if with_images else "displacement"
     for one in structures:
         one["score"] = one[score]
     worst: dict[str, dict[str, Any]] = {}

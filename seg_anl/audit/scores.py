@@ -30,8 +30,8 @@ SCORES = {
     "hard_dice": "1 - 2 |a and h| / (|a| + |h|)",
     "boundary": "mean of d along the rim of a, over r",
     "beyond_tolerance": "sum over a != h with d above the tolerance of |a - p|, over |a or h|",
-    "excess": "(log(score + 0.001) - mean) / standard deviation, those of the lower of two normal distributions over "
-    "the cases of a structure; score: hard_dice, or without images confident_disagreement",
+    "excess": "(log(hard_dice + 0.001) - mean) / standard deviation, those of the lower of two normal distributions "
+    "over the cases of a structure",
     "self_confidence": "1 - softmin of the probability of the annotated class (cleanlab's), temperature 0.1",
 }
 _MAX_PROBABILITY = 0.999  # the precision of float16

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-LEVEL, DRAWS = 0.95, 200
+_LEVEL, _DRAWS = 0.95, 2000
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ def share_of(flags: NDArray[np.bool_]) -> Share:
 
 def _bootstrap_interval(values: NDArray[Any]) -> tuple[float, float]:
     if values.min() == values.max():  # no resample differs; the exact bound (Clopper and Pearson, 1934)
-        margin = 1 - ((1 - LEVEL) / 2) ** (1 / len(values))
+        margin = 1 - ((1 - _LEVEL) / 2) ** (1 / len(values))
         return (0.0, margin) if values[0] == 0 else (1 - margin, 1.0)
     generator = np.random.default_rng(0)
-    means = generator.binomial(len(values), float(values.mean()), size=10 * DRAWS) / len(values)
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    means = generator.binomial(len(values), float(values.mean()), size=_DRAWS) / len(values)
+    low, high = np.quantile(means, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
     return float(low), float(high)

@@ -1,15 +1,14 @@
-"""Suspect annotations: by the images if these show the outlines, otherwise by the distribution of a score."""
+"""Suspect annotations: by the images if these show the outlines, otherwise by Dice."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .share import DRAWS, LEVEL, Share, share_of
+from .share import Share, share_of
 
 Rows = Sequence[dict[str, Any]]
 """One row per structure of a case, with its scores."""
@@ -18,25 +17,10 @@ SUSPECTED_RATIO = 1.25  # contrast across the predicted outline over that across
 _RATIO_RANGE = (1.15, 1.35)  # laxer and stricter thresholds; the interval covers both
 MIN_DISPLACEMENT = 0.005  # smaller displacements are never suspected
 SURE_CONTRADICTION = 0.1  # above this, a ratio over 1 is enough
+SUSPECTED_EXCESS, _EXCESS_RANGE = 2.0, (1.5, 2.5)  # standard deviations
 _ITERATIONS = 100
 _MIN_FITTED = 4  # cases
-_LOG_OFFSET = 1e-3
-_MIN_SPREAD = 0.05  # of log scores
-
-
-@dataclass(frozen=True)
-class Mixture:
-    """Two normal distributions of the log scores of a structure.
-
-    Attributes:
-        suspected: whether a case more likely belongs to the upper one ``(N,)``.
-        excess: log scores in standard deviations above the mean of the lower one ``(N,)``.
-        share: of the upper one.
-    """
-
-    suspected: NDArray[np.bool_]
-    excess: NDArray[np.float64]
-    share: Share
+_LOG_OFFSET, _MIN_SPREAD = 1e-3, 0.05
 
 
 def hidden_in_images(structures: Rows) -> list[str]:
@@ -62,51 +46,42 @@ def suspect_by_images(structures: Rows, cases: int) -> Share:
     ratio, displacement, contradiction = (np.array([row[name] for row in structures]) for name in columns)
     displaced, sure = displacement > MIN_DISPLACEMENT, (contradiction > SURE_CONTRADICTION) & (ratio > 1)
     thresholds = (SUSPECTED_RATIO, *_RATIO_RANGE)
-    suspected, lax, strict = ((displaced & (ratio > threshold)) | sure for threshold in thresholds)
-    shares = [share_of(_in_cases(structures, flags, cases)) for flags in (suspected, lax, strict)]
-    _flag(structures, suspected)
-    return Share(shares[0].value, shares[2].low, shares[1].high)
+    return _flagged(structures, cases, [(displaced & (ratio > threshold)) | sure for threshold in thresholds])
 
 
-def suspect_by_mixture(structures: Rows, cases: int, score: str) -> Share:
-    """Suspect the structures of the upper of two distributions of a score, see :func:`fit_mixture`.
+def suspect_by_dice(structures: Rows, cases: int) -> Share:
+    """Suspect annotations with a Dice far below that of the plausible ones of their structure.
 
-    Each structure has its own distributions: a small one disagrees more than a large one, and must not hide it. Sets
-    ``suspected`` and ``excess`` of every row, and returns the share of the cases with a suspected structure.
+    A small structure has a lower Dice than a large one, and must not hide it. Sets ``excess`` and ``suspected`` of
+    every row, and returns the share as :func:`suspect_by_images` does. Overestimates small shares, because the
+    network's own mistakes are among the suspects.
     """
-    shares = []
-    for name in sorted({row["structure"] for row in structures}):
+    for name in {row["structure"] for row in structures}:
         rows = [row for row in structures if row["structure"] == name]
-        mixture = fit_mixture(np.array([row[score] for row in rows]))
-        _flag(rows, mixture.suspected)
-        for row, excess in zip(rows, mixture.excess, strict=True):
+        for row, excess in zip(rows, excess_of(np.array([row["hard_dice"] for row in rows])), strict=True):
             row["excess"] = float(excess)
-        shares.append([part * len(rows) / cases for part in vars(mixture.share).values()])
-    if len(shares) == 1:
-        return Share(*shares[0])
-    if not shares:
-        return Share(0.0, 0.0, 1.0)
-    value = share_of(_in_cases(structures, np.array([bool(row["suspected"]) for row in structures]), cases)).value
-    _, lows, highs = zip(*shares, strict=True)
-    return Share(value, min(value, max(lows)), max(value, *highs))  # at least what one structure alone says
+    excess = np.array([row["excess"] for row in structures])
+    return _flagged(structures, cases, [excess > threshold for threshold in (SUSPECTED_EXCESS, *_EXCESS_RANGE)])
 
 
-def _in_cases(structures: Rows, flags: NDArray[np.bool_], cases: int) -> NDArray[np.bool_]:
-    """Flags of cases ``(cases,)``, in any order: whether one of their structures is flagged."""
-    found = len({row["item"] for row, flag in zip(structures, flags, strict=True) if flag})
-    return np.arange(cases) < found
-
-
-def _flag(structures: Rows, flags: Iterable[Any]) -> None:
-    for row, flag in zip(structures, flags, strict=True):
+def _flagged(structures: Rows, cases: int, flags: Sequence[NDArray[np.bool_]]) -> Share:
+    """Set ``suspected`` by the first of three flags of each row; the others, lax and strict, extend the interval."""
+    for row, flag in zip(structures, flags[0], strict=True):
         row["suspected"] = int(flag)
+    shares = []
+    for each in flags:
+        found = len({row["item"] for row, flag in zip(structures, each, strict=True) if flag})
+        shares.append(share_of(np.arange(cases) < found))
+    value, lax, strict = shares
+    return Share(value.value, strict.low, lax.high)
 
 
-def fit_mixture(scores: NDArray[np.float64]) -> Mixture:
-    """Fit two normal distributions to log scores.
+def excess_of(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Log scores, in standard deviations above the mean of the plausible ones.
 
-    Overestimates small shares, because the network's own mistakes are in the upper component too. Cases of score 0, on
-    which annotation and prediction agree, are left out: many of them would make up the lower component alone.
+    Two normal distributions are fitted by EM, and the lower one is taken for that of the plausible annotations. Scores
+    of 0, on which annotation and prediction agree, are left out of the fit: many of them would make up the lower one
+    alone. All 0 if there is nothing to fit.
 
     Args:
         scores: ``(N,)``, at least 0.
@@ -114,34 +89,19 @@ def fit_mixture(scores: NDArray[np.float64]) -> Mixture:
     fitted = scores > 0
     if np.count_nonzero(fitted) < _MIN_FITTED:
         fitted[:] = True
-    logs, suspected = np.log(scores + _LOG_OFFSET), np.zeros(len(scores), bool)
+    logs = np.log(scores + _LOG_OFFSET)
     sample = logs[fitted]
     if len(sample) < _MIN_FITTED or sample.std() < 1e-6:
-        return Mixture(suspected, (logs - np.median(sample)) / _MIN_SPREAD, Share(0.0, 0.0, 1.0))
-    weight, posterior, mean, spread = _fit_normals(sample[None])
-    suspected[fitted] = (posterior[0] > 0.5) & (sample > mean[0])  # a wide upper one reaches below the lower one
-    generator = np.random.default_rng(0)
-    drawn, *_ = _fit_normals(sample[generator.integers(len(sample), size=(DRAWS, len(sample)))])
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    share = Share(*(float(part * fitted.mean()) for part in (weight[0], low, high)))
-    return Mixture(suspected, (logs - mean[0]) / spread[0], share)
-
-
-def _fit_normals(samples: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-    """Fit two normals to each row ``(R, N)`` by EM.
-
-    Returns weight ``(R,)`` and posterior ``(R, N)`` of the upper one, mean and deviation ``(R,)`` of the lower one.
-    """
-    mean = np.quantile(samples, [0.35, 0.9], axis=1)[..., None]
-    spread = np.broadcast_to(samples.std(axis=1)[:, None] / 2, mean.shape)
-    weight = np.array([0.7, 0.3])[:, None, None] * np.ones_like(mean)
+        return np.zeros(len(scores))
+    mean = np.quantile(sample, [0.35, 0.9])[:, None]
+    spread = np.full((2, 1), sample.std() / 2)
+    weight = np.array([[0.7], [0.3]])
     for _ in range(_ITERATIONS):
-        density = weight * np.exp(-0.5 * ((samples - mean) / spread) ** 2) / spread + 1e-300
-        share = density / density.sum(axis=0)
-        total = share.sum(axis=2, keepdims=True)
-        weight = total / samples.shape[1]
-        mean = (share * samples).sum(axis=2, keepdims=True) / total
-        spread = np.sqrt((share * (samples - mean) ** 2).sum(axis=2, keepdims=True) / total + _MIN_SPREAD**2)
-    upper = np.argmax(mean[..., 0], axis=0)
-    rows = np.arange(len(samples))
-    return weight[upper, rows, 0], share[upper, rows], mean[1 - upper, rows, 0], spread[1 - upper, rows, 0]
+        density = weight * np.exp(-0.5 * ((sample - mean) / spread) ** 2) / spread + 1e-300
+        part = density / density.sum(axis=0)
+        total = part.sum(axis=1, keepdims=True)
+        weight = total / len(sample)
+        mean = (part * sample).sum(axis=1, keepdims=True) / total
+        spread = np.sqrt((part * (sample - mean) ** 2).sum(axis=1, keepdims=True) / total + _MIN_SPREAD**2)
+    lower = int(np.argmin(mean[:, 0]))
+    return np.asarray((logs - mean[lower]) / spread[lower])

@@ -19,7 +19,6 @@ from seg_anl.audit.scores import (
     structure_scores,
 )
 from seg_anl.audit.share import share_of
-from seg_anl.audit.suspects import fit_mixture
 
 ONE = Structure("1", (1,), 1)
 
@@ -143,22 +142,3 @@ def test_a_share_of_none_or_all_keeps_an_interval():
     assert (none.value, none.low, every.value, every.high) == (0, 0, 1, 1)
     assert (1 - none.high) ** 5 == pytest.approx(0.025)
     assert every.low**5 == pytest.approx(0.025)
-
-
-@pytest.mark.parametrize("perfect", [0, 10, 60, 200])
-def test_cases_of_perfect_agreement_do_not_change_which_others_are_suspected(perfect):
-    """Such as slices where nothing is annotated and nothing predicted."""
-    generator = np.random.default_rng(0)
-    plausible, wrong = generator.normal(math.log(0.02), 0.3, 60), generator.normal(math.log(0.3), 0.6, 30)
-    scores = np.exp(np.concatenate([np.full(perfect, -np.inf), plausible, wrong]))
-    mixture = fit_mixture(scores)
-    share = mixture.share
-    np.testing.assert_array_equal(np.flatnonzero(mixture.suspected), np.arange(perfect + 60, perfect + 90))
-    assert share.value == pytest.approx(30 / len(scores), rel=0.01)
-    assert share.low < share.value < share.high
-
-
-def test_two_cases_that_differ_among_many_that_agree_are_suspected():
-    scores = np.zeros(50)
-    scores[[3, 7]] = 0.3, 0.5
-    np.testing.assert_array_equal(np.flatnonzero(fit_mixture(scores).suspected), [3, 7])

@@ -7,7 +7,7 @@ import pytest
 
 from seg_anl.audit.cases import Prediction, Structure
 from seg_anl.audit.scores import compare, image_scores
-from seg_anl.audit.suspects import SUSPECTED_RATIO, hidden_in_images, suspect_by_mixture
+from seg_anl.audit.suspects import SUSPECTED_RATIO, excess_of, hidden_in_images, suspect_by_dice
 
 SIDE, RADIUS = 96, 24
 
@@ -52,7 +52,7 @@ def test_a_hard_structure_does_not_hide_a_wrong_annotation_of_an_easy_one():
         for name, scores in (("liver", liver), ("tumor", tumor))
         for case, score in enumerate(scores)
     ]
-    share = suspect_by_mixture(rows, 60, "hard_dice")
+    share = suspect_by_dice(rows, 60)
     expected = {("liver", f"case{case:02d}") for case in wrong}
     suspected = {(row["structure"], row["item"]) for row in rows if row["suspected"]}
     assert expected <= suspected
@@ -60,3 +60,26 @@ def test_a_hard_structure_does_not_hide_a_wrong_annotation_of_an_easy_one():
     highest = sorted(rows, key=lambda row: -row["excess"])[: len(wrong)]
     assert {(row["structure"], row["item"]) for row in highest} == expected
     assert share.low <= 0.1 <= share.high
+
+
+@pytest.mark.parametrize("perfect", [0, 10, 60, 200])
+def test_cases_of_perfect_agreement_do_not_change_which_others_are_suspected(perfect):
+    """Such as slices where nothing is annotated and nothing predicted."""
+    generator = np.random.default_rng(0)
+    plausible, wrong = generator.normal(np.log(0.02), 0.3, 60), generator.normal(np.log(0.3), 0.5, 30)
+    excess = excess_of(np.exp(np.concatenate([np.full(perfect, -np.inf), plausible, wrong])))
+    assert set(range(perfect + 60, perfect + 90)) <= set(np.flatnonzero(excess > 2))
+    assert np.count_nonzero(excess > 2) <= 33
+    assert excess[perfect : perfect + 60].mean() == pytest.approx(0, abs=0.1)
+    assert excess[perfect : perfect + 60].std() == pytest.approx(1, abs=0.15)
+
+
+def test_two_cases_that_differ_among_many_that_agree_stand_out():
+    scores = np.zeros(50)
+    scores[[3, 7]] = 0.3, 0.5
+    np.testing.assert_array_equal(np.flatnonzero(excess_of(scores) > 2), [3, 7])
+
+
+def test_too_few_or_equal_scores_do_not_stand_out():
+    assert not excess_of(np.array([0.1, 0.5, 0.9])).any()
+    assert not excess_of(np.full(20, 0.3)).any()
