@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from argparse import ArgumentParser, Namespace
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -162,23 +161,27 @@ def wrong_items(audit: Audit, decisions: Path | None) -> set[str]:
     if decisions is None:
         wrong = {item for item, row in audit.rows.items() if row.get("suspected") == "1"}
     else:
-        decision_of = read_decisions(decisions, audit.rows)
+        decision_of = read_decisions(decisions, audit)
         wrong = {item for item, decision in decision_of.items() if decision == "wrong"}
     if not wrong:
         raise UserError(f"{decisions or audit.folder}: no annotation is wrong; nothing to apply")
     return wrong
 
 
-def read_decisions(path: Path, known: Collection[str]) -> dict[str, str]:
+def read_decisions(path: Path, audit: Audit) -> dict[str, str]:
     """Decisions by item.
 
     Raises:
-        UserError: for an unreadable file, an unknown item or an unknown decision.
+        UserError: for an unreadable file, decisions about other data, an unknown item or an unknown decision.
     """
     decisions = read_json(path)
+    if isinstance(decisions, dict) and isinstance(decisions.get("decisions"), dict):
+        if decisions.get("data") != audit.content.get("data"):
+            raise UserError(f"{path}: decisions about other data than {audit.folder} audited")
+        decisions = decisions["decisions"]
     if not isinstance(decisions, dict):
         raise UserError(f'{path}: expected a JSON object such as {{"ITEM": "wrong"}}')
-    refuse_unknown(decisions, known, path)
+    refuse_unknown(decisions, audit.rows, path)
     for item, decision in decisions.items():
         if decision not in DECISIONS:
             raise UserError(f"{path}: {item} is {decision!r}; expected {', '.join(DECISIONS)}")

@@ -17,7 +17,7 @@ from seg_anl.records import make_directory, write_csv, write_json, write_text, w
 from .diagnosis import PLAUSIBLE
 from .label_scores import SCORES, LabelAudit
 from .label_sources import LabelSource
-from .review import ReviewItem, write_review
+from .review import ReviewItem, identify, write_review
 
 SCHEMA = 1
 PAIRS = "pairs"
@@ -50,7 +50,8 @@ def write_report(out: Path, source: LabelSource, audit: LabelAudit, origin: Path
     )
     pairs = write_pairs(out / PAIRS, source, audit)
     note = f"Estimated wrong: {audit.noise_rate:.1%}. Ranked by {audit.score}: {SCORES[audit.score]}."
-    write_review(out, _review_items(source, audit), f"Audit of {len(source.items)} labels", note)
+    data = identify(f"{item} {label}" for item, label in zip(source.items, source.labels, strict=True))
+    write_review(out, _review_items(source, audit), f"Audit of {len(source.items)} labels", note, data)
     write_json(
         out / "audit.json",
         {
@@ -60,6 +61,7 @@ def write_report(out: Path, source: LabelSource, audit: LabelAudit, origin: Path
             "layout": source.kind,
             "in_sample": source.in_sample,
             "items": len(source.items),
+            "data": data,
             "classes": source.classes,
             "score": audit.score,
             "scores": {name: SCORES[name] for name in audit.scores},

@@ -20,7 +20,7 @@ from .cases import CaseFiles, Labels, load_case
 from .diagnosis import KINDS, PLAUSIBLE
 from .images import draw_case, read_case_image
 from .overview import write_overview
-from .review import ReviewItem, write_review
+from .review import ReviewItem, identify, write_review
 from .scores import SCORES
 from .share import Share, share_of
 from .sources import Source
@@ -192,7 +192,8 @@ def write_report(
     legend = "Orange: annotation. Blue: prediction. Right: disagreement, weighted by the predicted probability."
     title = f"Audit of {len(audit.cases)} masks"
     caveats = [f"{line[0].upper()}{line[1:]}." for line in audit.summary.splitlines()[1:] if line[0] != " "]
-    write_review(out, items, title, " ".join([legend, *caveats]))
+    data = identify(sorted(files))
+    write_review(out, items, title, " ".join([legend, *caveats]), data)
     write_json(
         out / "audit.json",
         {
@@ -203,6 +204,7 @@ def write_report(
             "layout": source.kind,
             "in_sample": source.in_sample,
             "cases": len(audit.cases),
+            "data": data,
             "suspected": sum(row["suspected"] for row in audit.cases),
             "score": audit.score,
             "formula": SCORES[audit.score],

@@ -1,12 +1,14 @@
 """review.html: a page on which a person reviews the cases, worst first, and decides.
 
 Images are embedded unless the page would exceed :data:`MAX_EMBEDDED_BYTES`; then they are in the folder ``pictures``
-next to the page. Decisions are saved to and loaded from a JSON file ``{"ITEM": "wrong" | "right" | "unsure"}``.
+next to the page. Decisions are saved to and loaded from a JSON file ``{"data": ID, "decisions": {"ITEM": "wrong" |
+"right" | "unsure"}}``, or the inner object alone.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
 import io
 import json
@@ -50,7 +52,12 @@ class ReviewItem:
     suspected: bool = False
 
 
-def write_review(out: Path, items: Iterable[ReviewItem], title: str, note: str) -> Path:
+def identify(lines: Iterable[str]) -> str:
+    """An identifier of the reviewed data: items that are positions occur in many data sets."""
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def write_review(out: Path, items: Iterable[ReviewItem], title: str, note: str, data: str) -> Path:
     """Write the page into the folder ``out`` and return its path.
 
     Args:
@@ -58,6 +65,7 @@ def write_review(out: Path, items: Iterable[ReviewItem], title: str, note: str) 
         items: in page order.
         title: of the page.
         note: text below the title.
+        data: identifier of the reviewed data; decisions about other data are refused.
     """
     encoded_items = [(item, [_encode(picture) for picture in item.pictures]) for item in items]
     base64_size = sum(len(picture) * 4 // 3 for _, pictures in encoded_items for picture in pictures)
@@ -65,7 +73,7 @@ def write_review(out: Path, items: Iterable[ReviewItem], title: str, note: str) 
     shutil.rmtree(out / PICTURES, ignore_errors=True)
     if not embedded:
         make_directory(out / PICTURES)
-    data: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     for index, (item, pictures) in enumerate(encoded_items):
         sources = []
         for number, picture in enumerate(pictures):
@@ -77,10 +85,11 @@ def write_review(out: Path, items: Iterable[ReviewItem], title: str, note: str) 
                 write_bytes(out / name, picture)
                 sources.append(name)
         entry = {name: getattr(item, name) for name in ("item", "diagnosis", "structure", "caption", "suspected")}
-        data.append({**entry, "score": round(float(item.score), 4), "pictures": sources})
-    text = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")  # an item id cannot close the script element
+        entries.append({**entry, "score": round(float(item.score), 4), "pictures": sources})
+    text = json.dumps(entries, ensure_ascii=False).replace("<", "\\u003c")  # an item id cannot close the script element
     page = _TEMPLATE.read_text(encoding="utf-8")
-    for placeholder, value in (("@TITLE@", html.escape(title)), ("@NOTE@", html.escape(note)), ("@DATA@", text)):
+    texts = {"@TITLE@": html.escape(title), "@NOTE@": html.escape(note), "@ID@": html.escape(data), "@DATA@": text}
+    for placeholder, value in texts.items():
         page = page.replace(placeholder, value)
     write_text(out / PAGE, page)
     return out / PAGE

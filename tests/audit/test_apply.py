@@ -370,7 +370,12 @@ def test_labels_in_an_archive_and_in_folders_are_mended(tmp_path: Path) -> None:
     with np.load(tmp_path / "replaced/dataset.npz") as arrays:
         np.testing.assert_array_equal(arrays["y_train"], true)
     decisions = tmp_path / "decisions.json"
-    decisions.write_text('{"0": "wrong", "1": "wrong"}')
+    audited = json.loads((tmp_path / "audit" / "audit.json").read_text())["data"]
+    by_position = {"0": "wrong", "1": "wrong"}
+    decisions.write_text(json.dumps({"data": "0123456789abcdef", "decisions": by_position}))  # of another data set
+    with pytest.raises(UserError, match=r"decisions\.json: decisions about other data"):
+        apply(tmp_path / "audit", tmp_path / "decided", "--replace", "--decisions", decisions)
+    decisions.write_text(json.dumps({"data": audited, "decisions": by_position}))
     manifest = apply(tmp_path / "audit", tmp_path / "decided", "--replace", "--decisions", decisions)
     assert manifest["remarks"] == ["the prediction agrees with 1 wrong annotations, such as 1: they stay"]
     assert [(change["item"], change["elements"]) for change in manifest["changes"]] == [("0", 1), ("1", 0)]

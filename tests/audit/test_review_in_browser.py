@@ -38,7 +38,7 @@ def items(count: int) -> list[ReviewItem]:
 @pytest.fixture(scope="module")
 def page(driver, tmp_path_factory) -> Iterator[tuple[Browser, Path]]:
     out = tmp_path_factory.mktemp("review")
-    write_review(out, items(2000), "Audit of 2000 masks", "A note.")
+    write_review(out, items(2000), "Audit of 2000 masks", "A note.", "these")
     opened = Browser(driver)
     opened.ask("POST", "/goog/cdp/execute", cmd="Browser.setDownloadBehavior",
                params={"behavior": "allow", "downloadPath": str(out)})  # fmt: skip
@@ -119,7 +119,7 @@ def test_decisions_can_be_saved_and_loaded(page):
         if saved.exists():
             break
         time.sleep(0.1)
-    assert json.loads(saved.read_text(encoding="utf-8")) == before
+    assert json.loads(saved.read_text(encoding="utf-8")) == {"data": "these", "decisions": before}
     other = out / "other.json"
     other.write_text(json.dumps({"case0009": "wrong", "case0001": "unsure", "nobody": "right"}), encoding="utf-8")
     browser.press("#load", str(other))
@@ -137,6 +137,14 @@ def test_decisions_can_be_saved_and_loaded(page):
             break
         time.sleep(0.1)
     assert "expected wrong, right or unsure" in message
+    other.write_text('{"data": "others", "decisions": {"case0009": "right"}}', encoding="utf-8")
+    browser.press("#load", str(other))
+    for _ in range(50):
+        message = browser.run("return document.getElementById('message').textContent")
+        if "other data" in message:
+            break
+        time.sleep(0.1)
+    assert message == "other.json: decisions about other data"
     assert decisions(browser)["case0009"] == "wrong"
 
 
@@ -150,7 +158,7 @@ def test_page_logs_no_errors_and_makes_no_external_requests(page):
 
 def test_large_page_stores_its_pictures_in_a_folder(driver, tmp_path, monkeypatch):
     monkeypatch.setattr(review, "MAX_EMBEDDED_BYTES", 20_000)
-    write_review(tmp_path, items(30), "Large", "note")
+    write_review(tmp_path, items(30), "Large", "note", "these")
     assert (tmp_path / "review.html").stat().st_size < 40_000
     assert len(list((tmp_path / "pictures").iterdir())) == 60
     browser = Browser(driver)
@@ -161,5 +169,5 @@ def test_large_page_stores_its_pictures_in_a_folder(driver, tmp_path, monkeypatc
         assert browser.run(loaded) == [24, 24]
     finally:
         browser.ask("DELETE", "")
-    write_review(tmp_path, items(2), "Small again", "note")
+    write_review(tmp_path, items(2), "Small again", "note", "these")
     assert not (tmp_path / "pictures").exists()

@@ -246,7 +246,7 @@ def test_axe_finds_nothing_serious(browser: Browser, site: Path, tmp_path: Path,
     write_report(make_report(read_runs([ROOT / "docs/results/embedded-600.zip"])), tmp_path)
     picture = np.zeros((24, 24, 3), np.uint8)
     items = [ReviewItem(f"case{n}", 1 / n, "shifted", "lesion", [picture], "evidence", n < 3) for n in range(1, 6)]
-    write_review(tmp_path, items, "Audit of 5 masks", "A note.")
+    write_review(tmp_path, items, "Audit of 5 masks", "A note.", "these")
     names = "index losses/index losses/active_passive generated/losses/anl_ce api/noise add_a_loss notebooks/noise"
     own = [tmp_path / "report.html", tmp_path / "review.html"]
     found = {}
