@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from seg_anl.audit import suspects
 from seg_anl.audit.cases import Prediction, Structure
 from seg_anl.audit.scores import compare, image_scores
-from seg_anl.audit.suspects import SUSPECTED_RATIO, excess_of, hidden_in_images, suspect_by_dice
+from seg_anl.audit.suspects import SUSPECTED_RATIO, excess_of, hidden_in_images, suspect_by_dice, suspect_by_images
 
 SIDE, RADIUS = 96, 24
 
@@ -83,3 +84,47 @@ def test_two_cases_that_differ_among_many_that_agree_stand_out():
 def test_too_few_or_equal_scores_do_not_stand_out():
     assert not excess_of(np.array([0.1, 0.5, 0.9])).any()
     assert not excess_of(np.full(20, 0.3)).any()
+
+
+def test_images_suspect_what_is_displaced_and_contradicted():
+    """A row on either side of every threshold of docs/audit.md."""
+    cases = (
+        # displacement, ratio, contradiction, suspected
+        (0.006, 1.26, 0.01, True),
+        (0.004, 1.26, 0.01, False),
+        (0.006, 1.24, 0.01, False),
+        (0.000, 1.01, 0.11, True),
+        (0.000, 0.99, 0.11, False),
+        (0.000, 1.24, 0.09, False),
+    )
+    names = ("displacement", "contrast_ratio", "contradiction")
+    rows = [{"item": str(case), **dict(zip(names, values, strict=False))} for case, values in enumerate(cases)]
+    share = suspect_by_images(rows, len(rows))
+    assert [bool(row["suspected"]) for row in rows] == [expected for *_, expected in cases]
+    assert share.value == pytest.approx(1 / 3)
+
+
+def test_the_interval_reaches_to_the_shares_at_other_thresholds():
+    """A hundred cases each slightly above 1.15, 1.25 and 1.35, and 200 far below; normal approximation of each end."""
+    ratios = np.repeat([1.2, 1.3, 1.4, 0.5], (100, 100, 100, 200))
+    rows = [
+        {"item": str(case), "displacement": 0.02, "contrast_ratio": ratio, "contradiction": 0.0}
+        for case, ratio in enumerate(ratios)
+    ]
+    share = suspect_by_images(rows, 500)
+    assert share.value == pytest.approx(0.4)
+    assert share.low == pytest.approx(0.2 - 1.96 * np.sqrt(0.2 * 0.8 / 500), abs=0.005)
+    assert share.high == pytest.approx(0.6 + 1.96 * np.sqrt(0.6 * 0.4 / 500), abs=0.005)
+    for row, excess in zip(rows, np.repeat([1.6, 2.1, 2.6, 0.0], (100, 100, 100, 200)), strict=True):
+        row |= {"structure": "1", "hard_dice": float(np.exp(excess))}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(suspects, "excess_of", np.log)
+        by_dice = suspect_by_dice(rows, 500)
+    assert (by_dice.value, by_dice.low, by_dice.high) == (share.value, share.low, share.high)
+
+
+def test_a_case_with_two_suspected_structures_counts_once():
+    rows = [
+        {"item": item, "displacement": 0.02, "contrast_ratio": 2.0, "contradiction": 0.0} for item in ("a", "a", "b")
+    ]
+    assert suspect_by_images(rows, 8).value == 2 / 8
