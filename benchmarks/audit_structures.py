@@ -26,14 +26,15 @@ import torch
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
-from data_prep.nnunet_raw import DESCRIPTION, LABELS, place
+from data_prep.nnunet_raw import DESCRIPTION, LABELS, place, read_description
 from seg_anl.audit.masks_report import summarize
 from seg_anl.audit.sources import open_source
 from seg_anl.audit.streaming import score_cases
 from seg_anl.engine.checkpoint import load_model
 from seg_anl.engine.run_directory import RunDirectory
 from seg_anl.engine.settings import plain
-from seg_anl.records import write_json
+from seg_anl.records import UserError, make_directory, write_json, written_aside
+from seg_anl.records.atomic import folder_aside
 from seg_anl.records.ranges import checked
 from seg_anl.segmentation.volumes.cases import Case
 from seg_anl.segmentation.volumes.planning import Plan
@@ -61,11 +62,9 @@ def main() -> None:
         if config.loss.name not in options.losses:
             continue
         network = f"{config.loss.name}, trained at alpha {config.noise.alpha}"
-        predictions = options.out / f"{config.loss.name}-{config.noise.alpha}-seed{config.seed}"
-        held_out = options.out / "held-out" / predict(run, predictions)
-        structures = {
-            name: value for name, value in json.loads((held_out / DESCRIPTION).read_text())["labels"].items() if value
-        }
+        predictions = options.out / f"{config.loss.name}-{config.noise.alpha}-{run.path.name}"
+        held_out = predict(run, predictions)
+        structures = {name: value for name, value in read_description(held_out)["labels"].items() if value}
         sets = [("none", 0.0, list(structures.values()))]
         sets += [("any", alpha, list(structures.values())) for alpha in (0.1, 0.3, 0.5)]
         sets += [(f"{name} alone", alpha, [value]) for name, value in structures.items() for alpha in (0.1, 0.3, 0.5)]
@@ -84,8 +83,8 @@ def row(cells: Any) -> str:
 
 
 @torch.inference_mode()
-def predict(run: RunDirectory, out: Path) -> str:
-    """Write class probabilities of the held-out cases, and their raw data set beside ``out``; returns its name."""
+def predict(run: RunDirectory, out: Path) -> Path:
+    """Write class probabilities of the held-out cases, and their raw data set next to ``out``; returns the latter."""
     config, plan, device = run.config(), Plan.read(run.path / PLAN_FILE), torch.device("cpu")
     data = checked(VolumeDataSettings, plain(config.data), "data")
     source = Path(config.data.root)
@@ -93,13 +92,15 @@ def predict(run: RunDirectory, out: Path) -> str:
         items = sorted({case["item"] for case in csv.DictReader(file)})
     raw = out.parent / "held-out" / "Dataset999_HeldOut"
     if not raw.exists():
-        description = json.loads((source / DESCRIPTION).read_text()) | {"numTraining": len(items)}
-        for folder in ("imagesTr", LABELS):
-            (raw / folder).mkdir(parents=True)
-        for item in items:
-            place(source / "imagesTr" / f"{item}_0000.nii.gz", raw / "imagesTr" / f"{item}_0000.nii.gz", copy=True)
-            place(source / LABELS / f"{item}.nii.gz", raw / LABELS / f"{item}.nii.gz", copy=True)
-        write_json(raw / DESCRIPTION, description)
+        make_directory(raw.parent)
+        with folder_aside(raw) as aside:
+            for item in items:
+                for name in (f"imagesTr/{item}_0000.nii.gz", f"{LABELS}/{item}.nii.gz"):
+                    make_directory((aside / name).parent)
+                    place(source / name, aside / name, copy=True)
+            write_json(aside / DESCRIPTION, read_description(source) | {"numTraining": len(items)})
+    if {path.name.removesuffix(".nii.gz") for path in (raw / LABELS).iterdir()} != set(items):
+        raise UserError(f"{run.path}: has other held-out cases than the runs before it")
     out.mkdir(parents=True, exist_ok=True)
     if missing := [item for item in items if not (out / f"{item}.npy").exists()]:
         model = plan.model(config.get("model") or OmegaConf.create())
@@ -110,8 +111,9 @@ def predict(run: RunDirectory, out: Path) -> str:
             prepared = preparation.image(Case(item, (source / "imagesTr" / f"{item}_0000.nii.gz",)))
             logits = predicted_logits(model, prepared.image, plan.patch, device)
             probabilities = prepared.restored(plan.labels.probabilities(logits))
-            np.save(out / f"{item}.npy", probabilities.numpy().astype(np.float16))
-    return raw.name
+            with written_aside(out / f"{item}.npy") as aside, aside.open("wb") as file:
+                np.save(file, probabilities.numpy().astype(np.float16))
+    return raw
 
 
 def corrupted(raw: Path, out: Path, alpha: float, beta: float, labels: list[int], seed: int) -> Path:

@@ -176,8 +176,10 @@ def read_decisions(path: Path, audit: Audit) -> dict[str, str]:
     """
     decisions = read_json(path)
     if isinstance(decisions, dict) and isinstance(decisions.get("decisions"), dict):
-        if decisions.get("data") != audit.content.get("data"):
-            raise UserError(f"{path}: decisions about other data than {audit.folder} audited")
+        if decisions.get("data") != audit.content.get("data", ""):
+            raise UserError(
+                f"{path}: decisions about other data than {audit.folder}, or of another audit; review again"
+            )
         decisions = decisions["decisions"]
     if not isinstance(decisions, dict):
         raise UserError(f'{path}: expected a JSON object such as {{"ITEM": "wrong"}}')

@@ -20,11 +20,11 @@ from .cases import CaseFiles, Labels, load_case
 from .diagnosis import KINDS, PLAUSIBLE
 from .images import draw_case, read_case_image
 from .overview import write_overview
-from .review import ReviewItem, identify, write_review
+from .review import ReviewItem, write_review
 from .scores import SCORES
 from .share import Share, share_of
 from .sources import Source
-from .suspects import hidden_in_images, suspect_by_dice, suspect_by_images
+from .suspects import shown_in_images, suspect_by_dice, suspect_by_images
 
 SCHEMA = 1
 _FEW_PICTURES = 100  # drawn faster in this process than by starting workers
@@ -64,18 +64,21 @@ class Audit:
 
 
 def summarize(rows: Sequence[Mapping[str, Any]], source: Source, groups: Mapping[str, str] | None) -> Audit:
-    """Rank the cases by their worst structure and estimate shares."""
+    """Rank the cases by their worst structure, the suspected ones first, and estimate shares."""
     structures = [_structure_row(row, structure) for row in rows for structure in row["structures"]]
     with_images = all(row["image"] for row in rows)
-    hidden = hidden_in_images(structures) if with_images else []
-    by_images = with_images and not hidden
+    shown = shown_in_images(structures, len(rows)) if with_images else {}
+    by_images = bool(shown) and all(shown.values())
     share = (suspect_by_images if by_images else suspect_by_dice)(structures, len(rows))
-    score = "contradiction" if by_images else "excess" if with_images else "displacement"
+    score = "contradiction" if by_images else "excess"
     for one in structures:
         one["score"] = one[score]
-    worst: dict[str, dict[str, Any]] = {}
-    for one in structures:  # a suspected structure does not hide behind another
-        worst[one["item"]] = max(worst.get(one["item"], one), one, key=lambda each: (each["suspected"], each["score"]))
+    structures.sort(key=_worst_first)
+    of_item: dict[str, dict[str, Any]] = {}
+    for one in structures:
+        of_item.setdefault(one["item"], one)
+    unscored = {name: 0.0 for name in SCORES if structures and name in structures[0]}  # nothing is wrong at all
+    unscored["score"] = unscored[score] = min((one["score"] for one in structures), default=0.0)
     components, cases = [], []
     for row in rows:
         item = row["item"]
@@ -83,25 +86,29 @@ def summarize(rows: Sequence[Mapping[str, Any]], source: Source, groups: Mapping
             names = {"item": item, "structure": structure["structure"]}
             components += [{**names, **component} for component in structure["components"]]
         group, loss = "" if groups is None else groups.get(item, ""), source.losses.get(item, "")
-        case = {
-            **worst.get(item, _empty_row(row)),
-            "group": group,
-            "self_confidence": row["self_confidence"],
-            "training_loss": loss,
-        }
+        case = {**(of_item.get(item) or _empty_row(row, unscored))}
+        case |= {"group": group, "self_confidence": row["self_confidence"], "training_loss": loss}
         cases.append({**case, "diagnosis": case["diagnosis"] if case["suspected"] else PLAUSIBLE})
-    suspected = np.array([bool(case["suspected"]) for case in cases])
-    shares = {kind: share_of(np.array([case["diagnosis"] == kind for case in cases])) for kind in KINDS}
-    group_names = sorted({case["group"] for case in cases} - {""})
-    by_group = {name: share_of(suspected[[case["group"] == name for case in cases]]) for name in group_names}
-    for table in (cases, structures, components):
-        table.sort(key=lambda row: (-row["score"], row["item"], str(row["structure"])))
+    cases.sort(key=_worst_first)
+    components.sort(key=lambda row: (-row["score"], row["item"], row["structure"]))
+
+    diagnoses = Counter(case["diagnosis"] for case in cases)
+    shares = {kind: share_of(diagnoses[kind], len(cases)) for kind in KINDS}
+    sizes = Counter(case["group"] for case in cases if case["group"])
+    wrong = Counter(case["group"] for case in cases if case["suspected"])
+    by_group = {name: share_of(wrong[name], size) for name, size in sorted(sizes.items())}
     summary = _summary_text(cases, score, share, by_group)
-    if hidden:
+    if hidden := [name for name, visible in shown.items() if not visible]:
         summary += f"\nthe images show no edge at the outlines of {', '.join(hidden)}: judged by Dice, not by images"
+    elif with_images and not shown and structures:
+        summary += "\nthe structures are too small to tell whether the images show their outlines: judged by Dice"
     if groups is not None and (alone := sum(not case["group"] for case in cases)):
         summary += f"\nno group for {alone} of {len(cases)} cases"
     return Audit(cases, structures, components, score, share, shares, by_group, summary)
+
+
+def _worst_first(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return -row["suspected"], -row["score"], row["item"], row["structure"]
 
 
 def _structure_row(row: Mapping[str, Any], structure: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,12 +120,11 @@ def _structure_row(row: Mapping[str, Any], structure: Mapping[str, Any]) -> dict
     return {**case_fields, **{name: structure[name] for name in copied}, **structure["scores"], **measures}
 
 
-def _empty_row(row: Mapping[str, Any]) -> dict[str, Any]:
+def _empty_row(row: Mapping[str, Any], scores: Mapping[str, float]) -> dict[str, Any]:
     """The row of a case with no structure in the annotation or the prediction."""
     case_fields = {name: row[name] for name in ("item", "fold", "unit")}
-    scores = dict.fromkeys((*SCORES, "contrast_ratio", "sharpness", "signed_distance"), 0.0)
     texts = {"structure": "", "diagnosis": PLAUSIBLE, "evidence": "nothing annotated and nothing predicted"}
-    return {**case_fields, **scores, **texts, "score": 0.0, "suspected": 0}
+    return {**case_fields, **scores, **texts, "hard_dice": 0.0, "suspected": 0}
 
 
 def _summary_text(cases: Sequence[Mapping[str, Any]], score: str, share: Share, groups: Mapping[str, Share]) -> str:
@@ -192,8 +198,7 @@ def write_report(
     legend = "Orange: annotation. Blue: prediction. Right: disagreement, weighted by the predicted probability."
     title = f"Audit of {len(audit.cases)} masks"
     caveats = [f"{line[0].upper()}{line[1:]}." for line in audit.summary.splitlines()[1:] if line[0] != " "]
-    data = identify(sorted(files))
-    write_review(out, items, title, " ".join([legend, *caveats]), data)
+    write_review(out, items, title, " ".join([legend, *caveats]))
     write_json(
         out / "audit.json",
         {
@@ -204,7 +209,6 @@ def write_report(
             "layout": source.kind,
             "in_sample": source.in_sample,
             "cases": len(audit.cases),
-            "data": data,
             "suspected": sum(row["suspected"] for row in audit.cases),
             "score": audit.score,
             "formula": SCORES[audit.score],

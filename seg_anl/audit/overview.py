@@ -28,17 +28,22 @@ def write_overview(
     left, right = figure.subplots(1, 2)
     values = np.array([case["score"] for case in cases], dtype=float)
     suspected = np.array([bool(case["suspected"]) for case in cases])
-    logarithmic = bool((values >= 0).all())  # excess may be negative
+    logarithmic = score != "excess"  # which is the difference of logarithms
     if logarithmic:
         values = np.maximum(values, _MIN_SCORE)
         bins = np.geomspace(values.min(), max(values.max(), values.min() * 1.01), 40)
     else:
-        bins = np.linspace(values.min(), values.max(), 40)
+        bins = np.linspace(values.min(), max(values.max(), values.min() + 0.01), 40)
     left.hist(
         [values[~suspected], values[suspected]], bins, stacked=True, color=[_PLAUSIBLE, _SUSPECTED],
         label=[f"plausible ({(~suspected).sum()})", f"suspected ({suspected.sum()})"],
     )  # fmt: skip
-    left.set(xscale="log" if logarithmic else "linear", xlabel=score, ylabel="cases", title=f"{len(cases)} cases")
+    left.set(
+        xscale="log" if logarithmic else "linear",
+        xlabel="excess (standard deviations)" if score == "excess" else score,
+        ylabel="cases",
+        title=f"{len(cases)} cases",
+    )
     left.margins(y=0.3)  # room for the legend
     left.yaxis.get_major_locator().set_params(integer=True)
     left.legend(frameon=False, loc="upper right")

@@ -53,11 +53,11 @@ class ReviewItem:
 
 
 def identify(lines: Iterable[str]) -> str:
-    """An identifier of the reviewed data: items that are positions occur in many data sets."""
+    """An identifier of the reviewed data; items that are positions occur in many data sets."""
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
-def write_review(out: Path, items: Iterable[ReviewItem], title: str, note: str, data: str) -> Path:
+def write_review(out: Path, items: Iterable[ReviewItem], title: str, note: str, data: str = "") -> Path:
     """Write the page into the folder ``out`` and return its path.
 
     Args:
@@ -65,7 +65,7 @@ def write_review(out: Path, items: Iterable[ReviewItem], title: str, note: str, 
         items: in page order.
         title: of the page.
         note: text below the title.
-        data: identifier of the reviewed data; decisions about other data are refused.
+        data: identifier of the reviewed data if items are positions; decisions about other data are refused.
     """
     encoded_items = [(item, [_encode(picture) for picture in item.pictures]) for item in items]
     base64_size = sum(len(picture) * 4 // 3 for _, pictures in encoded_items for picture in pictures)

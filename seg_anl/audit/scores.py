@@ -108,13 +108,14 @@ def structure_scores(compared: Compared, tolerance: float) -> dict[str, float]:
     }
 
 
-def image_scores(compared: Compared, image: NDArray[np.float32], displacement: float) -> dict[str, float]:
+def image_scores(compared: Compared, image: NDArray[np.float32], displacement: float) -> dict[str, float | None]:
     """The scores that use the image: ``contradiction``, ``contrast_ratio`` and ``sharpness``.
 
     A contrast ratio ``q`` above 1 means that the predicted outline has more contrast in the image than the annotated
     one. The contrast across an outline is the Mahalanobis distance between the mean intensities of the bands inside and
-    outside it, each a fifth of the radius wide. The sharpness is the ratio of the predicted outline to itself moved by
-    a band, inward and outward (the geometric mean of both): about 1 where the image has no edge at the outline.
+    outside it, each a fifth of the radius wide, and at least two elements. The sharpness is the contrast across the
+    predicted outline over that across the outline moved by one band, inward and outward (geometric mean): about 1 where
+    the image has no edge at the outline; None if the structure is too small to tell.
 
     Args:
         compared: annotation and prediction.
@@ -122,21 +123,23 @@ def image_scores(compared: Compared, image: NDArray[np.float32], displacement: f
         displacement: the score of that name.
     """
     width = band_width(compared.radius, compared.spacing)
-    predicted = annotated = sharpness = 0.0
-    if compared.predicted.any():
-        predicted, inner, outer = (_contrast(image, compared.depth + move, width) for move in (0, width, -width))
-        if inner and outer:
-            sharpness = (predicted + _CONTRAST_OFFSET) / math.sqrt(
-                (inner + _CONTRAST_OFFSET) * (outer + _CONTRAST_OFFSET)
-            )
+    annotated = predicted = inner = outer = None
     if compared.annotated.any():
         annotated = _contrast(image, signed_distance(compared.annotated, compared.spacing), width)
-    ratio = (predicted + _CONTRAST_OFFSET) / (annotated + _CONTRAST_OFFSET)
+    if compared.predicted.any():
+        predicted, inner, outer = (_contrast(image, compared.depth + move, width) for move in (0, width, -width))
+    measured = None not in (predicted, inner, outer)
+    ratio = _ratio(predicted, annotated)
     return {
         "contradiction": (displacement + _DISPLACEMENT_OFFSET) * ratio**2,
         "contrast_ratio": ratio,
-        "sharpness": sharpness,
+        "sharpness": math.sqrt(_ratio(predicted, inner) * _ratio(predicted, outer)) if measured else None,
     }
+
+
+def _ratio(above: float | None, below: float | None) -> float:
+    """The ratio of two contrasts; one that cannot be measured is none."""
+    return ((above or 0.0) + _CONTRAST_OFFSET) / ((below or 0.0) + _CONTRAST_OFFSET)
 
 
 def band_width(radius: float, spacing: tuple[float, ...]) -> float:
@@ -144,11 +147,11 @@ def band_width(radius: float, spacing: tuple[float, ...]) -> float:
     return max(_MIN_BAND * min(spacing), _BAND * radius)
 
 
-def _contrast(image: NDArray[np.float32], distance: NDArray[np.float64], width: float) -> float:
-    """Contrast across the outline where ``distance`` is 0; 0 if fewer than 4 elements are on a side."""
+def _contrast(image: NDArray[np.float32], distance: NDArray[np.float64], width: float) -> float | None:
+    """Contrast across the outline where ``distance`` is 0; None if fewer than 4 elements are on a side."""
     inside, outside = (image[:, (side > 0) & (side < width)].astype(np.float64) for side in (-distance, distance))
     if min(inside.shape[1], outside.shape[1]) < 4:
-        return 0.0
+        return None
     channels = len(image)
     covariance = sum(np.cov(band).reshape(channels, channels) * band.shape[1] for band in (inside, outside))
     covariance = covariance / (inside.shape[1] + outside.shape[1])

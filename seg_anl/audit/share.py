@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 _LEVEL, _DRAWS = 0.95, 2000
 
@@ -24,16 +22,11 @@ class Share:
         return {name: round(value, 4) for name, value in vars(self).items()}
 
 
-def share_of(flags: NDArray[np.bool_]) -> Share:
-    """The share of suspected cases in a group, with a bootstrap interval."""
-    return Share(float(flags.mean()), *_bootstrap_interval(flags.astype(float)))
-
-
-def _bootstrap_interval(values: NDArray[Any]) -> tuple[float, float]:
-    if values.min() == values.max():  # no resample differs; the exact bound (Clopper and Pearson, 1934)
-        margin = 1 - ((1 - _LEVEL) / 2) ** (1 / len(values))
-        return (0.0, margin) if values[0] == 0 else (1 - margin, 1.0)
-    generator = np.random.default_rng(0)
-    means = generator.binomial(len(values), float(values.mean()), size=_DRAWS) / len(values)
+def share_of(count: int, total: int) -> Share:
+    """``count`` of ``total`` cases, with a bootstrap interval."""
+    if count in (0, total):  # no resample differs; the exact bound (Clopper and Pearson, 1934)
+        margin = 1 - ((1 - _LEVEL) / 2) ** (1 / total)
+        return Share(0.0, 0.0, margin) if count == 0 else Share(1.0, 1 - margin, 1.0)
+    means = np.random.default_rng(0).binomial(total, count / total, size=_DRAWS) / total
     low, high = np.quantile(means, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
-    return float(low), float(high)
+    return Share(count / total, float(low), float(high))

@@ -23,7 +23,7 @@ from .scores import THRESHOLD, Compared, case_self_confidence, compare, componen
 from .sources import Source
 
 JOURNAL = ".cases.jsonl"
-_ROW_SCHEMA = 6  # version of the journal's rows
+_ROW_SCHEMA = 7  # version of the journal's rows
 
 
 @dataclass(frozen=True)
@@ -91,16 +91,17 @@ def _structure_row(
     task: CaseTask, case: Case, image: NDArray[np.float32] | None, structure: Structure, compared: Compared
 ) -> dict[str, Any]:
     tolerance = 2 * min(case.spacing) if task.tolerance is None else task.tolerance
-    scores = structure_scores(compared, tolerance)
+    measured = structure_scores(compared, tolerance)
+    scores: dict[str, float | None] = {**measured}
     if image is not None:
         image_box = (slice(None), *compared.box)
-        scores |= image_scores(compared, image[image_box], scores["displacement"])
+        scores |= image_scores(compared, image[image_box], measured["displacement"])
     others = [] if task.labels.regions else _other_labels(case, structure, compared.box)  # regions overlap anyway
     diagnosis = diagnose(compared, case.unit, others)
     repair = diagnosis.repair
     measures = repair.measures if repair else {}
     return {
-        "scores": {name: round(value, 9) for name, value in scores.items()},
+        "scores": {name: None if value is None else round(value, 9) for name, value in scores.items()},
         "diagnosis": diagnosis.kind,
         "evidence": diagnosis.text + _anatomical_direction(measures.get("shift"), case),
         "measures": measures,

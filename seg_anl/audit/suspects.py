@@ -18,21 +18,25 @@ _RATIO_RANGE = (1.15, 1.35)  # laxer and stricter thresholds; the interval cover
 MIN_DISPLACEMENT = 0.005  # smaller displacements are never suspected
 SURE_CONTRADICTION = 0.1  # above this, a ratio over 1 is enough
 SUSPECTED_EXCESS, _EXCESS_RANGE = 2.0, (1.5, 2.5)  # standard deviations
+MIN_CASES = 4  # that tell something of a structure
 _ITERATIONS = 100
-_MIN_FITTED = 4  # cases
+_MIN_PLAUSIBLE = 0.25  # share of the lower distribution
 _LOG_OFFSET, _MIN_SPREAD = 1e-3, 0.05
 
 
-def hidden_in_images(structures: Rows) -> list[str]:
-    """The structures whose outlines the images do not show, by the median of ``sharpness`` over the cases.
+def shown_in_images(structures: Rows, cases: int) -> dict[str, bool]:
+    """Whether the images show the outlines of each structure: whether the median ``sharpness`` exceeds 1.25.
 
-    Across such outlines, for instance conventional borders between parts of a brain, contrast is no evidence.
+    Across other outlines, for instance conventional borders between parts of a brain, contrast is no evidence.
+    Structures are left out whose sharpness could be measured in fewer than four cases (of so few: in all).
     """
-    sharpness: dict[str, list[float]] = {row["structure"]: [] for row in structures}
+    sharpness: dict[str, list[float]] = {}
     for row in structures:
-        if row["sharpness"] > 0:
-            sharpness[row["structure"]].append(row["sharpness"])
-    return sorted(name for name, each in sharpness.items() if not each or np.median(each) <= SUSPECTED_RATIO)
+        if row["sharpness"] is not None:
+            sharpness.setdefault(row["structure"], []).append(row["sharpness"])
+    enough = min(MIN_CASES, cases)
+    measured = {name: values for name, values in sorted(sharpness.items()) if len(values) >= enough}
+    return {name: bool(np.median(values) > SUSPECTED_RATIO) for name, values in measured.items()}
 
 
 def suspect_by_images(structures: Rows, cases: int) -> Share:
@@ -46,53 +50,51 @@ def suspect_by_images(structures: Rows, cases: int) -> Share:
     ratio, displacement, contradiction = (np.array([row[name] for row in structures]) for name in columns)
     displaced, sure = displacement > MIN_DISPLACEMENT, (contradiction > SURE_CONTRADICTION) & (ratio > 1)
     thresholds = (SUSPECTED_RATIO, *_RATIO_RANGE)
-    return _flagged(structures, cases, [(displaced & (ratio > threshold)) | sure for threshold in thresholds])
+    return _flag(structures, cases, [(displaced & (ratio > threshold)) | sure for threshold in thresholds])
 
 
 def suspect_by_dice(structures: Rows, cases: int) -> Share:
     """Suspect annotations with a Dice far below that of the plausible ones of their structure.
 
-    A small structure has a lower Dice than a large one, and must not hide it. Sets ``excess`` and ``suspected`` of
-    every row, and returns the share as :func:`suspect_by_images` does. Overestimates small shares, because the
+    A small structure has a lower Dice than a large one, and must not hide it. A structure of fewer than four cases is
+    compared with all structures. Sets ``excess`` and ``suspected`` of every row, and returns the share as
+    :func:`suspect_by_images` does; 0 to 1 if nothing could be fitted. Overestimates small shares, because the
     network's own mistakes are among the suspects.
     """
+    of_all = plausible_range([row["hard_dice"] for row in structures])
     for name in {row["structure"] for row in structures}:
         rows = [row for row in structures if row["structure"] == name]
-        for row, excess in zip(rows, excess_of(np.array([row["hard_dice"] for row in rows])), strict=True):
-            row["excess"] = float(excess)
+        fitted = plausible_range([row["hard_dice"] for row in rows]) or of_all
+        for row in rows:
+            row["excess"] = 0.0 if fitted is None else (np.log(row["hard_dice"] + _LOG_OFFSET) - fitted[0]) / fitted[1]
     excess = np.array([row["excess"] for row in structures])
-    return _flagged(structures, cases, [excess > threshold for threshold in (SUSPECTED_EXCESS, *_EXCESS_RANGE)])
+    share = _flag(structures, cases, [excess > threshold for threshold in (SUSPECTED_EXCESS, *_EXCESS_RANGE)])
+    return Share(0.0, 0.0, 1.0) if of_all is None else share
 
 
-def _flagged(structures: Rows, cases: int, flags: Sequence[NDArray[np.bool_]]) -> Share:
+def _flag(structures: Rows, cases: int, flags: Sequence[NDArray[np.bool_]]) -> Share:
     """Set ``suspected`` by the first of three flags of each row; the others, lax and strict, extend the interval."""
     for row, flag in zip(structures, flags[0], strict=True):
         row["suspected"] = int(flag)
-    shares = []
-    for each in flags:
-        found = len({row["item"] for row, flag in zip(structures, each, strict=True) if flag})
-        shares.append(share_of(np.arange(cases) < found))
-    value, lax, strict = shares
+    found = [len({row["item"] for row, flag in zip(structures, each, strict=True) if flag}) for each in flags]
+    value, lax, strict = (share_of(count, cases) for count in found)
     return Share(value.value, strict.low, lax.high)
 
 
-def excess_of(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Log scores, in standard deviations above the mean of the plausible ones.
+def plausible_range(scores: Sequence[float]) -> tuple[float, float] | None:
+    """Mean and standard deviation of the log scores (plus 0.001) of the plausible annotations; None if not to be told.
 
-    Two normal distributions are fitted by EM, and the lower one is taken for that of the plausible annotations. Scores
-    of 0, on which annotation and prediction agree, are left out of the fit: many of them would make up the lower one
-    alone. All 0 if there is nothing to fit.
+    Two normal distributions are fitted by EM. The lower one is that of the plausible annotations, unless it holds less
+    than a quarter of them: a few are unusually good. Scores of 0, where annotation and prediction agree, are left out
+    of the fit, because many of them would make up the lower distribution alone.
 
     Args:
-        scores: ``(N,)``, at least 0.
+        scores: at least 0.
     """
-    fitted = scores > 0
-    if np.count_nonzero(fitted) < _MIN_FITTED:
-        fitted[:] = True
-    logs = np.log(scores + _LOG_OFFSET)
-    sample = logs[fitted]
-    if len(sample) < _MIN_FITTED or sample.std() < 1e-6:
-        return np.zeros(len(scores))
+    positive = [score for score in scores if score > 0]
+    sample = np.log(np.array(positive if len(positive) >= MIN_CASES else scores) + _LOG_OFFSET)
+    if len(sample) < MIN_CASES or sample.std() < 1e-6:
+        return None
     mean = np.quantile(sample, [0.35, 0.9])[:, None]
     spread = np.full((2, 1), sample.std() / 2)
     weight = np.array([[0.7], [0.3]])
@@ -103,5 +105,6 @@ def excess_of(scores: NDArray[np.float64]) -> NDArray[np.float64]:
         weight = total / len(sample)
         mean = (part * sample).sum(axis=1, keepdims=True) / total
         spread = np.sqrt((part * (sample - mean) ** 2).sum(axis=1, keepdims=True) / total + _MIN_SPREAD**2)
-    lower = int(np.argmin(mean[:, 0]))
-    return np.asarray((logs - mean[lower]) / spread[lower])
+    lower = int(np.argmin(mean))
+    plausible = lower if weight[lower, 0] >= _MIN_PLAUSIBLE else 1 - lower
+    return float(mean[plausible, 0]), float(spread[plausible, 0])

@@ -138,7 +138,7 @@ def test_components_list_extra_and_missed_pieces():
 
 def test_a_share_of_none_or_all_keeps_an_interval():
     """None of five wrong has a probability of 2.5 % at the upper limit; of all wrong, the same from the other side."""
-    none, every = share_of(np.zeros(5, bool)), share_of(np.ones(5, bool))
+    none, every = share_of(0, 5), share_of(5, 5)
     assert (none.value, none.low, every.value, every.high) == (0, 0, 1, 1)
     assert (1 - none.high) ** 5 == pytest.approx(0.025)
     assert every.low**5 == pytest.approx(0.025)

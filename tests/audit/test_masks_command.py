@@ -85,8 +85,8 @@ def test_wrong_masks_rank_first_and_are_suspected(data, once):
         rows = list(csv.DictReader(file))
     wrong = set(json.loads((data / "wrong.json").read_text()))
     assert len(rows) == CASES
-    scores = [float(row["score"]) for row in rows]
-    assert scores == sorted(scores, reverse=True)
+    ranks = [(row["suspected"], float(row["score"])) for row in rows]
+    assert ranks == sorted(ranks, reverse=True)
     first = {row["item"] for row in rows[: len(wrong)]}
     assert len(first & wrong) >= 0.9 * len(wrong)
     assert {row["item"] for row in rows if row["suspected"] == "1"} <= wrong
@@ -174,7 +174,7 @@ def test_ranking_without_images_and_probabilities(data, tmp_path):
     (tmp_path / "out" / ".partial-abcd1234.jsonl").touch()  # left by a process killed before its first case
     audit(tmp_path, tmp_path / "out", images=False)
     result = json.loads((tmp_path / "out" / "audit.json").read_text())
-    assert result["score"] == "displacement"
+    assert result["score"] == "excess"
     with open(tmp_path / "out" / "audit.csv", newline="") as file:
         first = [row["item"] for row in csv.DictReader(file)][: CASES // 3]
     wrong = set(json.loads((data / "wrong.json").read_text()))

@@ -8,14 +8,14 @@ import pytest
 from seg_anl.audit import suspects
 from seg_anl.audit.cases import Prediction, Structure
 from seg_anl.audit.scores import compare, image_scores
-from seg_anl.audit.suspects import SUSPECTED_RATIO, excess_of, hidden_in_images, suspect_by_dice, suspect_by_images
+from seg_anl.audit.suspects import SUSPECTED_RATIO, plausible_range, shown_in_images, suspect_by_dice, suspect_by_images
 
 SIDE, RADIUS = 96, 24
 
 
-def sharpness(image: np.ndarray) -> float:
+def sharpness(image: np.ndarray, radius: float = RADIUS) -> float | None:
     """Of a predicted disk in an image ``(S, S)``."""
-    disk = distance_to_center() <= RADIUS
+    disk = distance_to_center() <= radius
     compared = compare(Prediction(Structure("1", (1,), 1), disk, disk.astype(np.float32)), (1.0, 1.0))
     assert compared is not None
     return image_scores(compared, image[(None, *compared.box)].astype(np.float32), 0.0)["sharpness"]
@@ -32,13 +32,16 @@ def test_an_edge_at_the_outline_is_sharp_and_a_slope_across_it_is_not():
     assert sharpness(4.0 * (distance <= RADIUS) + noise) > 2
     assert sharpness(noise) < SUSPECTED_RATIO
     assert sharpness(distance + noise) == pytest.approx(1, abs=0.1)  # equal contrast wherever the outline is
+    assert sharpness((distance <= RADIUS) * (5 + noise)) > 2  # nothing but 0 outside, as in a stripped brain
+    assert sharpness(np.ones((SIDE, SIDE))) == 1
+    assert sharpness(4.0 * (distance <= 2), 2) is None  # too small for a band inside
 
 
-def test_a_structure_is_hidden_if_most_of_its_outlines_show_no_edge():
-    rows = [{"structure": "edge", "sharpness": value} for value in (0.9, 1.6, 1.7)]
-    rows += [{"structure": "none", "sharpness": value} for value in (1.0, 1.1, 3.0)]
-    rows += [{"structure": "never predicted", "sharpness": 0.0}]
-    assert hidden_in_images(rows) == ["never predicted", "none"]
+def test_the_median_of_the_cases_tells_whether_the_images_show_a_structure():
+    measured = {"edge": (0.9, 1.6, 1.7, 1.8, None), "none": (1.0, 1.1, 1.2, 3.0), "rare": (0.5,), "small": (None, None)}
+    rows = [{"structure": name, "sharpness": value} for name, values in measured.items() for value in values]
+    assert shown_in_images(rows, 40) == {"edge": True, "none": False}  # a stray label does not veto
+    assert shown_in_images(rows, 1) == {"edge": True, "none": False, "rare": False}
 
 
 def test_a_hard_structure_does_not_hide_a_wrong_annotation_of_an_easy_one():
@@ -64,26 +67,44 @@ def test_a_hard_structure_does_not_hide_a_wrong_annotation_of_an_easy_one():
 
 
 @pytest.mark.parametrize("perfect", [0, 10, 60, 200])
-def test_cases_of_perfect_agreement_do_not_change_which_others_are_suspected(perfect):
-    """Such as slices where nothing is annotated and nothing predicted."""
+def test_the_range_is_that_of_the_plausible_scores(perfect):
+    """However many cases agree perfectly, such as slices where nothing is annotated and nothing predicted."""
     generator = np.random.default_rng(0)
     plausible, wrong = generator.normal(np.log(0.02), 0.3, 60), generator.normal(np.log(0.3), 0.5, 30)
-    excess = excess_of(np.exp(np.concatenate([np.full(perfect, -np.inf), plausible, wrong])))
-    assert set(range(perfect + 60, perfect + 90)) <= set(np.flatnonzero(excess > 2))
-    assert np.count_nonzero(excess > 2) <= 33
-    assert excess[perfect : perfect + 60].mean() == pytest.approx(0, abs=0.1)
-    assert excess[perfect : perfect + 60].std() == pytest.approx(1, abs=0.15)
+    mean, spread = plausible_range(np.exp([*np.full(perfect, -np.inf), *plausible, *wrong]))
+    assert mean == pytest.approx(np.log(0.02), abs=0.1)
+    assert spread == pytest.approx(0.3, abs=0.06)
 
 
-def test_two_cases_that_differ_among_many_that_agree_stand_out():
-    scores = np.zeros(50)
-    scores[[3, 7]] = 0.3, 0.5
-    np.testing.assert_array_equal(np.flatnonzero(excess_of(scores) > 2), [3, 7])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_few_very_good_masks_do_not_make_the_others_suspected(seed):
+    generator = np.random.default_rng(seed)
+    scores = [*generator.normal(0.1, 0.02, 60).clip(0.01), 0.02, 0.02, 0.015]
+    rows = [{"item": str(case), "structure": "1", "hard_dice": score} for case, score in enumerate(scores)]
+    assert suspect_by_dice(rows, len(rows)).value < 0.15
 
 
-def test_too_few_or_equal_scores_do_not_stand_out():
-    assert not excess_of(np.array([0.1, 0.5, 0.9])).any()
-    assert not excess_of(np.full(20, 0.3)).any()
+def test_two_cases_that_differ_among_many_that_agree_are_suspected():
+    rows = [{"item": str(case), "structure": "1", "hard_dice": 0.0} for case in range(50)]
+    rows[3]["hard_dice"], rows[7]["hard_dice"] = 0.3, 0.5
+    suspect_by_dice(rows, 50)
+    assert [row["item"] for row in rows if row["suspected"]] == ["3", "7"]
+
+
+def test_a_structure_of_few_cases_is_compared_with_all():
+    generator = np.random.default_rng(0)
+    rows = [{"item": str(case), "structure": "organ", "hard_dice": generator.normal(0.1, 0.01)} for case in range(40)]
+    rows += [{"item": str(case), "structure": "invented", "hard_dice": 1.0} for case in range(3)]
+    assert suspect_by_dice(rows, 40).value == pytest.approx(3 / 40, abs=0.05)
+    assert all(row["suspected"] for row in rows[40:])
+
+
+def test_the_share_is_unknown_where_all_scores_are_equal_or_few():
+    for scores in ([0.1, 0.5, 0.9], [1.0] * 20, []):
+        rows = [{"item": str(case), "structure": "1", "hard_dice": score} for case, score in enumerate(scores)]
+        share = suspect_by_dice(rows, 20)
+        assert (share.value, share.low, share.high) == (0, 0, 1)
+        assert not any(row["suspected"] for row in rows)
 
 
 def test_images_suspect_what_is_displaced_and_contradicted():
@@ -116,9 +137,9 @@ def test_the_interval_reaches_to_the_shares_at_other_thresholds():
     assert share.low == pytest.approx(0.2 - 1.96 * np.sqrt(0.2 * 0.8 / 500), abs=0.005)
     assert share.high == pytest.approx(0.6 + 1.96 * np.sqrt(0.6 * 0.4 / 500), abs=0.005)
     for row, excess in zip(rows, np.repeat([1.6, 2.1, 2.6, 0.0], (100, 100, 100, 200)), strict=True):
-        row |= {"structure": "1", "hard_dice": float(np.exp(excess))}
+        row |= {"structure": "1", "hard_dice": float(np.exp(excess)) - 0.001}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(suspects, "excess_of", np.log)
+        patch.setattr(suspects, "plausible_range", lambda scores: (0.0, 1.0))
         by_dice = suspect_by_dice(rows, 500)
     assert (by_dice.value, by_dice.low, by_dice.high) == (share.value, share.low, share.high)
 
