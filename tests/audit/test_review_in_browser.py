@@ -129,22 +129,17 @@ def test_decisions_can_be_saved_and_loaded(page):
         time.sleep(0.1)
     assert decisions(browser) == {**before, "case0009": "wrong", "case0001": "unsure"}
     assert "1 decisions ignored" in browser.run("return document.getElementById('message').textContent")
-    other.write_text('{"case0009": "bad"}', encoding="utf-8")
-    browser.press("#load", str(other))
-    for _ in range(50):
-        message = browser.run("return document.getElementById('message').textContent")
-        if "expected wrong" in message:
-            break
-        time.sleep(0.1)
-    assert "expected wrong, right or unsure" in message
-    other.write_text('{"data": "others", "decisions": {"case0009": "right"}}', encoding="utf-8")
-    browser.press("#load", str(other))
-    for _ in range(50):
-        message = browser.run("return document.getElementById('message').textContent")
-        if "other data" in message:
-            break
-        time.sleep(0.1)
-    assert message == "other.json: decisions about other data"
+    for text, expected in (
+        ('{"case0009": "bad"}', "expected wrong, right or unsure"),
+        ('{"data": "others", "decisions": {"case0009": "right"}}', "other.json: decisions about other data"),
+    ):
+        other.write_text(text, encoding="utf-8")
+        browser.press("#load", str(other))
+        for _ in range(50):
+            if expected in (message := browser.run("return document.getElementById('message').textContent")):
+                break
+            time.sleep(0.1)
+        assert expected in message
     assert decisions(browser)["case0009"] == "wrong"
 
 
