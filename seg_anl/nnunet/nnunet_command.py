@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -207,11 +208,16 @@ def _run_nnunet(command: str, arguments: list[str]) -> None:
         else:
             from nnunetv2.inference.predict_from_raw_data import predict_entry_point as entry
     sys.argv = [f"nnUNetv2_{command}", *arguments]
+    signal.signal(signal.SIGTERM, _exit)  # its default would leave nnU-Net's workers behind
     try:
         entry()
     except KeyboardInterrupt:  # the same command would start over
         print(f"{PROGRAM}: interrupted; {CONTINUE[command]}", file=sys.stderr)
         raise SystemExit(EXIT_INTERRUPTED) from None
+
+
+def _exit(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """``seg-anl-nnunet sweep``: real nnU-Net trainings, here, with submitit and on Ray."""
 
+import multiprocessing
 import os
 import shlex
 import signal
 import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,10 +20,17 @@ from .conftest import NNUNet, ours
 
 SHORT = "epochs=2 iterations=1 validation_iterations=1"
 STAND_IN = """
+import multiprocessing
 import sys
+import time
 
 def run_training_entry():
     print("training", sys.argv[1])
+    if sys.argv[1] == "long":
+        worker = multiprocessing.Process(target=time.sleep, args=(300,), daemon=True)
+        worker.start()
+        print("worker", worker.pid, flush=True)
+        time.sleep(300)
     sys.exit(sys.argv[1] == "broken")
 """
 REASONS = {"broken": "exit status 1: training broken", "sound": ""}
@@ -147,6 +156,25 @@ def test_a_failure_does_not_stop_the_others(two: list[Training], capsys):
     assert others == ["[1/2] broken: failed", "[2/2] sound: finished", "sweep: 2 finished, 1 failed"]
     assert said.err == f"broken: exit status 1: training broken (log: {two[0].log})\n"
     assert sound.log.read_text() == "training sound\n"
+
+
+def test_a_terminated_sweep_leaves_no_worker_of_nnunet(two: list[Training]):
+    long = replace(two[0], arguments=("long",))
+    process = multiprocessing.get_context("fork").Process(target=sweep, args=([long], "here", []))
+    process.start()
+    deadline = time.monotonic() + 60
+    while not (long.log.exists() and "worker" in long.log.read_text()):
+        assert process.is_alive()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    worker = Path("/proc", long.log.read_text().split()[-1])
+    assert worker.exists()
+    process.terminate()
+    process.join(60)
+    assert process.exitcode == -signal.SIGTERM
+    while worker.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_slurm_scripts_train(two: list[Training], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
