@@ -108,10 +108,10 @@ def compose_once(config_name: str, *overrides: str) -> None:
 
 
 def composed(config_name: str, words: list[str]) -> None:
-    """Compose a configuration with every value that a sweep names."""
+    """Compose a configuration with the first values of a sweep; each further choice must be known."""
     overrides = [word for word in words if not word.startswith("-")]
     assert all(word in ("-m", "--multirun", "--help", "--version") for word in words if word.startswith("-"))
-    values = []
+    first = []
     for override in OverridesParser.create().parse_overrides(overrides):
         key = override.get_key_element()
         value = override.value()
@@ -121,9 +121,11 @@ def composed(config_name: str, words: list[str]) -> None:
             choices = [f"{key}={each}" for each in override.sweep_string_iterator()]
         else:
             choices = [override.input_line]
-        values.append(choices[:1] if key == "seed" else choices)
-    for number in range(max(map(len, values), default=1)):  # every value once, not every combination
-        compose_once(config_name, *(choices[number % len(choices)] for choices in values))
+        first.append(choices[0])
+        for choice in choices[1:]:
+            group, _, name = choice.partition("=")
+            assert name in known_settings()[1].get(group, [name]), choice
+    compose_once(config_name, *first)
 
 
 def without_placeholders(words: list[str]) -> list[str]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -24,6 +22,7 @@ from seg_anl.losses.declarations import declarations
 from seg_anl.reporting.render import write_report
 from seg_anl.reporting.run_directories import read_runs
 from seg_anl.reporting.tables import make_report
+from tests.processes import Process, module
 from tests.reporting.test_page_in_browser import CHROMIUM, DRIVER, Browser, driver
 
 from .conftest import ROOT, documents
@@ -66,9 +65,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     made = folder / "html"
     options = ["--quiet", "--fail-on-warning", "--keep-going", "-d", str(folder / "state")]
-    command = [sys.executable, "-m", "sphinx", *options, str(ROOT / "docs"), str(made)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
+    status, _, errors = Process(module("sphinx", *options, ROOT / "docs", made)).ended()
+    assert status == 0, errors
     return made
 
 

@@ -243,14 +243,8 @@ def test_monai_networks_learn_from_a_list_of_files(tmp_path: Path) -> None:
     assert not (tmp_path / "SwinUNETR/config.yaml").exists()
     truth = np.asarray(nibabel.load(tmp_path / "labels" / names[3]).dataobj)
     assert predicted("SwinUNETR", *swin, "data.patch=[32,32,64]").shape == truth.shape
-    learned = [
-        "+model.init_filters=8",
-        "epochs=6",
-        "data.patches=4",
-        "loss.dice_weight=1",
-        "optim.lr=0.01",
-        "data.patch=[32,32,32]",
-    ]
+    learned = ["+model.init_filters=8", "epochs=6", "data.patches=4", "loss.dice_weight=1", "optim.lr=0.01"]
+    learned += ["data.patch=[32,32,32]", "evaluation.test_every=6"]
     found = predicted("SegResNet", *learned)
     assert 2 * (found * truth).sum() / (found.sum() + truth.sum()) > 0.5
     with pytest.raises(UserError, match=r"SegResNet: pass --masks DIR"):
