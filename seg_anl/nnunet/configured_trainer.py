@@ -11,11 +11,13 @@ from typing import Any
 import torch
 from nnunetv2.paths import nnUNet_preprocessed, nnUNet_results
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from seg_anl.records import UserError, exit_with_error
 
 from . import TRAIN_VARIABLE
 from .continuation import refuse_other_variant
+from .criterion import check_loss
 from .environment_settings import (
     LOSS_VARIABLE,
     TEST_VARIABLE,
@@ -79,6 +81,7 @@ class ConfiguredTrainer(nnUNetTrainer):
             self.loss_choice, self.train_choice, self.label_choice = self.choices(os.environ)
             choices = (self.loss_choice, self.train_choice, self.label_choice)
             self.variant = type(self).__name__ + variant_suffix(self.own_loss(), *choices)
+            check_loss(self.loss_choice, PlansManager(plans).get_label_manager(dataset_json))
             self.case_weights = None
             if self.label_choice.weights is not None:
                 annotations = Path(nnUNet_preprocessed) / plans["dataset_name"] / ANNOTATIONS

@@ -6,12 +6,16 @@ targets, with an extra last channel. Deep supervision is handled by nnU-Net's wr
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
+from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from torch import Tensor, nn
 
 from seg_anl.losses import build_loss
+from seg_anl.records import UserError
 
-from .environment_settings import LossChoice
+from .environment_settings import AUTO, LossChoice
 
 UNLABELED_REGION = -1  # multi-hot targets are 0 or 1
 
@@ -100,15 +104,22 @@ class NNUNetCriterion(nn.Module):
         mask = weights.view(-1, *(1,) * (logits.ndim - 1))
         return weights.mean() * self.dice(logits, target, loss_mask=mask if labeled is None else mask * labeled)
 
-    def check(self, channels: int) -> None:
-        """Evaluate the robust term once on two elements.
 
-        Raises:
-            ValueError: if the loss does not accept ``channels`` logits, for example because of a transition matrix.
-        """
-        target = torch.zeros(1, channels if self.has_regions else 1, 2)
+def check_loss(choice: LossChoice, labels: LabelManager) -> None:
+    """Evaluate the robust term once on two elements.
+
+    Raises:
+        UserError: if the loss does not take these labels, for example because of a transition matrix or class weights.
+    """
+    automatic = {"class_weights": None} if choice.parameters.get("class_weights") == AUTO else {}
+    robust = replace(choice, dice_weight=0, parameters={**choice.parameters, **automatic})
+    channels = labels.num_segmentation_heads
+    try:
+        criterion = NNUNetCriterion(robust, has_regions=labels.has_regions, ignore_label=labels.ignore_label)
         with torch.random.fork_rng(devices=[]):  # some losses draw random numbers
-            self.loss(torch.zeros(1, channels, 2), target)
+            criterion.loss(torch.zeros(1, channels, 2), torch.zeros(1, channels if labels.has_regions else 1, 2))
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def _to_numeric(target: Tensor) -> Tensor:

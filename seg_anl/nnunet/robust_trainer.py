@@ -79,11 +79,6 @@ class RobustLossTrainer(TestedTrainer):
             ignore_label=self.label_manager.ignore_label,
             dice=getattr(original, "dc", None),
         )
-        with one_line_errors():
-            try:
-                criterion.check(self.label_manager.num_segmentation_heads)
-            except ValueError as error:
-                raise UserError(str(error)) from error
         self.criterion = criterion.to(self.device)
         self.robust_loss = criterion.loss
         if nnunet_loss is original:

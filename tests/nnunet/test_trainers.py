@@ -223,11 +223,13 @@ def test_bad_value_stops_before_anything_is_written(make: Make, tmp_path: Path, 
     assert not list(tmp_path.iterdir())
 
 
-def test_loss_with_the_wrong_number_of_classes_stops_before_training(make: Make, tmp_path: Path, capsys):
-    path = tmp_path / "forward.yaml"
-    path.write_text("name: forward\ntransition: [[0.8, 0.1, 0.1], [0, 1, 0], [0, 0, 1]]\n")
-    trainer = make("nnUNetTrainerRobust", SEG_ANL_LOSS=str(path))
-    assert "transition is for 3 classes, input has 2" in stops(capsys, trainer.initialize)
+def test_loss_for_other_classes_stops_before_anything_is_written(make: Make, tmp_path: Path, capsys):
+    transition = "transition=[[0.8,0.1,0.1],[0,1,0],[0,0,1]]"
+    line = stops(capsys, lambda: make("nnUNetTrainerRobust", SEG_ANL_LOSS=f"forward {transition}"))
+    assert "transition is for 3 classes, input has 2" in line
+    line = stops(capsys, lambda: make("nnUNetTrainerDiceANLCE", SEG_ANL_LOSS="class_weights=[1,2,3]"))
+    assert "class_weights" in line
+    assert not list(tmp_path.iterdir())
 
 
 def test_trainer_combines_with_nnunets_variants(make: Make):
