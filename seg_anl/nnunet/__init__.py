@@ -6,10 +6,11 @@ environment variable ``nnUNet_extTrainer`` is set to :func:`trainer_folder`.
 
 from pathlib import Path
 
-__all__ = ["CHECKPOINT_NAMES", "TRAIN_VARIABLE", "trainer_folder"]
+__all__ = ["CHECKPOINT_NAMES", "TEST_VARIABLE", "TRAIN_VARIABLE", "trainer_folder"]
 
 CHECKPOINT_NAMES = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")  # written by nnU-Net
 TRAIN_VARIABLE = "SEG_ANL_TRAIN"
+TEST_VARIABLE = "SEG_ANL_TEST"
 
 
 def trainer_folder() -> Path:

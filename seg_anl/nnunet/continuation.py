@@ -12,8 +12,8 @@ import torch
 from seg_anl.records import UserError
 from seg_anl.records.foreign_files import check_regular
 
-from . import CHECKPOINT_NAMES, TRAIN_VARIABLE
-from .environment_settings import LOSS_VARIABLE, SOFT_VARIABLE, TEST_VARIABLE, WEIGHTS_VARIABLE
+from . import CHECKPOINT_NAMES, TEST_VARIABLE, TRAIN_VARIABLE
+from .environment_settings import LOSS_VARIABLE, SOFT_VARIABLE, WEIGHTS_VARIABLE
 
 # NumPy scalars, which the checkpoint's log contains, under the old and new name of NumPy's unpickling function.
 NUMPY_NUMBERS: list[Any] = [

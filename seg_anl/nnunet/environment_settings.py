@@ -22,10 +22,9 @@ from seg_anl.records.files import check_folder
 from seg_anl.records.foreign_files import parse_yaml, read_bytes, read_yaml
 from seg_anl.records.ranges import Count, NonNegative, Seed, checked
 
-from . import TRAIN_VARIABLE
+from . import TEST_VARIABLE, TRAIN_VARIABLE
 
 LOSS_VARIABLE = "SEG_ANL_LOSS"
-TEST_VARIABLE = "SEG_ANL_TEST"
 SOFT_VARIABLE = "SEG_ANL_SOFT"
 WEIGHTS_VARIABLE = "SEG_ANL_WEIGHTS"
 VARIABLES = (LOSS_VARIABLE, TRAIN_VARIABLE, TEST_VARIABLE, SOFT_VARIABLE, WEIGHTS_VARIABLE)

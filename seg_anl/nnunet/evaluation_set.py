@@ -18,7 +18,7 @@ from torch import nn
 from seg_anl.records import UserError
 from seg_anl.records.errors import one_line
 
-from .environment_settings import TEST_VARIABLE
+from . import TEST_VARIABLE
 from .overlap import overlap
 
 LAYOUTS = (("imagesTs", "labelsTs"), ("images", "labels"))

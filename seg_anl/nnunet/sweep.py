@@ -24,8 +24,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from seg_anl.records import UserError, config_folder
 from seg_anl.records.lock import locked
+from seg_anl.records.runs import SUMMARY_FILE
 
-from . import CHECKPOINT_NAMES, TRAIN_VARIABLE
+from . import CHECKPOINT_NAMES, TEST_VARIABLE, TRAIN_VARIABLE
 from .lookup import look_up
 from .plans import check_configuration, dataset_folder
 
@@ -268,9 +269,16 @@ SHARED_PARAMETERS = {
 
 def sweep(trainings: Sequence[Training], launcher: str, settings: Sequence[str]) -> int:
     """Run all unfinished trainings with one line of output each; returns exit status 1 if any failed."""
-    unfinished = [training for training in trainings if not training.is_finished()]
-    finished = len(trainings) - len(unfinished)
-    print(f"sweep: {len(trainings)} trainings, {finished} already finished; logs in {trainings[0].log.parent}")
+    finished = [training for training in trainings if training.is_finished()]
+    print(f"sweep: {len(trainings)} trainings, {len(finished)} already finished; logs in {trainings[0].log.parent}")
+    for training in finished:
+        if training.environment.get(TEST_VARIABLE) and not (training.folder / SUMMARY_FILE).is_file():
+            print(
+                f"note: {training.name} was trained without {TEST_VARIABLE}, which measures Dice during training; "
+                f"to train it again, remove {training.folder}",
+                file=sys.stderr,
+            )
+    unfinished = [training for training in trainings if training not in finished]
     failures = []
     outcomes = launch(unfinished, launcher, settings) if unfinished else iter(())
     for number, (training, reason) in enumerate(outcomes, start=1):

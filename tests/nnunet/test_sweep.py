@@ -149,12 +149,15 @@ def test_a_failure_does_not_stop_the_others(two: list[Training], capsys):
     for name in ("checkpoint_final.pth", "validation/summary.json"):
         (finished.folder / name).touch()
     sound = replace(two[1], folder=two[1].folder.parent / "new")
+    finished = replace(finished, environment={**finished.environment, "SEG_ANL_TEST": "clean"})
     assert sweep([two[0], finished, sound], "here", []) == 1
     said = capsys.readouterr()
     first, *others = said.out.splitlines()
     assert first.startswith("sweep: 3 trainings, 1 already finished; logs in ")
     assert others == ["[1/2] broken: failed", "[2/2] sound: finished", "sweep: 2 finished, 1 failed"]
-    assert said.err == f"broken: exit status 1: training broken (log: {two[0].log})\n"
+    note, last = said.err.splitlines(keepends=True)
+    assert note.startswith("note: finished was trained without SEG_ANL_TEST")
+    assert last == f"broken: exit status 1: training broken (log: {two[0].log})\n"
     assert sound.log.read_text() == "training sound\n"
 
 

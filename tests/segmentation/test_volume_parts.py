@@ -255,6 +255,8 @@ def test_scores_of_boxes() -> None:
     assert found["dice_1"] == pytest.approx(0.4)
     assert found["dice_pooled"] == pytest.approx((2 * 480 / (600 + 1200) + 0) / 2)
     assert found["hd95"] == pytest.approx(3.0)
+    named = mean_scores(torch.stack((near, alone)), replace(TWO, names=("pooled", "2")))
+    assert named["dice_pooled"] == found["dice_pooled"]
 
 
 def test_what_an_earlier_run_left_in_files_is_read_into_memory_that_is_there(tmp_path: Path) -> None:

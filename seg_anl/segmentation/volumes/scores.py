@@ -56,7 +56,8 @@ def mean_scores(scores: Tensor, labels: Labels) -> dict[str, float]:
     dice = dice_of(scores)
     found = {"dice": dice.mean().item(), "dice_pooled": dice_of(scores.sum(dim=0)).mean().item()}
     if len(labels.names) > 1:
-        found |= {f"dice_{name}": value for name, value in zip(labels.names, dice.mean(dim=0).tolist(), strict=True)}
+        by_name = zip(labels.names, dice.mean(dim=0).tolist(), strict=True)
+        found |= {f"dice_{name}": value for name, value in by_name if name != "pooled"}  # whose key is taken
     for name, column in (("hd95", HD95), ("nsd", NSD)):
         if not scores[..., column].isnan().all():
             found[name] = scores[..., column].nanmean().item()
