@@ -49,7 +49,7 @@ TRAININGS = {
     "classification, a fold": [*CLASSIFY, "epochs=3", "folds=2", "fold=1", "optim.l1=1e-5", "loss=anl_ce"],
     "forward correction": [*CLASSIFY, "epochs=2", "method=forward", "loss=ce"],
     "co-teaching": [*CLASSIFY, "epochs=3", "method=co_teaching", "loss=ce"],
-    "D2L": [*CLASSIFY, "epochs=3", "method=d2l", "loss=ce"],
+    "D2L": [*CLASSIFY, "epochs=4", "method=d2l", "method.init_epochs=0", "method.window=2", "loss=ce"],
     "SR, whose loss has a schedule": [*CLASSIFY, "epochs=3", "loss=ce_sr"],
 }
 OTHERS = {

@@ -124,6 +124,15 @@ class DimensionalityDriven(MethodSettings):
     window: Annotated[int, Interval(least=2, whole=True)]
     only_loss: ClassVar[str | None] = "ce"
 
+    def check_epochs(self, epochs: int) -> None:
+        """Refuse a training that ends before labels can give way to predictions."""
+        needed = self.init_epochs + self.window + 2
+        if epochs < needed:
+            raise UserError(
+                f"epochs={epochs}: method=d2l is plain cross entropy before epoch {needed} with "
+                f"method.init_epochs={self.init_epochs} and method.window={self.window}; raise epochs, or lower these"
+            )
+
 
 @dataclass(frozen=True)
 class ForwardEstimated(MethodSettings):
@@ -174,6 +183,8 @@ def read_settings(config: DictConfig) -> Settings:
     noise_settings(config.noise)
     _, _, selection = reader_settings(config.data)
     method = method_settings(plain(config.method), str(config.loss.name), METHODS)
+    if isinstance(method, DimensionalityDriven):
+        method.check_epochs(run.epochs)
     if run.runs_per_device > 1 and (run.fold is not None or selection.weights_file is not None):
         raise UserError("runs_per_device > 1 does not support folds or data.weights_file: use runs_per_device=1")
     if isinstance(method, EarlyLearning) and run.runs_per_device > 1:

@@ -125,7 +125,8 @@ def test_same_seed_same_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", ["forward", "co_teaching", "d2l"])
 def test_methods_run_and_are_recorded(tmp_path: Path, method: str) -> None:
-    run = trained(tmp_path, f"method={method}", "noise.rate=0.3")
+    long_enough = ["epochs=4", "method.init_epochs=0", "method.window=2"] if method == "d2l" else []
+    run = trained(tmp_path, f"method={method}", "noise.rate=0.3", *long_enough)
     assert run.summary is not None
     assert run.summary["method"]["name"] == method
     assert run.summary["loss"]["name"] == "ce"
@@ -204,6 +205,7 @@ def test_killed_and_resumed_run_matches_an_uninterrupted_one(tmp_path: Path) -> 
         (["model=dynunet"], "dynunet"),
         (["loss=anl_c"], "did you mean 'anl_ce'"),
         (["method=coteaching"], "did you mean 'co_teaching'"),
+        (["method=d2l", "epochs=11"], "method=d2l is plain cross entropy before epoch 12 with"),
         (["record=[gradient]"], "record=gradient"),
         (["batch_size=301"], "batch_size must be from 1 to 300"),
         (["optim.jacobian=1", "compile=true"], "optim.jacobian works in one process without compilation"),
