@@ -122,17 +122,14 @@ def test_without_abstention_it_is_the_loss_alone() -> None:
     assert torch.equal(under_autocast, loss(logits, soft))
 
 
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
+def test_abstention_that_is_refused() -> None:
+    for wrong, message in (
         (lambda: AbstentionLoss("gca", noise_rate=0.2), "did you mean 'gac'"),
         (lambda: AbstentionLoss("gac"), "needs noise_rate="),
         (lambda: AbstentionLoss("sac", noise_rate=0.2, epochs=10), "0 < warmup < epochs"),
         (lambda: AbstentionLoss("idac", noise_rate=0.2, q=0.5), "'ce' has no parameter 'q'"),
         (lambda: ADSLoss(noise_rate=[0.1, 1.0]), "noise_rate must be from 0 to below 1"),
         (lambda: ADSLoss(noise_rate=0.1)(torch.zeros(2, 3, 4), torch.zeros(2, 4), torch.zeros(2, 2)), "head of shape"),
-    ],
-)
-def test_abstention_that_is_refused(wrong: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        wrong()
+    ):
+        with pytest.raises(ValueError, match=message):
+            wrong()
