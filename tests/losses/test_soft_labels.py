@@ -160,6 +160,16 @@ def test_weights_of_soft_labels_against_explicit_sums() -> None:
     torch.testing.assert_close(
         build_loss("gce", class_weights=[0.5, 1, 2], ignore_index=255)(logits, marked), loss(logits, soft, (pixels > 0))
     )
+    # 2 marks them where there are two classes; 1 never does, as it is a probability.
+    logits, soft = soft_batch(2, (5,))
+    marked = soft.clone()
+    marked[1] = 2
+    torch.testing.assert_close(
+        build_loss("gce", ignore_index=2)(logits, marked), build_loss("gce")(logits, soft, (pixels > 0))
+    )
+    marked[1] = 1
+    with pytest.raises(ValueError, match="miss a sum of 1 by up to 1"):
+        build_loss("gce", ignore_index=1)(logits, marked)
 
 
 def test_class_weights_of_cross_entropy_are_pytorchs() -> None:

@@ -32,6 +32,7 @@ def test_state_of_t_loss() -> None:
     assert trained.log_nu.item() != 1.0
     restored = through_a_file(trained, build_loss("t_loss"))
     assert torch.equal(restored(logits, labels), trained(logits, labels))
+    assert restored.numbers() == {"log_nu": trained.log_nu.item()}
 
 
 def test_state_of_sparse_regularization() -> None:
@@ -55,6 +56,7 @@ def test_state_of_forward_correction() -> None:
     known = build_loss("forward", transition=[[0.9, 0.1], [0.4, 0.6]])
     restored = through_a_file(known, build_loss("forward", transition=torch.eye(2)))
     assert torch.equal(restored(logits, labels), known(logits, labels))
+    assert known.numbers() == {}  # a matrix is none
 
 
 # Sparse regularization
