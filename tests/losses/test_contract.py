@@ -295,9 +295,9 @@ def test_integer_logits_and_lists_are_refused() -> None:
 
 
 def test_a_floor_above_the_uniform_prediction_is_refused() -> None:
-    for name in ("nnce", "nnfl", "anl_ce", "anl_fl_er"):
+    for name, learned in itertools.product(("nnce", "nnfl", "anl_ce", "anl_fl_er"), (False, True)):
         with pytest.raises(ValueError, match="p_min must be below 1 / C"):
-            build_loss(name, p_min=0.4)(torch.zeros(2, 3), torch.tensor([0, 1]))
+            build_loss(name, p_min=0.4)(torch.zeros(2, 3, requires_grad=learned), torch.tensor([0, 1]))
 
 
 def test_a_transition_of_the_wrong_size_is_refused() -> None:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from scipy.stats import multivariate_t
 
 from seg_anl.losses import RobustLoss, build_loss, t_loss
+from seg_anl.losses.student_t import student_t_nll
 
 
 def through_a_file(source: RobustLoss, target: RobustLoss) -> RobustLoss:
@@ -258,3 +259,8 @@ def test_t_loss_of_large_images_is_exact_in_float32() -> None:
     p, y = torch.rand(1, 512, 512), torch.randint(2, (1, 512, 512))
     single, double = (t_loss(p.to(dtype), y, torch.tensor(1.0)) for dtype in (torch.float32, torch.float64))
     torch.testing.assert_close(single.double(), double, rtol=1e-6, atol=0)
+    # Just above the change of formula, log-gammas still have the digits to tell every term of the series.
+    nu, pixels = 1.2e5, 1e6
+    expected = math.lgamma(nu / 2) - math.lgamma((nu + pixels) / 2) + pixels / 2 * math.log(math.pi * nu)
+    found = student_t_nll(*torch.tensor([0.0, pixels, math.log(nu)], dtype=torch.float64), sigma="identity")
+    assert found.item() == pytest.approx(expected, rel=0, abs=2e-8)
