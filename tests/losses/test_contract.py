@@ -298,6 +298,8 @@ def test_a_floor_above_the_uniform_prediction_is_refused() -> None:
     for name, learned in itertools.product(("nnce", "nnfl", "anl_ce", "anl_fl_er"), (False, True)):
         with pytest.raises(ValueError, match="p_min must be below 1 / C"):
             build_loss(name, p_min=0.4)(torch.zeros(2, 3, requires_grad=learned), torch.tensor([0, 1]))
+    with pytest.raises(ValueError, match=r"got 0\.25 for 4 classes"):  # at which the normalizer is 0
+        build_loss("nnce", p_min=0.25)(torch.zeros(1, 4), torch.tensor([0]))
 
 
 def test_a_transition_of_the_wrong_size_is_refused() -> None:
