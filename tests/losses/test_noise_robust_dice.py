@@ -18,7 +18,7 @@ def by_hand(probability: list[float], truth: list[int], gamma: float, power: int
 
 @pytest.mark.parametrize(("areas", "power"), [("official", 1), ("squared", 2)])
 def test_it_is_the_formula(areas: str, power: int) -> None:
-    foreground, mask = [0.9, 0.2, 0.6, 0.01], [1, 0, 0, 1]
+    foreground, mask = [0.9, 0.2, 0.6, 0.01], [1, 0, 1, 1]  # more foreground than background
     logits = torch.tensor(foreground, dtype=torch.float64).logit()
     two, labels = torch.stack([torch.zeros(4), logits]).reshape(1, 2, 2, 2), torch.tensor(mask).reshape(1, 2, 2)
     for gamma in (1.0, 1.5, 2.0):
@@ -53,9 +53,10 @@ def test_a_batch_is_one_large_image() -> None:
     # An image that no pixel of counts takes no part.
     labels[2] = 255
     left = torch.tensor([0, 1, 3])
-    torch.testing.assert_close(
-        build_loss("nr_dice", ignore_index=255)(logits, labels), build_loss("nr_dice")(logits[left], labels[left])
-    )
+    for reduction in ("mean", "sum"):
+        of_three = build_loss("nr_dice", reduction=reduction)(logits[left], labels[left])
+        ignoring = build_loss("nr_dice", reduction=reduction, ignore_index=255)
+        torch.testing.assert_close(ignoring(logits, labels), of_three)
     # A class to ignore, also in soft labels.
     soft = F.one_hot(labels[left], 3).movedim(-1, 1) * (1 - 1e-7) + 1e-7 / 3
     loss = build_loss("nr_dice", ignore_index=2)
