@@ -24,7 +24,7 @@ STAND_INS = ["gce", "anl_ce", "anl_ce_er", "ce_sr", "forward", "nlnl", "nr_dice"
 # piece, and that of the loss that prepares its batch itself.
 WAYS = ["gce", "anl_ce", "t_loss", "nr_dice"]
 PER_IMAGE = [name for name, known in declarations().items() if known.per_image]
-EXACTLY = {"rtol": 0.0, "atol": 0.0}
+EXACTLY: dict[str, Any] = {"rtol": 0.0, "atol": 0.0}
 SPATIAL = [(), (7,), (4, 5), (2, 3, 4)]
 FORMS = ["long", "int32", "uint8", "float", "channel", "channel_float", "one_hot", "one_hot_float", "one_hot_bool"]
 
