@@ -30,10 +30,11 @@ def test_around_every_loss(name: str, make_loss: Any, evaluate: Any) -> None:
 
 def test_what_is_changed_reaches_the_base() -> None:
     logits, labels = 4 * torch.randn(6, 3, dtype=torch.float64), torch.randint(3, (6,))
-    length = logits.norm(dim=1, keepdim=True)
-    short = torch.where(length > 2, 2 * logits / length, logits)
-    clipped = build_loss("logit_clip", base="anl_fl", max_norm=2.0, alpha=3.0)
-    torch.testing.assert_close(clipped(logits, labels), build_loss("anl_fl", alpha=3.0)(short, labels))
+    for lp in (1.0, 3.0, 2.0):
+        length = logits.abs().pow(lp).sum(dim=1, keepdim=True).pow(1 / lp)
+        short = torch.where(length > 2, 2 * logits / length, logits)
+        clipped = build_loss("logit_clip", base="anl_fl", max_norm=2.0, lp=lp, alpha=3.0)
+        torch.testing.assert_close(clipped(logits, labels), build_loss("anl_fl", alpha=3.0)(short, labels))
     image, mask = logits.T.reshape(1, 3, 6), labels.reshape(1, 6)
     of_image = build_loss("logit_clip", base="t_loss", max_norm=2.0)(image, mask)
     torch.testing.assert_close(of_image, build_loss("t_loss")(short.T.reshape(1, 3, 6), mask))
@@ -120,19 +121,46 @@ def test_without_abstention_it_is_the_loss_alone() -> None:
     with torch.autocast("cpu"):
         under_autocast = loss(logits, soft)
     assert torch.equal(under_autocast, loss(logits, soft))
+    # A weight of three is three equal pixels.
+    counts = torch.randint(4, (5,))
+    expected = loss(*[part.repeat_interleave(counts, dim=-1) for part in (logits, labels)])
+    assert expected.isfinite()
+    torch.testing.assert_close(loss(logits, labels, counts.expand(4, 5)), expected)
 
 
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
+def test_published_schedules_of_abstention() -> None:
+    for kind, alpha, gamma, warmup in (("gac", 2, 2, 15), ("sac", 1, 3, 20), ("idac", 1, 0, 10), ("ads", 4, 1.5, 10)):
+        loss = ADSLoss(noise_rate=0.1) if kind == "ads" else AbstentionLoss(kind, noise_rate=0.1)
+        for epoch in (0, warmup - 1, warmup, 30, 49, 60):
+            loss.set_epoch(epoch)
+            assert loss.abstains.item() == (epoch >= warmup), kind
+            if epoch >= warmup:
+                share = min(1, (epoch - warmup + 1) / (50 - warmup))
+                assert loss.weight_of_price.item() == pytest.approx(alpha * share**gamma), (kind, epoch)
+
+
+def test_abstaining_dice_is_its_formula() -> None:
+    """Of what is not ignored; a noise rate may be 0."""
+    logits, labels, head = torch.randn(2, 3, 20, dtype=torch.float64), torch.randint(3, (2, 20)), torch.randn(2, 3)
+    labels[:, :6] = 255
+    loss = ADSLoss(noise_rate=[0.0, 0.2, 0.4], epochs=21, ignore_index=255)
+    loss.set_epoch(20)
+    p, truth = torch.softmax(logits[:, :, 6:], dim=1), torch.eye(3)[labels[:, 6:]].movedim(-1, 1)
+    dice = 1 - 2 * (p * truth).sum(2) / (p.sum(2) + truth.sum(2))
+    a = torch.sigmoid(head.double())
+    priced = (1 - a) * dice + 4 * torch.log((1 - torch.tensor([0.0, 0.2, 0.4])) / (1 - a)).abs()
+    torch.testing.assert_close(loss(logits, labels, head), priced.mean(), rtol=1e-6, atol=0)
+    torch.testing.assert_close(loss.eval()(logits, labels, head), dice.mean())
+
+
+def test_abstention_that_is_refused() -> None:
+    for wrong, message in (
         (lambda: AbstentionLoss("gca", noise_rate=0.2), "did you mean 'gac'"),
         (lambda: AbstentionLoss("gac"), "needs noise_rate="),
         (lambda: AbstentionLoss("sac", noise_rate=0.2, epochs=10), "0 < warmup < epochs"),
         (lambda: AbstentionLoss("idac", noise_rate=0.2, q=0.5), "'ce' has no parameter 'q'"),
         (lambda: ADSLoss(noise_rate=[0.1, 1.0]), "noise_rate must be from 0 to below 1"),
         (lambda: ADSLoss(noise_rate=0.1)(torch.zeros(2, 3, 4), torch.zeros(2, 4), torch.zeros(2, 2)), "head of shape"),
-    ],
-)
-def test_abstention_that_is_refused(wrong: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        wrong()
+    ):
+        with pytest.raises(ValueError, match=message):
+            wrong()

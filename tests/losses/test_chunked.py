@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from seg_anl.losses import RobustLoss, build_loss, chunked, labeled_log_probs, list_losses, loss_class
+from seg_anl.losses import RobustLoss, build_loss, chunked, labeled_log_probs, list_losses
 from seg_anl.losses.active_negative import anl_ce
 
 PARAMETERS = [{}, {"alpha": 0.0}, {"beta": 0.0}, {"alpha": 10.0, "beta": 1.0}, {"p_min": 1e-2}, {"p_min": 0.05}]
@@ -34,10 +34,12 @@ def test_value_and_gradient(parameters: dict[str, Any], evaluate: Any) -> None:
 
 
 def test_elements_of_elementwise_losses_do_not_see_each_other(make_loss: Any) -> None:
+    """Those of all others do, or are images, or draw numbers: what is elementwise is chunked."""
     logits, labels = torch.randn(6, 3), torch.randint(3, (6,))
-    for name in (name for name in list_losses() if loss_class(name).elementwise):
+    for name in list_losses():
         loss = make_loss(name, reduction="none")
-        torch.testing.assert_close(loss(logits[2:4], labels[2:4]), loss(logits, labels)[2:4])
+        alone = torch.allclose(loss(logits[2:4], labels[2:4]), loss(logits, labels)[2:4])
+        assert loss.elementwise == (alone and not loss.draws and not loss.per_image), name
 
 
 # Through log-probabilities, with written slopes, those that make something else of the logits first, those of sums.
@@ -117,12 +119,19 @@ def test_second_derivatives_of_chunked_sums(name: str, monkeypatch: pytest.Monke
     torch.autograd.gradgradcheck(lambda logits: loss(logits, labels), logits)
 
 
-def test_backward_twice() -> None:
+def test_backward_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first backward pass has its gradient from the forward pass; each other computes it again."""
     logits, labels = torch.randn(3, 4, requires_grad=True), torch.randint(4, (3,))
-    value = build_loss("anl_ce")(logits, labels)
+    loss, computed = build_loss("anl_ce"), []
+    derivatives = loss.values_and_derivatives
+    monkeypatch.setattr(loss, "values_and_derivatives", lambda *given: computed.append(1) or derivatives(*given))
+    value = loss(logits, labels)
+    assert len(computed) == 1
     value.backward(retain_graph=True)
+    assert len(computed) == 1
     once = logits.grad.clone()
     value.backward(retain_graph=True)
     torch.testing.assert_close(logits.grad, 2 * once)
     value.backward()
     torch.testing.assert_close(logits.grad, 3 * once)
+    assert len(computed) == 3

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy.special import softmax
 
@@ -209,3 +210,15 @@ def test_sparse_regularization_is_the_papers() -> None:
     expected = -np.log(of_label(p, labels)) + 2.0 * (p**0.2).sum(1)
     loss = build_loss("ce_sr", tau=0.3, p=0.2, lam=2.0, reduction="none")
     np.testing.assert_allclose(loss(torch.tensor(logits), torch.tensor(labels)), expected, rtol=1e-6)
+
+
+def test_spatial_smoothing_under_sigmoid_is_a_binary_cross_entropy() -> None:
+    logits, present, noisy = torch.randn(2, 3, 8), torch.randint(2, (2, 3, 8)), torch.randint(2, (2, 8))
+    loss = build_loss("slsr", epsilon=0.3, activation="sigmoid", reduction="none")
+    flipped = 0.3 * noisy.unsqueeze(1)
+    smoothed = torch.where(present == 1, 1 - flipped, flipped)
+    expected = F.binary_cross_entropy(0.999 * torch.sigmoid(logits) + 5e-4, smoothed, reduction="none")
+    for mask in (noisy, 7 * noisy.unsqueeze(1)):  # of any number but 0
+        torch.testing.assert_close(loss(logits, present, noisy=mask), expected)
+    with pytest.raises(ValueError, match="smooths hard labels"):
+        loss(logits, smoothed, noisy=noisy)

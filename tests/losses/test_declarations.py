@@ -23,8 +23,9 @@ from seg_anl.records.ranges import Count
 IN_REPORTS = {
     **{"ce": "CE", "focal": "FL", "mae": "MAE", "gce": "GCE", "sce": "SCE", "phuber_ce": "PHCE", "taylor_ce": "TCE"},
     **{"lsr": "LSR", "bootstrap_soft": "Bootstrap (soft)", "bootstrap_hard": "Bootstrap (hard)"},
-    **{"forward": "Forward", "nlnl": "NLNL", "el": "EL", "el_lsr": "LSR+EL", "nr_dice": "NR-Dice", "t_loss": "T-Loss"},
-    **{"ce_sr": "CE+SR", "nce": "NCE", "nce_agce": "NCE+AGCE", "nce_rce": "NCE+RCE", "ngce_mae": "NGCE+MAE"},
+    **{"forward": "Forward", "nlnl": "NLNL", "el": "EL", "el_lsr": "LSR+EL", "nr_dice": "NR-Dice"},
+    **{"t_loss": "T-Loss", "slsr": "SLSR", "ce_sr": "CE+SR"},
+    **{"nce": "NCE", "nce_agce": "NCE+AGCE", "nce_rce": "NCE+RCE", "ngce_mae": "NGCE+MAE"},
     **{"anl_ce": "ANL-CE", "anl_fl": "ANL-FL", "anl_ce_er": "ANL-CE*", "anl_fl_er": "ANL-FL*"},
 }
 

@@ -152,50 +152,48 @@ def test_weights_of_a_pair_do_not_reach_into_its_parts() -> None:
     torch.testing.assert_close(pair(logits, labels), parts)
 
 
-def test_printing_a_loss_tells_its_parameters() -> None:
-    assert "q=0.5" in repr(build_loss("gce", q=0.5))
-    assert "ignore_index=255" in repr(build_loss("ce", ignore_index=255))
-
-
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(ValueError, match=r"'anl_cee'.*'anl_ce'"):
         build_loss("anl_cee")
 
 
-@pytest.mark.parametrize(
-    ("name", "wrong", "nearest"),
-    [
+def test_an_unknown_parameter_is_answered_with_the_nearest() -> None:
+    for name, wrong, nearest in (
         ("anl_ce", "aplha", "alpha"),
         ("ce_sr", "taus", "tau"),
         ("t_loss", "per_pixels", "per_pixel"),
         ("ce", "reductoin", "reduction"),
         ("active_passive", "pasive", "passive"),
         ("active_negative", "p_mim", "p_min"),
-    ],
-)
-def test_an_unknown_parameter_is_answered_with_the_nearest(name: str, wrong: str, nearest: str) -> None:
-    with pytest.raises(ValueError, match=f"{wrong}.*'{nearest}'"):
-        build_loss(name, **{wrong: 1.0})
+    ):
+        with pytest.raises(ValueError, match=f"{wrong}.*'{nearest}'"):
+            build_loss(name, **{wrong: 1.0})
 
 
 REFUSED: dict[str, list[dict[str, Any]]] = {
     "gce": [{"q": 0.0}, {"q": 1.1}, {"q": "0.7"}, {"q": True}, {"exact_official": 1}],
-    "focal": [{"gamma": -0.1}, {"gamma": math.inf}, {"detach_modulation": "yes"}],
+    "focal": [{"gamma": -0.1}, {"gamma": 50.5}, {"gamma": math.inf}, {"detach_modulation": "yes"}],
     "rce": [{"log_zero": 0.0}],
     "nnce": [{"p_min": 0.0}, {"p_min": 1.0}],
-    "phuber_ce": [{"tau": 1.0}],
-    "taylor_ce": [{"t": 0}, {"t": 2.5}],
-    "agce": [{"a": 0.0}],
-    "aul": [{"a": 1.0}],
-    "ael": [{"a": -1.0}],
-    "el": [{"epsilon": -1e-9}, {"epsilon": math.nan}],
+    "phuber_ce": [{"tau": 1.0}, {"tau": 1.1e12}],
+    "taylor_ce": [{"t": 0}, {"t": 2.5}, {"t": 10_001}],
+    "agce": [{"a": 0.0}, {"a": 1000.5}, {"q": 0.0}, {"q": 10.5}],
+    "aul": [{"a": 1.0}, {"a": 1000.5}],
+    "ael": [{"a": 0.0}, {"a": 1.1e6}],
+    "amse": [{"a": -0.1}, {"a": 1000.5}],
+    "bi_tempered": [{"t1": 1.1}, {"t2": 0.9}, {"t2": 10.5}, {"label_smoothing": 1.0}],
+    "js": [{"pi": 0.0}, {"pi": 1.0}],
+    "logit_bias": [{"bias": -1000.5}, {"bias": 1000.5}],
+    "logit_clip": [{"max_norm": 0.0}, {"max_norm": 1.1e6}, {"lp": 0.9}, {"lp": 100.5}, {"threshold": "none"}],
+    "epsilon_softmax": [{"m": -1.0}, {"clamp": 1.0}],
+    "el": [{"epsilon": -1e-9}, {"epsilon": 1.1e12}, {"epsilon": math.nan}],
     "lsr": [{"smoothing": 1.5}],
     "bootstrap_hard": [{"beta": -0.1}],
-    "anl_ce": [{"alpha": -1.0}],
+    "anl_ce": [{"alpha": -1.0}, {"beta": 1.1e12}],
     "anl_ce_er": [{"lam": -1.0}],
-    "ce_sr": [{"tau": 0.0}, {"every": 0}],
+    "ce_sr": [{"tau": 0.0}, {"tau": 1.1e6}, {"every": 0}, {"p": 0.0}, {"p": 1000.5}, {"rho": 0.0}, {"rho": 1000.5}],
     "nlnl": [{"complements": 0}, {"nl_epochs": -1}],
-    "t_loss": [{"sigma": "paper"}, {"nu": math.inf}],
+    "t_loss": [{"sigma": "paper"}, {"nu": -50.5}, {"nu": 50.5}, {"nu": math.inf}],
     "nr_dice": [{"gamma": 0.9}, {"gamma": 2.1}, {"include_background": 1}],
     "forward": [
         {"transition": wrong} for wrong in (None, [[0.5, 0.5]], [[0.9, 0.2], [0.1, 0.9]], [[1.5, -0.5], [0, 1]])
@@ -212,6 +210,6 @@ def test_a_value_out_of_range_is_refused_by_name() -> None:
                 build_loss(name, **parameters)
 
 
-@pytest.mark.parametrize("parameters", [{"q": np.float32(0.5)}, {"q": np.float64(0.5)}, {"q": 1}])
-def test_any_number_will_do(parameters: dict[str, Any]) -> None:
-    assert torch.isfinite(build_loss("gce", **parameters)(torch.randn(2, 3), torch.tensor([0, 1])))
+def test_any_number_will_do() -> None:
+    for q in (np.float32(0.5), np.float64(0.5), 1):
+        assert torch.isfinite(build_loss("gce", q=q)(torch.randn(2, 3), torch.tensor([0, 1])))

@@ -160,6 +160,16 @@ def test_weights_of_soft_labels_against_explicit_sums() -> None:
     torch.testing.assert_close(
         build_loss("gce", class_weights=[0.5, 1, 2], ignore_index=255)(logits, marked), loss(logits, soft, (pixels > 0))
     )
+    # 2 marks them where there are two classes; 1 never does, as it is a probability.
+    logits, soft = soft_batch(2, (5,))
+    marked = soft.clone()
+    marked[1] = 2
+    torch.testing.assert_close(
+        build_loss("gce", ignore_index=2)(logits, marked), build_loss("gce")(logits, soft, (pixels > 0))
+    )
+    marked[1] = 1
+    with pytest.raises(ValueError, match="miss a sum of 1 by up to 1"):
+        build_loss("gce", ignore_index=1)(logits, marked)
 
 
 def test_class_weights_of_cross_entropy_are_pytorchs() -> None:
@@ -215,34 +225,28 @@ def test_weights_of_t_loss_are_relative_within_an_image(activation: str) -> None
 # Errors
 
 
-@pytest.mark.parametrize(
-    ("target", "message"),
-    [
+def test_probabilities_that_are_none() -> None:
+    for target, message in (
         ([[0.2, 0.3, 0.4], [1.0, 0.0, 0.0]], "miss a sum of 1 by up to 0.1"),
         ([[0.5, 0.7, -0.2], [1.0, 0.0, 0.0]], "values from -0.2 to 1"),
         ([[0.5, 1.5, -1.0], [1.0, 0.0, 0.0]], "values from -1 to 1.5"),
         ([[0.5, 0.5, float("nan")], [1.0, 0.0, 0.0]], "values from nan"),
-    ],
-)
-def test_probabilities_that_are_none(target: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        build_loss("anl_ce")(torch.zeros(2, 3), torch.tensor(target))
+    ):
+        with pytest.raises(ValueError, match=message):
+            build_loss("anl_ce")(torch.zeros(2, 3), torch.tensor(target))
 
 
-@pytest.mark.parametrize(
-    ("weight", "message"),
-    [
+def test_weights_that_are_none() -> None:
+    for weight, message in (
         (torch.tensor([1.0, -1.0]), "weight holds values from -1 to 1, expected finite numbers >= 0"),
         (torch.tensor([1.0, float("nan")]), "weight holds values from nan"),
         (torch.tensor([1.0, float("inf")]), "to inf"),
         (torch.ones(3), r"weight of shape \(3,\) does not fit input of shape \(2, 3, 4\)"),
         (torch.ones(2, 3, 4), r"\(2,\) or \(2, 4\) or"),
         (torch.ones(2, dtype=torch.complex64), "complex64"),
-    ],
-)
-def test_weights_that_are_none(weight: Tensor, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        build_loss("gce")(torch.zeros(2, 3, 4), torch.zeros(2, 4, dtype=torch.long), weight)
+    ):
+        with pytest.raises(ValueError, match=message):
+            build_loss("gce")(torch.zeros(2, 3, 4), torch.zeros(2, 4, dtype=torch.long), weight)
 
 
 def test_class_weights_that_are_none() -> None:
