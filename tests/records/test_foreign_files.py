@@ -39,25 +39,33 @@ BAD_JSON = {
     "bounded depth": ("[" * 50 + "]" * 50, "too deep"),
     "bits": ("1" + "0" * 400, "bits"),
     "digits": ("1" + "0" * 5000, "digits"),
-    "cut": ("{", "damaged"),
-    "empty": ("", "damaged"),
+    "cut": ("{", "line 1"),
+    "empty": ("", "line 1"),
 }
 
 
-@pytest.mark.parametrize(("text", "words"), BAD_YAML.values(), ids=BAD_YAML)
-def test_yaml_that_is_more_than_data_is_refused_at_once(tmp_path: Path, text: str, words: str) -> None:
-    start = time.process_time()
-    (tmp_path / "config.yaml").write_text(text)
-    with pytest.raises(UserError, match=words) as caught:
-        read_yaml(tmp_path / "config.yaml")
-    assert str(caught.value).startswith(f"{tmp_path / 'config.yaml'}: ")
-    assert time.process_time() - start < 1
+def test_yaml_that_is_more_than_data_is_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    for text, words in BAD_YAML.values():
+        start = time.process_time()
+        path.write_text(text)
+        with pytest.raises(UserError, match=words) as caught:
+            read_yaml(path)
+        assert str(caught.value).startswith(f"{path}: ")
+        assert time.process_time() - start < 1
 
 
-@pytest.mark.parametrize(("text", "words"), BAD_JSON.values(), ids=BAD_JSON)
-def test_json_without_bounds_is_refused(text: str, words: str) -> None:
-    with pytest.raises(UserError, match=rf"^HERE: damaged.*{words}|^HERE: damaged"):
-        parse_json(text, "HERE")
+def test_json_without_bounds_is_refused() -> None:
+    for text, words in BAD_JSON.values():
+        with pytest.raises(UserError, match=rf"^HERE: damaged: .*{words}"):
+            parse_json(text, "HERE")
+
+
+def test_values_may_lie_32_levels_deep() -> None:
+    for parse in (parse_json, parse_yaml):
+        assert str(parse("[" * 32 + "1" + "]" * 32, "HERE")) == "[" * 32 + "1" + "]" * 32
+        with pytest.raises(UserError, match="HERE: damaged: nested too deep"):
+            parse("[" * 33 + "1" + "]" * 33, "HERE")
 
 
 def test_what_is_no_file_is_never_waited_for(tmp_path: Path) -> None:

@@ -63,9 +63,8 @@ def test_presets_of_one_paper() -> None:
         load_recipe("alf2021").settings("digits")
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
+def test_a_bad_file_is_one_clear_line(tmp_path: Path) -> None:
+    for text, message in (
         ("source: x", "bad.yaml: title is needed"),
         (HEAD + "runs: three", "bad.yaml: runs must be a whole number > 0, got 'three'"),
         (HEAD + "dat: {}", "bad.yaml: dat: no such entry; did you mean 'data'"),
@@ -80,10 +79,8 @@ def test_presets_of_one_paper() -> None:
         (HEAD + "presets: {bad: {source: x}}", "bad.yaml: there are two presets called bad"),
         ("title: [", "bad.yaml: "),
         ("- a", "bad.yaml: expected a recipe"),
-    ],
-)
-def test_a_bad_file_is_one_clear_line(tmp_path: Path, text: str, message: str) -> None:
-    with pytest.raises(UserError) as caught:
-        read(tmp_path, bad=text)
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
+    ):
+        with pytest.raises(UserError) as caught:
+            read(tmp_path, bad=text)
+        assert message in str(caught.value)
+        assert "\n" not in str(caught.value)
