@@ -107,9 +107,9 @@ def test_the_number_of_steps_is_that_of_the_formula():
         removed = 100 - (10 - 2 * steps) ** 2
         assert eroded(SQUARE, removed / 100)[1] == {"steps": steps}
     assert dilated(SQUARE, (40 + 44) / 100)[1] == {"steps": 2}  # by the sides, then sides and the corners' diagonals
-    beside_and_far = np.zeros_like(SQUARE)
-    beside_and_far[40], beside_and_far[48] = True, True
-    assert dilated(SQUARE, 0.1, free=beside_and_far)[1] == {"steps": 1}  # not the steps across the gap as well
+    with_a_gap = np.zeros_like(SQUARE)
+    with_a_gap[40], with_a_gap[42] = True, True
+    assert dilated(SQUARE, 0.1, free=with_a_gap)[1] == {"steps": 1}  # not the steps across the gap as well
 
 
 def test_nothing_to_do_and_nowhere_to_go():
