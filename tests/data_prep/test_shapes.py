@@ -200,6 +200,9 @@ def test_rotation_agrees_with_scipy():
     target = center + np.array(parameters["direction"]) * parameters["shift"]
     expected = scipy.ndimage.affine_transform(mask.astype(np.uint8), backward, center - backward @ target, order=0)
     np.testing.assert_array_equal(moved, expected.astype(bool))
+    turned = scipy.ndimage.affine_transform(mask.astype(np.uint8), backward, center - backward @ center, order=0) > 0
+    _, found = displaced(mask, (turned ^ mask).sum() / mask.sum(), np.random.default_rng(5))
+    assert (found["angle"], found["shift"]) == (parameters["angle_drawn"], 0)  # the whole angle is just allowed
 
 
 def published_by_hand(mask, ratio, angle, direction):

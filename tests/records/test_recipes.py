@@ -75,6 +75,7 @@ def test_a_bad_file_is_one_clear_line(tmp_path: Path) -> None:
         (HEAD + "data: {a: {settings: {epochs: 1, epochs: 2}}}", "bad.yaml: epochs appears twice"),
         (HEAD + "data: {a: {assumed: {epochs: 3}}}", "assumed: epochs: expected the reason, in words, got 3"),
         (HEAD + "data: {a: {like: b}}", "bad.yaml: a: like: there is no b/a"),
+        (HEAD + "data: {a: {like: b/c/d}}", "bad.yaml: a: like: there is no b/c/d"),
         (HEAD + "data: {a: {like: b}, b: {like: a}}", "like: bad/a is like bad/b is like bad/a"),
         (HEAD + "presets: {bad: {source: x}}", "bad.yaml: there are two presets called bad"),
         ("title: [", "bad.yaml: "),
