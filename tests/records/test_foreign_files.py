@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 
 from seg_anl.records import UserError
 from seg_anl.records.foreign_files import parse_json, parse_yaml, read_bytes, read_json, read_table, read_yaml
+from seg_anl.records.item_files import read_items, read_weights
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
@@ -103,6 +104,19 @@ def test_tables_have_their_columns(tmp_path: Path) -> None:
     path.write_text("item\n" + "x" * 200_000)
     with pytest.raises(UserError, match="damaged"):
         read_table(path, "item")
+
+
+def test_lists_of_items_name_what_is_unknown_or_twice(tmp_path: Path) -> None:
+    path = tmp_path / "items.txt"
+    path.write_text("\ufeff\n# a reason\na\n b \n")
+    assert read_items(path, "abc") == {"a", "b"}
+    for text, words in (("a\nx\n", "'x'; "), ("x\ny\nz\n", r"'x' \(and 2 more\); ")):
+        path.write_text(text)
+        with pytest.raises(UserError, match=rf"items\.txt: no training item {words}"):
+            read_items(path, "abc")
+    path.write_text("item,weight\na,1\nb,1\na,2\n")
+    with pytest.raises(UserError, match=r"items\.txt: a is listed 2 times"):
+        read_weights(path, "abc")
 
 
 # Of the project's own files and values.
