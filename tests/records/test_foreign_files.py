@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from seg_anl.records import UserError
 from seg_anl.records.foreign_files import parse_json, parse_yaml, read_bytes, read_json, read_table, read_yaml
-from seg_anl.records.item_files import read_items, read_weights
+from seg_anl.records.item_files import read_groups, read_items, read_weights
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
@@ -117,6 +117,10 @@ def test_lists_of_items_name_what_is_unknown_or_twice(tmp_path: Path) -> None:
     path.write_text("item,weight\na,1\nb,1\na,2\n")
     with pytest.raises(UserError, match=r"items\.txt: a is listed 2 times"):
         read_weights(path, "abc")
+    path.write_text("item,group\na,p\nb,p\nd,q\n")
+    assert read_groups(path, "ab") == {"a": "p", "b": "p"}
+    with pytest.raises(UserError, match=r"items\.txt: no group for the training item 'c'; "):
+        read_groups(path, "abc")
 
 
 # Of the project's own files and values.
