@@ -107,6 +107,9 @@ def test_the_number_of_steps_is_that_of_the_formula():
         removed = 100 - (10 - 2 * steps) ** 2
         assert eroded(SQUARE, removed / 100)[1] == {"steps": steps}
     assert dilated(SQUARE, (40 + 44) / 100)[1] == {"steps": 2}  # by the sides, then sides and the corners' diagonals
+    with_a_gap = np.zeros_like(SQUARE)
+    with_a_gap[[40, 42], 30:40] = True
+    assert dilated(SQUARE, 0.1, free=with_a_gap)[1] == {"steps": 1}  # not the steps across the gap as well
 
 
 def test_nothing_to_do_and_nowhere_to_go():
@@ -197,6 +200,9 @@ def test_rotation_agrees_with_scipy():
     target = center + np.array(parameters["direction"]) * parameters["shift"]
     expected = scipy.ndimage.affine_transform(mask.astype(np.uint8), backward, center - backward @ target, order=0)
     np.testing.assert_array_equal(moved, expected.astype(bool))
+    turned = scipy.ndimage.affine_transform(mask.astype(np.uint8), backward, center - backward @ center, order=0) > 0
+    _, found = displaced(mask, (turned ^ mask).sum() / mask.sum(), np.random.default_rng(5))
+    assert (found["angle"], found["shift"]) == (parameters["angle_drawn"], 0)  # the whole angle is just allowed
 
 
 def published_by_hand(mask, ratio, angle, direction):

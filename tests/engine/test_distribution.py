@@ -27,6 +27,7 @@ def batches(epoch):
     for step in range(4):
         inputs = torch.randn(8, 3, 6, 6, generator=generator)
         target = (inputs.mean(dim=1) > 0).long()
+        target[1::2] = 1 - target[1::2]  # so that the second process has gradients of its own
         if sys.argv[3] == "broken" and step == 3:
             inputs[-1] = torch.inf  # the last of the last batch, which the last process has
         yield inputs[process.rank :: process.world_size], target[process.rank :: process.world_size]

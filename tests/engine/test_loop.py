@@ -143,6 +143,8 @@ def test_the_jacobian_penalty_pulls_a_linear_map_to_zero(tmp_path: Path) -> None
     assert losses[0] == pytest.approx((value + 0.1 * start.square().sum()).item())
     with pytest.raises(UserError, match=r"optim\.jacobian works in one process without compilation"):
         fit(Training(model, loss, brought, opened(tmp_path)), replace(settings, compile=True), optim, CPU)
+    with pytest.raises(UserError, match=r"optim\.jacobian works in one process"):
+        check_penalties(settings, optim, Process(torch.device("cpu"), 0, 2))
 
 
 def test_the_last_epoch_has_a_checkpoint_though_none_is_due(tmp_path: Path) -> None:
@@ -244,12 +246,13 @@ def test_a_diverged_run_says_so_and_keeps_the_epoch_before(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_low_precision_learns(tmp_path: Path, precision: str) -> None:
-    settings = LoopSettings(epochs=25, precision=precision, progress=False)
-    rows = fit(
-        Training(network(), build_loss("ce"), task(), opened(tmp_path)), settings, OptimSettings("adam", 3e-2), CPU
-    )
+    settings, run = LoopSettings(epochs=25, precision=precision, progress=False), opened(tmp_path)
+    rows = fit(Training(network(), build_loss("ce"), task(), run), settings, OptimSettings("adam", 3e-2), CPU)
     losses = [row.values["loss"] for row in rows if row.split == "train"]
     assert losses[-1] < 0.5 * losses[0]
+    assert bool(read_checkpoint(run.last, CPU.device)["scaler"]) == (
+        precision == "fp16"
+    )  # only its gradients underflow
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])

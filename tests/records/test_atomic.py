@@ -173,12 +173,12 @@ def test_a_folder_beneath_a_file_is_told_by_name(tmp_path: Path) -> None:
         make_directory(tmp_path / "file" / "run")
 
 
-@pytest.mark.parametrize("name", ["x" * 300, "loop", "loop/below", "nowhere"])
-def test_folders_that_cannot_be_are_told(tmp_path: Path, name: str) -> None:
+def test_folders_that_cannot_be_are_told(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "nowhere").symlink_to("absent")
-    with pytest.raises(UserError, match="cannot create the folder"):
-        make_directory(tmp_path / name)
+    for name in ("x" * 300, "loop", "loop/below", "nowhere"):
+        with pytest.raises(UserError, match="cannot create the folder"):
+            make_directory(tmp_path / name)
 
 
 def test_a_file_that_cannot_be_is_told_by_name(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 
 from seg_anl.records import UserError
 from seg_anl.records.foreign_files import parse_json, parse_yaml, read_bytes, read_json, read_table, read_yaml
+from seg_anl.records.item_files import read_groups, read_items, read_weights
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
@@ -39,25 +40,33 @@ BAD_JSON = {
     "bounded depth": ("[" * 50 + "]" * 50, "too deep"),
     "bits": ("1" + "0" * 400, "bits"),
     "digits": ("1" + "0" * 5000, "digits"),
-    "cut": ("{", "damaged"),
-    "empty": ("", "damaged"),
+    "cut": ("{", "line 1"),
+    "empty": ("", "line 1"),
 }
 
 
-@pytest.mark.parametrize(("text", "words"), BAD_YAML.values(), ids=BAD_YAML)
-def test_yaml_that_is_more_than_data_is_refused_at_once(tmp_path: Path, text: str, words: str) -> None:
-    start = time.process_time()
-    (tmp_path / "config.yaml").write_text(text)
-    with pytest.raises(UserError, match=words) as caught:
-        read_yaml(tmp_path / "config.yaml")
-    assert str(caught.value).startswith(f"{tmp_path / 'config.yaml'}: ")
-    assert time.process_time() - start < 1
+def test_yaml_that_is_more_than_data_is_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    for text, words in BAD_YAML.values():
+        start = time.process_time()
+        path.write_text(text)
+        with pytest.raises(UserError, match=words) as caught:
+            read_yaml(path)
+        assert str(caught.value).startswith(f"{path}: ")
+        assert time.process_time() - start < 1
 
 
-@pytest.mark.parametrize(("text", "words"), BAD_JSON.values(), ids=BAD_JSON)
-def test_json_without_bounds_is_refused(text: str, words: str) -> None:
-    with pytest.raises(UserError, match=rf"^HERE: damaged.*{words}|^HERE: damaged"):
-        parse_json(text, "HERE")
+def test_json_without_bounds_is_refused() -> None:
+    for text, words in BAD_JSON.values():
+        with pytest.raises(UserError, match=rf"^HERE: damaged: .*{words}"):
+            parse_json(text, "HERE")
+
+
+def test_values_may_lie_32_levels_deep() -> None:
+    for parse in (parse_json, parse_yaml):
+        assert str(parse("[" * 32 + "1" + "]" * 32, "HERE")) == "[" * 32 + "1" + "]" * 32
+        with pytest.raises(UserError, match="HERE: damaged: nested too deep"):
+            parse("[" * 33 + "1" + "]" * 33, "HERE")
 
 
 def test_what_is_no_file_is_never_waited_for(tmp_path: Path) -> None:
@@ -95,6 +104,23 @@ def test_tables_have_their_columns(tmp_path: Path) -> None:
     path.write_text("item\n" + "x" * 200_000)
     with pytest.raises(UserError, match="damaged"):
         read_table(path, "item")
+
+
+def test_lists_of_items_name_what_is_unknown_or_twice(tmp_path: Path) -> None:
+    path = tmp_path / "items.txt"
+    path.write_text("\ufeff\n# a reason\na\n b \n")
+    assert read_items(path, "abc") == {"a", "b"}
+    for text, words in (("a\nx\n", "'x'; "), ("x\ny\nz\n", r"'x' \(and 2 more\); ")):
+        path.write_text(text)
+        with pytest.raises(UserError, match=rf"items\.txt: no training item {words}"):
+            read_items(path, "abc")
+    path.write_text("item,weight\na,1\nb,1\na,2\n")
+    with pytest.raises(UserError, match=r"items\.txt: a is listed 2 times"):
+        read_weights(path, "abc")
+    path.write_text("item,group\na,p\nb,p\nd,q\n")
+    assert read_groups(path, "ab") == {"a": "p", "b": "p"}
+    with pytest.raises(UserError, match=r"items\.txt: no group for the training item 'c'; "):
+        read_groups(path, "abc")
 
 
 # Of the project's own files and values.

@@ -40,10 +40,10 @@ def test_errors_are_named_together_and_cost_no_finished_item(tmp_path: Path) -> 
     assert read_journal(path) == (IDENTITY, {f"n{i}": square(i) for i in (1, 2)})
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"{}\n[]\n", b"{}\n{}\n", b"\xff\n", b"[" * 9999 + b"\n"])
-def test_a_damaged_journal_is_none(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / ".journal").write_bytes(content)
-    assert read_journal(tmp_path / ".journal") is None
+def test_a_damaged_journal_is_none(tmp_path: Path) -> None:
+    for content in (b"", b"{", b"{}\n[]\n", b"{}\n{}\n", b"\xff\n", b"[" * 9999 + b"\n"):
+        (tmp_path / ".journal").write_bytes(content)
+        assert read_journal(tmp_path / ".journal") is None, content
 
 
 def raise_error(error: OSError) -> str:

@@ -10,7 +10,6 @@ from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from seg_anl.records import chosen_items, fold_items, item_generator, item_hash, item_id
 
@@ -50,17 +49,9 @@ def test_choice_is_the_same_on_every_machine() -> None:
 
 def test_choice_is_the_same_in_another_process() -> None:
     program = "from seg_anl.records import chosen_items; print(sorted(chosen_items(map(str, range(50)), 0.3, 7)))"
-    outputs = {
-        subprocess.run(
-            [sys.executable, "-c", program],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[2])},
-        ).stdout.strip()
-        for seed in ("0", "1")
-    }
-    assert outputs == {str(sorted(chosen_items(map(str, range(50)), 0.3, 7)))}
+    environment = {"PYTHONHASHSEED": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip() == str(sorted(chosen_items(map(str, range(50)), 0.3, 7)))
 
 
 def test_groups_stay_together_and_folds_stay_balanced() -> None:
@@ -100,9 +91,8 @@ def test_seed_purpose_and_name_do_not_run_into_each_other() -> None:
     assert len(hashes) == 5
 
 
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [
+def test_an_image_and_its_mask_have_one_id_wherever_they_lie() -> None:
+    for path, expected in (
         ("ISIC_01.png", "ISIC_01"),
         ("ISIC_01_segmentation.png", "ISIC_01"),
         ("a/b/ISIC_01_segmentation.PNG", "a/b/ISIC_01"),
@@ -111,11 +101,5 @@ def test_seed_purpose_and_name_do_not_run_into_each_other() -> None:
         ("case.1.png", "case.1"),
         ("no_suffix", "no_suffix"),
         ("Läsion 3.jpg", "Läsion 3"),
-    ],
-)
-def test_an_image_and_its_mask_have_one_id(path: str, expected: str) -> None:
-    assert item_id(Path("/data") / path, Path("/data")) == expected
-
-
-def test_an_id_does_not_depend_on_where_the_data_lie() -> None:
-    assert item_id(Path("/a/x/y.png"), Path("/a")) == item_id(Path("/b/c/x/y.png"), Path("/b/c"))
+    ):
+        assert item_id(Path("/data") / path, Path("/data")) == item_id(Path("/a/b") / path, Path("/a/b")) == expected

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+
 import pytest
 
 from seg_anl.records import UserError
-from seg_anl.records.workers import in_threads
+from seg_anl.records.workers import _interrupts_ignored, in_processes, in_threads
 
 
 def test_results_come_in_order_until_the_first_fault_and_all_faults_count() -> None:
@@ -29,3 +33,17 @@ def test_no_more_tasks_are_begun_than_results_may_wait() -> None:
     assert next(results) == 0
     assert len(begun) <= 4
     results.close()
+    met = threading.Barrier(4, timeout=20)  # broken unless four tasks run at once
+    assert sorted(in_threads(lambda _: met.wait(), range(4), workers=4)) == [0, 1, 2, 3]
+
+
+def test_one_worker_or_one_task_needs_no_process() -> None:
+    for tasks, workers in ((range(3), 1), (range(1), 4)):
+        assert list(in_processes(lambda _: os.getpid(), tasks, workers)) == [os.getpid()] * len(tasks)
+
+
+def test_workers_start_with_interrupts_ignored() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with _interrupts_ignored():
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    assert signal.getsignal(signal.SIGINT) is before
