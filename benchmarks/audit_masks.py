@@ -149,10 +149,10 @@ DIAGNOSES = {
 
 
 def score(options: argparse.Namespace) -> None:
+    import pandas as pd
+
     confusion: dict[str, Counter[str]] = {}
-    columns = "noise, network, wrong, estimated, AP ours, AP without images, AP cleanlab, AP Dice, AUROC ours"
-    names = [*columns.split(", "), "AUROC cleanlab", "precision ours", "precision cleanlab", "diagnosed right"]
-    print(f"| {' | '.join(names)} |\n|{'---|' * len(names)}")
+    rows = []
     for predictions in sorted(options.runs.glob("*/*/predictions")):
         folder, network = predictions.parents[1], predictions.parent
         truth = json.loads((folder / "manifest.json").read_text())["items"]
@@ -168,8 +168,17 @@ def score(options: argparse.Namespace) -> None:
             out.mkdir(exist_ok=True)
             audit = summarize(score_cases(source, out, None, 1), source, None)
             quality = cleanlab_quality([row["item"] for row in audit.cases], predictions, masks)
-            cells = compare(audit, {record["item"]: record for record in records}, quality, confusion)
-            print(f"| {name} | {network.name} | {' | '.join(cells)} |", flush=True)
+            numbers = compare(audit, {record["item"]: record for record in records}, quality, confusion)
+            rows.append({"noise": name, "network": network.name, **numbers})
+            if len(rows) == 1:
+                print(*rows[0], sep=",")
+            print(name, network.name, *(f"{value:.3f}" for value in numbers.values()), sep=",", flush=True)
+    if not rows:
+        sys.exit(f"{options.runs}: no predictions of all images; run `train` first")
+    table = pd.DataFrame(rows)
+    seeds = table.assign(noise=table.noise.str.replace(r"-seed\d+", "", regex=True)).groupby(["noise", "network"])
+    means = seeds.mean().assign(seeds=seeds.size()).reset_index()
+    print(f"\nMeans over seeds:\n{means.to_csv(float_format='%.3f', index=False)}")
     kinds = sorted({kind for row in confusion.values() for kind in row})
     print(f"\n| true | {' | '.join(kinds)} |\n|" + "---|" * (len(kinds) + 1))
     for kind, row in sorted(confusion.items()):
@@ -193,8 +202,8 @@ def redraw(
 
 def compare(
     audit: Audit, truth: dict[str, Any], quality: NDArray[Any], confusion: dict[str, Counter[str]]
-) -> list[str]:
-    """The cells of one row; adds the diagnoses of true positives to ``confusion``."""
+) -> dict[str, float]:
+    """The numbers of one row; adds the diagnoses of true positives to ``confusion``."""
     from sklearn.metrics import average_precision_score, roc_auc_score
 
     wrong = np.array([truth[row["item"]]["realised"] > 0 for row in audit.cases])
@@ -205,12 +214,14 @@ def compare(
             record = truth[row["item"]]
             correct[row["diagnosis"] == DIAGNOSES[record["kind"]]] += 1
             confusion.setdefault(f"b{record['asked']:g} {record['kind']}", Counter())[row["diagnosis"]] += 1
-    aps = [average_precision_score(wrong, values) for values in (ours, plain, -quality, dice)]
-    rocs = [roc_auc_score(wrong, values) for values in (ours, -quality)]
-    hits = [wrong[np.argsort(-values, kind="stable")[: wrong.sum()]].mean() for values in (ours, -quality)]
-    share = f"{audit.share.value:.2f} ({audit.share.low:.2f} to {audit.share.high:.2f})"
-    numbers = [f"{value:.3f}" for value in (*aps, *rocs, *hits)]
-    return [f"{wrong.mean():.2f}", share, *numbers, f"{correct[True]} of {correct.total()}"]
+    found: dict[str, float] = {"wrong": wrong.mean(), "estimated": audit.share.value}
+    found |= {"low": audit.share.low, "high": audit.share.high}
+    for name, values in {"ours": ours, "without images": plain, "cleanlab": -quality, "Dice": dice}.items():
+        found[f"AP {name}"] = average_precision_score(wrong, values)
+    for name, values in {"ours": ours, "cleanlab": -quality}.items():
+        found[f"AUROC {name}"] = roc_auc_score(wrong, values)
+        found[f"precision {name}"] = wrong[np.argsort(-values, kind="stable")[: wrong.sum()]].mean()
+    return found | {"true positives": correct.total(), "diagnosed right": correct[True]}
 
 
 def cleanlab_quality(items: list[str], predictions: Path, masks: Path) -> NDArray[Any]:

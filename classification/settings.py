@@ -8,7 +8,15 @@ from typing import Annotated, Any, ClassVar
 from omegaconf import DictConfig
 
 from seg_anl.engine.method_settings import CoTeaching, MethodSettings, Plain, method_settings
-from seg_anl.engine.settings import EvaluationSettings, OptimSettings, RunSettings, checked_records, plain, top_level
+from seg_anl.engine.settings import (
+    EvaluationSettings,
+    OptimSettings,
+    RunSettings,
+    check_loss,
+    checked_records,
+    plain,
+    top_level,
+)
 from seg_anl.records import UserError
 from seg_anl.records.ranges import Count, Fraction, FractionBelowOne, Interval, NonNegative, WholeNumber, checked
 from seg_anl.records.recipes import load_recipe
@@ -179,6 +187,7 @@ def read_settings(config: DictConfig) -> Settings:
         UserError: naming a setting that is unknown or out of range.
     """
     _check_preset(config)
+    check_loss(config.loss)
     run = checked(ClassificationRunSettings, top_level(config))
     noise_settings(config.noise)
     _, _, selection = reader_settings(config.data)

@@ -99,7 +99,7 @@ NAVIGATION = {
         "benchmarks",
     ],
     "noise": ["label_noise", "notebooks/noise"],
-    "audit": ["audit_labels", "compare"],
+    "audit": ["audit_labels", "audit_measured", "compare"],
     "presets": ["protocols", "datasets", "report", "figures", "isic2017", "generated/results/index"],
     "api/losses": ["generated/losses/*"],
     "reference": ["api/losses", "api/noise", "api/training", "api/audit", "api/reporting"],

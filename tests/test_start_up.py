@@ -63,8 +63,9 @@ def test_version_and_help_import_nothing_heavy() -> None:
     [
         ("seg-anl-train", ["los=gce"], "did you mean 'loss'"),
         ("seg-anl-train", ["preset=smal"], "small"),
-        ("seg-anl-train", ["optim.lr=-1"], "optim.lr must be"),
+        ("seg-anl-train", ["loss.alpha=-1"], "loss 'anl_ce': alpha must be"),
         ("seg-anl-classify", ["preset=anl204"], "anl2024"),
+        ("seg-anl-classify", ["optim.lr=-1"], "optim.lr must be"),
         ("seg-anl-predict", ["--overly"], "are required"),
         ("seg-anl-report", ["--tabel", "x"], "--tabel"),
         ("seg-anl-noise", ["mask"], "masks"),

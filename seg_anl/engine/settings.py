@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
+from seg_anl.losses.declarations import declarations
 from seg_anl.records import UserError, nearest_names
 from seg_anl.records.ranges import (
     Count,
@@ -155,6 +156,19 @@ GROUPS = ("data", "noise", "loss", "model", "optim", "method", "augmentation", "
 def top_level(config: DictConfig) -> dict[str, Any]:
     """The settings outside any group."""
     return plain(config, omit=GROUPS)
+
+
+def check_loss(config: DictConfig) -> None:
+    """Refuse a loss's own parameter out of its declared range; the loss checks the rest once it is built.
+
+    Raises:
+        UserError: naming the loss and the parameter.
+    """
+    declaration = declarations()[str(config.name)]
+    for name, value in plain(config).items():
+        annotation = declaration.annotations.get(name)
+        if annotation is not None and (wrong := complaint(name, annotation, value)):
+            raise UserError(f"loss {declaration.name!r}: {wrong}")
 
 
 def of_each_run(config: DictConfig) -> list[DictConfig]:

@@ -15,6 +15,7 @@ from seg_anl.engine.settings import (
     EvaluationSettings,
     OptimSettings,
     RunSettings,
+    check_loss,
     checked_records,
     listed,
     plain,
@@ -216,6 +217,7 @@ def settings_of(
 ) -> Settings[Data, Augmentation, Evaluation]:
     """The checked settings of images or volumes, by the dataclasses of their groups and the records they can write."""
     run, its = checked(RunSettings, top_level(config)), checked(data, plain(config.data), "data")
+    check_loss(config.loss)
     dice_weight = config.loss.get("dice_weight", 0.0)
     if wrong := complaint("loss.dice_weight", NonNegative, dice_weight):
         raise UserError(wrong)

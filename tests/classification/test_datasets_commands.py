@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from classification.datasets import DATASETS
 from classification.train import main
 
 NOISY = ("webvision", "animal10n", "clothing1m")  # published labels are noisy
@@ -52,7 +51,7 @@ def classify(tmp_path, monkeypatch) -> Callable[..., Path]:
     return run
 
 
-@pytest.mark.parametrize("name", sorted(DATASETS))
+@pytest.mark.parametrize("name", sorted(TRAIN))
 def test_data_set_trains_from_its_real_layout(layout, classify, name):
     settings = layout(name)
     if name == "digits":

@@ -174,7 +174,7 @@ def test_every_parameter_is_computable_over_its_declared_range(make_loss: Any, e
             continue
         tiny = 1e-9 if interval.whole is False else 1
         ends = {interval.least, interval.most, interval.above + tiny, interval.below - tiny} - {math.inf, -math.inf}
-        assert len(ends) >= 2, (name, key, "has no end")
+        assert len(ends) >= 2, (name, key, "needs both ends, as in Interval(least=1, most=100)")
         for end in ends:
             if key == "p_min" and end > 0.3:  # refused for three classes
                 continue
