@@ -164,7 +164,9 @@ def check_loss(config: DictConfig) -> None:
     Raises:
         UserError: naming the loss and the parameter.
     """
-    declaration = declarations()[str(config.name)]
+    declaration = declarations().get(str(config.name))
+    if declaration is None:
+        raise UserError(f"loss.name={config.name}: {nearest_names(str(config.name), declarations())}")
     for name, value in plain(config).items():
         annotation = declaration.annotations.get(name)
         if annotation is not None and (wrong := complaint(name, annotation, value)):

@@ -7,15 +7,18 @@ targets, with an extra last channel. Deep supervision is handled by nnU-Net's wr
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
-from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from torch import Tensor, nn
 
 from seg_anl.losses import build_loss
 from seg_anl.records import UserError
 
 from .environment_settings import AUTO, LossChoice
+
+if TYPE_CHECKING:
+    from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 UNLABELED_REGION = -1  # multi-hot targets are 0 or 1
 

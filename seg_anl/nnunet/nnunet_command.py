@@ -208,7 +208,10 @@ def _run_nnunet(command: str, arguments: list[str]) -> None:
         else:
             from nnunetv2.inference.predict_from_raw_data import predict_entry_point as entry
     sys.argv = [f"nnUNetv2_{command}", *arguments]
-    signal.signal(signal.SIGTERM, _exit)  # its default would leave nnU-Net's workers behind
+    # The default action would leave nnU-Net's workers behind. They keep it: one may be ended while it holds a lock.
+    signal.signal(signal.SIGTERM, _exit)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
     try:
         entry()
     except KeyboardInterrupt:  # the same command would start over
