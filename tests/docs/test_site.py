@@ -22,7 +22,7 @@ from seg_anl.losses.declarations import declarations
 from seg_anl.reporting.render import write_report
 from seg_anl.reporting.run_directories import read_runs
 from seg_anl.reporting.tables import make_report
-from tests.processes import Process, module
+from tests.processes import Process, module, of_checkout
 from tests.reporting.test_page_in_browser import CHROMIUM, DRIVER, Browser, driver
 
 from .conftest import ROOT, documents
@@ -65,7 +65,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     made = folder / "html"
     options = ["--quiet", "--fail-on-warning", "--keep-going", "-d", str(folder / "state")]
-    status, _, errors = Process(module("sphinx", *options, ROOT / "docs", made)).ended()
+    # This project's modules anew: others' tests may have left something on them.
+    status, _, errors = Process(of_checkout(ROOT, module("sphinx", *options, ROOT / "docs", made))).ended()
     assert status == 0, errors
     return made
 
